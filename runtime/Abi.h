@@ -1,0 +1,97 @@
+//===- Abi.h - Contract between generated code and the runtime --*- C -*-===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+// A code image is a flat, position-independent block of machine code without relocations, undefined symbols or
+// writable data. It reaches the outside only through the frame it is handed. This header is what both halves of a
+// backend agree on: `backends/*/compiler` emits code against these layouts, `runtime` and `backends/*/runtime`
+// implement them. A change of any layout here raises LATHE_ABI_VERSION.
+//
+//===----------------------------------------------------------------------===//
+#ifndef LATHE_RUNTIME_ABI_H
+#define LATHE_RUNTIME_ABI_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define LATHE_ABI_VERSION 1
+
+typedef struct lathe_frame lathe_frame;
+
+/// A chunk of a generated kernel: executes work items [begin, end). `args` is what the host program passed to
+/// parallel_for; it outlives the call. May be called from several threads at once on disjoint ranges.
+typedef void (*lathe_task_fn)(lathe_frame *frame, const void *args, int64_t begin, int64_t end);
+
+/// What is applied to a matmul's result (after alpha and bias), in this order: bias, activation, residual.
+typedef enum lathe_activation {
+  LATHE_ACT_NONE = 0,
+  LATHE_ACT_RELU = 1,
+  LATHE_ACT_GELU_ERF = 2,
+  LATHE_ACT_GELU_TANH = 3,
+  LATHE_ACT_TANH = 4,
+  LATHE_ACT_SILU = 5,
+  LATHE_ACT_SIGMOID = 6,
+} lathe_activation;
+
+/// One (batched, strided) matrix product: out[b][m][n] = act(alpha * sum_k a[b][m][k] * b[b][k][n] + bias[n]) + residual.
+/// All strides are in elements; a batch stride of 0 broadcasts. Every extent may be 0 (then, if out is not empty and
+/// k == 0, out is act(bias) + residual). Laid out without padding surprises: only 8-byte members.
+typedef struct lathe_matmul_call {
+  int64_t kernel;          ///< index into the manifest's "kernels": names, for profiles and errors
+  int64_t dtype;           ///< lathe_dtype of a, b, bias, residual and out
+  int64_t weight;          ///< index into the manifest's "constants" when b is a constant, else -1
+  int64_t activation;      ///< lathe_activation
+  double alpha;            ///< scale of the product
+  const void *a;           ///< base address of a
+  const void *b;           ///< base address of b; NULL when `weight` >= 0 (the runtime knows where its packed form is)
+  const void *bias;        ///< n contiguous elements, or NULL
+  const void *residual;    ///< same strides as out, or NULL
+  void *out;               ///< must not overlap a, b or bias; may equal residual
+  int64_t m, n, k;
+  int64_t a_row, a_col;    ///< strides of a along m and k
+  int64_t b_row, b_col;    ///< strides of b along k and n
+  int64_t out_row;         ///< stride of out along m; along n it is 1
+  int64_t batch[3];        ///< batch extents, outermost first; 1 where unused
+  int64_t a_batch[3], b_batch[3], out_batch[3];
+} lathe_matmul_call;
+
+/// The functions that the loader hands to generated code.
+typedef struct lathe_runtime_table {
+  uint64_t abi_version;
+  /// Runs `task` over [0, count) in chunks of at least `grain` items, on the session's threads; returns when all
+  /// are done. count <= 0 does nothing. `kernel` indexes the manifest's "kernels".
+  void (*parallel_for)(lathe_frame *frame, int64_t kernel, lathe_task_fn task, const void *args, int64_t count,
+                       int64_t grain);
+  void (*matmul)(lathe_frame *frame, const lathe_matmul_call *call);
+  /// Records that check `check` (an index into the manifest's "checks") failed; the first one wins; may be called
+  /// from any thread. The run goes on (generated code never dereferences what a failed check guards) and then
+  /// returns an error with the check's message.
+  void (*fail)(lathe_frame *frame, int64_t check);
+} lathe_runtime_table;
+
+/// What generated code sees of one run. Private state of the runtime may follow these members.
+struct lathe_frame {
+  const lathe_runtime_table *rt;
+  const int64_t *symbols;        ///< values of the manifest's "symbols", in order
+  const void *const *inputs;     ///< dense row-major, in the order of the manifest's "inputs"
+  void *const *outputs;          ///< dense row-major, at least the size that `plan` gave
+  const void *const *constants;  ///< in the order of the manifest's "constants"; NULL for those stored packed
+  unsigned char *arena;          ///< 64-byte aligned, at least the size that `plan` gave
+};
+
+/// Entry point "plan": from the symbols, computes the dimensions of every input and then of every output (in the
+/// order of the manifest, concatenated) and the arena's size in bytes. Returns 0, or 1 + an index into "checks" when
+/// the symbols violate a condition of the model.
+typedef int64_t (*lathe_plan_fn)(const int64_t *symbols, int64_t *dims, int64_t *arena_bytes);
+
+/// Entry point "run": executes the model once. Checks that fail are reported through rt->fail.
+typedef void (*lathe_run_fn)(lathe_frame *frame);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif // LATHE_RUNTIME_ABI_H
