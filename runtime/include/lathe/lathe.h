@@ -1,0 +1,263 @@
+/*===- lathe.h - C interface of the Lathe runtime ----------------*- C -*-===*
+ *
+ * Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+ *
+ * A module is an artifact loaded into the process: immutable, and safe to use from any number of threads. A session
+ * runs a module: sessions are cheap and independent of each other, and each is used by one thread at a time.
+ *
+ * Conventions, unless a function says otherwise:
+ *  - every function that can fail returns a lathe_status; lathe_last_error() then describes the failure;
+ *  - out-parameters are set to NULL or zero before anything else happens, and stay so on failure;
+ *  - a NULL module, session or out-parameter is LATHE_INVALID_ARGUMENT; releasing NULL does nothing;
+ *  - strings are UTF-8, zero-terminated, and belong to the object that returned them;
+ *  - structures with a `struct_size` member must be initialised by their *_init function, which lets old callers work
+ *    with newer libraries.
+ *
+ *===----------------------------------------------------------------------===*/
+#ifndef LATHE_LATHE_H
+#define LATHE_LATHE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(__GNUC__)
+#define LATHE_API __attribute__((visibility("default")))
+#else
+#define LATHE_API
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** Result of every call that can fail. */
+typedef enum lathe_status {
+  LATHE_OK = 0,
+  LATHE_INVALID_ARGUMENT = 1,    /**< bad index, name, rank, type, shape or range of an argument */
+  LATHE_NOT_FOUND = 2,           /**< the file does not exist, or no device or code of that name is in the artifact */
+  LATHE_INVALID_ARTIFACT = 3,    /**< not an artifact, truncated or corrupt */
+  LATHE_UNSUPPORTED_VERSION = 4, /**< made for another version of the format or of the runtime */
+  LATHE_UNSUPPORTED_DEVICE = 5,  /**< this machine cannot execute any (or the requested) code of the artifact */
+  LATHE_OUT_OF_MEMORY = 6,
+  LATHE_OVER_BUDGET = 7,     /**< a limit that the caller set would be passed */
+  LATHE_IO_ERROR = 8,        /**< the operating system failed to open, read or map a file */
+  LATHE_EXECUTION_ERROR = 9, /**< a check of the model failed at run time, such as an index out of range */
+  LATHE_INTERNAL = 10        /**< a defect of the runtime or of the artifact's code */
+} lathe_status;
+
+/** Element types of tensors. The values are part of the artifact's code and never change. */
+typedef enum lathe_dtype {
+  LATHE_F32 = 0,
+  LATHE_F16 = 1,
+  LATHE_BF16 = 2,
+  LATHE_F64 = 3,
+  LATHE_I8 = 4,
+  LATHE_I16 = 5,
+  LATHE_I32 = 6,
+  LATHE_I64 = 7,
+  LATHE_U8 = 8,
+  LATHE_U16 = 9,
+  LATHE_U32 = 10,
+  LATHE_U64 = 11,
+  LATHE_BOOL = 12 /**< one byte, 0 or 1 */
+} lathe_dtype;
+
+typedef struct lathe_module lathe_module;
+typedef struct lathe_session lathe_session;
+
+/*===----------------------------------------------------------------------===*
+ * Library. All functions here may be called from any thread.
+ *===----------------------------------------------------------------------===*/
+
+/** Version of the library, such as "0.1.0". Never NULL; static. */
+LATHE_API const char *lathe_version(void);
+
+/** Short name of a status, such as "invalid argument". Never NULL; static. */
+LATHE_API const char *lathe_status_string(lathe_status status);
+
+/** Describes the most recent failure of a call made by this thread; "" when there was none. Never NULL; valid until
+ *  the next failing call of this thread. Successful calls leave it alone. */
+LATHE_API const char *lathe_last_error(void);
+
+/** Name of a data type as in the manifest, such as "f32"; NULL for a value that is none. Static. */
+LATHE_API const char *lathe_dtype_name(lathe_dtype dtype);
+
+/** Bytes of one element; 0 for a value that is none. */
+LATHE_API size_t lathe_dtype_size(lathe_dtype dtype);
+
+/*===----------------------------------------------------------------------===*
+ * Modules
+ *===----------------------------------------------------------------------===*/
+
+typedef struct lathe_load_options {
+  size_t struct_size;
+  /** Non-zero: check every byte of the file against its hashes, which reads all of it. The header, the manifest and
+   *  the code that is used are checked always. */
+  int32_t verify;
+  /** Device to run on, NULL for the artifact's first. */
+  const char *device;
+  /** Instruction set to use, such as "avx2"; NULL for the best one that the machine has. The environment variable
+   *  LATHE_ISA says the same where this is NULL. */
+  const char *isa;
+  /** Upper limit of the module's memory in bytes (the mapped file and private copies of weights); 0 for none. */
+  uint64_t memory_budget;
+} lathe_load_options;
+
+/** Sets every member of `options` to its default. */
+LATHE_API void lathe_load_options_init(lathe_load_options *options);
+
+/** Loads an artifact. `options` may be NULL. On success *module is owned by the caller: lathe_module_release.
+ *  The file is mapped, not read: it must not be changed while the module lives (replacing it by rename is fine).
+ *  An artifact holds native code: load only files that you trust as you would trust a program. Thread-safe.
+ *  Errors: NOT_FOUND, IO_ERROR, INVALID_ARTIFACT, UNSUPPORTED_VERSION, UNSUPPORTED_DEVICE, OVER_BUDGET, OUT_OF_MEMORY,
+ *  INVALID_ARGUMENT. */
+LATHE_API lathe_status lathe_module_load(const char *path, const lathe_load_options *options, lathe_module **module);
+
+/** Drops the caller's reference. Sessions keep what they need of the module alive. Thread-safe; accepts NULL. */
+LATHE_API void lathe_module_release(lathe_module *module);
+
+typedef struct lathe_module_info {
+  size_t struct_size;
+  size_t input_count;
+  size_t output_count;
+  size_t symbol_count;
+  size_t device_count;
+  size_t kernel_count;
+  const char *device;         /**< chosen device */
+  const char *isa;            /**< chosen instruction set */
+  const char *manifest;       /**< the manifest, JSON (docs/artifact.md) */
+  size_t manifest_size;       /**< in bytes, without the terminating zero */
+  uint64_t file_bytes;        /**< size of the artifact */
+  uint64_t constants_bytes;   /**< of them, constants */
+  uint64_t private_bytes;     /**< weights copied into private memory so far, because the machine wants another layout */
+} lathe_module_info;
+
+/** Sets every member of `info` to zero and its size. */
+LATHE_API void lathe_module_info_init(lathe_module_info *info);
+
+/** Describes the module. Strings live as long as the module. Thread-safe. */
+LATHE_API lathe_status lathe_module_get_info(const lathe_module *module, lathe_module_info *info);
+
+/** An input or output. Pointers live as long as the module. */
+typedef struct lathe_tensor_info {
+  const char *name;
+  lathe_dtype dtype;
+  size_t rank;
+  const int64_t *dims;           /**< `rank` values; -1 where the dimension is symbolic */
+  const char *const *dim_texts;  /**< `rank` texts: the number, symbol or expression */
+} lathe_tensor_info;
+
+/** Describes input `index`. Thread-safe. Errors: INVALID_ARGUMENT (index). */
+LATHE_API lathe_status lathe_module_input(const lathe_module *module, size_t index, lathe_tensor_info *info);
+
+/** Describes output `index`. Thread-safe. Errors: INVALID_ARGUMENT (index). */
+LATHE_API lathe_status lathe_module_output(const lathe_module *module, size_t index, lathe_tensor_info *info);
+
+/** Finds the input called `name`. Thread-safe. Errors: NOT_FOUND; the message lists the names. */
+LATHE_API lathe_status lathe_module_find_input(const lathe_module *module, const char *name, size_t *index);
+
+/** Finds the output called `name`. Thread-safe. Errors: NOT_FOUND; the message lists the names. */
+LATHE_API lathe_status lathe_module_find_output(const lathe_module *module, const char *name, size_t *index);
+
+/** A symbolic dimension. */
+typedef struct lathe_symbol_info {
+  const char *name;
+  int64_t min; /**< smallest value, inclusive */
+  int64_t max; /**< largest value, inclusive; INT64_MAX for no limit */
+} lathe_symbol_info;
+
+/** Describes symbolic dimension `index`. Thread-safe. Errors: INVALID_ARGUMENT (index). */
+LATHE_API lathe_status lathe_module_symbol(const lathe_module *module, size_t index, lathe_symbol_info *info);
+
+/** Name of device `index` of those the artifact was made for. Thread-safe. Errors: INVALID_ARGUMENT (index). */
+LATHE_API lathe_status lathe_module_device(const lathe_module *module, size_t index, const char **name);
+
+/*===----------------------------------------------------------------------===*
+ * Sessions. A session is used by one thread at a time; different sessions are independent.
+ *===----------------------------------------------------------------------===*/
+
+typedef struct lathe_session_options {
+  size_t struct_size;
+  /** Threads that a run uses, the calling one included; 0 for as many as the processors that the process may use. */
+  int32_t threads;
+  /** Non-zero: profiling is on from the start. */
+  int32_t profile;
+  /** Upper limit of the session's memory in bytes (arena, outputs that the runtime owns, scratch); 0 for none. */
+  uint64_t memory_budget;
+  /** Upper limit of any dimension of an input; 0 for the default, 2^31 - 1. */
+  int64_t max_dimension;
+} lathe_session_options;
+
+/** Sets every member of `options` to its default. */
+LATHE_API void lathe_session_options_init(lathe_session_options *options);
+
+/** Creates a session. `options` may be NULL. On success *session is owned by the caller: lathe_session_release.
+ *  The session owns its worker threads. Thread-safe. Errors: INVALID_ARGUMENT, OUT_OF_MEMORY. */
+LATHE_API lathe_status lathe_session_create(lathe_module *module, const lathe_session_options *options,
+                                            lathe_session **session);
+
+/** Releases the session, its threads and the outputs it owns. Accepts NULL. */
+LATHE_API void lathe_session_release(lathe_session *session);
+
+/** Binds input `index`. `data` is dense, row-major, aligned to its element type, and borrowed: it must stay valid and
+ *  unchanged while a run or until another tensor is bound. It may be NULL when the tensor is empty, or to ask for
+ *  shapes only. `dims` is copied. The binding stays for later runs. Errors: INVALID_ARGUMENT (index, type, rank, a dimension that is fixed, negative or above the limit). */
+LATHE_API lathe_status lathe_session_set_input(lathe_session *session, size_t index, lathe_dtype dtype, size_t rank,
+                                               const int64_t *dims, const void *data);
+
+/** Makes runs write output `index` to the caller's buffer of `capacity` bytes, aligned to its element type, which must
+ *  stay valid while a run and must not overlap an input; NULL returns to a buffer of the runtime. A run whose output
+ *  does not fit fails before anything is executed. Errors: INVALID_ARGUMENT. */
+LATHE_API lathe_status lathe_session_set_output(lathe_session *session, size_t index, void *data, size_t capacity);
+
+/** Computes the dimensions of output `index` for the inputs bound now, without a run. *dims points to *rank values and
+ *  is valid until the next call on this session. Errors: as lathe_session_run before execution. */
+LATHE_API lathe_status lathe_session_output_shape(lathe_session *session, size_t index, size_t *rank,
+                                                  const int64_t **dims);
+
+/** Executes the model once. Errors: INVALID_ARGUMENT (an input is missing, or shapes disagree with each other, with the
+ *  model or with its ranges), OVER_BUDGET, OUT_OF_MEMORY, EXECUTION_ERROR (a check of the model failed; outputs then hold
+ *  unspecified values), INTERNAL. */
+LATHE_API lathe_status lathe_session_run(lathe_session *session);
+
+/** An output of the last successful run. */
+typedef struct lathe_output {
+  void *data; /**< the runtime's buffer, valid until the next run or release, or the caller's own */
+  lathe_dtype dtype;
+  size_t rank;
+  const int64_t *dims; /**< valid until the next run or binding */
+  size_t size;         /**< in bytes */
+} lathe_output;
+
+/** Gives output `index` of the last run. Errors: INVALID_ARGUMENT (index, or there was no successful run). */
+LATHE_API lathe_status lathe_session_output(lathe_session *session, size_t index, lathe_output *output);
+
+/** Bytes that the session holds now and counts against its budget. */
+LATHE_API lathe_status lathe_session_memory(const lathe_session *session, uint64_t *bytes);
+
+/** Number of threads that a run uses. */
+LATHE_API lathe_status lathe_session_threads(const lathe_session *session, int32_t *threads);
+
+/** Time spent in one kernel since profiling was enabled or reset. */
+typedef struct lathe_kernel_profile {
+  const char *name;     /**< lives as long as the module */
+  const char *kind;     /**< such as "matmul"; lives as long as the module */
+  uint64_t nanoseconds; /**< as seen by the calling thread */
+  uint64_t calls;
+} lathe_kernel_profile;
+
+/** Turns profiling on or off for later runs. It costs two readings of a clock for each kernel when on, nothing when
+ *  off. */
+LATHE_API lathe_status lathe_session_set_profiling(lathe_session *session, int32_t enabled);
+
+/** Gives the profile of kernel `index` (0 to kernel_count of the module). Errors: INVALID_ARGUMENT (index). */
+LATHE_API lathe_status lathe_session_profile(const lathe_session *session, size_t index, lathe_kernel_profile *profile);
+
+/** Sets all profiles to zero. */
+LATHE_API lathe_status lathe_session_reset_profile(lathe_session *session);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* LATHE_LATHE_H */
