@@ -1,0 +1,196 @@
+//===- CpuBackend.cpp - The device 'cpu' ------------------------*- C++ -*-===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#include "backends/cpu/runtime/CpuBackend.h"
+
+#include "backends/cpu/runtime/EmptyMatmul.h"
+#include "backends/cpu/runtime/MatmulPlan.h"
+
+#include <unordered_map>
+
+using namespace lathe;
+using namespace lathe::cpu;
+using runtime::failure;
+using runtime::Status;
+using runtime::success;
+
+namespace {
+
+/// Caches that the sessions of a module share.
+class CpuModule final : public runtime::BackendModule {
+public:
+  explicit CpuModule(runtime::ModuleServices &services) : services_(services), weights_(services) {}
+  Status createSession(runtime::SessionServices &services, std::unique_ptr<runtime::BackendSession> *session) override;
+
+  runtime::ModuleServices &services() { return services_; }
+  PrimitiveCache &primitives() { return primitives_; }
+  WeightStore &weights() { return weights_; }
+
+private:
+  runtime::ModuleServices &services_;
+  PrimitiveCache primitives_;
+  WeightStore weights_;
+};
+
+class CpuSession final : public runtime::BackendSession {
+public:
+  CpuSession(CpuModule &module, runtime::SessionServices &services) : module_(module), services_(services) {}
+
+  Status start() {
+    for (int i = 0; i < services_.pool().threads(); ++i) {
+      dnnl_stream_t stream = nullptr;
+      if (dnnl_stream_create(&stream, engine(), dnnl_stream_default_flags) != dnnl_success)
+        return failure(LATHE_OUT_OF_MEMORY, "oneDNN cannot create a stream");
+      streams_.emplace_back(stream);
+    }
+    return success();
+  }
+
+  // We cut the work ourselves and call oneDNN from each of our threads, so inside of it there is one thread.
+  void beginRun() override { callerThreads_ = setOpenmpThreads(1); }
+  void endRun() override { setOpenmpThreads(callerThreads_); }
+
+  void matmul(const lathe_matmul_call &call) override {
+    if (Status status = execute(call); status.failed()) {
+      const auto &kernels = module_.services().manifest().kernels;
+      bool known = call.kernel >= 0 && static_cast<size_t>(call.kernel) < kernels.size();
+      services_.fail(failure(status.code(), "kernel '",
+                             known ? kernels[static_cast<size_t>(call.kernel)].name : std::to_string(call.kernel),
+                             "': ", status.message()));
+    }
+  }
+
+private:
+  /// Plans of a session; models with more distinct shapes than this pay for planning again.
+  static constexpr size_t kMaxPlans = 1024;
+
+  struct CachedPlan {
+    std::unique_ptr<MatmulPlan> plan;
+    uint64_t used = 0;
+  };
+
+  Status execute(const lathe_matmul_call &call);
+  Status findPlan(const PlanKey &key, MatmulPlan **plan);
+  Status reserveScratch(size_t bytes);
+  void dropOldest();
+
+  CpuModule &module_;
+  runtime::SessionServices &services_;
+  std::vector<Dnnl<dnnl_stream_t>> streams_;
+  std::unordered_map<PlanKey, CachedPlan, HashBytes<PlanKey>> plans_;
+  uint64_t clock_ = 0;
+  runtime::Buffer scratch_;
+  size_t threadScratch_ = 0;
+  int callerThreads_ = 1;
+};
+
+Status CpuModule::createSession(runtime::SessionServices &services, std::unique_ptr<runtime::BackendSession> *session) {
+  auto result = std::make_unique<CpuSession>(*this, services);
+  if (Status status = result->start(); status.failed())
+    return status;
+  *session = std::move(result);
+  return success();
+}
+
+void CpuSession::dropOldest() {
+  auto oldest = plans_.begin();
+  for (auto it = plans_.begin(); it != plans_.end(); ++it)
+    if (it->second.used < oldest->second.used)
+      oldest = it;
+  plans_.erase(oldest);
+}
+
+Status CpuSession::findPlan(const PlanKey &key, MatmulPlan **plan) {
+  auto it = plans_.find(key);
+  if (it == plans_.end()) {
+    std::unique_ptr<MatmulPlan> created;
+    if (Status status = MatmulPlan::create(key, services_.pool().threads(), module_.primitives(), module_.weights(),
+                                           &created);
+        status.failed())
+      return status;
+    if (plans_.size() >= kMaxPlans)
+      dropOldest();
+    it = plans_.emplace(key, CachedPlan{std::move(created), 0}).first;
+  }
+  it->second.used = ++clock_;
+  *plan = it->second.plan.get();
+  return success();
+}
+
+Status CpuSession::reserveScratch(size_t bytes) {
+  if (bytes <= threadScratch_)
+    return success();
+  auto threads = static_cast<size_t>(services_.pool().threads());
+  auto held = static_cast<int64_t>(threadScratch_ * threads);
+  if (bytes > SIZE_MAX / 2 / threads || !services_.charge(static_cast<int64_t>(bytes * threads) - held))
+    return failure(LATHE_OVER_BUDGET, bytes, " bytes of scratch for each of ", threads,
+                   " threads would pass the session's memory budget");
+  bool ok = scratch_.reserve(bytes * threads);
+  threadScratch_ = ok ? bytes : 0;
+  if (!ok) {
+    services_.charge(-static_cast<int64_t>(bytes * threads));
+    return failure(LATHE_OUT_OF_MEMORY, "cannot allocate ", bytes * threads, " bytes of scratch");
+  }
+  return success();
+}
+
+Status CpuSession::execute(const lathe_matmul_call &call) {
+  for (int64_t extent : {call.m, call.n, call.k, call.batch[0], call.batch[1], call.batch[2]})
+    if (extent < 0)
+      return failure(LATHE_INTERNAL, "negative extent in matmul");
+  if (call.m == 0 || call.n == 0 || call.batch[0] == 0 || call.batch[1] == 0 || call.batch[2] == 0)
+    return success();
+  if (call.k == 0)
+    return emptyMatmul(call);
+  MatmulPlan *plan = nullptr;
+  if (Status status = findPlan(PlanKey(call), &plan); status.failed())
+    return status;
+  if (Status status = reserveScratch(plan->scratchBytes()); status.failed())
+    return status;
+
+  struct Loop {
+    CpuSession *session;
+    MatmulPlan *plan;
+    const lathe_matmul_call *call;
+    std::atomic<bool> ok{true};
+  } loop{this, plan, &call};
+  int64_t pieces = plan->pieces();
+  services_.pool().parallelFor(
+      pieces, plan->parallel() ? 1 : pieces,
+      [](void *context, int64_t begin, int64_t end, int thread) {
+        auto *loop = static_cast<Loop *>(context);
+        auto index = static_cast<size_t>(thread);
+        unsigned char *scratch = loop->session->scratch_.data() + index * loop->session->threadScratch_;
+        for (int64_t piece = begin; piece < end; ++piece)
+          if (!loop->plan->execute(*loop->call, piece, thread, loop->session->streams_[index].get(), scratch))
+            loop->ok.store(false, std::memory_order_relaxed);
+      },
+      &loop);
+  return loop.ok ? success() : failure(LATHE_INTERNAL, "oneDNN failed to execute a matmul");
+}
+
+class CpuBackend final : public runtime::Backend {
+public:
+  const char *name() const override { return "cpu"; }
+
+  Status createModule(runtime::ModuleServices &services, std::unique_ptr<runtime::BackendModule> *module) override {
+    if (!engine())
+      return failure(LATHE_UNSUPPORTED_DEVICE, "oneDNN cannot use this processor");
+    *module = std::make_unique<CpuModule>(services);
+    return success();
+  }
+
+  void (*threadStart() const)() override {
+    return [] { setOpenmpThreads(1); };
+  }
+};
+
+} // namespace
+
+runtime::Backend &cpu::cpuBackend() {
+  // Never destroyed: modules may outlive static objects.
+  static CpuBackend *instance = new CpuBackend;
+  return *instance;
+}

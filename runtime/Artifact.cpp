@@ -1,0 +1,204 @@
+//===- Artifact.cpp - Reader of .lathe files --------------------*- C++ -*-===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#include "runtime/Artifact.h"
+
+#include "runtime/CpuFeatures.h"
+#include "runtime/Hash.h"
+
+#include <algorithm>
+#include <cstring>
+
+using namespace lathe::runtime;
+using namespace lathe::artifact;
+
+namespace {
+
+/// Larger manifests are a mistake: they are read into memory as a tree.
+constexpr uint64_t kMaxManifestSize = uint64_t(256) << 20;
+
+template <typename... Parts> Status invalid(const Parts &...parts) {
+  return failure(LATHE_INVALID_ARTIFACT, parts...);
+}
+
+std::string_view nameOf(const SectionEntry &entry) {
+  return {entry.name, strnlen(entry.name, sizeof(entry.name))};
+}
+
+std::string listIsas(const Manifest &manifest) {
+  std::string list;
+  for (const Code &code : manifest.code)
+    list += (list.empty() ? "" : ", ") + code.isa;
+  return list.empty() ? "none" : list;
+}
+
+} // namespace
+
+const SectionEntry *Artifact::find(SectionKind kind, std::string_view name) const {
+  for (const SectionEntry &entry : sections_)
+    if (entry.kind == kind && nameOf(entry) == name)
+      return &entry;
+  return nullptr;
+}
+
+Status Artifact::checkHash(const SectionEntry &entry) const {
+  if (!(hashBytes(file_.data() + entry.offset, entry.padded_size) == entry.hash))
+    return invalid("section '", std::string(nameOf(entry)), "' is corrupt: its hash differs");
+  return success();
+}
+
+Status Artifact::readTable(bool verify) {
+  if (file_.size() < sizeof(Header))
+    return invalid("not a .lathe file: it has ", file_.size(), " bytes, fewer than a header");
+  Header header;
+  memcpy(&header, file_.data(), sizeof(header));
+  if (memcmp(header.magic, kMagic, sizeof(kMagic)) != 0)
+    return invalid("not a .lathe file: it starts with other bytes");
+  if (header.format_version != kFormatVersion)
+    return failure(LATHE_UNSUPPORTED_VERSION, "the file has format version ", header.format_version,
+                   ", this runtime reads version ", kFormatVersion, "; use a matching runtime or compile again");
+  if (header.file_size != file_.size())
+    return invalid("the file is truncated or has been appended to: expected ", header.file_size, " bytes, found ",
+                   file_.size());
+  uint64_t entries = uint64_t(header.section_count) * sizeof(SectionEntry);
+  if (header.section_count > kMaxSections || header.table_size % kPageSize != 0 ||
+      header.table_size > file_.size() || header.table_size < sizeof(Header) + entries)
+    return invalid("the section table is corrupt");
+  if (!(hashHeader(file_.data(), header.table_size) == header.hash))
+    return invalid("the header is corrupt: its hash differs");
+  if (header.reserved[0] != 0 || header.reserved[1] != 0)
+    return invalid("the header is corrupt: reserved fields are not zero");
+
+  sections_.resize(header.section_count);
+  if (entries > 0)
+    memcpy(sections_.data(), file_.data() + sizeof(Header), entries);
+  uint64_t end = header.table_size;
+  for (size_t i = 0; i < sections_.size(); ++i) {
+    const SectionEntry &entry = sections_[i];
+    // Contiguous, so that each byte of the file belongs to one hash.
+    if (entry.offset != end || entry.padded_size % kPageSize != 0 || entry.padded_size > file_.size() - end ||
+        entry.size > entry.padded_size || entry.padded_size - entry.size >= kPageSize)
+      return invalid("section ", i, " does not lie where it should");
+    if (entry.name[sizeof(entry.name) - 1] != 0 || entry.reserved != 0)
+      return invalid("section ", i, " has a corrupt name");
+    for (size_t j = 0; j < i; ++j)
+      if (nameOf(sections_[j]) == nameOf(entry))
+        return invalid("section '", std::string(nameOf(entry)), "' occurs twice");
+    end += entry.padded_size;
+  }
+  if (end != file_.size())
+    return invalid("the sections end at byte ", end, " of ", file_.size());
+  for (size_t i = 0; verify && i < sections_.size(); ++i)
+    if (Status status = checkHash(sections_[i]); status.failed())
+      return status;
+  return success();
+}
+
+Status Artifact::readManifest() {
+  const SectionEntry *entry = find(SectionKind::manifest, "manifest");
+  if (!entry)
+    return invalid("the file has no manifest");
+  if (entry->size > kMaxManifestSize)
+    return invalid("the manifest has ", entry->size, " bytes, more than the limit of ", kMaxManifestSize);
+  if (Status status = checkHash(*entry); status.failed())
+    return status;
+  manifestText_.assign(reinterpret_cast<const char *>(file_.data() + entry->offset), entry->size);
+  return Manifest::parse(manifestText_, &manifest_);
+}
+
+Status Artifact::readConstants() {
+  const SectionEntry *entry = find(SectionKind::constants, "constants");
+  if (entry) {
+    constants_ = file_.data() + entry->offset;
+    constantsSize_ = entry->size;
+  } else {
+    // Empty constants still get an address.
+    constants_ = file_.data();
+  }
+  std::vector<const Constant *> order;
+  for (const Constant &constant : manifest_.constants) {
+    if (constant.offset > constantsSize_ || constant.size > constantsSize_ - constant.offset)
+      return invalid("constant '", constant.name, "' does not lie inside the section of constants");
+    if (constant.size > 0)
+      order.push_back(&constant);
+  }
+  std::sort(order.begin(), order.end(), [](const Constant *a, const Constant *b) { return a->offset < b->offset; });
+  for (size_t i = 1; i < order.size(); ++i)
+    if (order[i - 1]->offset + order[i - 1]->size > order[i]->offset && order[i - 1]->offset != order[i]->offset)
+      return invalid("constants '", order[i - 1]->name, "' and '", order[i]->name, "' overlap");
+  return success();
+}
+
+Status Artifact::chooseDevice(const std::string &wanted) {
+  std::string list;
+  for (const std::string &device : manifest_.devices) {
+    list += (list.empty() ? "" : ", ") + device;
+    if (device_.empty() && (wanted.empty() || device == wanted))
+      device_ = device;
+  }
+  if (device_.empty())
+    return failure(LATHE_NOT_FOUND, "the artifact is not for device '", wanted, "'; it is for: ", list);
+  return success();
+}
+
+Status Artifact::loadCode(const std::string &wanted) {
+  const Code *best = nullptr;
+  std::string reasons;
+  for (const Code &code : manifest_.code) {
+    if (!wanted.empty() && code.isa != wanted)
+      continue;
+    const char *why = nullptr;
+    if (!supportsIsa(code.isa, &why)) {
+      reasons += join(reasons.empty() ? "" : "; ", code.isa, ": ", why);
+      continue;
+    }
+    if (!best || isaRank(code.isa) > isaRank(best->isa))
+      best = &code;
+  }
+  if (!best && reasons.empty() && !wanted.empty())
+    return failure(LATHE_NOT_FOUND, "the artifact has no code for instruction set '", wanted,
+                   "'; it has: ", listIsas(manifest_));
+  if (!best)
+    return failure(LATHE_UNSUPPORTED_DEVICE, "this machine cannot execute the artifact's code (",
+                   reasons.empty() ? "it has none" : reasons, "); compile the model for this machine");
+
+  const SectionEntry *entry = find(SectionKind::code, best->section);
+  if (!entry)
+    return invalid("the manifest names section '", best->section, "', which does not exist");
+  if (best->plan >= entry->size || best->run >= entry->size)
+    return invalid("entry points of section '", best->section, "' lie outside of it");
+  if (Status status = checkHash(*entry); status.failed())
+    return status;
+  if (Status status = file_.mapExecutable(entry->offset, entry->padded_size, &code_); status.failed())
+    return status;
+  isa_ = best->isa;
+  plan_ = reinterpret_cast<lathe_plan_fn>(reinterpret_cast<uintptr_t>(code_.data() + best->plan));
+  run_ = reinterpret_cast<lathe_run_fn>(reinterpret_cast<uintptr_t>(code_.data() + best->run));
+  return success();
+}
+
+Status Artifact::open(const char *path, const Options &options, Artifact *artifact) {
+  Artifact result;
+  Status status = Mapping::openFile(path, &result.file_);
+  if (status.failed())
+    return status;
+  if (options.memoryBudget != 0 && result.file_.size() > options.memoryBudget)
+    return failure(LATHE_OVER_BUDGET, "'", path, "' has ", result.file_.size(),
+                   " bytes, more than the memory budget of ", options.memoryBudget);
+  status = result.readTable(options.verify);
+  if (!status.failed())
+    status = result.readManifest();
+  if (!status.failed())
+    status = result.readConstants();
+  if (!status.failed())
+    status = result.chooseDevice(options.device);
+  if (!status.failed())
+    status = result.loadCode(options.isa);
+  result.file_.closeFile();
+  if (status.failed())
+    return failure(status.code(), "'", path, "': ", status.message());
+  *artifact = std::move(result);
+  return success();
+}

@@ -1,0 +1,68 @@
+//===- Artifact.h - Reader of .lathe files ----------------------*- C++ -*-===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#ifndef LATHE_RUNTIME_ARTIFACT_H
+#define LATHE_RUNTIME_ARTIFACT_H
+
+#include "runtime/Abi.h"
+#include "runtime/ArtifactFormat.h"
+#include "runtime/Manifest.h"
+#include "runtime/Mapping.h"
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace lathe::runtime {
+
+/// An artifact mapped into memory and checked: nothing in it leads outside of it.
+class Artifact {
+public:
+  struct Options {
+    bool verify = false;
+    std::string device; ///< empty for the first
+    std::string isa;    ///< empty for the best
+    uint64_t memoryBudget = 0;
+  };
+
+  static Status open(const char *path, const Options &options, Artifact *artifact);
+
+  const Manifest &manifest() const { return manifest_; }
+  /// Zero-terminated.
+  const std::string &manifestText() const { return manifestText_; }
+  const std::string &device() const { return device_; }
+  const std::string &isa() const { return isa_; }
+  uint64_t fileSize() const { return file_.size(); }
+  uint64_t constantsSize() const { return constantsSize_; }
+  /// Address of a constant; readable to the end of its page.
+  const unsigned char *constant(size_t index) const { return constants_ + manifest_.constants[index].offset; }
+  lathe_plan_fn plan() const { return plan_; }
+  lathe_run_fn run() const { return run_; }
+
+private:
+  Status readTable(bool verify);
+  Status readManifest();
+  Status readConstants();
+  Status chooseDevice(const std::string &wanted);
+  Status loadCode(const std::string &wanted);
+  Status checkHash(const artifact::SectionEntry &entry) const;
+  const artifact::SectionEntry *find(artifact::SectionKind kind, std::string_view name) const;
+
+  Mapping file_;
+  Mapping code_;
+  std::vector<artifact::SectionEntry> sections_;
+  Manifest manifest_;
+  std::string manifestText_;
+  std::string device_;
+  std::string isa_;
+  const unsigned char *constants_ = nullptr;
+  uint64_t constantsSize_ = 0;
+  lathe_plan_fn plan_ = nullptr;
+  lathe_run_fn run_ = nullptr;
+};
+
+} // namespace lathe::runtime
+
+#endif // LATHE_RUNTIME_ARTIFACT_H

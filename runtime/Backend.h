@@ -1,0 +1,88 @@
+//===- Backend.h - What a device implements for the runtime -----*- C++ -*-===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#ifndef LATHE_RUNTIME_BACKEND_H
+#define LATHE_RUNTIME_BACKEND_H
+
+#include "runtime/Abi.h"
+#include "runtime/Manifest.h"
+#include "runtime/Status.h"
+#include "runtime/ThreadPool.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string_view>
+
+namespace lathe::runtime {
+
+/// What a backend may use of a module; outlives the backend's part of it.
+class ModuleServices {
+public:
+  virtual const Manifest &manifest() const = 0;
+  /// Address of a constant as it is stored.
+  virtual const void *constant(size_t index) const = 0;
+  /// Counts private memory of the module against its budget, forever; false when it would pass it. Thread-safe.
+  virtual bool chargePrivate(uint64_t bytes) = 0;
+
+protected:
+  ~ModuleServices() = default;
+};
+
+/// What a backend may use of a session; outlives the backend's part of it.
+class SessionServices {
+public:
+  virtual ThreadPool &pool() = 0;
+  /// Makes the run that is going on fail; the first failure wins. Thread-safe.
+  virtual void fail(Status status) = 0;
+  /// Counts `bytes` more (or fewer, when negative) against the session's budget; false when it would pass it.
+  virtual bool charge(int64_t bytes) = 0;
+
+protected:
+  ~SessionServices() = default;
+};
+
+/// A backend's part of a session: used by one thread at a time.
+class BackendSession {
+public:
+  virtual ~BackendSession() = default;
+  /// Called on the thread that runs, around each run.
+  virtual void beginRun() {}
+  virtual void endRun() {}
+  /// lathe_runtime_table::matmul. Failures go to SessionServices::fail.
+  virtual void matmul(const lathe_matmul_call &call) = 0;
+};
+
+/// A backend's part of a module: thread-safe.
+class BackendModule {
+public:
+  virtual ~BackendModule() = default;
+  virtual Status createSession(SessionServices &services, std::unique_ptr<BackendSession> *session) = 0;
+};
+
+/// A kind of device.
+class Backend {
+public:
+  virtual ~Backend() = default;
+  /// As in the manifest's "devices".
+  virtual const char *name() const = 0;
+  virtual Status createModule(ModuleServices &services, std::unique_ptr<BackendModule> *module) = 0;
+  /// Called once on each worker thread of a session, before anything else.
+  virtual void (*threadStart() const)() { return nullptr; }
+};
+
+/// Adds a backend, which must live as long as the process. The registry is the one state that modules share; it is
+/// filled before the first module is loaded.
+void registerBackend(Backend &backend);
+
+/// Finds a backend; NULL when there is none of that name.
+Backend *findBackend(std::string_view name);
+
+/// Registers the backends that this library was built with; may be called again.
+void registerBuiltinBackends();
+
+} // namespace lathe::runtime
+
+#endif // LATHE_RUNTIME_BACKEND_H

@@ -1,0 +1,62 @@
+//===- CpuFeatures.cpp - What this processor can execute --------*- C++ -*-===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#include "runtime/CpuFeatures.h"
+
+#include <cpuid.h>
+#include <cstdint>
+
+using namespace lathe::runtime;
+
+namespace {
+
+struct Features {
+  bool avx2 = false;
+  bool avx512 = false;
+};
+
+uint64_t readXcr0() {
+  uint32_t low = 0;
+  uint32_t high = 0;
+  __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return static_cast<uint64_t>(high) << 32 | low;
+}
+
+Features detect() {
+  Features features;
+  uint32_t a = 0, b = 0, c = 0, d = 0;
+  if (!__get_cpuid(1, &a, &b, &c, &d))
+    return features;
+  bool osxsave = c & bit_OSXSAVE;
+  bool base = (c & bit_AVX) && (c & bit_FMA) && (c & bit_F16C);
+  if (!osxsave || !base || !__get_cpuid_count(7, 0, &a, &b, &c, &d))
+    return features;
+  // The operating system must save the wide registers, or their content is lost at a switch of threads.
+  uint64_t xcr0 = readXcr0();
+  bool ymm = (xcr0 & 0x6) == 0x6;
+  bool zmm = (xcr0 & 0xe6) == 0xe6;
+  features.avx2 = ymm && (b & bit_AVX2) && (b & bit_BMI2);
+  features.avx512 = features.avx2 && zmm && (b & bit_AVX512F) && (b & bit_AVX512BW) && (b & bit_AVX512DQ) &&
+                    (b & bit_AVX512VL) && (b & bit_AVX512CD);
+  return features;
+}
+
+} // namespace
+
+bool lathe::runtime::supportsIsa(std::string_view isa, const char **why) {
+  static const Features features = detect();
+  *why = "this runtime does not know it";
+  if (isa == "avx2") {
+    *why = "the processor lacks AVX2, FMA, BMI2 or F16C";
+    return features.avx2;
+  }
+  if (isa == "avx512") {
+    *why = "the processor lacks AVX-512 F, BW, DQ, VL or CD";
+    return features.avx512;
+  }
+  return false;
+}
+
+int lathe::runtime::isaRank(std::string_view isa) { return isa == "avx512" ? 2 : isa == "avx2" ? 1 : -1; }

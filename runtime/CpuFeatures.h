@@ -1,0 +1,22 @@
+//===- CpuFeatures.h - What this processor can execute ----------*- C++ -*-===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#ifndef LATHE_RUNTIME_CPUFEATURES_H
+#define LATHE_RUNTIME_CPUFEATURES_H
+
+#include <string_view>
+
+namespace lathe::runtime {
+
+/// Whether this processor and its operating system can execute code for `isa` ("avx2", "avx512"). On refusal, `*why`
+/// says what is missing (a static string).
+bool supportsIsa(std::string_view isa, const char **why);
+
+/// Orders instruction sets by preference: higher is better, negative is unknown.
+int isaRank(std::string_view isa);
+
+} // namespace lathe::runtime
+
+#endif // LATHE_RUNTIME_CPUFEATURES_H

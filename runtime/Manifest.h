@@ -1,0 +1,92 @@
+//===- Manifest.h - Description of an artifact's content --------*- C++ -*-===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#ifndef LATHE_RUNTIME_MANIFEST_H
+#define LATHE_RUNTIME_MANIFEST_H
+
+#include "runtime/DataType.h"
+#include "runtime/PackedLayout.h"
+#include "runtime/Status.h"
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace lathe::runtime {
+
+struct Symbol {
+  std::string name;
+  int64_t min = 0;
+  int64_t max = INT64_MAX;
+  /// The input dimension that gives the value.
+  size_t input = 0;
+  size_t dimension = 0;
+};
+
+struct Dimension {
+  std::string text;   ///< number, symbol or expression
+  int64_t value = -1; ///< -1 when it is not a number
+  int symbol = -1;    ///< index, when it is a symbol alone
+};
+
+struct Tensor {
+  std::string name;
+  const DataType *type = nullptr;
+  std::vector<Dimension> dims;
+  /// For the C interface.
+  std::vector<int64_t> dimValues;
+  std::vector<const char *> dimTexts;
+};
+
+struct Constant {
+  std::string name;
+  const DataType *type = nullptr;
+  std::vector<int64_t> dims;
+  uint64_t offset = 0; ///< in the section of constants
+  uint64_t size = 0;
+  std::optional<PackedLayout> packed;
+};
+
+struct Code {
+  std::string isa;
+  std::string section;
+  uint64_t plan = 0; ///< entry points, from the start of the image
+  uint64_t run = 0;
+};
+
+struct Kernel {
+  std::string name;
+  std::string kind;
+  std::vector<std::string> nodes;
+};
+
+struct Check {
+  std::string node;
+  std::string message;
+};
+
+/// docs/artifact.md, read and checked. Whatever it says about offsets, sizes and indices holds within itself; what
+/// depends on the sections is checked by the artifact.
+struct Manifest {
+  std::vector<std::string> devices;
+  std::vector<Symbol> symbols;
+  std::vector<Tensor> inputs;
+  std::vector<Tensor> outputs;
+  std::vector<Constant> constants;
+  std::vector<Code> code;
+  std::vector<Kernel> kernels;
+  std::vector<Check> checks;
+
+  static constexpr size_t kMaxRank = 64;
+
+  /// Parses `text`, in which nothing is trusted.
+  static Status parse(std::string_view text, Manifest *manifest);
+};
+
+} // namespace lathe::runtime
+
+#endif // LATHE_RUNTIME_MANIFEST_H

@@ -1,0 +1,35 @@
+//===- Module.cpp - A loaded artifact ---------------------------*- C++ -*-===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#include "runtime/Module.h"
+
+using namespace lathe::runtime;
+
+Status Module::load(const char *path, const Artifact::Options &options, std::shared_ptr<Module> *module) {
+  registerBuiltinBackends();
+  auto result = std::make_shared<Module>();
+  if (Status status = Artifact::open(path, options, &result->artifact_); status.failed())
+    return status;
+  const Artifact &artifact = result->artifact_;
+  result->memoryBudget_ = options.memoryBudget;
+  result->backend_ = findBackend(artifact.device());
+  if (!result->backend_)
+    return failure(LATHE_UNSUPPORTED_DEVICE, "'", path, "': this runtime was built without device '",
+                   artifact.device(), "'");
+  for (size_t i = 0; i < artifact.manifest().constants.size(); ++i)
+    result->constants_.push_back(artifact.manifest().constants[i].packed ? nullptr : artifact.constant(i));
+  if (Status status = result->backend_->createModule(*result, &result->backendModule_); status.failed())
+    return status;
+  *module = std::move(result);
+  return success();
+}
+
+bool Module::chargePrivate(uint64_t bytes) {
+  uint64_t total = privateBytes_.fetch_add(bytes) + bytes;
+  if (memoryBudget_ == 0 || total + artifact_.fileSize() <= memoryBudget_)
+    return true;
+  privateBytes_.fetch_sub(bytes);
+  return false;
+}

@@ -1,0 +1,45 @@
+//===- Module.h - A loaded artifact -----------------------------*- C++ -*-===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#ifndef LATHE_RUNTIME_MODULE_H
+#define LATHE_RUNTIME_MODULE_H
+
+#include "runtime/Artifact.h"
+#include "runtime/Backend.h"
+
+#include <atomic>
+#include <memory>
+#include <vector>
+
+namespace lathe::runtime {
+
+/// An artifact ready to run. Immutable but for caches that lock themselves.
+class Module final : private ModuleServices {
+public:
+  static Status load(const char *path, const Artifact::Options &options, std::shared_ptr<Module> *module);
+
+  const Artifact &artifact() const { return artifact_; }
+  const Manifest &manifest() const override { return artifact_.manifest(); }
+  /// As the frame of a run wants them: NULL for packed ones.
+  const void *const *constants() const { return constants_.data(); }
+  Backend &backend() const { return *backend_; }
+  BackendModule &backendModule() const { return *backendModule_; }
+  uint64_t privateBytes() const { return privateBytes_.load(); }
+
+private:
+  const void *constant(size_t index) const override { return artifact_.constant(index); }
+  bool chargePrivate(uint64_t bytes) override;
+
+  Artifact artifact_;
+  uint64_t memoryBudget_ = 0;
+  std::atomic<uint64_t> privateBytes_{0};
+  std::vector<const void *> constants_;
+  Backend *backend_ = nullptr;
+  std::unique_ptr<BackendModule> backendModule_;
+};
+
+} // namespace lathe::runtime
+
+#endif // LATHE_RUNTIME_MODULE_H

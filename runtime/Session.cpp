@@ -1,0 +1,360 @@
+//===- Session.cpp - Runs of a module ---------------------------*- C++ -*-===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#include "runtime/Session.h"
+
+#include <chrono>
+#include <cstring>
+
+using namespace lathe::runtime;
+
+namespace {
+
+std::string describe(const std::vector<int64_t> &dims) {
+  std::string text = "[";
+  for (size_t i = 0; i < dims.size(); ++i)
+    text += (i ? ", " : "") + std::to_string(dims[i]);
+  return text + "]";
+}
+
+std::string describe(const std::vector<Dimension> &dims) {
+  std::string text = "[";
+  for (size_t i = 0; i < dims.size(); ++i)
+    text += (i ? ", " : "") + dims[i].text;
+  return text + "]";
+}
+
+template <typename... Parts> Status badArgument(const Parts &...parts) {
+  return failure(LATHE_INVALID_ARGUMENT, parts...);
+}
+
+} // namespace
+
+Status Session::create(std::shared_ptr<Module> module, const Options &options, std::unique_ptr<Session> *session) {
+  constexpr int kMaxThreads = 1024;
+  if (options.threads < 0 || options.threads > kMaxThreads)
+    return badArgument("threads must be from 0 to ", kMaxThreads, ", got ", options.threads);
+  if (options.maxDimension < 0)
+    return badArgument("the maximum dimension must not be negative, got ", options.maxDimension);
+  auto result = std::make_unique<Session>();
+  result->options_ = options;
+  if (result->options_.maxDimension == 0)
+    result->options_.maxDimension = INT32_MAX;
+  result->profiling_ = options.profile;
+  const Manifest &manifest = module->manifest();
+  result->inputs_.resize(manifest.inputs.size());
+  result->outputs_.resize(manifest.outputs.size());
+  result->symbols_.resize(manifest.symbols.size());
+  result->profile_.resize(manifest.kernels.size());
+  size_t dims = 0;
+  for (const Tensor &tensor : manifest.inputs)
+    dims += tensor.dims.size();
+  for (const Tensor &tensor : manifest.outputs)
+    dims += tensor.dims.size();
+  result->planned_.resize(dims);
+  int threads = options.threads ? options.threads : ThreadPool::usableProcessors();
+  if (Status status = result->pool_.start(threads, module->backend().threadStart()); status.failed())
+    return status;
+  result->module_ = std::move(module);
+  if (Status status = result->module_->backendModule().createSession(*result, &result->backend_); status.failed())
+    return status;
+  *session = std::move(result);
+  return success();
+}
+
+Session::~Session() = default;
+
+Status Session::setInput(size_t index, lathe_dtype dtype, size_t rank, const int64_t *dims, const void *data) {
+  const Manifest &manifest = module_->manifest();
+  if (index >= manifest.inputs.size())
+    return badArgument("input ", index, " does not exist: the model has ", manifest.inputs.size());
+  const Tensor &tensor = manifest.inputs[index];
+  const DataType *type = dataType(dtype);
+  if (type != tensor.type)
+    return badArgument("input '", tensor.name, "' must have type ", tensor.type->name, ", got ",
+                       type ? type->name : "an unknown type");
+  if (rank != tensor.dims.size())
+    return badArgument("input '", tensor.name, "' must have ", tensor.dims.size(), " dimensions ",
+                       describe(tensor.dims), ", got ", rank);
+  if (rank > 0 && !dims)
+    return badArgument("input '", tensor.name, "': dimensions must not be NULL");
+  std::vector<int64_t> shape(dims, dims + rank);
+  for (size_t d = 0; d < rank; ++d) {
+    const Dimension &expected = tensor.dims[d];
+    if (shape[d] < 0 || (expected.value >= 0 && shape[d] != expected.value))
+      return badArgument("input '", tensor.name, "' has shape ", describe(shape), " but dimension ", d, " must be ",
+                         expected.value >= 0 ? expected.text : "0 or more");
+    if (shape[d] > options_.maxDimension)
+      return badArgument("input '", tensor.name, "' has shape ", describe(shape), " but dimension ", d,
+                         " is above the limit of ", options_.maxDimension);
+  }
+  int64_t bytes = 0;
+  if (!tensorBytes(*type, dims, rank, &bytes))
+    return badArgument("input '", tensor.name, "' with shape ", describe(shape), " is too large");
+  if (reinterpret_cast<uintptr_t>(data) % type->size != 0)
+    return badArgument("the data of input '", tensor.name, "' must be aligned to ", type->size, " bytes");
+  Input &input = inputs_[index];
+  bound_ = bound_ && input.bound && input.dims == shape;
+  hasResult_ = hasResult_ && bound_;
+  input.bound = true;
+  input.data = data;
+  input.dims = std::move(shape);
+  return success();
+}
+
+Status Session::setOutput(size_t index, void *data, size_t capacity) {
+  const Manifest &manifest = module_->manifest();
+  if (index >= manifest.outputs.size())
+    return badArgument("output ", index, " does not exist: the model has ", manifest.outputs.size());
+  const Tensor &tensor = manifest.outputs[index];
+  if (reinterpret_cast<uintptr_t>(data) % tensor.type->size != 0)
+    return badArgument("the buffer of output '", tensor.name, "' must be aligned to ", tensor.type->size, " bytes");
+  outputs_[index].callerData = data;
+  outputs_[index].callerCapacity = data ? capacity : 0;
+  hasResult_ = false;
+  return success();
+}
+
+Status Session::bindSymbols() {
+  const Manifest &manifest = module_->manifest();
+  for (size_t i = 0; i < inputs_.size(); ++i)
+    if (!inputs_[i].bound)
+      return badArgument("input '", manifest.inputs[i].name, "' is missing: set every input before a run");
+  for (size_t s = 0; s < symbols_.size(); ++s) {
+    const Symbol &symbol = manifest.symbols[s];
+    int64_t value = inputs_[symbol.input].dims[symbol.dimension];
+    if (value < symbol.min || value > symbol.max)
+      return badArgument("input '", manifest.inputs[symbol.input].name, "' has shape ",
+                         describe(inputs_[symbol.input].dims), " but dimension ", symbol.dimension, " ('",
+                         symbol.name, "') must be ",
+                         symbol.max == INT64_MAX ? join("at least ", symbol.min)
+                                                 : join("from ", symbol.min, " to ", symbol.max));
+    symbols_[s] = value;
+  }
+  // A symbol's first occurrence gave its value; the others must repeat it. The model's own expressions come later.
+  for (size_t i = 0; i < inputs_.size(); ++i)
+    for (size_t d = 0; d < inputs_[i].dims.size(); ++d) {
+      int index = manifest.inputs[i].dims[d].symbol;
+      if (index < 0 || inputs_[i].dims[d] == symbols_[static_cast<size_t>(index)])
+        continue;
+      const Symbol &symbol = manifest.symbols[static_cast<size_t>(index)];
+      return badArgument("input '", manifest.inputs[i].name, "' has shape ", describe(inputs_[i].dims),
+                         " but dimension ", d, " ('", symbol.name, "') must be ",
+                         symbols_[static_cast<size_t>(index)], ", as in input '",
+                         manifest.inputs[symbol.input].name, "'");
+    }
+  return success();
+}
+
+Status Session::checkFailed(int64_t check) const {
+  const std::vector<Check> &checks = module_->manifest().checks;
+  if (check < 0 || static_cast<size_t>(check) >= checks.size())
+    return failure(LATHE_INTERNAL, "check ", check, " of the model failed, which the manifest does not describe");
+  const Check &entry = checks[static_cast<size_t>(check)];
+  return failure(LATHE_EXECUTION_ERROR, "node '", entry.node, "': ", entry.message);
+}
+
+Status Session::callPlan() {
+  arenaBytes_ = 0;
+  int64_t result = module_->artifact().plan()(symbols_.data(), planned_.data(), &arenaBytes_);
+  if (result != 0) {
+    // The code refused the symbols, that is, the caller's shapes.
+    Status status = checkFailed(result - 1);
+    if (status.code() == LATHE_EXECUTION_ERROR)
+      return failure(LATHE_INVALID_ARGUMENT, status.message());
+    return status;
+  }
+  if (arenaBytes_ < 0)
+    return failure(LATHE_INTERNAL, "the artifact's code asked for ", arenaBytes_, " bytes of memory");
+  return success();
+}
+
+Status Session::checkPlan() {
+  const Manifest &manifest = module_->manifest();
+  const int64_t *planned = planned_.data();
+  for (size_t i = 0; i < inputs_.size(); ++i)
+    for (size_t d = 0; d < inputs_[i].dims.size(); ++d, ++planned)
+      if (inputs_[i].dims[d] != *planned)
+        return badArgument("input '", manifest.inputs[i].name, "' has shape ", describe(inputs_[i].dims),
+                           " but dimension ", d, " ('", manifest.inputs[i].dims[d].text, "') must be ", *planned,
+                           " for the other inputs");
+  for (size_t i = 0; i < outputs_.size(); ++i) {
+    Output &output = outputs_[i];
+    size_t rank = manifest.outputs[i].dims.size();
+    output.dims.assign(planned, planned + rank);
+    planned += rank;
+    if (!tensorBytes(*manifest.outputs[i].type, output.dims.data(), rank, &output.size))
+      return badArgument("output '", manifest.outputs[i].name, "' would have shape ", describe(output.dims),
+                         ", which is not possible or too large; use smaller inputs");
+  }
+  return success();
+}
+
+Status Session::bind() {
+  if (bound_)
+    return success();
+  hasResult_ = false;
+  Status status = bindSymbols();
+  if (!status.failed())
+    status = callPlan();
+  if (!status.failed())
+    status = checkPlan();
+  bound_ = !status.failed();
+  return status;
+}
+
+bool Session::charge(int64_t bytes) {
+  if (bytes > 0 && options_.memoryBudget != 0 &&
+      (memory_ > options_.memoryBudget || static_cast<uint64_t>(bytes) > options_.memoryBudget - memory_))
+    return false;
+  memory_ += static_cast<uint64_t>(bytes);
+  return true;
+}
+
+Status Session::reserve(Buffer &buffer, int64_t size, const char *what) {
+  auto wanted = static_cast<size_t>(size);
+  if (buffer.data() && wanted <= buffer.capacity())
+    return success();
+  auto held = static_cast<int64_t>(buffer.capacity());
+  if (!charge(size - held))
+    return failure(LATHE_OVER_BUDGET, what, " needs ", size, " bytes; the session holds ", memory_,
+                   " and its memory budget is ", options_.memoryBudget);
+  bool ok = buffer.reserve(wanted);
+  charge(static_cast<int64_t>(buffer.capacity()) - size);
+  if (!ok)
+    return failure(LATHE_OUT_OF_MEMORY, "cannot allocate ", size, " bytes for ", what);
+  return success();
+}
+
+Status Session::prepareBuffers() {
+  if (Status status = reserve(arena_, arenaBytes_, "the arena"); status.failed())
+    return status;
+  const Manifest &manifest = module_->manifest();
+  for (size_t i = 0; i < outputs_.size(); ++i) {
+    Output &output = outputs_[i];
+    const std::string &name = manifest.outputs[i].name;
+    if (output.callerData) {
+      if (static_cast<uint64_t>(output.size) > output.callerCapacity)
+        return badArgument("output '", name, "' with shape ", describe(output.dims), " needs ", output.size,
+                           " bytes but the given buffer has ", output.callerCapacity);
+      output.data = output.callerData;
+      continue;
+    }
+    if (Status status = reserve(output.buffer, output.size, join("output '", name, "'").c_str()); status.failed())
+      return status;
+    output.data = output.buffer.data();
+  }
+  for (size_t i = 0; i < inputs_.size(); ++i) {
+    bool empty = false;
+    for (int64_t dim : inputs_[i].dims)
+      empty |= dim == 0;
+    if (!inputs_[i].data && !empty)
+      return badArgument("input '", manifest.inputs[i].name, "' has no data");
+  }
+  return success();
+}
+
+//===----------------------------------------------------------------------===//
+// Execution
+//===----------------------------------------------------------------------===//
+
+/// What generated code sees, and how its calls find the session again.
+struct Session::Frame : lathe_frame {
+  Session *session = nullptr;
+};
+
+const lathe_runtime_table Session::kTable = {LATHE_ABI_VERSION, parallelForEntry, matmulEntry, failEntry};
+const lathe_runtime_table Session::kProfilingTable = {LATHE_ABI_VERSION, timedParallelFor, timedMatmul, failEntry};
+
+void Session::parallelForEntry(lathe_frame *frame, int64_t, lathe_task_fn task, const void *args, int64_t count,
+                               int64_t grain) {
+  struct Loop {
+    lathe_frame *frame;
+    lathe_task_fn task;
+    const void *args;
+  } loop{frame, task, args};
+  static_cast<Frame *>(frame)->session->pool_.parallelFor(
+      count, grain,
+      [](void *context, int64_t begin, int64_t end, int) {
+        auto *loop = static_cast<Loop *>(context);
+        loop->task(loop->frame, loop->args, begin, end);
+      },
+      &loop);
+}
+
+void Session::matmulEntry(lathe_frame *frame, const lathe_matmul_call *call) {
+  static_cast<Frame *>(frame)->session->backend_->matmul(*call);
+}
+
+void Session::failEntry(lathe_frame *frame, int64_t check) {
+  Session *session = static_cast<Frame *>(frame)->session;
+  session->fail(session->checkFailed(check));
+}
+
+namespace {
+uint64_t now() {
+  return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(
+                                   std::chrono::steady_clock::now().time_since_epoch())
+                                   .count());
+}
+} // namespace
+
+void Session::record(int64_t kernel, uint64_t nanoseconds) {
+  if (kernel < 0 || static_cast<size_t>(kernel) >= profile_.size())
+    return;
+  KernelTime &time = profile_[static_cast<size_t>(kernel)];
+  time.nanoseconds += nanoseconds;
+  ++time.calls;
+}
+
+void Session::timedParallelFor(lathe_frame *frame, int64_t kernel, lathe_task_fn task, const void *args,
+                               int64_t count, int64_t grain) {
+  uint64_t start = now();
+  parallelForEntry(frame, kernel, task, args, count, grain);
+  static_cast<Frame *>(frame)->session->record(kernel, now() - start);
+}
+
+void Session::timedMatmul(lathe_frame *frame, const lathe_matmul_call *call) {
+  uint64_t start = now();
+  matmulEntry(frame, call);
+  static_cast<Frame *>(frame)->session->record(call->kernel, now() - start);
+}
+
+void Session::fail(Status status) {
+  std::lock_guard<std::mutex> lock(failureMutex_);
+  if (!failure_.failed())
+    failure_ = std::move(status);
+}
+
+Status Session::run() {
+  if (Status status = bind(); status.failed())
+    return status;
+  hasResult_ = false;
+  if (Status status = prepareBuffers(); status.failed())
+    return status;
+  // Empty inputs have an address too: generated code may form pointers from it.
+  static const uint64_t kNothing[8] = {};
+  std::vector<const void *> inputs;
+  for (const Input &input : inputs_)
+    inputs.push_back(input.data ? input.data : kNothing);
+  std::vector<void *> outputs;
+  for (const Output &output : outputs_)
+    outputs.push_back(output.data);
+
+  failure_ = success();
+  Frame frame;
+  frame.rt = profiling_ ? &kProfilingTable : &kTable;
+  frame.symbols = symbols_.data();
+  frame.inputs = inputs.data();
+  frame.outputs = outputs.data();
+  frame.constants = module_->constants();
+  frame.arena = arena_.data();
+  frame.session = this;
+  backend_->beginRun();
+  module_->artifact().run()(&frame);
+  backend_->endRun();
+  hasResult_ = !failure_.failed();
+  return failure_;
+}

@@ -1,0 +1,114 @@
+//===- Session.h - Runs of a module -----------------------------*- C++ -*-===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#ifndef LATHE_RUNTIME_SESSION_H
+#define LATHE_RUNTIME_SESSION_H
+
+#include "runtime/Abi.h"
+#include "runtime/Mapping.h"
+#include "runtime/Module.h"
+#include "runtime/ThreadPool.h"
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+namespace lathe::runtime {
+
+/// Inputs, outputs and memory of runs. Used by one thread at a time.
+class Session final : private SessionServices {
+public:
+  struct Options {
+    int threads = 0;
+    bool profile = false;
+    uint64_t memoryBudget = 0;
+    int64_t maxDimension = 0;
+  };
+
+  struct Input {
+    bool bound = false;
+    const void *data = nullptr;
+    std::vector<int64_t> dims;
+  };
+
+  struct Output {
+    void *callerData = nullptr;
+    size_t callerCapacity = 0;
+    Buffer buffer;
+    std::vector<int64_t> dims;
+    int64_t size = 0;
+    void *data = nullptr;
+  };
+
+  struct KernelTime {
+    uint64_t nanoseconds = 0;
+    uint64_t calls = 0;
+  };
+
+  static Status create(std::shared_ptr<Module> module, const Options &options, std::unique_ptr<Session> *session);
+  ~Session();
+
+  const Module &module() const { return *module_; }
+  Status setInput(size_t index, lathe_dtype dtype, size_t rank, const int64_t *dims, const void *data);
+  Status setOutput(size_t index, void *data, size_t capacity);
+  /// Computes the dimensions of the outputs.
+  Status bind();
+  Status run();
+  /// Valid after bind() or run().
+  const Output &output(size_t index) const { return outputs_[index]; }
+  bool hasResult() const { return hasResult_; }
+  uint64_t memory() const { return memory_; }
+  int threads() const { return pool_.threads(); }
+  void setProfiling(bool enabled) { profiling_ = enabled; }
+  std::vector<KernelTime> &profile() { return profile_; }
+  const std::vector<KernelTime> &profile() const { return profile_; }
+
+private:
+  struct Frame;
+  static const lathe_runtime_table kTable;
+  static const lathe_runtime_table kProfilingTable;
+  static void parallelForEntry(lathe_frame *frame, int64_t kernel, lathe_task_fn task, const void *args,
+                               int64_t count, int64_t grain);
+  static void matmulEntry(lathe_frame *frame, const lathe_matmul_call *call);
+  static void failEntry(lathe_frame *frame, int64_t check);
+  static void timedParallelFor(lathe_frame *frame, int64_t kernel, lathe_task_fn task, const void *args,
+                               int64_t count, int64_t grain);
+  static void timedMatmul(lathe_frame *frame, const lathe_matmul_call *call);
+
+  ThreadPool &pool() override { return pool_; }
+  void fail(Status status) override;
+  bool charge(int64_t bytes) override;
+
+  Status bindSymbols();
+  Status callPlan();
+  Status checkPlan();
+  Status reserve(Buffer &buffer, int64_t size, const char *what);
+  Status prepareBuffers();
+  Status checkFailed(int64_t check) const;
+  void record(int64_t kernel, uint64_t nanoseconds);
+
+  std::shared_ptr<Module> module_;
+  Options options_;
+  ThreadPool pool_;
+  std::unique_ptr<BackendSession> backend_;
+  std::vector<Input> inputs_;
+  std::vector<Output> outputs_;
+  Buffer arena_;
+  std::vector<int64_t> symbols_;
+  std::vector<int64_t> planned_; ///< dimensions of inputs, then of outputs
+  int64_t arenaBytes_ = 0;
+  uint64_t memory_ = 0;
+  bool bound_ = false;
+  bool hasResult_ = false;
+  bool profiling_ = false;
+  std::vector<KernelTime> profile_;
+  std::mutex failureMutex_;
+  Status failure_;
+};
+
+} // namespace lathe::runtime
+
+#endif // LATHE_RUNTIME_SESSION_H

@@ -1,0 +1,265 @@
+//===- lathe.hpp - C++ interface of the Lathe runtime -----------*- C++ -*-===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+// Header-only, over lathe.h, whose rules on ownership and threads hold here too. Handles are move-only and release what
+// they own; failures are thrown as lathe::Error.
+//
+//===----------------------------------------------------------------------===//
+#ifndef LATHE_LATHE_HPP
+#define LATHE_LATHE_HPP
+
+#include "lathe.h"
+
+#include <cstdint>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+namespace lathe {
+
+/// A call that failed.
+class Error : public std::runtime_error {
+public:
+  Error(lathe_status status, const std::string &message) : std::runtime_error(message), status_(status) {}
+  lathe_status status() const noexcept { return status_; }
+
+private:
+  lathe_status status_;
+};
+
+/// Throws unless `status` is LATHE_OK.
+inline void check(lathe_status status) {
+  if (status != LATHE_OK)
+    throw Error(status, lathe_last_error());
+}
+
+/// Element type of a C++ type.
+template <typename T> struct DtypeOf;
+template <> struct DtypeOf<float> { static constexpr lathe_dtype value = LATHE_F32; };
+template <> struct DtypeOf<double> { static constexpr lathe_dtype value = LATHE_F64; };
+template <> struct DtypeOf<int8_t> { static constexpr lathe_dtype value = LATHE_I8; };
+template <> struct DtypeOf<int16_t> { static constexpr lathe_dtype value = LATHE_I16; };
+template <> struct DtypeOf<int32_t> { static constexpr lathe_dtype value = LATHE_I32; };
+template <> struct DtypeOf<int64_t> { static constexpr lathe_dtype value = LATHE_I64; };
+template <> struct DtypeOf<uint8_t> { static constexpr lathe_dtype value = LATHE_U8; };
+template <> struct DtypeOf<uint16_t> { static constexpr lathe_dtype value = LATHE_U16; };
+template <> struct DtypeOf<uint32_t> { static constexpr lathe_dtype value = LATHE_U32; };
+template <> struct DtypeOf<uint64_t> { static constexpr lathe_dtype value = LATHE_U64; };
+template <> struct DtypeOf<bool> { static constexpr lathe_dtype value = LATHE_BOOL; };
+
+/// An input or output of a model.
+struct TensorInfo {
+  std::string name;
+  lathe_dtype dtype = LATHE_F32;
+  std::vector<int64_t> dims;          ///< -1 where symbolic
+  std::vector<std::string> dimTexts;  ///< number, symbol or expression
+};
+
+/// A symbolic dimension.
+struct SymbolInfo {
+  std::string name;
+  int64_t min = 0;
+  int64_t max = INT64_MAX;
+};
+
+struct LoadOptions {
+  bool verify = false;
+  std::string device; ///< empty for the artifact's first
+  std::string isa;    ///< empty for the best
+  uint64_t memoryBudget = 0;
+};
+
+/// A loaded artifact; all members are safe to call from several threads.
+class Module {
+public:
+  explicit Module(const std::string &path, const LoadOptions &options = {}) {
+    lathe_load_options native;
+    lathe_load_options_init(&native);
+    native.verify = options.verify;
+    native.device = options.device.empty() ? nullptr : options.device.c_str();
+    native.isa = options.isa.empty() ? nullptr : options.isa.c_str();
+    native.memory_budget = options.memoryBudget;
+    lathe_module *module = nullptr;
+    check(lathe_module_load(path.c_str(), &native, &module));
+    module_.reset(module);
+  }
+
+  lathe_module *get() const { return module_.get(); }
+
+  lathe_module_info info() const {
+    lathe_module_info result;
+    lathe_module_info_init(&result);
+    check(lathe_module_get_info(get(), &result));
+    return result;
+  }
+
+  std::vector<TensorInfo> inputs() const { return tensors(info().input_count, lathe_module_input); }
+  std::vector<TensorInfo> outputs() const { return tensors(info().output_count, lathe_module_output); }
+
+  std::vector<SymbolInfo> symbols() const {
+    std::vector<SymbolInfo> result;
+    for (size_t i = 0, count = info().symbol_count; i < count; ++i) {
+      lathe_symbol_info symbol;
+      check(lathe_module_symbol(get(), i, &symbol));
+      result.push_back({symbol.name, symbol.min, symbol.max});
+    }
+    return result;
+  }
+
+  std::vector<std::string> devices() const {
+    std::vector<std::string> result;
+    for (size_t i = 0, count = info().device_count; i < count; ++i) {
+      const char *name = nullptr;
+      check(lathe_module_device(get(), i, &name));
+      result.emplace_back(name);
+    }
+    return result;
+  }
+
+  std::string manifest() const {
+    lathe_module_info all = info();
+    return std::string(all.manifest, all.manifest_size);
+  }
+
+  size_t input(const std::string &name) const {
+    size_t index = 0;
+    check(lathe_module_find_input(get(), name.c_str(), &index));
+    return index;
+  }
+
+  size_t output(const std::string &name) const {
+    size_t index = 0;
+    check(lathe_module_find_output(get(), name.c_str(), &index));
+    return index;
+  }
+
+private:
+  struct Release {
+    void operator()(lathe_module *module) const { lathe_module_release(module); }
+  };
+
+  template <typename Get> std::vector<TensorInfo> tensors(size_t count, Get query) const {
+    std::vector<TensorInfo> result;
+    for (size_t i = 0; i < count; ++i) {
+      lathe_tensor_info info;
+      check(query(get(), i, &info));
+      TensorInfo tensor;
+      tensor.name = info.name;
+      tensor.dtype = info.dtype;
+      tensor.dims.assign(info.dims, info.dims + info.rank);
+      tensor.dimTexts.assign(info.dim_texts, info.dim_texts + info.rank);
+      result.push_back(std::move(tensor));
+    }
+    return result;
+  }
+
+  std::unique_ptr<lathe_module, Release> module_;
+};
+
+struct SessionOptions {
+  int threads = 0; ///< 0 for all processors of the process
+  bool profile = false;
+  uint64_t memoryBudget = 0;
+  int64_t maxDimension = 0;
+};
+
+/// An output of a run; valid until the next one.
+struct Output {
+  void *data = nullptr;
+  lathe_dtype dtype = LATHE_F32;
+  std::vector<int64_t> dims;
+  size_t size = 0; ///< in bytes
+
+  /// The elements; throws when they have another type.
+  template <typename T> const T *as() const {
+    if (dtype != DtypeOf<T>::value)
+      throw Error(LATHE_INVALID_ARGUMENT, std::string("the output has type ") + lathe_dtype_name(dtype) + ", not " +
+                                              lathe_dtype_name(DtypeOf<T>::value));
+    return static_cast<const T *>(data);
+  }
+};
+
+/// Runs of a module; used by one thread at a time. Keeps what it needs of the module alive.
+class Session {
+public:
+  explicit Session(const Module &module, const SessionOptions &options = {}) {
+    lathe_session_options native;
+    lathe_session_options_init(&native);
+    native.threads = options.threads;
+    native.profile = options.profile;
+    native.memory_budget = options.memoryBudget;
+    native.max_dimension = options.maxDimension;
+    lathe_session *session = nullptr;
+    check(lathe_session_create(module.get(), &native, &session));
+    session_.reset(session);
+  }
+
+  lathe_session *get() const { return session_.get(); }
+
+  /// `data` is borrowed: see lathe_session_set_input.
+  void setInput(size_t index, lathe_dtype dtype, const std::vector<int64_t> &dims, const void *data) {
+    check(lathe_session_set_input(get(), index, dtype, dims.size(), dims.data(), data));
+  }
+
+  template <typename T> void setInput(size_t index, const std::vector<int64_t> &dims, const T *data) {
+    setInput(index, DtypeOf<T>::value, dims, static_cast<const void *>(data));
+  }
+
+  void setOutput(size_t index, void *data, size_t capacity) {
+    check(lathe_session_set_output(get(), index, data, capacity));
+  }
+
+  std::vector<int64_t> outputShape(size_t index) {
+    size_t rank = 0;
+    const int64_t *dims = nullptr;
+    check(lathe_session_output_shape(get(), index, &rank, &dims));
+    return std::vector<int64_t>(dims, dims + rank);
+  }
+
+  void run() { check(lathe_session_run(get())); }
+
+  Output output(size_t index) const {
+    lathe_output native;
+    check(lathe_session_output(get(), index, &native));
+    Output result;
+    result.data = native.data;
+    result.dtype = native.dtype;
+    result.dims.assign(native.dims, native.dims + native.rank);
+    result.size = native.size;
+    return result;
+  }
+
+  uint64_t memory() const {
+    uint64_t bytes = 0;
+    check(lathe_session_memory(get(), &bytes));
+    return bytes;
+  }
+
+  int threads() const {
+    int32_t count = 0;
+    check(lathe_session_threads(get(), &count));
+    return count;
+  }
+
+  void setProfiling(bool enabled) { check(lathe_session_set_profiling(get(), enabled)); }
+  void resetProfile() { check(lathe_session_reset_profile(get())); }
+
+  lathe_kernel_profile profile(size_t kernel) const {
+    lathe_kernel_profile result;
+    check(lathe_session_profile(get(), kernel, &result));
+    return result;
+  }
+
+private:
+  struct Release {
+    void operator()(lathe_session *session) const { lathe_session_release(session); }
+  };
+
+  std::unique_ptr<lathe_session, Release> session_;
+};
+
+} // namespace lathe
+
+#endif // LATHE_LATHE_HPP
