@@ -125,8 +125,10 @@ Status Artifact::readConstants() {
       order.push_back(&constant);
   }
   std::sort(order.begin(), order.end(), [](const Constant *a, const Constant *b) { return a->offset < b->offset; });
+  // Two constants may share their bytes, but then all of them.
   for (size_t i = 1; i < order.size(); ++i)
-    if (order[i - 1]->offset + order[i - 1]->size > order[i]->offset && order[i - 1]->offset != order[i]->offset)
+    if (order[i - 1]->offset + order[i - 1]->size > order[i]->offset &&
+        (order[i - 1]->offset != order[i]->offset || order[i - 1]->size != order[i]->size))
       return invalid("constants '", order[i - 1]->name, "' and '", order[i]->name, "' overlap");
   return success();
 }

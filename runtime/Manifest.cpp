@@ -307,8 +307,8 @@ Status Manifest::parse(std::string_view text, Manifest *manifest) {
   reader.each(root, "devices", "manifest", [&](const json &value, const std::string &where) {
     result.devices.push_back(reader.string(value, where));
   });
-  if (result.devices.empty())
-    reader.fail("manifest.devices", "must not be empty");
+  if (result.devices.empty() || result.devices.front().empty())
+    reader.fail("manifest.devices", "must have an element that is not empty");
   std::unordered_set<std::string> names;
   reader.each(root, "symbols", "manifest", [&](const json &value, const std::string &where) {
     result.symbols.push_back(readSymbol(reader, value, where));

@@ -1,0 +1,12 @@
+# The writer of artifacts, as a target that the compiler and the tests of the runtime use. May be included repeatedly.
+if(NOT TARGET lathe_artifact_writer)
+  find_package(nlohmann_json 3.10 REQUIRED)
+  find_path(LATHE_XXHASH_INCLUDE_DIR xxhash.h REQUIRED)
+  add_library(lathe_artifact_writer STATIC ${CMAKE_CURRENT_LIST_DIR}/ArtifactWriter.cpp)
+  set_target_properties(lathe_artifact_writer PROPERTIES POSITION_INDEPENDENT_CODE ON)
+  target_compile_features(lathe_artifact_writer PUBLIC cxx_std_17)
+  target_compile_options(lathe_artifact_writer PRIVATE -Wall -Wextra -Werror)
+  target_include_directories(lathe_artifact_writer PUBLIC ${CMAKE_CURRENT_LIST_DIR}/..)
+  target_include_directories(lathe_artifact_writer SYSTEM PRIVATE ${LATHE_XXHASH_INCLUDE_DIR})
+  target_link_libraries(lathe_artifact_writer PUBLIC nlohmann_json::nlohmann_json)
+endif()

@@ -1,0 +1,263 @@
+//===- ArtifactWriter.cpp - Writer of .lathe files --------------*- C++ -*-===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#include "compiler/ArtifactWriter.h"
+
+#include "runtime/ArtifactFormat.h"
+#include "runtime/Hash.h"
+
+#include <atomic>
+#include <cerrno>
+#include <climits>
+#include <cstdlib>
+#include <cstring>
+#include <fcntl.h>
+#include <nlohmann/json.hpp>
+#include <sys/stat.h>
+#include <unistd.h>
+
+using namespace lathe::artifact;
+
+namespace {
+
+uint64_t roundUp(uint64_t value, uint64_t step) { return (value + step - 1) / step * step; }
+
+/// A file beside the target that takes its place at the end, or vanishes.
+class PendingFile {
+public:
+  ~PendingFile() {
+    if (file_ >= 0)
+      close(file_);
+    if (!temporary_.empty())
+      unlink(temporary_.c_str());
+  }
+
+  bool open(const std::string &path, std::string *error) {
+    target_ = path;
+    // A link is followed: what it points to is replaced, not the link.
+    if (char *real = realpath(path.c_str(), nullptr)) {
+      target_ = real;
+      free(real);
+    }
+    struct stat info;
+    if (stat(target_.c_str(), &info) == 0 && !S_ISREG(info.st_mode)) {
+      *error = "cannot write '" + path + "': it exists and is not a regular file";
+      return false;
+    }
+    static std::atomic<unsigned> counter{0};
+    std::string name = target_ + ".tmp." + std::to_string(getpid()) + "." + std::to_string(counter++);
+    file_ = ::open(name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (file_ < 0)
+      return fail(error);
+    temporary_ = name;
+    return true;
+  }
+
+  bool write(const void *data, size_t size, std::string *error) {
+    auto *bytes = static_cast<const char *>(data);
+    while (size > 0) {
+      ssize_t written = ::write(file_, bytes, size);
+      if (written < 0 && errno == EINTR)
+        continue;
+      if (written < 0)
+        return fail(error);
+      bytes += written;
+      size -= static_cast<size_t>(written);
+    }
+    return true;
+  }
+
+  bool rewind(std::string *error) { return lseek(file_, 0, SEEK_SET) == 0 || fail(error); }
+
+  /// Some file systems report a full disk only here.
+  bool commit(std::string *error) {
+    int closed = close(file_);
+    file_ = -1;
+    if (closed != 0 || rename(temporary_.c_str(), target_.c_str()) != 0)
+      return fail(error);
+    temporary_.clear();
+    return true;
+  }
+
+private:
+  bool fail(std::string *error) const {
+    *error = "cannot write '" + target_ + "': " + strerror(errno);
+    return false;
+  }
+
+  std::string target_;
+  std::string temporary_;
+  int file_ = -1;
+};
+
+/// Writes sections one after another, hashing what passes.
+class SectionWriter final : public Sink {
+public:
+  SectionWriter(PendingFile &file, std::string *error) : file_(file), error_(error) { buffer_.reserve(kBufferSize); }
+  ~SectionWriter() override = default;
+
+  bool begin(SectionKind kind, const std::string &name, uint64_t offset) {
+    entry_ = {};
+    entry_.kind = kind;
+    entry_.offset = offset;
+    if (name.empty() || name.size() >= sizeof(entry_.name)) {
+      *error_ = "section name '" + name + "' must have 1 to " + std::to_string(sizeof(entry_.name) - 1) + " bytes";
+      return false;
+    }
+    memcpy(entry_.name, name.data(), name.size());
+    XXH3_128bits_reset(&hash_);
+    return true;
+  }
+
+  bool write(const void *data, size_t size) override {
+    entry_.size += size;
+    return emit(data, size);
+  }
+
+  bool pad(uint64_t to) {
+    static const char kZeros[kPageSize] = {};
+    while (entry_.size < to) {
+      uint64_t count = to - entry_.size < sizeof(kZeros) ? to - entry_.size : sizeof(kZeros);
+      if (!write(kZeros, count))
+        return false;
+    }
+    return true;
+  }
+
+  uint64_t size() const { return entry_.size; }
+
+  bool end(SectionEntry *entry) {
+    uint64_t size = entry_.size;
+    if (!pad(roundUp(size, kPageSize)) || !flush())
+      return false;
+    entry_.padded_size = entry_.size;
+    entry_.size = size;
+    entry_.hash = canonical(XXH3_128bits_digest(&hash_));
+    *entry = entry_;
+    return true;
+  }
+
+private:
+  static constexpr size_t kBufferSize = 1 << 20;
+
+  bool emit(const void *data, size_t size) {
+    XXH3_128bits_update(&hash_, data, size);
+    if (buffer_.size() + size > kBufferSize && !flush())
+      return false;
+    if (size > kBufferSize)
+      return file_.write(data, size, error_);
+    auto *bytes = static_cast<const char *>(data);
+    buffer_.insert(buffer_.end(), bytes, bytes + size);
+    return true;
+  }
+
+  bool flush() {
+    bool ok = file_.write(buffer_.data(), buffer_.size(), error_);
+    buffer_.clear();
+    return ok;
+  }
+
+  PendingFile &file_;
+  std::string *error_;
+  std::vector<char> buffer_;
+  SectionEntry entry_ = {};
+  XXH3_state_t hash_;
+};
+
+/// Gives constants their places; returns an empty text or what is wrong.
+std::string placeConstants(nlohmann::ordered_json &manifest, const std::vector<ConstantSource> &constants) {
+  auto list = manifest.is_object() ? manifest.find("constants") : manifest.end();
+  if (list == manifest.end() || !list->is_array() || list->size() != constants.size())
+    return "the manifest must describe each of the " + std::to_string(constants.size()) + " constants";
+  uint64_t offset = 0;
+  for (size_t i = 0; i < constants.size(); ++i) {
+    nlohmann::ordered_json &entry = (*list)[i];
+    if (!entry.is_object())
+      return "constant " + std::to_string(i) + " of the manifest must be an object";
+    offset = roundUp(offset, kConstantAlignment);
+    entry["offset"] = offset;
+    entry["size"] = constants[i].size;
+    offset += constants[i].size;
+  }
+  return {};
+}
+
+bool writeConstants(SectionWriter &writer, const std::vector<ConstantSource> &constants, std::string *error) {
+  for (size_t i = 0; i < constants.size(); ++i) {
+    if (!writer.pad(roundUp(writer.size(), kConstantAlignment)))
+      return false;
+    uint64_t start = writer.size();
+    const ConstantSource &source = constants[i];
+    if (source.data || !source.produce) {
+      if (source.size > 0 && !source.data) {
+        *error = "constant " + std::to_string(i) + " has no content";
+        return false;
+      }
+      if (!writer.write(source.data, source.size))
+        return false;
+    } else if (!source.produce(writer, error)) {
+      if (error->empty())
+        *error = "constant " + std::to_string(i) + " could not be produced";
+      return false;
+    }
+    if (writer.size() - start != source.size) {
+      *error = "constant " + std::to_string(i) + " has " + std::to_string(writer.size() - start) + " bytes, expected " +
+               std::to_string(source.size);
+      return false;
+    }
+  }
+  return true;
+}
+
+} // namespace
+
+bool lathe::artifact::writeArtifact(const std::string &path, nlohmann::ordered_json manifest,
+                                    const std::vector<CodeImage> &code, const std::vector<ConstantSource> &constants,
+                                    std::string *error) {
+  error->clear();
+  *error = placeConstants(manifest, constants);
+  if (!error->empty())
+    return false;
+  // Names come from models and may be in any encoding; the manifest is UTF-8.
+  std::string text = manifest.dump(1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+
+  size_t count = code.size() + 2;
+  if (count > kMaxSections) {
+    *error = "an artifact has at most " + std::to_string(kMaxSections) + " sections";
+    return false;
+  }
+  std::vector<unsigned char> table(roundUp(sizeof(Header) + count * sizeof(SectionEntry), kPageSize));
+  std::vector<SectionEntry> entries(count);
+  PendingFile file;
+  if (!file.open(path, error) || !file.write(table.data(), table.size(), error))
+    return false;
+  SectionWriter writer(file, error);
+  uint64_t offset = table.size();
+  for (size_t i = 0; i < count; ++i) {
+    bool ok = false;
+    if (i == 0)
+      ok = writer.begin(SectionKind::manifest, "manifest", offset) && writer.write(text.data(), text.size());
+    else if (i <= code.size())
+      ok = writer.begin(SectionKind::code, code[i - 1].name, offset) &&
+           writer.write(code[i - 1].data, code[i - 1].size);
+    else
+      ok = writer.begin(SectionKind::constants, "constants", offset) && writeConstants(writer, constants, error);
+    if (!ok || !writer.end(&entries[i]))
+      return false;
+    offset += entries[i].padded_size;
+  }
+
+  Header header = {};
+  memcpy(header.magic, kMagic, sizeof(kMagic));
+  header.format_version = kFormatVersion;
+  header.section_count = static_cast<uint32_t>(count);
+  header.file_size = offset;
+  header.table_size = table.size();
+  memcpy(table.data(), &header, sizeof(header));
+  memcpy(table.data() + sizeof(header), entries.data(), count * sizeof(SectionEntry));
+  header.hash = hashHeader(table.data(), table.size());
+  memcpy(table.data(), &header, sizeof(header));
+  return file.rewind(error) && file.write(table.data(), table.size(), error) && file.commit(error);
+}

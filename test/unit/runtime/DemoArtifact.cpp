@@ -1,0 +1,129 @@
+//===- DemoArtifact.cpp - The artifact that the runtime's tests load ---*- C++ -*-===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#include "test/unit/runtime/DemoArtifact.h"
+
+#include "runtime/PackedLayout.h"
+
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+using namespace lathe::test;
+using nlohmann::ordered_json;
+
+std::vector<unsigned char> lathe::test::readFile(const std::string &path) {
+  std::ifstream file(path, std::ios::binary);
+  EXPECT_TRUE(file) << path;
+  return std::vector<unsigned char>(std::istreambuf_iterator<char>(file), {});
+}
+
+void lathe::test::writeFile(const std::string &path, const std::vector<unsigned char> &bytes) {
+  std::ofstream file(path, std::ios::binary | std::ios::trunc);
+  file.write(reinterpret_cast<const char *>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+  EXPECT_TRUE(file.flush()) << path;
+}
+
+std::string lathe::test::temporaryPath(const std::string &name) {
+  struct Folder {
+    std::filesystem::path path =
+        std::filesystem::temp_directory_path() / ("lathe-runtime-test-" + std::to_string(getpid()));
+    Folder() { std::filesystem::create_directories(path); }
+    ~Folder() {
+      std::error_code ignored;
+      std::filesystem::remove_all(path, ignored);
+    }
+  };
+  static Folder folder;
+  return (folder.path / name).string();
+}
+
+DemoArtifact::DemoArtifact(bool packed) : code(readFile(LATHE_DEMO_CODE)), scale{1, 2, -1, 0.5f} {
+  for (int i = 0; i < 8 * 16; ++i)
+    weight.push_back(static_cast<float>(i % 7) - 3);
+  for (int i = 0; i < 16; ++i)
+    bias.push_back(static_cast<float>(i) / 4 - 2);
+  manifest = ordered_json::parse(R"({
+    "producer": "test", "abi_version": 1, "devices": ["cpu"],
+    "symbols": [{"name": "batch", "min": 0, "max": null}, {"name": "n", "min": 0, "max": 64}],
+    "inputs": [{"name": "x", "type": "f32", "shape": ["batch", 8]},
+               {"name": "y", "type": "f32", "shape": ["batch", "n"]},
+               {"name": "index", "type": "i64", "shape": ["batch"]},
+               {"name": "z", "type": "f32", "shape": ["n + 1"]}],
+    "outputs": [{"name": "sum", "type": "f32", "shape": ["batch", "n"]},
+                {"name": "product", "type": "f32", "shape": ["batch", 16]}],
+    "constants": [{"name": "scale", "type": "f32", "shape": [4]},
+                  {"name": "weight", "type": "f32", "shape": [8, 16]},
+                  {"name": "bias", "type": "f32", "shape": [16]}],
+    "code": [{"isa": "avx2", "section": "code.avx2", "plan": 0, "run": 0}],
+    "kernels": [{"name": "rows_0", "kind": "generated", "nodes": ["Add_1"]},
+                {"name": "matmul_1", "kind": "matmul", "nodes": ["MatMul_2"]}],
+    "checks": [{"node": "Gather_0", "message": "index out of range: the table has 4 rows"},
+               {"node": "Add_1", "message": "batch must be at most 1000"}],
+    "weights_bytes": 592, "recipe": null})");
+  manifest["code"][0]["plan"] = kDemoPlan;
+  manifest["code"][0]["run"] = kDemoRun;
+  storedWeight = weight;
+  if (packed) {
+    lathe::runtime::PackedLayout layout;
+    layout.dims[0] = 8;
+    layout.dims[1] = 16;
+    layout.paddedDims[0] = 16;
+    layout.paddedDims[1] = 64;
+    layout.strides[0] = layout.strides[1] = 1024;
+    layout.blockCount = 2;
+    layout.blocks[0] = 16;
+    layout.blocks[1] = 64;
+    layout.blockDims[1] = 1;
+    storedWeight.assign(1024, 0);
+    lathe::runtime::pack(layout, 4, weight.data(), 16, 1, storedWeight.data());
+    manifest["constants"][1]["packed"] = ordered_json::parse(
+        R"({"dims": [8, 16], "padded_dims": [16, 64], "strides": [1024, 1024],
+            "inner_blocks": [16, 64], "inner_index": [0, 1]})");
+  }
+}
+
+std::string DemoArtifact::write(const std::string &name) const {
+  std::string path = temporaryPath(name);
+  std::string error;
+  std::vector<artifact::ConstantSource> constants(3);
+  constants[0].size = scale.size() * 4;
+  constants[0].data = scale.data();
+  constants[1].size = storedWeight.size() * 4;
+  constants[1].produce = [this](artifact::Sink &sink, std::string *) {
+    for (float value : storedWeight)
+      if (!sink.write(&value, 4))
+        return false;
+    return true;
+  };
+  constants[2].size = bias.size() * 4;
+  constants[2].data = bias.data();
+  EXPECT_TRUE(artifact::writeArtifact(path, manifest, {{"code.avx2", code.data(), code.size()}}, constants, &error))
+      << error;
+  return path;
+}
+
+std::vector<float> DemoArtifact::sum(const std::vector<float> &y, const std::vector<int64_t> &index,
+                                     const std::vector<float> &z, int64_t n) const {
+  std::vector<float> out;
+  for (size_t i = 0; i < y.size(); ++i)
+    out.push_back(y[i] * scale[static_cast<size_t>(index[i / static_cast<size_t>(n)])] +
+                  z[i % static_cast<size_t>(n)]);
+  return out;
+}
+
+std::vector<float> DemoArtifact::product(const std::vector<float> &x) const {
+  std::vector<float> out;
+  for (size_t i = 0; i < x.size() / 8; ++i)
+    for (size_t j = 0; j < 16; ++j) {
+      float value = bias[j];
+      for (size_t k = 0; k < 8; ++k)
+        value += x[i * 8 + k] * weight[k * 16 + j];
+      out.push_back(value > 0 ? value : 0);
+    }
+  return out;
+}

@@ -1,0 +1,48 @@
+//===- DemoArtifact.h - The artifact that the runtime's tests load ---*- C++ -*-===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#ifndef LATHE_TEST_UNIT_RUNTIME_DEMOARTIFACT_H
+#define LATHE_TEST_UNIT_RUNTIME_DEMOARTIFACT_H
+
+#include "compiler/ArtifactWriter.h"
+
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+namespace lathe::test {
+
+/// Offsets of the entry points in demo_code.c's image, as demo_code.ld places them.
+inline constexpr int kDemoPlan = 0;
+inline constexpr int kDemoRun = 2048;
+
+std::vector<unsigned char> readFile(const std::string &path);
+void writeFile(const std::string &path, const std::vector<unsigned char> &bytes);
+
+/// A path in a folder of this process that is removed at exit.
+std::string temporaryPath(const std::string &name);
+
+/// The model described in demo_code.c.
+struct DemoArtifact {
+  nlohmann::ordered_json manifest;
+  std::vector<unsigned char> code;
+  std::vector<float> scale, weight, bias;
+
+  explicit DemoArtifact(bool packed = false);
+  /// Writes the artifact and returns its path; fails the test when that fails.
+  std::string write(const std::string &name) const;
+
+  /// What the model computes.
+  std::vector<float> sum(const std::vector<float> &y, const std::vector<int64_t> &index, const std::vector<float> &z,
+                         int64_t n) const;
+  std::vector<float> product(const std::vector<float> &x) const;
+
+private:
+  std::vector<float> storedWeight;
+};
+
+} // namespace lathe::test
+
+#endif // LATHE_TEST_UNIT_RUNTIME_DEMOARTIFACT_H
