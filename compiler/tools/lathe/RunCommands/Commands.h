@@ -1,0 +1,34 @@
+//===- Commands.h - Subcommands that run artifacts --------------*- C++ -*-===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//
+// All of them use only the public C interface of the runtime. Exit codes: docs/exit-codes.md.
+//
+//===----------------------------------------------------------------------===//
+#ifndef LATHE_COMPILER_TOOLS_LATHE_RUNCOMMANDS_COMMANDS_H
+#define LATHE_COMPILER_TOOLS_LATHE_RUNCOMMANDS_COMMANDS_H
+
+#include <string>
+
+namespace CLI {
+class App;
+}
+
+namespace lathe::tool {
+
+/// Adds `lathe run`. Its callback sets `exitCode`, which must outlive the parse, as in the others.
+void addRunCommand(CLI::App &app, int &exitCode);
+
+/// Adds `lathe bench`.
+void addBenchCommand(CLI::App &app, int &exitCode);
+
+/// Adds `lathe inspect`, for .lathe files.
+void addInspectCommand(CLI::App &app, int &exitCode);
+
+/// What `lathe inspect` does, for a tool that decides by the kind of file; returns the exit code.
+int inspectArtifact(const std::string &path, bool json, bool verify);
+
+} // namespace lathe::tool
+
+#endif // LATHE_COMPILER_TOOLS_LATHE_RUNCOMMANDS_COMMANDS_H
