@@ -1,0 +1,159 @@
+//===- SymbolicShape.h - Dimensions as expressions over symbols -*- C++ -*-===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+// A dimension is a polynomial with integer coefficients over atoms: named symbols, index values, and operations that
+// no polynomial expresses (floor division, minimum…). Two dimensions are provably equal when their difference is the
+// polynomial 0.
+//
+//===----------------------------------------------------------------------===//
+#ifndef LATHE_DIALECTS_LATHE_SYMBOLICSHAPE_H
+#define LATHE_DIALECTS_LATHE_SYMBOLICSHAPE_H
+
+#include "mlir/IR/Builders.h"
+#include "mlir/IR/BuiltinTypes.h"
+#include "mlir/IR/Value.h"
+#include "llvm/ADT/DenseMap.h"
+#include "llvm/ADT/SmallVector.h"
+#include "llvm/ADT/StringMap.h"
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace lathe {
+
+struct SymAtom;
+using SymAtomRef = std::shared_ptr<const SymAtom>;
+
+/// A polynomial over atoms. Immutable in use; cheap for the handful of terms that shapes have.
+class SymExpr {
+public:
+  SymExpr() = default;
+  SymExpr(int64_t constant); // NOLINT: an integer is an expression
+  static SymExpr symbol(llvm::StringRef name);
+  static SymExpr atom(SymAtomRef atom);
+
+  std::optional<int64_t> constant() const;
+  bool isConstant(int64_t value) const { return constant() == value; }
+  bool operator==(const SymExpr &other) const { return terms == other.terms; }
+  bool operator!=(const SymExpr &other) const { return !(*this == other); }
+  SymExpr operator+(const SymExpr &other) const;
+  SymExpr operator-(const SymExpr &other) const;
+  SymExpr operator*(const SymExpr &other) const;
+
+  /// Text such as `batch*sequence + 2`; equal expressions print the same. Parsed back by parse().
+  std::string str() const;
+  /// Parses `+ - * ( )`, integers and names; nullopt for anything else.
+  static std::optional<SymExpr> parse(llvm::StringRef text);
+  /// The name, if this is a symbol alone.
+  std::optional<llvm::StringRef> symbolName() const;
+  /// All symbol names, also those inside atoms.
+  void collectSymbols(llvm::SmallVectorImpl<std::string> &names) const;
+
+  struct AtomLess {
+    bool operator()(const SymAtomRef &a, const SymAtomRef &b) const;
+  };
+  /// Product of atoms, sorted by key.
+  struct Monomial {
+    std::vector<SymAtomRef> atoms;
+    bool operator<(const Monomial &other) const;
+    bool operator==(const Monomial &other) const;
+  };
+  const std::map<Monomial, int64_t> &getTerms() const { return terms; }
+
+private:
+  std::map<Monomial, int64_t> terms;
+};
+
+/// floor_div and mod are of mathematics (towards minus infinity); wrap(x, d) is x < 0 ? x + d : x;
+/// broadcast(a, b) is a == 1 ? b : a; eq and lt give 0 or 1; select(c, a, b) is c != 0 ? a : b.
+enum class SymOp { symbol, value, floor_div, mod, min, max, wrap, broadcast, eq, lt, select };
+
+struct SymAtom {
+  SymOp op;
+  std::string key;           ///< canonical text; equality and order of atoms
+  std::string name;          ///< of a symbol
+  mlir::Value value;         ///< of a value
+  std::vector<SymExpr> args; ///< of the others
+};
+
+using SymShape = llvm::SmallVector<SymExpr, 4>;
+
+/// A condition on symbols that could not be proven when the program was compiled. It holds when `kind` does.
+struct ShapeCheck {
+  enum Kind { equal, broadcastable, at_most, not_zero } kind;
+  SymExpr lhs, rhs;
+  mlir::Location loc;
+  std::string message;
+};
+
+/// Shapes of values, memoized, and the facts known of symbols. Values without a SymbolicShapeOpInterface producer get
+/// their shape from argument attributes (`lathe.dims`) or from their type, with an atom for each dynamic dimension.
+class ShapeContext {
+public:
+  /// With `typesOnly`, producers are not asked: shapes follow from the operands' types alone (verifiers).
+  explicit ShapeContext(bool typesOnly = false) : typesOnly(typesOnly) {}
+
+  mlir::FailureOr<SymShape> shapeOf(mlir::Value tensor);
+  /// Expression of an index value; an atom for what is not understood.
+  SymExpr indexValue(mlir::Value index);
+  /// Element `position` (row-major) of a small integer or boolean tensor, nullopt where it depends on data.
+  std::optional<SymExpr> element(mlir::Value tensor, int64_t position, int depth = 0);
+  void setShape(mlir::Value tensor, SymShape shape) { shapes[tensor] = std::move(shape); }
+  void forget(mlir::Value tensor) { shapes.erase(tensor); }
+
+  // Arithmetic that folds with what is known of symbols.
+  SymExpr floorDiv(const SymExpr &a, const SymExpr &b);
+  SymExpr ceilDiv(const SymExpr &a, const SymExpr &b) { return SymExpr(0) - floorDiv(SymExpr(0) - a, b); }
+  SymExpr mod(const SymExpr &a, const SymExpr &b);
+  SymExpr min(const SymExpr &a, const SymExpr &b);
+  SymExpr max(const SymExpr &a, const SymExpr &b);
+  SymExpr eq(const SymExpr &a, const SymExpr &b);
+  SymExpr lt(const SymExpr &a, const SymExpr &b);
+  SymExpr select(const SymExpr &c, const SymExpr &a, const SymExpr &b);
+  /// x counted from the end where negative, clamped to [low, d + high].
+  SymExpr clampedIndex(const SymExpr &x, const SymExpr &d, int64_t low = 0, int64_t high = 0);
+  /// Provably at least `bound`.
+  bool atLeast(const SymExpr &a, int64_t bound);
+  /// Provably at most `bound`.
+  bool atMost(const SymExpr &a, int64_t bound);
+
+  /// numpy's broadcast of two dimensions. Provable misfits fail (the caller says it better); others become checks.
+  mlir::FailureOr<SymExpr> broadcast(const SymExpr &a, const SymExpr &b, mlir::Operation *op);
+  /// Requires a == b: fails if provably not, records a check if not provable.
+  mlir::LogicalResult requireEqual(const SymExpr &a, const SymExpr &b, mlir::Operation *op, const llvm::Twine &what);
+
+  /// Facts about symbols: 0 <= min <= symbol <= max.
+  struct Range {
+    int64_t min = 0;
+    std::optional<int64_t> max;
+  };
+  llvm::StringMap<Range> ranges;
+  std::vector<ShapeCheck> checks;
+
+private:
+  SymExpr op2(SymOp op, const SymExpr &a, const SymExpr &b);
+  SymAtomRef valueAtom(mlir::Value value, int64_t axis);
+  std::pair<std::optional<int64_t>, std::optional<int64_t>> bounds(const SymExpr &a);
+  void addCheck(ShapeCheck check);
+
+  bool typesOnly;
+  llvm::DenseMap<mlir::Value, SymShape> shapes;
+  llvm::DenseMap<std::pair<mlir::Value, int64_t>, SymAtomRef> valueAtoms;
+};
+
+/// Index value of an expression, built at the insertion point out of arith ops over lathe.symbol.
+mlir::Value materialize(mlir::OpBuilder &builder, mlir::Location loc, const SymExpr &expr);
+
+/// Static dimensions where expressions are constants, dynamic ones elsewhere.
+llvm::SmallVector<int64_t, 4> staticDims(const SymShape &shape);
+std::string str(const SymShape &shape);
+
+namespace detail {
+mlir::LogicalResult verifySymbolicShape(mlir::Operation *op);
+} // namespace detail
+} // namespace lathe
+
+#endif // LATHE_DIALECTS_LATHE_SYMBOLICSHAPE_H
