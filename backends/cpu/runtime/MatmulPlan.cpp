@@ -21,11 +21,16 @@ int64_t ceilDiv(int64_t a, int64_t b) { return a / b + (a % b != 0); }
 int64_t roundUp(int64_t a, int64_t b) { return ceilDiv(a, b) * b; }
 size_t aligned(size_t size) { return (size + 63) / 64 * 64; }
 
-/// Below this, starting threads costs more than they save.
-constexpr double kMinParallelFlops = 4e5;
+/// What a product costs one thread, roughly: the rate of its arithmetic and of calling oneDNN.
+constexpr double kFlopsPerMicrosecond = 1e5;
+constexpr double kMicrosecondsPerCall = 2;
+/// Below this, waking threads costs more than they save.
+constexpr double kMinParallelMicroseconds = 5;
 constexpr int64_t kPiecesPerThread = 3;
 /// Fewer rows than this leave the reuse of the right side in registers unused.
 constexpr int64_t kMinRows = 32;
+/// With as many, a piece of whole rows is as fast as one of columns, and its result needs no staging.
+constexpr int64_t kManyRows = 128;
 constexpr int64_t kColumnStep = 64;
 /// Bounds the scratch memory of staged pieces.
 constexpr int64_t kMaxRows = 512;
@@ -121,14 +126,15 @@ Tiling cpu::chooseTiling(int64_t m, int64_t n, int64_t k, int64_t items, int thr
   int64_t rowTiles = ceilDiv(m, kMaxRows);
   int64_t colTiles = 1;
   double flops = 2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
-  tiling.parallel = threads > 1 && flops * static_cast<double>(items) >= kMinParallelFlops;
+  double cost = static_cast<double>(items) * (flops / kFlopsPerMicrosecond + kMicrosecondsPerCall);
+  tiling.parallel = threads > 1 && cost >= kMinParallelMicroseconds;
   int64_t wanted = tiling.parallel ? ceilDiv(threads * kPiecesPerThread, items) : 1;
-  if (wanted > 1) {
-    rowTiles = std::max(rowTiles, std::min(wanted, m / kMinRows));
-    // Results of tiles of columns are staged when there are rows, so rows are cut first.
-    if (rowTiles * items < threads)
-      colTiles = std::clamp<int64_t>(ceilDiv(wanted, std::max<int64_t>(rowTiles, 1)), 1,
-                                     std::max<int64_t>(n / kColumnStep, 1));
+  if (wanted > 1 && m / kManyRows >= wanted) {
+    rowTiles = std::max(rowTiles, wanted);
+  } else if (wanted > 1) {
+    // Columns first: each thread then reads its share of the right side once, which is what most products wait for.
+    colTiles = std::clamp<int64_t>(ceilDiv(wanted, rowTiles), 1, std::max<int64_t>(n / kColumnStep, 1));
+    rowTiles = std::max(rowTiles, std::min(ceilDiv(wanted, colTiles), m / kMinRows));
   }
   rowTiles = std::max<int64_t>(rowTiles, 1);
   tiling.mTile = ceilDiv(m, rowTiles);
