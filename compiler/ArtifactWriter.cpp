@@ -240,8 +240,8 @@ bool lathe::artifact::writeArtifact(const std::string &path, nlohmann::ordered_j
     if (i == 0)
       ok = writer.begin(SectionKind::manifest, "manifest", offset) && writer.write(text.data(), text.size());
     else if (i <= code.size())
-      ok = writer.begin(SectionKind::code, code[i - 1].name, offset) &&
-           writer.write(code[i - 1].data, code[i - 1].size);
+      ok =
+          writer.begin(SectionKind::code, code[i - 1].name, offset) && writer.write(code[i - 1].data, code[i - 1].size);
     else
       ok = writer.begin(SectionKind::constants, "constants", offset) && writeConstants(writer, constants, error);
     if (!ok || !writer.end(&entries[i]))

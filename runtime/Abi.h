@@ -42,7 +42,8 @@ typedef enum lathe_activation {
 typedef struct lathe_matmul_call {
   int64_t kernel;          ///< index into the manifest's "kernels": names, for profiles and errors
   int64_t dtype;           ///< lathe_dtype of a, b, bias, residual and out
-  int64_t weight;          ///< index into the manifest's "constants" when b is a constant, else -1
+  int64_t weight;          ///< index into the manifest's "constants" when b is a constant, else -1; a constant that is not
+                           ///< packed is read through b_row and b_col, and packed into private memory once
   int64_t activation;      ///< lathe_activation
   double alpha;            ///< scale of the product
   const void *a;           ///< base address of a
@@ -58,7 +59,8 @@ typedef struct lathe_matmul_call {
   int64_t a_batch[3], b_batch[3], out_batch[3];
 } lathe_matmul_call;
 
-/// The functions that the loader hands to generated code.
+/// The functions that the loader hands to generated code. parallel_for and matmul are called from the thread that
+/// entered `run`, outside of tasks; fail from any thread.
 typedef struct lathe_runtime_table {
   uint64_t abi_version;
   /// Runs `task` over [0, count) in chunks of at least `grain` items, on the session's threads; returns when all

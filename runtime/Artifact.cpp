@@ -19,13 +19,9 @@ namespace {
 /// Larger manifests are a mistake: they are read into memory as a tree.
 constexpr uint64_t kMaxManifestSize = uint64_t(256) << 20;
 
-template <typename... Parts> Status invalid(const Parts &...parts) {
-  return failure(LATHE_INVALID_ARTIFACT, parts...);
-}
+template <typename... Parts> Status invalid(const Parts &...parts) { return failure(LATHE_INVALID_ARTIFACT, parts...); }
 
-std::string_view nameOf(const SectionEntry &entry) {
-  return {entry.name, strnlen(entry.name, sizeof(entry.name))};
-}
+std::string_view nameOf(const SectionEntry &entry) { return {entry.name, strnlen(entry.name, sizeof(entry.name))}; }
 
 std::string listIsas(const Manifest &manifest) {
   std::string list;
@@ -63,8 +59,8 @@ Status Artifact::readTable(bool verify) {
     return invalid("the file is truncated or has been appended to: expected ", header.file_size, " bytes, found ",
                    file_.size());
   uint64_t entries = uint64_t(header.section_count) * sizeof(SectionEntry);
-  if (header.section_count > kMaxSections || header.table_size % kPageSize != 0 ||
-      header.table_size > file_.size() || header.table_size < sizeof(Header) + entries)
+  if (header.section_count > kMaxSections || header.table_size % kPageSize != 0 || header.table_size > file_.size() ||
+      header.table_size < sizeof(Header) + entries)
     return invalid("the section table is corrupt");
   if (!(hashHeader(file_.data(), header.table_size) == header.hash))
     return invalid("the header is corrupt: its hash differs");

@@ -74,8 +74,8 @@ lathe_status findTensor(const std::vector<Tensor> &tensors, const char *what, co
     }
     names += (i ? ", '" : "'") + tensors[i].name + "'";
   }
-  return report(failure(LATHE_NOT_FOUND, "the model has no ", what, " '", name, "'; it has: ",
-                        names.empty() ? "none" : names));
+  return report(
+      failure(LATHE_NOT_FOUND, "the model has no ", what, " '", name, "'; it has: ", names.empty() ? "none" : names));
 }
 
 } // namespace
@@ -272,8 +272,7 @@ void lathe_session_options_init(lathe_session_options *options) {
   options->struct_size = sizeof(*options);
 }
 
-lathe_status lathe_session_create(lathe_module *module, const lathe_session_options *options,
-                                  lathe_session **session) {
+lathe_status lathe_session_create(lathe_module *module, const lathe_session_options *options, lathe_session **session) {
   if (!session)
     return nullArgument("session");
   *session = nullptr;

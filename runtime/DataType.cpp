@@ -9,12 +9,12 @@ using namespace lathe::runtime;
 
 namespace {
 constexpr DataType kTypes[kDataTypeCount] = {
-    {LATHE_F32, "f32", 4, true, true, "f4"},    {LATHE_F16, "f16", 2, true, true, "f2"},
+    {LATHE_F32, "f32", 4, true, true, "f4"},      {LATHE_F16, "f16", 2, true, true, "f2"},
     {LATHE_BF16, "bf16", 2, true, true, nullptr}, {LATHE_F64, "f64", 8, true, true, "f8"},
-    {LATHE_I8, "i8", 1, false, true, "i1"},     {LATHE_I16, "i16", 2, false, true, "i2"},
-    {LATHE_I32, "i32", 4, false, true, "i4"},   {LATHE_I64, "i64", 8, false, true, "i8"},
-    {LATHE_U8, "u8", 1, false, false, "u1"},    {LATHE_U16, "u16", 2, false, false, "u2"},
-    {LATHE_U32, "u32", 4, false, false, "u4"},  {LATHE_U64, "u64", 8, false, false, "u8"},
+    {LATHE_I8, "i8", 1, false, true, "i1"},       {LATHE_I16, "i16", 2, false, true, "i2"},
+    {LATHE_I32, "i32", 4, false, true, "i4"},     {LATHE_I64, "i64", 8, false, true, "i8"},
+    {LATHE_U8, "u8", 1, false, false, "u1"},      {LATHE_U16, "u16", 2, false, false, "u2"},
+    {LATHE_U32, "u32", 4, false, false, "u4"},    {LATHE_U64, "u64", 8, false, false, "u8"},
     {LATHE_BOOL, "bool", 1, false, false, "b1"},
 };
 } // namespace

@@ -213,9 +213,8 @@ Constant readConstant(Reader &reader, const json &value, const std::string &wher
   Constant constant;
   constant.name = reader.string(value, "name", where);
   constant.type = reader.type(value, where);
-  reader.each(value, "shape", where, [&](const json &dim, const std::string &at) {
-    constant.dims.push_back(reader.integer(dim, at));
-  });
+  reader.each(value, "shape", where,
+              [&](const json &dim, const std::string &at) { constant.dims.push_back(reader.integer(dim, at)); });
   constant.offset = static_cast<uint64_t>(reader.integer(value, "offset", where));
   constant.size = static_cast<uint64_t>(reader.integer(value, "size", where));
   if (constant.offset % lathe::artifact::kConstantAlignment != 0)
@@ -252,9 +251,8 @@ void readCode(Reader &reader, const json &root, Manifest &manifest) {
     Kernel kernel;
     kernel.name = reader.string(value, "name", where);
     kernel.kind = reader.string(value, "kind", where);
-    reader.each(value, "nodes", where, [&](const json &node, const std::string &at) {
-      kernel.nodes.push_back(reader.string(node, at));
-    });
+    reader.each(value, "nodes", where,
+                [&](const json &node, const std::string &at) { kernel.nodes.push_back(reader.string(node, at)); });
     manifest.kernels.push_back(std::move(kernel));
   });
   reader.each(root, "checks", "manifest", [&](const json &value, const std::string &where) {
@@ -283,8 +281,7 @@ void locateSymbols(Reader &reader, Manifest &manifest) {
     }
   for (size_t s = 0; s < found.size(); ++s)
     if (!found[s])
-      reader.fail("manifest.symbols",
-                  join("has '", manifest.symbols[s].name, "', which is the dimension of no input"));
+      reader.fail("manifest.symbols", join("has '", manifest.symbols[s].name, "', which is the dimension of no input"));
 }
 
 } // namespace

@@ -16,8 +16,8 @@ Status Module::load(const char *path, const Artifact::Options &options, std::sha
   result->memoryBudget_ = options.memoryBudget;
   result->backend_ = findBackend(artifact.device());
   if (!result->backend_)
-    return failure(LATHE_UNSUPPORTED_DEVICE, "'", path, "': this runtime was built without device '",
-                   artifact.device(), "'");
+    return failure(LATHE_UNSUPPORTED_DEVICE, "'", path, "': this runtime was built without device '", artifact.device(),
+                   "'");
   for (size_t i = 0; i < artifact.manifest().constants.size(); ++i)
     result->constants_.push_back(artifact.manifest().constants[i].packed ? nullptr : artifact.constant(i));
   if (Status status = result->backend_->createModule(*result, &result->backendModule_); status.failed())

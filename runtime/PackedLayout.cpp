@@ -79,8 +79,7 @@ void packAs(const PackedLayout &layout, const T *source, int64_t rowStride, int6
     for (size_t n0 = 0; n0 < cols.size(); n0 += kTile)
       for (size_t k = k0; k < rows.size() && k < k0 + kTile; ++k)
         for (size_t n = n0; n < cols.size() && n < n0 + kTile; ++n)
-          target[rows[k] + cols[n]] =
-              source[static_cast<int64_t>(k) * rowStride + static_cast<int64_t>(n) * colStride];
+          target[rows[k] + cols[n]] = source[static_cast<int64_t>(k) * rowStride + static_cast<int64_t>(n) * colStride];
 }
 
 template <typename T> void unpackAs(const PackedLayout &layout, const T *source, T *target) {

@@ -2,7 +2,8 @@
 //
 // Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
 //
-// The layouts of matrices that libraries want for the right side of a product, in the terms of oneDNN's blocked layouts.
+// The layouts of matrices that libraries want for the right side of a product, in the terms of oneDNN's blocked
+// layouts.
 //
 //===----------------------------------------------------------------------===//
 #ifndef LATHE_RUNTIME_PACKEDLAYOUT_H

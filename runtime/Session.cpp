@@ -126,11 +126,10 @@ Status Session::bindSymbols() {
     const Symbol &symbol = manifest.symbols[s];
     int64_t value = inputs_[symbol.input].dims[symbol.dimension];
     if (value < symbol.min || value > symbol.max)
-      return badArgument("input '", manifest.inputs[symbol.input].name, "' has shape ",
-                         describe(inputs_[symbol.input].dims), " but dimension ", symbol.dimension, " ('",
-                         symbol.name, "') must be ",
-                         symbol.max == INT64_MAX ? join("at least ", symbol.min)
-                                                 : join("from ", symbol.min, " to ", symbol.max));
+      return badArgument(
+          "input '", manifest.inputs[symbol.input].name, "' has shape ", describe(inputs_[symbol.input].dims),
+          " but dimension ", symbol.dimension, " ('", symbol.name, "') must be ",
+          symbol.max == INT64_MAX ? join("at least ", symbol.min) : join("from ", symbol.min, " to ", symbol.max));
     symbols_[s] = value;
   }
   // A symbol's first occurrence gave its value; the others must repeat it. The model's own expressions come later.
@@ -141,9 +140,8 @@ Status Session::bindSymbols() {
         continue;
       const Symbol &symbol = manifest.symbols[static_cast<size_t>(index)];
       return badArgument("input '", manifest.inputs[i].name, "' has shape ", describe(inputs_[i].dims),
-                         " but dimension ", d, " ('", symbol.name, "') must be ",
-                         symbols_[static_cast<size_t>(index)], ", as in input '",
-                         manifest.inputs[symbol.input].name, "'");
+                         " but dimension ", d, " ('", symbol.name, "') must be ", symbols_[static_cast<size_t>(index)],
+                         ", as in input '", manifest.inputs[symbol.input].name, "'");
     }
   return success();
 }
@@ -295,9 +293,9 @@ void Session::failEntry(lathe_frame *frame, int64_t check) {
 
 namespace {
 uint64_t now() {
-  return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(
-                                   std::chrono::steady_clock::now().time_since_epoch())
-                                   .count());
+  return static_cast<uint64_t>(
+      std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch())
+          .count());
 }
 } // namespace
 
@@ -309,8 +307,8 @@ void Session::record(int64_t kernel, uint64_t nanoseconds) {
   ++time.calls;
 }
 
-void Session::timedParallelFor(lathe_frame *frame, int64_t kernel, lathe_task_fn task, const void *args,
-                               int64_t count, int64_t grain) {
+void Session::timedParallelFor(lathe_frame *frame, int64_t kernel, lathe_task_fn task, const void *args, int64_t count,
+                               int64_t grain) {
   uint64_t start = now();
   parallelForEntry(frame, kernel, task, args, count, grain);
   static_cast<Frame *>(frame)->session->record(kernel, now() - start);

@@ -70,12 +70,12 @@ private:
   struct Frame;
   static const lathe_runtime_table kTable;
   static const lathe_runtime_table kProfilingTable;
-  static void parallelForEntry(lathe_frame *frame, int64_t kernel, lathe_task_fn task, const void *args,
-                               int64_t count, int64_t grain);
+  static void parallelForEntry(lathe_frame *frame, int64_t kernel, lathe_task_fn task, const void *args, int64_t count,
+                               int64_t grain);
   static void matmulEntry(lathe_frame *frame, const lathe_matmul_call *call);
   static void failEntry(lathe_frame *frame, int64_t check);
-  static void timedParallelFor(lathe_frame *frame, int64_t kernel, lathe_task_fn task, const void *args,
-                               int64_t count, int64_t grain);
+  static void timedParallelFor(lathe_frame *frame, int64_t kernel, lathe_task_fn task, const void *args, int64_t count,
+                               int64_t grain);
   static void timedMatmul(lathe_frame *frame, const lathe_matmul_call *call);
 
   ThreadPool &pool() override { return pool_; }

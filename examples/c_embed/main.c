@@ -48,7 +48,7 @@ static void print_dims(size_t rank, const int64_t *dims, const char *const *text
   size_t d;
   printf("[");
   for (d = 0; d < rank; ++d) {
-    printf(d ? ", " : "");
+    fputs(d ? ", " : "", stdout);
     if (texts)
       printf("%s", texts[d]);
     else

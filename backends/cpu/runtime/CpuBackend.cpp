@@ -106,8 +106,8 @@ Status CpuSession::findPlan(const PlanKey &key, MatmulPlan **plan) {
   auto it = plans_.find(key);
   if (it == plans_.end()) {
     std::unique_ptr<MatmulPlan> created;
-    if (Status status = MatmulPlan::create(key, services_.pool().threads(), module_.primitives(), module_.weights(),
-                                           &created);
+    if (Status status =
+            MatmulPlan::create(key, services_.pool().threads(), module_.primitives(), module_.weights(), &created);
         status.failed())
       return status;
     if (plans_.size() >= kMaxPlans)

@@ -78,8 +78,7 @@ bool cpu::readLayout(const_dnnl_memory_desc_t desc, size_t elementSize, PackedLa
     layout->blockDims[i] = static_cast<int>((*indices)[i]);
   }
   // More bytes than elements are data that oneDNN appends, such as sums for zero points.
-  return layout->valid() &&
-         dnnl_memory_desc_get_size(desc) == static_cast<size_t>(layout->elements()) * elementSize;
+  return layout->valid() && dnnl_memory_desc_get_size(desc) == static_cast<size_t>(layout->elements()) * elementSize;
 }
 
 bool cpu::isPlain(const PackedLayout &layout) {

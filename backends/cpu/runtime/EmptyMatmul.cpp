@@ -43,8 +43,8 @@ runtime::Status cpu::emptyMatmul(const lathe_matmul_call &call) {
       for (int64_t b2 = 0; b2 < call.batch[2]; ++b2)
         for (int64_t m = 0; m < call.m; ++m)
           for (int64_t n = 0; n < call.n; ++n) {
-            int64_t at = b0 * call.out_batch[0] + b1 * call.out_batch[1] + b2 * call.out_batch[2] +
-                         m * call.out_row + n;
+            int64_t at =
+                b0 * call.out_batch[0] + b1 * call.out_batch[1] + b2 * call.out_batch[2] + m * call.out_row + n;
             float value = activate(call.activation, bias ? bias[n] : 0);
             out[at] = residual ? value + residual[at] : value;
           }

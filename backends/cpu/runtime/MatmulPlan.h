@@ -48,8 +48,8 @@ Tiling chooseTiling(int64_t m, int64_t n, int64_t k, int64_t items, int threads)
 
 /// A matmul cut into pieces that threads take one after another, with a oneDNN primitive for each kind of piece.
 ///
-/// oneDNN's fast kernels want dense operands, so where strides stand in the way a piece is staged: its operand is copied
-/// into scratch memory, or its result out of it.
+/// oneDNN's fast kernels want dense operands, so where strides stand in the way a piece is staged: its operand is
+/// copied into scratch memory, or its result out of it.
 class MatmulPlan {
 public:
   static runtime::Status create(const PlanKey &key, int threads, PrimitiveCache &primitives, WeightStore &weights,
@@ -88,7 +88,7 @@ private:
   int64_t mTiles_ = 0, nTiles_ = 0;
   int64_t mLast_ = 0, nLast_ = 0; ///< of the last tile
   bool stageA_ = false, stageB_ = false, stageOut_ = false;
-  Variant variants_[2][2]; ///< by whether a tile is the last one along m, n
+  Variant variants_[2][2];                ///< by whether a tile is the last one along m, n
   const unsigned char *weight_ = nullptr; ///< where the right side lies when it is a constant
   bool blocked_ = false;
   int64_t columnBlock_ = 1;       ///< of a blocked weight, in columns

@@ -30,8 +30,8 @@ bool cpu::preferredWeightLayout(int64_t k, int64_t n, lathe_dtype dtype, WeightL
   constexpr int64_t kRows = 64;
   dnnl_data_type_t type = dnnlType(dtype);
   if (type != dnnl_f32 || k < 1 || n < 1) {
-    *error = "cannot pack a [" + std::to_string(k) + ", " + std::to_string(n) + "] matrix of type " +
-             typeName(dtype) + ": expected f32 and no empty dimension";
+    *error = "cannot pack a [" + std::to_string(k) + ", " + std::to_string(n) + "] matrix of type " + typeName(dtype) +
+             ": expected f32 and no empty dimension";
     return false;
   }
   DnnlMemoryDesc a = matrix(type, kRows, k, k, 1);

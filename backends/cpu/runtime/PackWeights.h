@@ -19,9 +19,9 @@ namespace lathe::cpu {
 
 /// What oneDNN prefers on this machine for a [k, n] right side.
 struct WeightLayout {
-  bool plain = true;             ///< row-major without padding: nothing to pack
-  runtime::PackedLayout layout;  ///< as the manifest's "packed" says it; valid either way
-  int64_t bytes = 0;             ///< of the packed form
+  bool plain = true;            ///< row-major without padding: nothing to pack
+  runtime::PackedLayout layout; ///< as the manifest's "packed" says it; valid either way
+  int64_t bytes = 0;            ///< of the packed form
 };
 
 /// Asks oneDNN for the layout of a [k, n] matrix of `dtype`. False, with a reason, when it cannot multiply such

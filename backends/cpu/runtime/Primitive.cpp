@@ -94,8 +94,8 @@ Status Primitive::build(const PrimitiveKey &key) {
   // oneDNN adds its bias before any post-op, so a scale that must come first makes the bias a post-op too.
   bool scaled = key.alpha != 1;
   if (scaled)
-    ok &= dnnl_post_ops_append_eltwise(ops.get(), dnnl_eltwise_linear, static_cast<float>(key.alpha), 0) ==
-          dnnl_success;
+    ok &=
+        dnnl_post_ops_append_eltwise(ops.get(), dnnl_eltwise_linear, static_cast<float>(key.alpha), 0) == dnnl_success;
   int position = scaled ? 1 : 0;
   if (key.hasBias) {
     descs_[kBias] = matrix(type, 1, key.n, key.n, 1);

@@ -21,8 +21,8 @@ class WeightStore {
 public:
   explicit WeightStore(runtime::ModuleServices &services) : services_(services) {}
 
-  /// Finds constant `index`, a [k, n] matrix of `elementSize` elements, in `layout`. `rowStride` and `colStride` say how a constant that is
-  /// not packed is read. *data lives as long as the store.
+  /// Finds constant `index`, a [k, n] matrix of `elementSize` elements, in `layout`. `rowStride` and `colStride` say
+  /// how a constant that is not packed is read. *data lives as long as the store.
   runtime::Status find(int64_t index, const runtime::PackedLayout &layout, int64_t rowStride, int64_t colStride,
                        const unsigned char **data);
 

@@ -123,13 +123,13 @@ typedef struct lathe_module_info {
   size_t symbol_count;
   size_t device_count;
   size_t kernel_count;
-  const char *device;         /**< chosen device */
-  const char *isa;            /**< chosen instruction set */
-  const char *manifest;       /**< the manifest, JSON (docs/artifact.md) */
-  size_t manifest_size;       /**< in bytes, without the terminating zero */
-  uint64_t file_bytes;        /**< size of the artifact */
-  uint64_t constants_bytes;   /**< of them, constants */
-  uint64_t private_bytes;     /**< weights copied into private memory so far, because the machine wants another layout */
+  const char *device;       /**< chosen device */
+  const char *isa;          /**< chosen instruction set */
+  const char *manifest;     /**< the manifest, JSON (docs/artifact.md) */
+  size_t manifest_size;     /**< in bytes, without the terminating zero */
+  uint64_t file_bytes;      /**< size of the artifact */
+  uint64_t constants_bytes; /**< of them, constants */
+  uint64_t private_bytes;   /**< weights copied into private memory so far, because the machine wants another layout */
 } lathe_module_info;
 
 /** Sets every member of `info` to zero and its size. */
@@ -143,8 +143,8 @@ typedef struct lathe_tensor_info {
   const char *name;
   lathe_dtype dtype;
   size_t rank;
-  const int64_t *dims;           /**< `rank` values; -1 where the dimension is symbolic */
-  const char *const *dim_texts;  /**< `rank` texts: the number, symbol or expression */
+  const int64_t *dims;          /**< `rank` values; -1 where the dimension is symbolic */
+  const char *const *dim_texts; /**< `rank` texts: the number, symbol or expression */
 } lathe_tensor_info;
 
 /** Describes input `index`. Thread-safe. Errors: INVALID_ARGUMENT (index). */
@@ -201,7 +201,8 @@ LATHE_API void lathe_session_release(lathe_session *session);
 
 /** Binds input `index`. `data` is dense, row-major, aligned to its element type, and borrowed: it must stay valid and
  *  unchanged while a run or until another tensor is bound. It may be NULL when the tensor is empty, or to ask for
- *  shapes only. `dims` is copied. The binding stays for later runs. Errors: INVALID_ARGUMENT (index, type, rank, a dimension that is fixed, negative or above the limit). */
+ *  shapes only. `dims` is copied. The binding stays for later runs. Errors: INVALID_ARGUMENT (index, type, rank, a
+ * dimension that is fixed, negative or above the limit). */
 LATHE_API lathe_status lathe_session_set_input(lathe_session *session, size_t index, lathe_dtype dtype, size_t rank,
                                                const int64_t *dims, const void *data);
 
@@ -216,8 +217,8 @@ LATHE_API lathe_status lathe_session_output_shape(lathe_session *session, size_t
                                                   const int64_t **dims);
 
 /** Executes the model once. Errors: INVALID_ARGUMENT (an input is missing, or shapes disagree with each other, with the
- *  model or with its ranges), OVER_BUDGET, OUT_OF_MEMORY, EXECUTION_ERROR (a check of the model failed; outputs then hold
- *  unspecified values), INTERNAL. */
+ *  model or with its ranges), OVER_BUDGET, OUT_OF_MEMORY, EXECUTION_ERROR (a check of the model failed; outputs then
+ * hold unspecified values), INTERNAL. */
 LATHE_API lathe_status lathe_session_run(lathe_session *session);
 
 /** An output of the last successful run. */

@@ -37,24 +37,46 @@ inline void check(lathe_status status) {
 
 /// Element type of a C++ type.
 template <typename T> struct DtypeOf;
-template <> struct DtypeOf<float> { static constexpr lathe_dtype value = LATHE_F32; };
-template <> struct DtypeOf<double> { static constexpr lathe_dtype value = LATHE_F64; };
-template <> struct DtypeOf<int8_t> { static constexpr lathe_dtype value = LATHE_I8; };
-template <> struct DtypeOf<int16_t> { static constexpr lathe_dtype value = LATHE_I16; };
-template <> struct DtypeOf<int32_t> { static constexpr lathe_dtype value = LATHE_I32; };
-template <> struct DtypeOf<int64_t> { static constexpr lathe_dtype value = LATHE_I64; };
-template <> struct DtypeOf<uint8_t> { static constexpr lathe_dtype value = LATHE_U8; };
-template <> struct DtypeOf<uint16_t> { static constexpr lathe_dtype value = LATHE_U16; };
-template <> struct DtypeOf<uint32_t> { static constexpr lathe_dtype value = LATHE_U32; };
-template <> struct DtypeOf<uint64_t> { static constexpr lathe_dtype value = LATHE_U64; };
-template <> struct DtypeOf<bool> { static constexpr lathe_dtype value = LATHE_BOOL; };
+template <> struct DtypeOf<float> {
+  static constexpr lathe_dtype value = LATHE_F32;
+};
+template <> struct DtypeOf<double> {
+  static constexpr lathe_dtype value = LATHE_F64;
+};
+template <> struct DtypeOf<int8_t> {
+  static constexpr lathe_dtype value = LATHE_I8;
+};
+template <> struct DtypeOf<int16_t> {
+  static constexpr lathe_dtype value = LATHE_I16;
+};
+template <> struct DtypeOf<int32_t> {
+  static constexpr lathe_dtype value = LATHE_I32;
+};
+template <> struct DtypeOf<int64_t> {
+  static constexpr lathe_dtype value = LATHE_I64;
+};
+template <> struct DtypeOf<uint8_t> {
+  static constexpr lathe_dtype value = LATHE_U8;
+};
+template <> struct DtypeOf<uint16_t> {
+  static constexpr lathe_dtype value = LATHE_U16;
+};
+template <> struct DtypeOf<uint32_t> {
+  static constexpr lathe_dtype value = LATHE_U32;
+};
+template <> struct DtypeOf<uint64_t> {
+  static constexpr lathe_dtype value = LATHE_U64;
+};
+template <> struct DtypeOf<bool> {
+  static constexpr lathe_dtype value = LATHE_BOOL;
+};
 
 /// An input or output of a model.
 struct TensorInfo {
   std::string name;
   lathe_dtype dtype = LATHE_F32;
-  std::vector<int64_t> dims;          ///< -1 where symbolic
-  std::vector<std::string> dimTexts;  ///< number, symbol or expression
+  std::vector<int64_t> dims;         ///< -1 where symbolic
+  std::vector<std::string> dimTexts; ///< number, symbol or expression
 };
 
 /// A symbolic dimension.

@@ -111,8 +111,7 @@ std::vector<float> DemoArtifact::sum(const std::vector<float> &y, const std::vec
                                      const std::vector<float> &z, int64_t n) const {
   std::vector<float> out;
   for (size_t i = 0; i < y.size(); ++i)
-    out.push_back(y[i] * scale[static_cast<size_t>(index[i / static_cast<size_t>(n)])] +
-                  z[i % static_cast<size_t>(n)]);
+    out.push_back(y[i] * scale[static_cast<size_t>(index[i / static_cast<size_t>(n)])] + z[i % static_cast<size_t>(n)]);
   return out;
 }
 

@@ -248,9 +248,21 @@ TEST(Loader, RefusesHostileManifests) {
 
 TEST(Loader, RefusesEveryWrongMember) {
   // Any member replaced by anything else is either harmless or refused, never more.
-  const ordered_json replacements[] = {nullptr, true, -1, 1, 9223372036854775807, 18446744073709551615u, 1e300, "text",
-                                       "", std::string("a\0b", 3), ordered_json::array(), ordered_json::object(),
-                                       ordered_json::array({1, 2, 3}), 64, 4096};
+  const ordered_json replacements[] = {nullptr,
+                                       true,
+                                       -1,
+                                       1,
+                                       9223372036854775807,
+                                       18446744073709551615u,
+                                       1e300,
+                                       "text",
+                                       "",
+                                       std::string("a\0b", 3),
+                                       ordered_json::array(),
+                                       ordered_json::object(),
+                                       ordered_json::array({1, 2, 3}),
+                                       64,
+                                       4096};
   ordered_json manifest = placedManifest();
   ordered_json flat = manifest.flatten();
   size_t refused = 0;
@@ -266,8 +278,8 @@ TEST(Loader, RefusesEveryWrongMember) {
     }
   }
   EXPECT_GT(refused, 500u);
-  for (const char *key : {"abi_version", "devices", "symbols", "inputs", "outputs", "constants", "code", "kernels",
-                          "checks"}) {
+  for (const char *key :
+       {"abi_version", "devices", "symbols", "inputs", "outputs", "constants", "code", "kernels", "checks"}) {
     ordered_json changed = manifest;
     changed.erase(key);
     EXPECT_EQ(load(withManifest(changed.dump())), LATHE_INVALID_ARTIFACT) << key;

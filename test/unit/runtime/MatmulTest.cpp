@@ -69,7 +69,6 @@ public:
 private:
   runtime::ThreadPool pool_;
   Manifest manifest_;
-  std::list<std::vector<float>> list_;
   std::vector<std::vector<float>> data_;
   Status failure_;
   std::unique_ptr<runtime::BackendModule> module_;
@@ -206,8 +205,8 @@ void check(const Case &c, int threads) {
   call.n = c.n;
   call.k = c.k;
   int64_t aItem = strides(c.m, c.k, c.transposeA, c.padA, c.stretch, &call.a_row, &call.a_col);
-  int64_t bItem = strides(c.k, c.n, c.transposeB || c.weight == Weight::transposed, c.padB, c.stretch, &call.b_row,
-                          &call.b_col);
+  int64_t bItem =
+      strides(c.k, c.n, c.transposeB || c.weight == Weight::transposed, c.padB, c.stretch, &call.b_row, &call.b_col);
   call.out_row = c.n + c.padOut;
   int64_t outItem = c.m * call.out_row;
   int64_t items = c.batch[0] * c.batch[1] * c.batch[2];

@@ -136,7 +136,8 @@ TEST(Session, SaysWhatIsWrongWithInputs) {
             "input 'x' has shape [1099511627776, 8] but dimension 0 is above the limit of 2147483647");
   EXPECT_EQ(fails([&] { session.setInput(4, {2, 8}, in.x.data()); }), "input 4 does not exist: the model has 4");
   EXPECT_EQ(fails([&] {
-              session.setInput(0, {2, 8}, reinterpret_cast<const float *>(reinterpret_cast<uintptr_t>(in.x.data()) + 1));
+              session.setInput(0, {2, 8},
+                               reinterpret_cast<const float *>(reinterpret_cast<uintptr_t>(in.x.data()) + 1));
             }),
             "the data of input 'x' must be aligned to 4 bytes");
   in.bind(session);

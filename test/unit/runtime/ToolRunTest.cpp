@@ -18,8 +18,8 @@ using namespace lathe::tool;
 
 namespace {
 
-template <typename T> Tensor tensor(const std::string &name, lathe_dtype dtype, std::vector<int64_t> dims,
-                                    const std::vector<T> &values) {
+template <typename T>
+Tensor tensor(const std::string &name, lathe_dtype dtype, std::vector<int64_t> dims, const std::vector<T> &values) {
   Tensor result;
   result.name = name;
   result.dtype = dtype;
@@ -57,8 +57,8 @@ int lathe(std::vector<std::string> arguments, std::string *out = nullptr, std::s
 /// Inputs for the demo at batch 2, n 3.
 std::vector<Tensor> demoInputs() {
   return {tensor<float>("x", LATHE_F32, {2, 8}, std::vector<float>(16, 1)),
-          tensor<float>("y", LATHE_F32, {2, 3}, {1, 2, 3, 4, 5, 6}),
-          tensor<int64_t>("index", LATHE_I64, {2}, {1, 3}), tensor<float>("z", LATHE_F32, {4}, {0, 1, 0, 1})};
+          tensor<float>("y", LATHE_F32, {2, 3}, {1, 2, 3, 4, 5, 6}), tensor<int64_t>("index", LATHE_I64, {2}, {1, 3}),
+          tensor<float>("z", LATHE_F32, {4}, {0, 1, 0, 1})};
 }
 
 std::string npy(const std::string &header, const std::string &data, char version = 1) {
@@ -119,11 +119,14 @@ TEST(Npy, RefusesWhatIsMalformed) {
         "{'descr': '<f4', 'fortran_order': False, 'shape': (-1,)}",
         "{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999999999,)}",
         "{'descr': '<f4', 'fortran_order': False, 'shape': (4611686018427387904, 4)}",
-        "{'descr': '<f4', 'fortran_order': Maybe, 'shape': (1,)}", "{'descr': '<f4', 'fortran_order': False, 'shape': (1",
-        "{'descr': '<c8', 'fortran_order': False, 'shape': (1,)}", "{'descr': '|O', 'fortran_order': False, 'shape': (1,)}",
+        "{'descr': '<f4', 'fortran_order': Maybe, 'shape': (1,)}",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (1",
+        "{'descr': '<c8', 'fortran_order': False, 'shape': (1,)}",
+        "{'descr': '|O', 'fortran_order': False, 'shape': (1,)}",
         "{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (1,)}", "{'descr': '<f4",
         "{'descr': '<f4', 'descr': '<f4', 'fortran_order': False, 'shape': (1,)}",
-        "{'descr': '<f4', 'fortran_order': False, 'shape': (2,)}", "{'descr': '<f4', 'fortran_order': False, 'shape': ()}"
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (2,)}",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': ()}"
         ", 'more': 1}"})
     EXPECT_THROW(parse(npy(header, "abcd")), FileError) << header;
   EXPECT_THROW(parse(npy("{'descr': '<f4', 'fortran_order': False, 'shape': ()}", "abcd", 9)), FileError);
@@ -162,7 +165,8 @@ TEST(DimExpression, Evaluates) {
   EXPECT_EQ(evaluateDim("2*(a + n_1) - 1", symbols), 25);
   EXPECT_EQ(evaluateDim("n_1 // a", symbols), 3);
   EXPECT_EQ(evaluateDim("(a - n_1) / 2", symbols), -4);
-  for (const char *text : {"", "b", "a +", "(a", "a b", "a / 0", "9999999999999999999", "9223372036854775807 + 1", "-1"})
+  for (const char *text :
+       {"", "b", "a +", "(a", "a b", "a / 0", "9999999999999999999", "9223372036854775807 + 1", "-1"})
     EXPECT_EQ(evaluateDim(text, symbols), std::nullopt) << text;
   EXPECT_EQ(evaluateDim(std::string(100000, '('), symbols), std::nullopt);
 }
@@ -204,7 +208,8 @@ TEST(Run, MapsFailuresToExitCodes) {
   std::string model = demo.write("tool.lathe"), in = temporaryPath("in.npz"), out = temporaryPath("none.npz"), err;
   writeNpz(in, demoInputs());
   EXPECT_EQ(lathe({"run", model}, nullptr, &err), 2);
-  EXPECT_EQ(err, "lathe: error: input 'x' of type f32 and shape [batch, 8] is missing: give it by --input or --inputs\n");
+  EXPECT_EQ(err,
+            "lathe: error: input 'x' of type f32 and shape [batch, 8] is missing: give it by --input or --inputs\n");
   EXPECT_EQ(lathe({"run"}), 2);
   EXPECT_EQ(lathe({"run", model, "--inputs", in, "--device", "tpu"}, nullptr, &err), 2);
   EXPECT_NE(err.find("it is for: cpu"), std::string::npos);

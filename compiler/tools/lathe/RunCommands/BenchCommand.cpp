@@ -53,8 +53,8 @@ Dims parseDims(const Module &module, const BenchOptions &options) {
       throw CommandError(kUsage, "--dim '" + text + "' must have the form name=number");
     std::string name = text.substr(0, split);
     if (!dims.count(name))
-      throw CommandError(kUsage, "the model has no dimension '" + name + "'; it has: " +
-                                     (names.empty() ? "none" : names));
+      throw CommandError(kUsage,
+                         "the model has no dimension '" + name + "'; it has: " + (names.empty() ? "none" : names));
     dims[name] = value;
   }
   return dims;
@@ -231,8 +231,7 @@ void tool::addBenchCommand(CLI::App &app, int &exitCode) {
       ->take_all();
   command->add_option("--inputs", options->inputs, "Inputs by name (.npz), instead of made-up ones");
   command->add_option("--device", options->device, "Device to run on (default: the artifact's first)");
-  command->add_option("--threads", options->threads, "Threads (default: every processor)")
-      ->check(CLI::Range(0, 1024));
+  command->add_option("--threads", options->threads, "Threads (default: every processor)")->check(CLI::Range(0, 1024));
   command->add_option("--warmup", options->warmup, "Runs before measuring (3)")->check(CLI::Range(1, 1000000));
   command->add_option("--iterations", options->iterations, "Runs to measure (20)")->check(CLI::Range(1, 10000000));
   command->add_flag("--json", options->json, "Print one JSON object");

@@ -250,7 +250,7 @@ template <typename T> T at(const Tensor &tensor, int64_t index) {
 double halfToDouble(uint16_t bits) {
   int exponent = bits >> 10 & 31;
   double mantissa = bits & 1023;
-  double value = exponent == 31 ? (mantissa != 0 ? NAN : INFINITY)
+  double value = exponent == 31  ? (mantissa != 0 ? NAN : INFINITY)
                  : exponent == 0 ? std::ldexp(mantissa, -24)
                                  : std::ldexp(mantissa + 1024, exponent - 25);
   return bits >> 15 ? -value : value;
@@ -399,8 +399,8 @@ void tool::writeNpz(const std::string &path, const std::vector<Tensor> &tensors)
   for (const Tensor &tensor : tensors) {
     contents.push_back(formatNpy(tensor));
     zip_source_t *source = zip_source_buffer(archive.get(), contents.back().data(), contents.back().size(), 0);
-    zip_int64_t index = source ? zip_file_add(archive.get(), (tensor.name + ".npy").c_str(), source, ZIP_FL_ENC_UTF_8)
-                               : -1;
+    zip_int64_t index =
+        source ? zip_file_add(archive.get(), (tensor.name + ".npy").c_str(), source, ZIP_FL_ENC_UTF_8) : -1;
     if (index < 0) {
       if (source)
         zip_source_free(source);
