@@ -29,7 +29,8 @@ def Lathe_Dialect : Dialect {
     dimensions (`SymbolicShapeOpInterface`); its verifier runs the same code on what the types alone tell.
   }];
   let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::func::FuncDialect"];
-  let useDefaultAttributePrinterParser = 0;
+  let useDefaultAttributePrinterParser = 1;
+  let hasConstantMaterializer = 1;
   let extraClassDeclaration = [{
     /// Argument and result attribute: the name of the value in the model (StringAttr).
     static constexpr llvm::StringLiteral kNameAttr = "lathe.name";
@@ -40,7 +41,6 @@ def Lathe_Dialect : Dialect {
     /// Module attribute: folder that file names of `lathe.weight` are relative to (StringAttr).
     static constexpr llvm::StringLiteral kModelDirAttr = "lathe.model_dir";
   }];
-  let hasOperationAttrVerify = 0;
 }
 
 def Lathe_SymbolicShapeOpInterface : OpInterface<"SymbolicShapeOpInterface"> {

@@ -1,0 +1,798 @@
+//===- SymbolicShape.cpp - Dimensions as expressions over symbols ---------===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#include "dialects/lathe/Lathe.h"
+#include "mlir/IR/Matchers.h"
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/MathExtras.h"
+
+using namespace mlir;
+
+namespace lathe {
+
+//===----------------------------------------------------------------------===//
+// SymExpr
+//===----------------------------------------------------------------------===//
+
+bool SymExpr::AtomLess::operator()(const SymAtomRef &a, const SymAtomRef &b) const { return a->key < b->key; }
+
+bool SymExpr::Monomial::operator<(const Monomial &other) const {
+  return std::lexicographical_compare(atoms.begin(), atoms.end(), other.atoms.begin(), other.atoms.end(), AtomLess());
+}
+
+bool SymExpr::Monomial::operator==(const Monomial &other) const {
+  return atoms.size() == other.atoms.size() &&
+         std::equal(atoms.begin(), atoms.end(), other.atoms.begin(),
+                    [](const SymAtomRef &a, const SymAtomRef &b) { return a->key == b->key; });
+}
+
+SymExpr::SymExpr(int64_t constant) {
+  if (constant != 0)
+    terms[Monomial{}] = constant;
+}
+
+SymExpr SymExpr::atom(SymAtomRef atom) {
+  SymExpr result;
+  result.terms[Monomial{{std::move(atom)}}] = 1;
+  return result;
+}
+
+SymExpr SymExpr::symbol(StringRef name) {
+  auto atom = std::make_shared<SymAtom>();
+  atom->op = SymOp::symbol;
+  atom->key = name.str();
+  atom->name = name.str();
+  return SymExpr::atom(std::move(atom));
+}
+
+std::optional<int64_t> SymExpr::constant() const {
+  if (terms.empty())
+    return 0;
+  if (terms.size() == 1 && terms.begin()->first.atoms.empty())
+    return terms.begin()->second;
+  return std::nullopt;
+}
+
+SymExpr SymExpr::operator+(const SymExpr &other) const {
+  SymExpr result = *this;
+  for (const auto &[monomial, coefficient] : other.terms) {
+    // Coefficients wrap rather than overflow: no real shape comes near, and hostile ones must not be undefined.
+    int64_t &sum = result.terms[monomial];
+    sum = static_cast<int64_t>(static_cast<uint64_t>(sum) + static_cast<uint64_t>(coefficient));
+    if (sum == 0)
+      result.terms.erase(monomial);
+  }
+  return result;
+}
+
+SymExpr SymExpr::operator*(const SymExpr &other) const {
+  SymExpr result;
+  for (const auto &[a, x] : terms)
+    for (const auto &[b, y] : other.terms) {
+      Monomial product;
+      std::merge(a.atoms.begin(), a.atoms.end(), b.atoms.begin(), b.atoms.end(), std::back_inserter(product.atoms),
+                 AtomLess());
+      int64_t &sum = result.terms[product];
+      sum = static_cast<int64_t>(static_cast<uint64_t>(sum) + static_cast<uint64_t>(x) * static_cast<uint64_t>(y));
+      if (sum == 0)
+        result.terms.erase(product);
+    }
+  return result;
+}
+
+SymExpr SymExpr::operator-(const SymExpr &other) const { return *this + other * SymExpr(-1); }
+
+std::string SymExpr::str() const {
+  if (terms.empty())
+    return "0";
+  std::string text;
+  auto append = [&](const Monomial &monomial, int64_t coefficient) {
+    if (!text.empty())
+      text += coefficient < 0 ? " - " : " + ";
+    else if (coefficient < 0)
+      text += "-";
+    uint64_t magnitude = coefficient < 0 ? 0 - static_cast<uint64_t>(coefficient) : static_cast<uint64_t>(coefficient);
+    if (monomial.atoms.empty() || magnitude != 1)
+      text += std::to_string(magnitude) + (monomial.atoms.empty() ? "" : "*");
+    text += llvm::join(llvm::map_range(monomial.atoms, [](const SymAtomRef &a) { return a->key; }), "*");
+  };
+  // The constant last, as people write it.
+  for (const auto &[monomial, coefficient] : terms)
+    if (!monomial.atoms.empty())
+      append(monomial, coefficient);
+  if (auto it = terms.find(Monomial{}); it != terms.end())
+    append(it->first, it->second);
+  return text;
+}
+
+std::optional<StringRef> SymExpr::symbolName() const {
+  if (terms.size() != 1 || terms.begin()->second != 1 || terms.begin()->first.atoms.size() != 1)
+    return std::nullopt;
+  const SymAtom &atom = *terms.begin()->first.atoms.front();
+  if (atom.op != SymOp::symbol)
+    return std::nullopt;
+  return StringRef(atom.name);
+}
+
+void SymExpr::collectSymbols(SmallVectorImpl<std::string> &names) const {
+  for (const auto &[monomial, coefficient] : terms)
+    for (const SymAtomRef &atom : monomial.atoms) {
+      if (atom->op == SymOp::symbol && !llvm::is_contained(names, atom->name))
+        names.push_back(atom->name);
+      for (const SymExpr &arg : atom->args)
+        arg.collectSymbols(names);
+    }
+}
+
+namespace {
+/// Recursive descent over `+ - * ( )`, integers and identifiers; bounded in depth by the caller's text length.
+struct Parser {
+  StringRef text;
+  int depth = 0;
+  bool failed = false;
+
+  void skip() { text = text.ltrim(); }
+  SymExpr fail() {
+    failed = true;
+    return SymExpr(0);
+  }
+  SymExpr primary() {
+    skip();
+    if (text.empty() || ++depth > 64)
+      return fail();
+    if (text.consume_front("(")) {
+      SymExpr inner = sum();
+      skip();
+      --depth;
+      return text.consume_front(")") ? inner : fail();
+    }
+    --depth;
+    if (llvm::isDigit(text.front())) {
+      uint64_t value;
+      if (text.consumeInteger(10, value) || value > (uint64_t(1) << 62))
+        return fail();
+      return SymExpr(static_cast<int64_t>(value));
+    }
+    StringRef name = text.take_while([](char c) { return llvm::isAlnum(c) || c == '_' || c == '.' || c == '/' || c == ':'; });
+    if (name.empty())
+      return fail();
+    text = text.drop_front(name.size());
+    return SymExpr::symbol(name);
+  }
+  SymExpr product() {
+    SymExpr left = primary();
+    for (skip(); !failed && text.consume_front("*"); skip())
+      left = left * primary();
+    return left;
+  }
+  SymExpr sum() {
+    SymExpr left = product();
+    for (skip(); !failed; skip()) {
+      if (text.consume_front("+"))
+        left = left + product();
+      else if (text.consume_front("-"))
+        left = left - product();
+      else
+        break;
+    }
+    return left;
+  }
+};
+} // namespace
+
+std::optional<SymExpr> SymExpr::parse(StringRef text) {
+  if (text.size() > 256)
+    return std::nullopt;
+  Parser parser{text};
+  SymExpr result = parser.sum();
+  parser.skip();
+  if (parser.failed || !parser.text.empty())
+    return std::nullopt;
+  return result;
+}
+
+//===----------------------------------------------------------------------===//
+// ShapeContext: facts
+//===----------------------------------------------------------------------===//
+
+using Bounds = std::pair<std::optional<int64_t>, std::optional<int64_t>>;
+
+/// Lower and upper bound by interval arithmetic; nullopt: none known.
+Bounds ShapeContext::bounds(const SymExpr &a) {
+  constexpr __int128 kBig = __int128(1) << 62;
+  std::optional<__int128> low = 0, high = 0;
+  auto atomBounds = [&](const SymAtom &atom) -> Bounds {
+    switch (atom.op) {
+    case SymOp::symbol: {
+      auto it = ranges.find(atom.name);
+      return it == ranges.end() ? Bounds{0, std::nullopt} : Bounds{it->second.min, it->second.max};
+    }
+    case SymOp::value:
+      // Extents of tensors are not negative; other index values may be.
+      return {isa<RankedTensorType>(atom.value.getType()) ? std::optional<int64_t>(0) : std::nullopt, std::nullopt};
+    case SymOp::min: {
+      Bounds x = bounds(atom.args[0]), y = bounds(atom.args[1]);
+      std::optional<int64_t> h = x.second;
+      if (y.second && (!h || *y.second < *h))
+        h = y.second;
+      return {x.first && y.first ? std::optional<int64_t>(std::min(*x.first, *y.first)) : std::nullopt, h};
+    }
+    case SymOp::max: {
+      Bounds x = bounds(atom.args[0]), y = bounds(atom.args[1]);
+      std::optional<int64_t> l = x.first;
+      if (y.first && (!l || *y.first > *l))
+        l = y.first;
+      return {l, x.second && y.second ? std::optional<int64_t>(std::max(*x.second, *y.second)) : std::nullopt};
+    }
+    case SymOp::floor_div: {
+      Bounds x = bounds(atom.args[0]), y = bounds(atom.args[1]);
+      if (x.first && *x.first >= 0 && y.first && *y.first >= 0)
+        return {0, x.second};
+      return {};
+    }
+    case SymOp::eq:
+    case SymOp::lt:
+      return {0, 1};
+    case SymOp::select:
+    case SymOp::broadcast: {
+      Bounds x = bounds(atom.args[atom.op == SymOp::select ? 1 : 0]);
+      Bounds y = bounds(atom.args[atom.op == SymOp::select ? 2 : 1]);
+      return {x.first && y.first ? std::optional<int64_t>(std::min(*x.first, *y.first)) : std::nullopt,
+              x.second && y.second ? std::optional<int64_t>(std::max(*x.second, *y.second)) : std::nullopt};
+    }
+    case SymOp::mod: {
+      Bounds y = bounds(atom.args[1]);
+      return {y.first && *y.first > 0 ? std::optional<int64_t>(0) : std::nullopt, std::nullopt};
+    }
+    case SymOp::wrap:
+      return {};
+    }
+    return {};
+  };
+  for (const auto &[monomial, coefficient] : a.getTerms()) {
+    std::optional<__int128> l = 1, h = 1; // bounds of the product of atoms, kept only while all are non-negative
+    for (const SymAtomRef &atom : monomial.atoms) {
+      Bounds b = atomBounds(*atom);
+      bool single = monomial.atoms.size() == 1;
+      if (b.first && (*b.first >= 0 || single))
+        l = l ? std::optional<__int128>(*l * *b.first) : std::nullopt;
+      else
+        l = std::nullopt;
+      h = h && b.second && (*b.second >= 0 || single) ? std::optional<__int128>(*h * *b.second) : std::nullopt;
+      if (!single && !(b.first && *b.first >= 0))
+        l = h = std::nullopt;
+      if ((l && (*l > kBig || *l < -kBig)))
+        l = std::nullopt;
+      if ((h && (*h > kBig || *h < -kBig)))
+        h = std::nullopt;
+    }
+    std::optional<__int128> tl = coefficient >= 0 ? l : h, th = coefficient >= 0 ? h : l;
+    low = low && tl ? std::optional<__int128>(*low + *tl * coefficient) : std::nullopt;
+    high = high && th ? std::optional<__int128>(*high + *th * coefficient) : std::nullopt;
+    if (low && (*low > kBig || *low < -kBig))
+      low = std::nullopt;
+    if (high && (*high > kBig || *high < -kBig))
+      high = std::nullopt;
+  }
+  auto narrow = [](std::optional<__int128> x) {
+    return x ? std::optional<int64_t>(static_cast<int64_t>(*x)) : std::nullopt;
+  };
+  return {narrow(low), narrow(high)};
+}
+
+bool ShapeContext::atLeast(const SymExpr &a, int64_t bound) {
+  if (auto c = a.constant())
+    return *c >= bound;
+  auto low = bounds(a).first;
+  return low && *low >= bound;
+}
+
+bool ShapeContext::atMost(const SymExpr &a, int64_t bound) {
+  if (auto c = a.constant())
+    return *c <= bound;
+  auto high = bounds(a).second;
+  return high && *high <= bound;
+}
+
+//===----------------------------------------------------------------------===//
+// ShapeContext: arithmetic
+//===----------------------------------------------------------------------===//
+
+static StringRef opName(SymOp op) {
+  switch (op) {
+  case SymOp::floor_div: return "floordiv";
+  case SymOp::mod: return "mod";
+  case SymOp::min: return "min";
+  case SymOp::max: return "max";
+  case SymOp::wrap: return "wrap";
+  case SymOp::broadcast: return "broadcast";
+  case SymOp::eq: return "eq";
+  case SymOp::lt: return "lt";
+  case SymOp::select: return "select";
+  case SymOp::symbol:
+  case SymOp::value: break;
+  }
+  return "";
+}
+
+static SymExpr makeAtom(SymOp op, std::vector<SymExpr> args) {
+  auto atom = std::make_shared<SymAtom>();
+  atom->op = op;
+  atom->key = opName(op).str() + "(";
+  for (auto [i, arg] : llvm::enumerate(args))
+    atom->key += (i ? ", " : "") + arg.str();
+  atom->key += ")";
+  atom->args = std::move(args);
+  return SymExpr::atom(std::move(atom));
+}
+
+SymExpr ShapeContext::op2(SymOp op, const SymExpr &a, const SymExpr &b) { return makeAtom(op, {a, b}); }
+
+SymExpr ShapeContext::floorDiv(const SymExpr &a, const SymExpr &b) {
+  if (b.isConstant(1))
+    return a;
+  if (a == b && atLeast(b, 1))
+    return 1;
+  auto ca = a.constant(), cb = b.constant();
+  if (cb && *cb == 0)
+    return op2(SymOp::floor_div, a, b); // an error of the run, not ours
+  if (ca && cb && !(*ca == INT64_MIN && *cb == -1))
+    return llvm::divideFloorSigned(*ca, *cb);
+  // Exact division by one monomial: every term of a holds its atoms and a multiple of its coefficient.
+  if (b.getTerms().size() == 1) {
+    const auto &[divisor, factor] = *b.getTerms().begin();
+    SymExpr quotient;
+    bool exact = factor > 0;
+    for (const auto &[monomial, coefficient] : a.getTerms()) {
+      SymExpr::Monomial rest = monomial;
+      for (const SymAtomRef &atom : divisor.atoms) {
+        auto it = llvm::find_if(rest.atoms, [&](const SymAtomRef &x) { return x->key == atom->key; });
+        if (it == rest.atoms.end()) {
+          exact = false;
+          break;
+        }
+        rest.atoms.erase(it);
+      }
+      if (!exact || coefficient % factor != 0) {
+        exact = false;
+        break;
+      }
+      SymExpr term(coefficient / factor);
+      for (const SymAtomRef &atom : rest.atoms)
+        term = term * SymExpr::atom(atom);
+      quotient = quotient + term;
+    }
+    if (exact)
+      return quotient;
+  }
+  return op2(SymOp::floor_div, a, b);
+}
+
+SymExpr ShapeContext::mod(const SymExpr &a, const SymExpr &b) {
+  auto ca = a.constant(), cb = b.constant();
+  if (ca && cb && *cb != 0 && *cb != -1)
+    return *ca - llvm::divideFloorSigned(*ca, *cb) * *cb;
+  return op2(SymOp::mod, a, b);
+}
+
+SymExpr ShapeContext::min(const SymExpr &a, const SymExpr &b) {
+  if (a == b || atMost(a - b, 0))
+    return a;
+  if (atMost(b - a, 0))
+    return b;
+  return op2(SymOp::min, a, b);
+}
+
+SymExpr ShapeContext::max(const SymExpr &a, const SymExpr &b) {
+  if (a == b || atLeast(a - b, 0))
+    return a;
+  if (atLeast(b - a, 0))
+    return b;
+  return op2(SymOp::max, a, b);
+}
+
+SymExpr ShapeContext::eq(const SymExpr &a, const SymExpr &b) {
+  SymExpr difference = a - b;
+  if (auto c = difference.constant())
+    return *c == 0 ? 1 : 0;
+  if (atLeast(difference, 1) || atMost(difference, -1))
+    return 0;
+  return op2(SymOp::eq, a, b);
+}
+
+SymExpr ShapeContext::lt(const SymExpr &a, const SymExpr &b) {
+  SymExpr difference = a - b;
+  if (atMost(difference, -1))
+    return 1;
+  if (atLeast(difference, 0))
+    return 0;
+  return op2(SymOp::lt, a, b);
+}
+
+SymExpr ShapeContext::select(const SymExpr &c, const SymExpr &a, const SymExpr &b) {
+  if (auto value = c.constant())
+    return *value ? a : b;
+  if (a == b)
+    return a;
+  return makeAtom(SymOp::select, {c, a, b});
+}
+
+SymExpr ShapeContext::clampedIndex(const SymExpr &x, const SymExpr &d, int64_t low, int64_t high) {
+  SymExpr wrapped = x;
+  if (atLeast(x, 0)) {
+    // Exporters write "to the end" as a huge number.
+    if (auto c = x.constant(); c && *c >= (int64_t(1) << 31) - 1)
+      return d + SymExpr(high);
+  } else if (atMost(x, -1)) {
+    if (auto c = x.constant(); c && *c <= -(int64_t(1) << 31))
+      return low;
+    wrapped = x + d;
+  } else {
+    wrapped = op2(SymOp::wrap, x, d);
+  }
+  return max(min(wrapped, d + SymExpr(high)), low);
+}
+
+//===----------------------------------------------------------------------===//
+// ShapeContext: conditions
+//===----------------------------------------------------------------------===//
+
+void ShapeContext::addCheck(ShapeCheck check) {
+  if (typesOnly)
+    return;
+  for (const ShapeCheck &other : checks)
+    if (other.kind == check.kind && other.lhs == check.lhs && other.rhs == check.rhs)
+      return;
+  checks.push_back(std::move(check));
+}
+
+FailureOr<SymExpr> ShapeContext::broadcast(const SymExpr &a, const SymExpr &b, Operation *op) {
+  if (a == b || b.isConstant(1))
+    return a;
+  if (a.isConstant(1))
+    return b;
+  if (a.constant() && b.constant())
+    return failure();
+  // A constant that is not 1 decides; otherwise the two are taken to be equal, and the run checks that they are.
+  const SymExpr &result = b.constant() ? b : a;
+  const SymExpr &other = b.constant() ? a : b;
+  if (atLeast(result - other, 1) && atLeast(other, 2))
+    return failure();
+  // min(symbol, c) against the symbol: a table of c rows bounds the symbol.
+  for (auto [x, y] : {std::pair(&a, &b), std::pair(&b, &a)}) {
+    if (x->getTerms().size() != 1 || x->getTerms().begin()->second != 1 ||
+        x->getTerms().begin()->first.atoms.size() != 1)
+      continue;
+    const SymAtom &atom = *x->getTerms().begin()->first.atoms.front();
+    if (atom.op != SymOp::min)
+      continue;
+    for (int i : {0, 1})
+      if (auto limit = atom.args[1 - i].constant(); limit && atom.args[i] == *y) {
+        if (auto name = y->symbolName(); name && !typesOnly) {
+          Range &range = ranges[*name];
+          if (!range.max || *range.max > *limit)
+            range.max = *limit;
+        }
+        addCheck({ShapeCheck::at_most, *y, *limit, op->getLoc(), "broadcast of an axis limited to " + std::to_string(*limit)});
+        return *y;
+      }
+  }
+  addCheck({ShapeCheck::equal, a, b, op->getLoc(), "operands of an elementwise operation must have equal dimensions"});
+  return result;
+}
+
+LogicalResult ShapeContext::requireEqual(const SymExpr &a, const SymExpr &b, Operation *op, const Twine &what) {
+  SymExpr difference = a - b;
+  if (auto c = difference.constant())
+    return success(*c == 0);
+  if (atLeast(difference, 1) || atMost(difference, -1))
+    return failure();
+  addCheck({ShapeCheck::equal, a, b, op->getLoc(), what.str()});
+  return success();
+}
+
+//===----------------------------------------------------------------------===//
+// ShapeContext: values
+//===----------------------------------------------------------------------===//
+
+SymAtomRef ShapeContext::valueAtom(Value value, int64_t axis) {
+  SymAtomRef &atom = valueAtoms[{value, axis}];
+  if (!atom) {
+    auto fresh = std::make_shared<SymAtom>();
+    fresh->op = SymOp::value;
+    fresh->key = "%" + std::to_string(valueAtoms.size()) + (axis >= 0 ? "#" + std::to_string(axis) : "");
+    fresh->value = value;
+    fresh->args = {SymExpr(axis)};
+    atom = std::move(fresh);
+  }
+  return atom;
+}
+
+FailureOr<SymShape> ShapeContext::shapeOf(Value tensor) {
+  if (auto it = shapes.find(tensor); it != shapes.end())
+    return it->second;
+  auto type = dyn_cast<RankedTensorType>(tensor.getType());
+  if (!type)
+    return failure();
+  SymShape shape;
+  if (!typesOnly) {
+    if (auto op = dyn_cast_or_null<SymbolicShapeOpInterface>(tensor.getDefiningOp())) {
+      FailureOr<SymShape> inferred = op.inferSymbolicShape(*this);
+      if (failed(inferred))
+        return failure();
+      shapes[tensor] = *inferred;
+      return *inferred;
+    }
+    if (auto argument = dyn_cast<BlockArgument>(tensor))
+      if (auto func = dyn_cast<func::FuncOp>(argument.getOwner()->getParentOp()))
+        if (auto dims = func.getArgAttrOfType<ArrayAttr>(argument.getArgNumber(), LatheDialect::kDimsAttr);
+            dims && static_cast<int64_t>(dims.size()) == type.getRank())
+          for (auto [i, dim] : llvm::enumerate(dims)) {
+            auto text = dyn_cast<StringAttr>(dim);
+            std::optional<SymExpr> parsed = text ? SymExpr::parse(text.getValue()) : std::nullopt;
+            shape.push_back(!type.isDynamicDim(i) ? SymExpr(type.getDimSize(i))
+                            : parsed              ? *parsed
+                                                  : SymExpr::symbol(text ? text.getValue() : "?"));
+          }
+  }
+  if (shape.empty())
+    for (int64_t i = 0; i < type.getRank(); ++i)
+      shape.push_back(type.isDynamicDim(i) ? SymExpr::atom(valueAtom(tensor, i)) : SymExpr(type.getDimSize(i)));
+  shapes[tensor] = shape;
+  return shape;
+}
+
+SymExpr ShapeContext::indexValue(Value index) {
+  APInt constant;
+  if (matchPattern(index, m_ConstantInt(&constant)))
+    return constant.getSExtValue();
+  Operation *op = index.getDefiningOp();
+  if (auto symbol = dyn_cast_or_null<SymbolOp>(op))
+    return SymExpr::symbol(symbol.getName());
+  if (typesOnly || !op)
+    return SymExpr::atom(valueAtom(index, -1));
+  auto binary = [&](auto combine) { return combine(indexValue(op->getOperand(0)), indexValue(op->getOperand(1))); };
+  if (isa<arith::AddIOp>(op))
+    return binary([](auto a, auto b) { return a + b; });
+  if (isa<arith::SubIOp>(op))
+    return binary([](auto a, auto b) { return a - b; });
+  if (isa<arith::MulIOp>(op))
+    return binary([](auto a, auto b) { return a * b; });
+  if (isa<arith::FloorDivSIOp>(op))
+    return binary([&](auto a, auto b) { return floorDiv(a, b); });
+  if (isa<arith::MinSIOp>(op))
+    return binary([&](auto a, auto b) { return min(a, b); });
+  if (isa<arith::MaxSIOp>(op))
+    return binary([&](auto a, auto b) { return max(a, b); });
+  if (auto dim = dyn_cast<DimOp>(op)) {
+    if (auto shape = shapeOf(dim.getInput()); succeeded(shape))
+      return (*shape)[dim.getAxis()];
+  }
+  if (auto toIndex = dyn_cast<ToIndexOp>(op))
+    if (auto value = element(toIndex.getInput(), toIndex.getPosition()))
+      return *value;
+  return SymExpr::atom(valueAtom(index, -1));
+}
+
+/// Position in an operand of rank at most 1 that broadcasts to rank at most 1.
+static int64_t broadcastPosition(Value operand, int64_t position) {
+  auto type = cast<RankedTensorType>(operand.getType());
+  return type.getNumElements() == 1 ? 0 : position;
+}
+
+std::optional<SymExpr> ShapeContext::element(Value tensor, int64_t position, int depth) {
+  constexpr int64_t kLargest = 64; // shapes are small; longer integer tensors are data
+  auto type = dyn_cast<RankedTensorType>(tensor.getType());
+  if (!type || !type.hasStaticShape() || type.getNumElements() > kLargest || position < 0 ||
+      position >= type.getNumElements() || !isa<IntegerType>(type.getElementType()) || depth > 256)
+    return std::nullopt;
+  Operation *op = tensor.getDefiningOp();
+  if (!op)
+    return std::nullopt;
+  auto get = [&](Value v, int64_t p) { return element(v, p, depth + 1); };
+  if (auto constant = dyn_cast<ConstantOp>(op)) {
+    auto dense = dyn_cast<DenseIntElementsAttr>(constant.getValue());
+    if (!dense)
+      return std::nullopt;
+    APInt value = *(dense.value_begin<APInt>() + position);
+    return SymExpr(type.getElementType().isInteger(1) || type.getElementType().isUnsignedInteger()
+                       ? static_cast<int64_t>(value.getZExtValue())
+                       : value.getSExtValue());
+  }
+  if (auto from = dyn_cast<FromIndexOp>(op))
+    return indexValue(from.getValues()[position]);
+  if (auto shapeOp = dyn_cast<ShapeOfOp>(op)) {
+    auto shape = shapeOf(shapeOp.getInput());
+    return succeeded(shape) ? std::optional((*shape)[position]) : std::nullopt;
+  }
+  // Same elements in the same order, whatever the shape.
+  if (isa<ReshapeOp>(op))
+    return get(op->getOperand(0), position);
+  if (auto castOp = dyn_cast<CastOp>(op)) {
+    auto from = dyn_cast<IntegerType>(castOp.getInput().getType().getElementType());
+    auto value = from ? get(castOp.getInput(), position) : std::nullopt;
+    if (value && type.getElementType().isInteger(1) && !from.isInteger(1))
+      return SymExpr(1) - eq(*value, 0);
+    return value;
+  }
+  if (type.getRank() > 1)
+    return std::nullopt;
+  if (isa<BroadcastOp>(op)) {
+    auto input = cast<RankedTensorType>(op->getOperand(0).getType());
+    return input.hasStaticShape() ? get(op->getOperand(0), broadcastPosition(op->getOperand(0), position)) : std::nullopt;
+  }
+  if (auto concat = dyn_cast<ConcatOp>(op)) {
+    for (Value input : concat.getInputs()) {
+      auto inputType = cast<RankedTensorType>(input.getType());
+      if (!inputType.hasStaticShape())
+        return std::nullopt;
+      if (position < inputType.getNumElements())
+        return get(input, position);
+      position -= inputType.getNumElements();
+    }
+    return std::nullopt;
+  }
+  if (auto slice = dyn_cast<SliceOp>(op)) {
+    auto inputType = cast<RankedTensorType>(slice.getInput().getType());
+    if (!inputType.hasStaticShape() || slice.getStarts().size() != 1)
+      return std::nullopt;
+    int64_t step = slice.getSteps()[0];
+    auto start = clampedIndex(indexValue(slice.getStarts()[0]), inputType.getDimSize(0), 0, step < 0 ? -1 : 0).constant();
+    return start ? get(slice.getInput(), *start + position * step) : std::nullopt;
+  }
+  if (auto gather = dyn_cast<GatherOp>(op)) {
+    auto inputType = cast<RankedTensorType>(gather.getInput().getType());
+    if (!inputType.hasStaticShape() || inputType.getRank() != 1)
+      return std::nullopt;
+    auto index = get(gather.getIndices(), position);
+    auto at = index ? index->constant() : std::nullopt;
+    return at ? get(gather.getInput(), *at < 0 ? *at + inputType.getNumElements() : *at) : std::nullopt;
+  }
+  if (auto range = dyn_cast<RangeOp>(op))
+    return indexValue(range.getStart()) + indexValue(range.getStep()) * SymExpr(position);
+  if (auto reduce = dyn_cast<ReduceOp>(op)) {
+    auto inputType = cast<RankedTensorType>(reduce.getInput().getType());
+    if (!inputType.hasStaticShape() || inputType.getRank() != 1 || reduce.getAxes().size() != 1 ||
+        inputType.getNumElements() > kLargest)
+      return std::nullopt;
+    std::optional<SymExpr> total;
+    for (int64_t i = 0; i < inputType.getNumElements(); ++i) {
+      auto value = get(reduce.getInput(), i);
+      if (!value)
+        return std::nullopt;
+      switch (reduce.getKind()) {
+      case Reduction::sum: total = total ? *total + *value : *value; break;
+      case Reduction::prod: total = total ? *total * *value : *value; break;
+      case Reduction::min: total = total ? min(*total, *value) : *value; break;
+      case Reduction::max: total = total ? max(*total, *value) : *value; break;
+      default: return std::nullopt;
+      }
+    }
+    return total;
+  }
+  if (auto selectOp = dyn_cast<SelectOp>(op)) {
+    auto operand = [&](Value v) { return get(v, broadcastPosition(v, position)); };
+    auto c = operand(selectOp.getCondition()), a = operand(selectOp.getTrueValue()), b = operand(selectOp.getFalseValue());
+    if (!c || !a || !b)
+      return std::nullopt;
+    return select(*c, *a, *b);
+  }
+  if (isa<NegOp>(op)) {
+    auto value = get(op->getOperand(0), position);
+    return value ? std::optional(SymExpr(0) - *value) : std::nullopt;
+  }
+  if (op->getNumOperands() != 2 || !isa<AddOp, SubOp, MulOp, DivOp, ModOp, MinOp, MaxOp, CompareOp, AndOp, OrOp>(op))
+    return std::nullopt;
+  for (Value operand : op->getOperands())
+    if (!cast<RankedTensorType>(operand.getType()).hasStaticShape())
+      return std::nullopt;
+  auto a = get(op->getOperand(0), broadcastPosition(op->getOperand(0), position));
+  auto b = get(op->getOperand(1), broadcastPosition(op->getOperand(1), position));
+  if (!a || !b)
+    return std::nullopt;
+  if (isa<AddOp>(op))
+    return *a + *b;
+  if (isa<SubOp>(op))
+    return *a - *b;
+  if (isa<MulOp>(op))
+    return *a * *b;
+  // Rounding towards zero is floor division where nothing is negative.
+  if (isa<DivOp>(op))
+    return atLeast(*a, 0) && atLeast(*b, 1) ? std::optional(floorDiv(*a, *b)) : std::nullopt;
+  if (isa<ModOp>(op))
+    return atLeast(*a, 0) && atLeast(*b, 1) ? std::optional(mod(*a, *b)) : std::nullopt;
+  if (isa<MinOp>(op))
+    return min(*a, *b);
+  if (isa<MaxOp>(op))
+    return max(*a, *b);
+  if (isa<AndOp>(op))
+    return *a * *b;
+  if (isa<OrOp>(op))
+    return *a + *b - *a * *b;
+  switch (cast<CompareOp>(op).getPredicate()) {
+  case Comparison::eq: return eq(*a, *b);
+  case Comparison::ne: return SymExpr(1) - eq(*a, *b);
+  case Comparison::lt: return lt(*a, *b);
+  case Comparison::ge: return SymExpr(1) - lt(*a, *b);
+  case Comparison::gt: return lt(*b, *a);
+  case Comparison::le: return SymExpr(1) - lt(*b, *a);
+  }
+  return std::nullopt;
+}
+
+//===----------------------------------------------------------------------===//
+// Materialization
+//===----------------------------------------------------------------------===//
+
+static Value materializeAtom(OpBuilder &builder, Location loc, const SymAtom &atom) {
+  auto constant = [&](int64_t value) { return builder.create<arith::ConstantIndexOp>(loc, value); };
+  if (atom.op == SymOp::symbol)
+    return builder.create<SymbolOp>(loc, builder.getIndexType(), atom.name);
+  if (atom.op == SymOp::value) {
+    int64_t axis = *atom.args[0].constant();
+    return axis < 0 ? atom.value : builder.create<DimOp>(loc, builder.getIndexType(), atom.value, axis).getResult();
+  }
+  SmallVector<Value> args;
+  for (const SymExpr &arg : atom.args)
+    args.push_back(materialize(builder, loc, arg));
+  auto compare = [&](arith::CmpIPredicate predicate, Value a, Value b) {
+    return builder.create<arith::CmpIOp>(loc, predicate, a, b).getResult();
+  };
+  auto choose = [&](Value c, Value a, Value b) { return builder.create<arith::SelectOp>(loc, c, a, b).getResult(); };
+  using P = arith::CmpIPredicate;
+  switch (atom.op) {
+  case SymOp::floor_div:
+  case SymOp::mod: {
+    // A zero divisor only comes with shapes that a check rejects; the division must not trap before it does.
+    Value divisor = choose(compare(P::eq, args[1], constant(0)), constant(1), args[1]);
+    Value quotient = builder.create<arith::FloorDivSIOp>(loc, args[0], divisor);
+    if (atom.op == SymOp::floor_div)
+      return quotient;
+    return builder.create<arith::SubIOp>(loc, args[0], builder.create<arith::MulIOp>(loc, quotient, divisor));
+  }
+  case SymOp::min: return builder.create<arith::MinSIOp>(loc, args[0], args[1]);
+  case SymOp::max: return builder.create<arith::MaxSIOp>(loc, args[0], args[1]);
+  case SymOp::wrap:
+    return choose(compare(P::slt, args[0], constant(0)), builder.create<arith::AddIOp>(loc, args[0], args[1]), args[0]);
+  case SymOp::broadcast: return choose(compare(P::eq, args[0], constant(1)), args[1], args[0]);
+  case SymOp::eq: return choose(compare(P::eq, args[0], args[1]), constant(1), constant(0));
+  case SymOp::lt: return choose(compare(P::slt, args[0], args[1]), constant(1), constant(0));
+  case SymOp::select: return choose(compare(P::ne, args[0], constant(0)), args[1], args[2]);
+  case SymOp::symbol:
+  case SymOp::value: break;
+  }
+  return {};
+}
+
+Value materialize(OpBuilder &builder, Location loc, const SymExpr &expr) {
+  Value sum;
+  for (const auto &[monomial, coefficient] : expr.getTerms()) {
+    Value product;
+    auto multiply = [&](Value factor) {
+      product = product ? builder.create<arith::MulIOp>(loc, product, factor).getResult() : factor;
+    };
+    for (const SymAtomRef &atom : monomial.atoms)
+      multiply(materializeAtom(builder, loc, *atom));
+    if (coefficient != 1 || !product)
+      multiply(builder.create<arith::ConstantIndexOp>(loc, coefficient));
+    sum = sum ? builder.create<arith::AddIOp>(loc, sum, product).getResult() : product;
+  }
+  return sum ? sum : builder.create<arith::ConstantIndexOp>(loc, 0).getResult();
+}
+
+SmallVector<int64_t, 4> staticDims(const SymShape &shape) {
+  SmallVector<int64_t, 4> dims;
+  for (const SymExpr &dim : shape) {
+    auto constant = dim.constant();
+    dims.push_back(constant && *constant >= 0 ? *constant : ShapedType::kDynamic);
+  }
+  return dims;
+}
+
+std::string str(const SymShape &shape) {
+  return "[" + llvm::join(llvm::map_range(shape, [](const SymExpr &e) { return e.str(); }), ", ") + "]";
+}
+
+} // namespace lathe
