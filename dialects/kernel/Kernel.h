@@ -1,0 +1,34 @@
+//===- Kernel.h - The kernel dialect ----------------------------*- C++ -*-===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#ifndef LATHE_DIALECTS_KERNEL_KERNEL_H
+#define LATHE_DIALECTS_KERNEL_KERNEL_H
+
+#include "mlir/Bytecode/BytecodeOpInterface.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/IR/Dialect.h"
+#include "mlir/IR/OpDefinition.h"
+#include "mlir/IR/OpImplementation.h"
+#include "mlir/Interfaces/SideEffectInterfaces.h"
+
+#include "dialects/kernel/KernelDialect.h.inc"
+#define GET_OP_CLASSES
+#include "dialects/kernel/KernelOps.h.inc"
+
+namespace lathe::kernel {
+/// Names of module attributes; see the dialect's description.
+inline constexpr llvm::StringLiteral kSymbolsAttr = "kernel.symbols";
+inline constexpr llvm::StringLiteral kConstantsAttr = "kernel.constants";
+inline constexpr llvm::StringLiteral kKernelsAttr = "kernel.kernels";
+inline constexpr llvm::StringLiteral kChecksAttr = "kernel.checks";
+inline constexpr llvm::StringLiteral kInputsAttr = "kernel.inputs";
+inline constexpr llvm::StringLiteral kOutputsAttr = "kernel.outputs";
+/// Names of the entry points.
+inline constexpr llvm::StringLiteral kRunName = "run";
+inline constexpr llvm::StringLiteral kPlanName = "plan";
+} // namespace lathe::kernel
+
+#endif // LATHE_DIALECTS_KERNEL_KERNEL_H

@@ -1,0 +1,160 @@
+//===- KernelOps.td - The kernel dialect -------------------*- tablegen -*-===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#ifndef LATHE_DIALECTS_KERNEL_KERNELOPS_TD
+#define LATHE_DIALECTS_KERNEL_KERNELOPS_TD
+
+include "mlir/IR/OpBase.td"
+include "mlir/IR/SymbolInterfaces.td"
+include "mlir/Interfaces/SideEffectInterfaces.td"
+include "mlir/Dialect/LLVMIR/LLVMOpBase.td"
+
+def Kernel_Dialect : Dialect {
+  let name = "kernel";
+  let cppNamespace = "::lathe::kernel";
+  let summary = "How a program runs: buffers, library calls, launches of generated kernels, the arena";
+  let description = [{
+    A selected program is two functions and the kernels they launch. `@run(%frame)` executes the model once;
+    `@plan(%symbols, %dims, %bytes)` computes the dimensions of inputs and outputs and the size of the arena. `%frame` is the
+    `lathe_frame` of runtime/Abi.h. A kernel is a function `(%frame, %args, %begin, %end)` that executes the work items
+    [begin, end). Module attributes hold the tables that the artifact's manifest is written from: `kernel.symbols`,
+    `kernel.constants`, `kernel.kernels`, `kernel.checks`.
+  }];
+  let dependentDialects = ["::mlir::LLVM::LLVMDialect", "::mlir::memref::MemRefDialect"];
+}
+
+class Kernel_Op<string mnemonic, list<Trait> traits = []> : Op<Kernel_Dialect, mnemonic, traits>;
+
+def Kernel_InputOp : Kernel_Op<"input", [Pure]> {
+  let summary = "Buffer of an input of the model";
+  let description = [{
+    ```mlir
+    %x = kernel.input %frame 0 [%batch] : memref<?x4xf32>
+    ```
+  }];
+  let arguments = (ins LLVM_AnyPointer:$frame, I64Attr:$index, Variadic<Index>:$dims);
+  let results = (outs AnyMemRef:$result);
+  let assemblyFormat = "$frame $index `[` $dims `]` attr-dict `:` type($result)";
+}
+
+def Kernel_OutputOp : Kernel_Op<"output", [Pure]> {
+  let summary = "Buffer of an output of the model";
+  let description = [{
+    ```mlir
+    %y = kernel.output %frame 0 [%batch] : memref<?x4xf32>
+    ```
+  }];
+  let arguments = (ins LLVM_AnyPointer:$frame, I64Attr:$index, Variadic<Index>:$dims);
+  let results = (outs AnyMemRef:$result);
+  let assemblyFormat = "$frame $index `[` $dims `]` attr-dict `:` type($result)";
+}
+
+def Kernel_ConstantOp : Kernel_Op<"constant", [Pure]> {
+  let summary = "Buffer of a constant of the artifact";
+  let description = [{
+    ```mlir
+    %w = kernel.constant %frame 3 : memref<8x4xf32>
+    ```
+  }];
+  let arguments = (ins LLVM_AnyPointer:$frame, I64Attr:$index);
+  let results = (outs AnyMemRef:$result);
+  let assemblyFormat = "$frame $index attr-dict `:` type($result)";
+}
+
+def Kernel_AllocOp : Kernel_Op<"alloc", [MemoryEffects<[MemAlloc]>]> {
+  let summary = "Buffer for an intermediate value; plan-arena gives it a place";
+  let description = [{
+    ```mlir
+    %t = kernel.alloc [%batch] : memref<?x4xf32>
+    ```
+  }];
+  let arguments = (ins Variadic<Index>:$dims);
+  let results = (outs AnyMemRef:$result);
+  let assemblyFormat = "`[` $dims `]` attr-dict `:` type($result)";
+}
+
+def Kernel_ArenaOp : Kernel_Op<"arena", [Pure]> {
+  let summary = "Buffer at an offset in bytes of the arena";
+  let description = [{
+    ```mlir
+    %t = kernel.arena %frame at %offset [%batch] : memref<?x4xf32>
+    ```
+  }];
+  let arguments = (ins LLVM_AnyPointer:$frame, Index:$offset, Variadic<Index>:$dims);
+  let results = (outs AnyMemRef:$result);
+  let assemblyFormat = "$frame `at` $offset `[` $dims `]` attr-dict `:` type($result)";
+}
+
+def Kernel_ViewOp : Kernel_Op<"view", [Pure]> {
+  let summary = "The same dense buffer under another shape";
+  let description = [{
+    ```mlir
+    %y = kernel.view %x [%n] : memref<?x4xf32> -> memref<?xf32>
+    ```
+  }];
+  let arguments = (ins AnyMemRef:$source, Variadic<Index>:$dims);
+  let results = (outs AnyMemRef:$result);
+  let assemblyFormat = "$source `[` $dims `]` attr-dict `:` type($source) `->` type($result)";
+}
+
+def Kernel_MatmulOp : Kernel_Op<"matmul", [AttrSizedOperandSegments]> {
+  let summary = "Library call: (batched) matrix product with bias and activation";
+  let description = [{
+    `out = activation(lhs * rhs + bias)` over the last two axes, leading ones broadcast. `rhs` is absent when it is the
+    constant `weight` (an index into `kernel.constants`); that constant has `weight_shape` [k, n] once `transpose_rhs` is applied.
+    `activation` is a `lathe_activation` of runtime/Abi.h; `kernel` an index into `kernel.kernels`.
+
+    ```mlir
+    kernel.matmul %frame, %a, %out {activation = 0 : i64, kernel = 0 : i64, operandSegmentSizes = array<i32: 1, 1, 0, 0, 1>,
+      weight = 2 : i64, weight_shape = array<i64: 8, 4>} : !llvm.ptr, memref<?x8xf32>, memref<?x4xf32>
+    ```
+  }];
+  let arguments = (ins LLVM_AnyPointer:$frame, AnyMemRef:$lhs, Optional<AnyMemRef>:$rhs, Optional<AnyMemRef>:$bias,
+      AnyMemRef:$out, I64Attr:$kernel, I64Attr:$weight, DenseI64ArrayAttr:$weight_shape, I64Attr:$activation,
+      UnitAttr:$transpose_lhs, UnitAttr:$transpose_rhs);
+  let assemblyFormat = "operands attr-dict `:` type(operands)";
+}
+
+def Kernel_LaunchOp : Kernel_Op<"launch"> {
+  let summary = "Runs a generated kernel over [0, count), in chunks of at least `grain` work items";
+  let description = [{
+    Memrefs and index values are laid out one behind the other as the kernel's arguments: memrefs as the descriptors that MLIR's
+    lowering to LLVM uses.
+
+    ```mlir
+    kernel.launch %frame @add(%x, %y) count %rows grain %g {kernel = 1 : i64} : memref<?xf32>, memref<?xf32>
+    ```
+  }];
+  let arguments = (ins LLVM_AnyPointer:$frame, FlatSymbolRefAttr:$callee, Variadic<AnyType>:$args, Index:$count, Index:$grain,
+      I64Attr:$kernel);
+  let assemblyFormat = "$frame $callee `(` $args `)` `count` $count `grain` $grain attr-dict `:` type($args)";
+}
+
+def Kernel_ArgOp : Kernel_Op<"arg", [Pure]> {
+  let summary = "Argument of a kernel, at an offset in bytes of its arguments";
+  let description = [{
+    ```mlir
+    %x = kernel.arg %args at 0 : memref<?xf32>
+    ```
+  }];
+  let arguments = (ins LLVM_AnyPointer:$args, I64Attr:$offset);
+  let results = (outs AnyType:$result);
+  let assemblyFormat = "$args `at` $offset attr-dict `:` type($result)";
+}
+
+def Kernel_CheckOp : Kernel_Op<"check"> {
+  let summary = "Records that a condition of the model does not hold";
+  let description = [{
+    `check` is an index into `kernel.checks`. Execution goes on: what follows must be safe whatever the condition.
+
+    ```mlir
+    kernel.check %frame, %ok {check = 0 : i64}
+    ```
+  }];
+  let arguments = (ins LLVM_AnyPointer:$frame, I1:$condition, I64Attr:$check);
+  let assemblyFormat = "$frame `,` $condition attr-dict";
+}
+
+#endif // LATHE_DIALECTS_KERNEL_KERNELOPS_TD
