@@ -25,6 +25,10 @@ def Kernel_Dialect : Dialect {
   let dependentDialects = ["::mlir::LLVM::LLVMDialect", "::mlir::memref::MemRefDialect"];
 }
 
+/// A pointer in the default address space.
+def Kernel_Pointer : Type<CPred<"::llvm::isa<::mlir::LLVM::LLVMPointerType>($_self)">, "pointer", "::mlir::LLVM::LLVMPointerType">,
+    BuildableType<"::mlir::LLVM::LLVMPointerType::get($_builder.getContext())">;
+
 class Kernel_Op<string mnemonic, list<Trait> traits = []> : Op<Kernel_Dialect, mnemonic, traits>;
 
 def Kernel_InputOp : Kernel_Op<"input", [Pure]> {
@@ -34,7 +38,7 @@ def Kernel_InputOp : Kernel_Op<"input", [Pure]> {
     %x = kernel.input %frame 0 [%batch] : memref<?x4xf32>
     ```
   }];
-  let arguments = (ins LLVM_AnyPointer:$frame, I64Attr:$index, Variadic<Index>:$dims);
+  let arguments = (ins Kernel_Pointer:$frame, I64Attr:$index, Variadic<Index>:$dims);
   let results = (outs AnyMemRef:$result);
   let assemblyFormat = "$frame $index `[` $dims `]` attr-dict `:` type($result)";
 }
@@ -46,7 +50,7 @@ def Kernel_OutputOp : Kernel_Op<"output", [Pure]> {
     %y = kernel.output %frame 0 [%batch] : memref<?x4xf32>
     ```
   }];
-  let arguments = (ins LLVM_AnyPointer:$frame, I64Attr:$index, Variadic<Index>:$dims);
+  let arguments = (ins Kernel_Pointer:$frame, I64Attr:$index, Variadic<Index>:$dims);
   let results = (outs AnyMemRef:$result);
   let assemblyFormat = "$frame $index `[` $dims `]` attr-dict `:` type($result)";
 }
@@ -58,7 +62,7 @@ def Kernel_ConstantOp : Kernel_Op<"constant", [Pure]> {
     %w = kernel.constant %frame 3 : memref<8x4xf32>
     ```
   }];
-  let arguments = (ins LLVM_AnyPointer:$frame, I64Attr:$index);
+  let arguments = (ins Kernel_Pointer:$frame, I64Attr:$index);
   let results = (outs AnyMemRef:$result);
   let assemblyFormat = "$frame $index attr-dict `:` type($result)";
 }
@@ -82,7 +86,7 @@ def Kernel_ArenaOp : Kernel_Op<"arena", [Pure]> {
     %t = kernel.arena %frame at %offset [%batch] : memref<?x4xf32>
     ```
   }];
-  let arguments = (ins LLVM_AnyPointer:$frame, Index:$offset, Variadic<Index>:$dims);
+  let arguments = (ins Kernel_Pointer:$frame, Index:$offset, Variadic<Index>:$dims);
   let results = (outs AnyMemRef:$result);
   let assemblyFormat = "$frame `at` $offset `[` $dims `]` attr-dict `:` type($result)";
 }
@@ -107,14 +111,14 @@ def Kernel_MatmulOp : Kernel_Op<"matmul", [AttrSizedOperandSegments]> {
     `activation` is a `lathe_activation` of runtime/Abi.h; `kernel` an index into `kernel.kernels`.
 
     ```mlir
-    kernel.matmul %frame, %a, %out {activation = 0 : i64, kernel = 0 : i64, operandSegmentSizes = array<i32: 1, 1, 0, 0, 1>,
-      weight = 2 : i64, weight_shape = array<i64: 8, 4>} : !llvm.ptr, memref<?x8xf32>, memref<?x4xf32>
+    kernel.matmul %frame lhs(%a : memref<?x8xf32>) out(%y : memref<?x4xf32>) {activation = 0 : i64, kernel = 0 : i64,
+      weight = 2 : i64, weight_shape = array<i64: 8, 4>}
     ```
   }];
-  let arguments = (ins LLVM_AnyPointer:$frame, AnyMemRef:$lhs, Optional<AnyMemRef>:$rhs, Optional<AnyMemRef>:$bias,
+  let arguments = (ins Kernel_Pointer:$frame, AnyMemRef:$lhs, Optional<AnyMemRef>:$rhs, Optional<AnyMemRef>:$bias,
       AnyMemRef:$out, I64Attr:$kernel, I64Attr:$weight, DenseI64ArrayAttr:$weight_shape, I64Attr:$activation,
       UnitAttr:$transpose_lhs, UnitAttr:$transpose_rhs);
-  let assemblyFormat = "operands attr-dict `:` type(operands)";
+  let assemblyFormat = "$frame `lhs` `(` $lhs `:` type($lhs) `)` (`rhs` `(` $rhs^ `:` type($rhs) `)`)? (`bias` `(` $bias^ `:` type($bias) `)`)? `out` `(` $out `:` type($out) `)` attr-dict";
 }
 
 def Kernel_LaunchOp : Kernel_Op<"launch"> {
@@ -127,7 +131,7 @@ def Kernel_LaunchOp : Kernel_Op<"launch"> {
     kernel.launch %frame @add(%x, %y) count %rows grain %g {kernel = 1 : i64} : memref<?xf32>, memref<?xf32>
     ```
   }];
-  let arguments = (ins LLVM_AnyPointer:$frame, FlatSymbolRefAttr:$callee, Variadic<AnyType>:$args, Index:$count, Index:$grain,
+  let arguments = (ins Kernel_Pointer:$frame, FlatSymbolRefAttr:$callee, Variadic<AnyType>:$args, Index:$count, Index:$grain,
       I64Attr:$kernel);
   let assemblyFormat = "$frame $callee `(` $args `)` `count` $count `grain` $grain attr-dict `:` type($args)";
 }
@@ -139,7 +143,7 @@ def Kernel_ArgOp : Kernel_Op<"arg", [Pure]> {
     %x = kernel.arg %args at 0 : memref<?xf32>
     ```
   }];
-  let arguments = (ins LLVM_AnyPointer:$args, I64Attr:$offset);
+  let arguments = (ins Kernel_Pointer:$args, I64Attr:$offset);
   let results = (outs AnyType:$result);
   let assemblyFormat = "$args `at` $offset attr-dict `:` type($result)";
 }
@@ -153,7 +157,7 @@ def Kernel_CheckOp : Kernel_Op<"check"> {
     kernel.check %frame, %ok {check = 0 : i64}
     ```
   }];
-  let arguments = (ins LLVM_AnyPointer:$frame, I1:$condition, I64Attr:$check);
+  let arguments = (ins Kernel_Pointer:$frame, I1:$condition, I64Attr:$check);
   let assemblyFormat = "$frame `,` $condition attr-dict";
 }
 
