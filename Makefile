@@ -1,0 +1,55 @@
+# Lathe. Under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+# The two commands of the README and what developers need daily; the work is in scripts/.
+
+PRESET ?= $(if $(CI),ci,dev)
+JOBS ?= $(shell nproc)
+BUILD := build
+PYTHON := $(BUILD)/venv/bin/python
+SENTENCES ?=
+QUERY ?=
+export BUILD PRESET JOBS SENTENCES QUERY
+
+.DEFAULT_GOAL := help
+.PHONY: help demo check bench docs install configure build format clean
+
+help:
+	@echo 'make demo      install, build, compile all-MiniLM-L6-v2 and search sentences with it'
+	@echo '               SENTENCES="a|b|c" QUERY="..." ranks your own sentences'
+	@echo 'make check     install, build, run every test; the last line is the summary'
+	@echo 'make bench     compare with ONNX Runtime in one run'
+	@echo 'make build     install and build into $(BUILD)/ (PRESET=dev|ci, JOBS=n)'
+	@echo 'make docs      where the documentation is'
+	@echo 'make install   install what the build needs: Debian packages, a virtual environment in $(BUILD)/venv'
+	@echo 'make format    clang-format every C and C++ source'
+	@echo 'make clean     remove the build folders, but not $(BUILD)/venv'
+
+demo: build
+	@scripts/demo.sh
+
+check: build
+	@scripts/check.sh
+
+bench: build
+	@$(PYTHON) test/bench/minilm_vs_ort.py
+
+docs:
+	@echo 'README.md              what it is and how to use it'
+	@for file in $$(find docs -name '*.md' | sort); do printf '%-40s %s\n' $$file "$$(grep -m1 '^# ' $$file | cut -c3-)"; done
+
+install:
+	@scripts/install.sh
+
+configure: install
+	@echo '==> configuring $(BUILD)/ (preset $(PRESET))'
+	@cmake --preset $(PRESET) >$(BUILD)/configure.log 2>&1 || { cat $(BUILD)/configure.log; exit 1; }
+
+build: configure
+	@echo '==> building (log of commands: $(BUILD)/.ninja_log)'
+	@cmake --build $(BUILD) --parallel $(JOBS)
+
+format:
+	@git ls-files -- '*.c' '*.h' '*.cpp' '*.hpp' | xargs clang-format-19 -i
+
+clean:
+	@rm -rf build-release build-asan
+	@[ ! -d $(BUILD) ] || find $(BUILD) -mindepth 1 -maxdepth 1 ! -name venv -exec rm -rf {} +

@@ -1,0 +1,199 @@
+# Lathe. Under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+"""Modules and sessions."""
+import ctypes as c
+import json
+import os
+import threading
+import weakref
+from typing import NamedTuple, Optional, Tuple, Union
+
+import numpy as np
+
+from lathe import _library
+from lathe._errors import Error, Status
+from lathe._library import check, library
+
+# lathe_dtype to numpy. Bfloat16 is not a type of numpy's: its bits travel as uint16.
+_DTYPES = {
+    0: np.dtype(np.float32),
+    1: np.dtype(np.float16),
+    2: np.dtype(np.uint16),
+    3: np.dtype(np.float64),
+    4: np.dtype(np.int8),
+    5: np.dtype(np.int16),
+    6: np.dtype(np.int32),
+    7: np.dtype(np.int64),
+    8: np.dtype(np.uint8),
+    9: np.dtype(np.uint16),
+    10: np.dtype(np.uint32),
+    11: np.dtype(np.uint64),
+    12: np.dtype(np.bool_),
+}
+_CODES = {dtype: code for code, dtype in _DTYPES.items() if code != 2}
+_BF16 = 2
+
+
+class TensorInfo(NamedTuple):
+    """An input or output: a symbolic dimension is its name or expression."""
+
+    name: str
+    dtype: np.dtype
+    shape: Tuple[Union[int, str], ...]
+
+
+class Symbol(NamedTuple):
+    """A symbolic dimension and its inclusive range; max is None for no limit."""
+
+    name: str
+    min: int
+    max: Optional[int]
+
+
+def version():
+    """Version of liblathe, such as "0.1.0"."""
+    return library().lathe_version().decode()
+
+
+def load(path, verify=False, isa=None, device=None, memory_budget=0):
+    """Maps the artifact `path` and returns a Module.
+
+    An artifact holds native code: load only files that you trust as you would trust a program.
+
+    verify: check every byte of the file. isa: instruction set, such as "avx2" (default: the best that the machine
+    has). device: default, the artifact's first. memory_budget: limit in bytes, 0 for none. Raises Error.
+    """
+    lib = library()
+    options = _library.LoadOptions()
+    lib.lathe_load_options_init(c.byref(options))
+    options.verify = int(verify)
+    options.isa = isa.encode() if isa else None
+    options.device = device.encode() if device else None
+    options.memory_budget = memory_budget
+    handle = c.c_void_p()
+    check(lib.lathe_module_load(os.fsencode(path), c.byref(options), c.byref(handle)))
+    return Module(handle)
+
+
+class Module:
+    """A loaded artifact: immutable, usable from any thread. Made by load()."""
+
+    def __init__(self, handle):
+        self._handle = handle
+        self._finalizer = weakref.finalize(self, library().lathe_module_release, handle)
+        info = self._info()
+        self.device = info.device.decode()
+        self.isa = info.isa.decode()
+        self.file_bytes = info.file_bytes
+        self.constants_bytes = info.constants_bytes
+        self.manifest = json.loads(info.manifest)
+        self._codes = []
+        self.inputs = tuple(self._tensors(info.input_count, library().lathe_module_input, self._codes))
+        self.outputs = tuple(self._tensors(info.output_count, library().lathe_module_output, []))
+        self.symbols = tuple(self._symbols(info.symbol_count))
+
+    def _info(self):
+        info = _library.ModuleInfo()
+        library().lathe_module_info_init(c.byref(info))
+        check(library().lathe_module_get_info(self._handle, c.byref(info)))
+        return info
+
+    def _tensors(self, count, function, codes):
+        for index in range(count):
+            info = _library.CTensorInfo()
+            check(function(self._handle, index, c.byref(info)))
+            shape = tuple(
+                info.dims[d] if info.dims[d] >= 0 else info.dim_texts[d].decode() for d in range(info.rank)
+            )
+            codes.append(info.dtype)
+            yield TensorInfo(info.name.decode(), _DTYPES[info.dtype], shape)
+
+    def _symbols(self, count):
+        for index in range(count):
+            info = _library.SymbolInfo()
+            check(library().lathe_module_symbol(self._handle, index, c.byref(info)))
+            yield Symbol(info.name.decode(), info.min, None if info.max == 2**63 - 1 else info.max)
+
+    @property
+    def private_bytes(self):
+        """Bytes of weights copied into private memory so far."""
+        return self._info().private_bytes
+
+    def session(self, threads=0, memory_budget=0, max_dimension=0):
+        """Creates a Session. threads: 0 for every processor; the limits: 0 for the defaults. Raises Error."""
+        options = _library.SessionOptions()
+        library().lathe_session_options_init(c.byref(options))
+        options.threads = threads
+        options.memory_budget = memory_budget
+        options.max_dimension = max_dimension
+        handle = c.c_void_p()
+        check(library().lathe_session_create(self._handle, c.byref(options), c.byref(handle)))
+        return Session(self, handle)
+
+    def __repr__(self):
+        return f"<lathe.Module {self.device}:{self.isa}, {len(self.inputs)} inputs, {len(self.outputs)} outputs>"
+
+
+class Session:
+    """Runs a module. Sessions are independent; calls on one session wait for each other. Made by Module.session()."""
+
+    def __init__(self, module, handle):
+        self.module = module
+        self._handle = handle
+        self._finalizer = weakref.finalize(self, library().lathe_session_release, handle)
+        self._lock = threading.Lock()
+        self._index = {info.name: index for index, info in enumerate(module.inputs)}
+
+    @property
+    def threads(self):
+        """Threads that a run uses."""
+        value = c.c_int32()
+        check(library().lathe_session_threads(self._handle, c.byref(value)))
+        return value.value
+
+    @property
+    def memory_bytes(self):
+        """Bytes that the session holds now and counts against its budget."""
+        value = c.c_uint64()
+        check(library().lathe_session_memory(self._handle, c.byref(value)))
+        return value.value
+
+    def run(self, inputs):
+        """Executes the model once.
+
+        inputs: an array for each input name, of the very type of the input (nothing is converted silently).
+        Returns an array, a copy, for each output name. Raises Error.
+        """
+        missing = [name for name in self._index if name not in inputs]
+        if missing:
+            raise Error(f"missing inputs: {', '.join(missing)}", status=Status.INVALID_ARGUMENT)
+        with self._lock:
+            # The runtime borrows the data until the run is over.
+            arrays = [self._bind(name, value) for name, value in inputs.items()]
+            check(library().lathe_session_run(self._handle))
+            del arrays
+            return {info.name: self._output(index) for index, info in enumerate(self.module.outputs)}
+
+    def _bind(self, name, value):
+        index = self._index.get(name)
+        if index is None:
+            position = c.c_size_t()
+            check(library().lathe_module_find_input(self.module._handle, name.encode(), c.byref(position)))
+            index = position.value
+        array = np.require(value, requirements=["C", "A"])
+        code = _CODES.get(array.dtype.newbyteorder("=")) if array.dtype.isnative else None
+        if code is None:
+            raise Error(f"input '{name}' has the unsupported type {array.dtype}", status=Status.INVALID_ARGUMENT)
+        if code == _CODES[np.dtype(np.uint16)] and self.module._codes[index] == _BF16:
+            code = _BF16
+        dims = (c.c_int64 * array.ndim)(*array.shape)
+        data = array.ctypes.data if array.size else None
+        check(library().lathe_session_set_input(self._handle, index, code, array.ndim, dims, data))
+        return array
+
+    def _output(self, index):
+        output = _library.Output()
+        check(library().lathe_session_output(self._handle, index, c.byref(output)))
+        array = np.empty([output.dims[d] for d in range(output.rank)], _DTYPES[output.dtype])
+        if output.size:
+            c.memmove(array.ctypes.data, output.data, output.size)
+        return array
