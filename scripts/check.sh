@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# Lathe. Under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+#
+# Runs every test of a finished build and ends with one summary line. `make check` builds first.
+# ONLY: names of the suites to run, such as ONLY="lit cli" (default: all).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+build=${BUILD:-build}
+jobs=${JOBS:-$(nproc)}
+python=$build/venv/bin/python
+results=$build/test-results
+only=${ONLY:-}
+
+rm -rf "$results"
+mkdir -p "$results"
+results=$(cd "$results" && pwd)
+
+# suite NAME command…: the command writes $results/NAME.xml; its status is kept for the summary, which trusts neither
+# alone: a runner that crashes, or that leaves no results, is a failure.
+suite() {
+  local name=$1 status=0 start=$SECONDS
+  shift
+  if [ -n "$only" ] && [[ " $only " != *" $name "* ]]; then return; fi
+  printf '\n==> tests: %s\n' "$name"
+  "$@" >"$results/$name.log" 2>&1 || status=$?
+  tail -n 40 "$results/$name.log" | cut -c 1-400
+  printf '%s\t%s\t%s\n' "$name" "$status" "$((SECONDS - start))" >>"$results/suites.tsv"
+}
+
+py() {
+  local name=$1
+  shift
+  "$python" -m pytest -q -ra --tb=short -p no:cacheprovider --continue-on-collection-errors --junitxml="$results/$name.xml" "$@"
+}
+
+sanitizers() {
+  cmake --preset asan-ubsan >"$results/asan-configure.log" 2>&1 || { cat "$results/asan-configure.log"; return 1; }
+  cmake --build build-asan --parallel "$jobs" >"$results/asan-build.log" 2>&1 || { tail -n 40 "$results/asan-build.log"; return 1; }
+  UBSAN_OPTIONS=print_stacktrace=1 ctest --test-dir build-asan -j "$jobs" --output-on-failure --no-tests=error \
+    --output-junit "$results/sanitizers.xml"
+}
+
+export PYTHONPATH=$PWD/$build/python PYTHONDONTWRITEBYTECODE=1 LATHE_BUILD=$PWD/$build
+
+suite tools py tools test/tools
+suite lit "$build/venv/bin/lit" -s -v -j "$jobs" --xunit-xml-output "$results/lit.xml" "$build/test/lit"
+suite unit ctest --test-dir "$build" -j "$jobs" --output-on-failure --no-tests=error --output-junit "$results/unit.xml"
+suite cli py cli test/cli
+suite models py models test/models
+suite sanitizers sanitizers
+
+printf '\n'
+exec "$python" scripts/summary.py "$results"

@@ -1,0 +1,90 @@
+#!/usr/bin/env python3
+# Lathe. Under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+"""Adds up the results of the test suites: scripts/summary.py FOLDER.
+
+FOLDER holds suites.tsv (name, exit status of the runner, seconds) and a JUnit file NAME.xml for each suite. Prints the
+failures, a line for each suite and, last, `N passed, M failed, K skipped`. Exits with 1 if anything failed, if a
+suite's runner failed without saying which test did, if a suite's results are missing or hold no test, or if there is no
+suite at all.
+"""
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+
+class Suite:
+    """Counts and failures of one suite."""
+
+    def __init__(self, name, status, seconds):
+        self.name, self.status, self.seconds = name, status, seconds
+        self.passed, self.skipped, self.failures = 0, 0, []
+
+    def read(self, path):
+        """Adds the results in the JUnit file `path`."""
+        try:
+            root = ElementTree.parse(path).getroot()
+        except OSError:
+            self.failures.append(("(runner)", f"left no results, exit status {self.status}: see {path.with_suffix('.log')}"))
+            return
+        except ElementTree.ParseError as error:
+            self.failures.append(("(runner)", f"left unreadable results ({error}), exit status {self.status}"))
+            return
+        for case in root.iter("testcase"):
+            self.add(case)
+        if not self.passed and not self.skipped and not self.failures:
+            self.failures.append(("(runner)", "ran no test"))
+        elif self.status != 0 and not self.failures:
+            self.failures.append(("(runner)", f"exit status {self.status}: see {path.with_suffix('.log')}"))
+
+    def add(self, case):
+        """Counts one test."""
+        scope = case.get("classname", "")
+        name = case.get("name", "?")
+        title = name if scope in ("", name) else f"{scope}.{name}"
+        for kind in ("failure", "error"):
+            element = case.find(kind)
+            if element is not None:
+                text = element.get("message") or element.text or ""
+                self.failures.append((title, " ".join(text.split())[:200]))
+                return
+        skipped = case.find("skipped")
+        if skipped is not None and skipped.get("message", "").startswith("Unable to find"):
+            self.failures.append((title, "was not built"))  # ctest counts a missing program as not run
+        elif skipped is not None:
+            self.skipped += 1
+        else:
+            self.passed += 1
+
+
+def read_suites(folder):
+    """Reads every suite that suites.tsv names."""
+    table = folder / "suites.tsv"
+    suites = []
+    for line in table.read_text().splitlines() if table.exists() else []:
+        name, status, seconds = line.split("\t")
+        suites.append(Suite(name, int(status), int(seconds)))
+        suites[-1].read(folder / f"{name}.xml")
+    return suites
+
+
+def main():
+    suites = read_suites(Path(sys.argv[1]))
+    passed = sum(suite.passed for suite in suites)
+    failed = sum(len(suite.failures) for suite in suites)
+    skipped = sum(suite.skipped for suite in suites)
+    if any(suite.failures for suite in suites):
+        print("failures:")
+    for suite in suites:
+        for title, message in suite.failures:
+            print(f"  {suite.name}: {title}" + (f": {message}" if message else ""))
+    print(f"{'suite':<12} {'passed':>7} {'failed':>7} {'skipped':>8} {'seconds':>8}")
+    for suite in suites:
+        print(f"{suite.name:<12} {suite.passed:>7} {len(suite.failures):>7} {suite.skipped:>8} {suite.seconds:>8}")
+    if passed + failed == 0:
+        print("no test was run")
+    print(f"{passed} passed, {failed} failed, {skipped} skipped")
+    return 1 if failed or not passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
