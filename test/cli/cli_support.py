@@ -1,0 +1,50 @@
+# Lathe. Under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+"""Small models, and what every failure must look like."""
+import numpy as np
+from onnx import TensorProto, helper, numpy_helper
+
+# docs/exit-codes.md
+OK, INTERNAL, USAGE, INVALID_MODEL, OUTSIDE_TOLERANCE, OVER_BUDGET = range(6)
+
+
+def save(path, nodes, inputs, outputs, initializers=(), opsets=(("", 20),)):
+    """Writes a model; inputs and outputs are (name, shape) of f32 tensors."""
+    values = [
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in group]
+        for group in (inputs, outputs)
+    ]
+    graph = helper.make_graph(nodes, "small", *values, list(initializers))
+    imports = [helper.make_opsetid(domain, version) for domain, version in opsets]
+    path.write_bytes(helper.make_model(graph, opset_imports=imports, ir_version=10).SerializeToString())
+    return path
+
+
+def external(name, shape, location, offset=0, length=None):
+    """An f32 initializer whose data are in another file."""
+    tensor = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=shape, data_location=TensorProto.EXTERNAL)
+    length = 4 * int(np.prod(shape)) if length is None else length
+    for key, value in (("location", location), ("offset", offset), ("length", length)):
+        tensor.external_data.add(key=key, value=str(value))
+    return tensor
+
+
+def linear(path, weight=None):
+    """y[batch, 3] = x[batch, 4] . weight + 1"""
+    if weight is None:
+        weight = numpy_helper.from_array(np.arange(12, dtype=np.float32).reshape(4, 3), "weight")
+    bias = numpy_helper.from_array(np.ones(3, np.float32), "bias")
+    nodes = [
+        helper.make_node("MatMul", ["x", "weight"], ["product"], name="the_matmul"),
+        helper.make_node("Add", ["product", "bias"], ["y"], name="the_add"),
+    ]
+    return save(path, nodes, [("x", ["batch", 4])], [("y", ["batch", 3])], [weight, bias])
+
+
+def check_failure(result, code, *words):
+    """A documented code, one `lathe: error:` on standard error, and every word in it."""
+    assert result.returncode == code, f"exit code {result.returncode}, expected {code}\n{result.stderr}"
+    assert "error:" in result.stderr, result.stderr
+    for word in words:
+        assert word in result.stderr, f"'{word}' is not in: {result.stderr}"
+    for noise in ("terminate called", "LLVM ERROR", "Stack dump", "PLEASE submit"):
+        assert noise not in result.stderr, result.stderr

@@ -1,0 +1,141 @@
+# Lathe. Under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+"""Inputs that do not fit, and outputs that cannot be written."""
+import json
+import os
+import subprocess
+
+import numpy as np
+import pytest
+from cli_support import INTERNAL, OUTSIDE_TOLERANCE, OVER_BUDGET, USAGE, check_failure
+
+GOOD = np.arange(8, dtype=np.float32).reshape(2, 4)
+
+
+def test_good_run(lathe_tool, linear_artifact, npz, tmp_path):
+    lathe_tool.ok("run", linear_artifact, "--inputs", npz(x=GOOD), "--outputs", tmp_path / "y.npz")
+    expected = GOOD @ np.arange(12, dtype=np.float32).reshape(4, 3) + 1
+    with np.load(tmp_path / "y.npz") as outputs:
+        np.testing.assert_allclose(outputs["y"], expected, rtol=1e-6)
+    np.save(tmp_path / "x.npy", GOOD)
+    lathe_tool.ok("run", linear_artifact, "--input", f"x=@{tmp_path / 'x.npy'}", "--outputs", tmp_path / "y.npz")
+
+
+@pytest.mark.parametrize(
+    "inputs, words",
+    [
+        ({"z": GOOD}, ["z", "x"]),
+        ({"x": GOOD, "z": GOOD}, ["z"]),
+        ({"x": GOOD[0]}, ["x", "rank"]),
+        ({"x": GOOD[None]}, ["x", "rank"]),
+        ({"x": GOOD.astype(np.float64)}, ["x", "f64", "f32"]),
+        ({"x": GOOD.astype(np.int64)}, ["x", "i64", "f32"]),
+        ({"x": GOOD[:, :3].copy()}, ["x", "3", "4"]),
+        ({}, ["x"]),
+        ({"x": np.ones((5, 4), np.float32)}, ["batch", "5", "4"]),
+        ({"x": np.ones((0, 4), np.float32)}, ["batch", "0", "1"]),
+    ],
+    ids=["name", "extra", "rank-1", "rank-3", "f64", "i64", "size", "none", "above-range", "below-range"],
+)
+def test_wrong_input(inputs, words, lathe_tool, linear_artifact, npz, tmp_path):
+    folder = tmp_path / "out"
+    folder.mkdir()
+    result = lathe_tool("run", linear_artifact, "--inputs", npz(**inputs), "--outputs", folder / "y.npz")
+    check_failure(result, USAGE, *words)
+    assert list(folder.iterdir()) == []
+
+
+def test_range_holds_for_bench(lathe_tool, linear_artifact):
+    check_failure(lathe_tool("bench", linear_artifact, "--dim", "batch=5"), USAGE, "batch")
+    check_failure(lathe_tool("bench", linear_artifact, "--dim", "length=5"), USAGE, "length", "batch")
+
+
+@pytest.mark.parametrize("content", [None, b"", b"text\n" * 50, b"PK\x03\x04" + bytes(50)], ids=["missing", "empty", "text", "zip"])
+def test_unreadable_inputs(content, lathe_tool, linear_artifact, tmp_path):
+    path = tmp_path / "in.npz"
+    if content is not None:
+        path.write_bytes(content)
+    check_failure(lathe_tool("run", linear_artifact, "--inputs", path), USAGE, "in.npz")
+
+
+def test_outside_tolerance(lathe_tool, linear_artifact, npz, tmp_path):
+    np.savez(tmp_path / "ref.npz", y=np.zeros((2, 3), np.float32))
+    result = lathe_tool("run", linear_artifact, "--inputs", npz(x=GOOD), "--expect", tmp_path / "ref.npz")
+    assert result.returncode == OUTSIDE_TOLERANCE and "y" in result.stdout + result.stderr
+
+
+def test_memory_budget(lathe_tool, linear_artifact, npz):
+    result = lathe_tool("run", linear_artifact, "--inputs", npz(x=GOOD), "--memory-budget", 10)
+    check_failure(result, OVER_BUDGET, "budget")
+
+
+@pytest.fixture
+def writers(lathe_tool, linear_onnx, linear_artifact, npz):
+    """The commands that write a file: writers(path) runs each, and gives the results."""
+    inputs = npz(x=GOOD)
+    return lambda path: [
+        lathe_tool("compile", linear_onnx, "-o", path),
+        lathe_tool("run", linear_artifact, "--inputs", inputs, "--outputs", path),
+    ]
+
+
+@pytest.mark.parametrize("where", ["nowhere/out", "a_file/out", "a_folder"])
+def test_unwritable_path(where, writers, tmp_path):
+    (tmp_path / "a_file").write_text("keep")
+    (tmp_path / "a_folder").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    for result in writers(tmp_path / where):
+        check_failure(result, INTERNAL, str(tmp_path / where))
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_failed_compile_keeps_the_old_output(lathe_tool, tmp_path):
+    (tmp_path / "text.onnx").write_text("no model\n" * 50)
+    (tmp_path / "m.lathe").write_text("old")
+    assert lathe_tool("compile", tmp_path / "text.onnx", "-o", tmp_path / "m.lathe").returncode == 3
+    assert (tmp_path / "m.lathe").read_text() == "old"
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system that is nearly full."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "lathe-test", str(folder)]
+    try:
+        mounted = os.geteuid() == 0 and subprocess.run(command, capture_output=True).returncode == 0
+    except OSError:
+        mounted = False
+    if not mounted:
+        pytest.skip("mounting a file system of 1 MiB needs root")
+    try:
+        # 4 KiB remain: room for the beginning of a file.
+        (folder / "filler").write_bytes(bytes((1 << 20) - 8192))
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_full_disk(lathe_tool, linear_onnx, artifact, small_disk, npz):
+    check_failure(lathe_tool("compile", linear_onnx, "-o", small_disk / "m.lathe"), INTERNAL, "m.lathe")
+    inputs = {name: np.ones((2, 64), np.int64) for name in ("input_ids", "attention_mask", "token_type_ids")}
+    result = lathe_tool("run", artifact("bert"), "--inputs", npz(**inputs), "--outputs", small_disk / "y.npz")
+    check_failure(result, INTERNAL, "y.npz")
+    assert [path.name for path in small_disk.iterdir()] == ["filler"]
+
+
+def test_full_standard_output(lathe_tool, linear_artifact, npz):
+    command = [str(lathe_tool.path), "run", str(linear_artifact), "--inputs", str(npz(x=GOOD))]
+    with open("/dev/full", "w") as full:
+        result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    check_failure(result, INTERNAL, "standard output")
+
+
+def test_reports_are_json(lathe_tool, linear_artifact):
+    report = json.loads(lathe_tool.ok("inspect", linear_artifact, "--json"))
+    assert report["inputs"] == [{"name": "x", "type": "f32", "shape": ["batch", 4]}]
+    assert report["outputs"] == [{"name": "y", "type": "f32", "shape": ["batch", 3]}]
+    assert report["file_bytes"] == linear_artifact.stat().st_size
+    assert {"weights_bytes", "recipe", "devices"} <= set(report)
+    report = json.loads(lathe_tool.ok("bench", linear_artifact, "--json", "--dim", "batch=2", "--iterations", 2))
+    keys = {"median_ms", "min_ms", "p90_ms", "load_ms", "peak_rss_bytes", "iterations", "threads", "dims"}
+    assert keys <= set(report) and report["dims"] == {"batch": 2}
