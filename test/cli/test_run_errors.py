@@ -25,8 +25,8 @@ def test_good_run(lathe_tool, linear_artifact, npz, tmp_path):
     [
         ({"z": GOOD}, ["z", "x"]),
         ({"x": GOOD, "z": GOOD}, ["z"]),
-        ({"x": GOOD[0]}, ["x", "rank"]),
-        ({"x": GOOD[None]}, ["x", "rank"]),
+        ({"x": GOOD[0]}, ["x", "dimensions"]),
+        ({"x": GOOD[None]}, ["x", "dimensions"]),
         ({"x": GOOD.astype(np.float64)}, ["x", "f64", "f32"]),
         ({"x": GOOD.astype(np.int64)}, ["x", "i64", "f32"]),
         ({"x": GOOD[:, :3].copy()}, ["x", "3", "4"]),
