@@ -17,13 +17,6 @@ namespace lathe {
 namespace reference {
 namespace {
 
-FailureOr<Value> lowerConstant(ConstantOp op, PatternRewriter &rewriter) {
-  auto value = dyn_cast<TypedAttr>(op.getValue());
-  if (!value)
-    return rewriter.notifyMatchFailure(op, "the value has no type of its own");
-  return Value(rewriter.create<arith::ConstantOp>(op.getLoc(), value));
-}
-
 FailureOr<Value> lowerDim(DimOp op, PatternRewriter &rewriter) {
   return extentOf(rewriter, op.getLoc(), op.getInput(), op.getAxis());
 }
@@ -69,9 +62,11 @@ struct LatheToLinalgPass : impl::LatheToLinalgBase<LatheToLinalgPass> {
     ConversionTarget target(getContext());
     target.markUnknownOpDynamicallyLegal([](Operation *) { return true; });
     target.addIllegalDialect<LatheDialect>();
-    target.addLegalOp<SymbolOp, WeightOp>();
+    // Constants follow on their own: a conversion folds first, and a constant folds to itself without end.
+    target.addLegalOp<SymbolOp, WeightOp, ConstantOp>();
     if (failed(applyPartialConversion(getOperation(), target, std::move(patterns))))
       return signalPassFailure();
+    lowerConstants();
     eraseDead();
   }
 
@@ -94,6 +89,16 @@ struct LatheToLinalgPass : impl::LatheToLinalgBase<LatheToLinalgPass> {
     return failure(result.wasInterrupted());
   }
 
+  void lowerConstants() {
+    SmallVector<ConstantOp> constants;
+    getOperation()->walk([&](ConstantOp op) { constants.push_back(op); });
+    IRRewriter rewriter(&getContext());
+    for (ConstantOp op : constants) {
+      rewriter.setInsertionPoint(op);
+      rewriter.replaceOpWithNewOp<arith::ConstantOp>(op, cast<TypedAttr>(op.getValue()));
+    }
+  }
+
   // Constants that were taken into bodies and extents that turned out static.
   void eraseDead() {
     SmallVector<Operation *> ops;
@@ -114,7 +119,6 @@ void populateLatheToLinalgPatterns(RewritePatternSet &patterns) {
   reference::populateElementwise(patterns);
   reference::populateReduction(patterns);
   reference::populateMovement(patterns);
-  reference::addPattern<ConstantOp>(patterns, reference::lowerConstant);
   reference::addPattern<DimOp>(patterns, reference::lowerDim);
   reference::addPattern<ToIndexOp>(patterns, reference::lowerToIndex);
   reference::addPattern<FromIndexOp>(patterns, reference::lowerFromIndex);

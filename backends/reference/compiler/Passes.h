@@ -34,8 +34,9 @@ class TensorDialect;
 
 namespace lathe {
 
-/// Patterns that lower every lathe operation but lathe.symbol and lathe.weight. They read producers of operands
-/// (constants, symbolic shapes), which they find when all of a function is converted at once by a dialect conversion.
+/// Patterns that lower every lathe operation but lathe.symbol, lathe.weight and lathe.constant (which is a constant of
+/// arith by another name). They read producers of operands (constants, symbolic shapes), which they find when all of a
+/// function is converted at once by a dialect conversion.
 void populateLatheToLinalgPatterns(mlir::RewritePatternSet &patterns);
 
 /// lathe-to-linalg, then buffers and loops: `lathe-reference`. Leaves memref.alloc at the top level of functions.
