@@ -1,0 +1,198 @@
+//===- Elementwise.cpp - Importers of elementwise operators ---------------===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#include "frontends/onnx/Node.h"
+#include "frontends/onnx/Tensors.h"
+
+using namespace mlir;
+
+namespace lathe::frontend {
+
+template <typename OpTy> static LogicalResult unary(Node &node) {
+  Value x = node.input(0);
+  return node.result(node.make<OpTy>(Node::element(x), x));
+}
+
+template <typename OpTy> static LogicalResult binary(Node &node) {
+  Value a = node.input(0), b = node.input(1);
+  return node.result(node.make<OpTy>(Node::element(a), a, b));
+}
+
+template <typename OpTy> static LogicalResult variadic(Node &node) {
+  Value value = node.input(0);
+  for (size_t i = 1; i < node.numInputs() && value; ++i)
+    value = node.make<OpTy>(Node::element(value), value, node.input(i));
+  return node.result(value);
+}
+
+template <Comparison predicate> static LogicalResult compare(Node &node) {
+  return node.result(node.make<CompareOp>(node.builder.getI1Type(), predicate, node.input(0), node.input(1)));
+}
+
+static LogicalResult importMean(Node &node) {
+  Value sum = node.input(0);
+  Type type = Node::element(sum);
+  for (size_t i = 1; i < node.numInputs() && sum; ++i)
+    sum = node.make<AddOp>(type, sum, node.input(i));
+  return node.result(node.make<DivOp>(type, sum, node.scalar(type, static_cast<double>(node.numInputs()))));
+}
+
+static LogicalResult importIsNaN(Node &node) {
+  return node.result(node.make<IsNanOp>(node.builder.getI1Type(), node.input(0)));
+}
+
+static LogicalResult importIsInf(Node &node) {
+  Value x = node.input(0);
+  Type boolean = node.builder.getI1Type();
+  bool negative = node.intAttr("detect_negative", 1), positive = node.intAttr("detect_positive", 1);
+  Value result = node.make<IsInfOp>(boolean, x);
+  if (!result || (negative && positive))
+    return node.result(result);
+  if (!negative && !positive)
+    return node.result(node.make<AndOp>(boolean, result, node.scalar(boolean, 0)));
+  Comparison sign = negative ? Comparison::lt : Comparison::gt;
+  Value side = node.make<CompareOp>(boolean, sign, x, node.scalar(Node::element(x), 0));
+  return node.result(node.make<AndOp>(boolean, result, side));
+}
+
+static LogicalResult importGelu(Node &node) {
+  Value x = node.input(0);
+  std::string approximate = node.stringAttr("approximate", "none");
+  if (approximate != "none" && approximate != "tanh")
+    return node.invalid("expects approximate to be none or tanh, got '" + approximate + "'");
+  auto kind = approximate == "tanh" ? GeluApproximation::tanh : GeluApproximation::erf;
+  return node.result(node.make<GeluOp>(Node::element(x), x, kind));
+}
+
+static LogicalResult importSwish(Node &node) {
+  Value x = node.input(0);
+  Type type = Node::element(x);
+  double alpha = node.floatAttr("alpha", 1);
+  if (!isa<FloatType>(type))
+    return node.invalid("expects floats");
+  Value scaled = alpha == 1 ? x : node.make<MulOp>(type, x, node.scalar(type, alpha));
+  return node.result(node.make<MulOp>(type, x, node.make<SigmoidOp>(type, scaled)));
+}
+
+static LogicalResult importPow(Node &node) {
+  Value base = node.input(0), exponent = node.input(1);
+  Type type = Node::element(base), other = Node::element(exponent);
+  // The result has the type of the base; but an integer to a fractional power is computed in floats.
+  if (isa<IntegerType>(type) && isa<FloatType>(other))
+    return node.result(node.cast(node.make<PowOp>(other, node.cast(base, other), exponent), type));
+  return node.result(node.make<PowOp>(type, base, node.cast(exponent, type)));
+}
+
+static LogicalResult importMod(Node &node) {
+  Value a = node.input(0), b = node.input(1);
+  bool truncated = node.intAttr("fmod", 0);
+  if (!truncated && isa<FloatType>(Node::element(a)))
+    return node.invalid("expects integers, or fmod to be 1 for floats");
+  return node.result(node.make<ModOp>(Node::element(a), a, b, truncated));
+}
+
+static LogicalResult importWhere(Node &node) {
+  Value a = node.input(1), b = node.input(2);
+  return node.result(node.make<SelectOp>(Node::element(a), node.input(0), a, b));
+}
+
+static LogicalResult importCast(Node &node) {
+  if (!node.attribute("to"))
+    return node.invalid("expects an attribute 'to'");
+  int64_t to = node.intAttr("to", 0);
+  Type type = to == static_cast<int32_t>(to) ? elementType(node.builder.getContext(), static_cast<int32_t>(to)) : Type();
+  if (!type)
+    return node.unsupported("a cast to data type " + dataTypeName(static_cast<int32_t>(to)) + " is not supported");
+  return node.result(node.cast(node.input(0), type));
+}
+
+static LogicalResult importCastLike(Node &node) {
+  return node.result(node.cast(node.input(0), Node::element(node.input(1))));
+}
+
+static LogicalResult importClip(Node &node) {
+  Value x = node.input(0), low = node.input(1), high = node.input(2);
+  Type type = Node::element(x);
+  for (Value bound : {low, high})
+    if (bound && Node::rank(bound) != 0 && Node::type(bound).getShape() != ArrayRef<int64_t>{1})
+      return node.invalid("expects scalar bounds, got rank " + Twine(Node::rank(bound)));
+  // A bound of shape [1] must not give a scalar an axis.
+  auto scalar = [&](Value bound) { return Node::rank(bound) == 0 ? bound : node.reshape(bound, {}); };
+  Value result = x;
+  if (low)
+    result = node.make<MaxOp>(type, result, scalar(low));
+  if (high)
+    result = node.make<MinOp>(type, result, scalar(high));
+  return node.result(result);
+}
+
+static LogicalResult importIdentity(Node &node) { return node.result(node.input(0)); }
+
+static LogicalResult importDropout(Node &node) {
+  if (node.wantsOutput(1))
+    return node.unsupported("the mask of a dropout is not supported");
+  if (node.input(2)) {
+    std::optional<int64_t> training = node.constantInt(node.input(2), "training_mode");
+    if (!training)
+      return failure();
+    if (*training)
+      return node.unsupported("training is not supported");
+  }
+  return node.result(node.input(0));
+}
+
+ArrayRef<Operator> elementwiseOperators() {
+  static constexpr Operator table[] = {
+      {"Abs", 13, 1, 1, 1, "", unary<AbsOp>},
+      {"Neg", 13, 1, 1, 1, "", unary<NegOp>},
+      {"Sign", 13, 1, 1, 1, "", unary<SignOp>},
+      {"Sqrt", 13, 1, 1, 1, "", unary<SqrtOp>},
+      {"Reciprocal", 13, 1, 1, 1, "", unary<ReciprocalOp>},
+      {"Exp", 13, 1, 1, 1, "", unary<ExpOp>},
+      {"Log", 13, 1, 1, 1, "", unary<LogOp>},
+      {"Erf", 13, 1, 1, 1, "", unary<ErfOp>},
+      {"Tanh", 13, 1, 1, 1, "", unary<TanhOp>},
+      {"Sin", 13, 1, 1, 1, "", unary<SinOp>},
+      {"Cos", 13, 1, 1, 1, "", unary<CosOp>},
+      {"Sigmoid", 13, 1, 1, 1, "", unary<SigmoidOp>},
+      {"Relu", 13, 1, 1, 1, "", unary<ReluOp>},
+      {"Floor", 13, 1, 1, 1, "", unary<FloorOp>},
+      {"Ceil", 13, 1, 1, 1, "", unary<CeilOp>},
+      {"Round", 13, 1, 1, 1, "", unary<RoundOp>},
+      {"Not", 13, 1, 1, 1, "", unary<NotOp>},
+      {"IsNaN", 13, 1, 1, 1, "", importIsNaN},
+      {"IsInf", 13, 1, 1, 1, "detect_negative:i detect_positive:i", importIsInf},
+      {"Gelu", 20, 1, 1, 1, "approximate:s", importGelu},
+      {"Silu", 13, 1, 1, 1, "", importSwish},
+      {"Swish", 24, 1, 1, 1, "alpha:f", importSwish},
+      {"Add", 13, 2, 2, 1, "", binary<AddOp>},
+      {"Sub", 13, 2, 2, 1, "", binary<SubOp>},
+      {"Mul", 13, 2, 2, 1, "", binary<MulOp>},
+      {"Div", 13, 2, 2, 1, "", binary<DivOp>},
+      {"Pow", 13, 2, 2, 1, "", importPow},
+      {"Mod", 13, 2, 2, 1, "fmod:i", importMod},
+      {"Min", 13, 1, -1, 1, "", variadic<MinOp>},
+      {"Max", 13, 1, -1, 1, "", variadic<MaxOp>},
+      {"Sum", 13, 1, -1, 1, "", variadic<AddOp>},
+      {"Mean", 13, 1, -1, 1, "", importMean},
+      {"And", 13, 2, 2, 1, "", binary<AndOp>},
+      {"Or", 13, 2, 2, 1, "", binary<OrOp>},
+      {"Xor", 13, 2, 2, 1, "", binary<XorOp>},
+      {"Equal", 13, 2, 2, 1, "", compare<Comparison::eq>},
+      {"Less", 13, 2, 2, 1, "", compare<Comparison::lt>},
+      {"LessOrEqual", 13, 2, 2, 1, "", compare<Comparison::le>},
+      {"Greater", 13, 2, 2, 1, "", compare<Comparison::gt>},
+      {"GreaterOrEqual", 13, 2, 2, 1, "", compare<Comparison::ge>},
+      {"Where", 13, 3, 3, 1, "", importWhere},
+      {"Cast", 13, 1, 1, 1, "to:i saturate:i round_mode:s", importCast},
+      {"CastLike", 15, 2, 2, 1, "saturate:i round_mode:s", importCastLike},
+      {"Clip", 13, 1, 3, 1, "", importClip},
+      {"Identity", 13, 1, 1, 1, "", importIdentity},
+      {"Dropout", 13, 1, 3, 2, "seed:i", importDropout},
+  };
+  return table;
+}
+
+} // namespace lathe::frontend

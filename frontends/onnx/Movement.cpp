@@ -1,0 +1,273 @@
+//===- Movement.cpp - Importers of operators that move elements -----------===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#include "frontends/onnx/Node.h"
+#include "mlir/IR/Matchers.h"
+#include "llvm/Support/MathExtras.h"
+
+using namespace mlir;
+
+namespace lathe::frontend {
+
+static LogicalResult importTranspose(Node &node) {
+  Value x = node.input(0);
+  int64_t rank = Node::rank(x);
+  SmallVector<int64_t> permutation = node.intsAttr("perm").value_or(llvm::to_vector(llvm::reverse(llvm::seq<int64_t>(rank))));
+  return node.result(node.make<TransposeOp>(Node::element(x), x, permutation));
+}
+
+static LogicalResult importReshape(Node &node) {
+  std::optional<SmallVector<Value>> dims = node.indices(node.input(1), "dimensions");
+  if (!dims)
+    return failure();
+  return node.result(node.reshape(node.input(0), *dims, /*zeroCopies=*/!node.intAttr("allowzero", 0)));
+}
+
+static LogicalResult importFlatten(Node &node) {
+  Value x = node.input(0);
+  int64_t rank = Node::rank(x), axis = node.intAttr("axis", 1);
+  if (axis < -rank || axis > rank)
+    return node.invalid("expects an axis from " + Twine(-rank) + " to " + Twine(rank) + ", got " + Twine(axis));
+  SmallVector<Value> dims = node.dims(x);
+  ArrayRef<Value> all(dims);
+  size_t cut = static_cast<size_t>(axis < 0 ? axis + rank : axis);
+  return node.result(node.reshape(x, {node.product(all.take_front(cut)), node.product(all.drop_front(cut))}));
+}
+
+/// Axes of the second input, normalized for `rank`; `given` says whether there are any.
+static std::optional<SmallVector<int64_t>> axesInput(Node &node, int64_t rank) {
+  std::optional<SmallVector<int64_t>> values = node.constantInts(node.input(1), "axes");
+  return values ? node.axes(*values, rank) : std::nullopt;
+}
+
+static LogicalResult importSqueeze(Node &node) {
+  Value x = node.input(0);
+  RankedTensorType type = Node::type(x);
+  SmallVector<int64_t> axes;
+  if (node.input(1)) {
+    std::optional<SmallVector<int64_t>> given = axesInput(node, type.getRank());
+    if (!given)
+      return failure();
+    axes = *given;
+  } else {
+    if (!type.hasStaticShape())
+      return node.unsupported("squeezing all axes of extent 1 of a shape that is not static is not supported");
+    for (int64_t i = 0; i < type.getRank(); ++i)
+      if (type.getDimSize(i) == 1)
+        axes.push_back(i);
+  }
+  SmallVector<Value> dims;
+  for (int64_t i = 0; i < type.getRank(); ++i) {
+    if (!llvm::is_contained(axes, i))
+      dims.push_back(node.dim(x, i));
+    else if (!type.isDynamicDim(i) && type.getDimSize(i) != 1)
+      return node.invalid("expects an extent of 1 at axis " + Twine(i) + ", got " + Twine(type.getDimSize(i)));
+  }
+  return node.result(node.reshape(x, dims));
+}
+
+static LogicalResult importUnsqueeze(Node &node) {
+  Value x = node.input(0);
+  std::optional<SmallVector<int64_t>> given = node.constantInts(node.input(1), "axes");
+  if (!given)
+    return failure();
+  int64_t rank = Node::rank(x) + static_cast<int64_t>(given->size());
+  std::optional<SmallVector<int64_t>> axes = node.axes(*given, rank);
+  if (!axes)
+    return failure();
+  SmallVector<Value> dims;
+  for (int64_t i = 0, from = 0; i < rank; ++i)
+    dims.push_back(llvm::is_contained(*axes, i) ? node.index(1) : node.dim(x, from++));
+  return node.result(node.reshape(x, dims));
+}
+
+static LogicalResult importExpand(Node &node) {
+  std::optional<SmallVector<Value>> dims = node.indices(node.input(1), "dimensions");
+  if (!dims)
+    return failure();
+  return node.result(node.broadcast(node.input(0), *dims));
+}
+
+static LogicalResult importTile(Node &node) {
+  Value x = node.input(0);
+  std::optional<SmallVector<Value>> repeats = node.indices(node.input(1), "repeats");
+  if (!repeats)
+    return failure();
+  if (static_cast<int64_t>(repeats->size()) != Node::rank(x))
+    return node.invalid("expects " + Twine(Node::rank(x)) + " repeats, got " + Twine(repeats->size()));
+  // [a, b] repeated [r, s] times is [1, a, 1, b] broadcast to [r, a, s, b].
+  SmallVector<Value> parts, whole, dims;
+  for (auto [i, repeat] : llvm::enumerate(*repeats)) {
+    APInt constant;
+    if (matchPattern(repeat, m_ConstantInt(&constant)) && constant.isNegative())
+      return node.invalid("expects repeats of at least 0, got " + Twine(constant.getSExtValue()));
+    Value extent = node.dim(x, static_cast<int64_t>(i));
+    dims.push_back(node.product({repeat, extent}));
+    if (!matchPattern(repeat, m_One())) {
+      parts.push_back(node.index(1));
+      whole.push_back(repeat);
+    }
+    parts.push_back(extent);
+    whole.push_back(extent);
+  }
+  if (parts.size() == dims.size())
+    return node.result(x);
+  return node.result(node.reshape(node.broadcast(node.reshape(x, parts), whole), dims));
+}
+
+static LogicalResult importConcat(Node &node) {
+  if (!node.attribute("axis"))
+    return node.invalid("expects an attribute 'axis'");
+  Value first = node.input(0);
+  std::optional<int64_t> axis = node.axis(node.intAttr("axis", 0), Node::rank(first));
+  if (!axis)
+    return failure();
+  return node.result(node.make<ConcatOp>(Node::element(first), SmallVector<Value>(node.inputs), *axis));
+}
+
+static LogicalResult importSlice(Node &node) {
+  Value x = node.input(0);
+  std::optional<SmallVector<Value>> starts = node.indices(node.input(1), "starts");
+  std::optional<SmallVector<Value>> ends = node.indices(node.input(2), "ends");
+  if (!starts || !ends)
+    return failure();
+  size_t count = starts->size();
+  SmallVector<int64_t> axes = llvm::to_vector(llvm::seq<int64_t>(static_cast<int64_t>(count)));
+  SmallVector<int64_t> steps(count, 1);
+  if (node.input(3)) {
+    std::optional<SmallVector<int64_t>> given = node.constantInts(node.input(3), "axes");
+    given = given ? node.axes(*given, Node::rank(x)) : std::nullopt;
+    if (!given)
+      return failure();
+    axes = *given;
+  }
+  if (node.input(4)) {
+    std::optional<SmallVector<int64_t>> given = node.constantInts(node.input(4), "steps");
+    if (!given)
+      return failure();
+    steps = *given;
+  }
+  if (llvm::is_contained(steps, INT64_MIN))
+    return node.unsupported("a step of -2^63 is not supported");
+  return node.result(node.make<SliceOp>(Node::element(x), x, *starts, *ends, axes, steps));
+}
+
+/// Part sizes of a split; empty after a failure.
+static SmallVector<Value> partSizes(Node &node, Value x, int64_t axis) {
+  int64_t outputs = node.proto.output_size(), extent = Node::type(x).getDimSize(axis);
+  if (node.input(1)) {
+    std::optional<SmallVector<Value>> sizes = node.indices(node.input(1), "parts of a split");
+    if (sizes && static_cast<int64_t>(sizes->size()) != outputs) {
+      (void)node.invalid("expects " + Twine(outputs) + " parts, got " + Twine(sizes->size()));
+      return {};
+    }
+    int64_t sum = 0;
+    bool constant = true;
+    for (Value size : sizes.value_or(SmallVector<Value>{})) {
+      APInt value;
+      constant &= matchPattern(size, m_ConstantInt(&value));
+      if (constant && (value.isNegative() || llvm::AddOverflow(sum, value.getSExtValue(), sum))) {
+        (void)node.invalid("expects parts of at least 0 and of a sum below 2^63");
+        return {};
+      }
+    }
+    if (constant && sizes && !ShapedType::isDynamic(extent) && sum != extent) {
+      (void)node.invalid("expects parts that sum up to " + Twine(extent) + ", got " + Twine(sum));
+      return {};
+    }
+    return sizes.value_or(SmallVector<Value>{});
+  }
+  int64_t parts = node.intAttr("num_outputs", outputs);
+  if (parts != outputs) {
+    (void)node.invalid("expects as many outputs as num_outputs says, got " + Twine(outputs) + " and " + Twine(parts));
+    return {};
+  }
+  if (!node.attribute("num_outputs") && !ShapedType::isDynamic(extent) && extent % outputs != 0) {
+    (void)node.invalid("expects an extent that " + Twine(outputs) + " parts divide, got " + Twine(extent));
+    return {};
+  }
+  // Equal parts, rounded up; the slice of the last one is clamped.
+  Value size;
+  if (!ShapedType::isDynamic(extent))
+    size = node.index(llvm::divideCeil(extent, outputs));
+  else if (FailureOr<SymShape> shape = node.context.shapeOf(x); succeeded(shape))
+    size = materialize(node.builder, node.loc, node.context.ceilDiv((*shape)[axis], outputs));
+  return SmallVector<Value>(outputs, size);
+}
+
+static LogicalResult importSplit(Node &node) {
+  Value x = node.input(0);
+  std::optional<int64_t> axis = node.axis(node.intAttr("axis", 0), Node::rank(x));
+  if (!axis)
+    return failure();
+  SmallVector<Value> sizes = partSizes(node, x, *axis);
+  if (sizes.empty() || llvm::is_contained(sizes, Value()))
+    return failure();
+  Value start = node.index(0);
+  for (auto [i, size] : llvm::enumerate(sizes)) {
+    APInt a, b;
+    Value end = matchPattern(start, m_ConstantInt(&a)) && matchPattern(size, m_ConstantInt(&b))
+                    ? node.index((a + b).getSExtValue())
+                    : node.builder.create<arith::AddIOp>(node.loc, start, size).getResult();
+    if (failed(node.result(node.slice(x, *axis, start, end), i)))
+      return failure();
+    start = end;
+  }
+  return success();
+}
+
+template <typename OpTy> static LogicalResult importGather(Node &node) {
+  Value x = node.input(0);
+  std::optional<int64_t> axis = node.axis(node.intAttr("axis", 0), Node::rank(x));
+  if (!axis)
+    return failure();
+  return node.result(node.make<OpTy>(Node::element(x), x, node.input(1), *axis));
+}
+
+static LogicalResult importGatherND(Node &node) {
+  Value x = node.input(0);
+  return node.result(node.make<GatherNDOp>(Node::element(x), x, node.input(1), node.intAttr("batch_dims", 0)));
+}
+
+static LogicalResult importTrilu(Node &node) {
+  Value x = node.input(0);
+  int64_t rank = Node::rank(x);
+  if (rank < 2)
+    return node.invalid("expects a rank of 2 or more, got rank " + Twine(rank));
+  Type i64 = node.builder.getI64Type(), type = Node::element(x);
+  Value n = node.dim(x, rank - 2), m = node.dim(x, rank - 1), zero = node.index(0), one = node.index(1);
+  Value row = node.reshape(node.make<RangeOp>(i64, zero, n, one), {n, one});
+  Value column = node.make<RangeOp>(i64, zero, m, one);
+  if (Value k = node.input(1)) {
+    if (Node::type(k).getNumDynamicDims() || Node::type(k).getNumElements() != 1)
+      return node.invalid("expects one diagonal");
+    row = node.make<AddOp>(i64, row, node.reshape(node.cast(k, i64), {}));
+  }
+  Comparison keeps = node.intAttr("upper", 1) ? Comparison::ge : Comparison::le;
+  Value mask = node.make<CompareOp>(node.builder.getI1Type(), keeps, column, row);
+  return node.result(node.make<SelectOp>(type, mask, x, node.scalar(type, 0)));
+}
+
+ArrayRef<Operator> movementOperators() {
+  static constexpr Operator table[] = {
+      {"Transpose", 13, 1, 1, 1, "perm:I", importTranspose},
+      {"Reshape", 13, 2, 2, 1, "allowzero:i", importReshape},
+      {"Flatten", 13, 1, 1, 1, "axis:i", importFlatten},
+      {"Squeeze", 13, 1, 2, 1, "", importSqueeze},
+      {"Unsqueeze", 13, 2, 2, 1, "", importUnsqueeze},
+      {"Expand", 13, 2, 2, 1, "", importExpand},
+      {"Tile", 13, 2, 2, 1, "", importTile},
+      {"Concat", 13, 1, -1, 1, "axis:i", importConcat},
+      {"Slice", 13, 3, 5, 1, "", importSlice},
+      {"Split", 13, 1, 2, -1, "axis:i num_outputs:i", importSplit},
+      {"Gather", 13, 2, 2, 1, "axis:i", importGather<GatherOp>},
+      {"GatherElements", 13, 2, 2, 1, "axis:i", importGather<GatherElementsOp>},
+      {"GatherND", 13, 2, 2, 1, "batch_dims:i", importGatherND},
+      {"Trilu", 14, 1, 2, 1, "upper:i", importTrilu},
+  };
+  return table;
+}
+
+} // namespace lathe::frontend

@@ -1,0 +1,229 @@
+//===- Node.cpp - One ONNX node while it is imported ----------------------===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#include "frontends/onnx/Node.h"
+#include "frontends/onnx/Tensors.h"
+#include "mlir/IR/Matchers.h"
+
+using namespace mlir;
+
+namespace lathe::frontend {
+
+LogicalResult Node::fail(const Twine &text, bool unsupported) {
+  if (reason.empty()) {
+    reason = text.str();
+    isUnsupported = unsupported;
+  }
+  return failure();
+}
+
+LogicalResult Node::result(Value value, size_t i) {
+  if (!value)
+    return failure();
+  if (i < results.size())
+    results[i] = value;
+  return success();
+}
+
+LogicalResult Node::check(Operation *op) {
+  auto type = mlir::cast<RankedTensorType>(op->getResult(0).getType());
+  if (type.getRank() > kMaxRank)
+    return unsupported("expects results of rank " + Twine(kMaxRank) + " at most, got rank " + Twine(type.getRank()));
+  SmallVector<int64_t> known;
+  for (int64_t dim : type.getShape())
+    if (!ShapedType::isDynamic(dim))
+      known.push_back(dim);
+  if (!elementCount(known))
+    return invalid("expects a result of fewer than 2^60 elements");
+  // The product of the dimensions is what reshapes compute: it must stay a handful of terms.
+  FailureOr<SymShape> shape = context.shapeOf(op->getResult(0));
+  size_t terms = 1;
+  if (succeeded(shape))
+    for (const SymExpr &dim : *shape)
+      if ((terms *= std::max<size_t>(dim.getTerms().size(), 1)) > 4096)
+        return unsupported("the shape of the result is too complex an expression of symbolic dimensions");
+  return op->getName().verifyInvariants(op);
+}
+
+//===----------------------------------------------------------------------===//
+// Attributes
+//===----------------------------------------------------------------------===//
+
+const onnx::AttributeProto *Node::attribute(StringRef name) const {
+  for (const onnx::AttributeProto &attribute : proto.attribute())
+    if (attribute.name() == name)
+      return &attribute;
+  return nullptr;
+}
+
+int64_t Node::intAttr(StringRef name, int64_t otherwise) const {
+  const onnx::AttributeProto *a = attribute(name);
+  return a ? a->i() : otherwise;
+}
+
+double Node::floatAttr(StringRef name, double otherwise) const {
+  const onnx::AttributeProto *a = attribute(name);
+  return a ? static_cast<double>(a->f()) : otherwise;
+}
+
+std::string Node::stringAttr(StringRef name, StringRef otherwise) const {
+  const onnx::AttributeProto *a = attribute(name);
+  return a ? a->s() : otherwise.str();
+}
+
+std::optional<SmallVector<int64_t>> Node::intsAttr(StringRef name) const {
+  const onnx::AttributeProto *a = attribute(name);
+  if (!a)
+    return std::nullopt;
+  return SmallVector<int64_t>(a->ints().begin(), a->ints().end());
+}
+
+//===----------------------------------------------------------------------===//
+// Axes and shapes
+//===----------------------------------------------------------------------===//
+
+std::optional<int64_t> Node::axis(int64_t axis, int64_t rank) {
+  if (axis < -rank || axis >= rank) {
+    (void)invalid("expects an axis within rank " + Twine(rank) + ", got " + Twine(axis));
+    return std::nullopt;
+  }
+  return axis < 0 ? axis + rank : axis;
+}
+
+std::optional<SmallVector<int64_t>> Node::axes(ArrayRef<int64_t> axes, int64_t rank) {
+  SmallVector<int64_t> result;
+  for (int64_t a : axes) {
+    std::optional<int64_t> normal = axis(a, rank);
+    if (!normal)
+      return std::nullopt;
+    if (llvm::is_contained(result, *normal)) {
+      (void)invalid("expects distinct axes, got " + Twine(a) + " twice");
+      return std::nullopt;
+    }
+    result.push_back(*normal);
+  }
+  return result;
+}
+
+/// Extent of a shape tensor, which must be short, static, of rank 0 or 1 and of integers.
+static std::optional<int64_t> shapeExtent(Node &node, Value tensor, StringRef what) {
+  RankedTensorType type = Node::type(tensor);
+  if (!isa<IntegerType>(type.getElementType()) || type.getRank() > 1) {
+    (void)node.invalid(what + " must be integers of rank 0 or 1");
+    return std::nullopt;
+  }
+  if (!type.hasStaticShape()) {
+    (void)node.unsupported("the number of " + what + " depends on data");
+    return std::nullopt;
+  }
+  if (type.getNumElements() > kMaxRank) {
+    (void)node.unsupported("expects at most " + Twine(kMaxRank) + " " + what + ", got " + Twine(type.getNumElements()));
+    return std::nullopt;
+  }
+  return type.getNumElements();
+}
+
+std::optional<SmallVector<int64_t>> Node::constantInts(Value tensor, StringRef what) {
+  std::optional<int64_t> extent = shapeExtent(*this, tensor, what);
+  if (!extent)
+    return std::nullopt;
+  SmallVector<int64_t> values;
+  for (int64_t i = 0; i < *extent; ++i) {
+    std::optional<SymExpr> value = context.element(tensor, i);
+    std::optional<int64_t> constant = value ? value->constant() : std::nullopt;
+    if (!constant) {
+      (void)unsupported(what + " depend on " + (value ? "a symbolic dimension" : "data"));
+      return std::nullopt;
+    }
+    values.push_back(*constant);
+  }
+  return values;
+}
+
+std::optional<int64_t> Node::constantInt(Value tensor, StringRef what) {
+  std::optional<SmallVector<int64_t>> values = constantInts(tensor, what);
+  if (values && values->size() != 1)
+    (void)invalid("expects one value for " + what + ", got " + Twine(values->size()));
+  return values && values->size() == 1 ? std::optional(values->front()) : std::nullopt;
+}
+
+std::optional<SmallVector<Value>> Node::indices(Value tensor, StringRef what) {
+  std::optional<int64_t> extent = shapeExtent(*this, tensor, what);
+  if (!extent)
+    return std::nullopt;
+  SmallVector<Value> values;
+  for (int64_t i = 0; i < *extent; ++i) {
+    std::optional<SymExpr> value = context.element(tensor, i);
+    if (std::optional<int64_t> constant = value ? value->constant() : std::nullopt)
+      values.push_back(index(*constant));
+    else
+      values.push_back(builder.create<ToIndexOp>(loc, tensor, static_cast<uint64_t>(i)));
+  }
+  return values;
+}
+
+Value Node::index(int64_t value) { return builder.create<arith::ConstantIndexOp>(loc, value); }
+
+Value Node::dim(Value tensor, int64_t axis) {
+  if (!tensor)
+    return {};
+  int64_t extent = type(tensor).getDimSize(axis);
+  return ShapedType::isDynamic(extent) ? builder.create<DimOp>(loc, tensor, static_cast<uint64_t>(axis)).getResult()
+                                       : index(extent);
+}
+
+SmallVector<Value> Node::dims(Value tensor) {
+  SmallVector<Value> result;
+  for (int64_t i = 0; tensor && i < rank(tensor); ++i)
+    result.push_back(dim(tensor, i));
+  return result;
+}
+
+Value Node::product(ArrayRef<Value> factors) {
+  Value result;
+  for (Value factor : factors)
+    result = !result || matchPattern(result, m_One()) ? factor
+             : matchPattern(factor, m_One())         ? result
+                                                     : builder.create<arith::MulIOp>(loc, result, factor).getResult();
+  return result ? result : index(1);
+}
+
+//===----------------------------------------------------------------------===//
+// Operations
+//===----------------------------------------------------------------------===//
+
+Value Node::constant(DenseElementsAttr value) {
+  auto op = builder.create<ConstantOp>(loc, value.getType(), value);
+  return succeeded(check(op)) ? op.getResult() : Value();
+}
+
+Value Node::scalar(Type element, double value) {
+  auto type = RankedTensorType::get({}, element);
+  if (isa<FloatType>(element))
+    return constant(DenseElementsAttr::get(type, builder.getFloatAttr(element, value).getValue()));
+  APInt bits(element.getIntOrFloatBitWidth(), static_cast<uint64_t>(static_cast<int64_t>(value)), /*isSigned=*/true);
+  return constant(DenseElementsAttr::get(type, bits));
+}
+
+Value Node::cast(Value value, Type element) {
+  return !value || Node::element(value) == element ? value : make<CastOp>(element, value);
+}
+
+Value Node::reshape(Value value, ArrayRef<Value> dims, bool zeroCopies) {
+  return value ? make<ReshapeOp>(element(value), value, SmallVector<Value>(dims), zeroCopies) : Value();
+}
+
+Value Node::broadcast(Value value, ArrayRef<Value> dims) {
+  return value ? make<BroadcastOp>(element(value), value, SmallVector<Value>(dims)) : Value();
+}
+
+Value Node::slice(Value value, int64_t axis, Value start, Value end) {
+  if (!value)
+    return {};
+  return make<SliceOp>(element(value), value, SmallVector<Value>{start}, SmallVector<Value>{end},
+                       SmallVector<int64_t>{axis}, SmallVector<int64_t>{1});
+}
+
+} // namespace lathe::frontend

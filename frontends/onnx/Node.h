@@ -1,0 +1,129 @@
+//===- Node.h - One ONNX node while it is imported --------------*- C++ -*-===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#ifndef LATHE_FRONTENDS_ONNX_NODE_H
+#define LATHE_FRONTENDS_ONNX_NODE_H
+
+#include "dialects/lathe/Lathe.h"
+#include "onnx.pb.h"
+#include <optional>
+#include <string>
+#include <type_traits>
+
+namespace lathe::frontend {
+
+/// An operand that may be absent, which Node::make would take for a failure.
+struct OptionalOperand {
+  mlir::Value value;
+  operator mlir::Value() const { return value; } // NOLINT: stands for the operand
+};
+
+/// What an importer works with. Functions that yield a value yield null after they have recorded what is wrong, and
+/// accept null operands, so that an importer is a chain of calls whose last result goes to result().
+class Node {
+public:
+  Node(const onnx::NodeProto &proto, mlir::OpBuilder &builder, ShapeContext &context, mlir::Location loc, int64_t opset)
+      : proto(proto), builder(builder), context(context), loc(loc), opset(opset), results(proto.output_size()) {}
+
+  const onnx::NodeProto &proto;
+  mlir::OpBuilder &builder;
+  ShapeContext &context;
+  mlir::Location loc;
+  int64_t opset;
+  llvm::SmallVector<mlir::Value> inputs; ///< null where left out
+  llvm::SmallVector<bool> outputUsed;
+  llvm::SmallVector<mlir::Value> results;
+
+  // What went wrong first, and whether a valid model is at fault.
+  std::string reason;
+  bool isUnsupported = false;
+
+  mlir::LogicalResult invalid(const llvm::Twine &text) { return fail(text, false); }
+  mlir::LogicalResult unsupported(const llvm::Twine &text) { return fail(text, true); }
+
+  size_t numInputs() const { return inputs.size(); }
+  mlir::Value input(size_t i) const { return i < inputs.size() ? inputs[i] : mlir::Value(); }
+  bool wantsOutput(size_t i) const { return i < outputUsed.size() && outputUsed[i]; }
+  mlir::LogicalResult result(mlir::Value value, size_t i = 0);
+
+  // Attributes; their types were checked against the table.
+  const onnx::AttributeProto *attribute(llvm::StringRef name) const;
+  int64_t intAttr(llvm::StringRef name, int64_t otherwise) const;
+  double floatAttr(llvm::StringRef name, double otherwise) const;
+  std::string stringAttr(llvm::StringRef name, llvm::StringRef otherwise) const;
+  std::optional<llvm::SmallVector<int64_t>> intsAttr(llvm::StringRef name) const;
+
+  static mlir::RankedTensorType type(mlir::Value value) { return mlir::cast<mlir::RankedTensorType>(value.getType()); }
+  static mlir::Type element(mlir::Value value) { return type(value).getElementType(); }
+  static int64_t rank(mlir::Value value) { return type(value).getRank(); }
+
+  /// An axis counted from the end where negative; `rank` may be that of a result.
+  std::optional<int64_t> axis(int64_t axis, int64_t rank);
+  std::optional<llvm::SmallVector<int64_t>> axes(llvm::ArrayRef<int64_t> axes, int64_t rank);
+  /// The elements of a tensor of rank 0 or 1 that don't depend on data or symbols; `what` begins the reason otherwise.
+  std::optional<llvm::SmallVector<int64_t>> constantInts(mlir::Value tensor, llvm::StringRef what);
+  std::optional<int64_t> constantInt(mlir::Value tensor, llvm::StringRef what);
+  /// The elements of an integer tensor of rank 0 or 1 and static extent as index values.
+  std::optional<llvm::SmallVector<mlir::Value>> indices(mlir::Value tensor, llvm::StringRef what);
+
+  mlir::Value index(int64_t value);
+  mlir::Value dim(mlir::Value tensor, int64_t axis);
+  llvm::SmallVector<mlir::Value> dims(mlir::Value tensor);
+  /// Product of index values.
+  mlir::Value product(llvm::ArrayRef<mlir::Value> factors);
+
+  mlir::Value constant(mlir::DenseElementsAttr value);
+  /// A scalar of the type.
+  mlir::Value scalar(mlir::Type element, double value);
+  mlir::Value cast(mlir::Value value, mlir::Type element);
+  mlir::Value reshape(mlir::Value value, llvm::ArrayRef<mlir::Value> dims, bool zeroCopies = false);
+  mlir::Value broadcast(mlir::Value value, llvm::ArrayRef<mlir::Value> dims);
+  mlir::Value slice(mlir::Value value, int64_t axis, mlir::Value start, mlir::Value end);
+
+  /// Creates an operation, infers its shape and verifies it.
+  template <typename OpTy, typename... Args> mlir::Value make(mlir::Type element, Args &&...args) {
+    if ((isNull(args) || ...))
+      return {};
+    auto op = createInferred<OpTy>(builder, loc, context, element, std::forward<Args>(args)...);
+    if (mlir::failed(op) || mlir::failed(check(*op)))
+      return {};
+    return op->getResult();
+  }
+
+private:
+  template <typename T> static bool isNull(const T &arg) {
+    if constexpr (std::is_same_v<T, mlir::Value>)
+      return !arg;
+    else if constexpr (std::is_same_v<T, llvm::SmallVector<mlir::Value>>)
+      return llvm::is_contained(arg, mlir::Value());
+    else
+      return false;
+  }
+  mlir::LogicalResult check(mlir::Operation *op);
+  mlir::LogicalResult fail(const llvm::Twine &text, bool unsupported);
+};
+
+using ImportFunction = mlir::LogicalResult (*)(Node &);
+
+/// A row of the table of operators. `attributes` lists "name:type" with i, f, s, t for INT, FLOAT, STRING, TENSOR and
+/// I, F, S for their lists.
+struct Operator {
+  llvm::StringLiteral name;
+  int64_t sinceOpset;
+  int minInputs, maxInputs; ///< maxInputs -1: any number
+  int maxOutputs;           ///< -1: any number
+  llvm::StringLiteral attributes;
+  ImportFunction import;
+};
+
+llvm::ArrayRef<Operator> elementwiseOperators();
+llvm::ArrayRef<Operator> matmulOperators();
+llvm::ArrayRef<Operator> movementOperators();
+llvm::ArrayRef<Operator> reductionOperators();
+llvm::ArrayRef<Operator> shapeOperators();
+
+} // namespace lathe::frontend
+
+#endif // LATHE_FRONTENDS_ONNX_NODE_H

@@ -1,0 +1,146 @@
+//===- Reductions.cpp - Importers of reductions, softmax and norms --------===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#include "frontends/onnx/Node.h"
+
+using namespace mlir;
+
+namespace lathe::frontend {
+
+/// The axes as an attribute or as the second input, sorted; all of them where none are given.
+static std::optional<SmallVector<int64_t>> reducedAxes(Node &node) {
+  int64_t rank = Node::rank(node.input(0));
+  std::optional<SmallVector<int64_t>> given = node.intsAttr("axes");
+  if (node.input(1)) {
+    given = node.constantInts(node.input(1), "axes");
+    if (!given)
+      return std::nullopt;
+  }
+  if ((!given || given->empty()) && !node.intAttr("noop_with_empty_axes", 0))
+    return llvm::to_vector(llvm::seq<int64_t>(rank));
+  std::optional<SmallVector<int64_t>> axes = node.axes(given.value_or(SmallVector<int64_t>{}), rank);
+  if (axes)
+    llvm::sort(*axes);
+  return axes;
+}
+
+static Value reduce(Node &node, Reduction kind, Value x, ArrayRef<int64_t> axes, bool keepDims) {
+  if (!x)
+    return {};
+  return node.make<ReduceOp>(Node::element(x), kind, x, SmallVector<int64_t>(axes), keepDims);
+}
+
+static bool isBool(Value x) { return Node::element(x).isInteger(1); }
+
+template <Reduction kind> static LogicalResult importReduce(Node &node) {
+  Value x = node.input(0);
+  std::optional<SmallVector<int64_t>> axes = reducedAxes(node);
+  if (!axes)
+    return failure();
+  if (isBool(x))
+    return node.unsupported("reductions of booleans are not supported");
+  // Over no axes these three still take absolute values or squares of the elements; the others change nothing.
+  bool transforms = kind == Reduction::l1 || kind == Reduction::l2 || kind == Reduction::sum_square;
+  if (axes->empty() && !transforms)
+    return node.result(x);
+  return node.result(reduce(node, kind, x, *axes, node.intAttr("keepdims", 1)));
+}
+
+static LogicalResult importReduceLogSum(Node &node) {
+  std::optional<SmallVector<int64_t>> axes = reducedAxes(node);
+  if (!axes)
+    return failure();
+  Value x = node.input(0);
+  Value sum = reduce(node, Reduction::sum, x, *axes, node.intAttr("keepdims", 1));
+  return node.result(node.make<LogOp>(Node::element(x), sum));
+}
+
+static LogicalResult importSoftmax(Node &node) {
+  Value x = node.input(0);
+  std::optional<int64_t> axis = node.axis(node.intAttr("axis", -1), Node::rank(x));
+  if (!axis)
+    return failure();
+  return node.result(node.make<SoftmaxOp>(Node::element(x), x, *axis));
+}
+
+static LogicalResult importLogSoftmax(Node &node) {
+  Value x = node.input(0);
+  Type type = Node::element(x);
+  std::optional<int64_t> axis = node.axis(node.intAttr("axis", -1), Node::rank(x));
+  if (!axis)
+    return failure();
+  // Not the logarithm of a softmax: that is minus infinity where the softmax underflows.
+  Value shifted = node.make<SubOp>(type, x, reduce(node, Reduction::max, x, {*axis}, true));
+  Value sum = reduce(node, Reduction::sum, node.make<ExpOp>(type, shifted), {*axis}, true);
+  return node.result(node.make<SubOp>(type, shifted, node.make<LogOp>(type, sum)));
+}
+
+/// Axis and epsilon of a norm as attributes.
+static std::optional<std::pair<IntegerAttr, FloatAttr>> normAttributes(Node &node) {
+  std::optional<int64_t> axis = node.axis(node.intAttr("axis", -1), Node::rank(node.input(0)));
+  if (!axis)
+    return std::nullopt;
+  if (int64_t stash = node.intAttr("stash_type", 1); stash != 1) {
+    (void)node.unsupported("stash_type " + Twine(stash) + " is not supported, only 1 (f32)");
+    return std::nullopt;
+  }
+  return std::pair(node.builder.getI64IntegerAttr(*axis),
+                   node.builder.getF64FloatAttr(node.floatAttr("epsilon", static_cast<double>(1e-5f))));
+}
+
+static LogicalResult importLayerNormalization(Node &node) {
+  if (node.wantsOutput(1) || node.wantsOutput(2))
+    return node.unsupported("the outputs Mean and InvStdDev are not supported");
+  auto attributes = normAttributes(node);
+  if (!attributes)
+    return failure();
+  Value x = node.input(0);
+  return node.result(node.make<LayerNormOp>(Node::element(x), x, node.input(1), OptionalOperand{node.input(2)},
+                                            attributes->first, attributes->second));
+}
+
+static LogicalResult importRMSNormalization(Node &node) {
+  auto attributes = normAttributes(node);
+  if (!attributes)
+    return failure();
+  Value x = node.input(0);
+  Type type = Node::element(x), scaleType = Node::element(node.input(1));
+  Value scale = node.cast(node.input(1), type);
+  Value result = node.make<RmsNormOp>(type, x, scale, attributes->first, attributes->second);
+  return node.result(node.cast(result, scaleType));
+}
+
+static LogicalResult importCumSum(Node &node) {
+  Value x = node.input(0);
+  std::optional<int64_t> given = node.constantInt(node.input(1), "axis");
+  std::optional<int64_t> axis = given ? node.axis(*given, Node::rank(x)) : std::nullopt;
+  if (!axis)
+    return failure();
+  return node.result(node.make<CumSumOp>(Node::element(x), x, *axis, node.intAttr("exclusive", 0) != 0,
+                                         node.intAttr("reverse", 0) != 0));
+}
+
+ArrayRef<Operator> reductionOperators() {
+  static constexpr llvm::StringLiteral attributes = "axes:I keepdims:i noop_with_empty_axes:i";
+  static constexpr Operator table[] = {
+      {"ReduceSum", 13, 1, 2, 1, "keepdims:i noop_with_empty_axes:i", importReduce<Reduction::sum>},
+      {"ReduceMean", 13, 1, 2, 1, attributes, importReduce<Reduction::mean>},
+      {"ReduceMax", 13, 1, 2, 1, attributes, importReduce<Reduction::max>},
+      {"ReduceMin", 13, 1, 2, 1, attributes, importReduce<Reduction::min>},
+      {"ReduceProd", 13, 1, 2, 1, attributes, importReduce<Reduction::prod>},
+      {"ReduceL1", 13, 1, 2, 1, attributes, importReduce<Reduction::l1>},
+      {"ReduceL2", 13, 1, 2, 1, attributes, importReduce<Reduction::l2>},
+      {"ReduceSumSquare", 13, 1, 2, 1, attributes, importReduce<Reduction::sum_square>},
+      {"ReduceLogSum", 13, 1, 2, 1, attributes, importReduceLogSum},
+      {"Softmax", 13, 1, 1, 1, "axis:i", importSoftmax},
+      {"LogSoftmax", 13, 1, 1, 1, "axis:i", importLogSoftmax},
+      {"LayerNormalization", 17, 2, 3, 3, "axis:i epsilon:f stash_type:i", importLayerNormalization},
+      {"RMSNormalization", 23, 2, 2, 1, "axis:i epsilon:f stash_type:i", importRMSNormalization},
+      {"CumSum", 13, 2, 2, 1, "exclusive:i reverse:i", importCumSum},
+  };
+  return table;
+}
+
+} // namespace lathe::frontend

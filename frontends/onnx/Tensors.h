@@ -1,0 +1,45 @@
+//===- Tensors.h - Types and values of ONNX tensors -------------*- C++ -*-===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#ifndef LATHE_FRONTENDS_ONNX_TENSORS_H
+#define LATHE_FRONTENDS_ONNX_TENSORS_H
+
+#include "frontends/onnx/ModelFile.h"
+#include "mlir/IR/BuiltinAttributes.h"
+#include "mlir/IR/BuiltinTypes.h"
+#include <string>
+
+namespace lathe::frontend {
+
+/// Tensors of more axes are refused: no model has them, and shapes must stay cheap.
+inline constexpr int64_t kMaxRank = 32;
+
+/// Null for a type that the dialect has none for.
+mlir::Type elementType(mlir::MLIRContext *context, int32_t dataType);
+/// "FLOAT8E5M2", or the number.
+std::string dataTypeName(int32_t dataType);
+
+/// Either a type, or what is wrong; `isUnsupported` says whether the file is at fault or the importer.
+struct TensorType {
+  mlir::RankedTensorType type;
+  int64_t bytes = 0; ///< of the raw data
+  bool isUnsupported = false;
+  std::string error;
+};
+TensorType tensorType(mlir::MLIRContext *context, const onnx::TensorProto &tensor);
+
+/// Number of elements, nullopt where it is not below 2^60 or a dimension is negative.
+std::optional<int64_t> elementCount(llvm::ArrayRef<int64_t> dims);
+
+/// The values of a tensor that is not external. Sets `error` on failure.
+mlir::DenseElementsAttr denseTensor(mlir::RankedTensorType type, const onnx::TensorProto &tensor,
+                                    const std::optional<RawData> &raw, std::string &error);
+
+/// Whether folding should see the values.
+bool isSmall(mlir::RankedTensorType type);
+
+} // namespace lathe::frontend
+
+#endif // LATHE_FRONTENDS_ONNX_TENSORS_H
