@@ -24,7 +24,8 @@ class Suite:
         try:
             root = ElementTree.parse(path).getroot()
         except OSError:
-            self.failures.append(("(runner)", f"left no results, exit status {self.status}: see {path.with_suffix('.log')}"))
+            log = path.with_suffix(".log")
+            self.failures.append(("(runner)", f"left no results, exit status {self.status}: see {log}"))
             return
         except ElementTree.ParseError as error:
             self.failures.append(("(runner)", f"left unreadable results ({error}), exit status {self.status}"))

@@ -24,9 +24,8 @@ class Tool:
     def __call__(self, *arguments, timeout=300, **options):
         """Runs it; returns the finished process with text output. A signal is never an answer."""
         command = [str(self.path), *map(str, arguments)]
-        result = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=timeout, **options
-        )
+        options = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True, "errors": "replace", **options}
+        result = subprocess.run(command, timeout=timeout, **options)
         assert result.returncode >= 0, f"{' '.join(command)} died of signal {-result.returncode}:\n{result.stderr}"
         return result
 

@@ -35,7 +35,7 @@ def test_truncated(share, lathe_tool, fails_to_compile, tmp_path):
 def test_folder(fails_to_compile, tmp_path):
     folder = tmp_path / "folder.onnx"
     folder.mkdir()
-    fails_to_compile(folder, USAGE, "folder.onnx")
+    fails_to_compile(folder, INVALID_MODEL, "folder.onnx")
 
 
 def test_external_data(lathe_tool, tmp_path):

@@ -49,7 +49,9 @@ def test_range_holds_for_bench(lathe_tool, linear_artifact):
     check_failure(lathe_tool("bench", linear_artifact, "--dim", "length=5"), USAGE, "length", "batch")
 
 
-@pytest.mark.parametrize("content", [None, b"", b"text\n" * 50, b"PK\x03\x04" + bytes(50)], ids=["missing", "empty", "text", "zip"])
+@pytest.mark.parametrize(
+    "content", [None, b"", b"text\n" * 50, b"PK\x03\x04" + bytes(50)], ids=["missing", "empty", "text", "zip"]
+)
 def test_unreadable_inputs(content, lathe_tool, linear_artifact, tmp_path):
     path = tmp_path / "in.npz"
     if content is not None:

@@ -9,7 +9,8 @@ SEARCH = Path(__file__).resolve().parents[2] / "examples" / "semantic_search" / 
 
 
 def search(artifact, folder, build, *arguments):
-    command = [sys.executable, SEARCH, "--model", artifact("minilm"), "--tokenizer", folder / "tokenizer.json", *arguments]
+    files = ["--model", artifact("minilm"), "--tokenizer", folder / "tokenizer.json"]
+    command = [sys.executable, SEARCH, *files, *arguments]
     environment = {"PYTHONPATH": str(build / "python"), "PATH": "/usr/bin:/bin"}
     result = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
     assert result.returncode == 0, result.stderr

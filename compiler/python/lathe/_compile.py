@@ -31,8 +31,9 @@ def _flags(options):
             yield flag
         elif isinstance(value, dict):
             for key, item in value.items():
-                bounds = "..".join(str(bound) for bound in item) if isinstance(item, (tuple, list)) else str(item)
-                yield from (flag, f"{key}={bounds}")
+                bounds = item if isinstance(item, (tuple, list)) else [item]
+                text = "..".join("" if bound is None else str(bound) for bound in bounds)
+                yield from (flag, f"{key}={text}")
         else:
             for item in value if isinstance(value, (tuple, list)) else [value]:
                 yield from (flag, os.fspath(item) if isinstance(item, os.PathLike) else str(item))
@@ -42,7 +43,7 @@ def compile(model, output, **options):
     """Compiles the ONNX file `model` to the artifact `output`, and returns the path of the artifact.
 
     Options are those of `lathe compile`, with underscores for hyphens: target="cpu:avx2", optimization=2,
-    dim={"batch": (1, 4)}, dump_ir="folder"; True gives a flag without a value.
+    dim={"batch": (1, 4)} (None for no upper limit), dump_ir="folder"; True gives a flag without a value.
 
     Raises Error, with the compiler's message and exit_code.
     """
