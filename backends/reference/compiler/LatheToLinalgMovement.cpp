@@ -5,7 +5,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "backends/reference/compiler/LatheToLinalgSupport.h"
-#include "mlir/IR/Matchers.h"
+#include "mlir/Dialect/Utils/StaticValueUtils.h"
 
 using namespace mlir;
 
@@ -47,14 +47,13 @@ FailureOr<Value> lowerReshape(ReshapeOp op, PatternRewriter &rewriter) {
   SmallVector<Value> extents;
   std::optional<int64_t> inferred;
   for (auto [axis, dim] : llvm::enumerate(op.getDims())) {
-    APInt constant;
-    bool isConstant = matchPattern(dim, m_ConstantInt(&constant));
+    std::optional<int64_t> constant = getConstantIntValue(dim);
     if (!type.isDynamicDim(axis)) {
       extents.push_back(s.index(type.getDimSize(axis)));
-    } else if (isConstant && constant.isAllOnes()) {
+    } else if (constant == -1) {
       inferred = axis;
       extents.push_back(s.index(1));
-    } else if (isConstant && constant.isZero() && op.getZeroCopies()) {
+    } else if (constant == 0 && op.getZeroCopies()) {
       extents.push_back(extentOf(rewriter, loc, op.getInput(), axis));
     } else {
       extents.push_back(dim);
@@ -297,8 +296,7 @@ FailureOr<Value> lowerRange(RangeOp op, PatternRewriter &rewriter) {
   RankedTensorType type = op.getResult().getType();
   S s(rewriter, op.getLoc());
   Value start = op.getStart(), step = op.getStep();
-  APInt constant;
-  bool constantStep = matchPattern(step, m_ConstantInt(&constant)) && !constant.isZero();
+  bool constantStep = getConstantIntValue(step).value_or(0) != 0;
   Value init = createEmpty(rewriter, op.getLoc(), type, [&](int64_t) {
     Value zero = s.index(0), one = s.index(1);
     Value up = s.compare(Comparison::gt, step, zero);

@@ -5,7 +5,6 @@
 //===----------------------------------------------------------------------===//
 
 #include "backends/reference/compiler/LatheToLinalgSupport.h"
-#include "mlir/IR/Matchers.h"
 #include <cmath>
 
 using namespace mlir;
@@ -269,8 +268,8 @@ TypedAttr splatConstant(Value value) {
   DenseElementsAttr elements;
   if (auto constant = value.getDefiningOp<ConstantOp>())
     elements = dyn_cast<DenseElementsAttr>(constant.getValue());
-  else
-    matchPattern(value, m_Constant(&elements));
+  else if (auto constant = value.getDefiningOp<arith::ConstantOp>())
+    elements = dyn_cast<DenseElementsAttr>(constant.getValue());
   if (!elements || !elements.isSplat())
     return {};
   return dyn_cast<TypedAttr>(elements.getSplatValue<Attribute>());

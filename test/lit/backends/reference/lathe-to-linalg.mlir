@@ -1,0 +1,179 @@
+// RUN: lathe-opt %s --lathe-to-linalg -split-input-file -verify-diagnostics | FileCheck %s
+
+// CHECK-DAG: #[[ID:.*]] = affine_map<(d0, d1) -> (d0, d1)>
+// CHECK-DAG: #[[REPEAT:.*]] = affine_map<(d0, d1) -> (d0, 0)>
+// CHECK-DAG: #[[LAST:.*]] = affine_map<(d0, d1) -> (d1)>
+
+// An extent of 1 repeats, leading axes are missing, and the dynamic extent comes from the operand that has it.
+// CHECK-LABEL: func.func @broadcast_add
+// CHECK-SAME: (%[[A:.*]]: tensor<?x1xf32>, %[[B:.*]]: tensor<4xf32>)
+// CHECK: %[[D:.*]] = tensor.dim %[[A]]
+// CHECK: tensor.empty(%[[D]]) : tensor<?x4xf32>
+// CHECK: linalg.generic {indexing_maps = [#[[REPEAT]], #[[LAST]], #[[ID]]]
+// CHECK: arith.addf %{{.*}}, %{{.*}} : f32
+func.func @broadcast_add(%a: tensor<?x1xf32>, %b: tensor<4xf32>) -> tensor<?x4xf32> {
+  %0 = lathe.add %a, %b : (tensor<?x1xf32>, tensor<4xf32>) -> tensor<?x4xf32>
+  return %0 : tensor<?x4xf32>
+}
+
+// -----
+
+// A constant of equal elements is a scalar of the body; f16 is computed in f32.
+// CHECK-LABEL: func.func @splat
+// CHECK-NOT: arith.constant dense
+// CHECK: linalg.generic
+// CHECK-SAME: ins(%{{[a-z0-9]*}} : tensor<?xf16>)
+// CHECK: arith.extf
+// CHECK: arith.divf %{{.*}} : f32
+// CHECK: arith.truncf
+func.func @splat(%a: tensor<?xf16>) -> tensor<?xf16> {
+  %c = lathe.constant dense<3.0> : tensor<f16>
+  %0 = lathe.div %a, %c : (tensor<?xf16>, tensor<f16>) -> tensor<?xf16>
+  return %0 : tensor<?xf16>
+}
+
+// -----
+
+// Neither division by zero nor that of the smallest integer by -1 reaches the instruction.
+// CHECK-LABEL: func.func @integer_division
+// CHECK: %[[SAFE:.*]] = arith.select %{{.*}}, %{{.*}}, %{{.*}} : i32
+// CHECK: arith.divsi %{{.*}}, %[[SAFE]] : i32
+func.func @integer_division(%a: tensor<4xi32>, %b: tensor<4xi32>) -> tensor<4xi32> {
+  %0 = lathe.div %a, %b : (tensor<4xi32>, tensor<4xi32>) -> tensor<4xi32>
+  return %0 : tensor<4xi32>
+}
+
+// -----
+
+// CHECK-DAG: #[[L:.*]] = affine_map<(d0, d1, d2, d3) -> (d0, d1, d3)>
+// CHECK-DAG: #[[R:.*]] = affine_map<(d0, d1, d2, d3) -> (d2, d3)>
+// CHECK-DAG: #[[O:.*]] = affine_map<(d0, d1, d2, d3) -> (d0, d1, d2)>
+// CHECK-LABEL: func.func @matmul
+// CHECK: linalg.fill
+// CHECK: linalg.generic {indexing_maps = [#[[L]], #[[R]], #[[O]]], iterator_types = ["parallel", "parallel", "parallel", "reduction"]}
+// CHECK: arith.mulf {{.*}} fastmath<reassoc,contract>
+// CHECK: arith.addf {{.*}} fastmath<reassoc,contract>
+func.func @matmul(%a: tensor<?x?x8xf32>, %b: tensor<4x8xf32>) -> tensor<?x?x4xf32> {
+  %0 = lathe.matmul %a, %b {transpose_rhs} : (tensor<?x?x8xf32>, tensor<4x8xf32>) -> tensor<?x?x4xf32>
+  return %0 : tensor<?x?x4xf32>
+}
+
+// -----
+
+// Minus infinity under the maximum; four loops.
+// CHECK-LABEL: func.func @softmax
+// CHECK: arith.constant 0xFF800000 : f32
+// CHECK: arith.maximumf
+// CHECK: math.exp
+// CHECK: arith.addf {{.*}} fastmath<reassoc,contract>
+// CHECK: arith.divf
+func.func @softmax(%x: tensor<?x4xf32>) -> tensor<?x4xf32> {
+  %0 = lathe.softmax %x {axis = 0 : i64} : (tensor<?x4xf32>) -> tensor<?x4xf32>
+  return %0 : tensor<?x4xf32>
+}
+
+// -----
+
+// CHECK-DAG: #[[DROP:.*]] = affine_map<(d0, d1) -> (d0)>
+// CHECK-LABEL: func.func @mean_keep_dims
+// CHECK: linalg.generic {{.*}} iterator_types = ["parallel", "reduction"]
+// CHECK: linalg.generic {indexing_maps = [#[[DROP]], #{{.*}}], iterator_types = ["parallel", "parallel"]}
+// CHECK-SAME: ins(%{{.*}} : tensor<?xf32>) outs(%{{.*}} : tensor<?x1xf32>)
+// CHECK: arith.divf
+func.func @mean_keep_dims(%x: tensor<?x4xf32>) -> tensor<?x1xf32> {
+  %0 = lathe.reduce mean %x {axes = array<i64: 1>, keep_dims} : (tensor<?x4xf32>) -> tensor<?x1xf32>
+  return %0 : tensor<?x1xf32>
+}
+
+// -----
+
+// CHECK-LABEL: func.func @layer_norm
+// CHECK-COUNT-5: linalg.generic
+// CHECK-NOT: linalg.generic
+func.func @layer_norm(%x: tensor<?x4xf32>, %s: tensor<4xf32>) -> tensor<?x4xf32> {
+  %0 = lathe.layer_norm %x, %s, %s {axis = 1 : i64, epsilon = 1.0e-5 : f64}
+     : (tensor<?x4xf32>, tensor<4xf32>, tensor<4xf32>) -> tensor<?x4xf32>
+  return %0 : tensor<?x4xf32>
+}
+
+// -----
+
+// The read is in bounds even where assertions are not kept.
+// CHECK-LABEL: func.func @gather
+// CHECK-SAME: (%[[X:.*]]: tensor<?x4xf32>
+// CHECK: linalg.generic
+// CHECK: cf.assert %{{.*}}, "index out of range
+// CHECK: arith.minsi
+// CHECK: %[[I:.*]] = arith.maxsi
+// CHECK: tensor.extract %[[X]][%[[I]], %{{.*}}]
+func.func @gather(%x: tensor<?x4xf32>, %i: tensor<?x?xi64>) -> tensor<?x?x4xf32> {
+  %0 = lathe.gather %x, %i {axis = 0 : i64} : (tensor<?x4xf32>, tensor<?x?xi64>) -> tensor<?x?x4xf32>
+  return %0 : tensor<?x?x4xf32>
+}
+
+// -----
+
+// CHECK-LABEL: func.func @concat
+// CHECK-SAME: (%[[A:.*]]: tensor<?x4xf32>, %[[B:.*]]: tensor<?x3xf32>)
+// CHECK: linalg.generic
+// CHECK: scf.if
+// CHECK: tensor.extract %[[A]]
+// CHECK: } else {
+// CHECK: arith.subi
+// CHECK: tensor.extract %[[B]]
+func.func @concat(%a: tensor<?x4xf32>, %b: tensor<?x3xf32>) -> tensor<?x7xf32> {
+  %0 = lathe.concat %a, %b {axis = 1 : i64} : (tensor<?x4xf32>, tensor<?x3xf32>) -> tensor<?x7xf32>
+  return %0 : tensor<?x7xf32>
+}
+
+// -----
+
+// What -1 stands for follows from the other dimensions.
+// CHECK-LABEL: func.func @reshape
+// CHECK: %[[N:.*]] = arith.divsi
+// CHECK: %[[S:.*]] = tensor.from_elements %[[N]], %{{.*}} : tensor<2xindex>
+// CHECK: tensor.reshape %{{.*}}(%[[S]])
+func.func @reshape(%x: tensor<?x2x2xf32>) -> tensor<?x4xf32> {
+  %m1 = arith.constant -1 : index
+  %c4 = arith.constant 4 : index
+  %0 = lathe.reshape %x [%m1, %c4] : tensor<?x2x2xf32> -> tensor<?x4xf32>
+  return %0 : tensor<?x4xf32>
+}
+
+// -----
+
+// A dynamic axis that may be 1 when it runs is read by a computed index; one that is equal by a map.
+// CHECK-LABEL: func.func @broadcast_unknown
+// CHECK: tensor.extract
+// CHECK-LABEL: func.func @broadcast_equal
+// CHECK-NOT: tensor.extract
+func.func @broadcast_unknown(%x: tensor<?xf32>, %n: index) -> tensor<?xf32> {
+  %0 = lathe.broadcast %x [%n] : tensor<?xf32> -> tensor<?xf32>
+  return %0 : tensor<?xf32>
+}
+func.func @broadcast_equal(%x: tensor<?xf32>) -> tensor<2x?xf32> {
+  %c2 = arith.constant 2 : index
+  %n = lathe.dim %x {axis = 0 : i64} : tensor<?xf32>
+  %0 = lathe.broadcast %x [%c2, %n] : tensor<?xf32> -> tensor<2x?xf32>
+  return %0 : tensor<2x?xf32>
+}
+
+// -----
+
+// Weights and symbols stay.
+// CHECK-LABEL: func.func @stays
+// CHECK: lathe.weight
+// CHECK: lathe.symbol
+func.func @stays() -> (tensor<4xf32>, index) {
+  %w = lathe.weight "w" in "model.safetensors" at 0 : tensor<4xf32>
+  %s = lathe.symbol "batch"
+  return %w, %s : tensor<4xf32>, index
+}
+
+// -----
+
+func.func @unsigned(%x: tensor<4xui8>) -> tensor<4xui8> {
+  // expected-error @below {{is not lowered on elements of type 'ui8', only on floats and signless integers}}
+  %0 = lathe.add %x, %x : (tensor<4xui8>, tensor<4xui8>) -> tensor<4xui8>
+  return %0 : tensor<4xui8>
+}

@@ -1,0 +1,335 @@
+// RUN: lathe-opt %s -verify-diagnostics -split-input-file
+
+// What verifiers refuse, an operation and a constraint (Cn) each.
+
+func.func @elementwise_broadcast(%a: tensor<3xf32>, %b: tensor<4xf32>) {
+  // expected-error @below {{expects operands that broadcast, got dimensions 3 and 4 at axis 0}}
+  %0 = lathe.add %a, %b : (tensor<3xf32>, tensor<4xf32>) -> tensor<4xf32>
+  return
+}
+
+// -----
+
+func.func @elementwise_result(%a: tensor<3xf32>) {
+  // expected-error @below {{expects a result of shape}}
+  %0 = lathe.neg %a : (tensor<3xf32>) -> tensor<4xf32>
+  return
+}
+
+// -----
+
+func.func @elementwise_types(%a: tensor<3xf32>, %b: tensor<3xf64>) {
+  // expected-error @below {{requires the same element type for all operands and results}}
+  %0 = lathe.add %a, %b : (tensor<3xf32>, tensor<3xf64>) -> tensor<3xf32>
+  return
+}
+
+// -----
+
+func.func @matmul_c1(%a: tensor<8xf32>, %b: tensor<8x4xf32>) {
+  // expected-error @below {{expects operands of rank 2 or more, got ranks 1 and 2}}
+  %0 = lathe.matmul %a, %b : (tensor<8xf32>, tensor<8x4xf32>) -> tensor<4xf32>
+  return
+}
+
+// -----
+
+func.func @matmul_c2(%a: tensor<?x8xf32>, %b: tensor<7x4xf32>) {
+  // expected-error @below {{expects inner dimensions to match, got 8 and 7}}
+  %0 = lathe.matmul %a, %b : (tensor<?x8xf32>, tensor<7x4xf32>) -> tensor<?x4xf32>
+  return
+}
+
+// -----
+
+func.func @matmul_c3(%a: tensor<2x1x8xf32>, %b: tensor<3x8x4xf32>) {
+  // expected-error @below {{expects leading dimensions that broadcast, got 2 and 3 at axis 0}}
+  %0 = lathe.matmul %a, %b : (tensor<2x1x8xf32>, tensor<3x8x4xf32>) -> tensor<3x1x4xf32>
+  return
+}
+
+// -----
+
+func.func @reduce_c1_rank(%x: tensor<?x4xf32>) {
+  // expected-error @below {{expects an axis within rank 2, got 2}}
+  %0 = lathe.reduce sum %x {axes = array<i64: 2>} : (tensor<?x4xf32>) -> tensor<?xf32>
+  return
+}
+
+// -----
+
+func.func @reduce_c1_distinct(%x: tensor<?x4xf32>) {
+  // expected-error @below {{expects distinct axes, got 1 twice}}
+  %0 = lathe.reduce sum %x {axes = array<i64: 1, 1>} : (tensor<?x4xf32>) -> tensor<?xf32>
+  return
+}
+
+// -----
+
+func.func @reduce_c1_sorted(%x: tensor<?x4xf32>) {
+  // expected-error @below {{expects sorted axes, got [1, 0]}}
+  %0 = lathe.reduce sum %x {axes = array<i64: 1, 0>} : (tensor<?x4xf32>) -> tensor<f32>
+  return
+}
+
+// -----
+
+func.func @softmax_c1(%x: tensor<?x4xf32>) {
+  // expected-error @below {{expects an axis within rank 2, got -1}}
+  %0 = lathe.softmax %x {axis = -1 : i64} : (tensor<?x4xf32>) -> tensor<?x4xf32>
+  return
+}
+
+// -----
+
+func.func @layer_norm_c1(%x: tensor<?x4xf32>, %v: tensor<2x1x4xf32>) {
+  // expected-error @below {{expects scale and bias that broadcast to the input's shape}}
+  %0 = lathe.layer_norm %x, %v {axis = 1 : i64, epsilon = 1.0e-5 : f64} : (tensor<?x4xf32>, tensor<2x1x4xf32>) -> tensor<?x4xf32>
+  return
+}
+
+// -----
+
+func.func @layer_norm_c2(%x: tensor<?x4xf32>, %v: tensor<4xf32>) {
+  // expected-error @below {{expects an axis within rank 2, got 2}}
+  %0 = lathe.layer_norm %x, %v {axis = 2 : i64, epsilon = 1.0e-5 : f64} : (tensor<?x4xf32>, tensor<4xf32>) -> tensor<?x4xf32>
+  return
+}
+
+// -----
+
+func.func @rms_norm_c1(%x: tensor<?x4xf32>, %v: tensor<3xf32>) {
+  // expected-error @below {{expects scale and bias that broadcast to the input's shape}}
+  %0 = lathe.rms_norm %x, %v {axis = 1 : i64, epsilon = 1.0e-5 : f64} : (tensor<?x4xf32>, tensor<3xf32>) -> tensor<?x4xf32>
+  return
+}
+
+// -----
+
+func.func @rms_norm_c2(%x: tensor<?x4xf32>, %v: tensor<4xf32>) {
+  // expected-error @below {{expects an axis within rank 2, got 3}}
+  %0 = lathe.rms_norm %x, %v {axis = 3 : i64, epsilon = 1.0e-5 : f64} : (tensor<?x4xf32>, tensor<4xf32>) -> tensor<?x4xf32>
+  return
+}
+
+// -----
+
+func.func @cumsum_c1(%x: tensor<?x4xf32>) {
+  // expected-error @below {{expects an axis within rank 2, got 2}}
+  %0 = lathe.cumsum %x {axis = 2 : i64} : (tensor<?x4xf32>) -> tensor<?x4xf32>
+  return
+}
+
+// -----
+
+func.func @transpose_c1_count(%x: tensor<?x4xf32>) {
+  // expected-error @below {{expects a permutation of 2 axes, got 1}}
+  %0 = lathe.transpose %x {permutation = array<i64: 1>} : (tensor<?x4xf32>) -> tensor<4x?xf32>
+  return
+}
+
+// -----
+
+func.func @transpose_c1_distinct(%x: tensor<?x4xf32>) {
+  // expected-error @below {{expects distinct axes, got 0 twice}}
+  %0 = lathe.transpose %x {permutation = array<i64: 0, 0>} : (tensor<?x4xf32>) -> tensor<?x?xf32>
+  return
+}
+
+// -----
+
+func.func @reshape_c1(%x: tensor<?x4xf32>) {
+  %m1 = arith.constant -1 : index
+  // expected-error @below {{expects at most one dimension of -1, got them at axes 0 and 1}}
+  %0 = lathe.reshape %x [%m1, %m1] : tensor<?x4xf32> -> tensor<?x?xf32>
+  return
+}
+
+// -----
+
+func.func @reshape_c2(%x: tensor<?x4xf32>) {
+  %c0 = arith.constant 0 : index
+  %c4 = arith.constant 4 : index
+  // expected-error @below {{expects an input dimension to copy at axis 2, got an input of rank 2}}
+  %0 = lathe.reshape %x [%c0, %c4, %c0] {zero_copies} : tensor<?x4xf32> -> tensor<?x4x?xf32>
+  return
+}
+
+// -----
+
+func.func @reshape_c3(%x: tensor<3x4xf32>) {
+  %c5 = arith.constant 5 : index
+  // expected-error @below {{expects to keep the number of elements, got 12}}
+  %0 = lathe.reshape %x [%c5] : tensor<3x4xf32> -> tensor<5xf32>
+  return
+}
+
+// -----
+
+func.func @broadcast_c1(%x: tensor<3xf32>) {
+  %c4 = arith.constant 4 : index
+  // expected-error @below {{expects a shape that the input's broadcasts to, got 4 for dimension 3}}
+  %0 = lathe.broadcast %x [%c4] : tensor<3xf32> -> tensor<4xf32>
+  return
+}
+
+// -----
+
+func.func @concat_c2(%a: tensor<3x4xf32>, %b: tensor<4xf32>) {
+  // expected-error @below {{expects operands of equal rank, got 2 and 1}}
+  %0 = lathe.concat %a, %b {axis = 0 : i64} : (tensor<3x4xf32>, tensor<4xf32>) -> tensor<4x4xf32>
+  return
+}
+
+// -----
+
+func.func @concat_c3(%a: tensor<3x4xf32>) {
+  // expected-error @below {{expects an axis within rank 2, got 2}}
+  %0 = lathe.concat %a, %a {axis = 2 : i64} : (tensor<3x4xf32>, tensor<3x4xf32>) -> tensor<3x4xf32>
+  return
+}
+
+// -----
+
+func.func @concat_c4(%a: tensor<3x4xf32>, %b: tensor<3x5xf32>) {
+  // expected-error @below {{expects equal dimensions off the axis, got 4 and 5 at axis 1}}
+  %0 = lathe.concat %a, %b {axis = 0 : i64} : (tensor<3x4xf32>, tensor<3x5xf32>) -> tensor<6x4xf32>
+  return
+}
+
+// -----
+
+func.func @slice_c1(%x: tensor<?x4xf32>, %n: index) {
+  // expected-error @below {{expects an axis within rank 2, got 2}}
+  %0 = lathe.slice %x from [%n] to [%n] {axes = array<i64: 2>, steps = array<i64: 1>} : tensor<?x4xf32> -> tensor<?x4xf32>
+  return
+}
+
+// -----
+
+func.func @slice_c2(%x: tensor<?x4xf32>, %n: index) {
+  // expected-error @below {{expects a start, an end and a step for each of 1 axes, got 2, 1 and 1}}
+  %0 = lathe.slice %x from [%n, %n] to [%n] {axes = array<i64: 0>, steps = array<i64: 1>} : tensor<?x4xf32> -> tensor<?x4xf32>
+  return
+}
+
+// -----
+
+func.func @slice_c3(%x: tensor<?x4xf32>, %n: index) {
+  // expected-error @below {{expects steps other than 0}}
+  %0 = lathe.slice %x from [%n] to [%n] {axes = array<i64: 0>, steps = array<i64: 0>} : tensor<?x4xf32> -> tensor<?x4xf32>
+  return
+}
+
+// -----
+
+func.func @gather_c1(%x: tensor<?x4xf32>, %i: tensor<2xi64>) {
+  // expected-error @below {{expects an axis within rank 2, got 2}}
+  %0 = lathe.gather %x, %i {axis = 2 : i64} : (tensor<?x4xf32>, tensor<2xi64>) -> tensor<?x2xf32>
+  return
+}
+
+// -----
+
+func.func @gather_elements_c1(%x: tensor<?x4xf32>, %i: tensor<2xi64>) {
+  // expected-error @below {{expects indices of the input's rank 2, got rank 1}}
+  %0 = lathe.gather_elements %x, %i {axis = 0 : i64} : (tensor<?x4xf32>, tensor<2xi64>) -> tensor<2xf32>
+  return
+}
+
+// -----
+
+func.func @gather_elements_c2(%x: tensor<?x4xf32>, %i: tensor<?x4xi64>) {
+  // expected-error @below {{expects an axis within rank 2, got 2}}
+  %0 = lathe.gather_elements %x, %i {axis = 2 : i64} : (tensor<?x4xf32>, tensor<?x4xi64>) -> tensor<?x4xf32>
+  return
+}
+
+// -----
+
+func.func @gather_elements_c3(%x: tensor<?x4xf32>, %i: tensor<?x5xi64>) {
+  // expected-error @below {{expects indices within the input off the axis, got 5 for dimension 4}}
+  %0 = lathe.gather_elements %x, %i {axis = 0 : i64} : (tensor<?x4xf32>, tensor<?x5xi64>) -> tensor<?x5xf32>
+  return
+}
+
+// -----
+
+func.func @gather_nd_c1(%x: tensor<?x4xf32>, %i: tensor<3x?xi64>) {
+  // expected-error @below {{expects indices whose last dimension is static}}
+  %0 = lathe.gather_nd %x, %i {batch_dims = 0 : i64} : (tensor<?x4xf32>, tensor<3x?xi64>) -> tensor<3xf32>
+  return
+}
+
+// -----
+
+func.func @gather_nd_c2(%x: tensor<2x4xf32>, %i: tensor<3x1xi64>) {
+  // expected-error @below {{expects equal batch dimensions, got 2 and 3}}
+  %0 = lathe.gather_nd %x, %i {batch_dims = 1 : i64} : (tensor<2x4xf32>, tensor<3x1xi64>) -> tensor<3xf32>
+  return
+}
+
+// -----
+
+func.func @range_c1(%n: index) {
+  %c0 = arith.constant 0 : index
+  // expected-error @below {{expects a step other than 0}}
+  %0 = lathe.range %n, %n, %c0 : tensor<?xi64>
+  return
+}
+
+// -----
+
+func.func @dim_c1(%x: tensor<?x4xf32>) {
+  // expected-error @below {{expects an axis within rank 2, got 2}}
+  %0 = lathe.dim %x {axis = 2 : i64} : tensor<?x4xf32>
+  return
+}
+
+// -----
+
+func.func @shape_of_result(%x: tensor<?x4xf32>) {
+  // expected-error @below {{expects a result of shape}}
+  %0 = lathe.shape_of %x : tensor<?x4xf32> -> tensor<3xi64>
+  return
+}
+
+// -----
+
+func.func @from_index_c1(%n: index) {
+  // expected-error @below {{expects a result of shape}}
+  %0 = lathe.from_index %n, %n : tensor<i64>
+  return
+}
+
+// -----
+
+func.func @to_index_c1(%x: tensor<2x2xi64>) {
+  // expected-error @below {{expects a tensor of rank 0 or 1, got rank 2}}
+  %0 = lathe.to_index %x {position = 0 : i64} : tensor<2x2xi64>
+  return
+}
+
+// -----
+
+func.func @to_index_c2(%x: tensor<2xi64>) {
+  // expected-error @below {{expects a position within}}
+  %0 = lathe.to_index %x {position = 2 : i64} : tensor<2xi64>
+  return
+}
+
+// -----
+
+func.func @weight_offset() {
+  // expected-error @below {{expects an offset of at least 0, got -1}}
+  %0 = lathe.weight "w" in "model.safetensors" at -1 : tensor<4x8xf32>
+  return
+}
+
+// -----
+
+func.func @concat_c1() {
+  // expected-error @below {{expects at least one operand}}
+  %0 = "lathe.concat"() {axis = 0 : i64} : () -> tensor<4xf32>
+  return
+}
