@@ -45,12 +45,14 @@ class Suite:
         for kind in ("failure", "error"):
             element = case.find(kind)
             if element is not None:
-                text = element.get("message") or element.text or ""
+                output = case.findtext("system-out", "").strip()
+                text = element.get("message") or element.text or output[-200:]
                 self.failures.append((title, " ".join(text.split())[:200]))
                 return
         skipped = case.find("skipped")
-        if skipped is not None and skipped.get("message", "").startswith("Unable to find"):
-            self.failures.append((title, "was not built"))  # ctest counts a missing program as not run
+        reason = "" if skipped is None else skipped.get("message", "")
+        if case.get("status") == "notrun" and not reason.startswith("SKIP_"):
+            self.failures.append((title, reason))  # ctest: a missing program, or a fixture that failed
         elif skipped is not None:
             self.skipped += 1
         else:
