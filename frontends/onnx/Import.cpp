@@ -116,6 +116,7 @@ private:
   std::vector<bool> refused; ///< nodes that are not imported
   llvm::StringMap<int> initializers;
   llvm::StringSet<> used; ///< names that nodes and outputs take
+  llvm::StringSet<> functions; ///< that the model defines, "domain::name"
   llvm::StringMap<Value> values;
   func::FuncOp func;
   Block *body = nullptr;
@@ -154,6 +155,8 @@ bool Importer::checkModel() {
   }
   for (const onnx::SparseTensorProto &sparse : graph.sparse_initializer())
     unsupported("Initializer", "ai.onnx", sparse.values().name(), "sparse initializers are not supported");
+  for (const onnx::FunctionProto &function : file.proto.functions())
+    functions.insert(function.domain() + "::" + function.name());
   for (const onnx::NodeProto &node : graph.node())
     for (const std::string &name : node.input())
       used.insert(name);
@@ -278,10 +281,9 @@ static std::string countText(int low, int high) {
 /// What the table alone tells of a node.
 void Importer::checkNode(int index) {
   const onnx::NodeProto &node = graph.node(index);
-  for (const onnx::FunctionProto &function : file.proto.functions())
-    if (function.domain() == node.domain() && function.name() == node.op_type())
-      return nodeUnsupported(index, "functions that the model defines are not supported; inline them first "
-                                    "(onnx.inliner)");
+  if (functions.contains(node.domain() + "::" + node.op_type()))
+    return nodeUnsupported(index, "functions that the model defines are not supported; inline them first "
+                                  "(onnx.inliner)");
   if (!isOnnxDomain(node.domain()))
     return nodeUnsupported(index, "operators of domain '" + node.domain() + "' are not supported");
   auto it = operators().find(node.op_type());
