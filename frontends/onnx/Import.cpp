@@ -117,6 +117,7 @@ private:
   llvm::StringMap<int> initializers;
   llvm::StringSet<> used; ///< names that nodes and outputs take
   llvm::StringSet<> functions; ///< that the model defines, "domain::name"
+  std::map<std::string, int> badFiles; ///< external data that could not be found, with the number of initializers
   llvm::StringMap<Value> values;
   func::FuncOp func;
   Block *body = nullptr;
@@ -425,8 +426,14 @@ void Importer::importInitializer(int index) {
   ExternalData place;
   if (external) {
     std::string problem = locateExternalData(file, tensor, type.bytes, place);
-    if (!problem.empty())
-      return error(problem);
+    if (!problem.empty()) {
+      // A model without its weights is one thing that is wrong, and its nodes can still be checked.
+      if (badFiles[place.file]++ == 0)
+        error(problem);
+      if (!isSmall(type.type))
+        values[tensor.name()] = builder.create<WeightOp>(loc, type.type, tensor.name(), place.file, uint64_t(0));
+      return;
+    }
   } else if (raw && raw->offset >= 0) {
     place = {file.fileName, raw->offset};
     if (static_cast<int64_t>(raw->bytes.size()) != type.bytes)
@@ -544,6 +551,9 @@ void Importer::finish() {
     if (failed(verify(*result.module)))
       error("the imported module is not valid: " + diagnostics);
   }
+  for (const auto &[name, count] : badFiles)
+    if (count > 1)
+      error(Twine(count - 1) + " more initializers cannot be found in external data '" + name + "'");
   std::string where = "'" + file.fileName + "': ";
   for (const std::string &text : errors)
     result.error += (result.error.empty() ? "" : "\n") + where + text;

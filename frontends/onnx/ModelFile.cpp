@@ -90,7 +90,7 @@ private:
 };
 } // namespace
 
-static bool parse(google::protobuf::Message &message, const std::string &bytes) {
+static bool parse(google::protobuf::MessageLite &message, const std::string &bytes) {
   return bytes.size() <= kMaxParsedBytes && message.ParsePartialFromArray(bytes.data(), static_cast<int>(bytes.size()));
 }
 

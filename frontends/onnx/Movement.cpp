@@ -4,7 +4,6 @@
 //
 //===----------------------------------------------------------------------===//
 #include "frontends/onnx/Node.h"
-#include "mlir/IR/Matchers.h"
 #include "llvm/Support/MathExtras.h"
 
 using namespace mlir;
@@ -100,12 +99,11 @@ static LogicalResult importTile(Node &node) {
   // [a, b] repeated [r, s] times is [1, a, 1, b] broadcast to [r, a, s, b].
   SmallVector<Value> parts, whole, dims;
   for (auto [i, repeat] : llvm::enumerate(*repeats)) {
-    APInt constant;
-    if (matchPattern(repeat, m_ConstantInt(&constant)) && constant.isNegative())
-      return node.invalid("expects repeats of at least 0, got " + Twine(constant.getSExtValue()));
+    if (int64_t constant = Node::constantIndex(repeat).value_or(0); constant < 0)
+      return node.invalid("expects repeats of at least 0, got " + Twine(constant));
     Value extent = node.dim(x, static_cast<int64_t>(i));
     dims.push_back(node.product({repeat, extent}));
-    if (!matchPattern(repeat, m_One())) {
+    if (Node::constantIndex(repeat) != 1) {
       parts.push_back(node.index(1));
       whole.push_back(repeat);
     }
@@ -166,9 +164,9 @@ static SmallVector<Value> partSizes(Node &node, Value x, int64_t axis) {
     int64_t sum = 0;
     bool constant = true;
     for (Value size : sizes.value_or(SmallVector<Value>{})) {
-      APInt value;
-      constant &= matchPattern(size, m_ConstantInt(&value));
-      if (constant && (value.isNegative() || llvm::AddOverflow(sum, value.getSExtValue(), sum))) {
+      std::optional<int64_t> value = Node::constantIndex(size);
+      constant &= value.has_value();
+      if (value && (*value < 0 || llvm::AddOverflow(sum, *value, sum))) {
         (void)node.invalid("expects parts of at least 0 and of a sum below 2^63");
         return {};
       }
@@ -207,10 +205,10 @@ static LogicalResult importSplit(Node &node) {
     return failure();
   Value start = node.index(0);
   for (auto [i, size] : llvm::enumerate(sizes)) {
-    APInt a, b;
-    Value end = matchPattern(start, m_ConstantInt(&a)) && matchPattern(size, m_ConstantInt(&b))
-                    ? node.index((a + b).getSExtValue())
-                    : node.builder.create<arith::AddIOp>(node.loc, start, size).getResult();
+    std::optional<int64_t> a = Node::constantIndex(start), b = Node::constantIndex(size);
+    // No part is negative and their sum below 2^63, or the extent plus a part at most.
+    Value end = a && b ? node.index(*a + *b)
+                       : node.builder.create<arith::AddIOp>(node.loc, start, size).getResult();
     if (failed(node.result(node.slice(x, *axis, start, end), i)))
       return failure();
     start = end;

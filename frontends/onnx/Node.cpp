@@ -5,7 +5,6 @@
 //===----------------------------------------------------------------------===//
 #include "frontends/onnx/Node.h"
 #include "frontends/onnx/Tensors.h"
-#include "mlir/IR/Matchers.h"
 
 using namespace mlir;
 
@@ -159,18 +158,23 @@ std::optional<SmallVector<Value>> Node::indices(Value tensor, StringRef what) {
     if (std::optional<int64_t> constant = value ? value->constant() : std::nullopt)
       values.push_back(index(*constant));
     else
-      values.push_back(builder.create<ToIndexOp>(loc, tensor, static_cast<uint64_t>(i)));
+      values.push_back(builder.create<ToIndexOp>(loc, builder.getIndexType(), tensor, static_cast<uint64_t>(i)));
   }
   return values;
 }
 
 Value Node::index(int64_t value) { return builder.create<arith::ConstantIndexOp>(loc, value); }
 
+std::optional<int64_t> Node::constantIndex(Value value) {
+  auto op = value ? value.getDefiningOp<arith::ConstantIndexOp>() : arith::ConstantIndexOp();
+  return op ? std::optional(op.value()) : std::nullopt;
+}
+
 Value Node::dim(Value tensor, int64_t axis) {
   if (!tensor)
     return {};
   int64_t extent = type(tensor).getDimSize(axis);
-  return ShapedType::isDynamic(extent) ? builder.create<DimOp>(loc, tensor, static_cast<uint64_t>(axis)).getResult()
+  return ShapedType::isDynamic(extent) ? builder.create<DimOp>(loc, builder.getIndexType(), tensor, static_cast<uint64_t>(axis)).getResult()
                                        : index(extent);
 }
 
@@ -184,9 +188,9 @@ SmallVector<Value> Node::dims(Value tensor) {
 Value Node::product(ArrayRef<Value> factors) {
   Value result;
   for (Value factor : factors)
-    result = !result || matchPattern(result, m_One()) ? factor
-             : matchPattern(factor, m_One())         ? result
-                                                     : builder.create<arith::MulIOp>(loc, result, factor).getResult();
+    result = !result || constantIndex(result) == 1 ? factor
+             : constantIndex(factor) == 1           ? result
+                                                    : builder.create<arith::MulIOp>(loc, result, factor).getResult();
   return result ? result : index(1);
 }
 

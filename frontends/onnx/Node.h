@@ -69,6 +69,9 @@ public:
   std::optional<llvm::SmallVector<mlir::Value>> indices(mlir::Value tensor, llvm::StringRef what);
 
   mlir::Value index(int64_t value);
+  /// The value of a constant index. Asks for the operation, since a matcher asks for a trait, whose identity differs
+  /// between the compilers that MLIR and this file may be built with.
+  static std::optional<int64_t> constantIndex(mlir::Value value);
   mlir::Value dim(mlir::Value tensor, int64_t axis);
   llvm::SmallVector<mlir::Value> dims(mlir::Value tensor);
   /// Product of index values.

@@ -5,7 +5,6 @@
 //===----------------------------------------------------------------------===//
 #include "frontends/onnx/Node.h"
 #include "frontends/onnx/Tensors.h"
-#include "mlir/IR/Matchers.h"
 #include <cmath>
 
 using namespace mlir;
@@ -33,8 +32,9 @@ static LogicalResult importSize(Node &node) {
 
 /// The value of a constant tensor of one float.
 static std::optional<double> constantFloat(Value value) {
-  DenseFPElementsAttr dense;
-  if (!matchPattern(value, m_Constant(&dense)) || dense.getNumElements() != 1)
+  auto constant = value.getDefiningOp<ConstantOp>();
+  auto dense = constant ? dyn_cast<DenseFPElementsAttr>(constant.getValue()) : DenseFPElementsAttr();
+  if (!dense || dense.getNumElements() != 1)
     return std::nullopt;
   APFloat number = *dense.value_begin<APFloat>();
   bool lossy;

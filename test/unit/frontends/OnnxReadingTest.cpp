@@ -81,7 +81,7 @@ TEST_F(OnnxReading, EveryFlippedByteIsSurvived) {
 TEST_F(OnnxReading, Info) {
   relu();
   ImportResult result = importModel();
-  EXPECT_EQ(result.error, "");
+  ASSERT_EQ(result.error, "");
   EXPECT_EQ(result.info.name, "g");
   EXPECT_EQ(result.info.opset, 20);
   EXPECT_EQ(result.info.sha256.size(), 64u);
@@ -264,7 +264,7 @@ TEST_F(OnnxReading, EmptyScalarAndLegacyInitializers) {
   for (const char *name : {"y", "z", "n"})
     output(name);
   ImportResult result = importModel();
-  EXPECT_EQ(result.error, "");
+  ASSERT_EQ(result.error, "");
   EXPECT_EQ(resultType(result, 1), "tensor<f32>");
   EXPECT_EQ(resultType(result, 2), "tensor<0x4xf32>");
   EXPECT_EQ(main(result).getNumArguments(), 1u);
@@ -313,6 +313,20 @@ TEST_F(OnnxReading, ExternalShapeIsFolded) {
   graph().mutable_node(0)->set_op_type("Reshape");
   ImportResult result = importModel();
   EXPECT_EQ(resultType(result), "tensor<2x2xf32>");
+}
+
+TEST_F(OnnxReading, MissingExternalFileIsReportedOnce) {
+  external("none.bin");
+  *graph().add_initializer() = graph().initializer(0);
+  graph().mutable_initializer(1)->set_name("v");
+  node("Add", {"y", "v"}, {"z"});
+  node("Conv", {"w", "v"}, {"c"});
+  output("z");
+  ImportResult result = importModel();
+  EXPECT_HAS(result.error, "external data of initializer 'w': cannot read");
+  EXPECT_EQ(result.error.find("'v'"), std::string::npos);
+  EXPECT_HAS(result.error, "1 more initializers cannot be found in external data 'none.bin'");
+  EXPECT_EQ(result.unsupported.size(), 1u);
 }
 
 TEST_F(OnnxReading, ExternalDataTooShort) {
