@@ -1,0 +1,265 @@
+//===- CodeImage.cpp - Flat machine code from an LLVM dialect module ------===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#include "backends/cpu/compiler/CodeImage.h"
+#include "backends/cpu/compiler/Passes.h"
+#include "mlir/Conversion/ArithToLLVM/ArithToLLVM.h"
+#include "mlir/Conversion/ControlFlowToLLVM/ControlFlowToLLVM.h"
+#include "mlir/Conversion/FuncToLLVM/ConvertFuncToLLVMPass.h"
+#include "mlir/Conversion/IndexToLLVM/IndexToLLVM.h"
+#include "mlir/Conversion/MathToLLVM/MathToLLVM.h"
+#include "mlir/Conversion/MemRefToLLVM/MemRefToLLVM.h"
+#include "mlir/Conversion/ReconcileUnrealizedCasts/ReconcileUnrealizedCasts.h"
+#include "mlir/Conversion/SCFToControlFlow/SCFToControlFlow.h"
+#include "mlir/Dialect/Arith/Transforms/Passes.h"
+#include "mlir/Dialect/Math/Transforms/Passes.h"
+#include "mlir/Target/LLVMIR/Dialect/Builtin/BuiltinToLLVMIRTranslation.h"
+#include "mlir/Target/LLVMIR/Dialect/LLVMIR/LLVMToLLVMIRTranslation.h"
+#include "mlir/Target/LLVMIR/Export.h"
+#include "mlir/Transforms/GreedyPatternRewriteDriver.h"
+#include "mlir/Transforms/Passes.h"
+#include "llvm/IR/LegacyPassManager.h"
+#include "llvm/IR/Module.h"
+#include "llvm/MC/TargetRegistry.h"
+#include "llvm/Object/ELFObjectFile.h"
+#include "llvm/Passes/PassBuilder.h"
+#include "llvm/Support/TargetSelect.h"
+#include "llvm/Target/TargetMachine.h"
+#include "llvm/Transforms/IPO/Internalize.h"
+#include <mutex>
+
+using namespace mlir;
+
+namespace lathe::cpu {
+
+ArrayRef<InstructionSet> instructionSets() {
+  static const InstructionSet sets[] = {
+      {"avx2", "x86-64-v3", ""},
+      {"avx512", "x86-64-v4", "-prefer-256-bit"},
+  };
+  return sets;
+}
+
+namespace {
+
+/// Transcendental functions as polynomials: generated code calls no library.
+struct ExpandMath : PassWrapper<ExpandMath, OperationPass<func::FuncOp>> {
+  MLIR_DEFINE_EXPLICIT_INTERNAL_INLINE_TYPE_ID(ExpandMath)
+  StringRef getArgument() const override { return "cpu-expand-math"; }
+  void runOnOperation() override {
+    RewritePatternSet expand(&getContext());
+    populateExpandPowFPattern(expand);
+    populateExpandFPowIPattern(expand);
+    (void)applyPatternsAndFoldGreedily(getOperation(), std::move(expand));
+    RewritePatternSet patterns(&getContext());
+    populateMathPolynomialApproximationPatterns(patterns);
+    (void)applyPatternsAndFoldGreedily(getOperation(), std::move(patterns));
+  }
+};
+
+} // namespace
+
+void addLoweringPasses(OpPassManager &passes) {
+  passes.addPass(createCanonicalizerPass());
+  passes.addPass(createCSEPass());
+  passes.addPass(createKernelToLLVMPass());
+  passes.addNestedPass<func::FuncOp>(std::make_unique<ExpandMath>());
+  passes.addPass(arith::createArithExpandOpsPass());
+  passes.addPass(createCSEPass());
+  passes.addPass(createConvertSCFToCFPass());
+  passes.addPass(createFinalizeMemRefToLLVMConversionPass());
+  passes.addPass(createConvertMathToLLVMPass());
+  passes.addPass(createArithToLLVMConversionPass());
+  passes.addPass(createConvertControlFlowToLLVMPass());
+  passes.addPass(createConvertIndexToLLVMPass());
+  passes.addPass(createConvertFuncToLLVMPass());
+  passes.addPass(createReconcileUnrealizedCastsPass());
+}
+
+/// Lays out the allocated sections of an object file and applies its relocations, all of which are relative.
+static std::optional<CodeImage> flatten(ArrayRef<char> object, std::string &error) {
+  using namespace llvm::object;
+  auto fail = [&](llvm::Error reason) {
+    error = "the generated object file is not understood: " + llvm::toString(std::move(reason));
+    return std::nullopt;
+  };
+  auto parsed = ELFObjectFile<ELF64LE>::create(llvm::MemoryBufferRef(StringRef(object.data(), object.size()), "code"));
+  if (!parsed)
+    return fail(parsed.takeError());
+  CodeImage image;
+  llvm::DenseMap<uint64_t, uint64_t> place; // section index -> offset in the image
+  for (const ELFSectionRef section : parsed->sections()) {
+    uint64_t flags = section.getFlags();
+    if (!(flags & llvm::ELF::SHF_ALLOC) || section.getSize() == 0)
+      continue;
+    auto name = section.getName();
+    if (!name)
+      return fail(name.takeError());
+    if (flags & llvm::ELF::SHF_WRITE) {
+      error = "generated code has writable data in section " + name->str();
+      return std::nullopt;
+    }
+    if (*name == ".eh_frame")
+      continue; // generated code does not unwind
+    uint64_t alignment = std::max<uint64_t>(section.getAlignment().value(), 64);
+    image.bytes.resize(llvm::alignTo(image.bytes.size(), alignment), '\xcc');
+    auto contents = section.getContents();
+    if (!contents)
+      return fail(contents.takeError());
+    place[section.getIndex()] = image.bytes.size();
+    image.bytes.insert(image.bytes.end(), contents->begin(), contents->end());
+  }
+  auto offsetOf = [&](const SymbolRef &symbol) -> std::optional<uint64_t> {
+    auto section = symbol.getSection();
+    if (!section || *section == parsed->section_end()) {
+      llvm::consumeError(section.takeError());
+      return std::nullopt;
+    }
+    auto it = place.find((*section)->getIndex());
+    auto value = symbol.getValue();
+    if (it == place.end() || !value) {
+      llvm::consumeError(value.takeError());
+      return std::nullopt;
+    }
+    return it->second + *value;
+  };
+  for (const ELFSectionRef section : parsed->sections()) {
+    auto relocated = section.getRelocatedSection();
+    if (!relocated)
+      return fail(relocated.takeError());
+    if (*relocated == parsed->section_end() || !place.count((*relocated)->getIndex()))
+      continue;
+    for (const ELFRelocationRef relocation : section.relocations()) {
+      auto addend = relocation.getAddend();
+      if (!addend)
+        return fail(addend.takeError());
+      auto name = relocation.getSymbol()->getName();
+      std::string text = name ? name->str() : std::string("?");
+      llvm::consumeError(name.takeError());
+      auto target = offsetOf(*relocation.getSymbol());
+      uint64_t type = relocation.getType();
+      if (!target) {
+        error = "generated code calls '" + text + "', which the runtime does not offer";
+        return std::nullopt;
+      }
+      if (type != llvm::ELF::R_X86_64_PC32 && type != llvm::ELF::R_X86_64_PLT32) {
+        error = "generated code has a relocation of type " + std::to_string(type) + " against '" + text + "'";
+        return std::nullopt;
+      }
+      uint64_t where = place[(*relocated)->getIndex()] + relocation.getOffset();
+      int64_t value = static_cast<int64_t>(*target) + *addend - static_cast<int64_t>(where);
+      if (where + 4 > image.bytes.size() || value != static_cast<int32_t>(value)) {
+        error = "generated code is too large";
+        return std::nullopt;
+      }
+      auto narrow = static_cast<int32_t>(value);
+      std::memcpy(image.bytes.data() + where, &narrow, 4);
+    }
+  }
+  bool foundPlan = false, foundRun = false;
+  for (const ELFSymbolRef symbol : parsed->symbols()) {
+    auto name = symbol.getName();
+    if (!name) {
+      llvm::consumeError(name.takeError());
+      continue;
+    }
+    if (auto offset = offsetOf(symbol)) {
+      if (*name == kernel::kPlanName) {
+        image.plan = *offset;
+        foundPlan = true;
+      } else if (*name == kernel::kRunName) {
+        image.run = *offset;
+        foundRun = true;
+      }
+    }
+  }
+  if (!foundPlan || !foundRun) {
+    error = "generated code has no entry points";
+    return std::nullopt;
+  }
+  return image;
+}
+
+std::optional<CodeImage> compileImage(ModuleOp module, const InstructionSet &isa, unsigned level, std::string &error,
+                                      std::string *llvmIr, std::vector<char> *objectFile) {
+  static std::once_flag initialized;
+  std::call_once(initialized, [] {
+    LLVMInitializeX86TargetInfo();
+    LLVMInitializeX86Target();
+    LLVMInitializeX86TargetMC();
+    LLVMInitializeX86AsmPrinter();
+  });
+  DialectRegistry registry;
+  registerBuiltinDialectTranslation(registry);
+  registerLLVMDialectTranslation(registry);
+  module.getContext()->appendDialectRegistry(registry);
+  llvm::LLVMContext llvmContext;
+  std::unique_ptr<llvm::Module> llvmModule = translateModuleToLLVMIR(module, llvmContext, "lathe");
+  if (!llvmModule) {
+    error = "translation to LLVM IR failed";
+    return std::nullopt;
+  }
+  const std::string triple = "x86_64-unknown-linux-gnu";
+  const llvm::Target *target = llvm::TargetRegistry::lookupTarget(triple, error);
+  if (!target)
+    return std::nullopt;
+  llvm::TargetOptions options;
+  options.AllowFPOpFusion = llvm::FPOpFusion::Fast; // a*b + c in one rounding is at least as accurate
+  auto codegenLevel = level == 0 ? llvm::CodeGenOptLevel::None : llvm::CodeGenOptLevel::Default;
+  std::unique_ptr<llvm::TargetMachine> machine(target->createTargetMachine(triple, isa.cpu, isa.features, options, llvm::Reloc::PIC_,
+                                                                           llvm::CodeModel::Small, codegenLevel));
+  llvmModule->setTargetTriple(triple);
+  llvmModule->setDataLayout(machine->createDataLayout());
+  llvmModule->setPICLevel(llvm::PICLevel::BigPIC);
+  for (llvm::Function &function : *llvmModule) {
+    if (function.isDeclaration())
+      continue;
+    bool entry = function.getName() == kernel::kPlanName || function.getName() == kernel::kRunName;
+    function.setLinkage(entry ? llvm::GlobalValue::ExternalLinkage : llvm::GlobalValue::InternalLinkage);
+    function.setVisibility(entry ? llvm::GlobalValue::HiddenVisibility : llvm::GlobalValue::DefaultVisibility);
+    function.setDSOLocal(true);
+    function.addFnAttr(llvm::Attribute::NoUnwind);
+    // There is no memcpy or memset to call.
+    function.addFnAttr("no-builtins");
+    function.addFnAttr("target-cpu", isa.cpu);
+    if (*isa.features)
+      function.addFnAttr("target-features", isa.features);
+  }
+  llvm::LoopAnalysisManager loops;
+  llvm::FunctionAnalysisManager functions;
+  llvm::CGSCCAnalysisManager cgscc;
+  llvm::ModuleAnalysisManager modules;
+  llvm::PipelineTuningOptions tuning;
+  tuning.LoopVectorization = tuning.SLPVectorization = level > 0;
+  llvm::PassBuilder builder(machine.get(), tuning);
+  builder.registerModuleAnalyses(modules);
+  builder.registerCGSCCAnalyses(cgscc);
+  builder.registerFunctionAnalyses(functions);
+  builder.registerLoopAnalyses(loops);
+  builder.crossRegisterProxies(loops, functions, cgscc, modules);
+  llvm::OptimizationLevel optimization = level == 0   ? llvm::OptimizationLevel::O0
+                                         : level == 1 ? llvm::OptimizationLevel::O1
+                                         : level == 2 ? llvm::OptimizationLevel::O2
+                                                      : llvm::OptimizationLevel::O3;
+  (level == 0 ? builder.buildO0DefaultPipeline(optimization) : builder.buildPerModuleDefaultPipeline(optimization))
+      .run(*llvmModule, modules);
+  if (llvmIr) {
+    llvm::raw_string_ostream stream(*llvmIr);
+    llvmModule->print(stream, nullptr);
+  }
+  llvm::SmallVector<char, 0> object;
+  llvm::raw_svector_ostream stream(object);
+  llvm::legacy::PassManager emit;
+  if (machine->addPassesToEmitFile(emit, stream, nullptr, llvm::CodeGenFileType::ObjectFile)) {
+    error = "this LLVM can't emit object files for " + triple;
+    return std::nullopt;
+  }
+  emit.run(*llvmModule);
+  if (objectFile)
+    objectFile->assign(object.begin(), object.end());
+  return flatten(object, error);
+}
+
+} // namespace lathe::cpu

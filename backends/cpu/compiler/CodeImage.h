@@ -1,0 +1,39 @@
+//===- CodeImage.h - Flat machine code from an LLVM dialect module -*- C++ -*-===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#ifndef LATHE_BACKENDS_CPU_COMPILER_CODEIMAGE_H
+#define LATHE_BACKENDS_CPU_COMPILER_CODEIMAGE_H
+
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/Pass/PassManager.h"
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace lathe::cpu {
+
+/// Instruction sets that code is made for, weakest first: names of the manifest, and LLVM's names of what they need.
+struct InstructionSet {
+  const char *name, *cpu, *features;
+};
+llvm::ArrayRef<InstructionSet> instructionSets();
+
+/// Passes from the kernel dialect with a planned arena to the LLVM dialect.
+void addLoweringPasses(mlir::OpPassManager &passes);
+
+/// Machine code as runtime/Abi.h asks for it: one block, position-independent, without relocations.
+struct CodeImage {
+  std::vector<char> bytes;
+  uint64_t plan = 0, run = 0; ///< offsets of the entry points
+};
+
+/// Translates a module of the LLVM dialect and compiles it for one instruction set. `level` is 0 to 3. On failure
+/// `error` says why. `llvmIr` and `object`, where not null, receive the optimized LLVM IR as text and the object file.
+std::optional<CodeImage> compileImage(mlir::ModuleOp module, const InstructionSet &isa, unsigned level, std::string &error,
+                                      std::string *llvmIr = nullptr, std::vector<char> *object = nullptr);
+
+} // namespace lathe::cpu
+
+#endif // LATHE_BACKENDS_CPU_COMPILER_CODEIMAGE_H

@@ -1,0 +1,208 @@
+//===- Grouping.cpp - Which operations share a generated kernel -----------===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#include "backends/cpu/compiler/Grouping.h"
+#include "runtime/Abi.h"
+#include "llvm/ADT/SmallPtrSet.h"
+#include "llvm/ADT/TypeSwitch.h"
+
+using namespace mlir;
+
+namespace lathe::cpu {
+namespace {
+
+bool isElementwise(Operation *op) { return op->hasTrait<OpTrait::Elementwise>(); }
+
+/// Computing it again costs about as much as reading it back.
+bool isCheap(Operation *op) {
+  return isa<CastOp, CompareOp, SelectOp, AndOp, OrOp, XorOp, NotOp, NegOp, AddOp, SubOp, MulOp, MinOp, MaxOp, AbsOp,
+             ReluOp, IsNanOp, IsInfOp, BroadcastOp, TransposeOp, SliceOp, RangeOp, FromIndexOp, ShapeOfOp>(op);
+}
+
+bool isReduction(Operation *op) { return isa<ReduceOp, SoftmaxOp, LayerNormOp, RmsNormOp, CumSumOp, MatmulOp>(op); }
+
+/// How often an element of the operand is computed for one of the result.
+int64_t evaluations(Operation *user) {
+  if (isa<SoftmaxOp, LayerNormOp, RmsNormOp>(user))
+    return 3;
+  return isa<CumSumOp, MatmulOp>(user) ? 1000 : 1;
+}
+
+int64_t axisOf(Operation *op) {
+  return TypeSwitch<Operation *, int64_t>(op)
+      .Case<SoftmaxOp, LayerNormOp, RmsNormOp>([](auto o) { return o.getAxis(); })
+      .Case<ReduceOp>([](ReduceOp o) {
+        return o.getAxes().size() == 1 && o.getKeepDims() ? o.getAxes()[0] : int64_t(-1);
+      })
+      .Default(int64_t(-1));
+}
+
+/// A reduction along the last axis alone, whose rows are those of its result.
+bool reducesRows(Operation *op) {
+  return isReduction(op) && axisOf(op) == cast<RankedTensorType>(op->getOperand(0).getType()).getRank() - 1;
+}
+
+class Former {
+public:
+  Former(func::FuncOp func, ShapeContext &shapes, bool fuse, bool library)
+      : func(func), shapes(shapes), fuse(fuse), library(library) {}
+
+  Grouping run() {
+    SmallVector<Operation *> ops;
+    for (Operation &op : func.getBody().front())
+      if (isa<SymbolicShapeOpInterface>(op) && !isa<ConstantOp, WeightOp>(op))
+        ops.push_back(&op);
+    for (Operation *op : ops)
+      if (auto matmul = dyn_cast<MatmulOp>(op); matmul && isLibraryMatmul(matmul))
+        grouping.matmuls[op] = epilogue(matmul);
+    for (Operation *op : llvm::reverse(ops)) {
+      if (grouping.matmuls.count(op) || absorbed.contains(op) || isa<ReshapeOp>(op))
+        continue;
+      Operation *root = joined(op);
+      member[op].root = root ? root : op;
+      if (!root)
+        member[op] = {op, 1, true};
+    }
+    for (Operation *op : ops)
+      if (auto it = member.find(op); it != member.end())
+        if (it->second.root == op)
+          grouping.kernels[op];
+    for (Operation *op : ops)
+      if (auto it = member.find(op); it != member.end())
+        grouping.kernels[it->second.root].push_back(op);
+    return std::move(grouping);
+  }
+
+private:
+  struct Member {
+    Operation *root = nullptr;
+    int64_t count = 1;    ///< how often each element is computed
+    bool aligned = false; ///< element (i, j) of the root needs only row i of this
+  };
+
+  bool isLibraryMatmul(MatmulOp op) {
+    auto type = cast<RankedTensorType>(op.getType());
+    return library && type.getElementType().isF32() && type.getRank() <= 5;
+  }
+
+  Epilogue epilogue(MatmulOp matmul) {
+    Epilogue result{matmul, {}, LATHE_ACT_NONE};
+    if (!fuse)
+      return result;
+    auto onlyUser = [&]() -> Operation * {
+      return result.last->hasOneUse() ? *result.last->getUsers().begin() : nullptr;
+    };
+    auto type = cast<RankedTensorType>(matmul.getType());
+    Operation *user = onlyUser();
+    if (auto add = dyn_cast_or_null<AddOp>(user); add && add.getType() == type) {
+      Value other = add.getLhs() == result.last->getResult(0) ? add.getRhs() : add.getLhs();
+      auto otherType = cast<RankedTensorType>(other.getType());
+      if (isa_and_nonnull<WeightOp, ConstantOp>(other.getDefiningOp()) && otherType.getRank() == 1 &&
+          otherType.getDimSize(0) == type.getShape().back()) {
+        result.bias = other;
+        result.last = add;
+        absorbed.insert(add);
+        user = onlyUser();
+      }
+    }
+    int64_t activation = TypeSwitch<Operation *, int64_t>(user)
+                             .Case<ReluOp>([](auto) { return LATHE_ACT_RELU; })
+                             .Case<TanhOp>([](auto) { return LATHE_ACT_TANH; })
+                             .Case<SigmoidOp>([](auto) { return LATHE_ACT_SIGMOID; })
+                             .Case<GeluOp>([](GeluOp op) {
+                               return op.getApproximation() == GeluApproximation::erf ? LATHE_ACT_GELU_ERF
+                                                                                      : LATHE_ACT_GELU_TANH;
+                             })
+                             .Default(int64_t(LATHE_ACT_NONE));
+    if (activation != LATHE_ACT_NONE) {
+      result.activation = activation;
+      result.last = user;
+      absorbed.insert(user);
+    }
+    return result;
+  }
+
+  SymShape shape(Value value) {
+    auto result = shapes.shapeOf(value);
+    return succeeded(result) ? *result : SymShape{};
+  }
+
+  /// Of the root's shape, or of its rows' shape (last axis 1).
+  bool sameRows(Value value, Value root) {
+    SymShape a = shape(value), b = shape(root);
+    if (a.empty() || a.size() != b.size())
+      return false;
+    for (size_t i = 0; i + 1 < a.size(); ++i)
+      if (a[i] != b[i])
+        return false;
+    return a.back() == b.back() || a.back().isConstant(1) || b.back().isConstant(1);
+  }
+
+  /// The root of the group that `op` joins, null for none; fills in its membership.
+  Operation *joined(Operation *op) {
+    if (!fuse || op->use_empty())
+      return nullptr;
+    Value value = op->getResult(0);
+    Member self;
+    self.count = 0;
+    self.aligned = true;
+    SymShape own = shape(value);
+    for (Operation *user : op->getUsers()) {
+      auto it = member.find(user);
+      if (it == member.end() || (self.root && self.root != it->second.root))
+        return nullptr; // returned, or read by a library call, a reshape or several kernels
+      self.root = it->second.root;
+      bool rowwise = isElementwise(user) || reducesRows(user);
+      self.aligned = self.aligned && it->second.aligned && rowwise && sameRows(value, self.root->getResult(0));
+      int64_t repeats = evaluations(user);
+      // A smaller operand is computed again for every element that it is broadcast to, unless its rows are the root's.
+      SymShape theirs = shape(reducesRows(user) ? user->getOperand(0) : user->getResult(0));
+      if (own != theirs && !self.aligned && !isa<SliceOp, TransposeOp, ConcatOp>(user))
+        repeats *= 16;
+      // Operands that are read at computed places may be read any number of times.
+      if (isa<GatherOp, GatherElementsOp, GatherNDOp>(user) )
+        repeats *= 4;
+      self.count += it->second.count * repeats;
+    }
+    if (isReduction(op)) {
+      if (!reducesRows(op) || !self.aligned || (isa<SoftmaxOp, LayerNormOp, RmsNormOp>(op) && own != shape(self.root->getResult(0))))
+        return nullptr;
+      // Rows' reductions are computed once a row however often they are read; so is what they are made of.
+      self.count = 1;
+    } else if (!isCheap(op) ? self.count > 1 : self.count > 16 * 16) {
+      return nullptr;
+    }
+    // A chain of cheap operations read by something expensive to repeat is stored once instead.
+    if (isCheap(op) && self.count > 16 && !own.empty() && depth(op) > 8)
+      return nullptr;
+    member[op] = self;
+    return self.root;
+  }
+
+  /// Length of the longest chain of operations above, up to a bound.
+  int64_t depth(Operation *op, int64_t bound = 10) {
+    int64_t result = 0;
+    if (bound > 0)
+      for (Value operand : op->getOperands())
+        if (Operation *producer = operand.getDefiningOp(); producer && isElementwise(producer))
+          result = std::max(result, 1 + depth(producer, bound - 1));
+    return result;
+  }
+
+  func::FuncOp func;
+  ShapeContext &shapes;
+  bool fuse, library;
+  Grouping grouping;
+  llvm::DenseMap<Operation *, Member> member;
+  llvm::SmallPtrSet<Operation *, 32> absorbed;
+};
+
+} // namespace
+
+Grouping formGroups(func::FuncOp func, ShapeContext &shapes, bool fuse, bool library) {
+  return Former(func, shapes, fuse, library).run();
+}
+
+} // namespace lathe::cpu

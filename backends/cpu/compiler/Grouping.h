@@ -1,0 +1,34 @@
+//===- Grouping.h - Which operations share a generated kernel ---*- C++ -*-===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#ifndef LATHE_BACKENDS_CPU_COMPILER_GROUPING_H
+#define LATHE_BACKENDS_CPU_COMPILER_GROUPING_H
+
+#include "dialects/lathe/Lathe.h"
+#include "llvm/ADT/MapVector.h"
+
+namespace lathe::cpu {
+
+/// A bias and activation that a matrix product applies itself.
+struct Epilogue {
+  mlir::Operation *last = nullptr; ///< the operation whose result the product then computes
+  mlir::Value bias;
+  int64_t activation = 0; ///< lathe_activation
+};
+
+/// What becomes of each operation of a lathe function.
+struct Grouping {
+  /// Operations of a generated kernel, in program order; by the operation whose result is stored.
+  llvm::MapVector<mlir::Operation *, llvm::SmallVector<mlir::Operation *>> kernels;
+  /// Matrix products of the library.
+  llvm::DenseMap<mlir::Operation *, Epilogue> matmuls;
+};
+
+/// Groups the operations of `func`. `library`: f32 products go to the library; `fuse`: as the pass's options.
+Grouping formGroups(mlir::func::FuncOp func, ShapeContext &shapes, bool fuse, bool library);
+
+} // namespace lathe::cpu
+
+#endif // LATHE_BACKENDS_CPU_COMPILER_GROUPING_H

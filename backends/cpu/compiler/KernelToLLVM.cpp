@@ -1,0 +1,299 @@
+//===- KernelToLLVM.cpp - Lower the kernel dialect to LLVM ----------------===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#include "backends/cpu/compiler/Passes.h"
+#include "backends/cpu/compiler/RowKernel.h"
+#include "mlir/Conversion/LLVMCommon/MemRefBuilder.h"
+#include "mlir/Conversion/LLVMCommon/TypeConverter.h"
+#include "runtime/Abi.h"
+#include "runtime/include/lathe/lathe.h"
+#include "llvm/ADT/TypeSwitch.h"
+#include <cstddef>
+
+namespace lathe::cpu {
+#define GEN_PASS_DEF_KERNELTOLLVMPASS
+#include "backends/cpu/compiler/Passes.h.inc"
+} // namespace lathe::cpu
+
+using namespace mlir;
+
+namespace lathe::cpu {
+namespace {
+
+class Lowering {
+public:
+  explicit Lowering(ModuleOp module)
+      : module(module), context(module.getContext()), b(context), converter(context), pointer(LLVM::LLVMPointerType::get(context)),
+        i64(b.getI64Type()) {}
+
+  LogicalResult run();
+
+private:
+  Value word(Location loc, int64_t value) { return b.create<LLVM::ConstantOp>(loc, i64, b.getI64IntegerAttr(value)); }
+  Value at(Location loc, Value base, int64_t bytes) {
+    return b.create<LLVM::GEPOp>(loc, pointer, b.getI8Type(), base, ArrayRef<LLVM::GEPArg>{static_cast<int32_t>(bytes)});
+  }
+  Value loadPointer(Location loc, Value base, int64_t bytes) {
+    return b.create<LLVM::LoadOp>(loc, pointer, at(loc, base, bytes));
+  }
+  Value toWord(Value index) { return b.create<arith::IndexCastOp>(index.getLoc(), i64, index); }
+  /// A dense buffer at an address as a memref value.
+  Value describe(Location loc, MemRefType type, Value address, ValueRange dynamicDims);
+  Value addressOf(Location loc, Value memref);
+  Value scratch(Operation *op, int64_t bytes);
+  LogicalResult lower(Operation &op);
+  void lowerMatmul(kernel::MatmulOp op);
+  void lowerLaunch(kernel::LaunchOp op);
+
+  ModuleOp module;
+  MLIRContext *context;
+  OpBuilder b;
+  LLVMTypeConverter converter;
+  Type pointer, i64;
+  DenseMap<Operation *, LLVM::AllocaOp> scratches; ///< by function; calls are synchronous and share it
+  llvm::StringMap<int64_t> symbols;
+};
+
+Value Lowering::describe(Location loc, MemRefType type, Value address, ValueRange dynamicDims) {
+  MemRefDescriptor descriptor = MemRefDescriptor::undef(b, loc, converter.convertType(type));
+  descriptor.setAllocatedPtr(b, loc, address);
+  descriptor.setAlignedPtr(b, loc, address);
+  descriptor.setConstantOffset(b, loc, 0);
+  SmallVector<Value> sizes;
+  size_t next = 0;
+  for (int64_t extent : type.getShape())
+    sizes.push_back(ShapedType::isDynamic(extent) ? toWord(dynamicDims[next++]) : word(loc, extent));
+  Value stride = word(loc, 1);
+  for (int64_t i = type.getRank() - 1; i >= 0; --i) {
+    descriptor.setSize(b, loc, i, sizes[i]);
+    descriptor.setStride(b, loc, i, stride);
+    if (i > 0)
+      stride = b.create<LLVM::MulOp>(loc, stride, sizes[i]);
+  }
+  return b.create<UnrealizedConversionCastOp>(loc, type, Value(descriptor)).getResult(0);
+}
+
+Value Lowering::addressOf(Location loc, Value memref) {
+  Value structure =
+      b.create<UnrealizedConversionCastOp>(loc, converter.convertType(memref.getType()), memref).getResult(0);
+  return MemRefDescriptor(structure).alignedPtr(b, loc);
+}
+
+Value Lowering::scratch(Operation *op, int64_t bytes) {
+  auto func = op->getParentOfType<func::FuncOp>();
+  LLVM::AllocaOp &alloca = scratches[func];
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToStart(&func.getBody().front());
+  if (!alloca)
+    alloca = b.create<LLVM::AllocaOp>(func.getLoc(), pointer, b.getI8Type(), word(func.getLoc(), bytes), /*alignment=*/64);
+  auto size = alloca.getArraySize().getDefiningOp<LLVM::ConstantOp>();
+  if (cast<IntegerAttr>(size.getValue()).getInt() < bytes)
+    size.setValueAttr(b.getI64IntegerAttr(bytes));
+  return alloca;
+}
+
+void Lowering::lowerMatmul(kernel::MatmulOp op) {
+  Location loc = op.getLoc();
+  Value call = scratch(op, sizeof(lathe_matmul_call));
+  auto set = [&](size_t offset, Value value) { b.create<LLVM::StoreOp>(loc, value, at(loc, call, offset)); };
+  auto dims = [&](Value memref) {
+    SmallVector<Value> result;
+    for (int64_t i = 0; i < cast<MemRefType>(memref.getType()).getRank(); ++i)
+      result.push_back(toWord(b.create<memref::DimOp>(loc, memref, i)));
+    return result;
+  };
+  auto mul = [&](Value x, Value y) { return b.create<LLVM::MulOp>(loc, x, y).getResult(); };
+  auto rankOf = [](Value v) { return cast<MemRefType>(v.getType()).getRank(); };
+  auto extent = [](Value v, int64_t i) { return cast<MemRefType>(v.getType()).getDimSize(i); };
+  SmallVector<Value> a = dims(op.getLhs()), out = dims(op.getOut());
+  int64_t ra = a.size(), ro = out.size();
+  Value one = word(loc, 1), zero = word(loc, 0), null = b.create<LLVM::ZeroOp>(loc, pointer);
+  bool ta = op.getTransposeLhs(), tb = op.getTransposeRhs();
+  Value m = a[ra - (ta ? 1 : 2)], k = a[ra - (ta ? 2 : 1)], n = out[ro - 1];
+  Value aRow = ta ? one : a[ra - 1], aCol = ta ? a[ra - 1] : one;
+  Value bRow, bCol;
+  SmallVector<Value> batch(3, one), aBatch(3, zero), bBatch(3, zero), outBatch(3, zero);
+  bool flat = !ta && (!op.getRhs() || rankOf(op.getRhs()) == 2);
+  if (op.getRhs()) {
+    SmallVector<Value> rhs = dims(op.getRhs());
+    Value last = rhs.back();
+    bRow = tb ? one : last;
+    bCol = tb ? last : one;
+    if (!flat) {
+      // Batch strides of dense operands; an extent of 1 against a larger one is read again and again.
+      auto strides = [&](Value operand, ArrayRef<Value> extents, SmallVector<Value> &into) {
+        int64_t rank = extents.size();
+        Value stride = mul(extents[rank - 2], extents[rank - 1]);
+        for (int64_t i = rank - 3; i >= 0; --i) {
+          int64_t axis = i + ro - rank;
+          bool repeated = extent(operand, i) == 1 && extent(op.getOut(), axis) != 1;
+          into[axis + 3 - (ro - 2)] = repeated ? zero : stride;
+          stride = mul(stride, extents[i]);
+        }
+      };
+      strides(op.getLhs(), a, aBatch);
+      strides(op.getRhs(), rhs, bBatch);
+      strides(op.getOut(), out, outBatch);
+      for (int64_t i = 0; i < ro - 2; ++i)
+        batch[i + 3 - (ro - 2)] = out[i];
+    }
+  } else {
+    ArrayRef<int64_t> shape = op.getWeightShape();
+    bRow = tb ? one : word(loc, shape[1]);
+    bCol = tb ? word(loc, shape[0]) : one;
+    if (ta) { // a transposed left side keeps its batch: its rows are not those of one matrix
+      Value stride = mul(a[ra - 2], a[ra - 1]), outStride = mul(out[ro - 2], out[ro - 1]);
+      for (int64_t i = ra - 3; i >= 0; --i) {
+        int64_t slot = i + 3 - (ra - 2);
+        batch[slot] = a[i];
+        aBatch[slot] = stride;
+        outBatch[slot] = outStride;
+        stride = mul(stride, a[i]);
+        outStride = mul(outStride, out[i]);
+      }
+    }
+  }
+  if (flat)
+    for (int64_t i = 0; i < ra - 2; ++i)
+      m = mul(m, a[i]);
+
+  using Call = lathe_matmul_call;
+  set(offsetof(Call, kernel), word(loc, op.getKernel()));
+  set(offsetof(Call, dtype), word(loc, LATHE_F32));
+  set(offsetof(Call, weight), word(loc, op.getWeight()));
+  set(offsetof(Call, activation), word(loc, op.getActivation()));
+  set(offsetof(Call, alpha), b.create<LLVM::ConstantOp>(loc, b.getF64Type(), b.getF64FloatAttr(1.0)));
+  set(offsetof(Call, a), addressOf(loc, op.getLhs()));
+  set(offsetof(Call, b), op.getRhs() ? addressOf(loc, op.getRhs()) : null);
+  set(offsetof(Call, bias), op.getBias() ? addressOf(loc, op.getBias()) : null);
+  set(offsetof(Call, residual), null);
+  set(offsetof(Call, out), addressOf(loc, op.getOut()));
+  set(offsetof(Call, m), m);
+  set(offsetof(Call, n), n);
+  set(offsetof(Call, k), k);
+  set(offsetof(Call, a_row), aRow);
+  set(offsetof(Call, a_col), aCol);
+  set(offsetof(Call, b_row), bRow);
+  set(offsetof(Call, b_col), bCol);
+  set(offsetof(Call, out_row), n);
+  for (size_t i = 0; i < 3; ++i) {
+    set(offsetof(Call, batch) + 8 * i, batch[i]);
+    set(offsetof(Call, a_batch) + 8 * i, aBatch[i]);
+    set(offsetof(Call, b_batch) + 8 * i, bBatch[i]);
+    set(offsetof(Call, out_batch) + 8 * i, outBatch[i]);
+  }
+  Value table = loadPointer(loc, op.getFrame(), offsetof(lathe_frame, rt));
+  Value function = loadPointer(loc, table, offsetof(lathe_runtime_table, matmul));
+  auto type = LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(context), {pointer, pointer});
+  b.create<LLVM::CallOp>(loc, type, ValueRange{function, op.getFrame(), call});
+}
+
+void Lowering::lowerLaunch(kernel::LaunchOp op) {
+  Location loc = op.getLoc();
+  int64_t bytes = 0;
+  for (Value argument : op.getArgs())
+    bytes += argumentBytes(argument.getType());
+  Value arguments = scratch(op, std::max<int64_t>(bytes, 8));
+  int64_t offset = 0;
+  for (Value argument : op.getArgs()) {
+    Value value = argument.getType().isIndex()
+                      ? toWord(argument)
+                      : b.create<UnrealizedConversionCastOp>(loc, converter.convertType(argument.getType()), argument).getResult(0);
+    b.create<LLVM::StoreOp>(loc, value, at(loc, arguments, offset));
+    offset += argumentBytes(argument.getType());
+  }
+  auto callee = module.lookupSymbol<func::FuncOp>(op.getCallee());
+  Value task = b.create<UnrealizedConversionCastOp>(
+                    loc, pointer, b.create<func::ConstantOp>(loc, callee.getFunctionType(), op.getCallee()).getResult())
+                   .getResult(0);
+  Value table = loadPointer(loc, op.getFrame(), offsetof(lathe_frame, rt));
+  Value function = loadPointer(loc, table, offsetof(lathe_runtime_table, parallel_for));
+  auto type = LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(context), {pointer, i64, pointer, pointer, i64, i64});
+  b.create<LLVM::CallOp>(loc, type, ValueRange{function, op.getFrame(), word(loc, op.getKernel()), task, arguments,
+                                               toWord(op.getCount()), toWord(op.getGrain())});
+}
+
+LogicalResult Lowering::lower(Operation &op) {
+  Location loc = op.getLoc();
+  b.setInsertionPoint(&op);
+  auto table = [&](Value frame, size_t member, int64_t index) {
+    return loadPointer(loc, loadPointer(loc, frame, member), 8 * index);
+  };
+  Value result;
+  if (auto symbol = dyn_cast<SymbolOp>(op)) {
+    auto it = symbols.find(symbol.getName());
+    if (it == symbols.end())
+      return op.emitError() << "the symbolic dimension '" << symbol.getName() << "' is not bound by an input";
+    auto func = op.getParentOfType<func::FuncOp>();
+    Value base = func.getName() == kernel::kPlanName ? func.getArgument(0)
+                                                     : loadPointer(loc, func.getArgument(0), offsetof(lathe_frame, symbols));
+    Value value = b.create<LLVM::LoadOp>(loc, i64, at(loc, base, 8 * it->second));
+    result = b.create<arith::IndexCastOp>(loc, b.getIndexType(), value);
+  } else if (auto input = dyn_cast<kernel::InputOp>(op)) {
+    result = describe(loc, cast<MemRefType>(input.getType()), table(input.getFrame(), offsetof(lathe_frame, inputs), input.getIndex()),
+                      input.getDims());
+  } else if (auto output = dyn_cast<kernel::OutputOp>(op)) {
+    result = describe(loc, cast<MemRefType>(output.getType()),
+                      table(output.getFrame(), offsetof(lathe_frame, outputs), output.getIndex()), output.getDims());
+  } else if (auto constant = dyn_cast<kernel::ConstantOp>(op)) {
+    result = describe(loc, cast<MemRefType>(constant.getType()),
+                      table(constant.getFrame(), offsetof(lathe_frame, constants), constant.getIndex()), {});
+  } else if (auto arena = dyn_cast<kernel::ArenaOp>(op)) {
+    Value base = loadPointer(loc, arena.getFrame(), offsetof(lathe_frame, arena));
+    Value address = b.create<LLVM::GEPOp>(loc, pointer, b.getI8Type(), base, ArrayRef<LLVM::GEPArg>{toWord(arena.getOffset())});
+    result = describe(loc, cast<MemRefType>(arena.getType()), address, arena.getDims());
+  } else if (auto view = dyn_cast<kernel::ViewOp>(op)) {
+    result = describe(loc, cast<MemRefType>(view.getType()), addressOf(loc, view.getSource()), view.getDims());
+  } else if (auto argument = dyn_cast<kernel::ArgOp>(op)) {
+    Type type = argument.getType();
+    Value value = b.create<LLVM::LoadOp>(loc, type.isIndex() ? i64 : converter.convertType(type),
+                                         at(loc, argument.getArgs(), argument.getOffset()));
+    result = type.isIndex() ? b.create<arith::IndexCastOp>(loc, type, value).getResult()
+                            : b.create<UnrealizedConversionCastOp>(loc, type, value).getResult(0);
+  } else if (auto check = dyn_cast<kernel::CheckOp>(op)) {
+    Value bad = b.create<arith::XOrIOp>(loc, check.getCondition(), b.create<arith::ConstantIntOp>(loc, 1, 1));
+    auto branch = b.create<scf::IfOp>(loc, bad);
+    b.setInsertionPointToStart(branch.thenBlock());
+    Value rt = loadPointer(loc, check.getFrame(), offsetof(lathe_frame, rt));
+    Value function = loadPointer(loc, rt, offsetof(lathe_runtime_table, fail));
+    auto type = LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(context), {pointer, i64});
+    b.create<LLVM::CallOp>(loc, type, ValueRange{function, check.getFrame(), word(loc, check.getCheck())});
+  } else if (auto matmul = dyn_cast<kernel::MatmulOp>(op)) {
+    lowerMatmul(matmul);
+  } else if (auto launch = dyn_cast<kernel::LaunchOp>(op)) {
+    lowerLaunch(launch);
+  } else {
+    return op.emitError() << "unexpected operation " << op.getName() << ": expected the arena to be planned";
+  }
+  if (result)
+    op.getResult(0).replaceAllUsesWith(result);
+  op.erase();
+  return success();
+}
+
+LogicalResult Lowering::run() {
+  if (auto list = module->getAttrOfType<ArrayAttr>(kernel::kSymbolsAttr))
+    for (auto [i, entry] : llvm::enumerate(list.getAsRange<DictionaryAttr>()))
+      symbols[cast<StringAttr>(entry.get("name")).getValue()] = i;
+  SmallVector<Operation *> ops;
+  module.walk([&](Operation *op) {
+    if (isa<SymbolOp>(op) || isa<kernel::KernelDialect>(op->getDialect()))
+      ops.push_back(op);
+  });
+  for (Operation *op : ops)
+    if (failed(lower(*op)))
+      return failure();
+  return success();
+}
+
+struct KernelToLLVM : impl::KernelToLLVMPassBase<KernelToLLVM> {
+  void runOnOperation() override {
+    if (failed(Lowering(getOperation()).run()))
+      signalPassFailure();
+  }
+};
+
+} // namespace
+} // namespace lathe::cpu

@@ -1,0 +1,56 @@
+//===- Passes.td - Passes of the CPU backend's compile half -*- tablegen -*-===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#ifndef LATHE_BACKENDS_CPU_COMPILER_PASSES_TD
+#define LATHE_BACKENDS_CPU_COMPILER_PASSES_TD
+
+include "mlir/Pass/PassBase.td"
+
+def CpuSelectKernelsPass : Pass<"cpu-select-kernels", "::mlir::ModuleOp"> {
+  let summary = "Turn a lathe program into library calls and generated kernels over buffers";
+  let description = [{
+    Pre-condition: `@main` is a lathe program whose shapes are simplified: no shape depends on data.
+    Post-condition: `@main` is gone; `@run` and `@plan` and the kernels are there (dialect `kernel`), with `kernel.alloc`
+    for intermediate values.
+
+    f32 matrix products become `kernel.matmul`, with a following bias and activation as its epilogue. All other operations are grouped:
+    an operation joins the group of its users when it is computed in one place only, or is cheap enough to be computed
+    again, and the group's loops can compute it without storing it. Each group becomes one generated kernel
+    through its operations' lowering to linalg. With `fuse=false` every operation is a group of its own, with
+    `library=false` matrix products are generated too: that is the reference backend.
+
+    ```mlir
+    // before
+    %0 = lathe.add %a, %b : (tensor<?x4xf32>, tensor<?x4xf32>) -> tensor<?x4xf32>
+    %1 = lathe.tanh %0 : (tensor<?x4xf32>) -> tensor<?x4xf32>
+    // after
+    kernel.launch %frame @kernel_0(%a, %b, %out) count %rows grain %grain {kernel = 0 : i64} : …
+    ```
+  }];
+  let options = [
+    Option<"fuse", "fuse", "bool", "true", "group operations and use epilogues">,
+    Option<"library", "library", "bool", "true", "use library calls for matrix products">,
+  ];
+  let dependentDialects = ["::lathe::kernel::KernelDialect", "::mlir::linalg::LinalgDialect", "::mlir::scf::SCFDialect",
+    "::mlir::math::MathDialect", "::mlir::tensor::TensorDialect", "::mlir::cf::ControlFlowDialect", "::mlir::memref::MemRefDialect"];
+}
+
+def KernelToLLVMPass : Pass<"kernel-to-llvm", "::mlir::ModuleOp"> {
+  let summary = "Lower kernel operations to LLVM, over the layouts of runtime/Abi.h";
+  let description = [{
+    Pre-condition: the arena is planned (no `kernel.alloc`). Post-condition: no operation of `kernel` or `lathe` is left;
+    memrefs are connected to LLVM descriptors by unrealized casts that the conversion of the other dialects resolves.
+
+    ```mlir
+    // before
+    %x = kernel.input %frame 0 [%n] : memref<?xf32>
+    // after
+    %p = llvm.getelementptr %frame[16] …   // lathe_frame::inputs
+    ```
+  }];
+  let dependentDialects = ["::mlir::LLVM::LLVMDialect", "::mlir::memref::MemRefDialect"];
+}
+
+#endif // LATHE_BACKENDS_CPU_COMPILER_PASSES_TD

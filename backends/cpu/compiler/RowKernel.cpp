@@ -1,0 +1,419 @@
+//===- RowKernel.cpp - Loops from a group of linalg operations ------------===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#include "backends/cpu/compiler/RowKernel.h"
+#include "dialects/kernel/Kernel.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/ControlFlow/IR/ControlFlowOps.h"
+#include "mlir/Dialect/Linalg/IR/Linalg.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "mlir/IR/IRMapping.h"
+#include "mlir/IR/Matchers.h"
+#include <map>
+
+using namespace mlir;
+
+namespace lathe::cpu {
+
+MemRefType bufferType(RankedTensorType type) {
+  Type element = type.getElementType();
+  if (element.isInteger(1))
+    element = IntegerType::get(type.getContext(), 8);
+  return MemRefType::get(type.getShape(), element);
+}
+
+int64_t argumentBytes(Type type) {
+  auto memref = dyn_cast<MemRefType>(type);
+  return memref ? 8 * (3 + 2 * memref.getRank()) : 8;
+}
+
+namespace {
+
+class Emitter {
+public:
+  Emitter(func::FuncOp group, func::FuncOp kernel, std::function<int64_t(Location, StringRef)> addCheck)
+      : group(group), kernel(kernel), addCheck(std::move(addCheck)), b(kernel.getContext()), loc(kernel.getLoc()) {}
+
+  LogicalResult run();
+
+private:
+  /// A loop that is open at the insertion point, with the values known in its body.
+  struct Scope {
+    Operation *loop = nullptr; ///< in the block of the scope before
+    Block *block = nullptr;
+    std::map<std::pair<void *, std::vector<void *>>, Value> memo;
+  };
+
+  Value constant(int64_t value);
+  Value zero(Type type) { return b.create<arith::ConstantOp>(loc, b.getZeroAttr(type)); }
+  size_t depthOf(Value value) const;
+  Value scalar(Value value);
+  Value dim(Value tensor, int64_t axis);
+  Value element(Value tensor, ArrayRef<Value> indices);
+  Value compute(Value tensor, ArrayRef<Value> indices);
+  Value generic(linalg::GenericOp op, unsigned result, ArrayRef<Value> indices);
+  Value body(linalg::GenericOp op, unsigned result, ArrayRef<Value> iteration, Value accumulator);
+  void cloneOp(Operation &op, IRMapping &map, ArrayRef<Value> iteration);
+  Value load(Value buffer, Type element, ArrayRef<Value> indices);
+  Value fail(Operation *op, const Twine &message) {
+    if (!failed)
+      op->emitError() << message;
+    failed = true;
+    return zero(isa<ShapedType>(op->getResult(0).getType()) ? cast<ShapedType>(op->getResult(0).getType()).getElementType()
+                                                            : op->getResult(0).getType());
+  }
+
+  func::FuncOp group, kernel;
+  std::function<int64_t(Location, StringRef)> addCheck;
+  OpBuilder b;
+  Location loc;
+  Value frame;
+  DenseMap<Value, Value> buffers, scalars;
+  DenseMap<int64_t, Value> constants;
+  SmallVector<Scope> scopes;
+  int nested = 0; ///< depth of conditional regions: nothing computed there is known outside
+  bool failed = false;
+};
+
+Value Emitter::constant(int64_t value) {
+  Value &known = constants[value];
+  if (!known) {
+    OpBuilder::InsertionGuard guard(b);
+    b.setInsertionPointToStart(&kernel.getBody().front());
+    known = b.create<arith::ConstantIndexOp>(loc, value);
+  }
+  return known;
+}
+
+size_t Emitter::depthOf(Value value) const {
+  for (size_t i = scopes.size(); i-- > 0;)
+    if (value.getParentBlock() == scopes[i].block)
+      return i;
+  return scopes.size() - 1;
+}
+
+Value Emitter::scalar(Value value) {
+  if (auto it = scalars.find(value); it != scalars.end())
+    return it->second;
+  // Function-level scalars depend on extents alone: compute them once, before all loops.
+  OpBuilder::InsertionGuard guard(b);
+  if (scopes.size() > 1)
+    b.setInsertionPoint(scopes[1].loop);
+  Value result;
+  Operation *op = value.getDefiningOp();
+  APInt literal;
+  if (matchPattern(value, m_ConstantInt(&literal)) && value.getType().isIndex()) {
+    result = constant(literal.getSExtValue());
+  } else if (auto dimOp = dyn_cast_or_null<tensor::DimOp>(op); dimOp && dimOp.getConstantIndex()) {
+    result = dim(dimOp.getSource(), *dimOp.getConstantIndex());
+  } else if (op && op->getNumRegions() == 0 && !isa<tensor::ExtractOp>(op)) {
+    IRMapping map;
+    for (Value operand : op->getOperands()) {
+      if (isa<ShapedType>(operand.getType()))
+        return fail(op, "expects scalars at the level of the function");
+      map.map(operand, scalar(operand));
+    }
+    result = b.clone(*op, map)->getResult(cast<OpResult>(value).getResultNumber());
+  } else if (auto extract = dyn_cast_or_null<tensor::ExtractOp>(op)) {
+    SmallVector<Value> indices;
+    for (Value index : extract.getIndices())
+      indices.push_back(scalar(index));
+    SmallVector<Scope> open(std::make_move_iterator(scopes.begin() + 1), std::make_move_iterator(scopes.end()));
+    scopes.resize(1);
+    result = compute(extract.getTensor(), indices);
+    scopes.append(std::make_move_iterator(open.begin()), std::make_move_iterator(open.end()));
+  } else {
+    return fail(group, "unexpected scalar in a kernel's group");
+  }
+  scalars[value] = result;
+  return result;
+}
+
+Value Emitter::dim(Value tensor, int64_t axis) {
+  auto type = cast<RankedTensorType>(tensor.getType());
+  if (!type.isDynamicDim(axis))
+    return constant(type.getDimSize(axis));
+  if (auto it = buffers.find(tensor); it != buffers.end()) {
+    OpBuilder::InsertionGuard guard(b);
+    if (scopes.size() > 1)
+      b.setInsertionPoint(scopes[1].loop);
+    return b.create<memref::DimOp>(loc, it->second, axis);
+  }
+  Operation *op = tensor.getDefiningOp();
+  if (auto empty = dyn_cast_or_null<tensor::EmptyOp>(op))
+    return scalar(empty.getDynamicSize(axis));
+  if (auto linalgOp = dyn_cast_or_null<linalg::LinalgOp>(op))
+    return dim(linalgOp.getDpsInits()[cast<OpResult>(tensor).getResultNumber()], axis);
+  if (auto castOp = dyn_cast_or_null<tensor::CastOp>(op))
+    return dim(castOp.getSource(), axis);
+  return fail(op ? op : group.getOperation(), "unexpected source of a dimension in a kernel's group");
+}
+
+Value Emitter::load(Value buffer, Type element, ArrayRef<Value> indices) {
+  Value value = b.create<memref::LoadOp>(loc, buffer, indices);
+  if (element.isInteger(1))
+    value = b.create<arith::CmpIOp>(loc, arith::CmpIPredicate::ne, value, zero(value.getType()));
+  return value;
+}
+
+Value Emitter::element(Value tensor, ArrayRef<Value> indices) {
+  std::pair<void *, std::vector<void *>> key{tensor.getAsOpaquePointer(), {}};
+  size_t depth = 0;
+  for (Value index : indices) {
+    key.second.push_back(index.getAsOpaquePointer());
+    depth = std::max(depth, depthOf(index));
+  }
+  if (nested) // what is known outside is known here
+    for (Scope &scope : scopes)
+      if (auto it = scope.memo.find(key); it != scope.memo.end())
+        return it->second;
+  if (nested)
+    depth = scopes.size() - 1;
+  if (auto it = scopes[depth].memo.find(key); it != scopes[depth].memo.end())
+    return it->second;
+  OpBuilder::InsertionGuard guard(b);
+  SmallVector<Scope> inner;
+  if (depth + 1 < scopes.size()) {
+    b.setInsertionPoint(scopes[depth + 1].loop);
+    inner.append(std::make_move_iterator(scopes.begin() + depth + 1), std::make_move_iterator(scopes.end()));
+    scopes.resize(depth + 1);
+  }
+  Value value = compute(tensor, indices);
+  scopes[depth].memo[key] = value;
+  scopes.append(std::make_move_iterator(inner.begin()), std::make_move_iterator(inner.end()));
+  return value;
+}
+
+Value Emitter::compute(Value tensor, ArrayRef<Value> indices) {
+  Type elementType = cast<RankedTensorType>(tensor.getType()).getElementType();
+  if (auto it = buffers.find(tensor); it != buffers.end())
+    return load(it->second, elementType, indices);
+  Operation *op = tensor.getDefiningOp();
+  if (auto genericOp = dyn_cast_or_null<linalg::GenericOp>(op))
+    return generic(genericOp, cast<OpResult>(tensor).getResultNumber(), indices);
+  if (auto fill = dyn_cast_or_null<linalg::FillOp>(op))
+    return scalar(fill.getInputs()[0]);
+  if (auto castOp = dyn_cast_or_null<tensor::CastOp>(op))
+    return element(castOp.getSource(), indices);
+  if (auto constantOp = dyn_cast_or_null<arith::ConstantOp>(op))
+    if (auto dense = dyn_cast<DenseElementsAttr>(constantOp.getValue()); dense && dense.isSplat()) {
+      OpBuilder::InsertionGuard guard(b);
+      b.setInsertionPointToStart(&kernel.getBody().front());
+      return b.create<arith::ConstantOp>(loc, cast<TypedAttr>(dense.getSplatValue<Attribute>()));
+    }
+  if (auto from = dyn_cast_or_null<tensor::FromElementsOp>(op)) {
+    Value result = scalar(from.getElements().back());
+    for (int64_t i = from.getElements().size() - 2; i >= 0; --i) {
+      Value here = b.create<arith::CmpIOp>(loc, arith::CmpIPredicate::eq, indices.back(), constant(i));
+      result = b.create<arith::SelectOp>(loc, here, scalar(from.getElements()[i]), result);
+    }
+    return result;
+  }
+  return fail(op ? op : group.getOperation(), "unexpected operation in a kernel's group");
+}
+
+void Emitter::cloneOp(Operation &op, IRMapping &map, ArrayRef<Value> iteration) {
+  auto lookup = [&](Value v) {
+    // Values from outside the body are scalars of the function.
+    if (Value known = map.lookupOrNull(v))
+      return known;
+    return scalar(v);
+  };
+  if (auto index = dyn_cast<linalg::IndexOp>(op)) {
+    map.map(index.getResult(), iteration[index.getDim()]);
+    return;
+  }
+  if (auto extract = dyn_cast<tensor::ExtractOp>(op)) {
+    SmallVector<Value> indices;
+    for (Value v : extract.getIndices())
+      indices.push_back(lookup(v));
+    map.map(extract.getResult(), element(extract.getTensor(), indices));
+    return;
+  }
+  if (auto dimOp = dyn_cast<tensor::DimOp>(op); dimOp && dimOp.getConstantIndex()) {
+    map.map(dimOp.getResult(), dim(dimOp.getSource(), *dimOp.getConstantIndex()));
+    return;
+  }
+  if (auto assertOp = dyn_cast<cf::AssertOp>(op)) {
+    b.create<kernel::CheckOp>(op.getLoc(), frame, lookup(assertOp.getArg()), addCheck(op.getLoc(), assertOp.getMsg()));
+    return;
+  }
+  APInt literal;
+  if (op.getNumResults() == 1 && op.getResult(0).getType().isIndex() &&
+      matchPattern(op.getResult(0), m_ConstantInt(&literal))) {
+    map.map(op.getResult(0), constant(literal.getSExtValue()));
+    return;
+  }
+  for (Value operand : op.getOperands())
+    if (!map.contains(operand))
+      map.map(operand, lookup(operand));
+  if (op.getNumRegions() == 0) {
+    b.clone(op, map);
+    return;
+  }
+  Operation *copy = op.cloneWithoutRegions(map);
+  b.insert(copy);
+  for (auto [from, to] : llvm::zip(op.getRegions(), copy->getRegions())) {
+    if (from.empty())
+      continue;
+    OpBuilder::InsertionGuard guard(b);
+    Block *block = b.createBlock(&to);
+    for (BlockArgument argument : from.front().getArguments())
+      map.map(argument, block->addArgument(argument.getType(), argument.getLoc()));
+    auto saved = scopes.back().memo;
+    ++nested;
+    for (Operation &inner : from.front())
+      cloneOp(inner, map, iteration);
+    --nested;
+    scopes.back().memo = std::move(saved);
+  }
+  for (auto [from, to] : llvm::zip(op.getResults(), copy->getResults()))
+    map.map(from, to);
+}
+
+Value Emitter::body(linalg::GenericOp op, unsigned result, ArrayRef<Value> iteration, Value accumulator) {
+  IRMapping map;
+  Block &block = op.getRegion().front();
+  for (auto [i, operand] : llvm::enumerate(op->getOpOperands())) {
+    BlockArgument argument = block.getArgument(i);
+    if (argument.use_empty())
+      continue;
+    if (op.isDpsInit(&operand)) {
+      if (!accumulator)
+        accumulator = fail(op, "a parallel operation reads its destination");
+      map.map(argument, accumulator);
+      continue;
+    }
+    SmallVector<Value> indices;
+    for (AffineExpr expr : op.getMatchingIndexingMap(&operand).getResults()) {
+      if (auto dimExpr = dyn_cast<AffineDimExpr>(expr))
+        indices.push_back(iteration[dimExpr.getPosition()]);
+      else if (auto constantExpr = dyn_cast<AffineConstantExpr>(expr))
+        indices.push_back(constant(constantExpr.getValue()));
+      else
+        return fail(op, "unexpected indexing map in a kernel's group");
+    }
+    map.map(argument, isa<ShapedType>(operand.get().getType()) ? element(operand.get(), indices) : scalar(operand.get()));
+  }
+  for (Operation &inner : block.without_terminator())
+    cloneOp(inner, map, iteration);
+  Value yielded = block.getTerminator()->getOperand(result);
+  if (Value known = map.lookupOrNull(yielded))
+    return known;
+  return scalar(yielded);
+}
+
+Value Emitter::generic(linalg::GenericOp op, unsigned result, ArrayRef<Value> indices) {
+  SmallVector<Value> iteration(op.getNumLoops());
+  AffineMap map = op.getMatchingIndexingMap(op.getDpsInitOperand(result));
+  for (auto [expr, index] : llvm::zip(map.getResults(), indices))
+    if (auto dimExpr = dyn_cast<AffineDimExpr>(expr))
+      iteration[dimExpr.getPosition()] = index;
+  SmallVector<std::pair<unsigned, Value>> reductions;
+  auto iterators = op.getIteratorTypesArray();
+  for (unsigned i = 0; i < iteration.size(); ++i) {
+    if (iteration[i])
+      continue;
+    Value bound;
+    for (OpOperand &operand : op->getOpOperands())
+      if (!bound)
+        for (auto [axis, expr] : llvm::enumerate(op.getMatchingIndexingMap(&operand).getResults()))
+          if (auto dimExpr = dyn_cast<AffineDimExpr>(expr); dimExpr && dimExpr.getPosition() == i && !bound)
+            bound = dim(operand.get(), axis);
+    if (iterators[i] != utils::IteratorType::reduction || !bound)
+      return fail(op, "unexpected iteration in a kernel's group");
+    reductions.push_back({i, bound});
+  }
+  if (reductions.empty())
+    return body(op, result, iteration, {});
+
+  Value accumulator = element(op.getDpsInits()[result], indices);
+  OpBuilder::InsertionGuard guard(b);
+  SmallVector<scf::ForOp> loops;
+  for (auto [i, bound] : reductions) {
+    auto loop = b.create<scf::ForOp>(loc, constant(0), bound, constant(1), ValueRange{accumulator});
+    loops.push_back(loop);
+    iteration[i] = loop.getInductionVar();
+    accumulator = loop.getRegionIterArg(0);
+    if (!nested)
+      scopes.push_back({loop, loop.getBody(), {}});
+    b.setInsertionPointToEnd(loop.getBody());
+  }
+  Value value = body(op, result, iteration, accumulator);
+  for (size_t i = loops.size(); i-- > 0;) {
+    b.setInsertionPointToEnd(loops[i].getBody());
+    b.create<scf::YieldOp>(loc, value);
+    value = loops[i].getResult(0);
+    if (!nested)
+      scopes.pop_back();
+  }
+  return value;
+}
+
+LogicalResult Emitter::run() {
+  Block *entry = &kernel.getBody().front();
+  b.setInsertionPointToStart(entry);
+  frame = entry->getArgument(0);
+  scopes.push_back({nullptr, entry, {}});
+  int64_t offset = 0;
+  auto argument = [&](Type type) {
+    Value value = b.create<kernel::ArgOp>(loc, type, entry->getArgument(1), offset);
+    offset += argumentBytes(type);
+    return value;
+  };
+  for (BlockArgument value : group.getArguments()) {
+    if (auto tensor = dyn_cast<RankedTensorType>(value.getType()))
+      buffers[value] = argument(bufferType(tensor));
+    else
+      scalars[value] = argument(value.getType());
+  }
+  Value root = group.getBody().front().getTerminator()->getOperand(0);
+  auto type = cast<RankedTensorType>(root.getType());
+  Value out = argument(bufferType(type));
+  int64_t rank = type.getRank();
+  SmallVector<Value> extents;
+  for (int64_t i = 0; i < rank; ++i)
+    extents.push_back(type.isDynamicDim(i) ? b.create<memref::DimOp>(loc, out, i).getResult() : constant(type.getDimSize(i)));
+
+  auto rows = b.create<scf::ForOp>(loc, entry->getArgument(2), entry->getArgument(3), constant(1));
+  b.setInsertionPointToStart(rows.getBody());
+  scopes.push_back({rows, rows.getBody(), {}});
+  SmallVector<Value> indices(rank);
+  Value rest = rows.getInductionVar();
+  for (int64_t i = rank - 2; i >= 0; --i) {
+    if (i == 0) {
+      indices[i] = rest;
+      break;
+    }
+    if (type.getDimSize(i) == 1) {
+      indices[i] = constant(0);
+      continue;
+    }
+    indices[i] = b.create<arith::RemUIOp>(loc, rest, extents[i]);
+    rest = b.create<arith::DivUIOp>(loc, rest, extents[i]);
+  }
+  if (rank > 0) {
+    auto columns = b.create<scf::ForOp>(loc, constant(0), extents.back(), constant(1));
+    b.setInsertionPointToStart(columns.getBody());
+    scopes.push_back({columns, columns.getBody(), {}});
+    indices.back() = columns.getInductionVar();
+  }
+  Value value = element(root, indices);
+  if (type.getElementType().isInteger(1))
+    value = b.create<arith::ExtUIOp>(loc, b.getI8Type(), value);
+  b.create<memref::StoreOp>(loc, value, out, indices);
+  b.setInsertionPointToEnd(entry);
+  b.create<func::ReturnOp>(loc);
+  return success(!failed);
+}
+
+} // namespace
+
+LogicalResult emitRowKernel(func::FuncOp group, func::FuncOp kernel, std::function<int64_t(Location, StringRef)> addCheck) {
+  return Emitter(group, kernel, std::move(addCheck)).run();
+}
+
+} // namespace lathe::cpu

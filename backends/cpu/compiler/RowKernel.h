@@ -1,0 +1,33 @@
+//===- RowKernel.h - Loops from a group of linalg operations ----*- C++ -*-===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#ifndef LATHE_BACKENDS_CPU_COMPILER_ROWKERNEL_H
+#define LATHE_BACKENDS_CPU_COMPILER_ROWKERNEL_H
+
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include <functional>
+
+namespace lathe::cpu {
+
+/// The buffer type of a tensor type: dense row-major; truth values take a byte.
+mlir::MemRefType bufferType(mlir::RankedTensorType type);
+
+/// Bytes that an argument of this type takes among a kernel's arguments: an index, or a memref's descriptor.
+int64_t argumentBytes(mlir::Type type);
+
+/// Fills `kernel`, a function (frame, args, begin, end), with loops that compute the tensor that `group` returns.
+///
+/// `group` takes tensors and index values and returns one tensor, computed by linalg operations on tensors (and arith on
+/// index values). The kernel's arguments are the group's, tensors as buffers, then the result's buffer. A work item
+/// is one row: all but the last axis of the result, in row-major order. Every value is computed where it is needed, at
+/// the outermost loop at which its indices are known, so that no intermediate is stored: a reduction along a row is
+/// one loop before the loop that uses it. `addCheck` gives the index of a run-time check.
+mlir::LogicalResult emitRowKernel(mlir::func::FuncOp group, mlir::func::FuncOp kernel,
+                                  std::function<int64_t(mlir::Location, llvm::StringRef)> addCheck);
+
+} // namespace lathe::cpu
+
+#endif // LATHE_BACKENDS_CPU_COMPILER_ROWKERNEL_H

@@ -1,0 +1,441 @@
+//===- SelectKernels.cpp - Library calls and generated kernels ------------===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#include "backends/cpu/compiler/Grouping.h"
+#include "backends/cpu/compiler/Passes.h"
+#include "backends/cpu/compiler/RowKernel.h"
+#include "backends/reference/compiler/Passes.h"
+#include "mlir/IR/IRMapping.h"
+#include "mlir/Pass/PassManager.h"
+#include "runtime/Abi.h"
+#include "llvm/ADT/SetVector.h"
+
+namespace lathe::cpu {
+#define GEN_PASS_DEF_CPUSELECTKERNELSPASS
+#include "backends/cpu/compiler/Passes.h.inc"
+} // namespace lathe::cpu
+
+using namespace mlir;
+
+namespace lathe::cpu {
+namespace {
+
+/// Names of the model's nodes in a location.
+void collectNames(Location loc, llvm::SetVector<StringAttr> &names) {
+  loc->walk([&](Location inner) {
+    if (auto name = dyn_cast<NameLoc>(inner))
+      names.insert(name.getName());
+    return WalkResult::advance();
+  });
+}
+
+bool dependsOnData(const SymExpr &expr) {
+  for (const auto &[monomial, coefficient] : expr.getTerms())
+    for (const SymAtomRef &atom : monomial.atoms)
+      if (atom->op == SymOp::value || (atom->op != SymOp::symbol && llvm::any_of(atom->args, dependsOnData)))
+        return true;
+  return false;
+}
+
+bool isSplatConstant(Value value) {
+  auto constant = value.getDefiningOp<ConstantOp>();
+  auto dense = constant ? dyn_cast<DenseElementsAttr>(constant.getValue()) : DenseElementsAttr();
+  return dense && dense.isSplat();
+}
+
+/// Selects one program.
+class Selector {
+public:
+  Selector(ModuleOp module, func::FuncOp main, bool fuse, bool library,
+           llvm::function_ref<LogicalResult(func::FuncOp)> lowerToLinalg)
+      : module(module), main(main), fuse(fuse), library(library), lowerToLinalg(lowerToLinalg), b(module.getContext()),
+        context(module.getContext()) {}
+
+  LogicalResult run();
+
+private:
+  LogicalResult analyze();
+  LogicalResult emitPlan();
+  LogicalResult emitRun();
+  Value host(const SymExpr &expr) { return materialize(b, main.getLoc(), expr); }
+  SmallVector<Value> dynamicDims(Value tensor);
+  Value buffer(Value tensor);
+  Value destination(Value tensor);
+  int64_t addConstant(Value tensor, bool packed, bool transposed);
+  int64_t addKernel(StringRef name, StringRef kind, ArrayRef<Operation *> ops);
+  int64_t addCheck(Location loc, StringRef message);
+  LogicalResult emitMatmul(MatmulOp op, const Epilogue &epilogue);
+  LogicalResult emitGroup(ArrayRef<Operation *> ops, Value root, Value target);
+  DictionaryAttr dictionary(std::initializer_list<std::pair<StringRef, Attribute>> entries);
+  Attribute valueTable(Value value, Attribute name);
+
+  ModuleOp module;
+  func::FuncOp main;
+  bool fuse, library;
+  llvm::function_ref<LogicalResult(func::FuncOp)> lowerToLinalg;
+  OpBuilder b;
+  MLIRContext *context;
+  ShapeContext shapes;
+  Grouping grouping;
+  func::FuncOp runFunc;
+  Value frame;
+  DenseMap<Value, Value> buffers;
+  DenseMap<Value, int64_t> outputs; ///< of values that are computed where the caller wants them
+  DenseMap<std::pair<Value, int64_t>, int64_t> constantIndex;
+  SmallVector<Attribute> constants, kernels, checks;
+  llvm::MapVector<StringAttr, Attribute> symbols;
+};
+
+DictionaryAttr Selector::dictionary(std::initializer_list<std::pair<StringRef, Attribute>> entries) {
+  NamedAttrList list;
+  for (const auto &[name, value] : entries)
+    list.set(name, value);
+  return list.getDictionary(context);
+}
+
+int64_t Selector::addConstant(Value tensor, bool packed, bool transposed) {
+  auto [it, inserted] = constantIndex.try_emplace({tensor, packed + 2 * transposed}, constants.size());
+  if (!inserted)
+    return it->second;
+  NamedAttrList entry;
+  entry.set("type", TypeAttr::get(tensor.getType()));
+  entry.set("packed", b.getBoolAttr(packed));
+  entry.set("transposed", b.getBoolAttr(transposed));
+  if (auto weight = tensor.getDefiningOp<WeightOp>()) {
+    entry.set("name", weight.getNameAttr());
+    entry.set("file", weight.getFileAttr());
+    entry.set("offset", weight.getOffsetAttr());
+  } else {
+    entry.set("name", b.getStringAttr("constant_" + std::to_string(constants.size())));
+    entry.set("value", tensor.getDefiningOp<ConstantOp>().getValue());
+  }
+  constants.push_back(entry.getDictionary(context));
+  return constants.size() - 1;
+}
+
+int64_t Selector::addKernel(StringRef name, StringRef kind, ArrayRef<Operation *> ops) {
+  llvm::SetVector<StringAttr> names;
+  for (Operation *op : ops)
+    collectNames(op->getLoc(), names);
+  SmallVector<Attribute> nodes(names.begin(), names.end());
+  kernels.push_back(dictionary({{"name", b.getStringAttr(name)}, {"kind", b.getStringAttr(kind)}, {"nodes", b.getArrayAttr(nodes)}}));
+  return kernels.size() - 1;
+}
+
+int64_t Selector::addCheck(Location loc, StringRef message) {
+  llvm::SetVector<StringAttr> names;
+  collectNames(loc, names);
+  Attribute entry = dictionary(
+      {{"node", names.empty() ? b.getStringAttr("") : names.front()}, {"message", b.getStringAttr(message)}});
+  checks.push_back(entry);
+  return checks.size() - 1;
+}
+
+SmallVector<Value> Selector::dynamicDims(Value tensor) {
+  SmallVector<Value> dims;
+  SymShape shape = *shapes.shapeOf(tensor);
+  auto type = cast<RankedTensorType>(tensor.getType());
+  for (auto [i, dim] : llvm::enumerate(shape))
+    if (type.isDynamicDim(i))
+      dims.push_back(host(dim));
+  return dims;
+}
+
+Value Selector::buffer(Value tensor) {
+  if (Value known = buffers.lookup(tensor))
+    return known;
+  auto type = bufferType(cast<RankedTensorType>(tensor.getType()));
+  // Constants are asked for where they are first used; nothing else is undefined then.
+  Value result = b.create<kernel::ConstantOp>(tensor.getLoc(), type, frame, addConstant(tensor, false, false));
+  return result;
+}
+
+Value Selector::destination(Value tensor) {
+  auto type = bufferType(cast<RankedTensorType>(tensor.getType()));
+  SmallVector<Value> dims = dynamicDims(tensor);
+  Value result;
+  if (auto it = outputs.find(tensor); it != outputs.end())
+    result = b.create<kernel::OutputOp>(tensor.getLoc(), type, frame, it->second, dims);
+  else
+    result = b.create<kernel::AllocOp>(tensor.getLoc(), type, dims);
+  buffers[tensor] = result;
+  return result;
+}
+
+LogicalResult Selector::emitMatmul(MatmulOp op, const Epilogue &epilogue) {
+  Value lhs = buffer(op.getLhs());
+  Value bias = epilogue.bias ? buffer(epilogue.bias) : Value();
+  Value rhs;
+  int64_t weight = -1;
+  SmallVector<int64_t> weightShape;
+  auto rhsType = cast<RankedTensorType>(op.getRhs().getType());
+  if (isa_and_nonnull<WeightOp, ConstantOp>(op.getRhs().getDefiningOp()) && rhsType.getRank() == 2) {
+    bool transposed = op.getTransposeRhs();
+    bool packed = llvm::all_of(op.getRhs().getUses(), [&](OpOperand &use) {
+      auto user = dyn_cast<MatmulOp>(use.getOwner());
+      return user && use.getOperandNumber() == 1 && grouping.matmuls.count(user) && user.getLhs() != op.getRhs() &&
+             user.getTransposeRhs() == transposed;
+    });
+    weight = addConstant(op.getRhs(), packed, packed && transposed);
+    weightShape = {rhsType.getDimSize(transposed ? 1 : 0), rhsType.getDimSize(transposed ? 0 : 1)};
+  } else {
+    rhs = buffer(op.getRhs());
+  }
+  SmallVector<Operation *> ops{op};
+  for (Operation *next = op; next != epilogue.last; ops.push_back(next))
+    next = *next->getUsers().begin();
+  Value out = destination(epilogue.last->getResult(0));
+  int64_t id = addKernel("matmul_" + std::to_string(kernels.size()), "matmul", ops);
+  b.create<kernel::MatmulOp>(op.getLoc(), frame, lhs, rhs, bias, out, id, weight, weightShape, epilogue.activation,
+                             op.getTransposeLhs(), op.getTransposeRhs());
+  return success();
+}
+
+LogicalResult Selector::emitGroup(ArrayRef<Operation *> ops, Value root, Value target) {
+  Location loc = ops.empty() ? root.getLoc() : ops.back()->getLoc();
+  llvm::SetVector<Value> inputs;
+  llvm::SmallPtrSet<Operation *, 16> inside(ops.begin(), ops.end());
+  IRMapping map;
+  OpBuilder moduleBuilder = OpBuilder::atBlockEnd(module.getBody());
+  auto groupFunc = moduleBuilder.create<func::FuncOp>(loc, "group", FunctionType::get(context, {}, {root.getType()}));
+  Block *block = groupFunc.addEntryBlock();
+  OpBuilder body = OpBuilder::atBlockEnd(block);
+  SmallVector<Value> arguments;
+  auto import = [&](Value operand) {
+    if (map.contains(operand) || inside.contains(operand.getDefiningOp()))
+      return;
+    if (operand.getType().isIndex()) {
+      SymExpr value = shapes.indexValue(operand);
+      if (auto constant = value.constant()) {
+        map.map(operand, body.create<arith::ConstantIndexOp>(loc, *constant));
+        return;
+      }
+      arguments.push_back(host(value));
+    } else if (isSplatConstant(operand)) {
+      body.clone(*operand.getDefiningOp(), map);
+      return;
+    } else {
+      arguments.push_back(buffer(operand));
+    }
+    map.map(operand, block->addArgument(operand.getType(), loc));
+  };
+  for (Operation *op : ops)
+    for (Value operand : op->getOperands())
+      import(operand);
+  if (ops.empty())
+    import(root);
+  for (Operation *op : ops)
+    body.clone(*op, map);
+  body.create<func::ReturnOp>(loc, map.lookup(root));
+  groupFunc.setFunctionType(FunctionType::get(context, block->getArgumentTypes(), {root.getType()}));
+
+  if (failed(lowerToLinalg(groupFunc)))
+    return failure();
+  if (!target)
+    target = destination(root);
+  std::string name = "kernel_" + std::to_string(kernels.size());
+  int64_t id = addKernel(name, "generated", ops);
+  auto pointer = LLVM::LLVMPointerType::get(context);
+  Type index = b.getIndexType();
+  auto kernelFunc = moduleBuilder.create<func::FuncOp>(loc, name, FunctionType::get(context, {pointer, pointer, index, index}, {}));
+  kernelFunc.setPrivate();
+  kernelFunc.addEntryBlock();
+  LogicalResult result = emitRowKernel(groupFunc, kernelFunc, [&](Location at, StringRef message) { return addCheck(at, message); });
+  groupFunc.erase();
+  if (failed(result))
+    return failure();
+
+  SymShape shape = *shapes.shapeOf(root);
+  SymExpr rows(1);
+  for (size_t i = 0; i + 1 < shape.size(); ++i)
+    rows = rows * shape[i];
+  // Chunks of a few thousand elements: less is not worth a hand-over to another thread.
+  constexpr int64_t kChunk = 4096;
+  SymExpr columns = shape.empty() ? SymExpr(1) : shape.back();
+  Value grain = host(shapes.max(shapes.floorDiv(kChunk, shapes.max(columns, 1)), 1));
+  arguments.push_back(target);
+  b.create<kernel::LaunchOp>(loc, frame, FlatSymbolRefAttr::get(context, name), arguments, host(rows), grain, id);
+  return success();
+}
+
+LogicalResult Selector::analyze() {
+  if (auto declared = module->getAttrOfType<DictionaryAttr>(LatheDialect::kSymbolsAttr))
+    for (NamedAttribute entry : declared)
+      if (auto range = dyn_cast<DenseI64ArrayAttr>(entry.getValue()); range && range.size() == 2)
+        shapes.ranges[entry.getName()] = {range[0], range[1] < 0 ? std::nullopt : std::optional<int64_t>(range[1])};
+  for (Operation &op : main.getBody().front()) {
+    if (isa<func::ReturnOp>(op))
+      continue;
+    for (Value result : op.getResults()) {
+      if (!isa<RankedTensorType>(result.getType()))
+        continue;
+      FailureOr<SymShape> shape = shapes.shapeOf(result);
+      if (failed(shape))
+        return failure();
+      for (auto [axis, dim] : llvm::enumerate(*shape))
+        if (dependsOnData(dim))
+          return op.emitError() << "a shape that depends on data is not supported yet: dimension " << axis << " of the result of "
+                                << op.getName();
+    }
+    for (Value operand : op.getOperands())
+      if (operand.getType().isIndex() && isa<SymbolicShapeOpInterface>(op) && dependsOnData(shapes.indexValue(operand)))
+        return op.emitError() << "a shape that depends on data is not supported yet: operand of " << op.getName();
+  }
+  return success();
+}
+
+Attribute Selector::valueTable(Value value, Attribute name) {
+  SmallVector<Attribute> dims;
+  for (const SymExpr &dim : *shapes.shapeOf(value)) {
+    if (auto constant = dim.constant())
+      dims.push_back(b.getI64IntegerAttr(*constant));
+    else
+      dims.push_back(b.getStringAttr(dim.str()));
+  }
+  auto element = cast<RankedTensorType>(value.getType()).getElementType();
+  return dictionary({{"name", name}, {"type", TypeAttr::get(element)}, {"shape", b.getArrayAttr(dims)}});
+}
+
+LogicalResult Selector::emitRun() {
+  Location loc = main.getLoc();
+  auto pointer = LLVM::LLVMPointerType::get(context);
+  b.setInsertionPointToEnd(module.getBody());
+  runFunc = b.create<func::FuncOp>(loc, kernel::kRunName, FunctionType::get(context, {pointer}, {}));
+  b.setInsertionPointToStart(runFunc.addEntryBlock());
+  frame = runFunc.getArgument(0);
+  for (BlockArgument argument : main.getArguments())
+    buffers[argument] = b.create<kernel::InputOp>(argument.getLoc(), bufferType(cast<RankedTensorType>(argument.getType())), frame,
+                                                  argument.getArgNumber(), dynamicDims(argument));
+  Operation *terminator = main.getBody().front().getTerminator();
+  llvm::SmallPtrSet<Operation *, 32> stored;
+  for (auto &entry : grouping.kernels)
+    stored.insert(entry.first);
+  for (auto &entry : grouping.matmuls)
+    stored.insert(entry.second.last);
+  for (OpOperand &operand : terminator->getOpOperands())
+    if (stored.contains(operand.get().getDefiningOp()))
+      outputs.try_emplace(operand.get(), operand.getOperandNumber());
+
+  for (Operation &op : main.getBody().front()) {
+    if (auto it = grouping.matmuls.find(&op); it != grouping.matmuls.end()) {
+      if (failed(emitMatmul(cast<MatmulOp>(op), it->second)))
+        return failure();
+    } else if (auto it = grouping.kernels.find(&op); it != grouping.kernels.end()) {
+      if (failed(emitGroup(it->second, op.getResult(0), {})))
+        return failure();
+    } else if (auto reshape = dyn_cast<ReshapeOp>(op)) {
+      buffers[reshape.getResult()] =
+          b.create<kernel::ViewOp>(op.getLoc(), bufferType(cast<RankedTensorType>(reshape.getType())), buffer(reshape.getInput()),
+                                   dynamicDims(reshape.getResult()));
+    }
+  }
+  for (OpOperand &operand : terminator->getOpOperands()) {
+    int64_t number = operand.getOperandNumber();
+    if (auto it = outputs.find(operand.get()); it != outputs.end() && it->second == number)
+      continue;
+    Value target = b.create<kernel::OutputOp>(loc, bufferType(cast<RankedTensorType>(operand.get().getType())), frame, number,
+                                              dynamicDims(operand.get()));
+    if (failed(emitGroup({}, operand.get(), target)))
+      return failure();
+  }
+  b.create<func::ReturnOp>(loc);
+  return success();
+}
+
+LogicalResult Selector::emitPlan() {
+  Location loc = main.getLoc();
+  Operation *terminator = main.getBody().front().getTerminator();
+  auto pointer = LLVM::LLVMPointerType::get(context);
+  Type i64 = b.getI64Type();
+  b.setInsertionPointToEnd(module.getBody());
+  auto plan = b.create<func::FuncOp>(loc, kernel::kPlanName, FunctionType::get(context, {pointer, pointer, pointer}, {i64}));
+  b.setInsertionPointToStart(plan.addEntryBlock());
+  int64_t position = 0;
+  auto store = [&](const SymExpr &dim) {
+    Value value = b.create<arith::IndexCastOp>(loc, i64, host(dim));
+    Value at = b.create<LLVM::GEPOp>(loc, pointer, i64, plan.getArgument(1), ArrayRef<LLVM::GEPArg>{static_cast<int32_t>(position++)});
+    b.create<LLVM::StoreOp>(loc, value, at);
+  };
+  SmallVector<Attribute> inputTable, outputTable;
+  llvm::SetVector<StringRef> alone;
+  SmallVector<std::string> mentioned;
+  for (BlockArgument argument : main.getArguments()) {
+    for (const SymExpr &dim : *shapes.shapeOf(argument)) {
+      store(dim);
+      if (auto name = dim.symbolName())
+        alone.insert(*name);
+      dim.collectSymbols(mentioned);
+    }
+    inputTable.push_back(valueTable(argument, main.getArgAttr(argument.getArgNumber(), LatheDialect::kNameAttr)));
+  }
+  for (OpOperand &operand : terminator->getOpOperands()) {
+    for (const SymExpr &dim : *shapes.shapeOf(operand.get())) {
+      store(dim);
+      dim.collectSymbols(mentioned);
+    }
+    outputTable.push_back(valueTable(operand.get(), main.getResultAttr(operand.getOperandNumber(), LatheDialect::kNameAttr)));
+  }
+  for (const std::string &name : mentioned)
+    if (!alone.contains(name))
+      return main.emitError() << "the symbolic dimension '" << name
+                              << "' has no value: expected an input with a dimension of that name alone; name the dimensions of the inputs";
+  SmallVector<Attribute> symbolTable;
+  for (StringRef name : alone) {
+    ShapeContext::Range range = shapes.ranges.lookup(name);
+    symbolTable.push_back(dictionary({{"name", b.getStringAttr(name)}, {"min", b.getI64IntegerAttr(range.min)},
+                                      {"max", b.getI64IntegerAttr(range.max.value_or(-1))}}));
+  }
+  Value code = b.create<arith::ConstantIntOp>(loc, 0, 64);
+  // The last failed check of the list below is reported: later ones tend to follow from earlier ones, so go backwards.
+  for (const ShapeCheck &check : llvm::reverse(shapes.checks)) {
+    if (check.kind == ShapeCheck::at_most)
+      continue; // became the symbol's range
+    std::string message = check.message + ": got " + check.lhs.str() + " and " + check.rhs.str();
+    int64_t index = addCheck(check.loc, message);
+    Value bad = b.create<arith::CmpIOp>(loc, arith::CmpIPredicate::ne, host(check.lhs), host(check.rhs));
+    code = b.create<arith::SelectOp>(loc, bad, b.create<arith::ConstantIntOp>(loc, index + 1, 64), code);
+  }
+  b.create<func::ReturnOp>(loc, code);
+  module->setAttr(kernel::kInputsAttr, b.getArrayAttr(inputTable));
+  module->setAttr(kernel::kOutputsAttr, b.getArrayAttr(outputTable));
+  module->setAttr(kernel::kSymbolsAttr, b.getArrayAttr(symbolTable));
+  return success();
+}
+
+LogicalResult Selector::run() {
+  if (failed(analyze()))
+    return failure();
+  grouping = formGroups(main, shapes, fuse, library);
+  if (failed(emitRun()) || failed(emitPlan()))
+    return failure();
+  module->setAttr(kernel::kConstantsAttr, b.getArrayAttr(constants));
+  module->setAttr(kernel::kKernelsAttr, b.getArrayAttr(kernels));
+  module->setAttr(kernel::kChecksAttr, b.getArrayAttr(checks));
+  main.erase();
+  return success();
+}
+
+struct CpuSelectKernels : impl::CpuSelectKernelsPassBase<CpuSelectKernels> {
+  using CpuSelectKernelsPassBase::CpuSelectKernelsPassBase;
+  void runOnOperation() override {
+    auto main = getOperation().lookupSymbol<func::FuncOp>("main");
+    if (!main)
+      return;
+    if (!main.getBody().hasOneBlock()) {
+      main.emitError() << "expects a program of one block";
+      return signalPassFailure();
+    }
+    auto lowerToLinalg = [&](func::FuncOp group) {
+      OpPassManager passes(func::FuncOp::getOperationName());
+      passes.addPass(createLatheToLinalg());
+      return runPipeline(passes, group);
+    };
+    if (failed(Selector(getOperation(), main, fuse, library, lowerToLinalg).run()))
+      signalPassFailure();
+  }
+};
+
+} // namespace
+} // namespace lathe::cpu

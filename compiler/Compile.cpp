@@ -1,0 +1,275 @@
+//===- Compile.cpp - From a model to an artifact --------------------------===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#include "compiler/Compile.h"
+#include "backends/cpu/compiler/CodeImage.h"
+#include "backends/cpu/compiler/Passes.h"
+#include "compiler/Dialects.h"
+#include "compiler/Manifest.h"
+#include "mlir/IR/Diagnostics.h"
+#include "mlir/IR/Verifier.h"
+#include "mlir/Pass/PassManager.h"
+#include "mlir/Transforms/Passes.h"
+#include "passes/memory/Passes.h"
+#include "passes/simplify/Passes.h"
+#include "runtime/Abi.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/Path.h"
+#include "llvm/Support/ToolOutputFile.h"
+
+using namespace mlir;
+using nlohmann::ordered_json;
+
+namespace lathe {
+namespace {
+
+std::string describe(const Diagnostic &diagnostic) {
+  std::string node;
+  diagnostic.getLocation()->walk([&](Location inner) {
+    if (auto name = dyn_cast<NameLoc>(inner); name && node.empty())
+      node = name.getName().str();
+    return WalkResult::advance();
+  });
+  return (node.empty() ? "" : "node '" + node + "': ") + diagnostic.str();
+}
+
+/// One compilation: its context, its diagnostics and its result.
+class Compilation {
+public:
+  Compilation(const std::string &model, const CompileOptions &options)
+      : model(model), options(options), context(MLIRContext::Threading::DISABLED) {
+    DialectRegistry registry;
+    registerDialects(registry);
+    context.appendDialectRegistry(registry);
+    context.loadAllAvailableDialects();
+    context.getDiagEngine().registerHandler([this](Diagnostic &diagnostic) {
+      if (diagnostic.getSeverity() == DiagnosticSeverity::Error)
+        result.errors.push_back(describe(diagnostic));
+      return success();
+    });
+  }
+
+  bool toKernels();
+  void toArtifact(const std::string &output);
+  CompileResult result;
+
+private:
+  bool fail(ExitCode code, const std::string &message) {
+    result.code = code;
+    if (!message.empty())
+      result.errors.push_back(message);
+    return false;
+  }
+  bool phase(const std::string &name, llvm::function_ref<void(OpPassManager &)> passes, ExitCode onFailure);
+  bool dump(const std::string &name);
+  bool writeText(const std::string &path, llvm::function_ref<void(llvm::raw_ostream &)> write);
+  void describeModel();
+
+  const std::string &model;
+  const CompileOptions &options;
+  MLIRContext context;
+  OwningOpRef<ModuleOp> module;
+  int phases = 0;
+};
+
+bool Compilation::writeText(const std::string &path, llvm::function_ref<void(llvm::raw_ostream &)> write) {
+  std::error_code code;
+  std::string temporary = path + ".tmp" + std::to_string(getpid());
+  {
+    llvm::raw_fd_ostream stream(temporary, code);
+    if (!code) {
+      write(stream);
+      stream.flush();
+      code = stream.error();
+      stream.clear_error();
+    }
+  }
+  if (!code)
+    code = llvm::sys::fs::rename(temporary, path);
+  if (!code)
+    return true;
+  llvm::sys::fs::remove(temporary);
+  return fail(ExitCode::internal, "can't write '" + path + "': " + code.message());
+}
+
+bool Compilation::dump(const std::string &name) {
+  ++phases;
+  if (options.dumpDir.empty())
+    return true;
+  if (auto code = llvm::sys::fs::create_directories(options.dumpDir))
+    return fail(ExitCode::internal, "can't make the folder '" + options.dumpDir + "': " + code.message());
+  char number[8];
+  snprintf(number, sizeof number, "%02d", phases);
+  llvm::SmallString<256> path(options.dumpDir);
+  llvm::sys::path::append(path, std::string(number) + "-" + name + ".mlir");
+  return writeText(std::string(path), [&](llvm::raw_ostream &stream) {
+    OpPrintingFlags flags;
+    flags.enableDebugInfo();
+    module->print(stream, flags);
+    stream << "\n";
+  });
+}
+
+bool Compilation::phase(const std::string &name, llvm::function_ref<void(OpPassManager &)> passes, ExitCode onFailure) {
+  if (options.progress)
+    options.progress(name);
+  PassManager manager(&context);
+  passes(manager);
+  if (failed(manager.run(*module)))
+    return fail(onFailure, result.errors.empty() ? "phase '" + name + "' failed without a reason" : "");
+  return dump(name);
+}
+
+void Compilation::describeModel() {
+  auto main = module->lookupSymbol<func::FuncOp>("main");
+  if (!main)
+    return;
+  ShapeContext shapes;
+  auto describeValue = [&](Value value, Attribute name) {
+    CompileResult::Value entry;
+    entry.name = name ? cast<StringAttr>(name).str() : "";
+    entry.type = typeName(cast<RankedTensorType>(value.getType()).getElementType());
+    if (auto shape = shapes.shapeOf(value); succeeded(shape))
+      for (const SymExpr &dim : *shape)
+        entry.shape.push_back(dim.str());
+    return entry;
+  };
+  for (BlockArgument argument : main.getArguments())
+    result.inputs.push_back(describeValue(argument, main.getArgAttr(argument.getArgNumber(), LatheDialect::kNameAttr)));
+  for (OpOperand &operand : main.getBody().front().getTerminator()->getOpOperands())
+    result.outputs.push_back(describeValue(operand.get(), main.getResultAttr(operand.getOperandNumber(), LatheDialect::kNameAttr)));
+  main.walk([&](Operation *op) {
+    if (isa<LatheDialect>(op->getDialect()) && !isa<ConstantOp, WeightOp, SymbolOp>(op))
+      ++result.operations;
+    if (auto weight = dyn_cast<WeightOp>(op)) {
+      auto type = cast<RankedTensorType>(weight.getType());
+      result.weightsBytes += type.getNumElements() * std::max<int64_t>(type.getElementTypeBitWidth() / 8, 1);
+    }
+  });
+}
+
+bool Compilation::toKernels() {
+  if (options.progress)
+    options.progress("import");
+  ImportResult imported = importOnnx(context, model, options.import);
+  result.info = imported.info;
+  result.unsupported = imported.unsupported;
+  if (!imported.module || !imported.error.empty() || !imported.unsupported.empty()) {
+    if (imported.unsupported.empty() || !imported.error.empty())
+      result.errors.insert(result.errors.begin(), imported.error);
+    // A file that is not there is a mistake on the command line, not a bad model.
+    return fail(llvm::sys::fs::exists(model) ? ExitCode::invalid_model : ExitCode::usage, "");
+  }
+  module = std::move(imported.module);
+  describeModel();
+  if (failed(verify(*module)))
+    return fail(ExitCode::invalid_model, "");
+  if (!dump("import"))
+    return false;
+  auto simplify = [](OpPassManager &passes) {
+    OpPassManager &functions = passes.nest<func::FuncOp>();
+    functions.addPass(simplify::createSimplifyShapesPass());
+    functions.addPass(createCanonicalizerPass());
+    functions.addPass(createCSEPass());
+    functions.addPass(simplify::createSimplifyArithmeticPass());
+    functions.addPass(createCanonicalizerPass());
+    functions.addPass(createCSEPass());
+  };
+  if (!phase("simplify", simplify, ExitCode::invalid_model))
+    return false;
+  auto select = [&](OpPassManager &passes) {
+    cpu::CpuSelectKernelsPassOptions selection;
+    selection.fuse = selection.library = !options.reference;
+    passes.addPass(cpu::createCpuSelectKernelsPass(selection));
+    passes.addPass(createCanonicalizerPass());
+    passes.addPass(createCSEPass());
+  };
+  if (!phase("select", select, ExitCode::invalid_model))
+    return false;
+  for (auto entry : (*module)->getAttrOfType<ArrayAttr>(kernel::kKernelsAttr).getAsRange<DictionaryAttr>())
+    ++(cast<StringAttr>(entry.get("kind")).getValue() == "matmul" ? result.matmuls : result.kernels);
+  return true;
+}
+
+void Compilation::toArtifact(const std::string &output) {
+  std::string folder;
+  if (auto attribute = (*module)->getAttrOfType<StringAttr>(LatheDialect::kModelDirAttr))
+    folder = attribute.str();
+  WeightFiles files(folder);
+  ordered_json manifest;
+  manifest["producer"] = "lathe " LATHE_VERSION;
+  manifest["abi_version"] = LATHE_ABI_VERSION;
+  manifest["model"] = {{"name", result.info.name}, {"sha256", result.info.sha256}, {"opset", result.info.opset}};
+  manifest["options"] = {{"target", options.reference ? "reference" : "cpu"}, {"optimization", options.level}};
+  manifest["devices"] = {"cpu"};
+  std::vector<artifact::ConstantSource> constants;
+  std::string error;
+  if (!describeProgram(*module, files, manifest, constants, error))
+    return void(fail(ExitCode::invalid_model, error));
+
+  if (!phase("plan", [](OpPassManager &passes) { passes.addPass(memory::createPlanArenaPass()); }, ExitCode::internal) ||
+      !phase("llvm", [](OpPassManager &passes) { cpu::addLoweringPasses(passes); }, ExitCode::internal))
+    return;
+  if (options.emit == "mlir") {
+    writeText(output, [&](llvm::raw_ostream &stream) { module->print(stream); });
+    return;
+  }
+  std::vector<cpu::CodeImage> images;
+  std::vector<artifact::CodeImage> code;
+  manifest["code"] = ordered_json::array();
+  for (const cpu::InstructionSet &isa : cpu::instructionSets()) {
+    if (!options.isas.empty() && !llvm::is_contained(options.isas, isa.name))
+      continue;
+    if (options.progress)
+      options.progress(std::string("code for ") + isa.name);
+    std::string llvmIr;
+    std::vector<char> object;
+    auto image = cpu::compileImage(*module, isa, options.level, error, options.emit == "llvm" ? &llvmIr : nullptr,
+                                   options.emit == "obj" ? &object : nullptr);
+    if (!image)
+      return void(fail(ExitCode::invalid_model, error));
+    if (options.emit == "llvm" || options.emit == "obj") {
+      writeText(output, [&](llvm::raw_ostream &stream) {
+        stream << (options.emit == "llvm" ? StringRef(llvmIr) : StringRef(object.data(), object.size()));
+      });
+      return;
+    }
+    std::string section = std::string("code.") + isa.name;
+    manifest["code"].push_back({{"isa", isa.name}, {"section", section}, {"plan", image->plan}, {"run", image->run}});
+    images.push_back(std::move(*image));
+    code.push_back({section, nullptr, 0});
+  }
+  for (auto [entry, image] : llvm::zip(code, images)) {
+    entry.data = image.bytes.data();
+    entry.size = image.bytes.size();
+  }
+  manifest["recipe"] = nullptr;
+  if (!options.report.empty()) {
+    ordered_json report = {{"kernels", manifest["kernels"]}, {"weights_bytes", manifest["weights_bytes"]}};
+    if (!writeText(options.report, [&](llvm::raw_ostream &stream) { stream << report.dump(2) << "\n"; }))
+      return;
+  }
+  if (options.progress)
+    options.progress("write");
+  if (!artifact::writeArtifact(output, manifest, code, constants, &error))
+    fail(ExitCode::internal, error);
+}
+
+} // namespace
+
+CompileResult checkModel(const std::string &model, const CompileOptions &options) {
+  Compilation compilation(model, options);
+  compilation.toKernels();
+  return std::move(compilation.result);
+}
+
+CompileResult compileModel(const std::string &model, const std::string &output, const CompileOptions &options) {
+  Compilation compilation(model, options);
+  if (compilation.toKernels())
+    compilation.toArtifact(output);
+  return std::move(compilation.result);
+}
+
+} // namespace lathe

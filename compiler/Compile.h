@@ -1,0 +1,54 @@
+//===- Compile.h - From a model to an artifact ------------------*- C++ -*-===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#ifndef LATHE_COMPILER_COMPILE_H
+#define LATHE_COMPILER_COMPILE_H
+
+#include "frontends/onnx/Import.h"
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace lathe {
+
+/// Exit codes of the command line (docs/exit-codes.md), which are the compiler's statuses too.
+enum class ExitCode { ok = 0, internal = 1, usage = 2, invalid_model = 3, tolerance = 4, over_budget = 5 };
+
+struct CompileOptions {
+  unsigned level = 2;                ///< optimization of generated code, 0 to 3
+  bool reference = false;            ///< the reference backend: every operation on its own through its lowering to linalg
+  std::vector<std::string> isas;     ///< instruction sets to make code for; all, if empty
+  ImportOptions import;
+  std::string dumpDir;               ///< folder for one numbered .mlir file a phase; none, if empty
+  std::string emit;                  ///< "artifact" (or empty), "mlir", "llvm", "obj"
+  std::string report;                ///< file for the per-kernel report (JSON); none, if empty
+  std::function<void(const std::string &)> progress; ///< told the name of each phase as it begins
+};
+
+struct CompileResult {
+  ExitCode code = ExitCode::ok;
+  std::vector<std::string> errors; ///< lower-case messages, the node's name in them
+  std::vector<Unsupported> unsupported;
+  /// What `check` and `inspect` of a model tell.
+  struct Value {
+    std::string name, type;
+    std::vector<std::string> shape;
+  };
+  std::vector<Value> inputs, outputs;
+  ModelInfo info;
+  uint64_t weightsBytes = 0;
+  size_t operations = 0;
+  size_t kernels = 0, matmuls = 0;
+};
+
+/// Imports, simplifies and selects kernels for the model, without making code: finds what can't be compiled.
+CompileResult checkModel(const std::string &model, const CompileOptions &options);
+
+/// Compiles `model` into `output`, which is only touched when all went well. The same input gives the same bytes.
+CompileResult compileModel(const std::string &model, const std::string &output, const CompileOptions &options);
+
+} // namespace lathe
+
+#endif // LATHE_COMPILER_COMPILE_H

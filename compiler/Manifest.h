@@ -1,0 +1,42 @@
+//===- Manifest.h - The artifact's manifest and constants -------*- C++ -*-===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#ifndef LATHE_COMPILER_MANIFEST_H
+#define LATHE_COMPILER_MANIFEST_H
+
+#include "compiler/ArtifactWriter.h"
+#include "mlir/IR/BuiltinOps.h"
+#include "llvm/Support/MemoryBuffer.h"
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+namespace lathe {
+
+/// The name of a type in manifests, empty for one that they have none for.
+std::string typeName(mlir::Type type);
+
+/// Files of weights, mapped once.
+class WeightFiles {
+public:
+  explicit WeightFiles(std::string folder) : folder(std::move(folder)) {}
+  /// Bytes [offset, offset + size) of a file; null, with `error` set, if it does not have them.
+  const char *bytes(llvm::StringRef file, uint64_t offset, uint64_t size, std::string &error);
+
+private:
+  std::string folder;
+  std::map<std::string, std::unique_ptr<llvm::MemoryBuffer>> files;
+};
+
+/// Fills the manifest's symbols, inputs, outputs, kernels, checks and constants from a selected module, and says where
+/// the constants' bytes come from; those are valid as long as `files` and the module are. False with `error` set.
+bool describeProgram(mlir::ModuleOp module, WeightFiles &files, nlohmann::ordered_json &manifest,
+                     std::vector<artifact::ConstantSource> &constants, std::string &error);
+
+} // namespace lathe
+
+#endif // LATHE_COMPILER_MANIFEST_H

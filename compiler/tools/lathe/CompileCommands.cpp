@@ -1,0 +1,247 @@
+//===- CompileCommands.cpp - Subcommands that need the compiler -----------===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#include "compiler/tools/lathe/CompileCommands.h"
+#include "compiler/Compile.h"
+#include "compiler/tools/lathe/RunCommands/Commands.h"
+#include "runtime/ArtifactFormat.h"
+#include <CLI/CLI.hpp>
+#include <chrono>
+#include <cstring>
+#include <fstream>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <unistd.h>
+
+using nlohmann::ordered_json;
+
+namespace lathe::tool {
+namespace {
+
+/// Prints what went wrong; returns the exit code.
+int report(const std::string &model, const CompileResult &result) {
+  for (const std::string &error : result.errors)
+    std::fprintf(stderr, "lathe: error: %s\n", error.c_str());
+  if (!result.unsupported.empty()) {
+    std::fprintf(stderr, "lathe: error: '%s' has %zu things that are not supported:\n", model.c_str(), result.unsupported.size());
+    for (const Unsupported &entry : result.unsupported)
+      std::fprintf(stderr, "  node '%s': %s (domain '%s'): %s\n", entry.node.c_str(), entry.opType.c_str(),
+                   entry.domain.empty() ? "ai.onnx" : entry.domain.c_str(), entry.reason.c_str());
+  }
+  return static_cast<int>(result.code);
+}
+
+std::string shapeText(const std::vector<std::string> &shape) {
+  std::string text = "[";
+  for (size_t i = 0; i < shape.size(); ++i)
+    text += (i ? ", " : "") + shape[i];
+  return text + "]";
+}
+
+ordered_json valuesJson(const std::vector<CompileResult::Value> &values) {
+  ordered_json list = ordered_json::array();
+  for (const auto &value : values)
+    list.push_back({{"name", value.name}, {"type", value.type}, {"shape", value.shape}});
+  return list;
+}
+
+ordered_json unsupportedJson(const CompileResult &result) {
+  ordered_json list = ordered_json::array();
+  for (const Unsupported &entry : result.unsupported)
+    list.push_back({{"node", entry.node}, {"op", entry.opType}, {"domain", entry.domain}, {"reason", entry.reason}});
+  return list;
+}
+
+void printModel(const CompileResult &result) {
+  std::printf("model    %s (opset %lld)\n", result.info.name.c_str(), static_cast<long long>(result.info.opset));
+  for (const auto &value : result.inputs)
+    std::printf("input    %s: %s %s\n", value.name.c_str(), value.type.c_str(), shapeText(value.shape).c_str());
+  for (const auto &value : result.outputs)
+    std::printf("output   %s: %s %s\n", value.name.c_str(), value.type.c_str(), shapeText(value.shape).c_str());
+  std::printf("weights  %.1f MB\n", static_cast<double>(result.weightsBytes) / 1e6);
+}
+
+/// Parses `name=8`, `name=1..32` and `name=1..`.
+std::string parseDim(const std::string &text, ImportOptions &options) {
+  std::string wrong = "--dim expects NAME=N or NAME=MIN..MAX, got '" + text + "'";
+  size_t equals = text.find('=');
+  if (equals == std::string::npos || equals == 0)
+    return wrong;
+  auto number = [](const std::string &digits) -> std::optional<int64_t> {
+    if (digits.empty() || digits.size() > 12 || digits.find_first_not_of("0123456789") != std::string::npos)
+      return std::nullopt;
+    return std::stoll(digits);
+  };
+  std::string value = text.substr(equals + 1);
+  size_t dots = value.find("..");
+  auto low = number(value.substr(0, dots));
+  std::optional<int64_t> high = low;
+  if (dots != std::string::npos)
+    high = dots + 2 == value.size() ? std::nullopt : number(value.substr(dots + 2));
+  if (!low || (dots != std::string::npos && dots + 2 != value.size() && !high))
+    return wrong;
+  if (high && *high < *low)
+    return "--dim expects a range that is not empty, got '" + text + "'";
+  options.dims[text.substr(0, equals)] = {*low, high};
+  return "";
+}
+
+/// Parses `cpu`, `cpu:avx2,avx512` and `reference`.
+std::string parseTarget(const std::string &text, CompileOptions &options) {
+  if (text == "reference") {
+    options.reference = true;
+    return "";
+  }
+  if (text == "cpu")
+    return "";
+  if (text.rfind("cpu:", 0) == 0) {
+    std::stringstream list(text.substr(4));
+    for (std::string isa; std::getline(list, isa, ',');) {
+      if (isa != "avx2" && isa != "avx512")
+        return "target 'cpu' has code for avx2 and avx512, got '" + isa + "'";
+      options.isas.push_back(isa);
+    }
+    if (!options.isas.empty())
+      return "";
+  }
+  return "expected a target of cpu, cpu:avx2, cpu:avx512 or reference, got '" + text + "'";
+}
+
+struct Flags {
+  std::string model, output, target = "cpu", precision = "f32", emit = "artifact", dumpDir, report;
+  std::vector<std::string> dims;
+  unsigned level = 2, jobs = 1;
+  bool json = false, verify = false, quiet = false;
+};
+
+/// Options of the compiler from flags; an error message, or nothing.
+std::string toOptions(const Flags &flags, CompileOptions &options) {
+  options.level = flags.level;
+  options.emit = flags.emit;
+  options.dumpDir = flags.dumpDir;
+  options.report = flags.report;
+  if (flags.precision != "f32")
+    return "precision '" + flags.precision + "' is not supported yet: expected f32";
+  std::string error = parseTarget(flags.target, options);
+  for (const std::string &dim : flags.dims)
+    if (error.empty())
+      error = parseDim(dim, options.import);
+  // Long work says what it is doing, on a terminal only.
+  if (isatty(STDERR_FILENO) && !flags.quiet)
+    options.progress = [](const std::string &phase) { std::fprintf(stderr, "\r\033[K%s", (phase + " …").c_str()); };
+  return error;
+}
+
+int usage(const std::string &message) {
+  std::fprintf(stderr, "lathe: error: %s\n", message.c_str());
+  return static_cast<int>(ExitCode::usage);
+}
+
+void clearProgress(const CompileOptions &options) {
+  if (options.progress)
+    std::fprintf(stderr, "\r\033[K");
+}
+
+int check(const Flags &flags) {
+  CompileOptions options;
+  if (std::string error = toOptions(flags, options); !error.empty())
+    return usage(error);
+  CompileResult result = checkModel(flags.model, options);
+  clearProgress(options);
+  if (flags.json) {
+    ordered_json json = {{"supported", result.code == ExitCode::ok}, {"errors", result.errors}, {"unsupported", unsupportedJson(result)},
+                         {"inputs", valuesJson(result.inputs)}, {"outputs", valuesJson(result.outputs)}};
+    std::printf("%s\n", json.dump(2).c_str());
+    return static_cast<int>(result.code);
+  }
+  if (result.code != ExitCode::ok)
+    return report(flags.model, result);
+  printModel(result);
+  std::printf("ok: %zu operations become %zu library calls and %zu generated kernels\n", result.operations, result.matmuls,
+              result.kernels);
+  return 0;
+}
+
+int compile(const Flags &flags) {
+  CompileOptions options;
+  if (std::string error = toOptions(flags, options); !error.empty())
+    return usage(error);
+  auto begin = std::chrono::steady_clock::now();
+  CompileResult result = compileModel(flags.model, flags.output, options);
+  clearProgress(options);
+  if (result.code != ExitCode::ok)
+    return report(flags.model, result);
+  std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
+  std::ifstream file(flags.output, std::ios::binary | std::ios::ate);
+  if (!flags.quiet)
+    std::printf("wrote %s: %.1f MB, %zu library calls, %zu generated kernels, in %.1f s\n", flags.output.c_str(),
+                static_cast<double>(file.tellg()) / 1e6, result.matmuls, result.kernels, seconds.count());
+  return 0;
+}
+
+int inspect(const Flags &flags) {
+  char magic[8] = {};
+  std::ifstream(flags.model, std::ios::binary).read(magic, sizeof magic);
+  const std::string &path = flags.model;
+  bool named = path.size() > 5 && path.compare(path.size() - 5, 5, ".onnx") == 0;
+  if (!named || std::memcmp(magic, artifact::kMagic, sizeof magic) == 0)
+    return inspectArtifact(flags.model, flags.json, flags.verify);
+  CompileOptions options;
+  CompileResult result = checkModel(flags.model, options);
+  if (result.inputs.empty() && result.code != ExitCode::ok)
+    return report(flags.model, result);
+  if (!flags.json) {
+    printModel(result);
+    return 0;
+  }
+  ordered_json json = {{"name", result.info.name}, {"sha256", result.info.sha256}, {"opset", result.info.opset},
+                       {"inputs", valuesJson(result.inputs)}, {"outputs", valuesJson(result.outputs)},
+                       {"weights_bytes", result.weightsBytes},
+                       {"file_bytes", static_cast<int64_t>(std::ifstream(flags.model, std::ios::ate | std::ios::binary).tellg())},
+                       {"recipe", nullptr}, {"devices", ordered_json::array()}};
+  std::printf("%s\n", json.dump(2).c_str());
+  return 0;
+}
+
+} // namespace
+
+void addCheckCommand(CLI::App &app, int &exitCode) {
+  auto flags = std::make_shared<Flags>();
+  CLI::App *command = app.add_subcommand("check", "List every unsupported operator, type and shape of a model, by node name");
+  command->add_option("model", flags->model, "the .onnx file")->required();
+  command->add_option("--dim", flags->dims, "range of a symbolic dimension: NAME=N or NAME=MIN..MAX");
+  command->add_flag("--json", flags->json, "print one JSON object");
+  command->callback([=, &exitCode] { exitCode = check(*flags); });
+}
+
+void addCompileCommand(CLI::App &app, int &exitCode) {
+  auto flags = std::make_shared<Flags>();
+  CLI::App *command = app.add_subcommand("compile", "Compile a model into one file");
+  command->add_option("model", flags->model, "the .onnx file")->required();
+  command->add_option("-o,--output", flags->output, "the .lathe file")->required();
+  command->add_option("-O", flags->level, "optimization of generated code, 0 to 3")->check(CLI::Range(0, 3))->capture_default_str();
+  command->add_option("--target", flags->target, "cpu, cpu:avx2, cpu:avx512 or reference")->capture_default_str();
+  command->add_option("--precision", flags->precision, "f32")->capture_default_str();
+  command->add_option("--dim", flags->dims, "range of a symbolic dimension: NAME=N or NAME=MIN..MAX");
+  command->add_option("--emit", flags->emit, "artifact, mlir, llvm or obj")
+      ->check(CLI::IsMember({"artifact", "mlir", "llvm", "obj"}))
+      ->capture_default_str();
+  command->add_option("--report", flags->report, "write what was chosen for each kernel, as JSON");
+  command->add_option("--dump-ir", flags->dumpDir, "folder for one numbered .mlir file a phase");
+  command->add_option("--jobs", flags->jobs, "threads of the compiler (one is used today)")->check(CLI::Range(1, 1024));
+  command->add_flag("-q,--quiet", flags->quiet, "print errors only");
+  command->callback([=, &exitCode] { exitCode = compile(*flags); });
+}
+
+void addInspectAnyCommand(CLI::App &app, int &exitCode) {
+  auto flags = std::make_shared<Flags>();
+  CLI::App *command = app.add_subcommand("inspect", "Tell what is inside a model or an artifact");
+  command->add_option("file", flags->model, "a .lathe or .onnx file")->required();
+  command->add_flag("--json", flags->json, "print one JSON object");
+  command->add_flag("--verify", flags->verify, "check the hashes of every byte of an artifact");
+  command->callback([=, &exitCode] { exitCode = inspect(*flags); });
+}
+
+} // namespace lathe::tool

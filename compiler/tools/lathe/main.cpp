@@ -1,0 +1,30 @@
+//===- main.cpp - The lathe command ---------------------------------------===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#include "compiler/tools/lathe/CompileCommands.h"
+#include "compiler/tools/lathe/RunCommands/Commands.h"
+#include <CLI/CLI.hpp>
+#include <cstdio>
+
+int main(int argc, char **argv) {
+  CLI::App app("Lathe compiles ONNX Transformers into one file that a small runtime runs");
+  app.set_version_flag("--version", "lathe " LATHE_VERSION);
+  app.require_subcommand(1);
+  int exitCode = 0;
+  lathe::tool::addCheckCommand(app, exitCode);
+  lathe::tool::addCompileCommand(app, exitCode);
+  lathe::tool::addRunCommand(app, exitCode);
+  lathe::tool::addBenchCommand(app, exitCode);
+  lathe::tool::addInspectAnyCommand(app, exitCode);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError &error) {
+    if (error.get_exit_code() == 0)
+      return app.exit(error);
+    std::fprintf(stderr, "lathe: error: %s\nsee 'lathe --help'\n", error.what());
+    return 2;
+  }
+  return exitCode;
+}

@@ -1,0 +1,118 @@
+//===- PlanArena.cpp - Places of intermediate buffers in one arena --------===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#include "passes/memory/Passes.h"
+
+namespace lathe::memory {
+#define GEN_PASS_DEF_PLANARENAPASS
+#include "passes/memory/Passes.h.inc"
+} // namespace lathe::memory
+
+using namespace mlir;
+
+namespace lathe::memory {
+namespace {
+
+struct Slot {
+  SymExpr size;
+  size_t freeFrom = 0; ///< position in the program from which it may be used again
+};
+
+/// Position of the last use of a buffer, through views.
+size_t lastUse(Value buffer, const DenseMap<Operation *, size_t> &order) {
+  size_t last = order.lookup(buffer.getDefiningOp());
+  for (Operation *user : buffer.getUsers()) {
+    last = std::max(last, order.lookup(user));
+    if (isa<kernel::ViewOp>(user))
+      last = std::max(last, lastUse(user->getResult(0), order));
+  }
+  return last;
+}
+
+struct PlanArena : impl::PlanArenaPassBase<PlanArena> {
+  void runOnOperation() override {
+    ModuleOp module = getOperation();
+    auto run = module.lookupSymbol<func::FuncOp>(kernel::kRunName);
+    auto plan = module.lookupSymbol<func::FuncOp>(kernel::kPlanName);
+    if (!run || !plan)
+      return;
+    if (!run.getBody().hasOneBlock() || !plan.getBody().hasOneBlock()) {
+      run.emitError() << "expects programs of one block";
+      return signalPassFailure();
+    }
+    ShapeContext shapes;
+    if (auto symbols = module->getAttrOfType<ArrayAttr>(kernel::kSymbolsAttr))
+      for (auto entry : symbols.getAsRange<DictionaryAttr>()) {
+        int64_t max = cast<IntegerAttr>(entry.get("max")).getInt();
+        shapes.ranges[cast<StringAttr>(entry.get("name")).getValue()] = {
+            cast<IntegerAttr>(entry.get("min")).getInt(), max < 0 ? std::nullopt : std::optional<int64_t>(max)};
+      }
+    DenseMap<Operation *, size_t> order;
+    SmallVector<kernel::AllocOp> allocs;
+    for (auto [i, op] : llvm::enumerate(run.getBody().front())) {
+      order[&op] = i;
+      if (auto alloc = dyn_cast<kernel::AllocOp>(op))
+        allocs.push_back(alloc);
+    }
+
+    SmallVector<Slot> slots;
+    SmallVector<size_t> slotOf;
+    for (kernel::AllocOp alloc : allocs) {
+      auto type = cast<MemRefType>(alloc.getType());
+      SymExpr bytes((type.getElementTypeBitWidth() + 7) / 8);
+      size_t next = 0;
+      for (int64_t extent : type.getShape())
+        bytes = bytes * (ShapedType::isDynamic(extent) ? shapes.indexValue(alloc.getDims()[next++]) : SymExpr(extent));
+      // A size that is a multiple of 64 whatever the symbols needs no rounding.
+      if (!llvm::all_of(bytes.getTerms(), [](const auto &term) { return term.second % 64 == 0; }))
+        bytes = shapes.floorDiv(bytes + SymExpr(63), 64) * SymExpr(64);
+      size_t begin = order[alloc], end = lastUse(alloc.getResult(), order);
+      std::optional<size_t> chosen;
+      for (auto [i, slot] : llvm::enumerate(slots)) {
+        if (slot.freeFrom > begin)
+          continue;
+        if (slot.size == bytes) {
+          chosen = i;
+          break;
+        }
+        if (!chosen && shapes.atLeast(slot.size - bytes, 0))
+          chosen = i;
+      }
+      // A slot that provably is the smaller of the two grows.
+      for (size_t i = 0; !chosen && i < slots.size(); ++i)
+        if (slots[i].freeFrom <= begin && shapes.atLeast(bytes - slots[i].size, 0)) {
+          slots[i].size = bytes;
+          chosen = i;
+        }
+      if (!chosen) {
+        chosen = slots.size();
+        slots.push_back({bytes, 0});
+      }
+      slots[*chosen].freeFrom = end + 1;
+      slotOf.push_back(*chosen);
+    }
+
+    SmallVector<SymExpr> offsets;
+    SymExpr total;
+    for (const Slot &slot : slots) {
+      offsets.push_back(total);
+      total = total + slot.size;
+    }
+    for (auto [alloc, slot] : llvm::zip(allocs, slotOf)) {
+      OpBuilder b(alloc);
+      Value offset = materialize(b, alloc.getLoc(), offsets[slot]);
+      Value place = b.create<kernel::ArenaOp>(alloc.getLoc(), alloc.getType(), run.getArgument(0), offset, alloc.getDims());
+      alloc.replaceAllUsesWith(place);
+      alloc.erase();
+    }
+    Operation *end = plan.getBody().front().getTerminator();
+    OpBuilder b(end);
+    Value bytes = b.create<arith::IndexCastOp>(plan.getLoc(), b.getI64Type(), materialize(b, plan.getLoc(), total));
+    b.create<LLVM::StoreOp>(plan.getLoc(), bytes, plan.getArgument(2));
+  }
+};
+
+} // namespace
+} // namespace lathe::memory

@@ -1,0 +1,108 @@
+//===- SimplifyShapes.cpp - Shape arithmetic as index values --------------===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#include "passes/simplify/Passes.h"
+
+namespace lathe::simplify {
+#define GEN_PASS_DEF_SIMPLIFYSHAPESPASS
+#include "passes/simplify/Passes.h.inc"
+} // namespace lathe::simplify
+
+using namespace mlir;
+
+namespace lathe::simplify {
+namespace {
+
+bool dependsOnData(const SymExpr &expr) {
+  return llvm::any_of(expr.getTerms(), [](const auto &term) {
+    return llvm::any_of(term.first.atoms, [](const SymAtomRef &atom) {
+      return atom->op == SymOp::value || (atom->op != SymOp::symbol && llvm::any_of(atom->args, dependsOnData));
+    });
+  });
+}
+
+struct SimplifyShapes : impl::SimplifyShapesPassBase<SimplifyShapes> {
+  void runOnOperation() override {
+    func::FuncOp func = getOperation();
+    if (func.isExternal() || !func.getBody().hasOneBlock())
+      return;
+    ShapeContext shapes;
+    if (auto declared = func->getParentOp()->getAttrOfType<DictionaryAttr>(LatheDialect::kSymbolsAttr))
+      for (NamedAttribute entry : declared)
+        if (auto range = dyn_cast<DenseI64ArrayAttr>(entry.getValue()); range && range.size() == 2)
+          shapes.ranges[entry.getName()] = {range[0], range[1] < 0 ? std::nullopt : std::optional<int64_t>(range[1])};
+
+    SmallVector<Operation *> ops;
+    for (Operation &op : func.getBody().front())
+      ops.push_back(&op);
+    for (Operation *op : ops) {
+      auto iface = dyn_cast<SymbolicShapeOpInterface>(op);
+      if (!iface) {
+        if (isa<DimOp, ToIndexOp>(op))
+          replaceIndex(op->getResult(0), shapes);
+        continue;
+      }
+      FailureOr<SymShape> shape = shapes.shapeOf(op->getResult(0));
+      if (failed(shape))
+        return signalPassFailure();
+      refine(op->getResult(0), *shape);
+      if (changesNothing(op, *shape, shapes)) {
+        op->getResult(0).replaceAllUsesWith(op->getOperand(0));
+        op->erase();
+        continue;
+      }
+      if (isa<ReshapeOp, BroadcastOp>(op) && llvm::none_of(*shape, dependsOnData)) {
+        OpBuilder b(op);
+        SmallVector<Value> dims;
+        for (const SymExpr &dim : *shape)
+          dims.push_back(materialize(b, op->getLoc(), dim));
+        if (auto reshape = dyn_cast<ReshapeOp>(op)) {
+          reshape.getDimsMutable().assign(dims);
+          reshape.setZeroCopies(false);
+        } else {
+          cast<BroadcastOp>(op).getDimsMutable().assign(dims);
+        }
+        continue;
+      }
+      for (OpOperand &operand : op->getOpOperands())
+        if (operand.get().getType().isIndex()) {
+          SymExpr value = shapes.indexValue(operand.get());
+          if (dependsOnData(value))
+            continue;
+          OpBuilder b(op);
+          operand.set(materialize(b, op->getLoc(), value));
+        }
+    }
+    Operation *terminator = func.getBody().front().getTerminator();
+    func.setFunctionType(FunctionType::get(&getContext(), func.getArgumentTypes(), terminator->getOperandTypes()));
+  }
+
+  static void replaceIndex(Value index, ShapeContext &shapes) {
+    SymExpr value = shapes.indexValue(index);
+    if (dependsOnData(value))
+      return;
+    OpBuilder b(index.getDefiningOp());
+    index.replaceAllUsesWith(materialize(b, index.getLoc(), value));
+  }
+
+  static void refine(Value value, const SymShape &shape) {
+    auto type = cast<RankedTensorType>(value.getType());
+    value.setType(RankedTensorType::get(staticDims(shape), type.getElementType()));
+  }
+
+  static bool changesNothing(Operation *op, const SymShape &shape, ShapeContext &shapes) {
+    if (!isa<ReshapeOp, BroadcastOp, SliceOp>(op) || op->getOperand(0).getType() != op->getResult(0).getType())
+      return false;
+    auto input = shapes.shapeOf(op->getOperand(0));
+    if (failed(input) || *input != shape)
+      return false;
+    auto slice = dyn_cast<SliceOp>(op);
+    // As many elements as there are, in steps of one, are all of them.
+    return !slice || llvm::all_of(slice.getSteps(), [](int64_t step) { return step == 1; });
+  }
+};
+
+} // namespace
+} // namespace lathe::simplify
