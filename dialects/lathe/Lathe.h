@@ -16,6 +16,12 @@
 #include "mlir/IR/OpImplementation.h"
 #include "mlir/Interfaces/SideEffectInterfaces.h"
 
+namespace mlir::OpTrait {
+/// Each element of the result is a function of one element of each operand; shapes broadcast as numpy's do.
+template <typename ConcreteOp>
+class BroadcastingElementwise : public TraitBase<ConcreteOp, BroadcastingElementwise> {};
+} // namespace mlir::OpTrait
+
 #include "dialects/lathe/LatheDialect.h.inc"
 #include "dialects/lathe/LatheEnums.h.inc"
 #include "dialects/lathe/LatheInterfaces.h.inc"

@@ -15,13 +15,16 @@ include "mlir/IR/OpAsmInterface.td"
 // Elementwise
 //===----------------------------------------------------------------------===//
 
+/// MLIR's trait of the same name allows no broadcasting.
+def Lathe_Elementwise : NativeOpTrait<"BroadcastingElementwise">;
+
 def Lathe_AnyFloatTensor : RankedTensorOf<[AnyFloat]>;
 def Lathe_AnyIntTensor : RankedTensorOf<[AnyInteger]>;
 def Lathe_AnyNumberTensor : RankedTensorOf<[AnyFloat, AnyInteger]>;
 def Lathe_BoolTensor : RankedTensorOf<[I1]>;
 
 class Lathe_Unary<string mnemonic, Type type, string formula, string domain, list<Trait> traits = []> :
-    Lathe_TensorOp<mnemonic, !listconcat([Elementwise, SameOperandsAndResultElementType], traits)> {
+    Lathe_TensorOp<mnemonic, !listconcat([Lathe_Elementwise, SameOperandsAndResultElementType], traits)> {
   let summary = "Elementwise " # formula;
   let description = "Computes `" # formula # "` for each element x. " # domain # [{
 
@@ -58,10 +61,10 @@ def Lathe_GeluApproximation : I32EnumAttr<"GeluApproximation", "how gelu is comp
   let genSpecializedAttr = 0;
 }
 def Lathe_GeluApproximationAttr : EnumAttr<Lathe_Dialect, Lathe_GeluApproximation, "gelu_approximation"> {
-  let assemblyFormat = "$value";
+  let assemblyFormat = "`<` $value `>`";
 }
 
-def Lathe_GeluOp : Lathe_TensorOp<"gelu", [Elementwise, SameOperandsAndResultElementType]> {
+def Lathe_GeluOp : Lathe_TensorOp<"gelu", [Lathe_Elementwise, SameOperandsAndResultElementType]> {
   let summary = "Gaussian error linear unit";
   let description = [{
     Exactly (`erf`): `x/2 * (1 + erf(x / sqrt(2)))`; by `tanh`: `x/2 * (1 + tanh(sqrt(2/pi) * (x + 0.044715 x^3)))`.
@@ -76,7 +79,7 @@ def Lathe_GeluOp : Lathe_TensorOp<"gelu", [Elementwise, SameOperandsAndResultEle
   let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";
 }
 
-class Lathe_Test<string mnemonic, string formula> : Lathe_TensorOp<mnemonic, [Elementwise]> {
+class Lathe_Test<string mnemonic, string formula> : Lathe_TensorOp<mnemonic, [Lathe_Elementwise]> {
   let summary = "Elementwise test: " # formula;
   let description = "True where x " # formula # [{.
 
@@ -92,7 +95,7 @@ def Lathe_IsNanOp : Lathe_Test<"is_nan", "is not a number">;
 def Lathe_IsInfOp : Lathe_Test<"is_inf", "is plus or minus infinity">;
 
 class Lathe_Binary<string mnemonic, Type type, string formula, string domain, list<Trait> traits = []> :
-    Lathe_TensorOp<mnemonic, !listconcat([Elementwise, SameOperandsAndResultElementType], traits)> {
+    Lathe_TensorOp<mnemonic, !listconcat([Lathe_Elementwise, SameOperandsAndResultElementType], traits)> {
   let summary = "Elementwise " # formula # ", with numpy's broadcasting";
   let description = "Computes `" # formula # "` for each pair of elements. " # domain # [{
 
@@ -115,7 +118,7 @@ def Lathe_AndOp : Lathe_Binary<"and", Lathe_BoolTensor, "a and b", "", [Commutat
 def Lathe_OrOp : Lathe_Binary<"or", Lathe_BoolTensor, "a or b", "", [Commutative]>;
 def Lathe_XorOp : Lathe_Binary<"xor", Lathe_BoolTensor, "a xor b", "", [Commutative]>;
 
-def Lathe_ModOp : Lathe_TensorOp<"mod", [Elementwise, SameOperandsAndResultElementType]> {
+def Lathe_ModOp : Lathe_TensorOp<"mod", [Lathe_Elementwise, SameOperandsAndResultElementType]> {
   let summary = "Elementwise remainder, with numpy's broadcasting";
   let description = [{
     The remainder has the sign of b, or of a where `truncated` is given (C's `fmod`). An integer modulo zero gives 0.
@@ -138,7 +141,7 @@ def Lathe_ComparisonAttr : EnumAttr<Lathe_Dialect, Lathe_Comparison, "comparison
   let assemblyFormat = "$value";
 }
 
-def Lathe_CompareOp : Lathe_TensorOp<"compare", [Elementwise, AllElementTypesMatch<["lhs", "rhs"]>]> {
+def Lathe_CompareOp : Lathe_TensorOp<"compare", [Lathe_Elementwise, AllElementTypesMatch<["lhs", "rhs"]>]> {
   let summary = "Elementwise comparison, with numpy's broadcasting";
   let description = [{
     Comparisons with NaN are false, but for `ne`.
@@ -153,7 +156,7 @@ def Lathe_CompareOp : Lathe_TensorOp<"compare", [Elementwise, AllElementTypesMat
 }
 
 def Lathe_SelectOp : Lathe_TensorOp<"select",
-    [Elementwise, AllElementTypesMatch<["true_value", "false_value", "result"]>]> {
+    [Lathe_Elementwise, AllElementTypesMatch<["true_value", "false_value", "result"]>]> {
   let summary = "Elementwise choice, with numpy's broadcasting";
   let description = [{
     ```mlir
@@ -164,7 +167,7 @@ def Lathe_SelectOp : Lathe_TensorOp<"select",
   let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";
 }
 
-def Lathe_CastOp : Lathe_TensorOp<"cast", [Elementwise]> {
+def Lathe_CastOp : Lathe_TensorOp<"cast", [Lathe_Elementwise]> {
   let summary = "Elementwise conversion of type";
   let description = [{
     Float to integer rounds towards zero, and saturates at the bounds of the type (NaN gives 0); to `i1` it is `x != 0`; integer to

@@ -13,7 +13,7 @@ using namespace mlir;
 namespace lathe::cpu {
 namespace {
 
-bool isElementwise(Operation *op) { return op->hasTrait<OpTrait::Elementwise>(); }
+bool isElementwise(Operation *op) { return op->hasTrait<OpTrait::BroadcastingElementwise>(); }
 
 /// Computing it again costs about as much as reading it back.
 bool isCheap(Operation *op) {

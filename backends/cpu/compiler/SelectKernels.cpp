@@ -256,7 +256,7 @@ LogicalResult Selector::emitGroup(ArrayRef<Operation *> ops, Value root, Value t
   SymExpr columns = shape.empty() ? SymExpr(1) : shape.back();
   Value grain = host(shapes.max(shapes.floorDiv(kChunk, shapes.max(columns, 1)), 1));
   arguments.push_back(target);
-  b.create<kernel::LaunchOp>(loc, frame, FlatSymbolRefAttr::get(context, name), arguments, host(rows), grain, id);
+  b.create<kernel::LaunchOp>(loc, frame, name, arguments, host(rows), grain, id);
   return success();
 }
 

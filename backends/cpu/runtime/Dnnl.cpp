@@ -5,7 +5,11 @@
 //===----------------------------------------------------------------------===//
 #include "backends/cpu/runtime/Dnnl.h"
 
-#include <omp.h>
+// OpenMP's own declarations (OpenMP 5.0, section 3.2): clang's packages for them come with another OpenMP library.
+extern "C" {
+int omp_get_max_threads(void);
+void omp_set_num_threads(int threads);
+}
 
 using namespace lathe;
 using namespace lathe::cpu;
