@@ -59,6 +59,8 @@ private:
   LogicalResult analyze();
   LogicalResult emitPlan();
   LogicalResult emitRun();
+  /// A copy: what shapeOf returns does not outlive a range-for's header.
+  SymShape shape(Value tensor) { return *shapes.shapeOf(tensor); }
   Value host(const SymExpr &expr) { return materialize(b, main.getLoc(), expr); }
   SmallVector<Value> dynamicDims(Value tensor);
   Value buffer(Value tensor);
@@ -135,9 +137,8 @@ int64_t Selector::addCheck(Location loc, StringRef message) {
 
 SmallVector<Value> Selector::dynamicDims(Value tensor) {
   SmallVector<Value> dims;
-  SymShape shape = *shapes.shapeOf(tensor);
   auto type = cast<RankedTensorType>(tensor.getType());
-  for (auto [i, dim] : llvm::enumerate(shape))
+  for (auto [i, dim] : llvm::enumerate(shape(tensor)))
     if (type.isDynamicDim(i))
       dims.push_back(host(dim));
   return dims;
@@ -247,13 +248,13 @@ LogicalResult Selector::emitGroup(ArrayRef<Operation *> ops, Value root, Value t
   if (failed(result))
     return failure();
 
-  SymShape shape = *shapes.shapeOf(root);
+  SymShape dims = shape(root);
   SymExpr rows(1);
-  for (size_t i = 0; i + 1 < shape.size(); ++i)
-    rows = rows * shape[i];
+  for (size_t i = 0; i + 1 < dims.size(); ++i)
+    rows = rows * dims[i];
   // Chunks of a few thousand elements: less is not worth a hand-over to another thread.
   constexpr int64_t kChunk = 4096;
-  SymExpr columns = shape.empty() ? SymExpr(1) : shape.back();
+  SymExpr columns = dims.empty() ? SymExpr(1) : dims.back();
   Value grain = host(shapes.max(shapes.floorDiv(kChunk, shapes.max(columns, 1)), 1));
   arguments.push_back(target);
   b.create<kernel::LaunchOp>(loc, frame, name, arguments, host(rows), grain, id);
@@ -288,7 +289,7 @@ LogicalResult Selector::analyze() {
 
 Attribute Selector::valueTable(Value value, Attribute name) {
   SmallVector<Attribute> dims;
-  for (const SymExpr &dim : *shapes.shapeOf(value)) {
+  for (const SymExpr &dim : shape(value)) {
     if (auto constant = dim.constant())
       dims.push_back(b.getI64IntegerAttr(*constant));
     else
@@ -362,7 +363,7 @@ LogicalResult Selector::emitPlan() {
   llvm::SetVector<StringRef> alone;
   SmallVector<std::string> mentioned;
   for (BlockArgument argument : main.getArguments()) {
-    for (const SymExpr &dim : *shapes.shapeOf(argument)) {
+    for (const SymExpr &dim : shape(argument)) {
       store(dim);
       if (auto name = dim.symbolName())
         alone.insert(*name);
@@ -371,7 +372,7 @@ LogicalResult Selector::emitPlan() {
     inputTable.push_back(valueTable(argument, main.getArgAttr(argument.getArgNumber(), LatheDialect::kNameAttr)));
   }
   for (OpOperand &operand : terminator->getOpOperands()) {
-    for (const SymExpr &dim : *shapes.shapeOf(operand.get())) {
+    for (const SymExpr &dim : shape(operand.get())) {
       store(dim);
       dim.collectSymbols(mentioned);
     }
