@@ -7,6 +7,7 @@
 #include "mlir/IR/Matchers.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/MathExtras.h"
+#include "llvm/Support/SHA256.h"
 
 using namespace mlir;
 
@@ -67,7 +68,30 @@ SymExpr SymExpr::operator+(const SymExpr &other) const {
   return result;
 }
 
+static SymExpr makeAtom(SymOp op, std::vector<SymExpr> args);
+
+size_t SymExpr::size() const {
+  size_t size = 0;
+  for (const auto &[monomial, coefficient] : terms) {
+    size += 1;
+    for (const SymAtomRef &atom : monomial.atoms)
+      size += atom->size;
+  }
+  return size;
+}
+
+bool SymExpr::dependsOnData() const {
+  return llvm::any_of(terms, [](const auto &term) {
+    return llvm::any_of(term.first.atoms, [](const SymAtomRef &atom) {
+      return atom->op == SymOp::value || atom->size >= kTooLarge ||
+             llvm::any_of(atom->args, [](const SymExpr &arg) { return arg.dependsOnData(); });
+    });
+  });
+}
+
 SymExpr SymExpr::operator*(const SymExpr &other) const {
+  if (size() * other.size() >= kTooLarge && !constant() && !other.constant())
+    return makeAtom(SymOp::product, {*this, other});
   SymExpr result;
   for (const auto &[a, x] : terms)
     for (const auto &[b, y] : other.terms) {
@@ -204,6 +228,8 @@ Bounds ShapeContext::bounds(const SymExpr &a) {
   constexpr __int128 kBig = __int128(1) << 62;
   std::optional<__int128> low = 0, high = 0;
   auto atomBounds = [&](const SymAtom &atom) -> Bounds {
+    if (atom.size >= SymExpr::kTooLarge)
+      return {};
     switch (atom.op) {
     case SymOp::symbol: {
       auto it = ranges.find(atom.name);
@@ -247,6 +273,7 @@ Bounds ShapeContext::bounds(const SymExpr &a) {
       return {y.first && *y.first > 0 ? std::optional<int64_t>(0) : std::nullopt, std::nullopt};
     }
     case SymOp::wrap:
+    case SymOp::product:
       return {};
     }
     return {};
@@ -302,6 +329,7 @@ bool ShapeContext::atMost(const SymExpr &a, int64_t bound) {
 
 static StringRef opName(SymOp op) {
   switch (op) {
+  case SymOp::product: return "product";
   case SymOp::floor_div: return "floordiv";
   case SymOp::mod: return "mod";
   case SymOp::min: return "min";
@@ -321,14 +349,52 @@ static SymExpr makeAtom(SymOp op, std::vector<SymExpr> args) {
   auto atom = std::make_shared<SymAtom>();
   atom->op = op;
   atom->key = opName(op).str() + "(";
-  for (auto [i, arg] : llvm::enumerate(args))
+  for (auto [i, arg] : llvm::enumerate(args)) {
     atom->key += (i ? ", " : "") + arg.str();
+    atom->size = std::min(atom->size + arg.size(), SymExpr::kTooLarge);
+  }
   atom->key += ")";
+  if (atom->key.size() > 4096)
+    atom->key = opName(op).str() + "#" + llvm::toHex(llvm::SHA256::hash(llvm::arrayRefFromStringRef(atom->key)));
   atom->args = std::move(args);
   return SymExpr::atom(std::move(atom));
 }
 
 SymExpr ShapeContext::op2(SymOp op, const SymExpr &a, const SymExpr &b) { return makeAtom(op, {a, b}); }
+
+/// The polynomial q with q * b == a, if there is one: long division by leading terms, in the order of degree and then of
+/// the atoms' keys (graded lexicographic, so that a product's leading term is that of its factors).
+static std::optional<SymExpr> divideExactly(const SymExpr &a, const SymExpr &b) {
+  using Term = std::pair<const SymExpr::Monomial, int64_t>;
+  auto leading = [](const SymExpr &e) -> const Term & {
+    return *std::max_element(e.getTerms().begin(), e.getTerms().end(), [](const Term &x, const Term &y) {
+      size_t dx = x.first.atoms.size(), dy = y.first.atoms.size();
+      return dx != dy ? dx < dy : x.first < y.first;
+    });
+  };
+  if (b.getTerms().empty() || a.size() >= SymExpr::kTooLarge)
+    return std::nullopt;
+  const auto &[divisor, factor] = leading(b);
+  if (factor <= 0)
+    return std::nullopt;
+  SymExpr rest = a, quotient;
+  for (int step = 0; step < 64; ++step) {
+    if (rest.getTerms().empty())
+      return quotient;
+    const auto &[monomial, coefficient] = leading(rest);
+    SymExpr::Monomial left;
+    std::set_difference(monomial.atoms.begin(), monomial.atoms.end(), divisor.atoms.begin(), divisor.atoms.end(),
+                        std::back_inserter(left.atoms), SymExpr::AtomLess());
+    if (left.atoms.size() + divisor.atoms.size() != monomial.atoms.size() || coefficient % factor != 0)
+      return std::nullopt;
+    SymExpr term(coefficient / factor);
+    for (const SymAtomRef &atom : left.atoms)
+      term = term * SymExpr::atom(atom);
+    quotient = quotient + term;
+    rest = rest - term * b;
+  }
+  return std::nullopt;
+}
 
 SymExpr ShapeContext::floorDiv(const SymExpr &a, const SymExpr &b) {
   if (b.isConstant(1))
@@ -340,33 +406,8 @@ SymExpr ShapeContext::floorDiv(const SymExpr &a, const SymExpr &b) {
     return op2(SymOp::floor_div, a, b); // an error of the run, not ours
   if (ca && cb && !(*ca == INT64_MIN && *cb == -1))
     return llvm::divideFloorSigned(*ca, *cb);
-  // Exact division by one monomial: every term of a holds its atoms and a multiple of its coefficient.
-  if (b.getTerms().size() == 1) {
-    const auto &[divisor, factor] = *b.getTerms().begin();
-    SymExpr quotient;
-    bool exact = factor > 0;
-    for (const auto &[monomial, coefficient] : a.getTerms()) {
-      SymExpr::Monomial rest = monomial;
-      for (const SymAtomRef &atom : divisor.atoms) {
-        auto it = llvm::find_if(rest.atoms, [&](const SymAtomRef &x) { return x->key == atom->key; });
-        if (it == rest.atoms.end()) {
-          exact = false;
-          break;
-        }
-        rest.atoms.erase(it);
-      }
-      if (!exact || coefficient % factor != 0) {
-        exact = false;
-        break;
-      }
-      SymExpr term(coefficient / factor);
-      for (const SymAtomRef &atom : rest.atoms)
-        term = term * SymExpr::atom(atom);
-      quotient = quotient + term;
-    }
-    if (exact)
-      return quotient;
-  }
+  if (auto quotient = divideExactly(a, b))
+    return *quotient;
   return op2(SymOp::floor_div, a, b);
 }
 
@@ -522,6 +563,9 @@ FailureOr<SymShape> ShapeContext::shapeOf(Value tensor) {
       FailureOr<SymShape> inferred = op.inferSymbolicShape(*this);
       if (failed(inferred))
         return failure();
+      for (auto [i, dim] : llvm::enumerate(*inferred))
+        if (dim.size() >= SymExpr::kTooLarge)
+          dim = SymExpr::atom(valueAtom(tensor, i));
       shapes[tensor] = *inferred;
       return *inferred;
     }
@@ -545,6 +589,16 @@ FailureOr<SymShape> ShapeContext::shapeOf(Value tensor) {
 }
 
 SymExpr ShapeContext::indexValue(Value index) {
+  if (auto it = indexValues.find(index); it != indexValues.end())
+    return it->second;
+  SymExpr result = computeIndexValue(index);
+  if (result.size() >= SymExpr::kTooLarge)
+    result = SymExpr::atom(valueAtom(index, -1));
+  indexValues[index] = result;
+  return result;
+}
+
+SymExpr ShapeContext::computeIndexValue(Value index) {
   APInt constant;
   if (matchPattern(index, m_ConstantInt(&constant)))
     return constant.getSExtValue();
@@ -560,8 +614,29 @@ SymExpr ShapeContext::indexValue(Value index) {
     return binary([](auto a, auto b) { return a - b; });
   if (isa<arith::MulIOp>(op))
     return binary([](auto a, auto b) { return a * b; });
-  if (isa<arith::FloorDivSIOp>(op))
+  if (isa<arith::FloorDivSIOp>(op)) {
+    // As materialize() writes it: a divisor of zero replaced.
+    auto guard = op->getOperand(1).getDefiningOp<arith::SelectOp>();
+    auto isZero = guard ? guard.getCondition().getDefiningOp<arith::CmpIOp>() : arith::CmpIOp();
+    if (isZero && isZero.getPredicate() == arith::CmpIPredicate::eq && isZero.getLhs() == guard.getFalseValue() &&
+        matchPattern(isZero.getRhs(), m_Zero()) && matchPattern(guard.getTrueValue(), m_One()))
+      return floorDiv(indexValue(op->getOperand(0)), indexValue(guard.getFalseValue()));
     return binary([&](auto a, auto b) { return floorDiv(a, b); });
+  }
+  if (auto choice = dyn_cast<arith::SelectOp>(op))
+    if (auto test = choice.getCondition().getDefiningOp<arith::CmpIOp>(); test && test.getLhs().getType().isIndex()) {
+      SymExpr a = indexValue(test.getLhs()), b = indexValue(test.getRhs());
+      SymExpr yes = indexValue(choice.getTrueValue()), no = indexValue(choice.getFalseValue());
+      switch (test.getPredicate()) {
+      case arith::CmpIPredicate::eq: return select(eq(a, b), yes, no);
+      case arith::CmpIPredicate::ne: return select(eq(a, b), no, yes);
+      case arith::CmpIPredicate::slt: return select(lt(a, b), yes, no);
+      case arith::CmpIPredicate::sge: return select(lt(a, b), no, yes);
+      case arith::CmpIPredicate::sgt: return select(lt(b, a), yes, no);
+      case arith::CmpIPredicate::sle: return select(lt(b, a), no, yes);
+      default: break;
+      }
+    }
   if (isa<arith::MinSIOp>(op))
     return binary([&](auto a, auto b) { return min(a, b); });
   if (isa<arith::MaxSIOp>(op))
@@ -583,6 +658,16 @@ static int64_t broadcastPosition(Value operand, int64_t position) {
 }
 
 std::optional<SymExpr> ShapeContext::element(Value tensor, int64_t position, int depth) {
+  if (auto it = elements.find({tensor, position}); it != elements.end())
+    return it->second;
+  std::optional<SymExpr> result = computeElement(tensor, position, depth);
+  if (result && result->size() >= SymExpr::kTooLarge)
+    result.reset();
+  elements[{tensor, position}] = result;
+  return result;
+}
+
+std::optional<SymExpr> ShapeContext::computeElement(Value tensor, int64_t position, int depth) {
   constexpr int64_t kLargest = 64; // shapes are small; longer integer tensors are data
   auto type = dyn_cast<RankedTensorType>(tensor.getType());
   if (!type || !type.hasStaticShape() || type.getNumElements() > kLargest || position < 0 ||
@@ -752,6 +837,7 @@ static Value materializeAtom(OpBuilder &builder, Location loc, const SymAtom &at
       return quotient;
     return builder.create<arith::SubIOp>(loc, args[0], builder.create<arith::MulIOp>(loc, quotient, divisor));
   }
+  case SymOp::product: return builder.create<arith::MulIOp>(loc, args[0], args[1]);
   case SymOp::min: return builder.create<arith::MinSIOp>(loc, args[0], args[1]);
   case SymOp::max: return builder.create<arith::MaxSIOp>(loc, args[0], args[1]);
   case SymOp::wrap:

@@ -62,18 +62,26 @@ public:
     bool operator==(const Monomial &other) const;
   };
   const std::map<Monomial, int64_t> &getTerms() const { return terms; }
+  /// Number of atoms written out, those inside atoms included: what printing, comparing and materializing costs.
+  size_t size() const;
+  /// An expression of this size or above says nothing useful of a shape: it is treated as data.
+  static constexpr size_t kTooLarge = 1024;
+  /// Not a function of symbols alone.
+  bool dependsOnData() const;
 
 private:
   std::map<Monomial, int64_t> terms;
 };
 
 /// floor_div and mod are of mathematics (towards minus infinity); wrap(x, d) is x < 0 ? x + d : x;
-/// broadcast(a, b) is a == 1 ? b : a; eq and lt give 0 or 1; select(c, a, b) is c != 0 ? a : b.
-enum class SymOp { symbol, value, floor_div, mod, min, max, wrap, broadcast, eq, lt, select };
+/// broadcast(a, b) is a == 1 ? b : a; eq and lt give 0 or 1; select(c, a, b) is c != 0 ? a : b. product stands for one that
+/// would have too many terms.
+enum class SymOp { symbol, value, product, floor_div, mod, min, max, wrap, broadcast, eq, lt, select };
 
 struct SymAtom {
   SymOp op;
-  std::string key;           ///< canonical text; equality and order of atoms
+  std::string key;           ///< canonical text, or its digest where that is long; equality and order of atoms
+  size_t size = 1;           ///< 1 and the sizes of args; stays at SymExpr::kTooLarge
   std::string name;          ///< of a symbol
   mlir::Value value;         ///< of a value
   std::vector<SymExpr> args; ///< of the others
@@ -89,7 +97,7 @@ struct ShapeCheck {
   std::string message;
 };
 
-/// Shapes of values, memoized, and the facts known of symbols. Values without a SymbolicShapeOpInterface producer get
+/// Shapes of values, memoized (so the values must live as long as it is asked), and the facts known of symbols. Values without a SymbolicShapeOpInterface producer get
 /// their shape from argument attributes (`lathe.dims`) or from their type, with an atom for each dynamic dimension.
 class ShapeContext {
 public:
@@ -137,11 +145,15 @@ private:
   SymExpr op2(SymOp op, const SymExpr &a, const SymExpr &b);
   SymAtomRef valueAtom(mlir::Value value, int64_t axis);
   std::pair<std::optional<int64_t>, std::optional<int64_t>> bounds(const SymExpr &a);
+  std::optional<SymExpr> computeElement(mlir::Value tensor, int64_t position, int depth);
+  SymExpr computeIndexValue(mlir::Value index);
   void addCheck(ShapeCheck check);
 
   bool typesOnly;
   llvm::DenseMap<mlir::Value, SymShape> shapes;
   llvm::DenseMap<std::pair<mlir::Value, int64_t>, SymAtomRef> valueAtoms;
+  llvm::DenseMap<mlir::Value, SymExpr> indexValues;
+  llvm::DenseMap<std::pair<mlir::Value, int64_t>, std::optional<SymExpr>> elements;
 };
 
 /// Index value of an expression, built at the insertion point out of arith ops over lathe.symbol.

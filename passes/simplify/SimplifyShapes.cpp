@@ -15,14 +15,6 @@ using namespace mlir;
 namespace lathe::simplify {
 namespace {
 
-bool dependsOnData(const SymExpr &expr) {
-  return llvm::any_of(expr.getTerms(), [](const auto &term) {
-    return llvm::any_of(term.first.atoms, [](const SymAtomRef &atom) {
-      return atom->op == SymOp::value || (atom->op != SymOp::symbol && llvm::any_of(atom->args, dependsOnData));
-    });
-  });
-}
-
 struct SimplifyShapes : impl::SimplifyShapesPassBase<SimplifyShapes> {
   void runOnOperation() override {
     func::FuncOp func = getOperation();
@@ -34,7 +26,7 @@ struct SimplifyShapes : impl::SimplifyShapesPassBase<SimplifyShapes> {
         if (auto range = dyn_cast<DenseI64ArrayAttr>(entry.getValue()); range && range.size() == 2)
           shapes.ranges[entry.getName()] = {range[0], range[1] < 0 ? std::nullopt : std::optional<int64_t>(range[1])};
 
-    SmallVector<Operation *> ops;
+    SmallVector<Operation *> ops, dead;
     for (Operation &op : func.getBody().front())
       ops.push_back(&op);
     for (Operation *op : ops) {
@@ -50,10 +42,10 @@ struct SimplifyShapes : impl::SimplifyShapesPassBase<SimplifyShapes> {
       refine(op->getResult(0), *shape);
       if (changesNothing(op, *shape, shapes)) {
         op->getResult(0).replaceAllUsesWith(op->getOperand(0));
-        op->erase();
+        dead.push_back(op); // not erased yet: what is known of its result must not pass to a new one at its address
         continue;
       }
-      if (isa<ReshapeOp, BroadcastOp>(op) && llvm::none_of(*shape, dependsOnData)) {
+      if (isa<ReshapeOp, BroadcastOp>(op) && llvm::none_of(*shape, [](const SymExpr &dim) { return dim.dependsOnData(); })) {
         OpBuilder b(op);
         SmallVector<Value> dims;
         for (const SymExpr &dim : *shape)
@@ -69,19 +61,21 @@ struct SimplifyShapes : impl::SimplifyShapesPassBase<SimplifyShapes> {
       for (OpOperand &operand : op->getOpOperands())
         if (operand.get().getType().isIndex()) {
           SymExpr value = shapes.indexValue(operand.get());
-          if (dependsOnData(value))
+          if (value.dependsOnData())
             continue;
           OpBuilder b(op);
           operand.set(materialize(b, op->getLoc(), value));
         }
     }
+    for (Operation *op : dead)
+      op->erase();
     Operation *terminator = func.getBody().front().getTerminator();
     func.setFunctionType(FunctionType::get(&getContext(), func.getArgumentTypes(), terminator->getOperandTypes()));
   }
 
   static void replaceIndex(Value index, ShapeContext &shapes) {
     SymExpr value = shapes.indexValue(index);
-    if (dependsOnData(value))
+    if (value.dependsOnData())
       return;
     OpBuilder b(index.getDefiningOp());
     index.replaceAllUsesWith(materialize(b, index.getLoc(), value));

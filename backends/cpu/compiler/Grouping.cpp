@@ -107,6 +107,8 @@ private:
         user = onlyUser();
       }
     }
+    if (!user)
+      return result;
     int64_t activation = TypeSwitch<Operation *, int64_t>(user)
                              .Case<ReluOp>([](auto) { return LATHE_ACT_RELU; })
                              .Case<TanhOp>([](auto) { return LATHE_ACT_TANH; })

@@ -31,14 +31,6 @@ void collectNames(Location loc, llvm::SetVector<StringAttr> &names) {
   });
 }
 
-bool dependsOnData(const SymExpr &expr) {
-  for (const auto &[monomial, coefficient] : expr.getTerms())
-    for (const SymAtomRef &atom : monomial.atoms)
-      if (atom->op == SymOp::value || (atom->op != SymOp::symbol && llvm::any_of(atom->args, dependsOnData)))
-        return true;
-  return false;
-}
-
 bool isSplatConstant(Value value) {
   auto constant = value.getDefiningOp<ConstantOp>();
   auto dense = constant ? dyn_cast<DenseElementsAttr>(constant.getValue()) : DenseElementsAttr();
@@ -276,12 +268,12 @@ LogicalResult Selector::analyze() {
       if (failed(shape))
         return failure();
       for (auto [axis, dim] : llvm::enumerate(*shape))
-        if (dependsOnData(dim))
+        if (dim.dependsOnData())
           return op.emitError() << "a shape that depends on data is not supported yet: dimension " << axis << " of the result of "
                                 << op.getName();
     }
     for (Value operand : op.getOperands())
-      if (operand.getType().isIndex() && isa<SymbolicShapeOpInterface>(op) && dependsOnData(shapes.indexValue(operand)))
+      if (operand.getType().isIndex() && isa<SymbolicShapeOpInterface>(op) && shapes.indexValue(operand).dependsOnData())
         return op.emitError() << "a shape that depends on data is not supported yet: operand of " << op.getName();
   }
   return success();
