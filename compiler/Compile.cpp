@@ -8,6 +8,7 @@
 #include "backends/cpu/compiler/Passes.h"
 #include "compiler/Dialects.h"
 #include "compiler/Manifest.h"
+#include "frontends/onnx/Import.h"
 #include "mlir/IR/Diagnostics.h"
 #include "mlir/IR/Verifier.h"
 #include "mlir/Pass/PassManager.h"
@@ -160,7 +161,7 @@ bool Compilation::toKernels() {
     if (imported.unsupported.empty() || !imported.error.empty())
       result.errors.insert(result.errors.begin(), imported.error);
     // A file that is not there is a mistake on the command line, not a bad model.
-    return fail(llvm::sys::fs::exists(model) ? ExitCode::invalid_model : ExitCode::usage, "");
+    return fail(!imported.badOptions && llvm::sys::fs::exists(model) ? ExitCode::invalid_model : ExitCode::usage, "");
   }
   module = std::move(imported.module);
   describeModel();

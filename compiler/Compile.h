@@ -6,7 +6,7 @@
 #ifndef LATHE_COMPILER_COMPILE_H
 #define LATHE_COMPILER_COMPILE_H
 
-#include "frontends/onnx/Import.h"
+#include "frontends/onnx/ImportOptions.h"
 #include <functional>
 #include <string>
 #include <vector>

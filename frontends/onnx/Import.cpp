@@ -390,6 +390,7 @@ bool Importer::importInput(const onnx::ValueInfoProto &input) {
 bool Importer::importInputs() {
   for (const auto &[name, range] : options.dims) {
     if (range.first < 0 || (range.second && *range.second < range.first)) {
+      result.badOptions = true;
       error("dimension '" + name + "': expects a range of at least 0 with minimum before maximum, got " +
             Twine(range.first) + ".." + (range.second ? std::to_string(*range.second) : ""));
       return false;
@@ -402,6 +403,7 @@ bool Importer::importInputs() {
   SmallVector<NamedAttribute> declared;
   for (const auto &[name, range] : options.dims) {
     if (!llvm::is_contained(symbols, name)) {
+      result.badOptions = true;
       error("dimension '" + name + "' is not one of the model's" +
             (symbols.empty() ? ", which has none" : ": " + llvm::join(symbols, ", ")));
       return false;

@@ -4,21 +4,61 @@
 //
 //===----------------------------------------------------------------------===//
 #include "compiler/tools/lathe/CompileCommands.h"
-#include "compiler/Compile.h"
+#include "compiler/CompilerLibrary.h"
 #include "compiler/tools/lathe/RunCommands/Commands.h"
 #include "runtime/ArtifactFormat.h"
 #include <CLI/CLI.hpp>
 #include <chrono>
 #include <cstring>
+#include <dlfcn.h>
+#include <filesystem>
 #include <fstream>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <sstream>
 #include <unistd.h>
 
 using nlohmann::ordered_json;
 
 namespace lathe::tool {
 namespace {
+
+/// The compiler's library, beside the tool; null, after a message, where it can't be loaded.
+const CompilerLibrary *loadCompiler() {
+  std::error_code code;
+  std::filesystem::path folder = std::filesystem::read_symlink("/proc/self/exe", code).parent_path();
+  std::stringstream folders(LATHE_COMPILER_FOLDERS);
+  std::string reason = "not found";
+  for (std::string relative; std::getline(folders, relative, ':');) {
+    std::filesystem::path path = folder / relative / "liblathe-compiler.so";
+    if (!std::filesystem::exists(path, code))
+      continue;
+    void *handle = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+    auto entry = handle ? reinterpret_cast<const CompilerLibrary *(*)(const char *)>(dlsym(handle, kCompilerLibraryEntry)) : nullptr;
+    if (const CompilerLibrary *library = entry ? entry(LATHE_VERSION) : nullptr)
+      return library;
+    const char *error = entry ? "it is of another version than " LATHE_VERSION : dlerror();
+    reason = error ? error : "it is not a compiler";
+  }
+  std::fprintf(stderr, "lathe: error: can't load the compiler, liblathe-compiler.so: %s; compiling needs a full installation\n", reason.c_str());
+  return nullptr;
+}
+
+CompileResult noCompiler() {
+  CompileResult result;
+  result.code = ExitCode::internal;
+  return result;
+}
+
+CompileResult runCheck(const std::string &model, const CompileOptions &options) {
+  const CompilerLibrary *library = loadCompiler();
+  return library ? library->check(model, options) : noCompiler();
+}
+
+CompileResult runCompile(const std::string &model, const std::string &output, const CompileOptions &options) {
+  const CompilerLibrary *library = loadCompiler();
+  return library ? library->compile(model, output, options) : noCompiler();
+}
 
 /// Prints what went wrong; returns the exit code.
 int report(const std::string &model, const CompileResult &result) {
@@ -148,7 +188,7 @@ int check(const Flags &flags) {
   CompileOptions options;
   if (std::string error = toOptions(flags, options); !error.empty())
     return usage(error);
-  CompileResult result = checkModel(flags.model, options);
+  CompileResult result = runCheck(flags.model, options);
   clearProgress(options);
   if (flags.json) {
     ordered_json json = {{"supported", result.code == ExitCode::ok}, {"errors", result.errors}, {"unsupported", unsupportedJson(result)},
@@ -169,7 +209,7 @@ int compile(const Flags &flags) {
   if (std::string error = toOptions(flags, options); !error.empty())
     return usage(error);
   auto begin = std::chrono::steady_clock::now();
-  CompileResult result = compileModel(flags.model, flags.output, options);
+  CompileResult result = runCompile(flags.model, flags.output, options);
   clearProgress(options);
   if (result.code != ExitCode::ok)
     return report(flags.model, result);
@@ -189,7 +229,7 @@ int inspect(const Flags &flags) {
   if (!named || std::memcmp(magic, artifact::kMagic, sizeof magic) == 0)
     return inspectArtifact(flags.model, flags.json, flags.verify);
   CompileOptions options;
-  CompileResult result = checkModel(flags.model, options);
+  CompileResult result = runCheck(flags.model, options);
   if (result.inputs.empty() && result.code != ExitCode::ok)
     return report(flags.model, result);
   if (!flags.json) {

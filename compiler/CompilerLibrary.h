@@ -1,0 +1,25 @@
+//===- CompilerLibrary.h - The compiler as a shared library -----*- C++ -*-===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#ifndef LATHE_COMPILER_COMPILERLIBRARY_H
+#define LATHE_COMPILER_COMPILERLIBRARY_H
+
+#include "compiler/Compile.h"
+
+namespace lathe {
+
+/// What liblathe-compiler.so offers. The tool loads it when a command needs it: MLIR and LLVM cost 60 MB of memory and 50 ms
+/// at start, which running a model must not pay.
+struct CompilerLibrary {
+  CompileResult (*check)(const std::string &model, const CompileOptions &options);
+  CompileResult (*compile)(const std::string &model, const std::string &output, const CompileOptions &options);
+};
+
+/// Name of the symbol of type `const CompilerLibrary *(*)(const char *version)`; null for another version of Lathe.
+inline constexpr const char *kCompilerLibraryEntry = "lathe_compiler_library";
+
+} // namespace lathe
+
+#endif // LATHE_COMPILER_COMPILERLIBRARY_H
