@@ -6,7 +6,8 @@
 add_library(lathe_mlir INTERFACE)
 target_include_directories(lathe_mlir SYSTEM INTERFACE ${MLIR_INCLUDE_DIRS} ${LLVM_INCLUDE_DIRS})
 target_link_libraries(lathe_mlir INTERFACE lathe_options MLIR LLVM)
-target_compile_options(lathe_mlir INTERFACE -fno-exceptions)
+target_compile_options(lathe_mlir INTERFACE -fno-exceptions
+  "$<$<COMPILE_LANG_AND_ID:CXX,Clang>:SHELL:-Xclang -fno-pch-timestamp>") # else no two precompiled headers are the same
 target_compile_definitions(lathe_mlir INTERFACE ${LLVM_DEFINITIONS_LIST})
 
 file(WRITE ${CMAKE_BINARY_DIR}/lathe_pch.cpp "// Carrier of the precompiled header.\n")
