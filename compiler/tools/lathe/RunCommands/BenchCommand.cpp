@@ -11,17 +11,29 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
+#include <fstream>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <random>
-#include <sys/resource.h>
+#include <string>
 
 using namespace lathe;
 using namespace lathe::tool;
 
 namespace {
+
+/// Peak resident memory of this program, 0 if unknown. Not getrusage: its maximum is inherited through exec, so that it
+/// would tell how large the calling program was.
+uint64_t peakResidentBytes() {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);)
+    if (line.rfind("VmHWM:", 0) == 0)
+      return std::strtoull(line.c_str() + 6, nullptr, 10) * 1024;
+  return 0;
+}
 
 struct BenchOptions {
   std::string artifact, inputs, device;
@@ -188,9 +200,7 @@ int bench(const BenchOptions &options) {
   double sum = 0;
   for (double time : times)
     sum += time;
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  auto peak = static_cast<uint64_t>(usage.ru_maxrss) * 1024;
+  uint64_t peak = peakResidentBytes();
 
   if (options.json) {
     nlohmann::ordered_json report;
