@@ -4,218 +4,14 @@
 //
 //===----------------------------------------------------------------------===//
 #include "dialects/lathe/Lathe.h"
+#include "dialects/lathe/SymExprDetail.h"
 #include "mlir/IR/Matchers.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/MathExtras.h"
-#include "llvm/Support/SHA256.h"
 
 using namespace mlir;
 
 namespace lathe {
-
-//===----------------------------------------------------------------------===//
-// SymExpr
-//===----------------------------------------------------------------------===//
-
-bool SymExpr::AtomLess::operator()(const SymAtomRef &a, const SymAtomRef &b) const { return a->key < b->key; }
-
-bool SymExpr::Monomial::operator<(const Monomial &other) const {
-  return std::lexicographical_compare(atoms.begin(), atoms.end(), other.atoms.begin(), other.atoms.end(), AtomLess());
-}
-
-bool SymExpr::Monomial::operator==(const Monomial &other) const {
-  return atoms.size() == other.atoms.size() &&
-         std::equal(atoms.begin(), atoms.end(), other.atoms.begin(),
-                    [](const SymAtomRef &a, const SymAtomRef &b) { return a->key == b->key; });
-}
-
-SymExpr::SymExpr(int64_t constant) {
-  if (constant != 0)
-    terms[Monomial{}] = constant;
-}
-
-SymExpr SymExpr::atom(SymAtomRef atom) {
-  SymExpr result;
-  result.terms[Monomial{{std::move(atom)}}] = 1;
-  return result;
-}
-
-SymExpr SymExpr::symbol(StringRef name) {
-  auto atom = std::make_shared<SymAtom>();
-  atom->op = SymOp::symbol;
-  atom->key = name.str();
-  atom->name = name.str();
-  return SymExpr::atom(std::move(atom));
-}
-
-std::optional<int64_t> SymExpr::constant() const {
-  if (terms.empty())
-    return 0;
-  if (terms.size() == 1 && terms.begin()->first.atoms.empty())
-    return terms.begin()->second;
-  return std::nullopt;
-}
-
-SymExpr SymExpr::operator+(const SymExpr &other) const {
-  SymExpr result = *this;
-  for (const auto &[monomial, coefficient] : other.terms) {
-    // Coefficients wrap rather than overflow: no real shape comes near, and hostile ones must not be undefined.
-    int64_t &sum = result.terms[monomial];
-    sum = static_cast<int64_t>(static_cast<uint64_t>(sum) + static_cast<uint64_t>(coefficient));
-    if (sum == 0)
-      result.terms.erase(monomial);
-  }
-  return result;
-}
-
-static SymExpr makeAtom(SymOp op, std::vector<SymExpr> args);
-
-size_t SymExpr::size() const {
-  size_t size = 0;
-  for (const auto &[monomial, coefficient] : terms) {
-    size += 1;
-    for (const SymAtomRef &atom : monomial.atoms)
-      size += atom->size;
-  }
-  return size;
-}
-
-bool SymExpr::dependsOnData() const {
-  return llvm::any_of(terms, [](const auto &term) {
-    return llvm::any_of(term.first.atoms, [](const SymAtomRef &atom) {
-      return atom->op == SymOp::value || atom->size >= kTooLarge ||
-             llvm::any_of(atom->args, [](const SymExpr &arg) { return arg.dependsOnData(); });
-    });
-  });
-}
-
-SymExpr SymExpr::operator*(const SymExpr &other) const {
-  if (size() * other.size() >= kTooLarge && !constant() && !other.constant())
-    return makeAtom(SymOp::product, {*this, other});
-  SymExpr result;
-  for (const auto &[a, x] : terms)
-    for (const auto &[b, y] : other.terms) {
-      Monomial product;
-      std::merge(a.atoms.begin(), a.atoms.end(), b.atoms.begin(), b.atoms.end(), std::back_inserter(product.atoms),
-                 AtomLess());
-      int64_t &sum = result.terms[product];
-      sum = static_cast<int64_t>(static_cast<uint64_t>(sum) + static_cast<uint64_t>(x) * static_cast<uint64_t>(y));
-      if (sum == 0)
-        result.terms.erase(product);
-    }
-  return result;
-}
-
-SymExpr SymExpr::operator-(const SymExpr &other) const { return *this + other * SymExpr(-1); }
-
-std::string SymExpr::str() const {
-  if (terms.empty())
-    return "0";
-  std::string text;
-  auto append = [&](const Monomial &monomial, int64_t coefficient) {
-    if (!text.empty())
-      text += coefficient < 0 ? " - " : " + ";
-    else if (coefficient < 0)
-      text += "-";
-    uint64_t magnitude = coefficient < 0 ? 0 - static_cast<uint64_t>(coefficient) : static_cast<uint64_t>(coefficient);
-    if (monomial.atoms.empty() || magnitude != 1)
-      text += std::to_string(magnitude) + (monomial.atoms.empty() ? "" : "*");
-    text += llvm::join(llvm::map_range(monomial.atoms, [](const SymAtomRef &a) { return a->key; }), "*");
-  };
-  // The constant last, as people write it.
-  for (const auto &[monomial, coefficient] : terms)
-    if (!monomial.atoms.empty())
-      append(monomial, coefficient);
-  if (auto it = terms.find(Monomial{}); it != terms.end())
-    append(it->first, it->second);
-  return text;
-}
-
-std::optional<StringRef> SymExpr::symbolName() const {
-  if (terms.size() != 1 || terms.begin()->second != 1 || terms.begin()->first.atoms.size() != 1)
-    return std::nullopt;
-  const SymAtom &atom = *terms.begin()->first.atoms.front();
-  if (atom.op != SymOp::symbol)
-    return std::nullopt;
-  return StringRef(atom.name);
-}
-
-void SymExpr::collectSymbols(SmallVectorImpl<std::string> &names) const {
-  for (const auto &[monomial, coefficient] : terms)
-    for (const SymAtomRef &atom : monomial.atoms) {
-      if (atom->op == SymOp::symbol && !llvm::is_contained(names, atom->name))
-        names.push_back(atom->name);
-      for (const SymExpr &arg : atom->args)
-        arg.collectSymbols(names);
-    }
-}
-
-namespace {
-/// Recursive descent over `+ - * ( )`, integers and identifiers; bounded in depth by the caller's text length.
-struct Parser {
-  StringRef text;
-  int depth = 0;
-  bool failed = false;
-
-  void skip() { text = text.ltrim(); }
-  SymExpr fail() {
-    failed = true;
-    return SymExpr(0);
-  }
-  SymExpr primary() {
-    skip();
-    if (text.empty() || ++depth > 64)
-      return fail();
-    if (text.consume_front("(")) {
-      SymExpr inner = sum();
-      skip();
-      --depth;
-      return text.consume_front(")") ? inner : fail();
-    }
-    --depth;
-    if (llvm::isDigit(text.front())) {
-      uint64_t value;
-      if (text.consumeInteger(10, value) || value > (uint64_t(1) << 62))
-        return fail();
-      return SymExpr(static_cast<int64_t>(value));
-    }
-    StringRef name = text.take_while([](char c) { return llvm::isAlnum(c) || c == '_' || c == '.' || c == '/' || c == ':'; });
-    if (name.empty())
-      return fail();
-    text = text.drop_front(name.size());
-    return SymExpr::symbol(name);
-  }
-  SymExpr product() {
-    SymExpr left = primary();
-    for (skip(); !failed && text.consume_front("*"); skip())
-      left = left * primary();
-    return left;
-  }
-  SymExpr sum() {
-    SymExpr left = product();
-    for (skip(); !failed; skip()) {
-      if (text.consume_front("+"))
-        left = left + product();
-      else if (text.consume_front("-"))
-        left = left - product();
-      else
-        break;
-    }
-    return left;
-  }
-};
-} // namespace
-
-std::optional<SymExpr> SymExpr::parse(StringRef text) {
-  if (text.size() > 256)
-    return std::nullopt;
-  Parser parser{text};
-  SymExpr result = parser.sum();
-  parser.skip();
-  if (parser.failed || !parser.text.empty())
-    return std::nullopt;
-  return result;
-}
 
 //===----------------------------------------------------------------------===//
 // ShapeContext: facts
@@ -327,74 +123,7 @@ bool ShapeContext::atMost(const SymExpr &a, int64_t bound) {
 // ShapeContext: arithmetic
 //===----------------------------------------------------------------------===//
 
-static StringRef opName(SymOp op) {
-  switch (op) {
-  case SymOp::product: return "product";
-  case SymOp::floor_div: return "floordiv";
-  case SymOp::mod: return "mod";
-  case SymOp::min: return "min";
-  case SymOp::max: return "max";
-  case SymOp::wrap: return "wrap";
-  case SymOp::broadcast: return "broadcast";
-  case SymOp::eq: return "eq";
-  case SymOp::lt: return "lt";
-  case SymOp::select: return "select";
-  case SymOp::symbol:
-  case SymOp::value: break;
-  }
-  return "";
-}
-
-static SymExpr makeAtom(SymOp op, std::vector<SymExpr> args) {
-  auto atom = std::make_shared<SymAtom>();
-  atom->op = op;
-  atom->key = opName(op).str() + "(";
-  for (auto [i, arg] : llvm::enumerate(args)) {
-    atom->key += (i ? ", " : "") + arg.str();
-    atom->size = std::min(atom->size + arg.size(), SymExpr::kTooLarge);
-  }
-  atom->key += ")";
-  if (atom->key.size() > 4096)
-    atom->key = opName(op).str() + "#" + llvm::toHex(llvm::SHA256::hash(llvm::arrayRefFromStringRef(atom->key)));
-  atom->args = std::move(args);
-  return SymExpr::atom(std::move(atom));
-}
-
-SymExpr ShapeContext::op2(SymOp op, const SymExpr &a, const SymExpr &b) { return makeAtom(op, {a, b}); }
-
-/// The polynomial q with q * b == a, if there is one: long division by leading terms, in the order of degree and then of
-/// the atoms' keys (graded lexicographic, so that a product's leading term is that of its factors).
-static std::optional<SymExpr> divideExactly(const SymExpr &a, const SymExpr &b) {
-  using Term = std::pair<const SymExpr::Monomial, int64_t>;
-  auto leading = [](const SymExpr &e) -> const Term & {
-    return *std::max_element(e.getTerms().begin(), e.getTerms().end(), [](const Term &x, const Term &y) {
-      size_t dx = x.first.atoms.size(), dy = y.first.atoms.size();
-      return dx != dy ? dx < dy : x.first < y.first;
-    });
-  };
-  if (b.getTerms().empty() || a.size() >= SymExpr::kTooLarge)
-    return std::nullopt;
-  const auto &[divisor, factor] = leading(b);
-  if (factor <= 0)
-    return std::nullopt;
-  SymExpr rest = a, quotient;
-  for (int step = 0; step < 64; ++step) {
-    if (rest.getTerms().empty())
-      return quotient;
-    const auto &[monomial, coefficient] = leading(rest);
-    SymExpr::Monomial left;
-    std::set_difference(monomial.atoms.begin(), monomial.atoms.end(), divisor.atoms.begin(), divisor.atoms.end(),
-                        std::back_inserter(left.atoms), SymExpr::AtomLess());
-    if (left.atoms.size() + divisor.atoms.size() != monomial.atoms.size() || coefficient % factor != 0)
-      return std::nullopt;
-    SymExpr term(coefficient / factor);
-    for (const SymAtomRef &atom : left.atoms)
-      term = term * SymExpr::atom(atom);
-    quotient = quotient + term;
-    rest = rest - term * b;
-  }
-  return std::nullopt;
-}
+SymExpr ShapeContext::op2(SymOp op, const SymExpr &a, const SymExpr &b) { return detail::makeAtom(op, {a, b}); }
 
 SymExpr ShapeContext::floorDiv(const SymExpr &a, const SymExpr &b) {
   if (b.isConstant(1))
@@ -406,7 +135,7 @@ SymExpr ShapeContext::floorDiv(const SymExpr &a, const SymExpr &b) {
     return op2(SymOp::floor_div, a, b); // an error of the run, not ours
   if (ca && cb && !(*ca == INT64_MIN && *cb == -1))
     return llvm::divideFloorSigned(*ca, *cb);
-  if (auto quotient = divideExactly(a, b))
+  if (auto quotient = detail::divideExactly(a, b))
     return *quotient;
   return op2(SymOp::floor_div, a, b);
 }
@@ -457,7 +186,7 @@ SymExpr ShapeContext::select(const SymExpr &c, const SymExpr &a, const SymExpr &
     return *value ? a : b;
   if (a == b)
     return a;
-  return makeAtom(SymOp::select, {c, a, b});
+  return detail::makeAtom(SymOp::select, {c, a, b});
 }
 
 SymExpr ShapeContext::clampedIndex(const SymExpr &x, const SymExpr &d, int64_t low, int64_t high) {
@@ -516,7 +245,8 @@ FailureOr<SymExpr> ShapeContext::broadcast(const SymExpr &a, const SymExpr &b, O
           if (!range.max || *range.max > *limit)
             range.max = *limit;
         }
-        addCheck({ShapeCheck::at_most, *y, *limit, op->getLoc(), "broadcast of an axis limited to " + std::to_string(*limit)});
+        addCheck({ShapeCheck::at_most, *y, *limit, op->getLoc(),
+                  "broadcast of an axis limited to " + std::to_string(*limit)});
         return *y;
       }
   }
@@ -628,13 +358,20 @@ SymExpr ShapeContext::computeIndexValue(Value index) {
       SymExpr a = indexValue(test.getLhs()), b = indexValue(test.getRhs());
       SymExpr yes = indexValue(choice.getTrueValue()), no = indexValue(choice.getFalseValue());
       switch (test.getPredicate()) {
-      case arith::CmpIPredicate::eq: return select(eq(a, b), yes, no);
-      case arith::CmpIPredicate::ne: return select(eq(a, b), no, yes);
-      case arith::CmpIPredicate::slt: return select(lt(a, b), yes, no);
-      case arith::CmpIPredicate::sge: return select(lt(a, b), no, yes);
-      case arith::CmpIPredicate::sgt: return select(lt(b, a), yes, no);
-      case arith::CmpIPredicate::sle: return select(lt(b, a), no, yes);
-      default: break;
+      case arith::CmpIPredicate::eq:
+        return select(eq(a, b), yes, no);
+      case arith::CmpIPredicate::ne:
+        return select(eq(a, b), no, yes);
+      case arith::CmpIPredicate::slt:
+        return select(lt(a, b), yes, no);
+      case arith::CmpIPredicate::sge:
+        return select(lt(a, b), no, yes);
+      case arith::CmpIPredicate::sgt:
+        return select(lt(b, a), yes, no);
+      case arith::CmpIPredicate::sle:
+        return select(lt(b, a), no, yes);
+      default:
+        break;
       }
     }
   if (isa<arith::MinSIOp>(op))
@@ -706,7 +443,8 @@ std::optional<SymExpr> ShapeContext::computeElement(Value tensor, int64_t positi
     return std::nullopt;
   if (isa<BroadcastOp>(op)) {
     auto input = cast<RankedTensorType>(op->getOperand(0).getType());
-    return input.hasStaticShape() ? get(op->getOperand(0), broadcastPosition(op->getOperand(0), position)) : std::nullopt;
+    return input.hasStaticShape() ? get(op->getOperand(0), broadcastPosition(op->getOperand(0), position))
+                                  : std::nullopt;
   }
   if (auto concat = dyn_cast<ConcatOp>(op)) {
     for (Value input : concat.getInputs()) {
@@ -724,7 +462,8 @@ std::optional<SymExpr> ShapeContext::computeElement(Value tensor, int64_t positi
     if (!inputType.hasStaticShape() || slice.getStarts().size() != 1)
       return std::nullopt;
     int64_t step = slice.getSteps()[0];
-    auto start = clampedIndex(indexValue(slice.getStarts()[0]), inputType.getDimSize(0), 0, step < 0 ? -1 : 0).constant();
+    auto start =
+        clampedIndex(indexValue(slice.getStarts()[0]), inputType.getDimSize(0), 0, step < 0 ? -1 : 0).constant();
     return start ? get(slice.getInput(), *start + position * step) : std::nullopt;
   }
   if (auto gather = dyn_cast<GatherOp>(op)) {
@@ -748,18 +487,28 @@ std::optional<SymExpr> ShapeContext::computeElement(Value tensor, int64_t positi
       if (!value)
         return std::nullopt;
       switch (reduce.getKind()) {
-      case Reduction::sum: total = total ? *total + *value : *value; break;
-      case Reduction::prod: total = total ? *total * *value : *value; break;
-      case Reduction::min: total = total ? min(*total, *value) : *value; break;
-      case Reduction::max: total = total ? max(*total, *value) : *value; break;
-      default: return std::nullopt;
+      case Reduction::sum:
+        total = total ? *total + *value : *value;
+        break;
+      case Reduction::prod:
+        total = total ? *total * *value : *value;
+        break;
+      case Reduction::min:
+        total = total ? min(*total, *value) : *value;
+        break;
+      case Reduction::max:
+        total = total ? max(*total, *value) : *value;
+        break;
+      default:
+        return std::nullopt;
       }
     }
     return total;
   }
   if (auto selectOp = dyn_cast<SelectOp>(op)) {
     auto operand = [&](Value v) { return get(v, broadcastPosition(v, position)); };
-    auto c = operand(selectOp.getCondition()), a = operand(selectOp.getTrueValue()), b = operand(selectOp.getFalseValue());
+    auto c = operand(selectOp.getCondition()), a = operand(selectOp.getTrueValue()),
+         b = operand(selectOp.getFalseValue());
     if (!c || !a || !b)
       return std::nullopt;
     return select(*c, *a, *b);
@@ -797,12 +546,18 @@ std::optional<SymExpr> ShapeContext::computeElement(Value tensor, int64_t positi
   if (isa<OrOp>(op))
     return *a + *b - *a * *b;
   switch (cast<CompareOp>(op).getPredicate()) {
-  case Comparison::eq: return eq(*a, *b);
-  case Comparison::ne: return SymExpr(1) - eq(*a, *b);
-  case Comparison::lt: return lt(*a, *b);
-  case Comparison::ge: return SymExpr(1) - lt(*a, *b);
-  case Comparison::gt: return lt(*b, *a);
-  case Comparison::le: return SymExpr(1) - lt(*b, *a);
+  case Comparison::eq:
+    return eq(*a, *b);
+  case Comparison::ne:
+    return SymExpr(1) - eq(*a, *b);
+  case Comparison::lt:
+    return lt(*a, *b);
+  case Comparison::ge:
+    return SymExpr(1) - lt(*a, *b);
+  case Comparison::gt:
+    return lt(*b, *a);
+  case Comparison::le:
+    return SymExpr(1) - lt(*b, *a);
   }
   return std::nullopt;
 }
@@ -837,17 +592,25 @@ static Value materializeAtom(OpBuilder &builder, Location loc, const SymAtom &at
       return quotient;
     return builder.create<arith::SubIOp>(loc, args[0], builder.create<arith::MulIOp>(loc, quotient, divisor));
   }
-  case SymOp::product: return builder.create<arith::MulIOp>(loc, args[0], args[1]);
-  case SymOp::min: return builder.create<arith::MinSIOp>(loc, args[0], args[1]);
-  case SymOp::max: return builder.create<arith::MaxSIOp>(loc, args[0], args[1]);
+  case SymOp::product:
+    return builder.create<arith::MulIOp>(loc, args[0], args[1]);
+  case SymOp::min:
+    return builder.create<arith::MinSIOp>(loc, args[0], args[1]);
+  case SymOp::max:
+    return builder.create<arith::MaxSIOp>(loc, args[0], args[1]);
   case SymOp::wrap:
     return choose(compare(P::slt, args[0], constant(0)), builder.create<arith::AddIOp>(loc, args[0], args[1]), args[0]);
-  case SymOp::broadcast: return choose(compare(P::eq, args[0], constant(1)), args[1], args[0]);
-  case SymOp::eq: return choose(compare(P::eq, args[0], args[1]), constant(1), constant(0));
-  case SymOp::lt: return choose(compare(P::slt, args[0], args[1]), constant(1), constant(0));
-  case SymOp::select: return choose(compare(P::ne, args[0], constant(0)), args[1], args[2]);
+  case SymOp::broadcast:
+    return choose(compare(P::eq, args[0], constant(1)), args[1], args[0]);
+  case SymOp::eq:
+    return choose(compare(P::eq, args[0], args[1]), constant(1), constant(0));
+  case SymOp::lt:
+    return choose(compare(P::slt, args[0], args[1]), constant(1), constant(0));
+  case SymOp::select:
+    return choose(compare(P::ne, args[0], constant(0)), args[1], args[2]);
   case SymOp::symbol:
-  case SymOp::value: break;
+  case SymOp::value:
+    break;
   }
   return {};
 }

@@ -74,8 +74,8 @@ private:
 };
 
 /// floor_div and mod are of mathematics (towards minus infinity); wrap(x, d) is x < 0 ? x + d : x;
-/// broadcast(a, b) is a == 1 ? b : a; eq and lt give 0 or 1; select(c, a, b) is c != 0 ? a : b. product stands for one that
-/// would have too many terms.
+/// broadcast(a, b) is a == 1 ? b : a; eq and lt give 0 or 1; select(c, a, b) is c != 0 ? a : b. product stands for one
+/// that would have too many terms.
 enum class SymOp { symbol, value, product, floor_div, mod, min, max, wrap, broadcast, eq, lt, select };
 
 struct SymAtom {
@@ -97,8 +97,9 @@ struct ShapeCheck {
   std::string message;
 };
 
-/// Shapes of values, memoized (so the values must live as long as it is asked), and the facts known of symbols. Values without a SymbolicShapeOpInterface producer get
-/// their shape from argument attributes (`lathe.dims`) or from their type, with an atom for each dynamic dimension.
+/// Shapes of values, memoized (so the values must live as long as it is asked), and the facts known of symbols. Values
+/// without a SymbolicShapeOpInterface producer get their shape from argument attributes (`lathe.dims`) or from their
+/// type, with an atom for each dynamic dimension.
 class ShapeContext {
 public:
   /// With `typesOnly`, producers are not asked: shapes follow from the operands' types alone (verifiers).

@@ -1,0 +1,25 @@
+//===- SymExprDetail.h - What expressions are made with ---------*- C++ -*-===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+// Not for use outside of this folder: atoms made here are not folded with what is known of symbols; ShapeContext's
+// arithmetic is.
+//
+//===----------------------------------------------------------------------===//
+#ifndef LATHE_DIALECTS_LATHE_SYMEXPRDETAIL_H
+#define LATHE_DIALECTS_LATHE_SYMEXPRDETAIL_H
+
+#include "dialects/lathe/SymbolicShape.h"
+
+namespace lathe::detail {
+
+/// The operation `op` of `args`, as an atom alone.
+SymExpr makeAtom(SymOp op, std::vector<SymExpr> args);
+
+/// The polynomial q with q * b == a, if there is one: long division by leading terms, in the order of degree and then
+/// of the atoms' keys (graded lexicographic, so that a product's leading term is that of its factors).
+std::optional<SymExpr> divideExactly(const SymExpr &a, const SymExpr &b);
+
+} // namespace lathe::detail
+
+#endif // LATHE_DIALECTS_LATHE_SYMEXPRDETAIL_H
