@@ -10,7 +10,7 @@ QUERY ?=
 export BUILD PRESET JOBS SENTENCES QUERY
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check bench docs install configure build format clean
+.PHONY: help demo check bench docs install configure build build-sanitized format clean
 
 help:
 	@echo 'make demo      install, build, compile all-MiniLM-L6-v2 and search sentences with it'
@@ -26,7 +26,7 @@ help:
 demo: build
 	@scripts/demo.sh
 
-check: build
+check: build build-sanitized
 	@scripts/check.sh
 
 bench: build
@@ -46,6 +46,12 @@ configure: install
 build: configure
 	@echo '==> building (log of commands: $(BUILD)/.ninja_log)'
 	@cmake --build $(BUILD) --parallel $(JOBS)
+
+build-sanitized: install
+	@echo '==> building build-asan/ (preset asan-ubsan)'
+	@mkdir -p build-asan
+	@cmake --preset asan-ubsan >build-asan/configure.log 2>&1 || { cat build-asan/configure.log; exit 1; }
+	@cmake --build build-asan --parallel $(JOBS)
 
 format:
 	@git ls-files -- '*.c' '*.h' '*.cpp' '*.hpp' | xargs clang-format-19 -i
