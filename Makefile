@@ -18,7 +18,7 @@ help:
 	@echo 'make check     install, build, run every test; the last line is the summary'
 	@echo 'make bench     compare with ONNX Runtime in one run'
 	@echo 'make build     install and build into $(BUILD)/ (PRESET=dev|ci, JOBS=n)'
-	@echo 'make docs      where the documentation is'
+	@echo 'make docs      write the reference of operations and passes; list the documentation'
 	@echo 'make install   install what the build needs: Debian packages, a virtual environment in $(BUILD)/venv'
 	@echo 'make format    clang-format every C and C++ source'
 	@echo 'make clean     remove the build folders, but not $(BUILD)/venv'
@@ -32,7 +32,8 @@ check: build build-sanitized
 bench: build
 	@$(PYTHON) test/bench/minilm_vs_ort.py
 
-docs:
+docs: install
+	@$(PYTHON) scripts/reference.py
 	@echo 'README.md              what it is and how to use it'
 	@for file in $$(find docs -name '*.md' | sort); do printf '%-40s %s\n' $$file "$$(grep -m1 '^# ' $$file | cut -c3-)"; done
 

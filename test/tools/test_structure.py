@@ -2,6 +2,7 @@
 """Rules of the tree that no compiler checks (CONTRIBUTING.md)."""
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -74,3 +75,8 @@ def test_no_machine_paths():
                 if MACHINE_PATH.search(line):
                     found.append(f"{path.relative_to(ROOT)}:{number}: {line.strip()}")
     assert not found, "\n".join(found)
+
+
+def test_reference_is_current():
+    result = subprocess.run([sys.executable, ROOT / "scripts" / "reference.py", "--check"], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
