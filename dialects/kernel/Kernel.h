@@ -7,12 +7,19 @@
 #define LATHE_DIALECTS_KERNEL_KERNEL_H
 
 #include "mlir/Bytecode/BytecodeOpInterface.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/IR/Dialect.h"
 #include "mlir/IR/OpDefinition.h"
 #include "mlir/IR/OpImplementation.h"
+#include "mlir/IR/SymbolTable.h"
 #include "mlir/Interfaces/SideEffectInterfaces.h"
+
+namespace lathe::kernel {
+/// A dense row-major memref whose elements' size is what their bits take.
+bool isBuffer(mlir::Type type);
+} // namespace lathe::kernel
 
 #include "dialects/kernel/KernelDialect.h.inc"
 #define GET_OP_CLASSES

@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "dialects/kernel/Kernel.h"
 #include "mlir/IR/Builders.h"
+#include "runtime/Abi.h"
 
 using namespace mlir;
 
@@ -12,9 +13,225 @@ using namespace mlir;
 #define GET_OP_CLASSES
 #include "dialects/kernel/KernelOps.cpp.inc"
 
-void lathe::kernel::KernelDialect::initialize() {
+namespace lathe::kernel {
+
+void KernelDialect::initialize() {
   addOperations<
 #define GET_OP_LIST
 #include "dialects/kernel/KernelOps.cpp.inc"
       >();
 }
+
+bool isBuffer(Type type) {
+  auto memref = dyn_cast<MemRefType>(type);
+  if (!memref || !memref.getLayout().isIdentity() || memref.getMemorySpace() || !memref.getElementType().isIntOrFloat())
+    return false;
+  unsigned width = memref.getElementTypeBitWidth();
+  return width == 8 || width == 16 || width == 32 || width == 64;
+}
+
+//===----------------------------------------------------------------------===//
+// Tables of the module
+//===----------------------------------------------------------------------===//
+
+namespace {
+
+/// A list of dictionaries, checked so that passes and the manifest's writer can take its entries for granted.
+class TableVerifier {
+public:
+  TableVerifier(Operation *op, NamedAttribute table) : op(op), table(table) {}
+
+  LogicalResult verify() {
+    if (!isa<ModuleOp>(op))
+      return op->emitOpError() << "expects '" << table.getName().getValue() << "' on a module";
+    auto list = dyn_cast<ArrayAttr>(table.getValue());
+    if (!list)
+      return op->emitOpError() << "expects '" << table.getName().getValue() << "' to be a list, got "
+                               << table.getValue();
+    for (auto [i, element] : llvm::enumerate(list)) {
+      position = i;
+      entry = dyn_cast<DictionaryAttr>(element);
+      if (!entry)
+        return op->emitOpError() << "expects '" << table.getName().getValue() << "' to hold dictionaries, got "
+                                 << element;
+      if (failed(verifyEntry()))
+        return failure();
+    }
+    return success();
+  }
+
+private:
+  LogicalResult misfit(StringRef key, StringRef expected) {
+    auto error = op->emitOpError() << "expects '" << key << "' of entry " << position << " of '"
+                                   << table.getName().getValue() << "' to be " << expected;
+    if (Attribute value = entry.get(key))
+      return error << ", got " << value;
+    return error << ", got nothing";
+  }
+  LogicalResult text(StringRef key) { return entry.getAs<StringAttr>(key) ? success() : misfit(key, "a string"); }
+  LogicalResult word(StringRef key) {
+    auto value = entry.getAs<IntegerAttr>(key);
+    return value && value.getType().isSignlessInteger(64) ? success() : misfit(key, "a 64-bit integer");
+  }
+  LogicalResult flag(StringRef key) { return entry.getAs<BoolAttr>(key) ? success() : misfit(key, "true or false"); }
+
+  LogicalResult verifyEntry() {
+    StringRef name = table.getName();
+    if (name == kSymbolsAttr)
+      return failure(failed(text("name")) || failed(word("min")) || failed(word("max")));
+    if (name == kConstantsAttr)
+      return verifyConstant();
+    if (name == kKernelsAttr) {
+      auto nodes = entry.getAs<ArrayAttr>("nodes");
+      if (!nodes || !llvm::all_of(nodes, llvm::IsaPred<StringAttr>))
+        return misfit("nodes", "a list of strings");
+      return failure(failed(text("name")) || failed(text("kind")));
+    }
+    if (name == kChecksAttr)
+      return failure(failed(text("node")) || failed(text("message")));
+    if (name == kInputsAttr || name == kOutputsAttr) {
+      auto shape = entry.getAs<ArrayAttr>("shape");
+      if (!shape || !llvm::all_of(shape, llvm::IsaPred<StringAttr, IntegerAttr>))
+        return misfit("shape", "a list of integers and strings");
+      if (!entry.getAs<TypeAttr>("type"))
+        return misfit("type", "a type");
+      return text("name");
+    }
+    return op->emitOpError() << "unexpected attribute '" << name << "'";
+  }
+
+  LogicalResult verifyConstant() {
+    auto type = entry.getAs<TypeAttr>("type");
+    auto tensor = type ? dyn_cast<RankedTensorType>(type.getValue()) : RankedTensorType();
+    if (!tensor || !tensor.hasStaticShape() || !tensor.getElementType().isIntOrFloat())
+      return misfit("type", "a static tensor type of numbers");
+    if (failed(text("name")) || failed(flag("packed")) || failed(flag("transposed")))
+      return failure();
+    bool packed = entry.getAs<BoolAttr>("packed").getValue();
+    if (packed && (tensor.getRank() != 2 || !tensor.getElementType().isF32()))
+      return misfit("type", "a matrix of f32 where it is packed");
+    if (!entry.get("value"))
+      return failure(failed(text("file")) || failed(word("offset")));
+    auto value = entry.getAs<DenseElementsAttr>("value");
+    return value && value.getType() == tensor ? success() : misfit("value", "dense elements of the type");
+  }
+
+  Operation *op;
+  NamedAttribute table;
+  DictionaryAttr entry;
+  size_t position = 0;
+};
+
+} // namespace
+
+LogicalResult KernelDialect::verifyOperationAttribute(Operation *op, NamedAttribute attribute) {
+  return TableVerifier(op, attribute).verify();
+}
+
+//===----------------------------------------------------------------------===//
+// Operations
+//===----------------------------------------------------------------------===//
+
+/// Offsets into tables are 32-bit numbers of bytes in generated code.
+static LogicalResult verifyIndex(Operation *op, StringRef what, uint64_t value) {
+  constexpr uint64_t kLimit = 1 << 24;
+  if (value >= kLimit)
+    return op->emitOpError() << "expects '" << what << "' from 0 to " << kLimit - 1 << ", got "
+                             << static_cast<int64_t>(value);
+  return success();
+}
+
+static LogicalResult verifySizes(Operation *op, MemRefType type, ValueRange sizes) {
+  if (type.getNumDynamicDims() != static_cast<int64_t>(sizes.size()))
+    return op->emitOpError() << "expects a size for each of the " << type.getNumDynamicDims()
+                             << " dynamic dimensions of " << type << ", got " << sizes.size();
+  return success();
+}
+
+LogicalResult InputOp::verify() {
+  return failure(failed(verifyIndex(*this, "index", getIndex())) || failed(verifySizes(*this, getType(), getDims())));
+}
+
+LogicalResult OutputOp::verify() {
+  return failure(failed(verifyIndex(*this, "index", getIndex())) || failed(verifySizes(*this, getType(), getDims())));
+}
+
+LogicalResult ConstantOp::verify() {
+  if (!getType().hasStaticShape())
+    return emitOpError() << "expects a buffer of static shape, got " << getType();
+  return verifyIndex(*this, "index", getIndex());
+}
+
+LogicalResult AllocOp::verify() { return verifySizes(*this, getType(), getDims()); }
+
+LogicalResult ArenaOp::verify() { return verifySizes(*this, getType(), getDims()); }
+
+LogicalResult ViewOp::verify() {
+  MemRefType from = getSource().getType(), to = getType();
+  bool fits = from.getElementType() == to.getElementType() &&
+              (!from.hasStaticShape() || !to.hasStaticShape() || from.getNumElements() == to.getNumElements());
+  if (!fits)
+    return emitOpError() << "expects as many elements of the same type, got " << from << " and " << to;
+  return verifySizes(*this, to, getDims());
+}
+
+LogicalResult MatmulOp::verify() {
+  auto weight = static_cast<int64_t>(getWeight());
+  if (failed(verifyIndex(*this, "kernel", getKernel())) ||
+      (weight != -1 && failed(verifyIndex(*this, "weight", weight))))
+    return failure();
+  if (getActivation() > LATHE_ACT_SIGMOID)
+    return emitOpError() << "expects an activation from 0 to " << static_cast<int>(LATHE_ACT_SIGMOID) << ", got "
+                         << static_cast<int64_t>(getActivation());
+  if (bool(getRhs()) == (weight >= 0))
+    return emitOpError() << "expects either rhs or a weight, got " << (getRhs() ? "both" : "neither");
+  ArrayRef<int64_t> weightShape = getWeightShape();
+  if (weightShape.size() != (weight >= 0 ? 2 : 0) || llvm::any_of(weightShape, [](int64_t d) { return d < 0; }))
+    return emitOpError() << "expects a weight_shape of " << (weight >= 0 ? 2 : 0) << " dimensions, got [" << weightShape
+                         << "]";
+
+  for (Value buffer : {Value(getLhs()), Value(getRhs()), Value(getBias()), Value(getOut())})
+    if (buffer && !cast<MemRefType>(buffer.getType()).getElementType().isF32())
+      return emitOpError() << "expects elements of f32, got " << buffer.getType();
+  MemRefType lhs = getLhs().getType(), out = getOut().getType();
+  ArrayRef<int64_t> rhs = getRhs() ? getRhs().getType().getShape() : weightShape;
+  int64_t ra = lhs.getRank(), rb = rhs.size(), ro = out.getRank();
+  if (ra < 2 || rb < 2 || ro > 5 || ro != std::max(ra, rb))
+    return emitOpError() << "expects ranks from 2 to 5, the result's the largest, got " << ra << " and " << rb
+                         << " for " << ro;
+  auto fit = [](int64_t x, int64_t y) { return ShapedType::isDynamic(x) || ShapedType::isDynamic(y) || x == y; };
+  bool ta = getTransposeLhs(), tb = getRhs() && getTransposeRhs(); // weight_shape is [k, n] whatever the attribute
+  int64_t m = lhs.getDimSize(ra - (ta ? 1 : 2)), k = lhs.getDimSize(ra - (ta ? 2 : 1));
+  int64_t kb = rhs[rb - (tb ? 1 : 2)], n = rhs[rb - (tb ? 2 : 1)];
+  if (!fit(k, kb))
+    return emitOpError() << "expects inner dimensions to match, got " << k << " and " << kb;
+  if (!fit(m, out.getDimSize(ro - 2)) || !fit(n, out.getDimSize(ro - 1)))
+    return emitOpError() << "expects a result that fits the operands, got " << out;
+  if (getBias() && (getBias().getType().getRank() != 1 || !fit(getBias().getType().getDimSize(0), n)))
+    return emitOpError() << "expects a bias of rank 1 that fits the result's columns, got " << getBias().getType();
+  return success();
+}
+
+LogicalResult LaunchOp::verify() { return verifyIndex(*this, "kernel", getKernel()); }
+
+LogicalResult LaunchOp::verifySymbolUses(SymbolTableCollection &symbols) {
+  auto callee = symbols.lookupNearestSymbolFrom<func::FuncOp>(*this, getCalleeAttr());
+  if (!callee)
+    return emitOpError() << "expects a kernel of the module, got " << getCalleeAttr();
+  Type pointer = LLVM::LLVMPointerType::get(getContext()), index = IndexType::get(getContext());
+  auto expected = FunctionType::get(getContext(), {pointer, pointer, index, index}, {});
+  if (callee.getFunctionType() != expected)
+    return emitOpError() << "expects a kernel of type " << expected << ", got " << getCalleeAttr() << " of type "
+                         << callee.getFunctionType();
+  return success();
+}
+
+LogicalResult ArgOp::verify() {
+  if (getOffset() % 8 != 0)
+    return emitOpError() << "expects an offset that is a multiple of 8, got " << static_cast<int64_t>(getOffset());
+  return verifyIndex(*this, "offset", getOffset());
+}
+
+LogicalResult CheckOp::verify() { return verifyIndex(*this, "check", getCheck()); }
+
+} // namespace lathe::kernel

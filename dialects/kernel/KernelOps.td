@@ -20,132 +20,166 @@ def Kernel_Dialect : Dialect {
     `@plan(%symbols, %dims, %bytes)` computes the dimensions of inputs and outputs and the size of the arena. `%frame` is the
     `lathe_frame` of runtime/Abi.h. A kernel is a function `(%frame, %args, %begin, %end)` that executes the work items
     [begin, end). Module attributes hold the tables that the artifact's manifest is written from: `kernel.symbols`,
-    `kernel.constants`, `kernel.kernels`, `kernel.checks`.
+    `kernel.constants`, `kernel.kernels`, `kernel.checks`, `kernel.inputs`, `kernel.outputs`. Operations name the entries by index,
+    which is below 2^24.
   }];
-  let dependentDialects = ["::mlir::LLVM::LLVMDialect", "::mlir::memref::MemRefDialect"];
+  let dependentDialects = ["::mlir::func::FuncDialect", "::mlir::LLVM::LLVMDialect", "::mlir::memref::MemRefDialect"];
+  let hasOperationAttrVerify = 1;
 }
 
 /// A pointer in the default address space.
 def Kernel_Pointer : Type<CPred<"::llvm::isa<::mlir::LLVM::LLVMPointerType>($_self)">, "pointer", "::mlir::LLVM::LLVMPointerType">,
     BuildableType<"::mlir::LLVM::LLVMPointerType::get($_builder.getContext())">;
 
+/// Other memrefs (with strides, in other memory spaces) would be read as if they were dense. Truth values take a byte.
+def Kernel_Buffer : Type<CPred<"::lathe::kernel::isBuffer($_self)">,
+    "dense row-major buffer of numbers of 8, 16, 32 or 64 bits", "::mlir::MemRefType">;
+def Kernel_Argument : AnyTypeOf<[Kernel_Buffer, Index]>;
+
 class Kernel_Op<string mnemonic, list<Trait> traits = []> : Op<Kernel_Dialect, mnemonic, traits>;
 
 def Kernel_InputOp : Kernel_Op<"input", [Pure]> {
   let summary = "Buffer of an input of the model";
   let description = [{
+    `index` counts the inputs (C1); there is one size for each dynamic dimension (C2).
+
     ```mlir
     %x = kernel.input %frame 0 [%batch] : memref<?x4xf32>
     ```
   }];
   let arguments = (ins Kernel_Pointer:$frame, I64Attr:$index, Variadic<Index>:$dims);
-  let results = (outs AnyMemRef:$result);
+  let results = (outs Kernel_Buffer:$result);
   let assemblyFormat = "$frame $index `[` $dims `]` attr-dict `:` type($result)";
+  let hasVerifier = 1;
 }
 
 def Kernel_OutputOp : Kernel_Op<"output", [Pure]> {
   let summary = "Buffer of an output of the model";
   let description = [{
+    `index` counts the outputs (C1); there is one size for each dynamic dimension (C2).
+
     ```mlir
     %y = kernel.output %frame 0 [%batch] : memref<?x4xf32>
     ```
   }];
   let arguments = (ins Kernel_Pointer:$frame, I64Attr:$index, Variadic<Index>:$dims);
-  let results = (outs AnyMemRef:$result);
+  let results = (outs Kernel_Buffer:$result);
   let assemblyFormat = "$frame $index `[` $dims `]` attr-dict `:` type($result)";
+  let hasVerifier = 1;
 }
 
 def Kernel_ConstantOp : Kernel_Op<"constant", [Pure]> {
   let summary = "Buffer of a constant of the artifact";
   let description = [{
+    `index` counts `kernel.constants` (C1); the shape is static (C2).
+
     ```mlir
     %w = kernel.constant %frame 3 : memref<8x4xf32>
     ```
   }];
   let arguments = (ins Kernel_Pointer:$frame, I64Attr:$index);
-  let results = (outs AnyMemRef:$result);
+  let results = (outs Kernel_Buffer:$result);
   let assemblyFormat = "$frame $index attr-dict `:` type($result)";
+  let hasVerifier = 1;
 }
 
 def Kernel_AllocOp : Kernel_Op<"alloc", [MemoryEffects<[MemAlloc]>]> {
   let summary = "Buffer for an intermediate value; plan-arena gives it a place";
   let description = [{
+    One size for each dynamic dimension (C1).
+
     ```mlir
     %t = kernel.alloc [%batch] : memref<?x4xf32>
     ```
   }];
   let arguments = (ins Variadic<Index>:$dims);
-  let results = (outs AnyMemRef:$result);
+  let results = (outs Kernel_Buffer:$result);
   let assemblyFormat = "`[` $dims `]` attr-dict `:` type($result)";
+  let hasVerifier = 1;
 }
 
 def Kernel_ArenaOp : Kernel_Op<"arena", [Pure]> {
   let summary = "Buffer at an offset in bytes of the arena";
   let description = [{
+    One size for each dynamic dimension (C1).
+
     ```mlir
     %t = kernel.arena %frame at %offset [%batch] : memref<?x4xf32>
     ```
   }];
   let arguments = (ins Kernel_Pointer:$frame, Index:$offset, Variadic<Index>:$dims);
-  let results = (outs AnyMemRef:$result);
+  let results = (outs Kernel_Buffer:$result);
   let assemblyFormat = "$frame `at` $offset `[` $dims `]` attr-dict `:` type($result)";
+  let hasVerifier = 1;
 }
 
 def Kernel_ViewOp : Kernel_Op<"view", [Pure]> {
   let summary = "The same dense buffer under another shape";
   let description = [{
+    One size for each dynamic dimension (C1); the type and, where both are static, the number of elements stay (C2).
+
     ```mlir
     %y = kernel.view %x [%n] : memref<?x4xf32> -> memref<?xf32>
     ```
   }];
-  let arguments = (ins AnyMemRef:$source, Variadic<Index>:$dims);
-  let results = (outs AnyMemRef:$result);
+  let arguments = (ins Kernel_Buffer:$source, Variadic<Index>:$dims);
+  let results = (outs Kernel_Buffer:$result);
   let assemblyFormat = "$source `[` $dims `]` attr-dict `:` type($source) `->` type($result)";
+  let hasVerifier = 1;
 }
 
 def Kernel_MatmulOp : Kernel_Op<"matmul", [AttrSizedOperandSegments]> {
   let summary = "Library call: (batched) matrix product with bias and activation";
   let description = [{
     `out = activation(lhs * rhs + bias)` over the last two axes, leading ones broadcast. `rhs` is absent when it is the
-    constant `weight` (an index into `kernel.constants`); that constant has `weight_shape` [k, n] once `transpose_rhs` is applied.
-    `activation` is a `lathe_activation` of runtime/Abi.h; `kernel` an index into `kernel.kernels`.
+    constant `weight` (an index into `kernel.constants`, else -1); that constant has `weight_shape` [k, n] once
+    `transpose_rhs` is applied. `activation` is a `lathe_activation` of runtime/Abi.h; `kernel` an index into
+    `kernel.kernels`.
+
+    Elements are f32 (C1), ranks 2 to 5 and the result's the largest (C2), the bias has rank 1 (C3). Either `rhs` or `weight` is
+    there (C4), `weight_shape` with the latter (C5). Dimensions fit where they are static (C6). The activation is known (C7).
 
     ```mlir
     kernel.matmul %frame lhs(%a : memref<?x8xf32>) out(%y : memref<?x4xf32>) {activation = 0 : i64, kernel = 0 : i64,
       weight = 2 : i64, weight_shape = array<i64: 8, 4>}
     ```
   }];
-  let arguments = (ins Kernel_Pointer:$frame, AnyMemRef:$lhs, Optional<AnyMemRef>:$rhs, Optional<AnyMemRef>:$bias,
-      AnyMemRef:$out, I64Attr:$kernel, I64Attr:$weight, DenseI64ArrayAttr:$weight_shape, I64Attr:$activation,
+  let arguments = (ins Kernel_Pointer:$frame, Kernel_Buffer:$lhs, Optional<Kernel_Buffer>:$rhs, Optional<Kernel_Buffer>:$bias,
+      Kernel_Buffer:$out, I64Attr:$kernel, I64Attr:$weight, DenseI64ArrayAttr:$weight_shape, I64Attr:$activation,
       UnitAttr:$transpose_lhs, UnitAttr:$transpose_rhs);
   let assemblyFormat = "$frame `lhs` `(` $lhs `:` type($lhs) `)` (`rhs` `(` $rhs^ `:` type($rhs) `)`)? (`bias` `(` $bias^ `:` type($bias) `)`)? `out` `(` $out `:` type($out) `)` attr-dict";
+  let hasVerifier = 1;
 }
 
-def Kernel_LaunchOp : Kernel_Op<"launch"> {
+def Kernel_LaunchOp : Kernel_Op<"launch", [DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
   let summary = "Runs a generated kernel over [0, count), in chunks of at least `grain` work items";
   let description = [{
     Memrefs and index values are laid out one behind the other as the kernel's arguments: memrefs as the descriptors that MLIR's
-    lowering to LLVM uses.
+    lowering to LLVM uses. `callee` is a kernel: a function (frame, arguments, begin, end) (C1).
 
     ```mlir
     kernel.launch %frame @add(%x, %y) count %rows grain %g {kernel = 1 : i64} : memref<?xf32>, memref<?xf32>
     ```
   }];
-  let arguments = (ins Kernel_Pointer:$frame, FlatSymbolRefAttr:$callee, Variadic<AnyType>:$args, Index:$count, Index:$grain,
+  let arguments = (ins Kernel_Pointer:$frame, FlatSymbolRefAttr:$callee, Variadic<Kernel_Argument>:$args, Index:$count, Index:$grain,
       I64Attr:$kernel);
   let assemblyFormat = "$frame $callee `(` $args `)` `count` $count `grain` $grain attr-dict `:` type($args)";
+  let hasVerifier = 1;
 }
 
 def Kernel_ArgOp : Kernel_Op<"arg", [Pure]> {
   let summary = "Argument of a kernel, at an offset in bytes of its arguments";
   let description = [{
+    The offset is a multiple of 8 below 2^24 (C1).
+
     ```mlir
     %x = kernel.arg %args at 0 : memref<?xf32>
     ```
   }];
   let arguments = (ins Kernel_Pointer:$args, I64Attr:$offset);
-  let results = (outs AnyType:$result);
+  let results = (outs Kernel_Argument:$result);
   let assemblyFormat = "$args `at` $offset attr-dict `:` type($result)";
+  let hasVerifier = 1;
 }
 
 def Kernel_CheckOp : Kernel_Op<"check"> {
@@ -159,6 +193,7 @@ def Kernel_CheckOp : Kernel_Op<"check"> {
   }];
   let arguments = (ins Kernel_Pointer:$frame, I1:$condition, I64Attr:$check);
   let assemblyFormat = "$frame `,` $condition attr-dict";
+  let hasVerifier = 1;
 }
 
 #endif // LATHE_DIALECTS_KERNEL_KERNELOPS_TD

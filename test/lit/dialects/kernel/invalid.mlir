@@ -1,0 +1,329 @@
+// RUN: lathe-opt %s -verify-diagnostics -split-input-file
+
+// What verifiers refuse, an operation and a constraint (Cn) each.
+
+func.func @buffer_strides(%frame: !llvm.ptr) {
+  // expected-error @below {{result #0 must be dense row-major buffer of numbers of 8, 16, 32 or 64 bits}}
+  %0 = kernel.input %frame 0 [] : memref<4xf32, strided<[2]>>
+  return
+}
+
+// -----
+
+func.func @buffer_bits() {
+  // expected-error @below {{result #0 must be dense row-major buffer of numbers of 8, 16, 32 or 64 bits}}
+  %0 = kernel.alloc [] : memref<4xi1>
+  return
+}
+
+// -----
+
+func.func @input_c1(%frame: !llvm.ptr) {
+  // expected-error @below {{expects 'index' from 0 to 16777215, got -1}}
+  %0 = kernel.input %frame -1 [] : memref<4xf32>
+  return
+}
+
+// -----
+
+func.func @input_c2(%frame: !llvm.ptr, %n: index) {
+  // expected-error @below {{expects a size for each of the 1 dynamic dimensions of 'memref<?x4xf32>', got 2}}
+  %0 = kernel.input %frame 0 [%n, %n] : memref<?x4xf32>
+  return
+}
+
+// -----
+
+func.func @output_c1(%frame: !llvm.ptr) {
+  // expected-error @below {{expects 'index' from 0 to 16777215, got 16777216}}
+  %0 = kernel.output %frame 16777216 [] : memref<4xf32>
+  return
+}
+
+// -----
+
+func.func @output_c2(%frame: !llvm.ptr, %n: index) {
+  // expected-error @below {{expects a size for each of the 0 dynamic dimensions of 'memref<4xf32>', got 1}}
+  %0 = kernel.output %frame 0 [%n] : memref<4xf32>
+  return
+}
+
+// -----
+
+func.func @constant_c1(%frame: !llvm.ptr) {
+  // expected-error @below {{expects 'index' from 0 to 16777215, got -3}}
+  %0 = kernel.constant %frame -3 : memref<4xf32>
+  return
+}
+
+// -----
+
+func.func @constant_c2(%frame: !llvm.ptr) {
+  // expected-error @below {{expects a buffer of static shape, got 'memref<?xf32>'}}
+  %0 = kernel.constant %frame 0 : memref<?xf32>
+  return
+}
+
+// -----
+
+func.func @alloc_c1() {
+  // expected-error @below {{expects a size for each of the 2 dynamic dimensions of 'memref<?x?xf32>', got 0}}
+  %0 = kernel.alloc [] : memref<?x?xf32>
+  return
+}
+
+// -----
+
+func.func @arena_c1(%frame: !llvm.ptr, %n: index) {
+  // expected-error @below {{expects a size for each of the 1 dynamic dimensions of 'memref<?xf32>', got 0}}
+  %0 = kernel.arena %frame at %n [] : memref<?xf32>
+  return
+}
+
+// -----
+
+func.func @view_c1(%x: memref<?x4xf32>) {
+  // expected-error @below {{expects a size for each of the 1 dynamic dimensions of 'memref<?xf32>', got 0}}
+  %0 = kernel.view %x [] : memref<?x4xf32> -> memref<?xf32>
+  return
+}
+
+// -----
+
+func.func @view_c2_type(%x: memref<4xf32>) {
+  // expected-error @below {{expects as many elements of the same type, got 'memref<4xf32>' and 'memref<4xi32>'}}
+  %0 = kernel.view %x [] : memref<4xf32> -> memref<4xi32>
+  return
+}
+
+// -----
+
+func.func @view_c2_count(%x: memref<4xf32>) {
+  // expected-error @below {{expects as many elements of the same type, got 'memref<4xf32>' and 'memref<5xf32>'}}
+  %0 = kernel.view %x [] : memref<4xf32> -> memref<5xf32>
+  return
+}
+
+// -----
+
+func.func @matmul_kernel(%frame: !llvm.ptr, %x: memref<2x8xf32>, %y: memref<2x4xf32>) {
+  // expected-error @below {{expects 'kernel' from 0 to 16777215, got -1}}
+  kernel.matmul %frame lhs(%x : memref<2x8xf32>) out(%y : memref<2x4xf32>)
+    {activation = 0 : i64, kernel = -1 : i64, weight = 0 : i64, weight_shape = array<i64: 8, 4>}
+  return
+}
+
+// -----
+
+func.func @matmul_weight(%frame: !llvm.ptr, %x: memref<2x8xf32>, %y: memref<2x4xf32>) {
+  // expected-error @below {{expects 'weight' from 0 to 16777215, got -2}}
+  kernel.matmul %frame lhs(%x : memref<2x8xf32>) out(%y : memref<2x4xf32>)
+    {activation = 0 : i64, kernel = 0 : i64, weight = -2 : i64, weight_shape = array<i64: 8, 4>}
+  return
+}
+
+// -----
+
+func.func @matmul_c1(%frame: !llvm.ptr, %x: memref<2x8xf16>, %y: memref<2x4xf32>) {
+  // expected-error @below {{expects elements of f32, got 'memref<2x8xf16>'}}
+  kernel.matmul %frame lhs(%x : memref<2x8xf16>) out(%y : memref<2x4xf32>)
+    {activation = 0 : i64, kernel = 0 : i64, weight = 0 : i64, weight_shape = array<i64: 8, 4>}
+  return
+}
+
+// -----
+
+func.func @matmul_c2(%frame: !llvm.ptr, %x: memref<8xf32>, %y: memref<4xf32>) {
+  // expected-error @below {{expects ranks from 2 to 5, the result's the largest, got 1 and 2 for 1}}
+  kernel.matmul %frame lhs(%x : memref<8xf32>) out(%y : memref<4xf32>)
+    {activation = 0 : i64, kernel = 0 : i64, weight = 0 : i64, weight_shape = array<i64: 8, 4>}
+  return
+}
+
+// -----
+
+func.func @matmul_c2_large(%frame: !llvm.ptr, %x: memref<1x1x1x1x2x8xf32>, %y: memref<1x1x1x1x2x4xf32>) {
+  // expected-error @below {{expects ranks from 2 to 5, the result's the largest, got 6 and 2 for 6}}
+  kernel.matmul %frame lhs(%x : memref<1x1x1x1x2x8xf32>) out(%y : memref<1x1x1x1x2x4xf32>)
+    {activation = 0 : i64, kernel = 0 : i64, weight = 0 : i64, weight_shape = array<i64: 8, 4>}
+  return
+}
+
+// -----
+
+func.func @matmul_c3(%frame: !llvm.ptr, %x: memref<2x8xf32>, %b: memref<2x4xf32>) {
+  // expected-error @below {{expects a bias of rank 1 that fits the result's columns, got 'memref<2x4xf32>'}}
+  kernel.matmul %frame lhs(%x : memref<2x8xf32>) bias(%b : memref<2x4xf32>) out(%b : memref<2x4xf32>)
+    {activation = 0 : i64, kernel = 0 : i64, weight = 0 : i64, weight_shape = array<i64: 8, 4>}
+  return
+}
+
+// -----
+
+func.func @matmul_c4_neither(%frame: !llvm.ptr, %x: memref<2x8xf32>, %y: memref<2x4xf32>) {
+  // expected-error @below {{expects either rhs or a weight, got neither}}
+  kernel.matmul %frame lhs(%x : memref<2x8xf32>) out(%y : memref<2x4xf32>)
+    {activation = 0 : i64, kernel = 0 : i64, weight = -1 : i64, weight_shape = array<i64>}
+  return
+}
+
+// -----
+
+func.func @matmul_c4_both(%frame: !llvm.ptr, %x: memref<2x8xf32>, %w: memref<8x4xf32>, %y: memref<2x4xf32>) {
+  // expected-error @below {{expects either rhs or a weight, got both}}
+  kernel.matmul %frame lhs(%x : memref<2x8xf32>) rhs(%w : memref<8x4xf32>) out(%y : memref<2x4xf32>)
+    {activation = 0 : i64, kernel = 0 : i64, weight = 0 : i64, weight_shape = array<i64: 8, 4>}
+  return
+}
+
+// -----
+
+func.func @matmul_c5(%frame: !llvm.ptr, %x: memref<2x8xf32>, %y: memref<2x4xf32>) {
+  // expected-error @below {{expects a weight_shape of 2 dimensions, got [8]}}
+  kernel.matmul %frame lhs(%x : memref<2x8xf32>) out(%y : memref<2x4xf32>)
+    {activation = 0 : i64, kernel = 0 : i64, weight = 0 : i64, weight_shape = array<i64: 8>}
+  return
+}
+
+// -----
+
+func.func @matmul_c6(%frame: !llvm.ptr, %x: memref<2x8xf32>, %y: memref<2x4xf32>) {
+  // expected-error @below {{expects inner dimensions to match, got 8 and 9}}
+  kernel.matmul %frame lhs(%x : memref<2x8xf32>) out(%y : memref<2x4xf32>)
+    {activation = 0 : i64, kernel = 0 : i64, weight = 0 : i64, weight_shape = array<i64: 9, 4>}
+  return
+}
+
+// -----
+
+func.func @matmul_c6_result(%frame: !llvm.ptr, %x: memref<8x2xf32>, %w: memref<4x8xf32>, %y: memref<3x4xf32>) {
+  // expected-error @below {{expects a result that fits the operands, got 'memref<3x4xf32>'}}
+  kernel.matmul %frame lhs(%x : memref<8x2xf32>) rhs(%w : memref<4x8xf32>) out(%y : memref<3x4xf32>)
+    {activation = 0 : i64, kernel = 0 : i64, transpose_lhs, transpose_rhs, weight = -1 : i64, weight_shape = array<i64>}
+  return
+}
+
+// -----
+
+func.func @matmul_c7(%frame: !llvm.ptr, %x: memref<2x8xf32>, %y: memref<2x4xf32>) {
+  // expected-error @below {{expects an activation from 0 to 6, got 7}}
+  kernel.matmul %frame lhs(%x : memref<2x8xf32>) out(%y : memref<2x4xf32>)
+    {activation = 7 : i64, kernel = 0 : i64, weight = 0 : i64, weight_shape = array<i64: 8, 4>}
+  return
+}
+
+// -----
+
+func.func @matmul_attributes(%frame: !llvm.ptr, %x: memref<2x8xf32>, %y: memref<2x4xf32>) {
+  // expected-error @below {{requires attribute 'activation'}}
+  kernel.matmul %frame lhs(%x : memref<2x8xf32>) out(%y : memref<2x4xf32>)
+    {kernel = 0 : i64, weight = 0 : i64, weight_shape = array<i64: 8, 4>}
+  return
+}
+
+// -----
+
+func.func @launch_c1_unknown(%frame: !llvm.ptr, %n: index) {
+  // expected-error @below {{expects a kernel of the module, got @nothing}}
+  kernel.launch %frame @nothing(%n) count %n grain %n {kernel = 0 : i64} : index
+  return
+}
+
+// -----
+
+func.func private @add(!llvm.ptr, index, index)
+func.func @launch_c1_type(%frame: !llvm.ptr, %n: index) {
+  // expected-error @below {{expects a kernel of type '(!llvm.ptr, !llvm.ptr, index, index) -> ()', got @add of type '(!llvm.ptr, index, index) -> ()'}}
+  kernel.launch %frame @add(%n) count %n grain %n {kernel = 0 : i64} : index
+  return
+}
+
+// -----
+
+func.func private @add(!llvm.ptr, !llvm.ptr, index, index)
+func.func @launch_arguments(%frame: !llvm.ptr, %n: index, %x: f32) {
+  // expected-error @below {{operand #1 must be variadic of}}
+  kernel.launch %frame @add(%x) count %n grain %n {kernel = 0 : i64} : f32
+  return
+}
+
+// -----
+
+func.func @arg_c1(%args: !llvm.ptr) {
+  // expected-error @below {{expects an offset that is a multiple of 8, got 4}}
+  %0 = kernel.arg %args at 4 : index
+  return
+}
+
+// -----
+
+func.func @arg_c1_negative(%args: !llvm.ptr) {
+  // expected-error @below {{expects 'offset' from 0 to 16777215, got -8}}
+  %0 = kernel.arg %args at -8 : index
+  return
+}
+
+// -----
+
+func.func @check_index(%frame: !llvm.ptr, %ok: i1) {
+  // expected-error @below {{expects 'check' from 0 to 16777215, got -1}}
+  kernel.check %frame, %ok {check = -1 : i64}
+  return
+}
+
+// -----
+
+// The module's tables.
+
+// expected-error @below {{expects 'kernel.symbols' to be a list, got 3 : i64}}
+module attributes {kernel.symbols = 3 : i64} {}
+
+// -----
+
+// expected-error @below {{expects 'kernel.symbols' to hold dictionaries, got "batch"}}
+module attributes {kernel.symbols = ["batch"]} {}
+
+// -----
+
+// expected-error @below {{expects 'max' of entry 1 of 'kernel.symbols' to be a 64-bit integer, got nothing}}
+module attributes {kernel.symbols = [{name = "a", min = 0 : i64, max = 1 : i64}, {name = "b", min = 0 : i64}]} {}
+
+// -----
+
+// expected-error @below {{expects 'type' of entry 0 of 'kernel.constants' to be a static tensor type of numbers, got tensor<?xf32>}}
+module attributes {kernel.constants = [{name = "w", type = tensor<?xf32>, packed = false, transposed = false}]} {}
+
+// -----
+
+// expected-error @below {{expects 'file' of entry 0 of 'kernel.constants' to be a string, got nothing}}
+module attributes {kernel.constants = [{name = "w", type = tensor<2xf32>, packed = false, transposed = false}]} {}
+
+// -----
+
+// expected-error @below {{expects 'type' of entry 0 of 'kernel.constants' to be a matrix of f32 where it is packed, got tensor<2xf32>}}
+module attributes {kernel.constants = [{name = "w", type = tensor<2xf32>, packed = true, transposed = false}]} {}
+
+// -----
+
+// expected-error @below {{expects 'nodes' of entry 0 of 'kernel.kernels' to be a list of strings, got [1]}}
+module attributes {kernel.kernels = [{name = "k", kind = "generated", nodes = [1]}]} {}
+
+// -----
+
+// expected-error @below {{expects 'message' of entry 0 of 'kernel.checks' to be a string, got nothing}}
+module attributes {kernel.checks = [{node = "a"}]} {}
+
+// -----
+
+// expected-error @below {{expects 'shape' of entry 0 of 'kernel.inputs' to be a list of integers and strings, got nothing}}
+module attributes {kernel.inputs = [{name = "a", type = f32}]} {}
+
+// -----
+
+// expected-error @below {{unexpected attribute 'kernel.nonsense'}}
+module attributes {kernel.nonsense = [{}]} {}
+
+// -----
+
+// expected-error @below {{expects 'kernel.checks' on a module}}
+func.func private @not_a_module() attributes {kernel.checks = []}
