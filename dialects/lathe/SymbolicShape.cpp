@@ -28,6 +28,8 @@ Bounds ShapeContext::bounds(const SymExpr &a) {
       return {};
     switch (atom.op) {
     case SymOp::symbol: {
+      if (SymExpr::isInputElement(atom.name))
+        return {};
       auto it = ranges.find(atom.name);
       return it == ranges.end() ? Bounds{0, std::nullopt} : Bounds{it->second.min, it->second.max};
     }
@@ -281,6 +283,17 @@ SymAtomRef ShapeContext::valueAtom(Value value, int64_t axis) {
   return atom;
 }
 
+namespace {
+/// Counts calls that follow chains of operations: what is longer than any model's is not followed to the end of the
+/// stack, but taken to be data.
+struct Nesting {
+  explicit Nesting(int &depth) : depth(++depth) {}
+  ~Nesting() { --depth; }
+  bool tooDeep() const { return depth > 512; }
+  int &depth;
+};
+} // namespace
+
 FailureOr<SymShape> ShapeContext::shapeOf(Value tensor) {
   if (auto it = shapes.find(tensor); it != shapes.end())
     return it->second;
@@ -288,7 +301,8 @@ FailureOr<SymShape> ShapeContext::shapeOf(Value tensor) {
   if (!type)
     return failure();
   SymShape shape;
-  if (!typesOnly) {
+  Nesting nested(nesting);
+  if (!typesOnly && !nested.tooDeep()) {
     if (auto op = dyn_cast_or_null<SymbolicShapeOpInterface>(tensor.getDefiningOp())) {
       FailureOr<SymShape> inferred = op.inferSymbolicShape(*this);
       if (failed(inferred))
@@ -321,7 +335,8 @@ FailureOr<SymShape> ShapeContext::shapeOf(Value tensor) {
 SymExpr ShapeContext::indexValue(Value index) {
   if (auto it = indexValues.find(index); it != indexValues.end())
     return it->second;
-  SymExpr result = computeIndexValue(index);
+  Nesting nested(nesting);
+  SymExpr result = nested.tooDeep() ? SymExpr::atom(valueAtom(index, -1)) : computeIndexValue(index);
   if (result.size() >= SymExpr::kTooLarge)
     result = SymExpr::atom(valueAtom(index, -1));
   indexValues[index] = result;
@@ -394,26 +409,37 @@ static int64_t broadcastPosition(Value operand, int64_t position) {
   return type.getNumElements() == 1 ? 0 : position;
 }
 
-std::optional<SymExpr> ShapeContext::element(Value tensor, int64_t position, int depth) {
+std::optional<SymExpr> ShapeContext::element(Value tensor, int64_t position) {
   if (auto it = elements.find({tensor, position}); it != elements.end())
     return it->second;
-  std::optional<SymExpr> result = computeElement(tensor, position, depth);
+  Nesting nested(nesting);
+  std::optional<SymExpr> result = nested.tooDeep() ? std::nullopt : computeElement(tensor, position);
   if (result && result->size() >= SymExpr::kTooLarge)
     result.reset();
   elements[{tensor, position}] = result;
   return result;
 }
 
-std::optional<SymExpr> ShapeContext::computeElement(Value tensor, int64_t position, int depth) {
+/// The symbol for an element of an input of the model, whose value is known before a run begins.
+static std::optional<SymExpr> inputElement(BlockArgument argument, int64_t position) {
+  auto func = dyn_cast<func::FuncOp>(argument.getOwner()->getParentOp());
+  auto name = func ? func.getArgAttrOfType<StringAttr>(argument.getArgNumber(), LatheDialect::kNameAttr) : StringAttr();
+  Type type = cast<RankedTensorType>(argument.getType()).getElementType();
+  if (!name || !(type.isSignlessInteger(64) || type.isSignlessInteger(32)))
+    return std::nullopt;
+  return SymExpr::symbol(name.str() + "[" + std::to_string(position) + "]");
+}
+
+std::optional<SymExpr> ShapeContext::computeElement(Value tensor, int64_t position) {
   constexpr int64_t kLargest = 64; // shapes are small; longer integer tensors are data
   auto type = dyn_cast<RankedTensorType>(tensor.getType());
   if (!type || !type.hasStaticShape() || type.getNumElements() > kLargest || position < 0 ||
-      position >= type.getNumElements() || !isa<IntegerType>(type.getElementType()) || depth > 256)
+      position >= type.getNumElements() || !isa<IntegerType>(type.getElementType()))
     return std::nullopt;
   Operation *op = tensor.getDefiningOp();
   if (!op)
-    return std::nullopt;
-  auto get = [&](Value v, int64_t p) { return element(v, p, depth + 1); };
+    return inputElement(cast<BlockArgument>(tensor), position);
+  auto get = [&](Value v, int64_t p) { return element(v, p); };
   if (auto constant = dyn_cast<ConstantOp>(op)) {
     auto dense = dyn_cast<DenseIntElementsAttr>(constant.getValue());
     if (!dense)

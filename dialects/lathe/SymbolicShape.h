@@ -35,6 +35,9 @@ public:
   static SymExpr symbol(llvm::StringRef name);
   static SymExpr atom(SymAtomRef atom);
 
+  /// Whether a symbol is `input[position]`: an element of an integer input, any number, rather than a dimension.
+  static bool isInputElement(llvm::StringRef symbol) { return symbol.ends_with("]"); }
+
   std::optional<int64_t> constant() const;
   bool isConstant(int64_t value) const { return constant() == value; }
   bool operator==(const SymExpr &other) const { return terms == other.terms; }
@@ -109,7 +112,7 @@ public:
   /// Expression of an index value; an atom for what is not understood.
   SymExpr indexValue(mlir::Value index);
   /// Element `position` (row-major) of a small integer or boolean tensor, nullopt where it depends on data.
-  std::optional<SymExpr> element(mlir::Value tensor, int64_t position, int depth = 0);
+  std::optional<SymExpr> element(mlir::Value tensor, int64_t position);
   void setShape(mlir::Value tensor, SymShape shape) { shapes[tensor] = std::move(shape); }
   void forget(mlir::Value tensor) { shapes.erase(tensor); }
 
@@ -146,11 +149,12 @@ private:
   SymExpr op2(SymOp op, const SymExpr &a, const SymExpr &b);
   SymAtomRef valueAtom(mlir::Value value, int64_t axis);
   std::pair<std::optional<int64_t>, std::optional<int64_t>> bounds(const SymExpr &a);
-  std::optional<SymExpr> computeElement(mlir::Value tensor, int64_t position, int depth);
+  std::optional<SymExpr> computeElement(mlir::Value tensor, int64_t position);
   SymExpr computeIndexValue(mlir::Value index);
   void addCheck(ShapeCheck check);
 
   bool typesOnly;
+  int nesting = 0; ///< of calls through chains of operations
   llvm::DenseMap<mlir::Value, SymShape> shapes;
   llvm::DenseMap<std::pair<mlir::Value, int64_t>, SymAtomRef> valueAtoms;
   llvm::DenseMap<mlir::Value, SymExpr> indexValues;
