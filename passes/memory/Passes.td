@@ -24,7 +24,7 @@ def PlanArenaPass : Pass<"plan-arena", "::mlir::ModuleOp"> {
     %t = kernel.arena %frame at %offset [%batch] : memref<?x4xf32>
     ```
   }];
-  let dependentDialects = ["::lathe::kernel::KernelDialect", "::mlir::LLVM::LLVMDialect"];
+  let dependentDialects = ["::lathe::LatheDialect", "::lathe::kernel::KernelDialect", "::mlir::LLVM::LLVMDialect"];
 }
 
 #endif // LATHE_PASSES_MEMORY_PASSES_TD

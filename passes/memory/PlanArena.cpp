@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "passes/memory/Passes.h"
+#include "llvm/ADT/SetVector.h"
 
 namespace lathe::memory {
 #define GEN_PASS_DEF_PLANARENAPASS
@@ -21,14 +22,30 @@ struct Slot {
 };
 
 /// Position of the last use of a buffer, through views.
-size_t lastUse(Value buffer, const DenseMap<Operation *, size_t> &order) {
-  size_t last = order.lookup(buffer.getDefiningOp());
-  for (Operation *user : buffer.getUsers()) {
-    last = std::max(last, order.lookup(user));
-    if (isa<kernel::ViewOp>(user))
-      last = std::max(last, lastUse(user->getResult(0), order));
-  }
+size_t lastUse(kernel::AllocOp alloc, const DenseMap<Operation *, size_t> &order) {
+  size_t last = order.lookup(alloc);
+  llvm::SmallSetVector<Value, 4> names;
+  names.insert(alloc.getResult());
+  for (size_t i = 0; i < names.size(); ++i)
+    for (Operation *user : names[i].getUsers()) {
+      // What uses it in a nested region does so where the operation of the block stands.
+      last = std::max(last, order.lookup(alloc->getBlock()->findAncestorOpInBlock(*user)));
+      for (Value result : user->getResults())
+        if (isa<MemRefType>(result.getType()))
+          names.insert(result);
+    }
   return last;
+}
+
+/// One block, over this many pointers.
+LogicalResult verifyEntry(func::FuncOp func, unsigned pointers) {
+  if (!func.getBody().hasOneBlock())
+    return func.emitError() << "expects a program of one block";
+  if (func.getNumArguments() != pointers ||
+      !llvm::all_of(func.getArgumentTypes(), llvm::IsaPred<LLVM::LLVMPointerType>))
+    return func.emitError() << "expects @" << func.getName() << " to take " << pointers << " pointers, got "
+                            << func.getFunctionType();
+  return success();
 }
 
 struct PlanArena : impl::PlanArenaPassBase<PlanArena> {
@@ -38,10 +55,8 @@ struct PlanArena : impl::PlanArenaPassBase<PlanArena> {
     auto plan = module.lookupSymbol<func::FuncOp>(kernel::kPlanName);
     if (!run || !plan)
       return;
-    if (!run.getBody().hasOneBlock() || !plan.getBody().hasOneBlock()) {
-      run.emitError() << "expects programs of one block";
+    if (failed(verifyEntry(run, 1)) || failed(verifyEntry(plan, 3)))
       return signalPassFailure();
-    }
     ShapeContext shapes;
     if (auto symbols = module->getAttrOfType<ArrayAttr>(kernel::kSymbolsAttr))
       for (auto entry : symbols.getAsRange<DictionaryAttr>()) {
@@ -49,6 +64,14 @@ struct PlanArena : impl::PlanArenaPassBase<PlanArena> {
         shapes.ranges[cast<StringAttr>(entry.get("name")).getValue()] = {
             cast<IntegerAttr>(entry.get("min")).getInt(), max < 0 ? std::nullopt : std::optional<int64_t>(max)};
       }
+    auto misplaced = module.walk([&](kernel::AllocOp alloc) {
+      if (alloc->getBlock() == &run.getBody().front())
+        return WalkResult::advance();
+      alloc.emitOpError() << "expects to stand in the block of @" << kernel::kRunName;
+      return WalkResult::interrupt();
+    });
+    if (misplaced.wasInterrupted())
+      return signalPassFailure();
     DenseMap<Operation *, size_t> order;
     SmallVector<kernel::AllocOp> allocs;
     for (auto [i, op] : llvm::enumerate(run.getBody().front())) {
@@ -65,10 +88,14 @@ struct PlanArena : impl::PlanArenaPassBase<PlanArena> {
       size_t next = 0;
       for (int64_t extent : type.getShape())
         bytes = bytes * (ShapedType::isDynamic(extent) ? shapes.indexValue(alloc.getDims()[next++]) : SymExpr(extent));
+      if (bytes.dependsOnData()) {
+        alloc.emitOpError() << "expects a size that follows from symbolic dimensions, got " << bytes.str() << " bytes";
+        return signalPassFailure();
+      }
       // A size that is a multiple of 64 whatever the symbols needs no rounding.
       if (!llvm::all_of(bytes.getTerms(), [](const auto &term) { return term.second % 64 == 0; }))
         bytes = shapes.floorDiv(bytes + SymExpr(63), 64) * SymExpr(64);
-      size_t begin = order[alloc], end = lastUse(alloc.getResult(), order);
+      size_t begin = order[alloc], end = lastUse(alloc, order);
       std::optional<size_t> chosen;
       for (auto [i, slot] : llvm::enumerate(slots)) {
         if (slot.freeFrom > begin)
@@ -103,7 +130,8 @@ struct PlanArena : impl::PlanArenaPassBase<PlanArena> {
     for (auto [alloc, slot] : llvm::zip(allocs, slotOf)) {
       OpBuilder b(alloc);
       Value offset = materialize(b, alloc.getLoc(), offsets[slot]);
-      Value place = b.create<kernel::ArenaOp>(alloc.getLoc(), alloc.getType(), run.getArgument(0), offset, alloc.getDims());
+      Value place =
+          b.create<kernel::ArenaOp>(alloc.getLoc(), alloc.getType(), run.getArgument(0), offset, alloc.getDims());
       alloc.replaceAllUsesWith(place);
       alloc.erase();
     }

@@ -33,7 +33,7 @@ def SimplifyArithmeticPass : Pass<"simplify-arithmetic", "::mlir::func::FuncOp">
   let summary = "Cheaper forms of the same arithmetic";
   let description = [{
     Pre-condition: a lathe program. Post-condition: `pow` by a constant 1, 2, 3 or 0.5 is products or a root;
-    a transpose of the last two axes that only a matrix product reads is the product's attribute; a reshape of a reshape is one
+    a transpose of the last two axes before a matrix product is the product's attribute; a reshape of a reshape is one
     reshape. Results are the same but for the rounding of `pow`.
 
     ```mlir

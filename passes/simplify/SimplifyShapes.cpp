@@ -45,7 +45,8 @@ struct SimplifyShapes : impl::SimplifyShapesPassBase<SimplifyShapes> {
         dead.push_back(op); // not erased yet: what is known of its result must not pass to a new one at its address
         continue;
       }
-      if (isa<ReshapeOp, BroadcastOp>(op) && llvm::none_of(*shape, [](const SymExpr &dim) { return dim.dependsOnData(); })) {
+      if (isa<ReshapeOp, BroadcastOp>(op) &&
+          llvm::none_of(*shape, [](const SymExpr &dim) { return dim.dependsOnData(); })) {
         OpBuilder b(op);
         SmallVector<Value> dims;
         for (const SymExpr &dim : *shape)
@@ -70,7 +71,8 @@ struct SimplifyShapes : impl::SimplifyShapesPassBase<SimplifyShapes> {
     for (Operation *op : dead)
       op->erase();
     Operation *terminator = func.getBody().front().getTerminator();
-    func.setFunctionType(FunctionType::get(&getContext(), func.getArgumentTypes(), terminator->getOperandTypes()));
+    if (isa<func::ReturnOp>(terminator))
+      func.setFunctionType(FunctionType::get(&getContext(), func.getArgumentTypes(), terminator->getOperandTypes()));
   }
 
   static void replaceIndex(Value index, ShapeContext &shapes) {

@@ -33,9 +33,8 @@ int64_t evaluations(Operation *user) {
 int64_t axisOf(Operation *op) {
   return TypeSwitch<Operation *, int64_t>(op)
       .Case<SoftmaxOp, LayerNormOp, RmsNormOp>([](auto o) { return o.getAxis(); })
-      .Case<ReduceOp>([](ReduceOp o) {
-        return o.getAxes().size() == 1 && o.getKeepDims() ? o.getAxes()[0] : int64_t(-1);
-      })
+      .Case<ReduceOp>(
+          [](ReduceOp o) { return o.getAxes().size() == 1 && o.getKeepDims() ? o.getAxes()[0] : int64_t(-1); })
       .Default(int64_t(-1));
 }
 
@@ -80,6 +79,7 @@ private:
     Operation *root = nullptr;
     int64_t count = 1;    ///< how often each element is computed
     bool aligned = false; ///< element (i, j) of the root needs only row i of this
+    int64_t distance = 0; ///< length of the longest chain of operations from this to the root
   };
 
   bool isLibraryMatmul(MatmulOp op) {
@@ -109,15 +109,15 @@ private:
     }
     if (!user)
       return result;
-    int64_t activation = TypeSwitch<Operation *, int64_t>(user)
-                             .Case<ReluOp>([](auto) { return LATHE_ACT_RELU; })
-                             .Case<TanhOp>([](auto) { return LATHE_ACT_TANH; })
-                             .Case<SigmoidOp>([](auto) { return LATHE_ACT_SIGMOID; })
-                             .Case<GeluOp>([](GeluOp op) {
-                               return op.getApproximation() == GeluApproximation::erf ? LATHE_ACT_GELU_ERF
-                                                                                      : LATHE_ACT_GELU_TANH;
-                             })
-                             .Default(int64_t(LATHE_ACT_NONE));
+    int64_t activation =
+        TypeSwitch<Operation *, int64_t>(user)
+            .Case<ReluOp>([](auto) { return LATHE_ACT_RELU; })
+            .Case<TanhOp>([](auto) { return LATHE_ACT_TANH; })
+            .Case<SigmoidOp>([](auto) { return LATHE_ACT_SIGMOID; })
+            .Case<GeluOp>([](GeluOp op) {
+              return op.getApproximation() == GeluApproximation::erf ? LATHE_ACT_GELU_ERF : LATHE_ACT_GELU_TANH;
+            })
+            .Default(int64_t(LATHE_ACT_NONE));
     if (activation != LATHE_ACT_NONE) {
       result.activation = activation;
       result.last = user;
@@ -156,6 +156,7 @@ private:
       if (it == member.end() || (self.root && self.root != it->second.root))
         return nullptr; // returned, or read by a library call, a reshape or several kernels
       self.root = it->second.root;
+      self.distance = std::max(self.distance, it->second.distance + 1);
       bool rowwise = isElementwise(user) || reducesRows(user);
       self.aligned = self.aligned && it->second.aligned && rowwise && sameRows(value, self.root->getResult(0));
       int64_t repeats = evaluations(user);
@@ -164,12 +165,17 @@ private:
       if (own != theirs && !self.aligned && !isa<SliceOp, TransposeOp, ConcatOp>(user))
         repeats *= 16;
       // Operands that are read at computed places may be read any number of times.
-      if (isa<GatherOp, GatherElementsOp, GatherNDOp>(user) )
+      if (isa<GatherOp, GatherElementsOp, GatherNDOp>(user))
         repeats *= 4;
       self.count += it->second.count * repeats;
     }
+    // The loops of a group are made by descending from its root, which takes stack.
+    constexpr int64_t kLongest = 128;
+    if (self.distance > kLongest)
+      return nullptr;
     if (isReduction(op)) {
-      if (!reducesRows(op) || !self.aligned || (isa<SoftmaxOp, LayerNormOp, RmsNormOp>(op) && own != shape(self.root->getResult(0))))
+      if (!reducesRows(op) || !self.aligned ||
+          (isa<SoftmaxOp, LayerNormOp, RmsNormOp>(op) && own != shape(self.root->getResult(0))))
         return nullptr;
       // Rows' reductions are computed once a row however often they are read; so is what they are made of.
       self.count = 1;

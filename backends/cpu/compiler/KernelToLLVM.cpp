@@ -25,15 +25,16 @@ namespace {
 class Lowering {
 public:
   explicit Lowering(ModuleOp module)
-      : module(module), context(module.getContext()), b(context), converter(context), pointer(LLVM::LLVMPointerType::get(context)),
-        i64(b.getI64Type()) {}
+      : module(module), context(module.getContext()), b(context), converter(context),
+        pointer(LLVM::LLVMPointerType::get(context)), i64(b.getI64Type()) {}
 
   LogicalResult run();
 
 private:
   Value word(Location loc, int64_t value) { return b.create<LLVM::ConstantOp>(loc, i64, b.getI64IntegerAttr(value)); }
   Value at(Location loc, Value base, int64_t bytes) {
-    return b.create<LLVM::GEPOp>(loc, pointer, b.getI8Type(), base, ArrayRef<LLVM::GEPArg>{static_cast<int32_t>(bytes)});
+    return b.create<LLVM::GEPOp>(loc, pointer, b.getI8Type(), base,
+                                 ArrayRef<LLVM::GEPArg>{static_cast<int32_t>(bytes)});
   }
   Value loadPointer(Location loc, Value base, int64_t bytes) {
     return b.create<LLVM::LoadOp>(loc, pointer, at(loc, base, bytes));
@@ -87,7 +88,8 @@ Value Lowering::scratch(Operation *op, int64_t bytes) {
   OpBuilder::InsertionGuard guard(b);
   b.setInsertionPointToStart(&func.getBody().front());
   if (!alloca)
-    alloca = b.create<LLVM::AllocaOp>(func.getLoc(), pointer, b.getI8Type(), word(func.getLoc(), bytes), /*alignment=*/64);
+    alloca =
+        b.create<LLVM::AllocaOp>(func.getLoc(), pointer, b.getI8Type(), word(func.getLoc(), bytes), /*alignment=*/64);
   auto size = alloca.getArraySize().getDefiningOp<LLVM::ConstantOp>();
   if (cast<IntegerAttr>(size.getValue()).getInt() < bytes)
     size.setValueAttr(b.getI64IntegerAttr(bytes));
@@ -200,23 +202,28 @@ void Lowering::lowerLaunch(kernel::LaunchOp op) {
   for (Value argument : op.getArgs()) {
     Value value = argument.getType().isIndex()
                       ? toWord(argument)
-                      : b.create<UnrealizedConversionCastOp>(loc, converter.convertType(argument.getType()), argument).getResult(0);
+                      : b.create<UnrealizedConversionCastOp>(loc, converter.convertType(argument.getType()), argument)
+                            .getResult(0);
     b.create<LLVM::StoreOp>(loc, value, at(loc, arguments, offset));
     offset += argumentBytes(argument.getType());
   }
-  auto callee = module.lookupSymbol<func::FuncOp>(op.getCallee());
+  auto callee = SymbolTable::lookupNearestSymbolFrom<func::FuncOp>(op, op.getCalleeAttr());
   Value task = b.create<UnrealizedConversionCastOp>(
                     loc, pointer, b.create<func::ConstantOp>(loc, callee.getFunctionType(), op.getCallee()).getResult())
                    .getResult(0);
   Value table = loadPointer(loc, op.getFrame(), offsetof(lathe_frame, rt));
   Value function = loadPointer(loc, table, offsetof(lathe_runtime_table, parallel_for));
   auto type = LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(context), {pointer, i64, pointer, pointer, i64, i64});
-  b.create<LLVM::CallOp>(loc, type, ValueRange{function, op.getFrame(), word(loc, op.getKernel()), task, arguments,
-                                               toWord(op.getCount()), toWord(op.getGrain())});
+  b.create<LLVM::CallOp>(loc, type,
+                         ValueRange{function, op.getFrame(), word(loc, op.getKernel()), task, arguments,
+                                    toWord(op.getCount()), toWord(op.getGrain())});
 }
 
 LogicalResult Lowering::lower(Operation &op) {
   Location loc = op.getLoc();
+  auto func = op.getParentOfType<func::FuncOp>();
+  if (!func)
+    return op.emitOpError() << "expects to stand in a function";
   b.setInsertionPoint(&op);
   auto table = [&](Value frame, size_t member, int64_t index) {
     return loadPointer(loc, loadPointer(loc, frame, member), 8 * index);
@@ -226,14 +233,17 @@ LogicalResult Lowering::lower(Operation &op) {
     auto it = symbols.find(symbol.getName());
     if (it == symbols.end())
       return op.emitError() << "the symbolic dimension '" << symbol.getName() << "' is not bound by an input";
-    auto func = op.getParentOfType<func::FuncOp>();
-    Value base = func.getName() == kernel::kPlanName ? func.getArgument(0)
-                                                     : loadPointer(loc, func.getArgument(0), offsetof(lathe_frame, symbols));
+    if (func.getNumArguments() == 0 || func.getArgumentTypes()[0] != pointer)
+      return op.emitOpError() << "expects to stand in a function of a frame, got one of type "
+                              << func.getFunctionType();
+    Value base = func.getName() == kernel::kPlanName
+                     ? func.getArgument(0)
+                     : loadPointer(loc, func.getArgument(0), offsetof(lathe_frame, symbols));
     Value value = b.create<LLVM::LoadOp>(loc, i64, at(loc, base, 8 * it->second));
     result = b.create<arith::IndexCastOp>(loc, b.getIndexType(), value);
   } else if (auto input = dyn_cast<kernel::InputOp>(op)) {
-    result = describe(loc, cast<MemRefType>(input.getType()), table(input.getFrame(), offsetof(lathe_frame, inputs), input.getIndex()),
-                      input.getDims());
+    result = describe(loc, cast<MemRefType>(input.getType()),
+                      table(input.getFrame(), offsetof(lathe_frame, inputs), input.getIndex()), input.getDims());
   } else if (auto output = dyn_cast<kernel::OutputOp>(op)) {
     result = describe(loc, cast<MemRefType>(output.getType()),
                       table(output.getFrame(), offsetof(lathe_frame, outputs), output.getIndex()), output.getDims());
@@ -242,7 +252,8 @@ LogicalResult Lowering::lower(Operation &op) {
                       table(constant.getFrame(), offsetof(lathe_frame, constants), constant.getIndex()), {});
   } else if (auto arena = dyn_cast<kernel::ArenaOp>(op)) {
     Value base = loadPointer(loc, arena.getFrame(), offsetof(lathe_frame, arena));
-    Value address = b.create<LLVM::GEPOp>(loc, pointer, b.getI8Type(), base, ArrayRef<LLVM::GEPArg>{toWord(arena.getOffset())});
+    Value address =
+        b.create<LLVM::GEPOp>(loc, pointer, b.getI8Type(), base, ArrayRef<LLVM::GEPArg>{toWord(arena.getOffset())});
     result = describe(loc, cast<MemRefType>(arena.getType()), address, arena.getDims());
   } else if (auto view = dyn_cast<kernel::ViewOp>(op)) {
     result = describe(loc, cast<MemRefType>(view.getType()), addressOf(loc, view.getSource()), view.getDims());
@@ -265,7 +276,8 @@ LogicalResult Lowering::lower(Operation &op) {
   } else if (auto launch = dyn_cast<kernel::LaunchOp>(op)) {
     lowerLaunch(launch);
   } else {
-    return op.emitError() << "unexpected operation " << op.getName() << ": expected the arena to be planned";
+    return op.emitError() << "unexpected operation " << op.getName() << ": expected "
+                          << (isa<kernel::AllocOp>(op) ? "the arena to be planned" : "kernels to be selected");
   }
   if (result)
     op.getResult(0).replaceAllUsesWith(result);
@@ -279,7 +291,7 @@ LogicalResult Lowering::run() {
       symbols[cast<StringAttr>(entry.get("name")).getValue()] = i;
   SmallVector<Operation *> ops;
   module.walk([&](Operation *op) {
-    if (isa<SymbolOp>(op) || isa<kernel::KernelDialect>(op->getDialect()))
+    if (isa_and_nonnull<LatheDialect, kernel::KernelDialect>(op->getDialect()))
       ops.push_back(op);
   });
   for (Operation *op : ops)

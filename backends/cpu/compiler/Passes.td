@@ -33,7 +33,7 @@ def CpuSelectKernelsPass : Pass<"cpu-select-kernels", "::mlir::ModuleOp"> {
     Option<"fuse", "fuse", "bool", "true", "group operations and use epilogues">,
     Option<"library", "library", "bool", "true", "use library calls for matrix products">,
   ];
-  let dependentDialects = ["::lathe::kernel::KernelDialect", "::mlir::linalg::LinalgDialect", "::mlir::scf::SCFDialect",
+  let dependentDialects = ["::lathe::LatheDialect", "::lathe::kernel::KernelDialect", "::mlir::linalg::LinalgDialect", "::mlir::scf::SCFDialect",
     "::mlir::math::MathDialect", "::mlir::tensor::TensorDialect", "::mlir::cf::ControlFlowDialect", "::mlir::memref::MemRefDialect"];
 }
 
@@ -50,7 +50,8 @@ def KernelToLLVMPass : Pass<"kernel-to-llvm", "::mlir::ModuleOp"> {
     %p = llvm.getelementptr %frame[16] …   // lathe_frame::inputs
     ```
   }];
-  let dependentDialects = ["::mlir::LLVM::LLVMDialect", "::mlir::memref::MemRefDialect"];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::func::FuncDialect", "::mlir::LLVM::LLVMDialect",
+    "::mlir::memref::MemRefDialect", "::mlir::scf::SCFDialect"];
 }
 
 #endif // LATHE_BACKENDS_CPU_COMPILER_PASSES_TD

@@ -48,8 +48,10 @@ public:
   LogicalResult run();
 
 private:
+  LogicalResult verifyProgram();
   LogicalResult analyze();
   LogicalResult emitPlan();
+  LogicalResult addInputElements(SmallVectorImpl<Attribute> &symbolTable);
   LogicalResult emitRun();
   /// A copy: what shapeOf returns does not outlive a range-for's header.
   SymShape shape(Value tensor) { return *shapes.shapeOf(tensor); }
@@ -63,7 +65,7 @@ private:
   LogicalResult emitMatmul(MatmulOp op, const Epilogue &epilogue);
   LogicalResult emitGroup(ArrayRef<Operation *> ops, Value root, Value target);
   DictionaryAttr dictionary(std::initializer_list<std::pair<StringRef, Attribute>> entries);
-  Attribute valueTable(Value value, Attribute name);
+  Attribute valueTable(Value value, Attribute name, const Twine &otherwise);
 
   ModuleOp module;
   func::FuncOp main;
@@ -114,7 +116,8 @@ int64_t Selector::addKernel(StringRef name, StringRef kind, ArrayRef<Operation *
   for (Operation *op : ops)
     collectNames(op->getLoc(), names);
   SmallVector<Attribute> nodes(names.begin(), names.end());
-  kernels.push_back(dictionary({{"name", b.getStringAttr(name)}, {"kind", b.getStringAttr(kind)}, {"nodes", b.getArrayAttr(nodes)}}));
+  kernels.push_back(
+      dictionary({{"name", b.getStringAttr(name)}, {"kind", b.getStringAttr(kind)}, {"nodes", b.getArrayAttr(nodes)}}));
   return kernels.size() - 1;
 }
 
@@ -232,10 +235,12 @@ LogicalResult Selector::emitGroup(ArrayRef<Operation *> ops, Value root, Value t
   int64_t id = addKernel(name, "generated", ops);
   auto pointer = LLVM::LLVMPointerType::get(context);
   Type index = b.getIndexType();
-  auto kernelFunc = moduleBuilder.create<func::FuncOp>(loc, name, FunctionType::get(context, {pointer, pointer, index, index}, {}));
+  auto kernelFunc =
+      moduleBuilder.create<func::FuncOp>(loc, name, FunctionType::get(context, {pointer, pointer, index, index}, {}));
   kernelFunc.setPrivate();
   kernelFunc.addEntryBlock();
-  LogicalResult result = emitRowKernel(groupFunc, kernelFunc, [&](Location at, StringRef message) { return addCheck(at, message); });
+  LogicalResult result =
+      emitRowKernel(groupFunc, kernelFunc, [&](Location at, StringRef message) { return addCheck(at, message); });
   groupFunc.erase();
   if (failed(result))
     return failure();
@@ -253,11 +258,45 @@ LogicalResult Selector::emitGroup(ArrayRef<Operation *> ops, Value root, Value t
   return success();
 }
 
+/// A tensor that a buffer can hold.
+static bool isSupported(Type type) {
+  auto tensor = dyn_cast<RankedTensorType>(type);
+  return tensor && !tensor.getEncoding() &&
+         (tensor.getElementType().isInteger(1) || kernel::isBuffer(bufferType(tensor)));
+}
+
+/// What the rest takes for granted. Operations of other dialects compute index values, no tensors.
+LogicalResult Selector::verifyProgram() {
+  for (BlockArgument argument : main.getArguments())
+    if (!isSupported(argument.getType()))
+      return main.emitError() << "expects inputs that are tensors of numbers, got " << argument.getType();
+  for (Operation &op : main.getBody().front()) {
+    bool isReturn = isa<func::ReturnOp>(op);
+    if (op.mightHaveTrait<OpTrait::IsTerminator>() && !isReturn)
+      return op.emitError() << "expects a program that ends in func.return, got " << op.getName();
+    if (op.getNumRegions() > 0)
+      return op.emitError() << "expects operations without regions, got " << op.getName();
+    bool own = isa_and_nonnull<LatheDialect>(op.getDialect());
+    for (Type type : op.getResultTypes())
+      if (isa<SymbolicShapeOpInterface>(op) ? !isSupported(type) : isa<ShapedType>(type))
+        return op.emitError() << "a result of type " << type << " is not supported: " << op.getName();
+    for (Type type : op.getOperandTypes())
+      if (isReturn ? !isSupported(type) : !own && isa<ShapedType>(type))
+        return op.emitError() << "an operand of type " << type << " is not supported: " << op.getName();
+  }
+  return success();
+}
+
 LogicalResult Selector::analyze() {
   if (auto declared = module->getAttrOfType<DictionaryAttr>(LatheDialect::kSymbolsAttr))
     for (NamedAttribute entry : declared)
       if (auto range = dyn_cast<DenseI64ArrayAttr>(entry.getValue()); range && range.size() == 2)
         shapes.ranges[entry.getName()] = {range[0], range[1] < 0 ? std::nullopt : std::optional<int64_t>(range[1])};
+  for (BlockArgument argument : main.getArguments())
+    for (auto [axis, dim] : llvm::enumerate(shape(argument)))
+      if (dim.dependsOnData())
+        return main.emitError() << "expects names of dimensions ('" << LatheDialect::kDimsAttr
+                                << "'), got none for dimension " << axis << " of argument " << argument.getArgNumber();
   for (Operation &op : main.getBody().front()) {
     if (isa<func::ReturnOp>(op))
       continue;
@@ -269,17 +308,20 @@ LogicalResult Selector::analyze() {
         return failure();
       for (auto [axis, dim] : llvm::enumerate(*shape))
         if (dim.dependsOnData())
-          return op.emitError() << "a shape that depends on data is not supported yet: dimension " << axis << " of the result of "
-                                << op.getName();
+          return op.emitError() << "a shape that depends on data is not supported yet: dimension " << axis
+                                << " of the result of " << op.getName();
     }
     for (Value operand : op.getOperands())
-      if (operand.getType().isIndex() && isa<SymbolicShapeOpInterface>(op) && shapes.indexValue(operand).dependsOnData())
+      if (operand.getType().isIndex() && isa<SymbolicShapeOpInterface>(op) &&
+          shapes.indexValue(operand).dependsOnData())
         return op.emitError() << "a shape that depends on data is not supported yet: operand of " << op.getName();
   }
   return success();
 }
 
-Attribute Selector::valueTable(Value value, Attribute name) {
+Attribute Selector::valueTable(Value value, Attribute name, const Twine &otherwise) {
+  if (!isa_and_nonnull<StringAttr>(name))
+    name = b.getStringAttr(otherwise);
   SmallVector<Attribute> dims;
   for (const SymExpr &dim : shape(value)) {
     if (auto constant = dim.constant())
@@ -299,8 +341,9 @@ LogicalResult Selector::emitRun() {
   b.setInsertionPointToStart(runFunc.addEntryBlock());
   frame = runFunc.getArgument(0);
   for (BlockArgument argument : main.getArguments())
-    buffers[argument] = b.create<kernel::InputOp>(argument.getLoc(), bufferType(cast<RankedTensorType>(argument.getType())), frame,
-                                                  argument.getArgNumber(), dynamicDims(argument));
+    buffers[argument] =
+        b.create<kernel::InputOp>(argument.getLoc(), bufferType(cast<RankedTensorType>(argument.getType())), frame,
+                                  argument.getArgNumber(), dynamicDims(argument));
   Operation *terminator = main.getBody().front().getTerminator();
   llvm::SmallPtrSet<Operation *, 32> stored;
   for (auto &entry : grouping.kernels)
@@ -320,20 +363,48 @@ LogicalResult Selector::emitRun() {
         return failure();
     } else if (auto reshape = dyn_cast<ReshapeOp>(op)) {
       buffers[reshape.getResult()] =
-          b.create<kernel::ViewOp>(op.getLoc(), bufferType(cast<RankedTensorType>(reshape.getType())), buffer(reshape.getInput()),
-                                   dynamicDims(reshape.getResult()));
+          b.create<kernel::ViewOp>(op.getLoc(), bufferType(cast<RankedTensorType>(reshape.getType())),
+                                   buffer(reshape.getInput()), dynamicDims(reshape.getResult()));
     }
   }
   for (OpOperand &operand : terminator->getOpOperands()) {
     int64_t number = operand.getOperandNumber();
     if (auto it = outputs.find(operand.get()); it != outputs.end() && it->second == number)
       continue;
-    Value target = b.create<kernel::OutputOp>(loc, bufferType(cast<RankedTensorType>(operand.get().getType())), frame, number,
-                                              dynamicDims(operand.get()));
+    Value target = b.create<kernel::OutputOp>(loc, bufferType(cast<RankedTensorType>(operand.get().getType())), frame,
+                                              number, dynamicDims(operand.get()));
     if (failed(emitGroup({}, operand.get(), target)))
       return failure();
   }
   b.create<func::ReturnOp>(loc);
+  return success();
+}
+
+/// Adds the elements of inputs that the program reads as symbols.
+LogicalResult Selector::addInputElements(SmallVectorImpl<Attribute> &symbolTable) {
+  llvm::SmallSetVector<StringAttr, 8> names;
+  module.walk([&](SymbolOp op) {
+    if (SymExpr::isInputElement(op.getName()))
+      names.insert(op.getNameAttr());
+  });
+  for (StringAttr name : names) {
+    auto [input, position] = name.getValue().rsplit('[');
+    int64_t element;
+    bool found =
+        !position.drop_back().getAsInteger(10, element) &&
+        llvm::any_of(main.getArguments(), [&](BlockArgument argument) {
+          return main.getArgAttr(argument.getArgNumber(), LatheDialect::kNameAttr) == StringAttr::get(context, input);
+        });
+    if (!found ||
+        llvm::any_of(symbolTable, [&](Attribute entry) { return cast<DictionaryAttr>(entry).get("name") == name; }))
+      return main.emitError() << "the symbolic dimension " << name
+                              << " reads like an element of an input: give it another name";
+    symbolTable.push_back(dictionary({{"name", name},
+                                      {"min", b.getI64IntegerAttr(INT64_MIN)},
+                                      {"max", b.getI64IntegerAttr(-1)},
+                                      {"input", b.getStringAttr(input)},
+                                      {"element", b.getI64IntegerAttr(element)}}));
+  }
   return success();
 }
 
@@ -343,12 +414,14 @@ LogicalResult Selector::emitPlan() {
   auto pointer = LLVM::LLVMPointerType::get(context);
   Type i64 = b.getI64Type();
   b.setInsertionPointToEnd(module.getBody());
-  auto plan = b.create<func::FuncOp>(loc, kernel::kPlanName, FunctionType::get(context, {pointer, pointer, pointer}, {i64}));
+  auto plan =
+      b.create<func::FuncOp>(loc, kernel::kPlanName, FunctionType::get(context, {pointer, pointer, pointer}, {i64}));
   b.setInsertionPointToStart(plan.addEntryBlock());
   int64_t position = 0;
   auto store = [&](const SymExpr &dim) {
     Value value = b.create<arith::IndexCastOp>(loc, i64, host(dim));
-    Value at = b.create<LLVM::GEPOp>(loc, pointer, i64, plan.getArgument(1), ArrayRef<LLVM::GEPArg>{static_cast<int32_t>(position++)});
+    Value at = b.create<LLVM::GEPOp>(loc, pointer, i64, plan.getArgument(1),
+                                     ArrayRef<LLVM::GEPArg>{static_cast<int32_t>(position++)});
     b.create<LLVM::StoreOp>(loc, value, at);
   };
   SmallVector<Attribute> inputTable, outputTable;
@@ -361,26 +434,41 @@ LogicalResult Selector::emitPlan() {
         alone.insert(*name);
       dim.collectSymbols(mentioned);
     }
-    inputTable.push_back(valueTable(argument, main.getArgAttr(argument.getArgNumber(), LatheDialect::kNameAttr)));
+    inputTable.push_back(valueTable(argument, main.getArgAttr(argument.getArgNumber(), LatheDialect::kNameAttr),
+                                    "input_" + Twine(argument.getArgNumber())));
   }
   for (OpOperand &operand : terminator->getOpOperands()) {
     for (const SymExpr &dim : shape(operand.get())) {
       store(dim);
       dim.collectSymbols(mentioned);
     }
-    outputTable.push_back(valueTable(operand.get(), main.getResultAttr(operand.getOperandNumber(), LatheDialect::kNameAttr)));
+    outputTable.push_back(valueTable(operand.get(),
+                                     main.getResultAttr(operand.getOperandNumber(), LatheDialect::kNameAttr),
+                                     "output_" + Twine(operand.getOperandNumber())));
   }
   for (const std::string &name : mentioned)
-    if (!alone.contains(name))
+    if (!alone.contains(name) && !SymExpr::isInputElement(name))
       return main.emitError() << "the symbolic dimension '" << name
-                              << "' has no value: expected an input with a dimension of that name alone; name the dimensions of the inputs";
+                              << "' has no value: expected an input with a dimension of that name alone; name the "
+                                 "dimensions of the inputs";
   SmallVector<Attribute> symbolTable;
   for (StringRef name : alone) {
     ShapeContext::Range range = shapes.ranges.lookup(name);
-    symbolTable.push_back(dictionary({{"name", b.getStringAttr(name)}, {"min", b.getI64IntegerAttr(range.min)},
+    symbolTable.push_back(dictionary({{"name", b.getStringAttr(name)},
+                                      {"min", b.getI64IntegerAttr(range.min)},
                                       {"max", b.getI64IntegerAttr(range.max.value_or(-1))}}));
   }
   Value code = b.create<arith::ConstantIntOp>(loc, 0, 64);
+  // Extents that follow from an input's elements may be anything.
+  for (Operation &op : main.getBody().front())
+    for (Value result : op.getResults())
+      if (isa<RankedTensorType>(result.getType()))
+        for (const SymExpr &dim : shape(result))
+          if (!shapes.atLeast(dim, 0)) {
+            int64_t index = addCheck(op.getLoc(), "a dimension must not be negative: got " + dim.str());
+            Value bad = b.create<arith::CmpIOp>(loc, arith::CmpIPredicate::slt, host(dim), host(0));
+            code = b.create<arith::SelectOp>(loc, bad, b.create<arith::ConstantIntOp>(loc, index + 1, 64), code);
+          }
   // The last failed check of the list below is reported: later ones tend to follow from earlier ones, so go backwards.
   for (const ShapeCheck &check : llvm::reverse(shapes.checks)) {
     if (check.kind == ShapeCheck::at_most)
@@ -391,6 +479,8 @@ LogicalResult Selector::emitPlan() {
     code = b.create<arith::SelectOp>(loc, bad, b.create<arith::ConstantIntOp>(loc, index + 1, 64), code);
   }
   b.create<func::ReturnOp>(loc, code);
+  if (failed(addInputElements(symbolTable)))
+    return failure();
   module->setAttr(kernel::kInputsAttr, b.getArrayAttr(inputTable));
   module->setAttr(kernel::kOutputsAttr, b.getArrayAttr(outputTable));
   module->setAttr(kernel::kSymbolsAttr, b.getArrayAttr(symbolTable));
@@ -398,7 +488,7 @@ LogicalResult Selector::emitPlan() {
 }
 
 LogicalResult Selector::run() {
-  if (failed(analyze()))
+  if (failed(verifyProgram()) || failed(analyze()))
     return failure();
   grouping = formGroups(main, shapes, fuse, library);
   if (failed(emitRun()) || failed(emitPlan()))

@@ -1,0 +1,90 @@
+// RUN: lathe-opt %s -split-input-file -verify-diagnostics --cpu-select-kernels
+
+// What can't be selected, with the reason. The first two are limits that a model may meet; the others are no output of
+// the frontend.
+
+func.func @main(%x: tensor<1xf32>, %count: tensor<1xi64>) -> tensor<?xf32> {
+  %n = lathe.to_index %count {position = 0 : i64} : tensor<1xi64>
+  // expected-error @below {{a shape that depends on data is not supported yet: dimension 0 of the result of lathe.broadcast}}
+  %0 = lathe.broadcast %x [%n] : tensor<1xf32> -> tensor<?xf32>
+  return %0 : tensor<?xf32>
+}
+
+// -----
+
+// expected-error @below {{the symbolic dimension 'n' has no value: expected an input with a dimension of that name alone}}
+func.func @main(%x: tensor<?xf32> {lathe.dims = ["2*n"]}) -> tensor<?xf32> {
+  %0 = lathe.neg %x : (tensor<?xf32>) -> tensor<?xf32>
+  return %0 : tensor<?xf32>
+}
+
+// -----
+
+// expected-error @below {{expects names of dimensions ('lathe.dims'), got none for dimension 0 of argument 0}}
+func.func @main(%x: tensor<?xf32>) -> tensor<?xf32> {
+  return %x : tensor<?xf32>
+}
+
+// -----
+
+// expected-error @below {{expects a program of one block}}
+func.func private @main(tensor<4xf32>) -> tensor<4xf32>
+
+// -----
+
+// expected-error @below {{expects a program of one block}}
+func.func @main(%x: tensor<4xf32>) -> tensor<4xf32> {
+  cf.br ^next
+^next:
+  return %x : tensor<4xf32>
+}
+
+// -----
+
+// expected-error @below {{expects inputs that are tensors of numbers, got 'index'}}
+func.func @main(%x: index) {
+  return
+}
+
+// -----
+
+// expected-error @below {{expects inputs that are tensors of numbers, got 'tensor<4xcomplex<f32>>'}}
+func.func @main(%x: tensor<4xcomplex<f32>>) {
+  return
+}
+
+// -----
+
+func.func @main() -> index {
+  %0 = arith.constant 0 : index
+  // expected-error @below {{an operand of type 'index' is not supported: func.return}}
+  return %0 : index
+}
+
+// -----
+
+func.func @main(%x: tensor<4xf32>) {
+  // expected-error @below {{expects a program that ends in func.return, got llvm.unreachable}}
+  llvm.unreachable
+}
+
+// -----
+
+func.func @main() -> tensor<4xf32> {
+  // expected-error @below {{a result of type 'tensor<4xf32>' is not supported: tensor.empty}}
+  %0 = tensor.empty() : tensor<4xf32>
+  return %0 : tensor<4xf32>
+}
+
+// -----
+
+func.func @main(%x: tensor<4xf32>, %y: tensor<4xf32>) -> tensor<4xf32> {
+  %yes = arith.constant true
+  // expected-error @below {{expects operations without regions, got scf.if}}
+  %0 = scf.if %yes -> tensor<4xf32> {
+    scf.yield %x : tensor<4xf32>
+  } else {
+    scf.yield %y : tensor<4xf32>
+  }
+  return %0 : tensor<4xf32>
+}

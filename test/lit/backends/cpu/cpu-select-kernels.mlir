@@ -1,0 +1,275 @@
+// RUN: split-file %s %t
+// RUN: lathe-opt %t/main.mlir -split-input-file --cpu-select-kernels --canonicalize --cse | FileCheck %t/main.mlir
+// RUN: lathe-opt %t/options.mlir --cpu-select-kernels=fuse=false --canonicalize --cse | FileCheck %t/options.mlir --check-prefix=NOFUSE
+// RUN: lathe-opt %t/options.mlir --cpu-select-kernels=library=false --canonicalize --cse | FileCheck %t/options.mlir --check-prefix=NOLIBRARY
+// RUN: lathe-opt %t/options.mlir "--cpu-select-kernels=fuse=false library=false" --canonicalize --cse | FileCheck %t/options.mlir --check-prefix=REFERENCE
+
+//--- main.mlir
+
+// Elementwise operations share one kernel, which keeps nothing in between. A work item is a row; chunks have about 4096 elements.
+// CHECK: kernel.inputs = [{name = "x", shape = ["batch", 4], type = f32}, {name = "y", shape = [4], type = f32}]
+// CHECK-SAME: kernel.kernels = [{kind = "generated", name = "kernel_0", nodes = []}]
+// CHECK-SAME: kernel.outputs = [{name = "z", shape = ["batch", 4], type = f32}]
+// CHECK-SAME: kernel.symbols = [{max = -1 : i64, min = 0 : i64, name = "batch"}]
+// CHECK-NOT: func.func @main
+// CHECK-LABEL: func.func @run
+// CHECK-SAME: (%[[FRAME:.*]]: !llvm.ptr)
+// CHECK: %[[GRAIN:.*]] = arith.constant 1024 : index
+// CHECK: %[[BATCH:.*]] = lathe.symbol "batch"
+// CHECK: %[[X:.*]] = kernel.input %[[FRAME]] 0[%[[BATCH]]] : memref<?x4xf32>
+// CHECK: %[[Y:.*]] = kernel.input %[[FRAME]] 1[] : memref<4xf32>
+// CHECK-NOT: kernel.alloc
+// CHECK: %[[Z:.*]] = kernel.output %[[FRAME]] 0[%[[BATCH]]] : memref<?x4xf32>
+// CHECK: kernel.launch %[[FRAME]] @kernel_0(%[[X]], %[[Y]], %[[Z]]) count %[[BATCH]] grain %[[GRAIN]] {kernel = 0 : i64}
+// CHECK-NOT: kernel.launch
+// CHECK-LABEL: func.func private @kernel_0
+// CHECK-SAME: (%{{.*}}: !llvm.ptr, %[[ARGS:.*]]: !llvm.ptr, %[[BEGIN:.*]]: index, %[[END:.*]]: index)
+// CHECK: %[[KX:.*]] = kernel.arg %[[ARGS]] at 0 : memref<?x4xf32>
+// CHECK: %[[KY:.*]] = kernel.arg %[[ARGS]] at 56 : memref<4xf32>
+// CHECK: %[[KZ:.*]] = kernel.arg %[[ARGS]] at 96 : memref<?x4xf32>
+// CHECK: scf.for %[[I:.*]] = %[[BEGIN]] to %[[END]]
+// CHECK: scf.for %[[J:.*]] =
+// CHECK-DAG: memref.load %[[KX]][%[[I]], %[[J]]]
+// CHECK-DAG: memref.load %[[KY]][%[[J]]]
+// CHECK: arith.addf
+// CHECK: %[[T:.*]] = math.tanh
+// CHECK: memref.store %[[T]], %[[KZ]][%[[I]], %[[J]]]
+// The plan stores batch, 4, 4 and batch, 4, and finds nothing wrong.
+// CHECK-LABEL: func.func @plan
+// CHECK-COUNT-5: llvm.store
+// CHECK: return %c0_i64
+func.func @main(%x: tensor<?x4xf32> {lathe.name = "x", lathe.dims = ["batch", "4"]}, %y: tensor<4xf32> {lathe.name = "y"})
+    -> (tensor<?x4xf32> {lathe.name = "z"}) {
+  %0 = lathe.add %x, %y : (tensor<?x4xf32>, tensor<4xf32>) -> tensor<?x4xf32>
+  %1 = lathe.tanh %0 : (tensor<?x4xf32>) -> tensor<?x4xf32>
+  return %1 : tensor<?x4xf32>
+}
+
+// -----
+
+// A softmax and what is done to its result: the row's maximum and sum are loops of their own before the last one.
+// CHECK-LABEL: func.func @run
+// CHECK-COUNT-1: kernel.launch
+// CHECK-NOT: kernel.launch
+// CHECK-LABEL: func.func private @kernel_0
+// CHECK: scf.for %[[ROW:.*]] =
+// CHECK:   %[[MAX:.*]] = scf.for {{.*}} iter_args
+// CHECK:     arith.maximumf
+// CHECK:   %[[SUM:.*]] = scf.for {{.*}} iter_args
+// CHECK:     math.exp
+// CHECK:     arith.addf
+// CHECK:   scf.for
+// CHECK:     arith.divf %{{.*}}, %[[SUM]]
+// CHECK:     arith.mulf
+// CHECK:     memref.store
+func.func @main(%x: tensor<?x4xf32> {lathe.dims = ["batch", "4"]}, %m: tensor<?x4xf32> {lathe.dims = ["batch", "4"]}) -> tensor<?x4xf32> {
+  %0 = lathe.add %x, %m : (tensor<?x4xf32>, tensor<?x4xf32>) -> tensor<?x4xf32>
+  %1 = lathe.softmax %0 {axis = 1 : i64} : (tensor<?x4xf32>) -> tensor<?x4xf32>
+  %2 = lathe.mul %1, %m : (tensor<?x4xf32>, tensor<?x4xf32>) -> tensor<?x4xf32>
+  return %2 : tensor<?x4xf32>
+}
+
+// -----
+
+// A residual connection and its normalization are one kernel.
+// CHECK-LABEL: func.func @run
+// CHECK-NOT: kernel.alloc
+// CHECK-COUNT-1: kernel.launch
+// CHECK-NOT: kernel.launch
+// CHECK-LABEL: func.func private @kernel_0
+func.func @main(%x: tensor<?x4xf32> {lathe.dims = ["batch", "4"]}, %y: tensor<?x4xf32> {lathe.dims = ["batch", "4"]}) -> tensor<?x4xf32> {
+  %scale = lathe.weight "scale" in "model.safetensors" at 0 : tensor<4xf32>
+  %bias = lathe.weight "bias" in "model.safetensors" at 16 : tensor<4xf32>
+  %0 = lathe.add %x, %y : (tensor<?x4xf32>, tensor<?x4xf32>) -> tensor<?x4xf32>
+  %1 = lathe.layer_norm %0, %scale, %bias {axis = 1 : i64, epsilon = 1.0e-12 : f64}
+    : (tensor<?x4xf32>, tensor<4xf32>, tensor<4xf32>) -> tensor<?x4xf32>
+  return %1 : tensor<?x4xf32>
+}
+
+// -----
+
+// A softmax along another axis than the last is not computed row by row: what reads it is another kernel.
+// CHECK-LABEL: func.func @run
+// CHECK: %[[T:.*]] = kernel.alloc
+// CHECK: kernel.launch %{{.*}} @kernel_0(%{{.*}}, %[[T]])
+// CHECK: kernel.launch %{{.*}} @kernel_1(%[[T]], %{{.*}})
+func.func @main(%x: tensor<?x4xf32> {lathe.dims = ["batch", "4"]}) -> tensor<?x4xf32> {
+  %0 = lathe.softmax %x {axis = 0 : i64} : (tensor<?x4xf32>) -> tensor<?x4xf32>
+  %1 = lathe.tanh %0 : (tensor<?x4xf32>) -> tensor<?x4xf32>
+  return %1 : tensor<?x4xf32>
+}
+
+// -----
+
+// A product with a constant: the bias and the activation (2: gelu by erf) are its epilogue, the constant is packed,
+// transposed while it is.
+// CHECK: kernel.constants = [{file = "model.safetensors", name = "b", offset = 0 : i64, packed = false,
+// CHECK-SAME: {file = "model.safetensors", name = "w", offset = 128 : i64, packed = true, transposed = true,
+// CHECK-SAME: kernel.kernels = [{kind = "matmul", name = "matmul_0", nodes = ["/dense", "/bias", "/gelu"]}]
+// CHECK-LABEL: func.func @run
+// CHECK-DAG: %[[X:.*]] = kernel.input
+// CHECK-DAG: %[[B:.*]] = kernel.constant %{{.*}} 0 : memref<4xf32>
+// CHECK-DAG: %[[OUT:.*]] = kernel.output
+// CHECK: kernel.matmul %{{.*}} lhs(%[[X]] : memref<?x8xf32>) bias(%[[B]] : memref<4xf32>) out(%[[OUT]] : memref<?x4xf32>)
+// CHECK-SAME: {activation = 2 : i64, kernel = 0 : i64, transpose_rhs, weight = 1 : i64, weight_shape = array<i64: 8, 4>}
+// CHECK-NOT: kernel.launch
+// CHECK-LABEL: func.func @plan
+func.func @main(%x: tensor<?x8xf32> {lathe.dims = ["batch", "8"]}) -> tensor<?x4xf32> {
+  %w = lathe.weight "w" in "model.safetensors" at 128 : tensor<4x8xf32>
+  %b = lathe.weight "b" in "model.safetensors" at 0 : tensor<4xf32>
+  %0 = lathe.matmul %x, %w {transpose_rhs} : (tensor<?x8xf32>, tensor<4x8xf32>) -> tensor<?x4xf32> loc("/dense")
+  %1 = lathe.add %b, %0 : (tensor<4xf32>, tensor<?x4xf32>) -> tensor<?x4xf32> loc("/bias")
+  %2 = lathe.gelu %1 {approximation = #lathe.gelu_approximation<erf>} : (tensor<?x4xf32>) -> tensor<?x4xf32> loc("/gelu")
+  return %2 : tensor<?x4xf32>
+}
+
+// -----
+
+// No epilogue: what is added is no constant, and the product is needed without it, too. The constant is not packed,
+// for another operation reads it as it is.
+// CHECK: kernel.constants = [{{.*}}name = "w"{{.*}}packed = false
+// CHECK-LABEL: func.func @run
+// CHECK: kernel.matmul
+// CHECK-NOT: bias
+// CHECK-SAME: activation = 0
+// CHECK-COUNT-2: kernel.launch
+func.func @main(%x: tensor<?x4xf32> {lathe.dims = ["batch", "4"]}) -> (tensor<?x4xf32>, tensor<?x4xf32>, tensor<4x4xf32>) {
+  %w = lathe.weight "w" in "model.safetensors" at 0 : tensor<4x4xf32>
+  %0 = lathe.matmul %x, %w : (tensor<?x4xf32>, tensor<4x4xf32>) -> tensor<?x4xf32>
+  %1 = lathe.add %0, %x : (tensor<?x4xf32>, tensor<?x4xf32>) -> tensor<?x4xf32>
+  %2 = lathe.tanh %w : (tensor<4x4xf32>) -> tensor<4x4xf32>
+  return %0, %1, %2 : tensor<?x4xf32>, tensor<?x4xf32>, tensor<4x4xf32>
+}
+
+// -----
+
+// Products of other types than f32 have no library call.
+// CHECK-LABEL: func.func @run
+// CHECK-NOT: kernel.matmul
+// CHECK: kernel.launch
+func.func @main(%x: tensor<2x3xi32>, %y: tensor<3x2xi32>) -> tensor<2x2xi32> {
+  %0 = lathe.matmul %x, %y : (tensor<2x3xi32>, tensor<3x2xi32>) -> tensor<2x2xi32>
+  return %0 : tensor<2x2xi32>
+}
+
+// -----
+
+// A value with two users in two kernels is stored once if it is expensive. That two symbols must be equal is found when
+// the model is run.
+// CHECK: kernel.checks = [{message = "operands of an elementwise operation must have equal dimensions: got batch and rows"
+// CHECK-LABEL: func.func @run
+// CHECK: %[[E:.*]] = kernel.alloc
+// CHECK: kernel.launch %{{.*}} @kernel_0(%{{.*}}, %{{.*}}, %[[E]])
+// CHECK: kernel.launch %{{.*}} @kernel_1(%[[E]], %{{.*}})
+// CHECK: kernel.launch %{{.*}} @kernel_2(%[[E]], %{{.*}})
+// CHECK-LABEL: func.func private @kernel_0
+// CHECK: math.exp
+// CHECK-LABEL: func.func private @kernel_1
+// CHECK-NOT: math.exp
+// CHECK-LABEL: func.func @plan
+// CHECK: %[[BAD:.*]] = arith.cmpi ne
+// CHECK: %[[CODE:.*]] = arith.extui %[[BAD]]
+// CHECK: return %[[CODE]]
+func.func @main(%x: tensor<?x4xf32> {lathe.dims = ["batch", "4"]}, %y: tensor<?x4xf32> {lathe.dims = ["rows", "4"]})
+    -> (tensor<?x4xf32>, tensor<?x4xf32>) {
+  %0 = lathe.add %x, %y : (tensor<?x4xf32>, tensor<?x4xf32>) -> tensor<?x4xf32>
+  %e = lathe.exp %0 : (tensor<?x4xf32>) -> tensor<?x4xf32>
+  %1 = lathe.sqrt %e : (tensor<?x4xf32>) -> tensor<?x4xf32>
+  %2 = lathe.tanh %e : (tensor<?x4xf32>) -> tensor<?x4xf32>
+  return %1, %2 : tensor<?x4xf32>, tensor<?x4xf32>
+}
+
+// -----
+
+// Two uses in the same kernel read what is computed once.
+// CHECK-LABEL: func.func @run
+// CHECK-COUNT-1: kernel.launch
+// CHECK-NOT: kernel.launch
+// CHECK-LABEL: func.func private @kernel_0
+// CHECK: %[[ABS:.*]] = math.absf
+// CHECK-NOT: math.absf
+// CHECK: arith.mulf %[[ABS]], %[[ABS]]
+func.func @main(%x: tensor<?x4xf32> {lathe.dims = ["batch", "4"]}) -> tensor<?x4xf32> {
+  %0 = lathe.abs %x : (tensor<?x4xf32>) -> tensor<?x4xf32>
+  %1 = lathe.mul %0, %0 : (tensor<?x4xf32>, tensor<?x4xf32>) -> tensor<?x4xf32>
+  return %1 : tensor<?x4xf32>
+}
+
+// -----
+
+// An intermediate value that is an output as well is computed in the output's buffer, and read from there.
+// CHECK-LABEL: func.func @run
+// CHECK: %[[E:.*]] = kernel.output %{{.*}} 1[
+// CHECK: kernel.launch %{{.*}} @kernel_0(%{{.*}}, %[[E]])
+// CHECK: kernel.launch %{{.*}} @kernel_1(%[[E]], %{{.*}})
+func.func @main(%x: tensor<?x4xf32> {lathe.dims = ["batch", "4"]}) -> (tensor<?x4xf32>, tensor<?x4xf32>) {
+  %e = lathe.exp %x : (tensor<?x4xf32>) -> tensor<?x4xf32>
+  %1 = lathe.sqrt %e : (tensor<?x4xf32>) -> tensor<?x4xf32>
+  return %1, %e : tensor<?x4xf32>, tensor<?x4xf32>
+}
+
+// -----
+
+// A reshape moves nothing; an input that is an output is copied. Truth values take a byte.
+// CHECK-LABEL: func.func @run
+// CHECK: %[[X:.*]] = kernel.input %{{.*}} 0[] : memref<2x2xi8>
+// CHECK: %[[V:.*]] = kernel.view %[[X]][] : memref<2x2xi8> -> memref<4xi8>
+// CHECK: kernel.launch %{{.*}} @kernel_0(%[[V]], %{{.*}})
+// CHECK: kernel.launch %{{.*}} @kernel_1(%[[X]], %{{.*}})
+func.func @main(%x: tensor<2x2xi1>) -> (tensor<4xi1>, tensor<2x2xi1>) {
+  %c4 = arith.constant 4 : index
+  %0 = lathe.reshape %x [%c4] : tensor<2x2xi1> -> tensor<4xi1>
+  %1 = lathe.not %0 : (tensor<4xi1>) -> tensor<4xi1>
+  return %1, %x : tensor<4xi1>, tensor<2x2xi1>
+}
+
+// -----
+
+// An index out of bounds is found while the model runs.
+// CHECK: kernel.checks = [{message = "{{.*}}", node = "/embeddings"}]
+// CHECK-LABEL: func.func @run
+// CHECK-LABEL: func.func private @kernel_0
+// CHECK: kernel.check %{{.*}}, %{{.*}} {check = 0 : i64}
+func.func @main(%ids: tensor<?xi64> {lathe.dims = ["sequence"]}) -> tensor<?x4xf32> {
+  %w = lathe.weight "w" in "model.safetensors" at 0 : tensor<10x4xf32>
+  %0 = lathe.gather %w, %ids {axis = 0 : i64} : (tensor<10x4xf32>, tensor<?xi64>) -> tensor<?x4xf32> loc("/embeddings")
+  return %0 : tensor<?x4xf32>
+}
+
+// -----
+
+// A module without @main stays as it is.
+// CHECK-LABEL: func.func @other
+// CHECK-NEXT: lathe.neg
+func.func @other(%x: tensor<4xf32>) -> tensor<4xf32> {
+  %0 = lathe.neg %x : (tensor<4xf32>) -> tensor<4xf32>
+  return %0 : tensor<4xf32>
+}
+
+//--- options.mlir
+
+// Each operation by itself, but still the library's product.
+// NOFUSE-LABEL: func.func @run
+// NOFUSE: kernel.matmul
+// NOFUSE-NOT: bias
+// NOFUSE-SAME: activation = 0
+// NOFUSE-COUNT-2: kernel.launch
+// NOFUSE-NOT: kernel.launch
+
+// The product is generated; what follows it joins other kernels.
+// NOLIBRARY-LABEL: func.func @run
+// NOLIBRARY-NOT: kernel.matmul
+// NOLIBRARY: kernel.launch
+
+// REFERENCE-LABEL: func.func @run
+// REFERENCE-NOT: kernel.matmul
+// REFERENCE-COUNT-3: kernel.launch
+// REFERENCE-NOT: kernel.launch
+func.func @main(%x: tensor<?x8xf32> {lathe.dims = ["batch", "8"]}) -> tensor<?x4xf32> {
+  %w = lathe.weight "w" in "model.safetensors" at 128 : tensor<4x8xf32>
+  %b = lathe.weight "b" in "model.safetensors" at 0 : tensor<4xf32>
+  %0 = lathe.matmul %x, %w {transpose_rhs} : (tensor<?x8xf32>, tensor<4x8xf32>) -> tensor<?x4xf32>
+  %1 = lathe.add %0, %b : (tensor<?x4xf32>, tensor<4xf32>) -> tensor<?x4xf32>
+  %2 = lathe.relu %1 : (tensor<?x4xf32>) -> tensor<?x4xf32>
+  return %2 : tensor<?x4xf32>
+}

@@ -1,0 +1,96 @@
+// RUN: lathe-opt %s --simplify-arithmetic | FileCheck %s
+
+// CHECK-LABEL: func.func @pow
+// CHECK-SAME: (%[[X:.*]]: tensor<?x4xf32>)
+// CHECK-NOT: lathe.pow
+// CHECK: %[[ROOT:.*]] = lathe.sqrt %[[X]]
+// CHECK: %[[SQUARE:.*]] = lathe.mul %[[X]], %[[X]]
+// CHECK: %[[SQUARE_AGAIN:.*]] = lathe.mul %[[X]], %[[X]]
+// CHECK: %[[CUBE:.*]] = lathe.mul %[[SQUARE_AGAIN]], %[[X]]
+// CHECK: return %[[ROOT]], %[[X]], %[[SQUARE]], %[[CUBE]]
+func.func @pow(%x: tensor<?x4xf32>) -> (tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x4xf32>) {
+  %half = lathe.constant dense<0.5> : tensor<f32>
+  %one = lathe.constant dense<1.0> : tensor<f32>
+  %two = lathe.constant dense<2.0> : tensor<1x4xf32>
+  %three = lathe.constant dense<3.0> : tensor<1xf32>
+  %0 = lathe.pow %x, %half : (tensor<?x4xf32>, tensor<f32>) -> tensor<?x4xf32>
+  %1 = lathe.pow %x, %one : (tensor<?x4xf32>, tensor<f32>) -> tensor<?x4xf32>
+  %2 = lathe.pow %x, %two : (tensor<?x4xf32>, tensor<1x4xf32>) -> tensor<?x4xf32>
+  %3 = lathe.pow %x, %three : (tensor<?x4xf32>, tensor<1xf32>) -> tensor<?x4xf32>
+  return %0, %1, %2, %3 : tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x4xf32>
+}
+
+// Another exponent, one that is not the same everywhere, one that makes the result larger than the base, and integers.
+// CHECK-LABEL: func.func @pow_stays
+// CHECK-COUNT-4: lathe.pow
+func.func @pow_stays(%x: tensor<4xf32>, %i: tensor<4xi32>)
+    -> (tensor<4xf32>, tensor<4xf32>, tensor<2x4xf32>, tensor<4xi32>) {
+  %four = lathe.constant dense<4.0> : tensor<f32>
+  %mixed = lathe.constant dense<[1.0, 2.0, 2.0, 1.0]> : tensor<4xf32>
+  %twos = lathe.constant dense<2.0> : tensor<2x1xf32>
+  %two = lathe.constant dense<2> : tensor<i32>
+  %0 = lathe.pow %x, %four : (tensor<4xf32>, tensor<f32>) -> tensor<4xf32>
+  %1 = lathe.pow %x, %mixed : (tensor<4xf32>, tensor<4xf32>) -> tensor<4xf32>
+  %2 = lathe.pow %x, %twos : (tensor<4xf32>, tensor<2x1xf32>) -> tensor<2x4xf32>
+  %3 = lathe.pow %i, %two : (tensor<4xi32>, tensor<i32>) -> tensor<4xi32>
+  return %0, %1, %2, %3 : tensor<4xf32>, tensor<4xf32>, tensor<2x4xf32>, tensor<4xi32>
+}
+
+// CHECK-LABEL: func.func @transpose_into_matmul
+// CHECK-SAME: (%[[X:.*]]: tensor<?x8xf32>, %[[W:.*]]: tensor<4x8xf32>)
+// CHECK-NOT: lathe.transpose
+// CHECK: lathe.matmul %[[X]], %[[W]] {transpose_rhs}
+func.func @transpose_into_matmul(%x: tensor<?x8xf32>, %w: tensor<4x8xf32>) -> tensor<?x4xf32> {
+  %t = lathe.transpose %w {permutation = array<i64: 1, 0>} : (tensor<4x8xf32>) -> tensor<8x4xf32>
+  %y = lathe.matmul %x, %t : (tensor<?x8xf32>, tensor<8x4xf32>) -> tensor<?x4xf32>
+  return %y : tensor<?x4xf32>
+}
+
+// Both sides, with leading axes; a second transpose takes the first one's attribute back.
+// CHECK-LABEL: func.func @transposes_of_both
+// CHECK-SAME: (%[[A:.*]]: tensor<2x8x?xf32>, %[[B:.*]]: tensor<2x8x4xf32>)
+// CHECK-NOT: lathe.transpose
+// CHECK: lathe.matmul %[[A]], %[[B]] {transpose_lhs} :
+func.func @transposes_of_both(%a: tensor<2x8x?xf32>, %b: tensor<2x8x4xf32>) -> tensor<2x?x4xf32> {
+  %ta = lathe.transpose %a {permutation = array<i64: 0, 2, 1>} : (tensor<2x8x?xf32>) -> tensor<2x?x8xf32>
+  %tb = lathe.transpose %b {permutation = array<i64: 0, 2, 1>} : (tensor<2x8x4xf32>) -> tensor<2x4x8xf32>
+  %y = lathe.matmul %ta, %tb {transpose_rhs} : (tensor<2x?x8xf32>, tensor<2x4x8xf32>) -> tensor<2x?x4xf32>
+  return %y : tensor<2x?x4xf32>
+}
+
+// Permutations that move other axes are work of their own.
+// CHECK-LABEL: func.func @transpose_stays
+// CHECK: %[[T:.*]] = lathe.transpose
+// CHECK: lathe.matmul %{{.*}}, %[[T]] :
+func.func @transpose_stays(%a: tensor<2x3x8xf32>, %b: tensor<8x2x4xf32>) -> tensor<2x3x4xf32> {
+  %t = lathe.transpose %b {permutation = array<i64: 1, 0, 2>} : (tensor<8x2x4xf32>) -> tensor<2x8x4xf32>
+  %y = lathe.matmul %a, %t : (tensor<2x3x8xf32>, tensor<2x8x4xf32>) -> tensor<2x3x4xf32>
+  return %y : tensor<2x3x4xf32>
+}
+
+// CHECK-LABEL: func.func @reshape_of_reshape
+// CHECK-SAME: (%[[X:.*]]: tensor<2x12xf32>)
+// CHECK: %[[Y:.*]] = lathe.reshape %[[X]][%{{.*}}, %{{.*}}] : tensor<2x12xf32> -> tensor<4x6xf32>
+// CHECK-NEXT: return %[[Y]]
+func.func @reshape_of_reshape(%x: tensor<2x12xf32>) -> tensor<4x6xf32> {
+  %c24 = arith.constant 24 : index
+  %c4 = arith.constant 4 : index
+  %c6 = arith.constant 6 : index
+  %0 = lathe.reshape %x [%c24] : tensor<2x12xf32> -> tensor<24xf32>
+  %1 = lathe.reshape %0 [%c4, %c6] : tensor<24xf32> -> tensor<4x6xf32>
+  return %1 : tensor<4x6xf32>
+}
+
+// The 0 copies a dimension of the first reshape's result, which the input need not have.
+// CHECK-LABEL: func.func @reshape_copies
+// CHECK-COUNT-2: lathe.reshape
+func.func @reshape_copies(%x: tensor<2x12xf32>) -> tensor<4x3x2xf32> {
+  %c0 = arith.constant 0 : index
+  %c2 = arith.constant 2 : index
+  %c3 = arith.constant 3 : index
+  %c4 = arith.constant 4 : index
+  %c6 = arith.constant 6 : index
+  %0 = lathe.reshape %x [%c4, %c6] : tensor<2x12xf32> -> tensor<4x6xf32>
+  %1 = lathe.reshape %0 [%c0, %c3, %c2] {zero_copies} : tensor<4x6xf32> -> tensor<4x3x2xf32>
+  return %1 : tensor<4x3x2xf32>
+}

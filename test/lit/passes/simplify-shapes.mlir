@@ -1,0 +1,144 @@
+// RUN: lathe-opt %s -split-input-file --simplify-shapes --canonicalize --cse | FileCheck %s
+
+// An exporter's way to merge two axes. The -1 becomes an expression of symbols, the tensor arithmetic is dead.
+// CHECK-LABEL: func.func @shape_arithmetic
+// CHECK-DAG: %[[C8:.*]] = arith.constant 8 : index
+// CHECK-DAG: %[[BATCH:.*]] = lathe.symbol "batch"
+// CHECK-DAG: %[[SEQUENCE:.*]] = lathe.symbol "sequence"
+// CHECK-NOT: lathe.shape_of
+// CHECK-NOT: lathe.to_index
+// CHECK: %[[COLUMNS:.*]] = arith.muli %[[SEQUENCE]], %[[C8]]
+// CHECK: lathe.reshape %{{.*}}[%[[BATCH]], %[[COLUMNS]]] : tensor<?x?x8xf32> -> tensor<?x?xf32>
+func.func @shape_arithmetic(%x: tensor<?x?x8xf32> {lathe.dims = ["batch", "sequence", "8"]}) -> tensor<?x?xf32> {
+  %s = lathe.shape_of %x : tensor<?x?x8xf32> -> tensor<3xi64>
+  %b = lathe.to_index %s {position = 0 : i64} : tensor<3xi64>
+  %minus1 = arith.constant -1 : index
+  %y = lathe.reshape %x [%b, %minus1] : tensor<?x?x8xf32> -> tensor<?x?xf32>
+  return %y : tensor<?x?xf32>
+}
+
+// -----
+
+// Through arithmetic on tensors of integers: [batch, sequence * 8 / 4, 4].
+// CHECK-LABEL: func.func @through_tensors
+// CHECK-DAG: %[[C2:.*]] = arith.constant 2 : index
+// CHECK-DAG: %[[C4:.*]] = arith.constant 4 : index
+// CHECK-DAG: %[[BATCH:.*]] = lathe.symbol "batch"
+// CHECK-DAG: %[[SEQUENCE:.*]] = lathe.symbol "sequence"
+// CHECK-NOT: lathe.gather
+// CHECK: %[[ROWS:.*]] = arith.muli %[[SEQUENCE]], %[[C2]]
+// CHECK: lathe.reshape %{{.*}}[%[[BATCH]], %[[ROWS]], %[[C4]]] : tensor<?x?x8xf32> -> tensor<?x?x4xf32>
+func.func @through_tensors(%x: tensor<?x?x8xf32> {lathe.dims = ["batch", "sequence", "8"]}) -> tensor<?x?x?xf32> {
+  %s = lathe.shape_of %x : tensor<?x?x8xf32> -> tensor<3xi64>
+  %one = lathe.constant dense<1> : tensor<1xi64>
+  %two = lathe.constant dense<2> : tensor<1xi64>
+  %four = lathe.constant dense<4> : tensor<1xi64>
+  %zero = lathe.constant dense<0> : tensor<1xi64>
+  %b = lathe.gather %s, %zero {axis = 0 : i64} : (tensor<3xi64>, tensor<1xi64>) -> tensor<1xi64>
+  %n = lathe.gather %s, %one {axis = 0 : i64} : (tensor<3xi64>, tensor<1xi64>) -> tensor<1xi64>
+  %d = lathe.gather %s, %two {axis = 0 : i64} : (tensor<3xi64>, tensor<1xi64>) -> tensor<1xi64>
+  %nd = lathe.mul %n, %d : (tensor<1xi64>, tensor<1xi64>) -> tensor<1xi64>
+  %rows = lathe.div %nd, %four : (tensor<1xi64>, tensor<1xi64>) -> tensor<1xi64>
+  %shape = lathe.concat %b, %rows, %four {axis = 0 : i64} : (tensor<1xi64>, tensor<1xi64>, tensor<1xi64>) -> tensor<3xi64>
+  %i0 = lathe.to_index %shape {position = 0 : i64} : tensor<3xi64>
+  %i1 = lathe.to_index %shape {position = 1 : i64} : tensor<3xi64>
+  %i2 = lathe.to_index %shape {position = 2 : i64} : tensor<3xi64>
+  %y = lathe.reshape %x [%i0, %i1, %i2] : tensor<?x?x8xf32> -> tensor<?x?x?xf32>
+  return %y : tensor<?x?x?xf32>
+}
+
+// -----
+
+// What changes nothing goes; the static extent that this reveals reaches the types after it and the function's.
+// CHECK-LABEL: func.func @nothing_changes
+// CHECK-SAME: (%[[X:.*]]: tensor<?x8xf32> {{.*}}) -> tensor<?x8xf32>
+// CHECK-NEXT: %[[Y:.*]] = lathe.exp %[[X]] : (tensor<?x8xf32>) -> tensor<?x8xf32>
+// CHECK-NEXT: return %[[Y]]
+func.func @nothing_changes(%x: tensor<?x8xf32> {lathe.dims = ["batch", "8"]}) -> tensor<?x?xf32> {
+  %c0 = arith.constant 0 : index
+  %c1 = arith.constant 1 : index
+  %n = lathe.dim %x {axis = 1 : i64} : tensor<?x8xf32>
+  %reshape = lathe.reshape %x [%c0, %n] {zero_copies} : tensor<?x8xf32> -> tensor<?x?xf32>
+  %broadcast = lathe.broadcast %reshape [%c1, %c1] : tensor<?x?xf32> -> tensor<?x?xf32>
+  %slice = lathe.slice %broadcast from [%c0] to [%n] {axes = array<i64: 1>, steps = array<i64: 1>}
+    : tensor<?x?xf32> -> tensor<?x?xf32>
+  %y = lathe.exp %slice : (tensor<?x?xf32>) -> tensor<?x?xf32>
+  return %y : tensor<?x?xf32>
+}
+
+// -----
+
+// A slice of as many elements in another order is no copy.
+// CHECK-LABEL: func.func @reversed
+// CHECK: lathe.slice
+func.func @reversed(%x: tensor<4xf32>) -> tensor<?xf32> {
+  %last = arith.constant -1 : index
+  %beyond = arith.constant -9223372036854775807 : index
+  %y = lathe.slice %x from [%last] to [%beyond] {axes = array<i64: 0>, steps = array<i64: -1>} : tensor<4xf32> -> tensor<?xf32>
+  return %y : tensor<?xf32>
+}
+
+// -----
+
+// A declared range decides the clamping of bounds: no minimum of "sequence" and 512 is left.
+module attributes {lathe.symbols = {sequence = array<i64: 1, 512>}} {
+  // CHECK-LABEL: func.func @ranges
+  // CHECK: %[[SEQUENCE:.*]] = lathe.symbol "sequence"
+  // CHECK-NOT: arith.minsi
+  // CHECK: %[[ROWS:.*]] = lathe.slice
+  // CHECK: lathe.broadcast %[[ROWS]][%{{.*}}, %[[SEQUENCE]]]
+  func.func @ranges(%x: tensor<?xf32> {lathe.dims = ["sequence"]}, %table: tensor<512xi64>) -> tensor<?x?xi64> {
+    %c0 = arith.constant 0 : index
+    %c2 = arith.constant 2 : index
+    %n = lathe.dim %x {axis = 0 : i64} : tensor<?xf32>
+    %rows = lathe.slice %table from [%c0] to [%n] {axes = array<i64: 0>, steps = array<i64: 1>} : tensor<512xi64> -> tensor<?xi64>
+    %m = lathe.dim %rows {axis = 0 : i64} : tensor<?xi64>
+    %y = lathe.broadcast %rows [%c2, %m] : tensor<?xi64> -> tensor<?x?xi64>
+    return %y : tensor<?x?xi64>
+  }
+}
+
+// -----
+
+// Without it the minimum stays.
+// CHECK-LABEL: func.func @no_ranges
+// CHECK: arith.minsi
+// CHECK: lathe.broadcast
+func.func @no_ranges(%x: tensor<?xf32> {lathe.dims = ["sequence"]}, %table: tensor<512xi64>) -> tensor<?x?xi64> {
+  %c0 = arith.constant 0 : index
+  %c2 = arith.constant 2 : index
+  %n = lathe.dim %x {axis = 0 : i64} : tensor<?xf32>
+  %rows = lathe.slice %table from [%c0] to [%n] {axes = array<i64: 0>, steps = array<i64: 1>} : tensor<512xi64> -> tensor<?xi64>
+  %m = lathe.dim %rows {axis = 0 : i64} : tensor<?xi64>
+  %y = lathe.broadcast %rows [%c2, %m] : tensor<?xi64> -> tensor<?x?xi64>
+  return %y : tensor<?x?xi64>
+}
+
+// -----
+
+// A shape that depends on data stays as it is.
+// CHECK-LABEL: func.func @depends_on_data
+// CHECK: %[[N:.*]] = lathe.to_index
+// CHECK: lathe.broadcast %{{.*}}[%[[N]]]
+func.func @depends_on_data(%x: tensor<1xf32>, %count: tensor<1xi64>) -> tensor<?xf32> {
+  %n = lathe.to_index %count {position = 0 : i64} : tensor<1xi64>
+  %y = lathe.broadcast %x [%n] : tensor<1xf32> -> tensor<?xf32>
+  return %y : tensor<?xf32>
+}
+
+// -----
+
+// Neither functions without a body nor those of several blocks are touched.
+// CHECK: func.func private @external(tensor<?xf32>) -> tensor<?xf32>
+func.func private @external(tensor<?xf32>) -> tensor<?xf32>
+// CHECK-LABEL: func.func @blocks
+// CHECK: lathe.dim
+func.func @blocks(%x: tensor<?xf32> {lathe.dims = ["n"]}, %c: i1) -> index {
+  cf.cond_br %c, ^yes, ^no
+^yes:
+  %n = lathe.dim %x {axis = 0 : i64} : tensor<?xf32>
+  return %n : index
+^no:
+  %c0 = arith.constant 0 : index
+  return %c0 : index
+}
