@@ -147,9 +147,12 @@ bool describeProgram(ModuleOp module, WeightFiles &files, ordered_json &manifest
   manifest["symbols"] = ordered_json::array();
   for (DictionaryAttr symbol : list(kernel::kSymbolsAttr)) {
     int64_t max = cast<IntegerAttr>(symbol.get("max")).getInt();
-    manifest["symbols"].push_back({{"name", text(symbol, "name")},
-                                   {"min", cast<IntegerAttr>(symbol.get("min")).getInt()},
-                                   {"max", max < 0 ? ordered_json() : ordered_json(max)}});
+    ordered_json entry = {{"name", text(symbol, "name")}};
+    if (auto element = symbol.getAs<IntegerAttr>("element"))
+      entry.update({{"min", nullptr}, {"max", nullptr}, {"input", text(symbol, "input")}, {"element", element.getInt()}});
+    else
+      entry.update({{"min", cast<IntegerAttr>(symbol.get("min")).getInt()}, {"max", max < 0 ? ordered_json() : ordered_json(max)}});
+    manifest["symbols"].push_back(std::move(entry));
   }
   for (auto [key, name] : {std::pair("inputs", kernel::kInputsAttr), std::pair("outputs", kernel::kOutputsAttr)}) {
     manifest[key] = ordered_json::array();

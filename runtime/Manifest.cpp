@@ -137,6 +137,12 @@ Symbol readSymbol(Reader &reader, const json &value, const std::string &where) {
   symbol.name = reader.string(value, "name", where);
   if (symbol.name.empty())
     reader.fail(where, "must have a name");
+  if (value.is_object() && value.contains("element")) {
+    symbol.element = reader.integer(value["element"], where + ".element");
+    symbol.inputName = reader.string(value, "input", where);
+    if (symbol.element < 0)
+      reader.fail(where + ".element", "must not be negative");
+  }
   if (const json *min = reader.member(value, "min", where); min && !min->is_null())
     symbol.min = reader.integer(*min, where + ".min");
   if (const json *max = reader.member(value, "max", where); max && !max->is_null())
@@ -270,6 +276,28 @@ void checkUnique(Reader &reader, const std::vector<Tensor> &tensors, const char 
 /// Finds, for every symbol, the first input dimension that is that symbol alone.
 void locateSymbols(Reader &reader, Manifest &manifest) {
   std::vector<bool> found(manifest.symbols.size());
+  for (size_t s = 0; s < found.size(); ++s) {
+    Symbol &symbol = manifest.symbols[s];
+    if (symbol.element < 0) {
+      if (s > 0 && manifest.symbols[s - 1].element >= 0)
+        reader.fail("manifest.symbols", "must have dimensions before elements");
+      continue;
+    }
+    for (size_t i = 0; i < manifest.inputs.size(); ++i) {
+      const Tensor &input = manifest.inputs[i];
+      if (input.name != symbol.inputName)
+        continue;
+      int64_t count = 1;
+      for (const Dimension &dimension : input.dims)
+        count = dimension.value < 0 || dimension.value > 65536 || count > 65536 ? 0 : count * dimension.value;
+      if (input.type->dtype != LATHE_I64 && input.type->dtype != LATHE_I32)
+        reader.fail("manifest.symbols", join("has '", symbol.name, "' from an input that is not of type i64 or i32"));
+      else if (symbol.element >= count)
+        reader.fail("manifest.symbols", join("has '", symbol.name, "', which is no element of its input"));
+      symbol.input = i;
+      found[s] = true;
+    }
+  }
   for (size_t i = 0; i < manifest.inputs.size(); ++i)
     for (size_t d = 0; d < manifest.inputs[i].dims.size(); ++d) {
       int symbol = manifest.inputs[i].dims[d].symbol;

@@ -22,9 +22,11 @@ struct Symbol {
   std::string name;
   int64_t min = 0;
   int64_t max = INT64_MAX;
-  /// The input dimension that gives the value.
+  /// The input that gives the value, by a dimension, or by an element (row-major) where that is not negative.
   size_t input = 0;
   size_t dimension = 0;
+  int64_t element = -1;
+  std::string inputName; ///< of an element
 };
 
 struct Dimension {
@@ -73,7 +75,13 @@ struct Check {
 /// depends on the sections is checked by the artifact.
 struct Manifest {
   std::vector<std::string> devices;
-  std::vector<Symbol> symbols;
+  std::vector<Symbol> symbols; ///< those of dimensions before those of elements
+  size_t dimensionSymbols() const {
+    size_t count = 0;
+    while (count < symbols.size() && symbols[count].element < 0)
+      ++count;
+    return count;
+  }
   std::vector<Tensor> inputs;
   std::vector<Tensor> outputs;
   std::vector<Constant> constants;

@@ -124,6 +124,16 @@ Status Session::bindSymbols() {
       return badArgument("input '", manifest.inputs[i].name, "' is missing: set every input before a run");
   for (size_t s = 0; s < symbols_.size(); ++s) {
     const Symbol &symbol = manifest.symbols[s];
+    if (symbol.element >= 0) {
+      const Tensor &tensor = manifest.inputs[symbol.input];
+      const void *data = inputs_[symbol.input].data;
+      if (!data)
+        return badArgument("input '", tensor.name, "' has no data, which the shapes depend on");
+      auto at = static_cast<size_t>(symbol.element);
+      symbols_[s] = tensor.type->dtype == LATHE_I64 ? static_cast<const int64_t *>(data)[at]
+                                                    : static_cast<const int32_t *>(data)[at];
+      continue;
+    }
     int64_t value = inputs_[symbol.input].dims[symbol.dimension];
     if (value < symbol.min || value > symbol.max)
       return badArgument(
@@ -191,7 +201,9 @@ Status Session::checkPlan() {
 }
 
 Status Session::bind() {
-  if (bound_)
+  // The caller may have written to an input that the shapes depend on.
+  const Manifest &manifest = module_->manifest();
+  if (bound_ && manifest.dimensionSymbols() == manifest.symbols.size())
     return success();
   hasResult_ = false;
   Status status = bindSymbols();

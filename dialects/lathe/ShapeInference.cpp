@@ -203,8 +203,14 @@ Shape ReshapeOp::inferSymbolicShape(ShapeContext &context) {
     return failure();
   SymShape result;
   std::optional<size_t> inferred;
+  SmallVector<size_t> open; // dimensions that are known when the model runs, and may be 0 or -1 then
   for (auto [i, value] : llvm::enumerate(getDims())) {
     SymExpr dim = context.indexValue(value);
+    if (!dim.constant() && !context.atLeast(dim, 0)) {
+      if (getZeroCopies() && i < shape->size())
+        dim = context.select(context.eq(dim, 0), (*shape)[i], dim);
+      open.push_back(i);
+    }
     if (dim.isConstant(0) && getZeroCopies()) {
       if (i >= shape->size()) {
         emitOpError() << "expects an input dimension to copy at axis " << i << ", got an input of rank " << shape->size();
@@ -223,6 +229,14 @@ Shape ReshapeOp::inferSymbolicShape(ShapeContext &context) {
       return failure();
     }
     result.push_back(dim);
+  }
+  if (!open.empty() && !inferred) {
+    SymShape known = result;
+    for (size_t i : open)
+      known[i] = context.select(context.lt(result[i], 0), 1, result[i]);
+    SymExpr missing = context.floorDiv(product(*shape), product(known));
+    for (size_t i : open)
+      result[i] = context.select(context.lt(result[i], 0), missing, result[i]);
   }
   SymExpr count = product(*shape), rest = product(result);
   if (inferred)
