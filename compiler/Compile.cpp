@@ -158,8 +158,9 @@ bool Compilation::toKernels() {
   result.info = imported.info;
   result.unsupported = imported.unsupported;
   if (!imported.module || !imported.error.empty() || !imported.unsupported.empty()) {
-    if (imported.unsupported.empty() || !imported.error.empty())
-      result.errors.insert(result.errors.begin(), imported.error);
+    std::string &error = imported.unsupported.empty() ? imported.error : imported.otherErrors;
+    if (!error.empty())
+      result.errors.insert(result.errors.begin(), error);
     // A file that is not there is a mistake on the command line, not a bad model.
     return fail(!imported.badOptions && llvm::sys::fs::exists(model) ? ExitCode::invalid_model : ExitCode::usage, "");
   }

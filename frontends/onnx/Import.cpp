@@ -559,6 +559,7 @@ void Importer::finish() {
   std::string where = "'" + file.fileName + "': ";
   for (const std::string &text : errors)
     result.error += (result.error.empty() ? "" : "\n") + where + text;
+  result.otherErrors = result.error;
   if (errors.empty() && !result.unsupported.empty())
     result.error = where + std::to_string(result.unsupported.size()) +
                    (result.unsupported.size() == 1 ? " thing is" : " things are") + " not supported";

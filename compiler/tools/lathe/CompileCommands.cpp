@@ -13,9 +13,11 @@
 #include <dlfcn.h>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <sstream>
+#include <tuple>
 #include <unistd.h>
 
 using nlohmann::ordered_json;
@@ -64,11 +66,38 @@ CompileResult runCompile(const std::string &model, const std::string &output, co
 int report(const std::string &model, const CompileResult &result) {
   for (const std::string &error : result.errors)
     std::fprintf(stderr, "lathe: error: %s\n", error.c_str());
-  if (!result.unsupported.empty()) {
-    std::fprintf(stderr, "lathe: error: '%s' has %zu things that are not supported:\n", model.c_str(), result.unsupported.size());
-    for (const Unsupported &entry : result.unsupported)
-      std::fprintf(stderr, "  node '%s': %s (domain '%s'): %s\n", entry.node.c_str(), entry.opType.c_str(),
-                   entry.domain.empty() ? "ai.onnx" : entry.domain.c_str(), entry.reason.c_str());
+  if (result.unsupported.empty())
+    return static_cast<int>(result.code);
+  // What is wrong for one reason is one paragraph, in the order of the graph.
+  struct Group {
+    const Unsupported *first;
+    std::vector<std::string> nodes;
+  };
+  std::vector<Group> groups;
+  std::map<std::tuple<std::string, std::string, std::string>, size_t> index;
+  for (const Unsupported &entry : result.unsupported) {
+    auto [it, inserted] = index.try_emplace({entry.opType, entry.domain, entry.reason}, groups.size());
+    if (inserted)
+      groups.push_back({&entry, {}});
+    groups[it->second].nodes.push_back(entry.node);
+  }
+  size_t count = result.unsupported.size();
+  std::fprintf(stderr, "lathe: error: '%s': %zu node%s cannot be compiled\n", model.c_str(), count, count == 1 ? "" : "s");
+  for (const Group &group : groups) {
+    const std::string &domain = group.first->domain;
+    std::fprintf(stderr, "  %s%s%s, %zu node%s: %s\n", domain.empty() || domain == "ai.onnx" ? "" : domain.c_str(),
+                 domain.empty() || domain == "ai.onnx" ? "" : ".", group.first->opType.c_str(), group.nodes.size(),
+                 group.nodes.size() == 1 ? "" : "s", group.first->reason.c_str());
+    std::string line = "   ";
+    for (size_t i = 0; i < group.nodes.size(); ++i) {
+      std::string name = " '" + group.nodes[i] + (i + 1 < group.nodes.size() ? "'," : "'");
+      if (line.size() > 3 && line.size() + name.size() > 100) {
+        std::fprintf(stderr, "%s\n", line.c_str());
+        line = "   ";
+      }
+      line += name;
+    }
+    std::fprintf(stderr, "%s\n", line.c_str());
   }
   return static_cast<int>(result.code);
 }
