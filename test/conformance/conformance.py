@@ -1,0 +1,259 @@
+#!/usr/bin/env python3
+# Lathe. Under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+"""Runs the ONNX backend test cases through compile and run, on the CPU backend and on the reference backend.
+
+    conformance.py                       all of them; writes docs/conformance.md and test/conformance/expected.txt
+    conformance.py --check               all of them; fails where one that is expected to pass does not
+    conformance.py --check --quick 20    one in 20 of those that are expected to pass
+    conformance.py --only REGEX          cases by name; prints what each one says
+"""
+import argparse
+import collections
+import hashlib
+import itertools
+import multiprocessing
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+import ml_dtypes
+import numpy as np
+import onnx
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BUILD = pathlib.Path(os.environ.get("BUILD", ROOT / "build")).resolve()
+sys.path[:0] = [str(BUILD / "python"), str(pathlib.Path(__file__).parent)]
+import cases  # noqa: E402
+
+TARGETS = ("cpu", "reference")
+EXPECTED = ROOT / "test" / "conformance" / "expected.txt"
+TABLE = ROOT / "docs" / "conformance.md"
+TIMEOUT = 60
+# A Transformer as exported needs these; all of their cases are to pass.
+TRANSFORMER = """Add And Attention Cast CastLike Ceil Clip Concat Constant ConstantOfShape Conv Cos CumSum
+DequantizeLinear Div DynamicQuantizeLinear Einsum Equal Erf Exp Expand Flatten Floor Gather GatherElements GatherND Gelu
+Gemm Greater GreaterOrEqual Identity IsNaN LayerNormalization Less LessOrEqual Log MatMul MatMulInteger Max Min Mod Mul Neg
+Not Or Pad Pow QuantizeLinear RMSNormalization Range Reciprocal ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum Relu
+Reshape RotaryEmbedding ScatterElements ScatterND Shape Sigmoid Sign Sin Slice Softmax Split Sqrt Squeeze Sub Swish Tanh
+Tile TopK Transpose Trilu Unsqueeze Where Xor""".split()
+
+
+def close(got, expected, rtol, atol):
+    """None, or what differs."""
+    expected = np.asarray(expected)
+    if got.dtype == np.uint16 and expected.dtype == ml_dtypes.bfloat16:
+        got = got.view(ml_dtypes.bfloat16)
+    if got.dtype != expected.dtype:
+        return f"type {got.dtype} instead of {expected.dtype}"
+    if got.shape != expected.shape:
+        return f"shape {list(got.shape)} instead of {list(expected.shape)}"
+    if expected.dtype.kind in "biu":
+        return None if np.array_equal(got, expected) else "other integers"
+    if expected.dtype.itemsize < 4:  # a unit in the last place of a narrow type is more than the cases' tolerance
+        rtol = max(rtol, 2 * float(ml_dtypes.finfo(expected.dtype).eps))
+    got, expected = got.astype(np.float64), expected.astype(np.float64)
+    with np.errstate(all="ignore"):
+        good = np.isclose(got, expected, rtol=rtol, atol=atol, equal_nan=True)
+    return None if good.all() else f"differs by {np.nanmax(np.abs(got - expected)):.3g}"
+
+
+def execute(artifact, case):
+    """Runs the compiled case; None, or what is wrong."""
+    import lathe
+
+    module = lathe.load(artifact)
+    session = module.session(threads=1)
+    for inputs, outputs in case.data:
+        names = [tensor.name for tensor in module.inputs]
+        arrays = dict(zip((value.name for value in case.model.graph.input), inputs))
+        feed = {}
+        for name in names:
+            array = np.asarray(arrays[name])
+            feed[name] = array.view(np.uint16) if array.dtype == ml_dtypes.bfloat16 else array
+        results = session.run(feed)
+        for value, expected in zip(case.model.graph.output, outputs):
+            if wrong := close(results[value.name], expected, case.rtol, case.atol):
+                return f"output '{value.name}': {wrong}"
+    return None
+
+
+def guarded_execute(artifact, case):
+    """execute() in a process of its own, so that a crash is an answer."""
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(read)
+        signal.alarm(TIMEOUT)
+        try:
+            answer = execute(artifact, case) or "ok"
+        except BaseException as error:  # whatever it is, it is the answer
+            answer = f"{type(error).__name__}: {error}"
+        os.write(write, answer.encode()[:4000])
+        os._exit(0)
+    os.close(write)
+    with os.fdopen(read, "rb") as stream:
+        answer = stream.read().decode(errors="replace")
+    status = os.waitpid(child, 0)[1]
+    if os.WIFSIGNALED(status):
+        return f"died of signal {os.WTERMSIG(status)} when it ran"
+    return None if answer == "ok" else answer
+
+
+def judge(case, target):
+    """('passed' | 'failed' | 'unsupported', why)."""
+    with tempfile.TemporaryDirectory() as folder:
+        model, artifact = pathlib.Path(folder, "model.onnx"), pathlib.Path(folder, "model.lathe")
+        model.write_bytes(case.model.SerializeToString())
+        command = [BUILD / "bin" / "lathe", "compile", model, "-o", artifact, "-q", "-O1", "--target"]
+        command.append("reference" if target == "reference" else "cpu")
+        try:
+            result = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=TIMEOUT)
+        except subprocess.TimeoutExpired:
+            return "failed", f"compiling takes longer than {TIMEOUT} s"
+        message = result.stderr.strip().removeprefix("lathe: error: ").split("\n")
+        message = " ".join(line.strip() for line in message[-2:]).removeprefix("lathe: error: ").replace(str(folder), "")
+        if result.returncode < 0:
+            return "failed", f"died of signal {-result.returncode} when it compiled"
+        if result.returncode == 3:
+            return "unsupported", message
+        if result.returncode:
+            return "failed", f"exit {result.returncode}: {message}"
+        wrong = guarded_execute(artifact, case)
+        return ("failed", wrong) if wrong else ("passed", "")
+
+
+_work = []
+
+
+def work(index):
+    case, variant, target = _work[index]
+    changed = case.variant(variant)
+    if changed is None:
+        return index, None
+    return index, judge(changed, target)
+
+
+def read_expected():
+    lines = EXPECTED.read_text().splitlines() if EXPECTED.exists() else []
+    return {key: status for status, key in (line.split(" ", 1) for line in lines if line and line[0] != "#")}
+
+
+def key_of(case, variant, target):
+    return f"{case.name} {variant} {target}"
+
+
+def picked(key, one_in):
+    """A choice that does not change when cases are added."""
+    return int(hashlib.sha256(key.encode()).hexdigest(), 16) % one_in == 0
+
+
+def percent(part, whole):
+    return f"{100 * part / whole:.1f} %" if whole else "–"
+
+
+def write_table(results, excluded, total):
+    by_operator = collections.defaultdict(collections.Counter)
+    reasons = collections.defaultdict(collections.Counter)
+    overall = {target: collections.Counter() for target in TARGETS}
+    for (case, variant, target), (status, why) in results.items():
+        overall[target][status] += 1
+        by_operator[case.operator][status] += 1
+        if why:
+            why = re.sub(r"node '[^']*'( \([^)]*\))?:? ?|'model.onnx':? ?", "", why)
+            reasons[case.operator][f"{status}: {why[:150]}"] += 1
+    lines = [
+        "# Conformance",
+        "",
+        "Written by `make conformance`. The ONNX backend test cases, each as it comes, with symbolic dimensions and with constant",
+        "inputs (where that is another case), compiled and run on the CPU backend and on the reference backend.",
+        "",
+        f"{total} cases: those of onnx {onnx.__version__}" + (" and of Debian's libonnx-testdata" if cases.DEBIAN.exists() else "") + ".",
+        f"{sum(excluded.values())} are not inference on tensors: " + ", ".join(f"{why} {n}" for why, n in sorted(excluded.items())) + ".",
+        "",
+        "| Backend | Passed | Unsupported | Failed | |",
+        "|---|--:|--:|--:|--:|",
+    ]
+    for target, counts in overall.items():
+        lines.append(f"| {target} | {counts['passed']} | {counts['unsupported']} | {counts['failed']} | {percent(counts['passed'], counts.total())} |")
+    needed = collections.Counter()
+    for operator in TRANSFORMER:
+        needed.update(by_operator.get(operator, {}))
+    lines += [
+        "",
+        f"Of the operators that a Transformer uses: {needed['passed']} of {needed.total()} passed ({percent(needed['passed'], needed.total())}).",
+        "",
+        "## By operator",
+        "",
+        "| Operator | Passed | Unsupported | Failed | Most frequent reason |",
+        "|---|--:|--:|--:|---|",
+    ]
+    for operator, counts in sorted(by_operator.items()):
+        reason = reasons[operator].most_common(1)
+        reason = reason[0][0].replace("|", "\\|").replace("\n", " ") if reason else ""
+        lines.append(f"| {operator} | {counts['passed']} | {counts['unsupported'] or ''} | {counts['failed'] or ''} | {reason} |")
+    TABLE.write_text("\n".join(lines) + "\n")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="compare with what is expected; write nothing")
+    parser.add_argument("--quick", type=int, default=1, metavar="N", help="one in N of the cases")
+    parser.add_argument("--only", help="cases whose name matches, with what each one says")
+    parser.add_argument("--operator", help="cases of one operator")
+    parser.add_argument("--variants", nargs="+", default=cases.VARIANTS, choices=cases.VARIANTS)
+    parser.add_argument("--targets", nargs="+", default=TARGETS, choices=TARGETS)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    options = parser.parse_args()
+    expected = read_expected()
+    excluded, total = collections.Counter(), 0
+    for case in itertools.chain(cases.generated(), cases.debian()):
+        total += 1
+        if why := case.out_of_scope():
+            excluded[why] += 1
+            continue
+        for variant, target in itertools.product(options.variants, options.targets):
+            key = key_of(case, variant, target)
+            if (options.only and not re.search(options.only, case.name)) or (options.operator and case.operator != options.operator):
+                continue
+            if options.quick > 1 and not (expected.get(key, "passed") == "passed" and picked(key, options.quick)):
+                continue
+            _work.append((case, variant, target))
+    start = time.monotonic()
+    results = {}
+    with multiprocessing.get_context("fork").Pool(options.jobs) as pool:
+        for done, (index, verdict) in enumerate(pool.imap_unordered(work, range(len(_work)), chunksize=8)):
+            if verdict is not None:
+                case, variant, target = _work[index]
+                results[case, variant, target] = verdict
+            if sys.stderr.isatty() and done % 20 == 0:
+                print(f"\r{done} of {len(_work)}, {time.monotonic() - start:.0f} s ", end="", file=sys.stderr)
+    results = {item: results[item] for item in _work if item in results}
+    counts = collections.Counter(status for status, _ in results.values())
+    broken = [
+        (item, verdict)
+        for item, verdict in results.items()
+        if verdict[0] != "passed" and (expected.get(key_of(*item)) == "passed" or verdict[0] == "failed" and expected.get(key_of(*item)) != "failed")
+    ]
+    if options.only or options.operator:
+        for item, (status, why) in results.items():
+            print(f"{status:12} {key_of(*item)}  {why[:300]}")
+    elif options.check:
+        for item, (status, why) in broken:
+            print(f"{status}: {key_of(*item)}: {why[:300]}")
+    elif options.quick == 1:
+        write_table(results, excluded, total)
+        EXPECTED.write_text("# Written by `make conformance`: what each case is expected to do.\n" + "".join(f"{status} {key_of(*item)}\n" for item, (status, _) in results.items()))
+    print(f"{counts['passed']} passed, {counts['unsupported']} unsupported, {counts['failed']} failed, in {time.monotonic() - start:.0f} s")
+    return 1 if options.check and broken else 0
+
+
+if __name__ == "__main__":
+    # Each Case is a key of the results; two of the same name would be one.
+    cases.Case.__hash__ = lambda self: hash(self.name)
+    cases.Case.__eq__ = lambda self, other: self is other
+    sys.exit(main())
