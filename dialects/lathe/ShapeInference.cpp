@@ -323,7 +323,10 @@ Shape SliceOp::inferSymbolicShape(ShapeContext &context) {
     const SymExpr &dim = (*shape)[getAxes()[i]];
     bool back = step < 0;
     // Going backwards, positions run from d-1 down to -1 (exclusive).
-    SymExpr start = context.clampedIndex(context.indexValue(getStarts()[i]), dim, 0, back ? -1 : 0);
+    SymExpr from = context.indexValue(getStarts()[i]);
+    SymExpr start = context.clampedIndex(from, dim, 0, back ? -1 : 0);
+    if (back) // of an axis without elements the last one is at -1, and there is nothing to start at
+      start = from.isConstant(-1) ? dim - SymExpr(1) : context.min(start, dim - SymExpr(1));
     SymExpr end = context.clampedIndex(context.indexValue(getEnds()[i]), dim, back ? -1 : 0, back ? -1 : 0);
     SymExpr length = back ? context.ceilDiv(start - end, -step) : context.ceilDiv(end - start, step);
     result[getAxes()[i]] = context.max(length, 0);

@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "backends/cpu/compiler/CodeImage.h"
+#include "backends/cpu/compiler/ExpandMath.h"
 #include "backends/cpu/compiler/Passes.h"
 #include "mlir/Conversion/ArithToLLVM/ArithToLLVM.h"
 #include "mlir/Conversion/ControlFlowToLLVM/ControlFlowToLLVM.h"
@@ -50,8 +51,7 @@ struct ExpandMath : PassWrapper<ExpandMath, OperationPass<func::FuncOp>> {
   StringRef getArgument() const override { return "cpu-expand-math"; }
   void runOnOperation() override {
     RewritePatternSet expand(&getContext());
-    populateExpandPowFPattern(expand);
-    populateExpandFPowIPattern(expand);
+    populateExpandMathPatterns(expand);
     (void)applyPatternsAndFoldGreedily(getOperation(), std::move(expand));
     RewritePatternSet patterns(&getContext());
     populateMathPolynomialApproximationPatterns(patterns);
@@ -66,7 +66,9 @@ void addLoweringPasses(OpPassManager &passes) {
   passes.addPass(createCSEPass());
   passes.addPass(createKernelToLLVMPass());
   passes.addNestedPass<func::FuncOp>(std::make_unique<ExpandMath>());
-  passes.addPass(arith::createArithExpandOpsPass());
+  arith::ArithExpandOpsPassOptions expansion;
+  expansion.includeBf16 = true;
+  passes.addPass(arith::createArithExpandOpsPass(expansion));
   passes.addPass(createCSEPass());
   passes.addPass(createConvertSCFToCFPass());
   passes.addPass(createFinalizeMemRefToLLVMConversionPass());

@@ -22,6 +22,8 @@ MemRefType bufferType(RankedTensorType type) {
   Type element = type.getElementType();
   if (element.isInteger(1))
     element = IntegerType::get(type.getContext(), 8);
+  else if (element.isUnsignedInteger())
+    element = IntegerType::get(type.getContext(), element.getIntOrFloatBitWidth());
   return MemRefType::get(type.getShape(), element);
 }
 
@@ -62,6 +64,8 @@ private:
     if (!failed)
       op->emitError() << message;
     failed = true;
+    if (op->getNumResults() == 0)
+      return constant(0);
     return zero(isa<ShapedType>(op->getResult(0).getType()) ? cast<ShapedType>(op->getResult(0).getType()).getElementType()
                                                             : op->getResult(0).getType());
   }
@@ -72,7 +76,7 @@ private:
   Location loc;
   Value frame;
   DenseMap<Value, Value> buffers, scalars;
-  DenseMap<int64_t, Value> constants;
+  std::map<int64_t, Value> constants; ///< any number, which a DenseMap would not take
   SmallVector<Scope> scopes;
   int nested = 0; ///< depth of conditional regions: nothing computed there is known outside
   bool failed = false;
@@ -205,6 +209,8 @@ Value Emitter::compute(Value tensor, ArrayRef<Value> indices) {
       return b.create<arith::ConstantOp>(loc, cast<TypedAttr>(dense.getSplatValue<Attribute>()));
     }
   if (auto from = dyn_cast_or_null<tensor::FromElementsOp>(op)) {
+    if (from.getElements().empty()) // the shape of a scalar: its loop runs never, but must be there
+      return zero(elementType);
     Value result = scalar(from.getElements().back());
     for (int64_t i = from.getElements().size() - 2; i >= 0; --i) {
       Value here = b.create<arith::CmpIOp>(loc, arith::CmpIPredicate::eq, indices.back(), constant(i));
@@ -282,8 +288,13 @@ Value Emitter::body(linalg::GenericOp op, unsigned result, ArrayRef<Value> itera
     if (argument.use_empty())
       continue;
     if (op.isDpsInit(&operand)) {
-      if (!accumulator)
-        accumulator = fail(op, "a parallel operation reads its destination");
+      // A reduction over no axes at all combines each element with its destination once.
+      if (!accumulator) {
+        SmallVector<Value> indices;
+        for (AffineExpr expr : op.getMatchingIndexingMap(&operand).getResults())
+          indices.push_back(iteration[cast<AffineDimExpr>(expr).getPosition()]);
+        accumulator = element(operand.get(), indices);
+      }
       map.map(argument, accumulator);
       continue;
     }

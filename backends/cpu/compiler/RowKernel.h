@@ -12,7 +12,8 @@
 
 namespace lathe::cpu {
 
-/// The buffer type of a tensor type: dense row-major; truth values take a byte.
+/// The buffer type of a tensor type: dense row-major; truth values take a byte, and
+/// integers have no sign.
 mlir::MemRefType bufferType(mlir::RankedTensorType type);
 
 /// Bytes that an argument of this type takes among a kernel's arguments: an index, or a memref's descriptor.

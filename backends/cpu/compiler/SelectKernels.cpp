@@ -227,6 +227,7 @@ LogicalResult Selector::emitGroup(ArrayRef<Operation *> ops, Value root, Value t
   body.create<func::ReturnOp>(loc, map.lookup(root));
   groupFunc.setFunctionType(FunctionType::get(context, block->getArgumentTypes(), {root.getType()}));
 
+  makeSignless(groupFunc);
   if (failed(lowerToLinalg(groupFunc)))
     return failure();
   if (!target)

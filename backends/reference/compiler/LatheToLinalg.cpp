@@ -23,6 +23,7 @@ FailureOr<Value> lowerDim(DimOp op, PatternRewriter &rewriter) {
 
 FailureOr<Value> lowerToIndex(ToIndexOp op, PatternRewriter &rewriter) {
   ScalarBuilder s(rewriter, op.getLoc());
+  s.isUnsigned = isUnsigned(op);
   SmallVector<Value> position;
   if (tensorType(op.getInput()).getRank() == 1)
     position.push_back(s.index(op.getPosition()));

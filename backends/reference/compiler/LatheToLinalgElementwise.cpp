@@ -33,6 +33,8 @@ Value compute(S &s, SignOp, ValueRange x) {
   if (x[0].getType().isInteger(1))
     return x[0];
   Value zero = number(s, x[0], 0);
+  if (s.isUnsigned)
+    return s.select(s.compare(Comparison::eq, x[0], zero), zero, number(s, x[0], 1));
   Value rest = zero;
   if (isa<FloatType>(x[0].getType())) {
     Value nan = s.op<arith::CmpFOp>(arith::CmpFPredicate::UNO, x[0], x[0]);
@@ -97,8 +99,8 @@ Value integerPower(S &s, Value base, Value exponent) {
   Type type = base.getType();
   Value one = s.number(type, 1), zero = s.number(type, 0), minusOne = s.number(type, -1);
   auto loop = s.builder.create<scf::ForOp>(
-      s.loc, s.index(0), s.index(type.getIntOrFloatBitWidth() - 1), s.index(1), ValueRange{one, base, exponent},
-      [&](OpBuilder &nested, Location loc, Value, ValueRange state) {
+      s.loc, s.index(0), s.index(type.getIntOrFloatBitWidth() - (s.isUnsigned ? 0 : 1)), s.index(1),
+      ValueRange{one, base, exponent}, [&](OpBuilder &nested, Location loc, Value, ValueRange state) {
         S body(nested, loc);
         Value odd = body.compare(Comparison::ne, body.op<arith::AndIOp>(state[2], one), zero);
         Value power = body.select(odd, body.mul(state[0], state[1]), state[0]);
@@ -106,6 +108,8 @@ Value integerPower(S &s, Value base, Value exponent) {
         Value rest = body.op<arith::ShRUIOp>(state[2], one);
         nested.create<scf::YieldOp>(loc, ValueRange{power, square, rest});
       });
+  if (s.isUnsigned)
+    return loop.getResult(0);
   // Below zero only 1 and -1 have an integer power other than 0.
   Value odd = s.compare(Comparison::ne, s.op<arith::AndIOp>(exponent, one), zero);
   Value alternating = s.select(odd, minusOne, one);
@@ -128,6 +132,9 @@ Value compute(S &s, ModOp op, ValueRange x) {
     return zero;
   if (isa<FloatType>(a.getType())) {
     remainder = s.op<arith::RemFOp>(a, b);
+  } else if (s.isUnsigned) {
+    Value divisor = s.select(s.compare(Comparison::eq, b, zero), number(s, b, 1), b);
+    return s.op<arith::RemUIOp>(a, divisor);
   } else {
     // The remainder by 1 is 0, which is what division by 0 and -1 shall give; their instruction would trap.
     Value byZero = s.compare(Comparison::eq, b, zero), byMinusOne = s.compare(Comparison::eq, b, number(s, b, -1));
@@ -145,7 +152,7 @@ Value compute(S &s, ModOp op, ValueRange x) {
 Value compute(S &s, CompareOp op, ValueRange x) { return s.compare(op.getPredicate(), x[0], x[1]); }
 Value compute(S &s, SelectOp, ValueRange x) { return s.select(x[0], x[1], x[2]); }
 Value compute(S &s, CastOp op, ValueRange x) {
-  return s.cast(x[0], tensorType(op.getResult()).getElementType());
+  return s.cast(x[0], tensorType(op.getResult()).getElementType(), hasUnsignedResult(op));
 }
 
 /// Operations that move elements, or that widen on their own.
@@ -187,6 +194,7 @@ template <typename OpTy> FailureOr<Value> lowerElementwise(OpTy op, PatternRewri
     maps.push_back(broadcastMap(tensorType(operand), type));
   }
   return createParallel(rewriter, op.getLoc(), inputs, maps, init, [&](S &s, ValueRange args) {
+    s.isUnsigned = isUnsigned(op);
     SmallVector<Value> operands;
     size_t next = 0;
     for (TypedAttr splat : splats) {

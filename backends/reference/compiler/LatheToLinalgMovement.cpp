@@ -238,6 +238,7 @@ FailureOr<Value> lowerGather(GatherOp op, PatternRewriter &rewriter) {
   Value extent = extentOf(rewriter, loc, input, axis);
   AffineMap map = rewriter.getMultiDimIdentityMap(rank).getSliceMap(axis, indicesRank);
   return createParallel(rewriter, loc, indices, map, init, [&](S &s, ValueRange args) {
+    s.isUnsigned = isUnsigned(op, 1);
     SmallVector<Value> position = loopIndices(s, 0, axis);
     position.push_back(s.checkedIndex(s.toIndex(args[0]), extent));
     llvm::append_range(position, loopIndices(s, axis + indicesRank, rank));
@@ -256,6 +257,7 @@ FailureOr<Value> lowerGatherElements(GatherElementsOp op, PatternRewriter &rewri
   Value extent = extentOf(rewriter, loc, input, axis);
   return createParallel(rewriter, loc, indices, rewriter.getMultiDimIdentityMap(rank), init,
                         [&](S &s, ValueRange args) {
+                          s.isUnsigned = isUnsigned(op, 1);
                           SmallVector<Value> position = loopIndices(s, 0, rank);
                           position[axis] = s.checkedIndex(s.toIndex(args[0]), extent);
                           return s.op<tensor::ExtractOp>(input, position);
@@ -276,6 +278,7 @@ FailureOr<Value> lowerGatherND(GatherNDOp op, PatternRewriter &rewriter) {
   for (int64_t i = 0; i < length; ++i)
     extents.push_back(extentOf(rewriter, loc, input, batch + i));
   return createParallel(rewriter, loc, {}, {}, init, [&](S &s, ValueRange) {
+    s.isUnsigned = isUnsigned(op, 1);
     SmallVector<Value> loops = loopIndices(s, 0, rank);
     SmallVector<Value> position(loops.begin(), loops.begin() + batch);
     for (auto [i, extent] : llvm::enumerate(extents)) {

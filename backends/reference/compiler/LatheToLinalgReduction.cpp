@@ -140,12 +140,12 @@ Value countAlong(OpBuilder &builder, Location loc, Value tensor, ArrayRef<int64_
   return builder.create<arith::MulIOp>(loc, count, builder.create<arith::ConstantIndexOp>(loc, known));
 }
 
-TypedAttr identityOf(OpBuilder &builder, Reduction kind, Type type) {
+TypedAttr identityOf(OpBuilder &builder, Reduction kind, Type type, bool isUnsigned) {
   switch (kind) {
   case Reduction::max:
-    return lowest(type);
+    return lowest(type, isUnsigned);
   case Reduction::min:
-    return highest(type);
+    return highest(type, isUnsigned);
   case Reduction::prod:
     return cast<TypedAttr>(builder.getOneAttr(type));
   default:
@@ -182,7 +182,7 @@ Value finish(S &s, Reduction kind, Value reduced, Value count) {
   if (isa<FloatType>(reduced.getType()))
     return s.op<math::SqrtOp>(reduced);
   Value root = s.op<math::SqrtOp>(s.cast(reduced, s.builder.getF64Type()));
-  return s.cast(root, reduced.getType());
+  return s.cast(root, reduced.getType(), s.isUnsigned);
 }
 
 FailureOr<Value> lowerReduce(ReduceOp op, PatternRewriter &rewriter) {
@@ -191,8 +191,12 @@ FailureOr<Value> lowerReduce(ReduceOp op, PatternRewriter &rewriter) {
   Reduction kind = op.getKind();
   Value input = op.getInput();
   Type accType = computeType(type.getElementType());
-  Value reduced = reduceAxes(rewriter, loc, input, op.getAxes(), identityOf(rewriter, kind, accType), {}, {},
-                             [&](S &s, ValueRange x) { return combine(s, kind, s.widen(x[0]), x[1]); });
+  bool unsignedElements = isUnsigned(op);
+  Value reduced = reduceAxes(rewriter, loc, input, op.getAxes(), identityOf(rewriter, kind, accType, unsignedElements),
+                             {}, {}, [&](S &s, ValueRange x) {
+                               s.isUnsigned = unsignedElements;
+                               return combine(s, kind, s.widen(x[0]), x[1]);
+                             });
   Value count = kind == Reduction::mean ? countAlong(rewriter, loc, input, op.getAxes()) : Value();
   bool dropped = !op.getKeepDims() || op.getAxes().empty();
   if (dropped && !count && kind != Reduction::l2 && accType == type.getElementType())
@@ -210,6 +214,7 @@ FailureOr<Value> lowerReduce(ReduceOp op, PatternRewriter &rewriter) {
     return Value(rewriter.create<arith::ConstantIndexOp>(loc, 1));
   });
   return createParallel(rewriter, loc, reduced, map, init, [&](S &s, ValueRange x) {
+    s.isUnsigned = unsignedElements;
     return s.narrow(finish(s, kind, x[0], count), type.getElementType());
   });
 }

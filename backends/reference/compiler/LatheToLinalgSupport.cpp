@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "backends/reference/compiler/LatheToLinalgSupport.h"
+#include "backends/reference/compiler/Passes.h"
 #include <cmath>
 
 using namespace mlir;
@@ -65,7 +66,10 @@ Value ScalarBuilder::div(Value a, Value b) {
     return op<arith::AndIOp>(a, b);
   // Division by -1 is a negation that wraps; like division by zero it must not reach the instruction, which traps.
   Value zero = number(a.getType(), 0), one = number(a.getType(), 1), minusOne = number(a.getType(), -1);
-  Value byZero = compare(Comparison::eq, b, zero), byMinusOne = compare(Comparison::eq, b, minusOne);
+  Value byZero = compare(Comparison::eq, b, zero);
+  if (isUnsigned)
+    return select(byZero, zero, op<arith::DivUIOp>(a, select(byZero, one, b)));
+  Value byMinusOne = compare(Comparison::eq, b, minusOne);
   Value divisor = select(op<arith::OrIOp>(byZero, byMinusOne), one, b);
   Value quotient = select(byMinusOne, sub(zero, a), op<arith::DivSIOp>(a, divisor));
   return select(byZero, zero, quotient);
@@ -74,19 +78,23 @@ Value ScalarBuilder::div(Value a, Value b) {
 Value ScalarBuilder::max(Value a, Value b) {
   if (isFloat(a))
     return op<arith::MaximumFOp>(a, b);
-  return isBool(a) ? op<arith::OrIOp>(a, b) : op<arith::MaxSIOp>(a, b);
+  if (isBool(a))
+    return op<arith::OrIOp>(a, b);
+  return isUnsigned ? op<arith::MaxUIOp>(a, b) : op<arith::MaxSIOp>(a, b);
 }
 
 Value ScalarBuilder::min(Value a, Value b) {
   if (isFloat(a))
     return op<arith::MinimumFOp>(a, b);
-  return isBool(a) ? op<arith::AndIOp>(a, b) : op<arith::MinSIOp>(a, b);
+  if (isBool(a))
+    return op<arith::AndIOp>(a, b);
+  return isUnsigned ? op<arith::MinUIOp>(a, b) : op<arith::MinSIOp>(a, b);
 }
 
 Value ScalarBuilder::abs(Value a) {
   if (isFloat(a))
     return op<math::AbsFOp>(a);
-  if (isBool(a))
+  if (isBool(a) || isUnsigned)
     return a;
   Value zero = number(a.getType(), 0);
   return select(compare(Comparison::lt, a, zero), sub(zero, a), a);
@@ -118,27 +126,28 @@ Value ScalarBuilder::compare(Comparison predicate, Value a, Value b) {
   }
   if (isFloat(a))
     return op<arith::CmpFOp>(f, a, b);
-  return op<arith::CmpIOp>(isBool(a) ? u : i, a, b);
+  return op<arith::CmpIOp>(isBool(a) || (isUnsigned && !a.getType().isIndex()) ? u : i, a, b);
 }
 
-Value ScalarBuilder::saturatingCast(Value value, IntegerType type) {
+Value ScalarBuilder::saturatingCast(Value value, IntegerType type, bool toUnsigned) {
   value = widen(value);
   unsigned width = type.getWidth();
   // Both bounds are powers of two, so exact in any float: low is the smallest integer, high one above the largest.
-  Value low = number(value.getType(), -std::ldexp(1.0, width - 1));
-  Value high = number(value.getType(), std::ldexp(1.0, width - 1));
+  Value low = number(value.getType(), toUnsigned ? 0 : -std::ldexp(1.0, width - 1));
+  Value high = number(value.getType(), std::ldexp(1.0, toUnsigned ? width : width - 1));
   Value zero = number(value.getType(), 0);
   Value below = compare(Comparison::lt, value, low), above = compare(Comparison::ge, value, high);
   Value ordered = op<arith::CmpFOp>(arith::CmpFPredicate::ORD, value, value);
   // The conversion of a value out of range is poison, so none reaches it.
   Value outside = op<arith::OrIOp>(below, above);
   Value inside = select(outside, zero, select(ordered, value, zero));
-  Value result = op<arith::FPToSIOp>(type, inside);
-  result = select(below, integer(type, APInt::getSignedMinValue(width)), result);
-  return select(above, integer(type, APInt::getSignedMaxValue(width)), result);
+  Value result = toUnsigned ? op<arith::FPToUIOp>(type, inside) : op<arith::FPToSIOp>(type, inside);
+  result =
+      select(below, integer(type, toUnsigned ? APInt::getMinValue(width) : APInt::getSignedMinValue(width)), result);
+  return select(above, integer(type, toUnsigned ? APInt::getMaxValue(width) : APInt::getSignedMaxValue(width)), result);
 }
 
-Value ScalarBuilder::cast(Value value, Type type) {
+Value ScalarBuilder::cast(Value value, Type type, bool toUnsigned) {
   Type from = value.getType();
   if (from == type)
     return value;
@@ -154,22 +163,23 @@ Value ScalarBuilder::cast(Value value, Type type) {
     }
     if (intType.getWidth() == 1)
       return compare(Comparison::ne, value = widen(value), number(value.getType(), 0));
-    return saturatingCast(value, intType);
+    return saturatingCast(value, intType, toUnsigned);
   }
   if (!intType) {
     Type wide = computeType(type);
-    return narrow(isBool(value) ? op<arith::UIToFPOp>(wide, value) : op<arith::SIToFPOp>(wide, value), type);
+    return narrow(isBool(value) || isUnsigned ? op<arith::UIToFPOp>(wide, value) : op<arith::SIToFPOp>(wide, value),
+                  type);
   }
   if (intType.getWidth() == 1)
     return compare(Comparison::ne, value, number(from, 0));
   if (intType.getWidth() < from.getIntOrFloatBitWidth())
     return op<arith::TruncIOp>(type, value);
-  return isBool(value) ? op<arith::ExtUIOp>(type, value) : op<arith::ExtSIOp>(type, value);
+  return isBool(value) || isUnsigned ? op<arith::ExtUIOp>(type, value) : op<arith::ExtSIOp>(type, value);
 }
 
 Value ScalarBuilder::toIndex(Value value) {
   Type type = builder.getIndexType();
-  return isBool(value) ? op<arith::IndexCastUIOp>(type, value) : op<arith::IndexCastOp>(type, value);
+  return isBool(value) || isUnsigned ? op<arith::IndexCastUIOp>(type, value) : op<arith::IndexCastOp>(type, value);
 }
 
 Value ScalarBuilder::fromIndex(Value value, Type type) {
@@ -189,19 +199,34 @@ Value ScalarBuilder::checkedIndex(Value value, Value extent) {
   return op<arith::MaxSIOp>(op<arith::MinSIOp>(wrapped, last), zero);
 }
 
-TypedAttr lowest(Type type) {
+TypedAttr lowest(Type type, bool isUnsigned) {
   if (auto floatType = dyn_cast<FloatType>(type))
     return FloatAttr::get(type, APFloat::getInf(floatType.getFloatSemantics(), /*Negative=*/true));
   unsigned width = type.getIntOrFloatBitWidth();
-  return IntegerAttr::get(type, width == 1 ? APInt(1, 0) : APInt::getSignedMinValue(width));
+  return IntegerAttr::get(type, width == 1 || isUnsigned ? APInt::getMinValue(width) : APInt::getSignedMinValue(width));
 }
 
-TypedAttr highest(Type type) {
+TypedAttr highest(Type type, bool isUnsigned) {
   if (auto floatType = dyn_cast<FloatType>(type))
     return FloatAttr::get(type, APFloat::getInf(floatType.getFloatSemantics()));
   unsigned width = type.getIntOrFloatBitWidth();
-  return IntegerAttr::get(type, width == 1 ? APInt(1, 1) : APInt::getSignedMaxValue(width));
+  return IntegerAttr::get(type, width == 1 || isUnsigned ? APInt::getMaxValue(width) : APInt::getSignedMaxValue(width));
 }
+
+//===----------------------------------------------------------------------===//
+// Unsigned integers
+//===----------------------------------------------------------------------===//
+
+/// One truth value an operand, then one for the result.
+constexpr llvm::StringLiteral kUnsignedAttr = "lathe.unsigned";
+
+static bool noted(Operation *op, unsigned position) {
+  auto flags = op->getAttrOfType<DenseBoolArrayAttr>(kUnsignedAttr);
+  return flags && position < flags.size() && flags[position];
+}
+
+bool isUnsigned(Operation *op, unsigned operand) { return noted(op, operand); }
+bool hasUnsignedResult(Operation *op) { return noted(op, op->getNumOperands()); }
 
 //===----------------------------------------------------------------------===//
 // Tensors
@@ -293,3 +318,43 @@ LogicalResult checkElementTypes(Operation *op, PatternRewriter &rewriter) {
 }
 
 } // namespace lathe::reference
+
+namespace lathe {
+
+void makeSignless(func::FuncOp func) {
+  auto isUnsigned = [](Type type) {
+    auto tensor = dyn_cast<RankedTensorType>(type);
+    return tensor && tensor.getElementType().isUnsignedInteger();
+  };
+  auto signless = [&](Type type) -> Type {
+    if (!isUnsigned(type))
+      return type;
+    auto tensor = cast<RankedTensorType>(type);
+    return tensor.clone(IntegerType::get(type.getContext(), tensor.getElementTypeBitWidth()));
+  };
+  func.walk([&](Operation *op) {
+    if (op == func)
+      return;
+    SmallVector<bool> flags;
+    for (Type type :
+         llvm::concat<const Type>(SmallVector<Type>(op->getOperandTypes()), SmallVector<Type>(op->getResultTypes())))
+      flags.push_back(isUnsigned(type));
+    if (llvm::is_contained(flags, true))
+      op->setAttr(reference::kUnsignedAttr, DenseBoolArrayAttr::get(op->getContext(), flags));
+  });
+  func.walk([&](Operation *op) {
+    if (auto constant = dyn_cast<ConstantOp>(op); constant && isUnsigned(constant.getType()))
+      constant.setValueAttr(cast<DenseElementsAttr>(constant.getValue())
+                                .bitcast(cast<RankedTensorType>(signless(constant.getType())).getElementType()));
+    for (Value result : op->getResults())
+      result.setType(signless(result.getType()));
+    for (Region &region : op->getRegions())
+      for (Block &block : region)
+        for (BlockArgument argument : block.getArguments())
+          argument.setType(signless(argument.getType()));
+  });
+  func.setFunctionType(FunctionType::get(func.getContext(), llvm::map_to_vector(func.getArgumentTypes(), signless),
+                                         llvm::map_to_vector(func.getResultTypes(), signless)));
+}
+
+} // namespace lathe

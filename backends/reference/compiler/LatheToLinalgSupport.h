@@ -46,8 +46,8 @@ public:
   mlir::Value abs(mlir::Value a);
   mlir::Value select(mlir::Value c, mlir::Value a, mlir::Value b) { return op<mlir::arith::SelectOp>(c, a, b); }
   mlir::Value compare(Comparison predicate, mlir::Value a, mlir::Value b);
-  /// The conversion of lathe.cast.
-  mlir::Value cast(mlir::Value value, mlir::Type type);
+  /// The conversion of lathe.cast; `toUnsigned` says what integers of `type` are.
+  mlir::Value cast(mlir::Value value, mlir::Type type, bool toUnsigned = false);
   /// An element of an integer tensor as an index, sign-extended.
   mlir::Value toIndex(mlir::Value value);
   /// Index value as a float or integer.
@@ -57,17 +57,23 @@ public:
 
   mlir::OpBuilder &builder;
   mlir::Location loc;
+  /// What integer operands are.
+  bool isUnsigned = false;
 
 private:
-  mlir::Value saturatingCast(mlir::Value value, mlir::IntegerType type);
+  mlir::Value saturatingCast(mlir::Value value, mlir::IntegerType type, bool toUnsigned);
 };
 
 /// Type that values of `type` are computed and accumulated in.
 mlir::Type computeType(mlir::Type type);
 
 /// Lowest and highest value; infinities for floats.
-mlir::TypedAttr lowest(mlir::Type type);
-mlir::TypedAttr highest(mlir::Type type);
+mlir::TypedAttr lowest(mlir::Type type, bool isUnsigned = false);
+mlir::TypedAttr highest(mlir::Type type, bool isUnsigned = false);
+
+/// Whether an operand, or the result, of an operation held unsigned integers before makeSignless().
+bool isUnsigned(mlir::Operation *op, unsigned operand = 0);
+bool hasUnsignedResult(mlir::Operation *op);
 
 inline mlir::RankedTensorType tensorType(mlir::Value value) {
   return llvm::cast<mlir::RankedTensorType>(value.getType());

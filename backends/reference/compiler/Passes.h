@@ -6,6 +6,7 @@
 #ifndef LATHE_BACKENDS_REFERENCE_COMPILER_PASSES_H
 #define LATHE_BACKENDS_REFERENCE_COMPILER_PASSES_H
 
+#include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Pass/Pass.h"
 #include "mlir/Pass/PassManager.h"
 
@@ -38,6 +39,10 @@ namespace lathe {
 /// arith by another name). They read producers of operands (constants, symbolic shapes), which they find when all of a
 /// function is converted at once by a dialect conversion.
 void populateLatheToLinalgPatterns(mlir::RewritePatternSet &patterns);
+
+/// Turns unsigned integers of a function's tensors into signless ones, which is all that arithmetic is on below lathe,
+/// and notes on the operations which they were: their lowerings read that.
+void makeSignless(mlir::func::FuncOp func);
 
 /// lathe-to-linalg, then buffers and loops: `lathe-reference`. Leaves memref.alloc at the top level of functions.
 void buildReferencePipeline(mlir::OpPassManager &passes);

@@ -1,0 +1,265 @@
+//===- ExpandMath.cpp - Functions that no library offers ------------------===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+// Without branches, so that loops over them vectorize; but for fmod, which iterates. Polynomials are those of Taylor on
+// intervals where they end below the last bit: these functions are rare enough in f64 for the longer ones not to
+// matter.
+//
+//===----------------------------------------------------------------------===//
+#include "backends/cpu/compiler/ExpandMath.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include <limits>
+#include <numbers>
+
+using namespace mlir;
+
+namespace lathe::cpu {
+namespace {
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+constexpr double kSmallestNormal = std::numeric_limits<double>::min();
+// ln 2 and pi/2 as sums: the first part has zeros at its end, so that small multiples of it are exact.
+constexpr double kLn2High = 0x1.62e42fefa38p-1, kLn2Low = 0x1.ef35793c7673p-45;
+constexpr double kHalfPi[] = {0x1.921fb54442d18p+0, 0x1.1a62633145c07p-54, -0x1.f1976b7ed8fbcp-110};
+
+/// Arithmetic on f64.
+struct Arithmetic {
+  OpBuilder &b;
+  Location loc;
+
+  template <typename OpTy, typename... Args> Value op(Args &&...args) {
+    return b.create<OpTy>(loc, std::forward<Args>(args)...);
+  }
+  Value number(double x) { return op<arith::ConstantOp>(b.getF64FloatAttr(x)); }
+  Value integer(int64_t x) { return op<arith::ConstantOp>(b.getI64IntegerAttr(x)); }
+  Value add(Value x, Value y) { return op<arith::AddFOp>(x, y); }
+  Value sub(Value x, Value y) { return op<arith::SubFOp>(x, y); }
+  Value mul(Value x, Value y) { return op<arith::MulFOp>(x, y); }
+  Value div(Value x, Value y) { return op<arith::DivFOp>(x, y); }
+  Value fma(Value x, Value y, Value z) { return op<math::FmaOp>(x, y, z); }
+  Value neg(Value x) { return op<arith::NegFOp>(x); }
+  Value abs(Value x) { return op<math::AbsFOp>(x); }
+  Value select(Value c, Value x, Value y) { return op<arith::SelectOp>(c, x, y); }
+  /// False where either is NaN.
+  Value less(Value x, Value y) { return op<arith::CmpFOp>(arith::CmpFPredicate::OLT, x, y); }
+  Value equal(Value x, Value y) { return op<arith::CmpFOp>(arith::CmpFPredicate::OEQ, x, y); }
+  Value isNan(Value x) { return op<arith::CmpFOp>(arith::CmpFPredicate::UNO, x, x); }
+  Value both(Value x, Value y) { return op<arith::AndIOp>(x, y); }
+  Value toInteger(Value x) { return op<arith::FPToSIOp>(b.getI64Type(), x); }
+  Value toFloat(Value x) { return op<arith::SIToFPOp>(b.getF64Type(), x); }
+  Value bits(Value x) { return op<arith::BitcastOp>(b.getI64Type(), x); }
+  Value fromBits(Value x) { return op<arith::BitcastOp>(b.getF64Type(), x); }
+
+  /// c[0] + c[1] x + ...
+  Value polynomial(ArrayRef<double> c, Value x) {
+    Value sum = number(c.back());
+    for (double term : llvm::reverse(c.drop_back()))
+      sum = fma(sum, x, number(term));
+    return sum;
+  }
+
+  /// 2^k for an integer k of a normal number.
+  Value powerOfTwo(Value k) { return fromBits(op<arith::ShLIOp>(op<arith::AddIOp>(k, integer(1023)), integer(52))); }
+
+  /// x 2^k, in two steps since 2^k may leave the normal numbers where the product does not.
+  Value scale(Value x, Value k) {
+    Value half = op<arith::ShRSIOp>(k, integer(1));
+    return mul(mul(x, powerOfTwo(half)), powerOfTwo(op<arith::SubIOp>(k, half)));
+  }
+
+  /// x = m 2^k with m in [1, 2), for x above 0.
+  std::pair<Value, Value> split(Value x) {
+    Value tiny = less(x, number(kSmallestNormal));
+    Value bitsOfX = bits(select(tiny, mul(x, number(0x1p54)), x));
+    Value k =
+        op<arith::SubIOp>(op<arith::ShRUIOp>(bitsOfX, integer(52)), select(tiny, integer(1023 + 54), integer(1023)));
+    Value fraction = op<arith::AndIOp>(bitsOfX, integer((int64_t(1) << 52) - 1));
+    return {fromBits(op<arith::OrIOp>(fraction, integer(int64_t(1023) << 52))), k};
+  }
+
+  Value exp(Value x);
+  Value log(Value x);
+  Value sine(Value x, bool cosine);
+  Value tanh(Value x);
+  Value erf(Value x);
+  Value pow(Value x, Value y);
+  Value fmod(Value x, Value y);
+};
+
+/// Coefficients 1/first!, 1/(first + step)!, ...
+SmallVector<double> inverseFactorials(int first, int step, int count, bool alternating = false) {
+  SmallVector<double> result;
+  double factorial = 1;
+  for (int i = 1, next = first; static_cast<int>(result.size()) < count; ++i) {
+    if (i - 1 == next) {
+      bool negative = alternating && result.size() % 2;
+      result.push_back((negative ? -1 : 1) / factorial);
+      next += step;
+    }
+    factorial *= i;
+  }
+  return result;
+}
+
+Value Arithmetic::exp(Value x) {
+  // Beyond these the result is 0 or infinite. NaN goes to the lower one, and is put back at the end.
+  Value y = select(less(number(-800), x), x, number(-800));
+  y = select(less(y, number(800)), y, number(800));
+  Value k = op<math::RoundEvenOp>(mul(y, number(std::numbers::log2e)));
+  Value rest = fma(k, number(-kLn2Low), fma(k, number(-kLn2High), y));
+  Value result = scale(polynomial(inverseFactorials(0, 1, 15), rest), toInteger(k));
+  return select(isNan(x), x, result);
+}
+
+Value Arithmetic::log(Value x) {
+  auto [m, k] = split(x);
+  Value large = less(number(std::numbers::sqrt2), m);
+  m = select(large, mul(m, number(0.5)), m);
+  k = select(large, op<arith::AddIOp>(k, integer(1)), k);
+  // log m = 2 artanh s
+  Value s = div(sub(m, number(1)), add(m, number(1))), z = mul(s, s);
+  SmallVector<double> c;
+  for (int i = 0; i < 13; ++i)
+    c.push_back(2.0 / (2 * i + 1));
+  Value exponent = toFloat(k);
+  Value result = fma(exponent, number(kLn2High), fma(exponent, number(kLn2Low), mul(s, polynomial(c, z))));
+  result = select(equal(x, number(0)), number(-kInfinity), result);
+  result = select(less(x, number(0)), number(kNan), result);
+  // NaN and infinity are their own logarithms.
+  return select(less(x, number(kInfinity)), result, x);
+}
+
+Value Arithmetic::sine(Value x, bool cosine) {
+  Value inRange = less(abs(x), number(0x1p50));
+  Value angle = select(inRange, x, number(0));
+  Value k = op<math::RoundEvenOp>(mul(angle, number(std::numbers::inv_pi * 2)));
+  Value rest = angle;
+  for (double part : kHalfPi)
+    rest = fma(k, number(-part), rest);
+  Value quadrant = toInteger(k);
+  if (cosine)
+    quadrant = op<arith::AddIOp>(quadrant, integer(1));
+  Value z = mul(rest, rest);
+  Value sinRest = mul(rest, polynomial(inverseFactorials(1, 2, 9, true), z));
+  Value cosRest = polynomial(inverseFactorials(0, 2, 9, true), z);
+  auto bit = [&](int64_t mask) {
+    return op<arith::CmpIOp>(arith::CmpIPredicate::ne, op<arith::AndIOp>(quadrant, integer(mask)), integer(0));
+  };
+  Value result = select(bit(1), cosRest, sinRest);
+  result = select(bit(2), neg(result), result);
+  // Of infinity it is NaN.
+  return select(inRange, result, mul(x, number(0)));
+}
+
+Value Arithmetic::tanh(Value x) {
+  Value a = abs(x), twice = add(a, a);
+  // Near 0 exp(2a) - 1 would lose digits.
+  Value small = mul(twice, polynomial(inverseFactorials(1, 1, 17), twice));
+  Value nearZero = div(small, add(small, number(2)));
+  Value elsewhere = sub(number(1), div(number(2), add(exp(twice), number(1))));
+  return op<math::CopySignOp>(select(less(a, number(0.3)), nearZero, elsewhere), x);
+}
+
+Value Arithmetic::erf(Value x) {
+  Value a = abs(x), square = mul(a, a), decay = exp(neg(square));
+  // Below 2.5: 2/sqrt(pi) a exp(-a^2) (1 + 2a^2/3 (1 + 2a^2/5 (1 + ...))), without cancellation.
+  Value t = add(square, square), sum = number(1);
+  for (int i = 56; i > 0; --i)
+    sum = fma(mul(t, number(1.0 / (2 * i + 1))), sum, number(1));
+  Value series = mul(mul(a, mul(decay, number(2 * std::numbers::inv_sqrtpi))), sum);
+  // Above: the continued fraction of 1 - erf.
+  Value fraction = a;
+  for (int i = 30; i > 0; --i)
+    fraction = add(a, div(number(0.5 * i), fraction));
+  Value rest = sub(number(1), div(mul(decay, number(std::numbers::inv_sqrtpi)), fraction));
+  Value result = select(less(a, number(6)), select(less(a, number(2.5)), series, rest), number(1));
+  return select(isNan(x), x, op<math::CopySignOp>(result, x));
+}
+
+Value Arithmetic::pow(Value x, Value y) {
+  Value one = number(1), zero = number(0), a = abs(x), half = mul(y, number(0.5));
+  auto isWhole = [&](Value v) { return equal(op<math::FloorOp>(v), v); };
+  Value result = exp(mul(y, log(a)));
+  result = select(equal(a, one), one, result); // the logarithm is 0, which infinity must not meet
+  Value whole = isWhole(y);
+  Value odd = both(whole, op<arith::XOrIOp>(isWhole(half), op<arith::ConstantOp>(b.getBoolAttr(true))));
+  Value finiteNegative = both(less(x, zero), less(number(-kInfinity), x));
+  Value undefined = both(finiteNegative, op<arith::XOrIOp>(whole, op<arith::ConstantOp>(b.getBoolAttr(true))));
+  result = select(odd, op<math::CopySignOp>(result, x), result);
+  result = select(undefined, number(kNan), result);
+  result = select(op<arith::OrIOp>(isNan(x), isNan(y)), number(kNan), result);
+  // Whatever the other is, even NaN.
+  return select(op<arith::OrIOp>(equal(x, one), equal(y, zero)), one, result);
+}
+
+Value Arithmetic::fmod(Value x, Value y) {
+  Value a = abs(x), divisor = abs(y);
+  Value defined = both(less(a, number(kInfinity)), less(number(0), divisor));
+  Value exponent = split(divisor).second;
+  Type f64 = b.getF64Type();
+  auto loop = b.create<scf::WhileOp>(
+      loc, TypeRange{f64}, ValueRange{select(defined, a, number(kNan))},
+      [&](OpBuilder &nested, Location, ValueRange state) {
+        Value more = nested.create<arith::CmpFOp>(loc, arith::CmpFPredicate::OGE, state[0], divisor);
+        nested.create<scf::ConditionOp>(loc, more, state);
+      },
+      [&](OpBuilder &nested, Location, ValueRange state) {
+        Arithmetic body{nested, loc};
+        // Subtract the divisor times 2^k as often as it goes, with k so high that the quotient is an exact number. What
+        // is left is then a multiple of the last bit of the subtrahend, and below it: exact as well.
+        Value k =
+            body.op<arith::SubIOp>(body.split(state[0]).second, body.op<arith::AddIOp>(exponent, body.integer(51)));
+        k = body.op<arith::MaxSIOp>(k, body.integer(0));
+        Value step = body.scale(divisor, k);
+        Value quotient = body.op<math::FloorOp>(body.div(state[0], step));
+        Value rest = body.fma(body.neg(quotient), step, state[0]);
+        // The quotient may have been rounded up.
+        rest = body.select(body.less(rest, body.number(0)), body.add(rest, step), rest);
+        nested.create<scf::YieldOp>(loc, rest);
+      });
+  return op<math::CopySignOp>(loop.getResult(0), x);
+}
+
+using Function = Value (*)(Arithmetic &, ValueRange);
+
+/// Computes an operation on f64, or by way of it on f32 where `alsoF32`.
+template <typename OpTy> struct Expand : OpRewritePattern<OpTy> {
+  Expand(MLIRContext *context, Function function, bool alsoF32)
+      : OpRewritePattern<OpTy>(context, /*benefit=*/2), function(function), alsoF32(alsoF32) {}
+  LogicalResult matchAndRewrite(OpTy op, PatternRewriter &rewriter) const override {
+    Type type = op.getType();
+    bool narrow = alsoF32 && type.isF32();
+    if (!type.isF64() && !narrow)
+      return rewriter.notifyMatchFailure(op, "of another type than is expanded");
+    Arithmetic arithmetic{rewriter, op.getLoc()};
+    SmallVector<Value> operands(op->getOperands());
+    for (Value &operand : operands)
+      if (narrow)
+        operand = arithmetic.op<arith::ExtFOp>(rewriter.getF64Type(), operand);
+    Value result = function(arithmetic, operands);
+    rewriter.replaceOp(op, narrow ? arithmetic.op<arith::TruncFOp>(type, result) : result);
+    return success();
+  }
+  Function function;
+  bool alsoF32;
+};
+
+} // namespace
+
+void populateExpandMathPatterns(RewritePatternSet &patterns) {
+  MLIRContext *context = patterns.getContext();
+  patterns.add<Expand<math::ExpOp>>(context, [](Arithmetic &s, ValueRange x) { return s.exp(x[0]); }, false);
+  patterns.add<Expand<math::TanhOp>>(context, [](Arithmetic &s, ValueRange x) { return s.tanh(x[0]); }, false);
+  patterns.add<Expand<math::ErfOp>>(context, [](Arithmetic &s, ValueRange x) { return s.erf(x[0]); }, false);
+  patterns.add<Expand<math::LogOp>>(context, [](Arithmetic &s, ValueRange x) { return s.log(x[0]); }, true);
+  patterns.add<Expand<math::SinOp>>(context, [](Arithmetic &s, ValueRange x) { return s.sine(x[0], false); }, true);
+  patterns.add<Expand<math::CosOp>>(context, [](Arithmetic &s, ValueRange x) { return s.sine(x[0], true); }, true);
+  patterns.add<Expand<math::PowFOp>>(context, [](Arithmetic &s, ValueRange x) { return s.pow(x[0], x[1]); }, true);
+  patterns.add<Expand<arith::RemFOp>>(context, [](Arithmetic &s, ValueRange x) { return s.fmod(x[0], x[1]); }, true);
+}
+
+} // namespace lathe::cpu
