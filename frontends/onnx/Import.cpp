@@ -538,7 +538,6 @@ void Importer::importOutputs() {
   }
   builder.create<func::ReturnOp>(func.getLoc(), returned);
   func.setFunctionType(builder.getFunctionType(body->getArgumentTypes(), ValueRange(returned).getTypes()));
-  func.setAllArgAttrs(argumentAttributes);
   func.setAllResultAttrs(attributes);
 }
 
@@ -587,6 +586,9 @@ void Importer::run() {
     for (int i = 0; i < graph.node_size(); ++i)
       checkNode(i);
     if (importInputs()) {
+      // Shapes ask for the names and dimensions of arguments while nodes are imported.
+      func.setFunctionType(builder.getFunctionType(body->getArgumentTypes(), {}));
+      func.setAllArgAttrs(argumentAttributes);
       importInitializers();
       importNodes();
       if (errors.empty() && result.unsupported.empty())

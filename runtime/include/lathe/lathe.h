@@ -26,12 +26,16 @@
 #define LATHE_API
 #endif
 
+/* In C every int is a value of an enumeration; in C++ only with a fixed type. */
 #ifdef __cplusplus
+#define LATHE_ENUM_TYPE : int
 extern "C" {
+#else
+#define LATHE_ENUM_TYPE
 #endif
 
 /** Result of every call that can fail. */
-typedef enum lathe_status {
+typedef enum lathe_status LATHE_ENUM_TYPE {
   LATHE_OK = 0,
   LATHE_INVALID_ARGUMENT = 1,    /**< bad index, name, rank, type, shape or range of an argument */
   LATHE_NOT_FOUND = 2,           /**< the file does not exist, or no device or code of that name is in the artifact */
@@ -46,7 +50,7 @@ typedef enum lathe_status {
 } lathe_status;
 
 /** Element types of tensors. The values are part of the artifact's code and never change. */
-typedef enum lathe_dtype {
+typedef enum lathe_dtype LATHE_ENUM_TYPE {
   LATHE_F32 = 0,
   LATHE_F16 = 1,
   LATHE_BF16 = 2,
