@@ -233,10 +233,10 @@ Shape ReshapeOp::inferSymbolicShape(ShapeContext &context) {
   if (!open.empty() && !inferred) {
     SymShape known = result;
     for (size_t i : open)
-      known[i] = context.select(context.lt(result[i], 0), 1, result[i]);
+      known[i] = context.select(context.eq(result[i], -1), 1, result[i]);
     SymExpr missing = context.floorDiv(product(*shape), product(known));
     for (size_t i : open)
-      result[i] = context.select(context.lt(result[i], 0), missing, result[i]);
+      result[i] = context.select(context.eq(result[i], -1), missing, result[i]);
   }
   SymExpr count = product(*shape), rest = product(result);
   if (inferred)

@@ -11,6 +11,7 @@
 #include "mlir/Pass/PassManager.h"
 #include "runtime/Abi.h"
 #include "llvm/ADT/SetVector.h"
+#include "llvm/ADT/StringSet.h"
 
 namespace lathe::cpu {
 #define GEN_PASS_DEF_CPUSELECTKERNELSPASS
@@ -50,6 +51,7 @@ public:
 private:
   LogicalResult verifyProgram();
   LogicalResult analyze();
+  void checkExtents(Value &code);
   LogicalResult emitPlan();
   LogicalResult addInputElements(SmallVectorImpl<Attribute> &symbolTable);
   LogicalResult emitRun();
@@ -83,6 +85,18 @@ private:
   SmallVector<Attribute> constants, kernels, checks;
   llvm::MapVector<StringAttr, Attribute> symbols;
 };
+
+/// An expression as a user reads it: of a long one, what it depends on.
+static std::string describe(const SymExpr &expr) {
+  std::string text = expr.str();
+  if (text.size() < 100 && !StringRef(text).contains('#'))
+    return text;
+  SmallVector<std::string> names;
+  expr.collectSymbols(names);
+  llvm::sort(names);
+  names.erase(std::unique(names.begin(), names.end()), names.end());
+  return "a function of " + llvm::join(names, ", ");
+}
 
 DictionaryAttr Selector::dictionary(std::initializer_list<std::pair<StringRef, Attribute>> entries) {
   NamedAttrList list;
@@ -460,21 +474,12 @@ LogicalResult Selector::emitPlan() {
                                       {"max", b.getI64IntegerAttr(range.max.value_or(-1))}}));
   }
   Value code = b.create<arith::ConstantIntOp>(loc, 0, 64);
-  // Extents that follow from an input's elements may be anything.
-  for (Operation &op : main.getBody().front())
-    for (Value result : op.getResults())
-      if (isa<RankedTensorType>(result.getType()))
-        for (const SymExpr &dim : shape(result))
-          if (!shapes.atLeast(dim, 0)) {
-            int64_t index = addCheck(op.getLoc(), "a dimension must not be negative: got " + dim.str());
-            Value bad = b.create<arith::CmpIOp>(loc, arith::CmpIPredicate::slt, host(dim), host(0));
-            code = b.create<arith::SelectOp>(loc, bad, b.create<arith::ConstantIntOp>(loc, index + 1, 64), code);
-          }
+  checkExtents(code);
   // The last failed check of the list below is reported: later ones tend to follow from earlier ones, so go backwards.
   for (const ShapeCheck &check : llvm::reverse(shapes.checks)) {
     if (check.kind == ShapeCheck::at_most)
       continue; // became the symbol's range
-    std::string message = check.message + ": got " + check.lhs.str() + " and " + check.rhs.str();
+    std::string message = check.message + ": got " + describe(check.lhs) + " and " + describe(check.rhs);
     int64_t index = addCheck(check.loc, message);
     Value bad = b.create<arith::CmpIOp>(loc, arith::CmpIPredicate::ne, host(check.lhs), host(check.rhs));
     code = b.create<arith::SelectOp>(loc, bad, b.create<arith::ConstantIntOp>(loc, index + 1, 64), code);
@@ -486,6 +491,52 @@ LogicalResult Selector::emitPlan() {
   module->setAttr(kernel::kOutputsAttr, b.getArrayAttr(outputTable));
   module->setAttr(kernel::kSymbolsAttr, b.getArrayAttr(symbolTable));
   return success();
+}
+
+/// Refuses shapes that buffers and loops can't have. Elsewhere sizes are computed modulo 2^64.
+void Selector::checkExtents(Value &code) {
+  auto refuse = [&](Location loc, const Twine &message, Value bad) {
+    int64_t index = addCheck(loc, message.str());
+    code = b.create<arith::SelectOp>(main.getLoc(), bad, b.create<arith::ConstantIntOp>(main.getLoc(), index + 1, 64), code);
+  };
+  Location loc = main.getLoc();
+  llvm::StringSet<> sizes, extents;
+  SmallVector<std::pair<Location, SymExpr>> open; // extents that follow from an input's elements may be anything
+  for (Operation &op : main.getBody().front())
+    for (Value result : op.getResults()) {
+      if (!isa<RankedTensorType>(result.getType()))
+        continue;
+      // Far above any memory, and far below where sums of buffers in bytes would overflow. Zeros count as ones, since
+      // loops run around an empty one.
+      constexpr double kMaxElements = 0x1p46;
+      double known = 1;
+      std::string text, key;
+      SmallVector<SymExpr> unknown;
+      for (const SymExpr &dim : shape(result)) {
+        text += (text.empty() ? "[" : ", ") + describe(dim);
+        key += dim.str() + ",";
+        if (std::optional<int64_t> constant = dim.constant())
+          known *= static_cast<double>(std::max<int64_t>(*constant, 1));
+        else
+          unknown.push_back(dim);
+        if (!shapes.atLeast(dim, 0) && extents.insert(dim.str()).second)
+          open.push_back({op.getLoc(), dim});
+      }
+      if (unknown.empty() || !sizes.insert(key).second)
+        continue;
+      Value count = b.create<arith::ConstantFloatOp>(loc, APFloat(known), b.getF64Type());
+      for (const SymExpr &dim : unknown) {
+        Value extent = b.create<arith::IndexCastOp>(loc, b.getI64Type(), host(dim));
+        extent = b.create<arith::MaxUIOp>(loc, extent, b.create<arith::ConstantIntOp>(loc, 1, 64));
+        count = b.create<arith::MulFOp>(loc, count, b.create<arith::UIToFPOp>(loc, b.getF64Type(), extent));
+      }
+      Value most = b.create<arith::ConstantFloatOp>(loc, APFloat(kMaxElements), b.getF64Type());
+      refuse(op.getLoc(), "expected at most 2^46 elements: got shape " + text + "]",
+             b.create<arith::CmpFOp>(loc, arith::CmpFPredicate::OGT, count, most));
+    }
+  for (const auto &[at, dim] : llvm::reverse(open))
+    refuse(at, "a dimension must not be negative: got " + describe(dim),
+           b.create<arith::CmpIOp>(loc, arith::CmpIPredicate::slt, host(dim), host(0)));
 }
 
 LogicalResult Selector::run() {
