@@ -133,7 +133,7 @@ std::optional<SmallVector<int64_t>> Node::constantInts(Value tensor, StringRef w
     std::optional<SymExpr> value = context.element(tensor, i);
     std::optional<int64_t> constant = value ? value->constant() : std::nullopt;
     if (!constant) {
-      (void)unsupported(what + " depend on " + (value ? "a symbolic dimension" : "data"));
+      (void)unsupported(what + " must be constants, and depend on " + (value ? value->str() : "data"));
       return std::nullopt;
     }
     values.push_back(*constant);
