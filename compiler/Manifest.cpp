@@ -150,6 +150,8 @@ bool describeProgram(ModuleOp module, WeightFiles &files, ordered_json &manifest
     ordered_json entry = {{"name", text(symbol, "name")}};
     if (auto element = symbol.getAs<IntegerAttr>("element"))
       entry.update({{"min", nullptr}, {"max", nullptr}, {"input", text(symbol, "input")}, {"element", element.getInt()}});
+    else if (symbol.get("computed"))
+      entry.update({{"min", nullptr}, {"max", nullptr}, {"computed", true}});
     else
       entry.update({{"min", cast<IntegerAttr>(symbol.get("min")).getInt()}, {"max", max < 0 ? ordered_json() : ordered_json(max)}});
     manifest["symbols"].push_back(std::move(entry));

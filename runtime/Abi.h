@@ -17,7 +17,7 @@
 extern "C" {
 #endif
 
-#define LATHE_ABI_VERSION 1
+#define LATHE_ABI_VERSION 2
 
 typedef struct lathe_frame lathe_frame;
 
@@ -59,7 +59,7 @@ typedef struct lathe_matmul_call {
   int64_t a_batch[3], b_batch[3], out_batch[3];
 } lathe_matmul_call;
 
-/// The functions that the loader hands to generated code. parallel_for and matmul are called from the thread that
+/// The functions that the loader hands to generated code. All but fail are called from the thread that
 /// entered `run`, outside of tasks; fail from any thread.
 typedef struct lathe_runtime_table {
   uint64_t abi_version;
@@ -72,12 +72,17 @@ typedef struct lathe_runtime_table {
   /// from any thread. The run goes on (generated code never dereferences what a failed check guards) and then
   /// returns an error with the check's message.
   void (*fail)(lathe_frame *frame, int64_t check);
+  /// Memory for a value whose size `plan` did not know: 64-byte aligned, valid until the run ends or the same `slot` is
+  /// asked for again. NULL when there is none, after recording why; `run` then returns.
+  void *(*allocate)(lathe_frame *frame, int64_t slot, int64_t bytes);
+  /// Memory for an output for which `plan` gave -1 as a dimension. NULL as for `allocate`.
+  void *(*output)(lathe_frame *frame, int64_t index, const int64_t *dims);
 } lathe_runtime_table;
 
 /// What generated code sees of one run. Private state of the runtime may follow these members.
 struct lathe_frame {
   const lathe_runtime_table *rt;
-  const int64_t *symbols;        ///< values of the manifest's "symbols", in order
+  int64_t *symbols;              ///< values of the manifest's "symbols", in order; `run` writes the computed ones
   const void *const *inputs;     ///< dense row-major, in the order of the manifest's "inputs"
   void *const *outputs;          ///< dense row-major, at least the size that `plan` gave
   const void *const *constants;  ///< in the order of the manifest's "constants"; NULL for those stored packed
@@ -85,7 +90,8 @@ struct lathe_frame {
 };
 
 /// Entry point "plan": from the symbols, computes the dimensions of every input and then of every output (in the
-/// order of the manifest, concatenated) and the arena's size in bytes. Returns 0, or 1 + an index into "checks" when
+/// order of the manifest, concatenated; -1 for one that depends on what `run` computes) and the arena's size in bytes.
+/// Computed symbols have no value yet. Returns 0, or 1 + an index into "checks" when
 /// the symbols violate a condition of the model.
 typedef int64_t (*lathe_plan_fn)(const int64_t *symbols, int64_t *dims, int64_t *arena_bytes);
 

@@ -322,7 +322,8 @@ lathe_status lathe_session_output_shape(lathe_session *session, size_t index, si
     return badArgument("output ", index, " does not exist: the model has ", count);
   if (Status status = session->session->bind(); status.failed())
     return report(status);
-  const std::vector<int64_t> &shape = session->session->output(index).dims;
+  const Session::Output &output = session->session->output(index);
+  const std::vector<int64_t> &shape = session->session->hasResult() ? output.dims : output.planned;
   *rank = shape.size();
   *dims = shape.data();
   return LATHE_OK;

@@ -137,6 +137,8 @@ Symbol readSymbol(Reader &reader, const json &value, const std::string &where) {
   symbol.name = reader.string(value, "name", where);
   if (symbol.name.empty())
     reader.fail(where, "must have a name");
+  if (value.is_object() && value.contains("computed"))
+    symbol.computed = true;
   if (value.is_object() && value.contains("element")) {
     symbol.element = reader.integer(value["element"], where + ".element");
     symbol.inputName = reader.string(value, "input", where);
@@ -278,9 +280,13 @@ void locateSymbols(Reader &reader, Manifest &manifest) {
   std::vector<bool> found(manifest.symbols.size());
   for (size_t s = 0; s < found.size(); ++s) {
     Symbol &symbol = manifest.symbols[s];
+    if (symbol.computed) {
+      found[s] = true;
+      continue;
+    }
     if (symbol.element < 0) {
-      if (s > 0 && manifest.symbols[s - 1].element >= 0)
-        reader.fail("manifest.symbols", "must have dimensions before elements");
+      if (s >= manifest.dimensionSymbols())
+        reader.fail("manifest.symbols", "must have dimensions before elements and computed ones");
       continue;
     }
     for (size_t i = 0; i < manifest.inputs.size(); ++i) {

@@ -27,6 +27,7 @@ struct Symbol {
   size_t dimension = 0;
   int64_t element = -1;
   std::string inputName; ///< of an element
+  bool computed = false; ///< the run gives the value
 };
 
 struct Dimension {
@@ -75,10 +76,10 @@ struct Check {
 /// depends on the sections is checked by the artifact.
 struct Manifest {
   std::vector<std::string> devices;
-  std::vector<Symbol> symbols; ///< those of dimensions before those of elements
+  std::vector<Symbol> symbols; ///< those of dimensions, then those of elements and computed ones
   size_t dimensionSymbols() const {
     size_t count = 0;
-    while (count < symbols.size() && symbols[count].element < 0)
+    while (count < symbols.size() && symbols[count].element < 0 && !symbols[count].computed)
       ++count;
     return count;
   }

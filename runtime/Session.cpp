@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "runtime/Session.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cstring>
 
@@ -124,6 +125,8 @@ Status Session::bindSymbols() {
       return badArgument("input '", manifest.inputs[i].name, "' is missing: set every input before a run");
   for (size_t s = 0; s < symbols_.size(); ++s) {
     const Symbol &symbol = manifest.symbols[s];
+    if (symbol.computed)
+      continue;
     if (symbol.element >= 0) {
       const Tensor &tensor = manifest.inputs[symbol.input];
       const void *data = inputs_[symbol.input].data;
@@ -192,7 +195,12 @@ Status Session::checkPlan() {
     Output &output = outputs_[i];
     size_t rank = manifest.outputs[i].dims.size();
     output.dims.assign(planned, planned + rank);
+    output.planned = output.dims;
     planned += rank;
+    output.size = 0;
+    output.deferred = std::any_of(output.dims.begin(), output.dims.end(), [](int64_t dim) { return dim < 0; });
+    if (output.deferred)
+      continue;
     if (!tensorBytes(*manifest.outputs[i].type, output.dims.data(), rank, &output.size))
       return badArgument("output '", manifest.outputs[i].name, "' would have shape ", describe(output.dims),
                          ", which is not possible or too large; use smaller inputs");
@@ -238,23 +246,32 @@ Status Session::reserve(Buffer &buffer, int64_t size, const char *what) {
   return success();
 }
 
+Status Session::prepareOutput(size_t index) {
+  Output &output = outputs_[index];
+  const std::string &name = module_->manifest().outputs[index].name;
+  if (output.callerData) {
+    if (static_cast<uint64_t>(output.size) > output.callerCapacity)
+      return badArgument("output '", name, "' with shape ", describe(output.dims), " needs ", output.size,
+                         " bytes but the given buffer has ", output.callerCapacity);
+    output.data = output.callerData;
+    return success();
+  }
+  if (Status status = reserve(output.buffer, output.size, join("output '", name, "'").c_str()); status.failed())
+    return status;
+  output.data = output.buffer.data();
+  return success();
+}
+
 Status Session::prepareBuffers() {
   if (Status status = reserve(arena_, arenaBytes_, "the arena"); status.failed())
     return status;
   const Manifest &manifest = module_->manifest();
   for (size_t i = 0; i < outputs_.size(); ++i) {
-    Output &output = outputs_[i];
-    const std::string &name = manifest.outputs[i].name;
-    if (output.callerData) {
-      if (static_cast<uint64_t>(output.size) > output.callerCapacity)
-        return badArgument("output '", name, "' with shape ", describe(output.dims), " needs ", output.size,
-                           " bytes but the given buffer has ", output.callerCapacity);
-      output.data = output.callerData;
+    outputs_[i].data = nullptr;
+    if (outputs_[i].deferred)
       continue;
-    }
-    if (Status status = reserve(output.buffer, output.size, join("output '", name, "'").c_str()); status.failed())
+    if (Status status = prepareOutput(i); status.failed())
       return status;
-    output.data = output.buffer.data();
   }
   for (size_t i = 0; i < inputs_.size(); ++i) {
     bool empty = false;
@@ -275,8 +292,10 @@ struct Session::Frame : lathe_frame {
   Session *session = nullptr;
 };
 
-const lathe_runtime_table Session::kTable = {LATHE_ABI_VERSION, parallelForEntry, matmulEntry, failEntry};
-const lathe_runtime_table Session::kProfilingTable = {LATHE_ABI_VERSION, timedParallelFor, timedMatmul, failEntry};
+const lathe_runtime_table Session::kTable = {LATHE_ABI_VERSION, parallelForEntry, matmulEntry,
+                                              failEntry,         allocateEntry,    outputEntry};
+const lathe_runtime_table Session::kProfilingTable = {LATHE_ABI_VERSION, timedParallelFor, timedMatmul,
+                                                       failEntry,         allocateEntry,    outputEntry};
 
 void Session::parallelForEntry(lathe_frame *frame, int64_t, lathe_task_fn task, const void *args, int64_t count,
                                int64_t grain) {
@@ -301,6 +320,42 @@ void Session::matmulEntry(lathe_frame *frame, const lathe_matmul_call *call) {
 void Session::failEntry(lathe_frame *frame, int64_t check) {
   Session *session = static_cast<Frame *>(frame)->session;
   session->fail(session->checkFailed(check));
+}
+
+void *Session::allocateEntry(lathe_frame *frame, int64_t slot, int64_t bytes) {
+  Session *session = static_cast<Frame *>(frame)->session;
+  constexpr int64_t kMaxSlots = 1 << 24;
+  if (slot < 0 || slot >= kMaxSlots || bytes < 0) {
+    session->fail(failure(LATHE_INTERNAL, "the artifact's code asked for ", bytes, " bytes in slot ", slot));
+    return nullptr;
+  }
+  if (session->dynamic_.size() <= static_cast<size_t>(slot))
+    session->dynamic_.resize(static_cast<size_t>(slot) + 1);
+  Buffer &buffer = session->dynamic_[static_cast<size_t>(slot)];
+  if (Status status = session->reserve(buffer, bytes, "an intermediate value"); status.failed()) {
+    session->fail(std::move(status));
+    return nullptr;
+  }
+  return buffer.data();
+}
+
+void *Session::outputEntry(lathe_frame *frame, int64_t index, const int64_t *dims) {
+  Session *session = static_cast<Frame *>(frame)->session;
+  auto at = static_cast<size_t>(index);
+  if (index < 0 || at >= session->outputs_.size() || !session->outputs_[at].deferred) {
+    session->fail(failure(LATHE_INTERNAL, "the artifact's code asked for output ", index, " again"));
+    return nullptr;
+  }
+  Output &output = session->outputs_[at];
+  const Tensor &tensor = session->module_->manifest().outputs[at];
+  output.dims.assign(dims, dims + tensor.dims.size());
+  Status status = tensorBytes(*tensor.type, dims, tensor.dims.size(), &output.size)
+                      ? session->prepareOutput(at)
+                      : badArgument("output '", tensor.name, "' would have shape ", describe(output.dims),
+                                    ", which is not possible or too large; use smaller inputs");
+  if (status.failed())
+    session->fail(std::move(status));
+  return output.data;
 }
 
 namespace {
@@ -365,6 +420,9 @@ Status Session::run() {
   backend_->beginRun();
   module_->artifact().run()(&frame);
   backend_->endRun();
+  for (size_t i = 0; i < outputs_.size(); ++i)
+    if (!outputs_[i].data)
+      fail(failure(LATHE_INTERNAL, "the artifact's code did not compute output ", i));
   hasResult_ = !failure_.failed();
   return failure_;
 }

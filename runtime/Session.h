@@ -39,6 +39,8 @@ public:
     size_t callerCapacity = 0;
     Buffer buffer;
     std::vector<int64_t> dims;
+    bool deferred = false; ///< the run finds the dimensions
+    std::vector<int64_t> planned; ///< with -1 for those
     int64_t size = 0;
     void *data = nullptr;
   };
@@ -74,6 +76,8 @@ private:
                                int64_t grain);
   static void matmulEntry(lathe_frame *frame, const lathe_matmul_call *call);
   static void failEntry(lathe_frame *frame, int64_t check);
+  static void *allocateEntry(lathe_frame *frame, int64_t slot, int64_t bytes);
+  static void *outputEntry(lathe_frame *frame, int64_t index, const int64_t *dims);
   static void timedParallelFor(lathe_frame *frame, int64_t kernel, lathe_task_fn task, const void *args, int64_t count,
                                int64_t grain);
   static void timedMatmul(lathe_frame *frame, const lathe_matmul_call *call);
@@ -87,6 +91,7 @@ private:
   Status checkPlan();
   Status reserve(Buffer &buffer, int64_t size, const char *what);
   Status prepareBuffers();
+  Status prepareOutput(size_t index);
   Status checkFailed(int64_t check) const;
   void record(int64_t kernel, uint64_t nanoseconds);
 
@@ -97,6 +102,7 @@ private:
   std::vector<Input> inputs_;
   std::vector<Output> outputs_;
   Buffer arena_;
+  std::vector<Buffer> dynamic_; ///< by slot
   std::vector<int64_t> symbols_;
   std::vector<int64_t> planned_; ///< dimensions of inputs, then of outputs
   int64_t arenaBytes_ = 0;

@@ -166,6 +166,14 @@ LogicalResult AllocOp::verify() { return verifySizes(*this, getType(), getDims()
 
 LogicalResult ArenaOp::verify() { return verifySizes(*this, getType(), getDims()); }
 
+LogicalResult DynamicAllocOp::verify() {
+  return failure(failed(verifyIndex(*this, "slot", getSlot())) || failed(verifySizes(*this, getType(), getDims())));
+}
+
+LogicalResult DynamicOutputOp::verify() {
+  return failure(failed(verifyIndex(*this, "index", getIndex())) || failed(verifySizes(*this, getType(), getDims())));
+}
+
 LogicalResult ViewOp::verify() {
   MemRefType from = getSource().getType(), to = getType();
   bool fits = from.getElementType() == to.getElementType() &&
@@ -231,6 +239,8 @@ LogicalResult ArgOp::verify() {
     return emitOpError() << "expects an offset that is a multiple of 8, got " << static_cast<int64_t>(getOffset());
   return verifyIndex(*this, "offset", getOffset());
 }
+
+LogicalResult RequireOp::verify() { return verifyIndex(*this, "check", getCheck()); }
 
 LogicalResult CheckOp::verify() { return verifyIndex(*this, "check", getCheck()); }
 

@@ -113,6 +113,38 @@ def Kernel_ArenaOp : Kernel_Op<"arena", [Pure]> {
   let hasVerifier = 1;
 }
 
+def Kernel_DynamicAllocOp : Kernel_Op<"dynamic_alloc", [MemoryEffects<[MemAlloc]>]> {
+  let summary = "Buffer whose size is known when the run has come to it";
+  let description = [{
+    The runtime keeps one allocation for each `slot` (C1) of a session, of the largest size that was asked for. Where there is no
+    memory `@run` returns. One size for each dynamic dimension (C2).
+
+    ```mlir
+    %t = kernel.dynamic_alloc %frame 0 [%n] : memref<?x4xf32>
+    ```
+  }];
+  let arguments = (ins Kernel_Pointer:$frame, I64Attr:$slot, Variadic<Index>:$dims);
+  let results = (outs Kernel_Buffer:$result);
+  let assemblyFormat = "$frame $slot `[` $dims `]` attr-dict `:` type($result)";
+  let hasVerifier = 1;
+}
+
+def Kernel_DynamicOutputOp : Kernel_Op<"dynamic_output", [MemoryEffects<[MemAlloc]>]> {
+  let summary = "Buffer of an output whose shape is known when the run has come to it";
+  let description = [{
+    `@plan` gives -1 for its dimensions. `index` counts the outputs (C1). Where there is no memory, or too little of the caller's,
+    `@run` returns. One size for each dynamic dimension (C2).
+
+    ```mlir
+    %y = kernel.dynamic_output %frame 0 [%n] : memref<?x4xf32>
+    ```
+  }];
+  let arguments = (ins Kernel_Pointer:$frame, I64Attr:$index, Variadic<Index>:$dims);
+  let results = (outs Kernel_Buffer:$result);
+  let assemblyFormat = "$frame $index `[` $dims `]` attr-dict `:` type($result)";
+  let hasVerifier = 1;
+}
+
 def Kernel_ViewOp : Kernel_Op<"view", [Pure]> {
   let summary = "The same dense buffer under another shape";
   let description = [{
@@ -194,6 +226,33 @@ def Kernel_CheckOp : Kernel_Op<"check"> {
   let arguments = (ins Kernel_Pointer:$frame, I1:$condition, I64Attr:$check);
   let assemblyFormat = "$frame `,` $condition attr-dict";
   let hasVerifier = 1;
+}
+
+def Kernel_RequireOp : Kernel_Op<"require"> {
+  let summary = "Ends the run where a condition of the model does not hold";
+  let description = [{
+    As `kernel.check`, in the block of `@run`, which returns. `check` is an index into `kernel.checks` (C1).
+
+    ```mlir
+    kernel.require %frame, %ok {check = 0 : i64}
+    ```
+  }];
+  let arguments = (ins Kernel_Pointer:$frame, I1:$condition, I64Attr:$check);
+  let assemblyFormat = "$frame `,` $condition attr-dict";
+  let hasVerifier = 1;
+}
+
+def Kernel_DefineOp : Kernel_Op<"define"> {
+  let summary = "Gives a symbol of the program its value, which the run has computed";
+  let description = [{
+    The symbol is one of `kernel.symbols` that is marked `computed`. `lathe.symbol` reads it after this.
+
+    ```mlir
+    kernel.define %frame "count[0]" = %n
+    ```
+  }];
+  let arguments = (ins Kernel_Pointer:$frame, StrAttr:$name, Index:$value);
+  let assemblyFormat = "$frame $name `=` $value attr-dict";
 }
 
 #endif // LATHE_DIALECTS_KERNEL_KERNELOPS_TD

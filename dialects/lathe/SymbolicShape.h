@@ -115,6 +115,7 @@ public:
   std::optional<SymExpr> element(mlir::Value tensor, int64_t position);
   void setShape(mlir::Value tensor, SymShape shape) { shapes[tensor] = std::move(shape); }
   void forget(mlir::Value tensor) { shapes.erase(tensor); }
+  void setIndexValue(mlir::Value index, SymExpr value) { indexValues[index] = std::move(value); }
 
   // Arithmetic that folds with what is known of symbols.
   SymExpr floorDiv(const SymExpr &a, const SymExpr &b);

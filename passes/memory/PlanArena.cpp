@@ -4,7 +4,9 @@
 //
 //===----------------------------------------------------------------------===//
 #include "passes/memory/Passes.h"
+#include "llvm/ADT/DenseSet.h"
 #include "llvm/ADT/SetVector.h"
+#include "llvm/ADT/StringSet.h"
 
 namespace lathe::memory {
 #define GEN_PASS_DEF_PLANARENAPASS
@@ -58,11 +60,14 @@ struct PlanArena : impl::PlanArenaPassBase<PlanArena> {
     if (failed(verifyEntry(run, 1)) || failed(verifyEntry(plan, 3)))
       return signalPassFailure();
     ShapeContext shapes;
+    llvm::StringSet<> computed;
     if (auto symbols = module->getAttrOfType<ArrayAttr>(kernel::kSymbolsAttr))
       for (auto entry : symbols.getAsRange<DictionaryAttr>()) {
         int64_t max = cast<IntegerAttr>(entry.get("max")).getInt();
         shapes.ranges[cast<StringAttr>(entry.get("name")).getValue()] = {
             cast<IntegerAttr>(entry.get("min")).getInt(), max < 0 ? std::nullopt : std::optional<int64_t>(max)};
+        if (entry.get("computed"))
+          computed.insert(cast<StringAttr>(entry.get("name")).getValue());
       }
     auto misplaced = module.walk([&](kernel::AllocOp alloc) {
       if (alloc->getBlock() == &run.getBody().front())
@@ -82,6 +87,8 @@ struct PlanArena : impl::PlanArenaPassBase<PlanArena> {
 
     SmallVector<Slot> slots;
     SmallVector<size_t> slotOf;
+    int64_t dynamicSlots = 0;
+    llvm::DenseSet<Operation *> dropped;
     for (kernel::AllocOp alloc : allocs) {
       auto type = cast<MemRefType>(alloc.getType());
       SymExpr bytes((type.getElementTypeBitWidth() + 7) / 8);
@@ -91,6 +98,18 @@ struct PlanArena : impl::PlanArenaPassBase<PlanArena> {
       if (bytes.dependsOnData()) {
         alloc.emitOpError() << "expects a size that follows from symbolic dimensions, got " << bytes.str() << " bytes";
         return signalPassFailure();
+      }
+      // What @plan can't know the run asks for when it gets there.
+      SmallVector<std::string> names;
+      bytes.collectSymbols(names);
+      if (llvm::any_of(names, [&](const std::string &name) { return computed.contains(name); })) {
+        OpBuilder b(alloc);
+        Value place = b.create<kernel::DynamicAllocOp>(alloc.getLoc(), alloc.getType(), run.getArgument(0), dynamicSlots++,
+                                                       alloc.getDims());
+        alloc.replaceAllUsesWith(place);
+        dropped.insert(alloc);
+        slotOf.push_back(0);
+        continue;
       }
       // A size that is a multiple of 64 whatever the symbols needs no rounding.
       if (!llvm::all_of(bytes.getTerms(), [](const auto &term) { return term.second % 64 == 0; }))
@@ -128,6 +147,10 @@ struct PlanArena : impl::PlanArenaPassBase<PlanArena> {
       total = total + slot.size;
     }
     for (auto [alloc, slot] : llvm::zip(allocs, slotOf)) {
+      if (dropped.contains(alloc)) {
+        alloc.erase();
+        continue;
+      }
       OpBuilder b(alloc);
       Value offset = materialize(b, alloc.getLoc(), offsets[slot]);
       Value place =

@@ -69,3 +69,80 @@ def test_reshape_by_an_input(target, tmp_path):
     for shape in [(5, 5), (-2, 3), (-1, -1)]:
         with pytest.raises(lathe.Error, match="node 'Reshape_0'"):
             session.run({"x": np.ones((3, 6), F32), "shape": np.array(shape)})
+
+
+# Shapes that the run computes: the oracle is numpy, as the sizes are not those of the inputs.
+
+
+def test_range_to_a_sum(target, tmp_path):
+    graph = Graph()
+    count = graph.node("ReduceSum", graph.input("counts", ["n"], I64), keepdims=0)
+    numbers = graph.node("Range", graph.constant(0), count, graph.constant(1))
+    graph.node("Mul", numbers, numbers)
+    graph.node("ReduceSum", numbers, keepdims=0)
+    session = compiled(graph, tmp_path, target)
+    for counts in [[3, 4], [1], [0, 0], [], [500, 700, 3], [2, -2], [5, -9]]:
+        squares, total = session.run({"counts": np.array(counts, I64)}).values()
+        expected = np.arange(sum(counts))
+        np.testing.assert_array_equal(squares, expected**2)
+        assert total == expected.sum()
+
+
+def test_computed_slices_feed_computed_slices(target, tmp_path):
+    graph = Graph()
+    x = graph.input("x", ["n", 4])
+    largest = graph.node("ReduceMax", graph.input("lengths", ["m"], I64), keepdims=1)
+    kept = graph.node("Slice", x, graph.constant([0]), largest, graph.constant([0]))
+    positive = graph.node("Cast", graph.node("Greater", kept, graph.constant(0, F32)), to=7)
+    rows = graph.node("ReduceSum", positive, graph.constant([0, 1]), keepdims=0)
+    scaled = graph.node("Mul", kept, graph.constant(2, F32))
+    again = graph.node("Slice", scaled, graph.constant([0]), graph.node("Unsqueeze", rows, graph.constant([0])), [0])
+    graph.node("Softmax", graph.node("Add", again, graph.input("bias", [4])))
+    session = compiled(graph, tmp_path, target)
+    random = np.random.default_rng(3)
+    for n, lengths in [(9, [2, 5, 1]), (9, [9]), (3, [77, 1]), (4, [0]), (1, [1]), (0, [3])]:
+        feeds = {
+            "x": random.normal(size=(n, 4)).astype(F32),
+            "lengths": np.array(lengths),
+            "bias": random.normal(size=4).astype(F32),
+        }
+        (result,) = session.run(feeds).values()
+        kept = feeds["x"][: max(lengths)]
+        again = np.exp(2 * kept[: (kept > 0).sum()] + feeds["bias"])
+        np.testing.assert_allclose(result, again / again.sum(1, keepdims=True), rtol=1e-5)
+
+
+def test_matmul_of_a_computed_size(target, tmp_path):
+    graph = Graph()
+    x = graph.input("x", ["n", 8])
+    count = graph.node("ReduceSum", graph.input("mask", ["n"], I64), keepdims=1)
+    kept = graph.node("Slice", x, graph.constant([0]), count, graph.constant([0]))
+    weight = np.random.default_rng(0).normal(size=(8, 5)).astype(F32)
+    graph.node("Relu", graph.node("MatMul", kept, weight))
+    graph.node("MatMul", kept, graph.node("Transpose", kept, perm=[1, 0]))
+    session = compiled(graph, tmp_path, target)
+    for n, count in [(7, 3), (33, 33), (2, 0), (1, 1), (129, 64)]:
+        x = np.random.default_rng(n).normal(size=(n, 8)).astype(F32)
+        relu, square = session.run({"x": x, "mask": (np.arange(n) < count).astype(I64)}).values()
+        np.testing.assert_allclose(relu, np.maximum(x[:count] @ weight, 0), rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(square, x[:count] @ x[:count].T, rtol=1e-4, atol=1e-5)
+
+
+def test_computed_shapes_that_are_not_possible(target, tmp_path):
+    graph = Graph()
+    shape = graph.node("Mul", graph.input("sizes", ["n"], I64), graph.constant(2))
+    rows = graph.node("ReduceSum", shape, keepdims=1)
+    expanded = graph.node("Expand", graph.input("x", [1]), rows)
+    graph.node("Add", expanded, graph.input("y", ["m"]))
+    session = compiled(graph, tmp_path, target)
+
+    def run(sizes, m):
+        (result,) = session.run({"sizes": np.array(sizes), "x": np.ones(1, F32), "y": np.zeros(m, F32)}).values()
+        return result.tolist()
+
+    assert run([1, 1], 4) == [1.0] * 4
+    with pytest.raises(lathe.Error, match="node 'Add_3': operands of an elementwise operation must"):
+        run([1, 2], 4)
+    with pytest.raises(lathe.Error, match="node 'Expand_2': a dimension must not be negative"):
+        run([-3], 4)
+    assert run([2, 1], 6) == [1.0] * 6

@@ -47,6 +47,8 @@ private:
   LogicalResult lower(Operation &op);
   void lowerMatmul(kernel::MatmulOp op);
   void lowerLaunch(kernel::LaunchOp op);
+  void returnUnless(Value condition, llvm::function_ref<void()> before);
+  Value callForMemory(Operation *op, Value frame, size_t member, int64_t number, Value argument);
 
   ModuleOp module;
   MLIRContext *context;
@@ -219,6 +221,31 @@ void Lowering::lowerLaunch(kernel::LaunchOp op) {
                                     toWord(op.getCount()), toWord(op.getGrain())});
 }
 
+/// Leaves the function of the insertion point where the condition does not hold, after what `before` emits.
+void Lowering::returnUnless(Value condition, llvm::function_ref<void()> before) {
+  Location loc = condition.getLoc();
+  Block *head = b.getInsertionBlock();
+  Block *rest = head->splitBlock(b.getInsertionPoint());
+  Block *leave = b.createBlock(rest);
+  before();
+  b.create<func::ReturnOp>(loc);
+  b.setInsertionPointToEnd(head);
+  b.create<LLVM::CondBrOp>(loc, condition, rest, leave);
+  b.setInsertionPointToStart(rest);
+}
+
+/// Address that a function of the runtime's table gives; returns from the run when there is none.
+Value Lowering::callForMemory(Operation *op, Value frame, size_t member, int64_t number, Value argument) {
+  Location loc = op->getLoc();
+  Value function = loadPointer(loc, loadPointer(loc, frame, offsetof(lathe_frame, rt)), member);
+  auto type = LLVM::LLVMFunctionType::get(pointer, {pointer, i64, argument.getType()});
+  Value address =
+      b.create<LLVM::CallOp>(loc, type, ValueRange{function, frame, word(loc, number), argument}).getResult();
+  Value null = b.create<LLVM::ZeroOp>(loc, pointer);
+  returnUnless(b.create<LLVM::ICmpOp>(loc, LLVM::ICmpPredicate::ne, address, null), [] {});
+  return address;
+}
+
 LogicalResult Lowering::lower(Operation &op) {
   Location loc = op.getLoc();
   auto func = op.getParentOfType<func::FuncOp>();
@@ -271,6 +298,46 @@ LogicalResult Lowering::lower(Operation &op) {
     Value function = loadPointer(loc, rt, offsetof(lathe_runtime_table, fail));
     auto type = LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(context), {pointer, i64});
     b.create<LLVM::CallOp>(loc, type, ValueRange{function, check.getFrame(), word(loc, check.getCheck())});
+  } else if (auto require = dyn_cast<kernel::RequireOp>(op)) {
+    if (op.getParentOp() != func || func.getNumResults() != 0)
+      return op.emitOpError() << "expects to stand in the block of a function without results";
+    returnUnless(require.getCondition(), [&] {
+      Value rt = loadPointer(loc, require.getFrame(), offsetof(lathe_frame, rt));
+      Value function = loadPointer(loc, rt, offsetof(lathe_runtime_table, fail));
+      auto type = LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(context), {pointer, i64});
+      b.create<LLVM::CallOp>(loc, type, ValueRange{function, require.getFrame(), word(loc, require.getCheck())});
+    });
+  } else if (auto define = dyn_cast<kernel::DefineOp>(op)) {
+    auto it = symbols.find(define.getName());
+    if (it == symbols.end())
+      return op.emitOpError() << "expects a symbol of 'kernel.symbols', got '" << define.getName() << "'";
+    Value base = loadPointer(loc, define.getFrame(), offsetof(lathe_frame, symbols));
+    b.create<LLVM::StoreOp>(loc, toWord(define.getValue()), at(loc, base, 8 * it->second));
+  } else if (auto alloc = dyn_cast<kernel::DynamicAllocOp>(op)) {
+    if (op.getParentOp() != func || func.getNumResults() != 0)
+      return op.emitOpError() << "expects to stand in the block of a function without results";
+    auto type = cast<MemRefType>(alloc.getType());
+    Value bytes = word(loc, (type.getElementTypeBitWidth() + 7) / 8);
+    size_t next = 0;
+    for (int64_t extent : type.getShape())
+      bytes = b.create<LLVM::MulOp>(
+          loc, bytes, ShapedType::isDynamic(extent) ? toWord(alloc.getDims()[next++]) : word(loc, extent));
+    Value address = callForMemory(&op, alloc.getFrame(), offsetof(lathe_runtime_table, allocate),
+                                  static_cast<int64_t>(alloc.getSlot()), bytes);
+    result = describe(loc, type, address, alloc.getDims());
+  } else if (auto output = dyn_cast<kernel::DynamicOutputOp>(op)) {
+    if (op.getParentOp() != func || func.getNumResults() != 0)
+      return op.emitOpError() << "expects to stand in the block of a function without results";
+    auto type = cast<MemRefType>(output.getType());
+    Value dims = scratch(&op, std::max<int64_t>(8 * type.getRank(), 8));
+    size_t next = 0;
+    for (auto [i, extent] : llvm::enumerate(type.getShape())) {
+      Value size = ShapedType::isDynamic(extent) ? toWord(output.getDims()[next++]) : word(loc, extent);
+      b.create<LLVM::StoreOp>(loc, size, at(loc, dims, 8 * static_cast<int64_t>(i)));
+    }
+    Value address = callForMemory(&op, output.getFrame(), offsetof(lathe_runtime_table, output),
+                                  static_cast<int64_t>(output.getIndex()), dims);
+    result = describe(loc, type, address, output.getDims());
   } else if (auto matmul = dyn_cast<kernel::MatmulOp>(op)) {
     lowerMatmul(matmul);
   } else if (auto launch = dyn_cast<kernel::LaunchOp>(op)) {

@@ -11,7 +11,7 @@ include "mlir/Pass/PassBase.td"
 def CpuSelectKernelsPass : Pass<"cpu-select-kernels", "::mlir::ModuleOp"> {
   let summary = "Turn a lathe program into library calls and generated kernels over buffers";
   let description = [{
-    Pre-condition: `@main` is a lathe program whose shapes are simplified: no shape depends on data.
+    Pre-condition: `@main` is a lathe program whose shapes are simplified.
     Post-condition: `@main` is gone; `@run` and `@plan` and the kernels are there (dialect `kernel`), with `kernel.alloc`
     for intermediate values.
 

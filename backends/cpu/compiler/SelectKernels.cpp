@@ -3,15 +3,14 @@
 // Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
 //
 //===----------------------------------------------------------------------===//
-#include "backends/cpu/compiler/Grouping.h"
 #include "backends/cpu/compiler/Passes.h"
 #include "backends/cpu/compiler/RowKernel.h"
+#include "backends/cpu/compiler/Selector.h"
 #include "backends/reference/compiler/Passes.h"
 #include "mlir/IR/IRMapping.h"
 #include "mlir/Pass/PassManager.h"
 #include "runtime/Abi.h"
 #include "llvm/ADT/SetVector.h"
-#include "llvm/ADT/StringSet.h"
 
 namespace lathe::cpu {
 #define GEN_PASS_DEF_CPUSELECTKERNELSPASS
@@ -21,8 +20,6 @@ namespace lathe::cpu {
 using namespace mlir;
 
 namespace lathe::cpu {
-namespace {
-
 /// Names of the model's nodes in a location.
 void collectNames(Location loc, llvm::SetVector<StringAttr> &names) {
   loc->walk([&](Location inner) {
@@ -32,70 +29,10 @@ void collectNames(Location loc, llvm::SetVector<StringAttr> &names) {
   });
 }
 
-bool isSplatConstant(Value value) {
+static bool isSplatConstant(Value value) {
   auto constant = value.getDefiningOp<ConstantOp>();
   auto dense = constant ? dyn_cast<DenseElementsAttr>(constant.getValue()) : DenseElementsAttr();
   return dense && dense.isSplat();
-}
-
-/// Selects one program.
-class Selector {
-public:
-  Selector(ModuleOp module, func::FuncOp main, bool fuse, bool library,
-           llvm::function_ref<LogicalResult(func::FuncOp)> lowerToLinalg)
-      : module(module), main(main), fuse(fuse), library(library), lowerToLinalg(lowerToLinalg), b(module.getContext()),
-        context(module.getContext()) {}
-
-  LogicalResult run();
-
-private:
-  LogicalResult verifyProgram();
-  LogicalResult analyze();
-  void checkExtents(Value &code);
-  LogicalResult emitPlan();
-  LogicalResult addInputElements(SmallVectorImpl<Attribute> &symbolTable);
-  LogicalResult emitRun();
-  /// A copy: what shapeOf returns does not outlive a range-for's header.
-  SymShape shape(Value tensor) { return *shapes.shapeOf(tensor); }
-  Value host(const SymExpr &expr) { return materialize(b, main.getLoc(), expr); }
-  SmallVector<Value> dynamicDims(Value tensor);
-  Value buffer(Value tensor);
-  Value destination(Value tensor);
-  int64_t addConstant(Value tensor, bool packed, bool transposed);
-  int64_t addKernel(StringRef name, StringRef kind, ArrayRef<Operation *> ops);
-  int64_t addCheck(Location loc, StringRef message);
-  LogicalResult emitMatmul(MatmulOp op, const Epilogue &epilogue);
-  LogicalResult emitGroup(ArrayRef<Operation *> ops, Value root, Value target);
-  DictionaryAttr dictionary(std::initializer_list<std::pair<StringRef, Attribute>> entries);
-  Attribute valueTable(Value value, Attribute name, const Twine &otherwise);
-
-  ModuleOp module;
-  func::FuncOp main;
-  bool fuse, library;
-  llvm::function_ref<LogicalResult(func::FuncOp)> lowerToLinalg;
-  OpBuilder b;
-  MLIRContext *context;
-  ShapeContext shapes;
-  Grouping grouping;
-  func::FuncOp runFunc;
-  Value frame;
-  DenseMap<Value, Value> buffers;
-  DenseMap<Value, int64_t> outputs; ///< of values that are computed where the caller wants them
-  DenseMap<std::pair<Value, int64_t>, int64_t> constantIndex;
-  SmallVector<Attribute> constants, kernels, checks;
-  llvm::MapVector<StringAttr, Attribute> symbols;
-};
-
-/// An expression as a user reads it: of a long one, what it depends on.
-static std::string describe(const SymExpr &expr) {
-  std::string text = expr.str();
-  if (text.size() < 100 && !StringRef(text).contains('#'))
-    return text;
-  SmallVector<std::string> names;
-  expr.collectSymbols(names);
-  llvm::sort(names);
-  names.erase(std::unique(names.begin(), names.end()), names.end());
-  return "a function of " + llvm::join(names, ", ");
 }
 
 DictionaryAttr Selector::dictionary(std::initializer_list<std::pair<StringRef, Attribute>> entries) {
@@ -167,11 +104,18 @@ Value Selector::destination(Value tensor) {
   SmallVector<Value> dims = dynamicDims(tensor);
   Value result;
   if (auto it = outputs.find(tensor); it != outputs.end())
-    result = b.create<kernel::OutputOp>(tensor.getLoc(), type, frame, it->second, dims);
+    result = output(tensor.getLoc(), tensor, it->second);
   else
     result = b.create<kernel::AllocOp>(tensor.getLoc(), type, dims);
   buffers[tensor] = result;
   return result;
+}
+
+Value Selector::output(Location loc, Value tensor, int64_t number) {
+  auto type = bufferType(cast<RankedTensorType>(tensor.getType()));
+  if (llvm::any_of(shape(tensor), [&](const SymExpr &dim) { return isComputed(dim); }))
+    return b.create<kernel::DynamicOutputOp>(loc, type, frame, number, dynamicDims(tensor));
+  return b.create<kernel::OutputOp>(loc, type, frame, number, dynamicDims(tensor));
 }
 
 LogicalResult Selector::emitMatmul(MatmulOp op, const Epilogue &epilogue) {
@@ -303,6 +247,7 @@ LogicalResult Selector::verifyProgram() {
 }
 
 LogicalResult Selector::analyze() {
+  findComputed();
   if (auto declared = module->getAttrOfType<DictionaryAttr>(LatheDialect::kSymbolsAttr))
     for (NamedAttribute entry : declared)
       if (auto range = dyn_cast<DenseI64ArrayAttr>(entry.getValue()); range && range.size() == 2)
@@ -323,29 +268,16 @@ LogicalResult Selector::analyze() {
         return failure();
       for (auto [axis, dim] : llvm::enumerate(*shape))
         if (dim.dependsOnData())
-          return op.emitError() << "a shape that depends on data is not supported yet: dimension " << axis
-                                << " of the result of " << op.getName();
+          return op.emitError() << "expects dimensions that are computed from symbols or index values, got "
+                                << dim.str() << " for dimension " << axis << " of the result of " << op.getName();
     }
     for (Value operand : op.getOperands())
       if (operand.getType().isIndex() && isa<SymbolicShapeOpInterface>(op) &&
           shapes.indexValue(operand).dependsOnData())
-        return op.emitError() << "a shape that depends on data is not supported yet: operand of " << op.getName();
+        return op.emitError() << "expects index values that are computed from symbols or data, got "
+                              << shapes.indexValue(operand).str() << " as operand of " << op.getName();
   }
   return success();
-}
-
-Attribute Selector::valueTable(Value value, Attribute name, const Twine &otherwise) {
-  if (!isa_and_nonnull<StringAttr>(name))
-    name = b.getStringAttr(otherwise);
-  SmallVector<Attribute> dims;
-  for (const SymExpr &dim : shape(value)) {
-    if (auto constant = dim.constant())
-      dims.push_back(b.getI64IntegerAttr(*constant));
-    else
-      dims.push_back(b.getStringAttr(dim.str()));
-  }
-  auto element = cast<RankedTensorType>(value.getType()).getElementType();
-  return dictionary({{"name", name}, {"type", TypeAttr::get(element)}, {"shape", b.getArrayAttr(dims)}});
 }
 
 LogicalResult Selector::emitRun() {
@@ -380,168 +312,25 @@ LogicalResult Selector::emitRun() {
       buffers[reshape.getResult()] =
           b.create<kernel::ViewOp>(op.getLoc(), bufferType(cast<RankedTensorType>(reshape.getType())),
                                    buffer(reshape.getInput()), dynamicDims(reshape.getResult()));
+    } else if (auto toIndex = dyn_cast<ToIndexOp>(op)) {
+      define(toIndex);
     }
   }
   for (OpOperand &operand : terminator->getOpOperands()) {
     int64_t number = operand.getOperandNumber();
     if (auto it = outputs.find(operand.get()); it != outputs.end() && it->second == number)
       continue;
-    Value target = b.create<kernel::OutputOp>(loc, bufferType(cast<RankedTensorType>(operand.get().getType())), frame,
-                                              number, dynamicDims(operand.get()));
-    if (failed(emitGroup({}, operand.get(), target)))
+    if (failed(emitGroup({}, operand.get(), output(loc, operand.get(), number))))
       return failure();
   }
   b.create<func::ReturnOp>(loc);
   return success();
 }
 
-/// Adds the elements of inputs that the program reads as symbols.
-LogicalResult Selector::addInputElements(SmallVectorImpl<Attribute> &symbolTable) {
-  llvm::SmallSetVector<StringAttr, 8> names;
-  module.walk([&](SymbolOp op) {
-    if (SymExpr::isInputElement(op.getName()))
-      names.insert(op.getNameAttr());
-  });
-  for (StringAttr name : names) {
-    auto [input, position] = name.getValue().rsplit('[');
-    int64_t element;
-    bool found =
-        !position.drop_back().getAsInteger(10, element) &&
-        llvm::any_of(main.getArguments(), [&](BlockArgument argument) {
-          return main.getArgAttr(argument.getArgNumber(), LatheDialect::kNameAttr) == StringAttr::get(context, input);
-        });
-    if (!found ||
-        llvm::any_of(symbolTable, [&](Attribute entry) { return cast<DictionaryAttr>(entry).get("name") == name; }))
-      return main.emitError() << "the symbolic dimension " << name
-                              << " reads like an element of an input: give it another name";
-    symbolTable.push_back(dictionary({{"name", name},
-                                      {"min", b.getI64IntegerAttr(INT64_MIN)},
-                                      {"max", b.getI64IntegerAttr(-1)},
-                                      {"input", b.getStringAttr(input)},
-                                      {"element", b.getI64IntegerAttr(element)}}));
-  }
-  return success();
-}
-
-LogicalResult Selector::emitPlan() {
-  Location loc = main.getLoc();
-  Operation *terminator = main.getBody().front().getTerminator();
-  auto pointer = LLVM::LLVMPointerType::get(context);
-  Type i64 = b.getI64Type();
-  b.setInsertionPointToEnd(module.getBody());
-  auto plan =
-      b.create<func::FuncOp>(loc, kernel::kPlanName, FunctionType::get(context, {pointer, pointer, pointer}, {i64}));
-  b.setInsertionPointToStart(plan.addEntryBlock());
-  int64_t position = 0;
-  auto store = [&](const SymExpr &dim) {
-    Value value = b.create<arith::IndexCastOp>(loc, i64, host(dim));
-    Value at = b.create<LLVM::GEPOp>(loc, pointer, i64, plan.getArgument(1),
-                                     ArrayRef<LLVM::GEPArg>{static_cast<int32_t>(position++)});
-    b.create<LLVM::StoreOp>(loc, value, at);
-  };
-  SmallVector<Attribute> inputTable, outputTable;
-  llvm::SetVector<StringRef> alone;
-  SmallVector<std::string> mentioned;
-  for (BlockArgument argument : main.getArguments()) {
-    for (const SymExpr &dim : shape(argument)) {
-      store(dim);
-      if (auto name = dim.symbolName())
-        alone.insert(*name);
-      dim.collectSymbols(mentioned);
-    }
-    inputTable.push_back(valueTable(argument, main.getArgAttr(argument.getArgNumber(), LatheDialect::kNameAttr),
-                                    "input_" + Twine(argument.getArgNumber())));
-  }
-  for (OpOperand &operand : terminator->getOpOperands()) {
-    for (const SymExpr &dim : shape(operand.get())) {
-      store(dim);
-      dim.collectSymbols(mentioned);
-    }
-    outputTable.push_back(valueTable(operand.get(),
-                                     main.getResultAttr(operand.getOperandNumber(), LatheDialect::kNameAttr),
-                                     "output_" + Twine(operand.getOperandNumber())));
-  }
-  for (const std::string &name : mentioned)
-    if (!alone.contains(name) && !SymExpr::isInputElement(name))
-      return main.emitError() << "the symbolic dimension '" << name
-                              << "' has no value: expected an input with a dimension of that name alone; name the "
-                                 "dimensions of the inputs";
-  SmallVector<Attribute> symbolTable;
-  for (StringRef name : alone) {
-    ShapeContext::Range range = shapes.ranges.lookup(name);
-    symbolTable.push_back(dictionary({{"name", b.getStringAttr(name)},
-                                      {"min", b.getI64IntegerAttr(range.min)},
-                                      {"max", b.getI64IntegerAttr(range.max.value_or(-1))}}));
-  }
-  Value code = b.create<arith::ConstantIntOp>(loc, 0, 64);
-  checkExtents(code);
-  // The last failed check of the list below is reported: later ones tend to follow from earlier ones, so go backwards.
-  for (const ShapeCheck &check : llvm::reverse(shapes.checks)) {
-    if (check.kind == ShapeCheck::at_most)
-      continue; // became the symbol's range
-    std::string message = check.message + ": got " + describe(check.lhs) + " and " + describe(check.rhs);
-    int64_t index = addCheck(check.loc, message);
-    Value bad = b.create<arith::CmpIOp>(loc, arith::CmpIPredicate::ne, host(check.lhs), host(check.rhs));
-    code = b.create<arith::SelectOp>(loc, bad, b.create<arith::ConstantIntOp>(loc, index + 1, 64), code);
-  }
-  b.create<func::ReturnOp>(loc, code);
-  if (failed(addInputElements(symbolTable)))
-    return failure();
-  module->setAttr(kernel::kInputsAttr, b.getArrayAttr(inputTable));
-  module->setAttr(kernel::kOutputsAttr, b.getArrayAttr(outputTable));
-  module->setAttr(kernel::kSymbolsAttr, b.getArrayAttr(symbolTable));
-  return success();
-}
-
-/// Refuses shapes that buffers and loops can't have. Elsewhere sizes are computed modulo 2^64.
-void Selector::checkExtents(Value &code) {
-  auto refuse = [&](Location loc, const Twine &message, Value bad) {
-    int64_t index = addCheck(loc, message.str());
-    code = b.create<arith::SelectOp>(main.getLoc(), bad, b.create<arith::ConstantIntOp>(main.getLoc(), index + 1, 64), code);
-  };
-  Location loc = main.getLoc();
-  llvm::StringSet<> sizes, extents;
-  SmallVector<std::pair<Location, SymExpr>> open; // extents that follow from an input's elements may be anything
-  for (Operation &op : main.getBody().front())
-    for (Value result : op.getResults()) {
-      if (!isa<RankedTensorType>(result.getType()))
-        continue;
-      // Far above any memory, and far below where sums of buffers in bytes would overflow. Zeros count as ones, since
-      // loops run around an empty one.
-      constexpr double kMaxElements = 0x1p46;
-      double known = 1;
-      std::string text, key;
-      SmallVector<SymExpr> unknown;
-      for (const SymExpr &dim : shape(result)) {
-        text += (text.empty() ? "[" : ", ") + describe(dim);
-        key += dim.str() + ",";
-        if (std::optional<int64_t> constant = dim.constant())
-          known *= static_cast<double>(std::max<int64_t>(*constant, 1));
-        else
-          unknown.push_back(dim);
-        if (!shapes.atLeast(dim, 0) && extents.insert(dim.str()).second)
-          open.push_back({op.getLoc(), dim});
-      }
-      if (unknown.empty() || !sizes.insert(key).second)
-        continue;
-      Value count = b.create<arith::ConstantFloatOp>(loc, APFloat(known), b.getF64Type());
-      for (const SymExpr &dim : unknown) {
-        Value extent = b.create<arith::IndexCastOp>(loc, b.getI64Type(), host(dim));
-        extent = b.create<arith::MaxUIOp>(loc, extent, b.create<arith::ConstantIntOp>(loc, 1, 64));
-        count = b.create<arith::MulFOp>(loc, count, b.create<arith::UIToFPOp>(loc, b.getF64Type(), extent));
-      }
-      Value most = b.create<arith::ConstantFloatOp>(loc, APFloat(kMaxElements), b.getF64Type());
-      refuse(op.getLoc(), "expected at most 2^46 elements: got shape " + text + "]",
-             b.create<arith::CmpFOp>(loc, arith::CmpFPredicate::OGT, count, most));
-    }
-  for (const auto &[at, dim] : llvm::reverse(open))
-    refuse(at, "a dimension must not be negative: got " + describe(dim),
-           b.create<arith::CmpIOp>(loc, arith::CmpIPredicate::slt, host(dim), host(0)));
-}
-
 LogicalResult Selector::run() {
   if (failed(verifyProgram()) || failed(analyze()))
     return failure();
+  collectConditions();
   grouping = formGroups(main, shapes, fuse, library);
   if (failed(emitRun()) || failed(emitPlan()))
     return failure();
@@ -552,6 +341,7 @@ LogicalResult Selector::run() {
   return success();
 }
 
+namespace {
 struct CpuSelectKernels : impl::CpuSelectKernelsPassBase<CpuSelectKernels> {
   using CpuSelectKernelsPassBase::CpuSelectKernelsPassBase;
   void runOnOperation() override {
@@ -571,6 +361,6 @@ struct CpuSelectKernels : impl::CpuSelectKernelsPassBase<CpuSelectKernels> {
       signalPassFailure();
   }
 };
-
 } // namespace
+
 } // namespace lathe::cpu

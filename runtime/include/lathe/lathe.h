@@ -215,8 +215,9 @@ LATHE_API lathe_status lathe_session_set_input(lathe_session *session, size_t in
  *  does not fit fails before anything is executed. Errors: INVALID_ARGUMENT. */
 LATHE_API lathe_status lathe_session_set_output(lathe_session *session, size_t index, void *data, size_t capacity);
 
-/** Computes the dimensions of output `index` for the inputs bound now, without a run. *dims points to *rank values and
- *  is valid until the next call on this session. Errors: as lathe_session_run before execution. */
+/** Computes the dimensions of output `index` for the inputs bound now, without a run; one that depends on what the run
+ *  computes is -1 until the session has run. *dims points to *rank values and is valid until the next call on this
+ *  session. Errors: as lathe_session_run before execution. */
 LATHE_API lathe_status lathe_session_output_shape(lathe_session *session, size_t index, size_t *rank,
                                                   const int64_t **dims);
 

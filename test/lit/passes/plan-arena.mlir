@@ -125,3 +125,30 @@ func.func @other() {
   %a = kernel.alloc [] : memref<4xf32>
   return
 }
+
+// -----
+
+// A size that the run computes has no place in the arena: each such buffer is the runtime's own.
+// CHECK-LABEL: func.func @run
+// CHECK-SAME: (%[[FRAME:.*]]: !llvm.ptr)
+// CHECK-NOT: kernel.alloc
+// CHECK: %[[A:.*]] = kernel.dynamic_alloc %[[FRAME]] 0[%{{.*}}] : memref<?xf32>
+// CHECK: %[[B:.*]] = kernel.dynamic_alloc %[[FRAME]] 1[%{{.*}}] : memref<?x4xf32>
+// CHECK: kernel.arena
+// CHECK-LABEL: func.func @plan
+// CHECK: arith.constant 64 : i64
+module attributes {kernel.symbols = [{name = "count[0]", min = -9223372036854775808 : i64, max = -1 : i64, computed}]} {
+  func.func private @kernel(!llvm.ptr, !llvm.ptr, index, index)
+  func.func @run(%frame: !llvm.ptr) {
+    %n = lathe.symbol "count[0]"
+    %a = kernel.alloc [%n] : memref<?xf32>
+    %b = kernel.alloc [%n] : memref<?x4xf32>
+    %c = kernel.alloc [] : memref<16xf32>
+    kernel.launch %frame @kernel(%a, %b, %c) count %n grain %n {kernel = 0 : i64} : memref<?xf32>, memref<?x4xf32>, memref<16xf32>
+    return
+  }
+  func.func @plan(%symbols: !llvm.ptr, %dims: !llvm.ptr, %bytes: !llvm.ptr) -> i64 {
+    %0 = arith.constant 0 : i64
+    return %0 : i64
+  }
+}

@@ -1,16 +1,7 @@
 // RUN: lathe-opt %s -split-input-file -verify-diagnostics --cpu-select-kernels
 
-// What can't be selected, with the reason. The first two are limits that a model may meet; the others are no output of
-// the frontend.
-
-func.func @main(%x: tensor<1xf32>, %count: tensor<1xi64>) -> tensor<?xf32> {
-  %n = lathe.to_index %count {position = 0 : i64} : tensor<1xi64>
-  // expected-error @below {{a shape that depends on data is not supported yet: dimension 0 of the result of lathe.broadcast}}
-  %0 = lathe.broadcast %x [%n] : tensor<1xf32> -> tensor<?xf32>
-  return %0 : tensor<?xf32>
-}
-
-// -----
+// What can't be selected, with the reason. The first is a limit that a model may meet; the others are no output of the
+// frontend.
 
 // expected-error @below {{the symbolic dimension 'n' has no value: expected an input with a dimension of that name alone}}
 func.func @main(%x: tensor<?xf32> {lathe.dims = ["2*n"]}) -> tensor<?xf32> {

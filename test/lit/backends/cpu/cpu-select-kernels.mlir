@@ -215,6 +215,32 @@ func.func @main(%x: tensor<?x4xf32> {lathe.dims = ["batch", "4"]}) -> (tensor<?x
 
 // -----
 
+// An extent that the run computes becomes a symbol once it is known. What it must satisfy is asked for then, and buffers
+// that need it come after that.
+// CHECK: kernel.checks = [{message = "a dimension must not be negative: got value[1]", node = ""},
+// CHECK-SAME: kernel.symbols = [{max = -1 : i64, min = 0 : i64, name = "n"}, {computed, max = -1 : i64, min = -9223372036854775808 : i64, name = "value[1]"}]
+// CHECK-LABEL: func.func @run
+// CHECK: kernel.launch %[[FRAME:.*]] @kernel_0(%{{.*}}, %[[COUNTS:.*]]) count
+// CHECK: %[[WORD:.*]] = memref.load %[[COUNTS]][%c1]
+// CHECK: %[[COUNT:.*]] = arith.index_cast %[[WORD]] : i64 to index
+// CHECK: kernel.define %[[FRAME]] "value[1]" = %[[COUNT]]
+// CHECK: %[[SYMBOL:.*]] = lathe.symbol "value[1]"
+// CHECK: kernel.require %[[FRAME]], %{{.*}} {check = 0 : i64}
+// CHECK: kernel.require %[[FRAME]], %{{.*}} {check = 1 : i64}
+// CHECK: %[[Y:.*]] = kernel.dynamic_output %[[FRAME]] 0[%[[SYMBOL]]] : memref<?xf32>
+// CHECK: kernel.launch %[[FRAME]] @kernel_1(%{{.*}}, %[[Y]])
+// CHECK-LABEL: func.func @plan
+// CHECK: llvm.store %c-1_i64
+// CHECK-NOT: lathe.symbol "value[1]"
+func.func @main(%x: tensor<1xf32>, %counts: tensor<?x2xi64> {lathe.dims = ["n", "2"]}) -> tensor<?xf32> {
+  %0 = lathe.reduce sum %counts {axes = array<i64: 0>} : (tensor<?x2xi64>) -> tensor<2xi64>
+  %n = lathe.to_index %0 {position = 1 : i64} : tensor<2xi64>
+  %1 = lathe.broadcast %x [%n] : tensor<1xf32> -> tensor<?xf32>
+  return %1 : tensor<?xf32>
+}
+
+// -----
+
 // A reshape moves nothing; an input that is an output is copied. Truth values take a byte.
 // CHECK-LABEL: func.func @run
 // CHECK: %[[X:.*]] = kernel.input %{{.*}} 0[] : memref<2x2xi8>
@@ -234,7 +260,7 @@ func.func @main(%x: tensor<2x2xi1>) -> (tensor<4xi1>, tensor<2x2xi1>) {
 // CHECK: kernel.checks = [{message = "{{.*}}", node = "/embeddings"}]
 // CHECK-LABEL: func.func @run
 // CHECK-LABEL: func.func private @kernel_0
-// CHECK: kernel.check %{{.*}}, %{{.*}} {check = 0 : i64}
+// CHECK: kernel.check %{{.*}}, %{{.*}} {check = 1 : i64}
 func.func @main(%ids: tensor<?xi64> {lathe.dims = ["sequence"]}) -> tensor<?x4xf32> {
   %w = lathe.weight "w" in "model.safetensors" at 0 : tensor<10x4xf32>
   %0 = lathe.gather %w, %ids {axis = 0 : i64} : (tensor<10x4xf32>, tensor<?xi64>) -> tensor<?x4xf32> loc("/embeddings")

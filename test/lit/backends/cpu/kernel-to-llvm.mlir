@@ -91,6 +91,45 @@ func.func @kernel(%frame: !llvm.ptr, %args: !llvm.ptr, %begin: index, %end: inde
 
 // -----
 
+// What the run computes: a condition that does not hold ends it, after lathe_runtime_table::fail (at 24); memory comes
+// from allocate (32) and output (40), and without any the run ends, too.
+// CHECK-LABEL: func.func @run
+// CHECK-SAME: (%[[FRAME:.*]]: !llvm.ptr, %[[N:.*]]: index, %[[OK:.*]]: i1)
+// CHECK: %[[SYMBOLS:.*]] = llvm.getelementptr %[[FRAME]][8]
+// CHECK: %[[LIST:.*]] = llvm.load %[[SYMBOLS]]
+// CHECK: %[[PLACE:.*]] = llvm.getelementptr %[[LIST]][8]
+// CHECK: llvm.store %{{.*}}, %[[PLACE]] : i64, !llvm.ptr
+// CHECK: llvm.cond_br %[[OK]], ^[[GO:.*]], ^[[STOP:.*]]
+// CHECK: ^[[STOP]]:
+// CHECK: llvm.getelementptr %{{.*}}[24]
+// CHECK: llvm.call
+// CHECK: return
+// CHECK: ^[[GO]]:
+// CHECK: %[[BYTES:.*]] = llvm.mul
+// CHECK: llvm.getelementptr %{{.*}}[32]
+// CHECK: %[[A:.*]] = llvm.call %{{.*}}(%[[FRAME]], %{{.*}}, %[[BYTES]])
+// CHECK: %[[SOME:.*]] = llvm.icmp "ne" %[[A]]
+// CHECK: llvm.cond_br %[[SOME]]
+// CHECK: llvm.getelementptr %{{.*}}[40]
+// CHECK: llvm.call
+// CHECK: llvm.cond_br
+// CHECK: memref.store
+module attributes {kernel.symbols = [{name = "batch", min = 1 : i64, max = -1 : i64},
+                                     {name = "count[0]", min = -1 : i64, max = -1 : i64, computed}]} {
+  func.func @run(%frame: !llvm.ptr, %n: index, %ok: i1) {
+    kernel.define %frame "count[0]" = %n
+    kernel.require %frame, %ok {check = 3 : i64}
+    %a = kernel.dynamic_alloc %frame 0 [%n] : memref<?xf32>
+    %b = kernel.dynamic_output %frame 0 [%n] : memref<?xf32>
+    %c0 = arith.constant 0 : index
+    %v = memref.load %a[%c0] : memref<?xf32>
+    memref.store %v, %b[%c0] : memref<?xf32>
+    return
+  }
+}
+
+// -----
+
 // A matrix product with a constant, by lathe_runtime_table::matmul (at 16). The leading axes are rows, too: m (at 80) is
 // 2 * 3. The constant stands transposed: its row stride (120) is 1, its column stride (128) is k.
 // CHECK-LABEL: func.func @matmul

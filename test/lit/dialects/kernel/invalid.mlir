@@ -327,3 +327,27 @@ module attributes {kernel.nonsense = [{}]} {}
 
 // expected-error @below {{expects 'kernel.checks' on a module}}
 func.func private @not_a_module() attributes {kernel.checks = []}
+
+// -----
+
+func.func @dynamic_alloc(%frame: !llvm.ptr, %n: index) {
+  // expected-error @below {{expects a size for each of the 1 dynamic dimensions}}
+  %0 = kernel.dynamic_alloc %frame 0 [] : memref<?xf32>
+  return
+}
+
+// -----
+
+func.func @dynamic_output(%frame: !llvm.ptr, %n: index) {
+  // expected-error @below {{expects 'index' from 0 to 16777215, got -1}}
+  %0 = kernel.dynamic_output %frame -1 [%n] : memref<?xf32>
+  return
+}
+
+// -----
+
+func.func @require(%frame: !llvm.ptr, %ok: i1) {
+  // expected-error @below {{expects 'check' from 0 to 16777215, got -1}}
+  kernel.require %frame, %ok {check = -1 : i64}
+  return
+}

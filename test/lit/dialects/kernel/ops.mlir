@@ -32,6 +32,16 @@ module attributes {
     %a = kernel.alloc [%n, %n] : memref<?x4x?xf64>
     // CHECK: kernel.arena %{{.*}} at %{{.*}}[%{{.*}}] : memref<?x4xf32>
     %t = kernel.arena %frame at %n [%n] : memref<?x4xf32>
+    // CHECK: kernel.dynamic_alloc %{{.*}} 2[%{{.*}}] : memref<?x4xf32>
+    %d = kernel.dynamic_alloc %frame 2 [%n] : memref<?x4xf32>
+    // CHECK: kernel.dynamic_output %{{.*}} 1[%{{.*}}] : memref<?xi64>
+    %o = kernel.dynamic_output %frame 1 [%n] : memref<?xi64>
+    // CHECK: kernel.define %{{.*}} "count[0]" = %{{.*}}
+    kernel.define %frame "count[0]" = %n
+    // CHECK: %[[OK:.*]] = arith.cmpi
+    %ok = arith.cmpi slt, %n, %n : index
+    // CHECK: kernel.require %{{.*}}, %[[OK]] {check = 0 : i64}
+    kernel.require %frame, %ok {check = 0 : i64}
     // CHECK: kernel.view %[[X]][%{{.*}}] : memref<?x4xf32> -> memref<?xf32>
     %v = kernel.view %x [%n] : memref<?x4xf32> -> memref<?xf32>
     return

@@ -1,0 +1,279 @@
+//===- SelectPlan.cpp - Shapes, symbols and checks of a selected program --===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#include "backends/cpu/compiler/Selector.h"
+#include "dialects/kernel/Kernel.h"
+#include "llvm/ADT/SetVector.h"
+#include "llvm/ADT/StringSet.h"
+
+using namespace mlir;
+
+namespace lathe::cpu {
+
+/// An expression as a user reads it: of a long one, what it depends on.
+static std::string describe(const SymExpr &expr) {
+  std::string text = expr.str();
+  if (text.size() < 100 && !StringRef(text).contains('#'))
+    return text;
+  SmallVector<std::string> names;
+  expr.collectSymbols(names);
+  llvm::sort(names);
+  names.erase(std::unique(names.begin(), names.end()), names.end());
+  return "a function of " + llvm::join(names, ", ");
+}
+
+Attribute Selector::valueTable(Value value, Attribute name, const Twine &otherwise) {
+  if (!isa_and_nonnull<StringAttr>(name))
+    name = b.getStringAttr(otherwise);
+  SmallVector<Attribute> dims;
+  for (const SymExpr &dim : shape(value)) {
+    if (auto constant = dim.constant())
+      dims.push_back(b.getI64IntegerAttr(*constant));
+    else
+      dims.push_back(b.getStringAttr(dim.str()));
+  }
+  auto element = cast<RankedTensorType>(value.getType()).getElementType();
+  return dictionary({{"name", name}, {"type", TypeAttr::get(element)}, {"shape", b.getArrayAttr(dims)}});
+}
+
+/// Adds the elements of inputs that the program reads as symbols, and of what it computes.
+LogicalResult Selector::addElements(SmallVectorImpl<Attribute> &symbolTable) {
+  llvm::SmallSetVector<StringAttr, 8> names;
+  module.walk([&](SymbolOp op) {
+    if (SymExpr::isInputElement(op.getName()))
+      names.insert(op.getNameAttr());
+  });
+  module.walk([&](kernel::DefineOp op) { names.insert(op.getNameAttr()); });
+  for (StringAttr name : names) {
+    if (computed.count(name)) {
+      symbolTable.push_back(dictionary({{"name", name},
+                                        {"min", b.getI64IntegerAttr(INT64_MIN)},
+                                        {"max", b.getI64IntegerAttr(-1)},
+                                        {"computed", b.getUnitAttr()}}));
+      continue;
+    }
+    auto [input, position] = name.getValue().rsplit('[');
+    int64_t element;
+    bool found =
+        !position.drop_back().getAsInteger(10, element) &&
+        llvm::any_of(main.getArguments(), [&](BlockArgument argument) {
+          return main.getArgAttr(argument.getArgNumber(), LatheDialect::kNameAttr) == StringAttr::get(context, input);
+        });
+    if (!found ||
+        llvm::any_of(symbolTable, [&](Attribute entry) { return cast<DictionaryAttr>(entry).get("name") == name; }))
+      return main.emitError() << "the symbolic dimension " << name
+                              << " reads like an element of an input: give it another name";
+    symbolTable.push_back(dictionary({{"name", name},
+                                      {"min", b.getI64IntegerAttr(INT64_MIN)},
+                                      {"max", b.getI64IntegerAttr(-1)},
+                                      {"input", b.getStringAttr(input)},
+                                      {"element", b.getI64IntegerAttr(element)}}));
+  }
+  return success();
+}
+
+LogicalResult Selector::emitPlan() {
+  Location loc = main.getLoc();
+  Operation *terminator = main.getBody().front().getTerminator();
+  auto pointer = LLVM::LLVMPointerType::get(context);
+  Type i64 = b.getI64Type();
+  b.setInsertionPointToEnd(module.getBody());
+  auto plan =
+      b.create<func::FuncOp>(loc, kernel::kPlanName, FunctionType::get(context, {pointer, pointer, pointer}, {i64}));
+  b.setInsertionPointToStart(plan.addEntryBlock());
+  int64_t position = 0;
+  auto store = [&](const SymExpr &dim) {
+    Value value = isComputed(dim) ? b.create<arith::ConstantIntOp>(loc, -1, 64).getResult()
+                                  : b.create<arith::IndexCastOp>(loc, i64, host(dim)).getResult();
+    Value at = b.create<LLVM::GEPOp>(loc, pointer, i64, plan.getArgument(1),
+                                     ArrayRef<LLVM::GEPArg>{static_cast<int32_t>(position++)});
+    b.create<LLVM::StoreOp>(loc, value, at);
+  };
+  SmallVector<Attribute> inputTable, outputTable;
+  llvm::SetVector<StringRef> alone;
+  SmallVector<std::string> mentioned;
+  for (BlockArgument argument : main.getArguments()) {
+    for (const SymExpr &dim : shape(argument)) {
+      store(dim);
+      if (auto name = dim.symbolName())
+        alone.insert(*name);
+      dim.collectSymbols(mentioned);
+    }
+    inputTable.push_back(valueTable(argument, main.getArgAttr(argument.getArgNumber(), LatheDialect::kNameAttr),
+                                    "input_" + Twine(argument.getArgNumber())));
+  }
+  for (OpOperand &operand : terminator->getOpOperands()) {
+    for (const SymExpr &dim : shape(operand.get())) {
+      store(dim);
+      dim.collectSymbols(mentioned);
+    }
+    outputTable.push_back(valueTable(operand.get(),
+                                     main.getResultAttr(operand.getOperandNumber(), LatheDialect::kNameAttr),
+                                     "output_" + Twine(operand.getOperandNumber())));
+  }
+  for (const std::string &name : mentioned)
+    if (!alone.contains(name) && !SymExpr::isInputElement(name))
+      return main.emitError() << "the symbolic dimension '" << name
+                              << "' has no value: expected an input with a dimension of that name alone; name the "
+                                 "dimensions of the inputs";
+  SmallVector<Attribute> symbolTable;
+  for (StringRef name : alone) {
+    ShapeContext::Range range = shapes.ranges.lookup(name);
+    symbolTable.push_back(dictionary({{"name", b.getStringAttr(name)},
+                                      {"min", b.getI64IntegerAttr(range.min)},
+                                      {"max", b.getI64IntegerAttr(range.max.value_or(-1))}}));
+  }
+  Value code = b.create<arith::ConstantIntOp>(loc, 0, 64);
+  // The first that fails is reported: later ones tend to follow from earlier ones.
+  for (const Condition &condition : llvm::reverse(conditions))
+    if (condition.awaited.empty())
+      code = b.create<arith::SelectOp>(loc, condition.violated(),
+                                       b.create<arith::ConstantIntOp>(loc, condition.check + 1, 64), code);
+  b.create<func::ReturnOp>(loc, code);
+  if (failed(addElements(symbolTable)))
+    return failure();
+  module->setAttr(kernel::kInputsAttr, b.getArrayAttr(inputTable));
+  module->setAttr(kernel::kOutputsAttr, b.getArrayAttr(outputTable));
+  module->setAttr(kernel::kSymbolsAttr, b.getArrayAttr(symbolTable));
+  return success();
+}
+
+//===----------------------------------------------------------------------===//
+// Computed symbols
+//===----------------------------------------------------------------------===//
+
+/// Index values that are read from what the run computes become symbols.
+void Selector::findComputed() {
+  DenseMap<std::pair<Value, uint64_t>, SymExpr> known;
+  for (Operation &op : main.getBody().front()) {
+    auto toIndex = dyn_cast<ToIndexOp>(op);
+    if (!toIndex || !shapes.indexValue(toIndex).dependsOnData())
+      continue;
+    auto [it, inserted] = known.try_emplace({toIndex.getInput(), toIndex.getPosition()}, SymExpr(0));
+    if (inserted) {
+      llvm::SetVector<StringAttr> names;
+      Operation *producer = toIndex.getInput().getDefiningOp();
+      collectNames(producer ? producer->getLoc() : op.getLoc(), names);
+      std::string base = names.empty() ? "value" : names.front().str(), name;
+      auto taken = [&](StringRef base) {
+        return llvm::any_of(main.getArguments(), [&](BlockArgument argument) {
+          return main.getArgAttr(argument.getArgNumber(), LatheDialect::kNameAttr) == StringAttr::get(context, base);
+        });
+      };
+      do {
+        name = base + "[" + std::to_string(toIndex.getPosition()) + "]";
+        base += "_";
+      } while (computed.count(name) || taken(StringRef(base).drop_back()));
+      computed[name] = {toIndex.getInput(), static_cast<int64_t>(toIndex.getPosition())};
+      it->second = SymExpr::symbol(name);
+    }
+    shapes.setIndexValue(toIndex, it->second);
+  }
+}
+
+bool Selector::isComputed(const SymExpr &expr) {
+  SmallVector<std::string> names;
+  expr.collectSymbols(names);
+  return llvm::any_of(names, [&](const std::string &name) { return computed.count(name); });
+}
+
+/// Reads a computed symbol, and ends the run where what it completes does not hold.
+void Selector::define(ToIndexOp op) {
+  std::optional<StringRef> name = shapes.indexValue(op).symbolName();
+  if (!name || !computed.count(*name) || !defined.insert(*name).second)
+    return;
+  Location loc = op.getLoc();
+  auto type = cast<RankedTensorType>(op.getInput().getType());
+  auto position = static_cast<int64_t>(op.getPosition());
+  SmallVector<Value> indices(type.getRank());
+  for (int64_t i = type.getRank() - 1; i >= 0; --i) {
+    indices[i] = b.create<arith::ConstantIndexOp>(loc, position % type.getDimSize(i));
+    position /= type.getDimSize(i);
+  }
+  Value element = b.create<memref::LoadOp>(loc, buffer(op.getInput()), indices), value;
+  if (type.getElementType().isInteger(1) || type.getElementType().isUnsignedInteger())
+    value = b.create<arith::IndexCastUIOp>(loc, b.getIndexType(), element);
+  else
+    value = b.create<arith::IndexCastOp>(loc, b.getIndexType(), element);
+  b.create<kernel::DefineOp>(loc, frame, *name, value);
+  for (const Condition &condition : conditions) {
+    if (!llvm::is_contained(condition.awaited, *name) ||
+        !llvm::all_of(condition.awaited, [&](const std::string &other) { return defined.contains(other); }))
+      continue;
+    Value good = b.create<arith::XOrIOp>(loc, condition.violated(), b.create<arith::ConstantIntOp>(loc, 1, 1));
+    b.create<kernel::RequireOp>(loc, frame, good, condition.check);
+  }
+}
+
+//===----------------------------------------------------------------------===//
+// Conditions
+//===----------------------------------------------------------------------===//
+
+/// What the model requires of shapes, and what buffers and loops do: elsewhere sizes are computed modulo 2^64.
+void Selector::collectConditions() {
+  Location loc = main.getLoc();
+  auto add = [&](Location at, const Twine &message, ArrayRef<SymExpr> mentioned, std::function<Value()> violated) {
+    SmallVector<std::string> names;
+    for (const SymExpr &expr : mentioned)
+      expr.collectSymbols(names);
+    llvm::erase_if(names, [&](const std::string &name) { return !computed.count(name); });
+    conditions.push_back({addCheck(at, message.str()), std::move(names), std::move(violated)});
+  };
+  llvm::StringSet<> sizes, extents;
+  for (Operation &op : main.getBody().front())
+    for (Value result : op.getResults()) {
+      if (!isa<RankedTensorType>(result.getType()))
+        continue;
+      for (const SymExpr &dim : shape(result)) // those that follow from elements of tensors may be anything
+        if (!shapes.atLeast(dim, 0) && extents.insert(dim.str()).second)
+          add(op.getLoc(), "a dimension must not be negative: got " + describe(dim), dim, [=, this] {
+            return b.create<arith::CmpIOp>(loc, arith::CmpIPredicate::slt, host(dim), host(0)).getResult();
+          });
+    }
+  for (const ShapeCheck &check : shapes.checks) {
+    bool atMost = check.kind == ShapeCheck::at_most;
+    // Of a symbol alone it became the range, which the runtime tests when it binds the inputs.
+    if (auto name = check.lhs.symbolName(); atMost && name && !SymExpr::isInputElement(*name))
+      continue;
+    add(check.loc, check.message + ": got " + describe(check.lhs) + (atMost ? "" : " and " + describe(check.rhs)),
+        {check.lhs, check.rhs}, [=, this] {
+          auto predicate = atMost ? arith::CmpIPredicate::sgt : arith::CmpIPredicate::ne;
+          return b.create<arith::CmpIOp>(loc, predicate, host(check.lhs), host(check.rhs)).getResult();
+        });
+  }
+  for (Operation &op : main.getBody().front())
+    for (Value result : op.getResults()) {
+      if (!isa<RankedTensorType>(result.getType()))
+        continue;
+      // Far above any memory, and far below where sums of buffers in bytes would overflow. Zeros count as ones, since
+      // loops run around an empty one.
+      constexpr double kMaxElements = 0x1p46;
+      double known = 1;
+      std::string text, key;
+      SmallVector<SymExpr> unknown;
+      for (const SymExpr &dim : shape(result)) {
+        text += (text.empty() ? "[" : ", ") + describe(dim);
+        key += dim.str() + ",";
+        if (std::optional<int64_t> constant = dim.constant())
+          known *= static_cast<double>(std::max<int64_t>(*constant, 1));
+        else
+          unknown.push_back(dim);
+      }
+      if (unknown.empty() || !sizes.insert(key).second)
+        continue;
+      add(op.getLoc(), "expected at most 2^46 elements: got shape " + text + "]", unknown, [=, this] {
+        Value count = b.create<arith::ConstantFloatOp>(loc, APFloat(known), b.getF64Type());
+        for (const SymExpr &dim : unknown) {
+          Value extent = b.create<arith::IndexCastOp>(loc, b.getI64Type(), host(dim));
+          extent = b.create<arith::MaxUIOp>(loc, extent, b.create<arith::ConstantIntOp>(loc, 1, 64));
+          count = b.create<arith::MulFOp>(loc, count, b.create<arith::UIToFPOp>(loc, b.getF64Type(), extent));
+        }
+        Value most = b.create<arith::ConstantFloatOp>(loc, APFloat(kMaxElements), b.getF64Type());
+        return b.create<arith::CmpFOp>(loc, arith::CmpFPredicate::OGT, count, most).getResult();
+      });
+    }
+}
+
+} // namespace lathe::cpu

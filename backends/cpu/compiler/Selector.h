@@ -1,0 +1,87 @@
+//===- Selector.h - Selects the kernels of one program ----------*- C++ -*-===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#ifndef LATHE_BACKENDS_CPU_COMPILER_SELECTOR_H
+#define LATHE_BACKENDS_CPU_COMPILER_SELECTOR_H
+
+#include "backends/cpu/compiler/Grouping.h"
+#include "backends/cpu/compiler/RowKernel.h"
+#include "llvm/ADT/SetVector.h"
+#include "llvm/ADT/StringSet.h"
+#include <functional>
+
+namespace lathe::cpu {
+using namespace mlir;
+
+/// Names of the model's nodes in a location.
+void collectNames(Location loc, llvm::SetVector<StringAttr> &names);
+
+/// Selects one program.
+class Selector {
+public:
+  Selector(ModuleOp module, func::FuncOp main, bool fuse, bool library,
+           llvm::function_ref<LogicalResult(func::FuncOp)> lowerToLinalg)
+      : module(module), main(main), fuse(fuse), library(library), lowerToLinalg(lowerToLinalg), b(module.getContext()),
+        context(module.getContext()) {}
+
+  LogicalResult run();
+
+private:
+  LogicalResult verifyProgram();
+  LogicalResult analyze();
+  void findComputed();
+  void collectConditions();
+  LogicalResult emitPlan();
+  LogicalResult addElements(SmallVectorImpl<Attribute> &symbolTable);
+  LogicalResult emitRun();
+  void define(ToIndexOp op);
+  /// Whether it mentions a symbol that the run computes.
+  bool isComputed(const SymExpr &expr);
+  /// A copy: what shapeOf returns does not outlive a range-for's header.
+  SymShape shape(Value tensor) { return *shapes.shapeOf(tensor); }
+  Value host(const SymExpr &expr) { return materialize(b, main.getLoc(), expr); }
+  SmallVector<Value> dynamicDims(Value tensor);
+  Value buffer(Value tensor);
+  Value destination(Value tensor);
+  Value output(Location loc, Value tensor, int64_t number);
+  int64_t addConstant(Value tensor, bool packed, bool transposed);
+  int64_t addKernel(StringRef name, StringRef kind, ArrayRef<Operation *> ops);
+  int64_t addCheck(Location loc, StringRef message);
+  LogicalResult emitMatmul(MatmulOp op, const Epilogue &epilogue);
+  LogicalResult emitGroup(ArrayRef<Operation *> ops, Value root, Value target);
+  DictionaryAttr dictionary(std::initializer_list<std::pair<StringRef, Attribute>> entries);
+  Attribute valueTable(Value value, Attribute name, const Twine &otherwise);
+
+  ModuleOp module;
+  func::FuncOp main;
+  bool fuse, library;
+  llvm::function_ref<LogicalResult(func::FuncOp)> lowerToLinalg;
+  OpBuilder b;
+  MLIRContext *context;
+  ShapeContext shapes;
+  Grouping grouping;
+  func::FuncOp runFunc;
+  Value frame;
+  DenseMap<Value, Value> buffers;
+  DenseMap<Value, int64_t> outputs; ///< of values that are computed where the caller wants them
+  DenseMap<std::pair<Value, int64_t>, int64_t> constantIndex;
+  SmallVector<Attribute> constants, kernels, checks;
+  llvm::MapVector<StringAttr, Attribute> symbols;
+
+  /// Something that shapes must satisfy, with the entry of `kernel.checks` that says so.
+  struct Condition {
+    int64_t check;
+    SmallVector<std::string> awaited; ///< computed symbols that it mentions
+    std::function<Value()> violated;  ///< emits an i1
+  };
+  std::vector<Condition> conditions;
+  llvm::StringMap<std::pair<Value, int64_t>> computed; ///< symbols by name, and the elements that they are
+  llvm::StringSet<> defined;                           ///< those that the run has computed so far
+};
+
+
+} // namespace lathe::cpu
+
+#endif // LATHE_BACKENDS_CPU_COMPILER_SELECTOR_H
