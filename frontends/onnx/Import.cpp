@@ -34,8 +34,9 @@ std::string nodeName(const onnx::NodeProto &node, int index) {
 const llvm::StringMap<const Operator *> &operators() {
   static const auto table = [] {
     llvm::StringMap<const Operator *> result;
-    for (ArrayRef<Operator> family : {elementwiseOperators(), matmulOperators(), movementOperators(),
-                                      reductionOperators(), shapeOperators()})
+    for (ArrayRef<Operator> family :
+         {convolutionOperators(), elementwiseOperators(), matmulOperators(), movementOperators(),
+          padOperators(), poolOperators(), reductionOperators(), shapeOperators()})
       for (const Operator &op : family)
         result[op.name] = &op;
     return result;
