@@ -35,8 +35,8 @@ const llvm::StringMap<const Operator *> &operators() {
   static const auto table = [] {
     llvm::StringMap<const Operator *> result;
     for (ArrayRef<Operator> family :
-         {convolutionOperators(), elementwiseOperators(), matmulOperators(), movementOperators(),
-          padOperators(), poolOperators(), reductionOperators(), shapeOperators()})
+         {convolutionOperators(), elementwiseOperators(), matmulOperators(), movementOperators(), normalizationOperators(),
+          padOperators(), poolOperators(), reductionOperators(), resizeOperators(), shapeOperators()})
       for (const Operator &op : family)
         result[op.name] = &op;
     return result;
