@@ -36,7 +36,8 @@ const llvm::StringMap<const Operator *> &operators() {
     llvm::StringMap<const Operator *> result;
     for (ArrayRef<Operator> family :
          {convolutionOperators(), elementwiseOperators(), matmulOperators(), movementOperators(), normalizationOperators(),
-          padOperators(), poolOperators(), reductionOperators(), resizeOperators(), shapeOperators()})
+          padOperators(), poolOperators(), reductionOperators(), resizeOperators(), samplingOperators(), shapeOperators(),
+          signalOperators()})
       for (const Operator &op : family)
         result[op.name] = &op;
     return result;

@@ -146,7 +146,9 @@ llvm::ArrayRef<Operator> padOperators();
 llvm::ArrayRef<Operator> poolOperators();
 llvm::ArrayRef<Operator> reductionOperators();
 llvm::ArrayRef<Operator> resizeOperators();
+llvm::ArrayRef<Operator> samplingOperators();
 llvm::ArrayRef<Operator> shapeOperators();
+llvm::ArrayRef<Operator> signalOperators();
 
 } // namespace lathe::frontend
 
