@@ -404,6 +404,52 @@ def Lathe_GatherNDOp : Lathe_TensorOp<"gather_nd", [AllElementTypesMatch<["input
   let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";
 }
 
+def Lathe_PadOp : Lathe_TensorOp<"pad", [AttrSizedOperandSegments, AllElementTypesMatch<["input", "value", "result"]>]> {
+  let summary = "A tensor within a larger or smaller frame of one value";
+  let description = [{
+    `r[i] = x[i - low]` where that lies within the input, else `value`, a scalar (C1). One low pad and one extent of the
+    result an axis (C2); extents are at least 0 (C3). What follows behind the input is told by the extents alone, and pads may be
+    negative: they cut.
+
+    ```mlir
+    %r = lathe.pad %x with %zero low [%c0, %c1] extents [%batch, %c6]
+       : tensor<?x4xf32>, tensor<f32> -> tensor<?x6xf32>
+    ```
+  }];
+  let arguments = (ins AnyRankedTensor:$input, AnyRankedTensor:$value, Variadic<Index>:$low, Variadic<Index>:$extents);
+  let assemblyFormat = [{$input `with` $value `low` `[` $low `]` `extents` `[` $extents `]` attr-dict `:`
+    type($input) `,` type($value) `->` type($result)}];
+}
+
+def Lathe_WindowsOp : Lathe_TensorOp<"windows", [AttrSizedOperandSegments, AllElementTypesMatch<["input", "result"]>]> {
+  let summary = "Windows that slide over the last axes";
+  let description = [{
+    What convolutions and pools read: `[b…, s1…sr]` becomes `[b…, o1…or, k1…kr]` with
+
+        r[b…, o…, k…] = x'[b…, o * stride + k * dilation - low]
+
+    where x' is the input with `base_dilation - 1` paddings between neighbours, and `padding` everywhere outside. So trailing
+    pads and the rounding of extents are a matter of `extents` alone, a base dilation above 1 makes the windows of
+    a transposed convolution, and a negative dilation reads a window backwards.
+
+    A kernel size, a low pad, an extent, a stride, a dilation and a base dilation for each of the r axes, which are one
+    or more and within the rank (C1). Strides and base dilations are from 1 to 2^31 - 1, dilations at most that
+    in magnitude (C2); kernel sizes and extents are at least 0 (C3). `padding` is converted to the element type: for integers
+    infinities are the lowest and highest value.
+
+    ```mlir
+    %r = lathe.windows %x kernel [%c3] low [%c1] extents [%n]
+        {strides = array<i64: 1>, dilations = array<i64: 1>, base_dilations = array<i64: 1>, padding = 0.0 : f64}
+        : tensor<?x80x?xf32> -> tensor<?x80x?x3xf32>
+    ```
+  }];
+  let arguments = (ins Lathe_AnyNumberTensor:$input, Variadic<Index>:$kernel, Variadic<Index>:$low,
+      Variadic<Index>:$extents, DenseI64ArrayAttr:$strides, DenseI64ArrayAttr:$dilations,
+      DenseI64ArrayAttr:$base_dilations, F64Attr:$padding);
+  let assemblyFormat = [{$input `kernel` `[` $kernel `]` `low` `[` $low `]` `extents` `[` $extents `]` attr-dict `:`
+    type($input) `->` type($result)}];
+}
+
 def Lathe_RangeOp : Lathe_TensorOp<"range"> {
   let summary = "start, start + step, … below limit";
   let description = [{

@@ -52,6 +52,9 @@ Bounds ShapeContext::bounds(const SymExpr &a) {
     }
     case SymOp::floor_div: {
       Bounds x = bounds(atom.args[0]), y = bounds(atom.args[1]);
+      if (std::optional<int64_t> c = atom.args[1].constant(); c && *c > 0)
+        return {x.first ? std::optional<int64_t>(llvm::divideFloorSigned(*x.first, *c)) : std::nullopt,
+                x.second ? std::optional<int64_t>(llvm::divideFloorSigned(*x.second, *c)) : std::nullopt};
       if (x.first && *x.first >= 0 && y.first && *y.first >= 0)
         return {0, x.second};
       return {};
@@ -68,7 +71,9 @@ Bounds ShapeContext::bounds(const SymExpr &a) {
     }
     case SymOp::mod: {
       Bounds y = bounds(atom.args[1]);
-      return {y.first && *y.first > 0 ? std::optional<int64_t>(0) : std::nullopt, std::nullopt};
+      if (!y.first || *y.first < 1)
+        return {};
+      return {0, y.second ? std::optional<int64_t>(*y.second - 1) : std::nullopt};
     }
     case SymOp::wrap:
     case SymOp::product:
@@ -430,6 +435,35 @@ static std::optional<SymExpr> inputElement(BlockArgument argument, int64_t posit
   return SymExpr::symbol(name.str() + "[" + std::to_string(position) + "]");
 }
 
+/// Element of a transpose or slice, of any rank.
+std::optional<SymExpr> ShapeContext::movedElement(Operation *op, int64_t position) {
+  auto type = cast<RankedTensorType>(op->getResult(0).getType());
+  auto inputType = cast<RankedTensorType>(op->getOperand(0).getType());
+  if (!inputType.hasStaticShape())
+    return std::nullopt;
+  SmallVector<int64_t> indices(type.getRank());
+  for (int64_t axis = type.getRank(); axis-- > 0; position /= type.getDimSize(axis))
+    indices[axis] = position % type.getDimSize(axis);
+  if (auto transpose = dyn_cast<TransposeOp>(op)) {
+    SmallVector<int64_t> result = indices;
+    for (auto [axis, from] : llvm::enumerate(transpose.getPermutation()))
+      indices[from] = result[axis];
+  } else {
+    auto slice = cast<SliceOp>(op);
+    for (auto [i, axis] : llvm::enumerate(slice.getAxes())) {
+      int64_t step = slice.getSteps()[i];
+      SymExpr start = clampedIndex(indexValue(slice.getStarts()[i]), inputType.getDimSize(axis), 0, step < 0 ? -1 : 0);
+      if (!start.constant())
+        return std::nullopt;
+      indices[axis] = *start.constant() + indices[axis] * step;
+    }
+  }
+  int64_t from = 0;
+  for (auto [axis, index] : llvm::enumerate(indices))
+    from = from * inputType.getDimSize(axis) + index;
+  return element(op->getOperand(0), from);
+}
+
 std::optional<SymExpr> ShapeContext::computeElement(Value tensor, int64_t position) {
   constexpr int64_t kLargest = 64; // shapes are small; longer integer tensors are data
   auto type = dyn_cast<RankedTensorType>(tensor.getType());
@@ -465,6 +499,8 @@ std::optional<SymExpr> ShapeContext::computeElement(Value tensor, int64_t positi
       return SymExpr(1) - eq(*value, 0);
     return value;
   }
+  if (isa<TransposeOp, SliceOp>(op))
+    return movedElement(op, position);
   if (type.getRank() > 1)
     return std::nullopt;
   if (isa<BroadcastOp>(op)) {
@@ -482,15 +518,6 @@ std::optional<SymExpr> ShapeContext::computeElement(Value tensor, int64_t positi
       position -= inputType.getNumElements();
     }
     return std::nullopt;
-  }
-  if (auto slice = dyn_cast<SliceOp>(op)) {
-    auto inputType = cast<RankedTensorType>(slice.getInput().getType());
-    if (!inputType.hasStaticShape() || slice.getStarts().size() != 1)
-      return std::nullopt;
-    int64_t step = slice.getSteps()[0];
-    auto start =
-        clampedIndex(indexValue(slice.getStarts()[0]), inputType.getDimSize(0), 0, step < 0 ? -1 : 0).constant();
-    return start ? get(slice.getInput(), *start + position * step) : std::nullopt;
   }
   if (auto gather = dyn_cast<GatherOp>(op)) {
     auto inputType = cast<RankedTensorType>(gather.getInput().getType());

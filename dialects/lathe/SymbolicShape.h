@@ -151,6 +151,7 @@ private:
   SymAtomRef valueAtom(mlir::Value value, int64_t axis);
   std::pair<std::optional<int64_t>, std::optional<int64_t>> bounds(const SymExpr &a);
   std::optional<SymExpr> computeElement(mlir::Value tensor, int64_t position);
+  std::optional<SymExpr> movedElement(mlir::Operation *op, int64_t position);
   SymExpr computeIndexValue(mlir::Value index);
   void addCheck(ShapeCheck check);
 

@@ -128,6 +128,18 @@ static LogicalResult importClip(Node &node) {
   return node.result(result);
 }
 
+static LogicalResult importShrink(Node &node) {
+  Value x = node.input(0);
+  Type type = isa<FloatType>(Node::element(x)) ? Node::element(x) : node.builder.getF32Type(), boolean = node.builder.getI1Type();
+  double threshold = node.floatAttr("lambd", 0.5);
+  Value wide = node.cast(x, type), bias = node.scalar(type, node.floatAttr("bias", 0));
+  Value below = node.make<CompareOp>(boolean, Comparison::lt, wide, node.scalar(type, -threshold));
+  Value above = node.make<CompareOp>(boolean, Comparison::gt, wide, node.scalar(type, threshold));
+  Value inner = node.make<SelectOp>(type, above, node.make<SubOp>(type, wide, bias), node.scalar(type, 0));
+  Value result = node.make<SelectOp>(type, below, node.make<AddOp>(type, wide, bias), inner);
+  return node.result(node.cast(result, Node::element(x)));
+}
+
 static LogicalResult importIdentity(Node &node) { return node.result(node.input(0)); }
 
 static LogicalResult importDropout(Node &node) {
@@ -189,6 +201,7 @@ ArrayRef<Operator> elementwiseOperators() {
       {"Cast", 13, 1, 1, 1, "to:i saturate:i round_mode:s", importCast},
       {"CastLike", 15, 2, 2, 1, "saturate:i round_mode:s", importCastLike},
       {"Clip", 13, 1, 3, 1, "", importClip},
+      {"Shrink", 9, 1, 1, 1, "bias:f lambd:f", importShrink},
       {"Identity", 13, 1, 1, 1, "", importIdentity},
       {"Dropout", 13, 1, 3, 2, "seed:i", importDropout},
   };

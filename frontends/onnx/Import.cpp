@@ -34,8 +34,10 @@ std::string nodeName(const onnx::NodeProto &node, int index) {
 const llvm::StringMap<const Operator *> &operators() {
   static const auto table = [] {
     llvm::StringMap<const Operator *> result;
-    for (ArrayRef<Operator> family : {elementwiseOperators(), matmulOperators(), movementOperators(),
-                                      reductionOperators(), shapeOperators()})
+    for (ArrayRef<Operator> family :
+         {convolutionOperators(), elementwiseOperators(), matmulOperators(), movementOperators(), normalizationOperators(),
+          padOperators(), poolOperators(), reductionOperators(), resizeOperators(), samplingOperators(), shapeOperators(),
+          signalOperators()})
       for (const Operator &op : family)
         result[op.name] = &op;
     return result;

@@ -248,6 +248,51 @@ static LogicalResult importTrilu(Node &node) {
   return node.result(node.make<SelectOp>(type, mask, x, node.scalar(type, 0)));
 }
 
+/// The block size of depth and space, which both are images; nullopt after a failure.
+static std::optional<int64_t> blockSize(Node &node) {
+  int64_t rank = Node::rank(node.input(0)), size = node.intAttr("blocksize", 0);
+  if (rank != 4) {
+    (void)node.invalid("expects an input of rank 4, got rank " + Twine(rank));
+    return std::nullopt;
+  }
+  if (size < 1 || size > INT16_MAX) {
+    (void)node.invalid("expects a blocksize from 1 to " + Twine(INT16_MAX) + ", got " + Twine(size));
+    return std::nullopt;
+  }
+  return size;
+}
+
+static LogicalResult importDepthToSpace(Node &node) {
+  std::string mode = node.stringAttr("mode", "DCR");
+  if (mode != "DCR" && mode != "CRD")
+    return node.invalid("expects mode to be DCR or CRD, got '" + mode + "'");
+  std::optional<int64_t> size = blockSize(node);
+  if (!size)
+    return failure();
+  Value x = node.input(0), block = node.index(*size);
+  SmallVector<Value> dims = node.dims(x);
+  Value depth = node.index(node.context.floorDiv(node.dimExpr(x, 1), *size * *size));
+  bool depthFirst = mode == "CRD";
+  SmallVector<Value> parts{dims[0], block, block, depth, dims[2], dims[3]};
+  if (depthFirst)
+    parts = {dims[0], depth, block, block, dims[2], dims[3]};
+  Value blocks = node.transpose(node.reshape(x, parts), depthFirst ? ArrayRef<int64_t>{0, 1, 4, 2, 5, 3}
+                                                                   : ArrayRef<int64_t>{0, 3, 4, 1, 5, 2});
+  return node.result(
+      node.reshape(blocks, {dims[0], depth, node.product({dims[2], block}), node.product({dims[3], block})}));
+}
+
+static LogicalResult importSpaceToDepth(Node &node) {
+  std::optional<int64_t> size = blockSize(node);
+  if (!size)
+    return failure();
+  Value x = node.input(0), block = node.index(*size), n = node.dim(x, 0), depth = node.dim(x, 1);
+  Value height = node.index(node.context.floorDiv(node.dimExpr(x, 2), *size));
+  Value width = node.index(node.context.floorDiv(node.dimExpr(x, 3), *size));
+  Value blocks = node.transpose(node.reshape(x, {n, depth, height, block, width, block}), {0, 3, 5, 1, 2, 4});
+  return node.result(node.reshape(blocks, {n, node.product({depth, node.index(*size * *size)}), height, width}));
+}
+
 ArrayRef<Operator> movementOperators() {
   static constexpr Operator table[] = {
       {"Transpose", 13, 1, 1, 1, "perm:I", importTranspose},
@@ -264,6 +309,8 @@ ArrayRef<Operator> movementOperators() {
       {"GatherElements", 13, 2, 2, 1, "axis:i", importGather<GatherElementsOp>},
       {"GatherND", 13, 2, 2, 1, "batch_dims:i", importGatherND},
       {"Trilu", 14, 1, 2, 1, "upper:i", importTrilu},
+      {"DepthToSpace", 11, 1, 1, 1, "blocksize:i mode:s", importDepthToSpace},
+      {"SpaceToDepth", 1, 1, 1, 1, "blocksize:i", importSpaceToDepth},
   };
   return table;
 }

@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "frontends/onnx/Node.h"
 #include "frontends/onnx/Tensors.h"
+#include "llvm/ADT/SmallVectorExtras.h"
 
 using namespace mlir;
 
@@ -83,6 +84,15 @@ std::optional<SmallVector<int64_t>> Node::intsAttr(StringRef name) const {
 // Axes and shapes
 //===----------------------------------------------------------------------===//
 
+Type Node::dataType(int64_t value) {
+  bool fits = value == static_cast<int32_t>(value);
+  Type type = fits ? elementType(builder.getContext(), static_cast<int32_t>(value)) : Type();
+  if (!type)
+    (void)unsupported("data type " + (fits ? dataTypeName(static_cast<int32_t>(value)) : std::to_string(value)) +
+                      " is not supported");
+  return type;
+}
+
 std::optional<int64_t> Node::axis(int64_t axis, int64_t rank) {
   if (axis < -rank || axis >= rank) {
     (void)invalid("expects an axis within rank " + Twine(rank) + ", got " + Twine(axis));
@@ -148,6 +158,27 @@ std::optional<int64_t> Node::constantInt(Value tensor, StringRef what) {
   return values && values->size() == 1 ? std::optional(values->front()) : std::nullopt;
 }
 
+bool Node::constantFloats(Value tensor, SmallVectorImpl<double> &result, int depth) {
+  constexpr int64_t kLargest = 64;
+  Operation *op = tensor.getDefiningOp();
+  if (depth > 8 || result.size() > kLargest)
+    return false;
+  if (auto concat = dyn_cast_or_null<ConcatOp>(op))
+    return llvm::all_of(concat.getInputs(), [&](Value input) { return constantFloats(input, result, depth + 1); });
+  if (auto reshape = dyn_cast_or_null<ReshapeOp>(op))
+    return constantFloats(reshape.getInput(), result, depth + 1);
+  auto constant = dyn_cast_or_null<ConstantOp>(op);
+  auto dense = constant ? dyn_cast<DenseFPElementsAttr>(constant.getValue()) : DenseFPElementsAttr();
+  if (!dense || dense.getNumElements() > kLargest)
+    return false;
+  for (APFloat number : dense.getValues<APFloat>()) {
+    bool lossy;
+    number.convert(APFloat::IEEEdouble(), APFloat::rmNearestTiesToEven, &lossy);
+    result.push_back(number.convertToDouble());
+  }
+  return true;
+}
+
 std::optional<SmallVector<Value>> Node::indices(Value tensor, StringRef what) {
   std::optional<int64_t> extent = shapeExtent(*this, tensor, what);
   if (!extent)
@@ -183,6 +214,24 @@ SmallVector<Value> Node::dims(Value tensor) {
   for (int64_t i = 0; tensor && i < rank(tensor); ++i)
     result.push_back(dim(tensor, i));
   return result;
+}
+
+SymExpr Node::dimExpr(Value tensor, int64_t axis) {
+  FailureOr<SymShape> shape = tensor ? context.shapeOf(tensor) : FailureOr<SymShape>();
+  return succeeded(shape) ? (*shape)[axis] : SymExpr(0);
+}
+
+Value Node::index(const SymExpr &value) { return materialize(builder, loc, value); }
+
+Value Node::indexScalar(const SymExpr &value) {
+  Type type = builder.getI64Type();
+  if (std::optional<int64_t> known = value.constant())
+    return constant(DenseElementsAttr::get(RankedTensorType::get({}, type), ArrayRef<int64_t>{*known}));
+  return reshape(make<FromIndexOp>(type, SmallVector<Value>{index(value)}), {});
+}
+
+SmallVector<Value> Node::indices(ArrayRef<SymExpr> values) {
+  return llvm::map_to_vector(values, [&](const SymExpr &value) { return index(value); });
 }
 
 Value Node::product(ArrayRef<Value> factors) {
@@ -228,6 +277,22 @@ Value Node::slice(Value value, int64_t axis, Value start, Value end) {
     return {};
   return make<SliceOp>(element(value), value, SmallVector<Value>{start}, SmallVector<Value>{end},
                        SmallVector<int64_t>{axis}, SmallVector<int64_t>{1});
+}
+
+Value Node::transpose(Value value, ArrayRef<int64_t> permutation) {
+  return value ? make<TransposeOp>(element(value), value, SmallVector<int64_t>(permutation)) : Value();
+}
+
+Value Node::reduce(Reduction kind, Value value, ArrayRef<int64_t> axes, bool keepDims) {
+  return value ? make<ReduceOp>(element(value), kind, value, SmallVector<int64_t>(axes), keepDims) : Value();
+}
+
+Value Node::alongAxis(Value parameter, int64_t axis, int64_t rank) {
+  if (!parameter || Node::rank(parameter) == 0)
+    return parameter;
+  SmallVector<Value> dims(rank - axis, index(1));
+  dims.front() = dim(parameter, 0);
+  return reshape(parameter, dims);
 }
 
 } // namespace lathe::frontend

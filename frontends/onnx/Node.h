@@ -59,12 +59,17 @@ public:
   static mlir::Type element(mlir::Value value) { return type(value).getElementType(); }
   static int64_t rank(mlir::Value value) { return type(value).getRank(); }
 
+  /// The element type of an attribute that is one of ONNX's data types.
+  mlir::Type dataType(int64_t value);
   /// An axis counted from the end where negative; `rank` may be that of a result.
   std::optional<int64_t> axis(int64_t axis, int64_t rank);
   std::optional<llvm::SmallVector<int64_t>> axes(llvm::ArrayRef<int64_t> axes, int64_t rank);
   /// The elements of a tensor of rank 0 or 1 that don't depend on data or symbols; `what` begins the reason otherwise.
   std::optional<llvm::SmallVector<int64_t>> constantInts(mlir::Value tensor, llvm::StringRef what);
   std::optional<int64_t> constantInt(mlir::Value tensor, llvm::StringRef what);
+  /// The elements of a short tensor of floats that is known when the model is imported, also where exporters build it of
+  /// pieces; appended to `result`.
+  static bool constantFloats(mlir::Value tensor, llvm::SmallVectorImpl<double> &result, int depth = 0);
   /// The elements of an integer tensor of rank 0 or 1 and static extent as index values.
   std::optional<llvm::SmallVector<mlir::Value>> indices(mlir::Value tensor, llvm::StringRef what);
 
@@ -74,6 +79,13 @@ public:
   static std::optional<int64_t> constantIndex(mlir::Value value);
   mlir::Value dim(mlir::Value tensor, int64_t axis);
   llvm::SmallVector<mlir::Value> dims(mlir::Value tensor);
+  /// A dimension as an expression, for arithmetic that folds; and an expression as an index value. A null tensor
+  /// has the dimension 0.
+  SymExpr dimExpr(mlir::Value tensor, int64_t axis);
+  mlir::Value index(const SymExpr &value);
+  /// An expression as an i64 scalar tensor.
+  mlir::Value indexScalar(const SymExpr &value);
+  llvm::SmallVector<mlir::Value> indices(llvm::ArrayRef<SymExpr> values);
   /// Product of index values.
   mlir::Value product(llvm::ArrayRef<mlir::Value> factors);
 
@@ -84,6 +96,10 @@ public:
   mlir::Value reshape(mlir::Value value, llvm::ArrayRef<mlir::Value> dims, bool zeroCopies = false);
   mlir::Value broadcast(mlir::Value value, llvm::ArrayRef<mlir::Value> dims);
   mlir::Value slice(mlir::Value value, int64_t axis, mlir::Value start, mlir::Value end);
+  mlir::Value transpose(mlir::Value value, llvm::ArrayRef<int64_t> permutation);
+  mlir::Value reduce(Reduction kind, mlir::Value value, llvm::ArrayRef<int64_t> axes, bool keepDims);
+  /// A scalar as it is, or a vector along an axis of a tensor of `rank`, as a tensor that broadcasts to it.
+  mlir::Value alongAxis(mlir::Value parameter, int64_t axis, int64_t rank);
 
   /// Creates an operation, infers its shape and verifies it.
   template <typename OpTy, typename... Args> mlir::Value make(mlir::Type element, Args &&...args) {
@@ -121,11 +137,18 @@ struct Operator {
   ImportFunction import;
 };
 
+llvm::ArrayRef<Operator> convolutionOperators();
 llvm::ArrayRef<Operator> elementwiseOperators();
 llvm::ArrayRef<Operator> matmulOperators();
 llvm::ArrayRef<Operator> movementOperators();
+llvm::ArrayRef<Operator> normalizationOperators();
+llvm::ArrayRef<Operator> padOperators();
+llvm::ArrayRef<Operator> poolOperators();
 llvm::ArrayRef<Operator> reductionOperators();
+llvm::ArrayRef<Operator> resizeOperators();
+llvm::ArrayRef<Operator> samplingOperators();
 llvm::ArrayRef<Operator> shapeOperators();
+llvm::ArrayRef<Operator> signalOperators();
 
 } // namespace lathe::frontend
 

@@ -90,15 +90,32 @@ static std::optional<std::pair<IntegerAttr, FloatAttr>> normAttributes(Node &nod
                    node.builder.getF64FloatAttr(node.floatAttr("epsilon", static_cast<double>(1e-5f))));
 }
 
+/// The mean and the reciprocal deviation that layer normalization may also give, in f32 at least.
+static LogicalResult giveStatistics(Node &node, int64_t axis, double epsilon) {
+  Value x = node.input(0);
+  Type type = Node::element(x).isF64() ? Node::element(x) : node.builder.getF32Type();
+  SmallVector<int64_t> axes = llvm::to_vector(llvm::seq<int64_t>(axis, Node::rank(x)));
+  Value wide = node.cast(x, type), mean = reduce(node, Reduction::mean, wide, axes, true);
+  if (node.wantsOutput(1) && failed(node.result(mean, 1)))
+    return failure();
+  if (!node.wantsOutput(2))
+    return success();
+  Value centered = node.make<SubOp>(type, wide, mean);
+  Value variance = reduce(node, Reduction::mean, node.make<MulOp>(type, centered, centered), axes, true);
+  return node.result(node.make<RsqrtOp>(type, node.make<AddOp>(type, variance, node.scalar(type, epsilon))), 2);
+}
+
 static LogicalResult importLayerNormalization(Node &node) {
-  if (node.wantsOutput(1) || node.wantsOutput(2))
-    return node.unsupported("the outputs Mean and InvStdDev are not supported");
   auto attributes = normAttributes(node);
   if (!attributes)
     return failure();
+  auto [axis, epsilon] = *attributes;
+  if ((node.wantsOutput(1) || node.wantsOutput(2)) &&
+      failed(giveStatistics(node, axis.getInt(), epsilon.getValueAsDouble())))
+    return failure();
   Value x = node.input(0);
-  return node.result(node.make<LayerNormOp>(Node::element(x), x, node.input(1), OptionalOperand{node.input(2)},
-                                            attributes->first, attributes->second));
+  return node.result(
+      node.make<LayerNormOp>(Node::element(x), x, node.input(1), OptionalOperand{node.input(2)}, axis, epsilon));
 }
 
 static LogicalResult importRMSNormalization(Node &node) {

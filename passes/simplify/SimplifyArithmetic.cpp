@@ -93,10 +93,32 @@ struct ReshapeOfReshape : OpRewritePattern<ReshapeOp> {
   }
 };
 
+/// A weight of another shape is the same bytes: as a constant, it can be prepared when the model is loaded.
+struct ReshapeOfWeight : OpRewritePattern<ReshapeOp> {
+  using OpRewritePattern::OpRewritePattern;
+  LogicalResult matchAndRewrite(ReshapeOp op, PatternRewriter &rewriter) const override {
+    auto type = cast<RankedTensorType>(op.getType());
+    if (!type.hasStaticShape())
+      return rewriter.notifyMatchFailure(op, "the result's shape is not static");
+    if (!op.getInput().hasOneUse())
+      return rewriter.notifyMatchFailure(op, "the input is used elsewhere and would be stored twice");
+    if (auto weight = op.getInput().getDefiningOp<WeightOp>()) {
+      rewriter.replaceOpWithNewOp<WeightOp>(op, type, weight.getName(), weight.getFile(), weight.getOffset());
+      return success();
+    }
+    auto constant = op.getInput().getDefiningOp<ConstantOp>();
+    auto dense = constant ? dyn_cast<DenseElementsAttr>(constant.getValue()) : DenseElementsAttr();
+    if (!dense)
+      return rewriter.notifyMatchFailure(op, "the input is not a constant");
+    rewriter.replaceOpWithNewOp<ConstantOp>(op, type, dense.reshape(type));
+    return success();
+  }
+};
+
 struct SimplifyArithmetic : impl::SimplifyArithmeticPassBase<SimplifyArithmetic> {
   void runOnOperation() override {
     RewritePatternSet patterns(&getContext());
-    patterns.add<PowByConstant, TransposeIntoMatmul, ReshapeOfReshape>(&getContext());
+    patterns.add<PowByConstant, TransposeIntoMatmul, ReshapeOfReshape, ReshapeOfWeight>(&getContext());
     if (failed(applyPatternsAndFoldGreedily(getOperation(), std::move(patterns))))
       signalPassFailure();
   }

@@ -18,7 +18,7 @@ bool isElementwise(Operation *op) { return op->hasTrait<OpTrait::BroadcastingEle
 /// Computing it again costs about as much as reading it back.
 bool isCheap(Operation *op) {
   return isa<CastOp, CompareOp, SelectOp, AndOp, OrOp, XorOp, NotOp, NegOp, AddOp, SubOp, MulOp, MinOp, MaxOp, AbsOp,
-             ReluOp, IsNanOp, IsInfOp, BroadcastOp, TransposeOp, SliceOp, RangeOp, FromIndexOp, ShapeOfOp>(op);
+             ReluOp, IsNanOp, IsInfOp, BroadcastOp, TransposeOp, SliceOp, PadOp, WindowsOp, RangeOp, FromIndexOp, ShapeOfOp>(op);
 }
 
 bool isReduction(Operation *op) { return isa<ReduceOp, SoftmaxOp, LayerNormOp, RmsNormOp, CumSumOp, MatmulOp>(op); }
@@ -162,7 +162,7 @@ private:
       int64_t repeats = evaluations(user);
       // A smaller operand is computed again for every element that it is broadcast to, unless its rows are the root's.
       SymShape theirs = shape(reducesRows(user) ? user->getOperand(0) : user->getResult(0));
-      if (own != theirs && !self.aligned && !isa<SliceOp, TransposeOp, ConcatOp>(user))
+      if (own != theirs && !self.aligned && !isa<SliceOp, TransposeOp, ConcatOp, PadOp>(user))
         repeats *= 16;
       // Operands that are read at computed places may be read any number of times.
       if (isa<GatherOp, GatherElementsOp, GatherNDOp>(user))

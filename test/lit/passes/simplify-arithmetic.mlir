@@ -94,3 +94,32 @@ func.func @reshape_copies(%x: tensor<2x12xf32>) -> tensor<4x3x2xf32> {
   %1 = lathe.reshape %0 [%c0, %c3, %c2] {zero_copies} : tensor<4x6xf32> -> tensor<4x3x2xf32>
   return %1 : tensor<4x3x2xf32>
 }
+
+// CHECK-LABEL: func.func @reshape_of_weight
+// CHECK-DAG: %[[W:.*]] = lathe.weight "w" in "model.onnx" at 64 : tensor<4x6xf32>
+// CHECK-DAG: %[[C:.*]] = lathe.constant dense<{{\[}}[1.000000e+00], [2.000000e+00]]> : tensor<2x1xf32>
+// CHECK: return %[[W]], %[[C]]
+func.func @reshape_of_weight() -> (tensor<4x6xf32>, tensor<2x1xf32>) {
+  %c1 = arith.constant 1 : index
+  %c2 = arith.constant 2 : index
+  %c4 = arith.constant 4 : index
+  %c6 = arith.constant 6 : index
+  %w = lathe.weight "w" in "model.onnx" at 64 : tensor<4x3x2xf32>
+  %0 = lathe.reshape %w [%c4, %c6] : tensor<4x3x2xf32> -> tensor<4x6xf32>
+  %c = lathe.constant dense<[1.0, 2.0]> : tensor<2xf32>
+  %1 = lathe.reshape %c [%c2, %c1] : tensor<2xf32> -> tensor<2x1xf32>
+  return %0, %1 : tensor<4x6xf32>, tensor<2x1xf32>
+}
+
+// Stored once, as both users read it.
+// CHECK-LABEL: func.func @reshape_of_shared_weight
+// CHECK: %[[W:.*]] = lathe.weight
+// CHECK: %[[R:.*]] = lathe.reshape %[[W]]
+// CHECK: return %[[W]], %[[R]]
+func.func @reshape_of_shared_weight() -> (tensor<4x3x2xf32>, tensor<4x6xf32>) {
+  %c4 = arith.constant 4 : index
+  %c6 = arith.constant 6 : index
+  %w = lathe.weight "w" in "model.onnx" at 64 : tensor<4x3x2xf32>
+  %0 = lathe.reshape %w [%c4, %c6] : tensor<4x3x2xf32> -> tensor<4x6xf32>
+  return %w, %0 : tensor<4x3x2xf32>, tensor<4x6xf32>
+}

@@ -133,9 +133,11 @@ TEST_F(OnnxOperators, Norms) {
   ImportResult result = finish();
   EXPECT_HAS(text(result), "axis = 1 : i64");
   EXPECT_EQ(resultType(result), "tensor<?x4xf32>");
-  node("LayerNormalization", {"x", "s"}, {"c", "mean"});
+  node("LayerNormalization", {"x", "s"}, {"c", "mean", "deviation"});
   output("mean");
-  EXPECT_HAS(importModel().error, "the outputs Mean and InvStdDev are not supported");
+  output("deviation");
+  ImportResult statistics = importModel();
+  EXPECT_EQ(resultType(statistics, 2), "tensor<?x1xf32>");
 }
 
 TEST_F(OnnxOperators, ReshapeOverSymbols) {

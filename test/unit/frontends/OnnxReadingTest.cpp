@@ -172,7 +172,7 @@ TEST_F(OnnxReading, UnsortedNodesAreSorted) {
 
 TEST_F(OnnxReading, AllUnsupportedAtOnce) {
   relu();
-  node("Conv", {"x", "x"}, {"c"}, "conv");
+  node("Warp", {"x", "x"}, {"c"}, "warp");
   node("FancyGelu", {"c"}, {"d"}, "").set_domain("com.example");
   node("Relu", {"d"}, {"e"}, "passed_over");
   attribute(node("Softmax", {"x"}, {"f"}, "soft"), "temperature", 2);
@@ -180,9 +180,9 @@ TEST_F(OnnxReading, AllUnsupportedAtOnce) {
   ImportResult result = importModel();
   ASSERT_EQ(result.unsupported.size(), 4u);
   EXPECT_FALSE(result.module);
-  EXPECT_EQ(result.unsupported[0].opType, "Conv");
+  EXPECT_EQ(result.unsupported[0].opType, "Warp");
   EXPECT_EQ(result.unsupported[0].domain, "ai.onnx");
-  EXPECT_EQ(result.unsupported[0].node, "conv");
+  EXPECT_EQ(result.unsupported[0].node, "warp");
   EXPECT_EQ(result.unsupported[1].domain, "com.example");
   EXPECT_EQ(result.unsupported[1].node, "FancyGelu_2");
   EXPECT_HAS(result.unsupported[2].reason, "attribute 'temperature'");
@@ -320,7 +320,7 @@ TEST_F(OnnxReading, MissingExternalFileIsReportedOnce) {
   *graph().add_initializer() = graph().initializer(0);
   graph().mutable_initializer(1)->set_name("v");
   node("Add", {"y", "v"}, {"z"});
-  node("Conv", {"w", "v"}, {"c"});
+  node("Warp", {"w", "v"}, {"c"});
   output("z");
   ImportResult result = importModel();
   EXPECT_HAS(result.error, "external data of initializer 'w': cannot read");

@@ -160,6 +160,58 @@ func.func @broadcast_equal(%x: tensor<?xf32>) -> tensor<2x?xf32> {
 
 // -----
 
+// Read within the input, else the value: a branch, since there may be nothing to read. An axis that is taken from its
+// start needs no test.
+// CHECK-LABEL: func.func @pad
+// CHECK: %[[D:.*]] = tensor.dim %{{.*}}, %{{.*}} : tensor<?x4xf32>
+// CHECK: linalg.generic
+// CHECK: %[[I:.*]] = arith.subi
+// CHECK: %[[INSIDE:.*]] = arith.cmpi ult, %[[I]], %[[D]]
+// CHECK: scf.if %[[INSIDE]]
+// CHECK-NEXT: tensor.extract %{{.*}}[%[[I]], %{{.*}}] : tensor<?x4xf32>
+func.func @pad(%x: tensor<?x4xf32>, %v: tensor<f32>, %low: index, %n: index) -> tensor<?x3xf32> {
+  %c0 = arith.constant 0 : index
+  %c3 = arith.constant 3 : index
+  %0 = lathe.pad %x with %v low [%low, %c0] extents [%n, %c3] : tensor<?x4xf32>, tensor<f32> -> tensor<?x3xf32>
+  return %0 : tensor<?x3xf32>
+}
+
+// -----
+
+// CHECK-LABEL: func.func @windows
+// CHECK-SAME: (%[[X:.*]]: tensor<2x?xf32>, %[[LOW:.*]]: index, %[[N:.*]]: index)
+// CHECK: tensor.empty(%[[N]]) : tensor<2x?x3xf32>
+// CHECK: linalg.generic
+// CHECK: arith.muli
+// CHECK: arith.addi
+// CHECK: %[[I:.*]] = arith.subi %{{.*}}, %[[LOW]]
+// CHECK: scf.if
+// CHECK: tensor.extract %[[X]][%{{.*}}, %[[I]]]
+func.func @windows(%x: tensor<2x?xf32>, %low: index, %n: index) -> tensor<2x?x3xf32> {
+  %c3 = arith.constant 3 : index
+  %0 = lathe.windows %x kernel [%c3] low [%low] extents [%n]
+      {strides = array<i64: 2>, dilations = array<i64: 1>, base_dilations = array<i64: 1>, padding = 0.0 : f64}
+      : tensor<2x?xf32> -> tensor<2x?x3xf32>
+  return %0 : tensor<2x?x3xf32>
+}
+
+// -----
+
+// Only multiples of the base dilation are elements. What infinity is to integers is their lowest value.
+// CHECK-LABEL: func.func @windows_of_spread_integers
+// CHECK: arith.remsi
+// CHECK: arith.divsi
+// CHECK: arith.constant -128 : i8
+// CHECK: scf.if
+func.func @windows_of_spread_integers(%x: tensor<?xi8>, %low: index, %n: index) -> tensor<?x?xi8> {
+  %0 = lathe.windows %x kernel [%n] low [%low] extents [%n]
+      {strides = array<i64: 1>, dilations = array<i64: -1>, base_dilations = array<i64: 2>, padding = 0xFFF0000000000000 : f64}
+      : tensor<?xi8> -> tensor<?x?xi8>
+  return %0 : tensor<?x?xi8>
+}
+
+// -----
+
 // Weights and symbols stay.
 // CHECK-LABEL: func.func @stays
 // CHECK: lathe.weight

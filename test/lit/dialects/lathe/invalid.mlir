@@ -296,6 +296,72 @@ func.func @shape_of_result(%x: tensor<?x4xf32>) {
 
 // -----
 
+func.func @pad_c1(%x: tensor<4xf32>, %v: tensor<1xf32>, %n: index) {
+  // expected-error @below {{expects a scalar to pad with, got rank 1}}
+  %0 = lathe.pad %x with %v low [%n] extents [%n] : tensor<4xf32>, tensor<1xf32> -> tensor<?xf32>
+  return
+}
+
+// -----
+
+func.func @pad_c2(%x: tensor<2x4xf32>, %v: tensor<f32>, %n: index) {
+  // expected-error @below {{expects a low pad and an extent for each of 2 axes, got 1 and 2}}
+  %0 = lathe.pad %x with %v low [%n] extents [%n, %n] : tensor<2x4xf32>, tensor<f32> -> tensor<?x?xf32>
+  return
+}
+
+// -----
+
+func.func @pad_c3(%x: tensor<2x4xf32>, %v: tensor<f32>, %n: index) {
+  %m1 = arith.constant -1 : index
+  // expected-error @below {{expects extents of at least 0, got -1 at position 1}}
+  %0 = lathe.pad %x with %v low [%n, %n] extents [%n, %m1] : tensor<2x4xf32>, tensor<f32> -> tensor<?x?xf32>
+  return
+}
+
+// -----
+
+func.func @windows_c1_counts(%x: tensor<2x4xf32>, %n: index) {
+  // expected-error @below {{expects a low pad, an extent, a stride, a dilation and a base dilation for each of 1 kernel sizes, got 1, 1, 2, 1 and 1}}
+  %0 = lathe.windows %x kernel [%n] low [%n] extents [%n]
+      {strides = array<i64: 1, 1>, dilations = array<i64: 1>, base_dilations = array<i64: 1>, padding = 0.0 : f64}
+      : tensor<2x4xf32> -> tensor<2x?x?xf32>
+  return
+}
+
+// -----
+
+func.func @windows_c1_rank(%x: tensor<4xf32>, %n: index) {
+  // expected-error @below {{expects windows over 1 to 1 axes, got 2}}
+  %0 = lathe.windows %x kernel [%n, %n] low [%n, %n] extents [%n, %n]
+      {strides = array<i64: 1, 1>, dilations = array<i64: 1, 1>, base_dilations = array<i64: 1, 1>, padding = 0.0 : f64}
+      : tensor<4xf32> -> tensor<?x?x?x?xf32>
+  return
+}
+
+// -----
+
+func.func @windows_c2(%x: tensor<4xf32>, %n: index) {
+  // expected-error @below {{expects strides from 1 to 2147483647, got 0}}
+  %0 = lathe.windows %x kernel [%n] low [%n] extents [%n]
+      {strides = array<i64: 0>, dilations = array<i64: 1>, base_dilations = array<i64: 1>, padding = 0.0 : f64}
+      : tensor<4xf32> -> tensor<?x?xf32>
+  return
+}
+
+// -----
+
+func.func @windows_c3(%x: tensor<4xf32>, %n: index) {
+  %m1 = arith.constant -1 : index
+  // expected-error @below {{expects kernel sizes of at least 0, got -1 at position 0}}
+  %0 = lathe.windows %x kernel [%m1] low [%n] extents [%n]
+      {strides = array<i64: 1>, dilations = array<i64: 1>, base_dilations = array<i64: 1>, padding = 0.0 : f64}
+      : tensor<4xf32> -> tensor<?x?xf32>
+  return
+}
+
+// -----
+
 func.func @from_index_c1(%n: index) {
   // expected-error @below {{expects a result of shape}}
   %0 = lathe.from_index %n, %n : tensor<i64>

@@ -230,6 +230,25 @@ func.func @gathers(%x: tensor<10x4xf32>, %i: tensor<?x?xi64>, %y: tensor<?x4xf32
   return
 }
 
+// CHECK-LABEL: func.func @pads_and_windows
+func.func @pads_and_windows(%x: tensor<?x4xf32>, %zero: tensor<f32>, %y: tensor<?x80x?xf32>, %n: index) {
+  %c0 = arith.constant 0 : index
+  %c1 = arith.constant 1 : index
+  %c3 = arith.constant 3 : index
+  %c6 = arith.constant 6 : index
+  // CHECK: lathe.pad %{{.*}} with %{{.*}} low[%{{.*}}, %{{.*}}] extents[%{{.*}}, %{{.*}}] : tensor<?x4xf32>, tensor<f32> -> tensor<?x6xf32>
+  %0 = lathe.pad %x with %zero low [%c0, %c1] extents [%n, %c6] : tensor<?x4xf32>, tensor<f32> -> tensor<?x6xf32>
+  // CHECK: lathe.windows %{{.*}} kernel[%{{.*}}] low[%{{.*}}] extents[%{{.*}}] {base_dilations = array<i64: 1>, dilations = array<i64: -1>, padding = 0.000000e+00 : f64, strides = array<i64: 2>} : tensor<?x80x?xf32> -> tensor<?x80x?x3xf32>
+  %1 = lathe.windows %y kernel [%c3] low [%c1] extents [%n]
+      {strides = array<i64: 2>, dilations = array<i64: -1>, base_dilations = array<i64: 1>, padding = 0.0 : f64}
+      : tensor<?x80x?xf32> -> tensor<?x80x?x3xf32>
+  // CHECK: lathe.windows %{{.*}} kernel[%{{.*}}, %{{.*}}] low[%{{.*}}, %{{.*}}] extents[%{{.*}}, %{{.*}}]
+  %2 = lathe.windows %y kernel [%n, %c1] low [%n, %c1] extents [%c6, %n]
+      {strides = array<i64: 1, 1>, dilations = array<i64: 1, 2>, base_dilations = array<i64: 2, 1>, padding = 0.0 : f64}
+      : tensor<?x80x?xf32> -> tensor<?x6x?x?x1xf32>
+  return
+}
+
 // CHECK-LABEL: func.func @constants_and_shapes
 func.func @constants_and_shapes(%x: tensor<?x4xf32>, %n: index) {
   // CHECK: lathe.constant dense<[1.000000e+00, 2.000000e+00]> : tensor<2xf32>

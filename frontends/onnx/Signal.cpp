@@ -1,0 +1,295 @@
+//===- Signal.cpp - Importers of Fourier transforms -----------------------===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+// A discrete Fourier transform is a matrix product: signals are short, and matrices are constant where lengths are.
+//
+//===----------------------------------------------------------------------===//
+#include "frontends/onnx/Arithmetic.h"
+#include <cmath>
+
+using namespace mlir;
+
+namespace lathe::frontend {
+namespace {
+
+constexpr double kPi = 3.14159265358979323846;
+
+/// From `in` complex or real numbers to `out` ones.
+struct Transform {
+  SymExpr length;            ///< of the period
+  SymExpr in, out;           ///< how many numbers
+  int64_t inParts, outParts; ///< 1: real, 2: real and imaginary
+  bool inverse;
+
+  /// A real result of half a spectrum, the other half of which is its mirror image.
+  bool mirrored() const { return inverse && outParts == 1; }
+};
+
+/// The matrix [in * inParts, out * outParts] as a constant: cosines of the angle turned by a quarter where a part is
+/// imaginary.
+Value constantMatrix(Node &node, Type type, const Transform &t) {
+  int64_t length = *t.length.constant(), in = *t.in.constant(), out = *t.out.constant();
+  std::vector<Attribute> values;
+  values.reserve(in * t.inParts * out * t.outParts);
+  for (int64_t i = 0; i < in; ++i)
+    for (int64_t c = 0; c < t.inParts; ++c)
+      for (int64_t j = 0; j < out; ++j)
+        for (int64_t d = 0; d < t.outParts; ++d) {
+          double angle = 2 * kPi * static_cast<double>(i * j % length) / static_cast<double>(length);
+          double quarter = kPi / 2 * static_cast<double>(t.inverse ? c - d : d - c);
+          double weight = t.inverse ? 1.0 / static_cast<double>(length) : 1.0;
+          if (t.mirrored() && i != 0 && 2 * i != length)
+            weight *= 2;
+          values.push_back(node.builder.getFloatAttr(type, weight * std::cos(angle + quarter)));
+        }
+  return node.constant(DenseElementsAttr::get(RankedTensorType::get({in * t.inParts, out * t.outParts}, type), values));
+}
+
+/// The same computed when the model runs; angles of f32 would cost half of the digits.
+Value computedMatrix(Node &node, const Transform &t) {
+  Type type = node.builder.getF64Type();
+  Arithmetic integers{node, node.builder.getI64Type()}, floats{node, type};
+  Value i = integers.along(integers.range(t.in), 0, 4), j = integers.along(integers.range(t.out), 2, 4);
+  Value length = integers.of(t.length);
+  // Whole turns are left out while numbers are exact.
+  Value phase = node.make<ModOp>(integers.type, integers.mul(i, j), length, false);
+  Value floatLength = node.cast(length, type);
+  Value angle = floats.div(floats.mul(node.cast(phase, type), floats.number(2 * kPi)), floatLength);
+  Value c = floats.along(floats.range(t.inParts), 1, 4), d = floats.along(floats.range(t.outParts), 3, 4);
+  Value quarter = floats.mul(t.inverse ? floats.sub(c, d) : floats.sub(d, c), floats.number(kPi / 2));
+  Value matrix = node.make<CosOp>(type, floats.add(angle, quarter));
+  if (t.inverse)
+    matrix = floats.div(matrix, floatLength);
+  if (t.mirrored()) {
+    Value boolean = node.make<OrOp>(node.builder.getI1Type(), integers.compare(Comparison::eq, i, integers.number(0)),
+                                    integers.compare(Comparison::eq, integers.add(i, i), length));
+    matrix = floats.select(boolean, matrix, floats.add(matrix, matrix));
+  }
+  return node.reshape(matrix, {node.index(t.in * t.inParts), node.index(t.out * t.outParts)});
+}
+
+/// Transforms the last but one axis of [rows…, in, inParts].
+Value transform(Node &node, Value x, const Transform &t) {
+  constexpr int64_t kLargest = 1 << 22; // elements of a constant, which are part of the program
+  if (!x)
+    return {};
+  Type type = Node::element(x);
+  std::optional<int64_t> length = t.length.constant(), elements = (t.in * t.out * t.inParts * t.outParts).constant();
+  Value matrix = length && *length > 0 && elements && *elements <= kLargest ? constantMatrix(node, type, t)
+                                                                            : node.cast(computedMatrix(node, t), type);
+  SmallVector<Value> dims = node.dims(x);
+  Value rows = node.reshape(x, {node.product(ArrayRef(dims).drop_back(2)), node.index(t.in * t.inParts)});
+  Value product = node.make<MatmulOp>(type, rows, matrix, false, false);
+  dims[dims.size() - 2] = node.index(t.out);
+  dims.back() = node.index(t.outParts);
+  return node.reshape(product, dims);
+}
+
+/// The one value of a scalar of integers as an expression.
+std::optional<SymExpr> integer(Node &node, Value scalar, StringRef what) {
+  std::optional<SmallVector<Value>> values = node.indices(scalar, what);
+  if (!values)
+    return std::nullopt;
+  if (values->size() != 1) {
+    (void)node.invalid("expects one value for " + what + ", got " + Twine(values->size()));
+    return std::nullopt;
+  }
+  SymExpr value = node.context.indexValue(values->front());
+  if (std::optional<int64_t> constant = value.constant(); constant && (*constant < 1 || *constant > INT32_MAX)) {
+    (void)node.invalid("expects " + what + " from 1 to " + Twine(INT32_MAX) + ", got " + Twine(*constant));
+    return std::nullopt;
+  }
+  return value;
+}
+
+/// Whether x is a signal of real or complex floats, and which.
+std::optional<int64_t> signalParts(Node &node, Value x, int64_t lowestRank) {
+  int64_t rank = Node::rank(x), parts = rank > 0 ? Node::type(x).getDimSize(rank - 1) : 0;
+  if (!isa<FloatType>(Node::element(x)) || rank < lowestRank ||
+      (!ShapedType::isDynamic(parts) && parts != 1 && parts != 2)) {
+    (void)node.invalid("expects floats of rank " + Twine(lowestRank) +
+                       " or more with a last dimension of 1 or 2, got " +
+                       (ShapedType::isDynamic(parts) ? "another type" : "a dimension of " + std::to_string(parts)));
+    return std::nullopt;
+  }
+  if (ShapedType::isDynamic(parts)) {
+    (void)node.unsupported("a signal whose last dimension is not known to be 1 or 2 is not supported");
+    return std::nullopt;
+  }
+  return parts;
+}
+
+LogicalResult importDFT(Node &node) {
+  Value x = node.input(0);
+  std::optional<int64_t> parts = signalParts(node, x, 2);
+  if (!parts)
+    return failure();
+  int64_t rank = Node::rank(x);
+  int64_t given = node.opset < 20 ? node.intAttr("axis", 1) : -2;
+  if (node.input(2)) {
+    std::optional<int64_t> constant = node.constantInt(node.input(2), "axis");
+    if (!constant)
+      return failure();
+    given = *constant;
+  }
+  std::optional<int64_t> axis = node.axis(given, rank);
+  if (!axis)
+    return failure();
+  if (*axis == rank - 1)
+    return node.invalid("expects an axis other than the last, which holds real and imaginary parts");
+  bool inverse = node.intAttr("inverse", 0), onesided = node.intAttr("onesided", 0), mirrored = inverse && onesided;
+  if (onesided && !inverse && *parts == 2)
+    return node.invalid("expects real numbers where onesided is given");
+  SymExpr in = node.dimExpr(x, *axis);
+  std::optional<SymExpr> length = mirrored ? (in - 1) * 2 : in;
+  if (node.input(1))
+    length = integer(node, node.input(1), "dft_length");
+  if (!length)
+    return failure();
+  SymExpr half = node.context.floorDiv(*length, 2) + 1;
+  Transform t{*length, mirrored ? half : *length, onesided && !inverse ? half : *length,
+              *parts,  mirrored ? 1 : 2,          inverse};
+  SmallVector<int64_t> permutation = llvm::to_vector(llvm::seq<int64_t>(rank));
+  std::swap(permutation[*axis], permutation[rank - 2]);
+  Value signal = *axis == rank - 2 ? x : node.transpose(x, permutation);
+  if (signal && in != t.in) {
+    SmallVector<Value> extents = node.dims(signal), low(rank, node.index(0));
+    extents[rank - 2] = node.index(t.in);
+    Type type = Node::element(x);
+    signal = node.make<PadOp>(type, signal, node.scalar(type, 0), low, extents);
+  }
+  Value result = transform(node, signal, t);
+  return node.result(*axis == rank - 2 ? result : node.transpose(result, permutation));
+}
+
+LogicalResult importSTFT(Node &node) {
+  Value x = node.input(0), window = node.input(2);
+  std::optional<int64_t> parts = signalParts(node, x, 3);
+  if (!parts)
+    return failure();
+  if (Node::rank(x) != 3)
+    return node.invalid("expects a signal of rank 3, got rank " + Twine(Node::rank(x)));
+  std::optional<int64_t> step = node.constantInt(node.input(1), "frame_step");
+  if (!step)
+    return failure();
+  if (*step < 1 || *step > INT32_MAX)
+    return node.invalid("expects frame_step from 1 to " + Twine(INT32_MAX) + ", got " + Twine(*step));
+  Type type = Node::element(x);
+  if (window && (Node::rank(window) != 1 || Node::element(window) != type))
+    return node.invalid("expects a window of rank 1 and of the signal's type");
+  SymExpr samples = node.dimExpr(x, 1);
+  std::optional<SymExpr> length = window ? node.dimExpr(window, 0) : samples;
+  if (node.input(3))
+    length = integer(node, node.input(3), "frame_length");
+  if (!length)
+    return failure();
+  bool onesided = node.intAttr("onesided", 1) && *parts == 1;
+  SymExpr room = samples - *length;
+  if (node.context.atMost(room, -1))
+    return node.invalid("expects frames within the signal of " + samples.str() + ", got frames of " + length->str());
+  SymExpr frames = node.context.max(node.context.floorDiv(room + *step, *step), 0);
+  using Ints = SmallVector<int64_t>;
+  Value channels = node.transpose(x, {0, 2, 1});
+  Value read =
+      node.make<WindowsOp>(type, channels, SmallVector<Value>{node.index(*length)}, SmallVector<Value>{node.index(0)},
+                           SmallVector<Value>{node.index(frames)}, Ints{*step}, Ints{1}, Ints{1}, APFloat(0.0));
+  if (window)
+    read = node.make<MulOp>(type, read, window);
+  Transform t{*length, *length, onesided ? node.context.floorDiv(*length, 2) + 1 : *length, *parts, 2, false};
+  return node.result(transform(node, node.transpose(read, {0, 2, 3, 1}), t));
+}
+
+/// Coefficients of cosines of 0, 1, 2 turns.
+LogicalResult importWindow(Node &node, ArrayRef<double> coefficients) {
+  std::optional<SymExpr> size = integer(node, node.input(0), "size");
+  if (!size)
+    return failure();
+  Arithmetic floats{node, node.builder.getF32Type()};
+  int64_t to = node.intAttr("output_datatype", 1);
+  Type result = node.dataType(to);
+  if (!result)
+    return failure();
+  if (result.isF64())
+    floats.type = result;
+  Value length = floats.of(node.intAttr("periodic", 1) ? *size : *size - 1);
+  Value turn = floats.div(floats.mul(floats.range(*size), floats.number(2 * kPi)), length),
+        sum = floats.number(coefficients[0]);
+  for (size_t i = 1; i < coefficients.size(); ++i) {
+    Value angle = floats.mul(turn, floats.number(static_cast<double>(i)));
+    sum = floats.add(sum, floats.mul(node.make<CosOp>(floats.type, angle), floats.number(coefficients[i])));
+  }
+  return node.result(node.cast(sum, result));
+}
+
+LogicalResult importHann(Node &node) { return importWindow(node, {0.5, -0.5}); }
+LogicalResult importHamming(Node &node) { return importWindow(node, {25.0 / 46, -21.0 / 46}); }
+LogicalResult importBlackman(Node &node) { return importWindow(node, {0.42, -0.5, 0.08}); }
+
+LogicalResult importMelWeightMatrix(Node &node) {
+  constexpr int64_t kLargest = 1 << 22;
+  int64_t sizes[3];
+  static constexpr const char *names[] = {"num_mel_bins", "dft_length", "sample_rate", "lower_edge_hertz",
+                                          "upper_edge_hertz"};
+  for (int i = 0; i < 3; ++i) {
+    std::optional<int64_t> size = node.constantInt(node.input(i), names[i]);
+    if (!size)
+      return failure();
+    if (*size < 1 || *size > kLargest)
+      return node.invalid("expects " + Twine(names[i]) + " from 1 to " + Twine(kLargest) + ", got " + Twine(*size));
+    sizes[i] = *size;
+  }
+  double mels[2];
+  for (int i = 0; i < 2; ++i) {
+    SmallVector<double> edge;
+    if (!Node::constantFloats(node.input(3 + i), edge) || edge.size() != 1)
+      return node.unsupported(Twine(names[3 + i]) + " that is not one constant number is not supported");
+    if (!(edge[0] >= 0 && edge[0] <= 1e9))
+      return node.invalid("expects " + Twine(names[3 + i]) + " from 0 to 10^9");
+    mels[i] = 2595 * std::log10(1 + edge[0] / 700);
+  }
+  Type type = node.dataType(node.intAttr("output_datatype", 1));
+  if (!type)
+    return failure();
+  auto [bands, length, rate] = sizes;
+  int64_t bins = length / 2 + 1;
+  if (bands * bins > kLargest)
+    return node.unsupported("a matrix of more than 2^22 elements is not supported");
+  SmallVector<int64_t> edges; // of the bands, in bins
+  for (int64_t i = 0; i < bands + 2; ++i) {
+    double mel = mels[0] + static_cast<double>(i) * (mels[1] - mels[0]) / static_cast<double>(bands + 2);
+    double hertz = 700 * (std::pow(10, mel / 2595) - 1);
+    double bin = std::floor(static_cast<double>(length + 1) * hertz / static_cast<double>(rate));
+    if (!(bin >= 0 && bin < static_cast<double>(bins)))
+      return node.invalid("expects edges below half of the sample rate");
+    edges.push_back(static_cast<int64_t>(bin));
+  }
+  std::vector<float> values(bands * bins, 0);
+  for (int64_t i = 0; i < bands; ++i) {
+    int64_t low = edges[i], center = edges[i + 1], high = edges[i + 2];
+    values[center * bands + i] = 1;
+    for (int64_t j = low; j < center; ++j)
+      values[j * bands + i] = static_cast<float>(j - low) / static_cast<float>(center - low);
+    for (int64_t j = center; j < high; ++j)
+      values[j * bands + i] = static_cast<float>(high - j) / static_cast<float>(high - center);
+  }
+  auto matrix = RankedTensorType::get({bins, bands}, node.builder.getF32Type());
+  return node.result(node.cast(node.constant(DenseElementsAttr::get(matrix, ArrayRef<float>(values))), type));
+}
+
+} // namespace
+
+ArrayRef<Operator> signalOperators() {
+  static constexpr llvm::StringLiteral window = "output_datatype:i periodic:i";
+  static constexpr Operator table[] = {
+      {"DFT", 17, 1, 3, 1, "axis:i inverse:i onesided:i", importDFT},
+      {"STFT", 17, 2, 4, 1, "onesided:i", importSTFT},
+      {"HannWindow", 17, 1, 1, 1, window, importHann},
+      {"HammingWindow", 17, 1, 1, 1, window, importHamming},
+      {"BlackmanWindow", 17, 1, 1, 1, window, importBlackman},
+      {"MelWeightMatrix", 17, 5, 5, 1, "output_datatype:i", importMelWeightMatrix},
+  };
+  return table;
+}
+
+} // namespace lathe::frontend
