@@ -8,6 +8,7 @@
 
 #include "dialects/lathe/Lathe.h"
 #include "onnx.pb.h"
+#include <functional>
 #include <optional>
 #include <string>
 #include <type_traits>
@@ -39,6 +40,12 @@ public:
   // What went wrong first, and whether a valid model is at fault.
   std::string reason;
   bool isUnsupported = false;
+  bool innerFailed = false; ///< a node of a graph imported for this one, which has been reported
+
+  /// Imports a graph that is an attribute, its inputs being `arguments`; nullopt after a failure.
+  std::function<std::optional<llvm::SmallVector<mlir::Value>>(const onnx::GraphProto &graph,
+                                                              llvm::ArrayRef<mlir::Value> arguments)>
+      importGraph;
 
   mlir::LogicalResult invalid(const llvm::Twine &text) { return fail(text, false); }
   mlir::LogicalResult unsupported(const llvm::Twine &text) { return fail(text, true); }
@@ -110,8 +117,8 @@ private:
 
 using ImportFunction = mlir::LogicalResult (*)(Node &);
 
-/// A row of the table of operators. `attributes` lists "name:type" with i, f, s, t for INT, FLOAT, STRING, TENSOR and
-/// I, F, S for their lists.
+/// A row of the table of operators. `attributes` lists "name:type" with i, f, s, t, g for INT, FLOAT, STRING, TENSOR,
+/// GRAPH and I, F, S for their lists.
 struct Operator {
   llvm::StringLiteral name;
   int64_t sinceOpset;
@@ -121,11 +128,19 @@ struct Operator {
   ImportFunction import;
 };
 
+llvm::ArrayRef<Operator> attentionOperators();
+llvm::ArrayRef<Operator> controlFlowOperators();
+llvm::ArrayRef<Operator> einsumOperators();
 llvm::ArrayRef<Operator> elementwiseOperators();
 llvm::ArrayRef<Operator> matmulOperators();
 llvm::ArrayRef<Operator> movementOperators();
 llvm::ArrayRef<Operator> reductionOperators();
+llvm::ArrayRef<Operator> scatterOperators();
 llvm::ArrayRef<Operator> shapeOperators();
+
+/// Operators that ONNX Runtime's optimizer writes.
+inline constexpr llvm::StringLiteral kContribDomain = "com.microsoft";
+llvm::ArrayRef<Operator> contribOperators();
 
 } // namespace lathe::frontend
 

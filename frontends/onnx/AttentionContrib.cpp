@@ -1,0 +1,1 @@
+#include "frontends/onnx/Compose.h"
