@@ -120,6 +120,7 @@ void populateLatheToLinalgPatterns(RewritePatternSet &patterns) {
   reference::populateElementwise(patterns);
   reference::populateReduction(patterns);
   reference::populateMovement(patterns);
+  reference::populateScatter(patterns);
   reference::addPattern<DimOp>(patterns, reference::lowerDim);
   reference::addPattern<ToIndexOp>(patterns, reference::lowerToIndex);
   reference::addPattern<FromIndexOp>(patterns, reference::lowerFromIndex);

@@ -114,6 +114,7 @@ mlir::LogicalResult checkElementTypes(mlir::Operation *op, mlir::PatternRewriter
 void populateElementwise(mlir::RewritePatternSet &patterns);
 void populateReduction(mlir::RewritePatternSet &patterns);
 void populateMovement(mlir::RewritePatternSet &patterns);
+void populateScatter(mlir::RewritePatternSet &patterns);
 
 /// A lowering by a function; checks element types first.
 template <typename OpTy>
