@@ -5,7 +5,6 @@
 //===----------------------------------------------------------------------===//
 #include "frontends/onnx/Compose.h"
 #include "frontends/onnx/Tensors.h"
-#include <cmath>
 
 using namespace mlir;
 
@@ -52,8 +51,6 @@ bool AttentionImporter::readInputs() {
   if (!q || !k || !v || !c.sameExtent(q, 3, k, 3, "head sizes of query and key") ||
       !c.sameExtent(k, 2, v, 2, "lengths of keys and values") || !c.sameExtent(k, 1, v, 1, "heads of keys and values"))
     return false;
-  if (ShapedType::isDynamic(Node::type(q).getDimSize(3)))
-    return (void)node.unsupported("a head size that is not static is not supported"), false;
   softmaxType = Node::element(q);
   if (int64_t precision = node.intAttr("softmax_precision", 0); precision != 0) {
     softmaxType = precision == static_cast<int32_t>(precision)
@@ -124,8 +121,17 @@ Value AttentionImporter::maskScores(Value scores) {
     lengths = c.unsqueeze(node.cast(lengths, node.builder.getI64Type()), {1, 2, 3});
     also(c.compare(Comparison::lt, c.iota(total, 3, 4), lengths));
   }
-  if (node.intAttr("is_causal", 0))
-    also(c.compare(Comparison::ge, queryMinusKey(c, node.dim(q, 2), total, offset), 0));
+  int64_t left = node.intAttr("left_window_size", -1), right = node.intAttr("right_window_size", -1);
+  if (bool causal = node.intAttr("is_causal", 0); causal || left >= 0 || right >= 0) {
+    Value distance = queryMinusKey(c, node.dim(q, 2), total, offset);
+    if (causal)
+      also(c.compare(Comparison::ge, distance, 0));
+    if (left >= 0)
+      also(c.compare(Comparison::le, distance, c.integer(left)));
+    if (right >= 0)
+      also(c.compare(Comparison::ge, distance, c.integer(-right)));
+    mayMaskAll |= left >= 0 || right >= 0;
+  }
   return !scores || !allowed ? scores : c.select(allowed, scores, c.lowest(Node::element(scores)));
 }
 
@@ -147,11 +153,8 @@ LogicalResult AttentionImporter::run() {
     return node.invalid("expects qk_matmul_output_mode to be 0 to 3, got " + Twine(mode));
   if (!readInputs())
     return failure();
-  double scale = node.floatAttr("scale", 0), softcap = node.floatAttr("softcap", 0);
-  int64_t size = Node::type(q).getDimSize(3);
-  if (!node.attribute("scale"))
-    scale = size ? 1 / std::sqrt(static_cast<double>(size)) : 1;
-  Value scores = attentionScores(c, c.mul(q, scale), k);
+  double softcap = node.floatAttr("softcap", 0);
+  Value scores = attentionScores(c, scaledQuery(c, q), k);
   Value stages[4] = {scores};
   if (softcap != 0)
     scores = c.mul(c.unary<TanhOp>(c.div(scores, softcap)), softcap);
@@ -179,12 +182,10 @@ LogicalResult importRotaryEmbedding(Node &node) {
   bool folded = Node::rank(x) == 3;
   if (folded) {
     int64_t heads = node.intAttr("num_heads", 0), hidden = Node::type(x).getDimSize(2);
-    if (ShapedType::isDynamic(hidden))
-      return node.unsupported("a hidden size that is not static is not supported");
-    if (heads <= 0 || hidden % heads != 0)
-      return node.invalid("expects an attribute 'num_heads' that divides the hidden size " + Twine(hidden) + ", got " +
-                          Twine(heads));
-    rotated = node.reshape(x, {node.dim(x, 0), node.dim(x, 1), node.index(heads), node.index(hidden / heads)});
+    if (heads <= 0 || (!ShapedType::isDynamic(hidden) && hidden % heads != 0))
+      return node.invalid("expects an attribute 'num_heads' that divides the hidden size, got " + Twine(heads));
+    Value size = c.divideIndex(node.dim(x, 2), heads);
+    rotated = node.reshape(x, {node.dim(x, 0), node.dim(x, 1), node.index(heads), size});
   }
   for (Value *table : {&cos, &sin}) {
     if (!c.hasRank(*table, {positions ? 2 : 3}, "cos_cache and sin_cache"))
@@ -239,7 +240,8 @@ LogicalResult importTensorScatter(Node &node) {
 ArrayRef<Operator> attentionOperators() {
   static constexpr Operator table[] = {
       {"Attention", 23, 3, 7, 4,
-       "is_causal:i kv_num_heads:i q_num_heads:i qk_matmul_output_mode:i scale:f softcap:f softmax_precision:i",
+       "is_causal:i kv_num_heads:i left_window_size:i q_num_heads:i qk_matmul_output_mode:i right_window_size:i scale:f "
+       "softcap:f softmax_precision:i",
        importAttention},
       {"RotaryEmbedding", 23, 3, 4, 1, "interleaved:i num_heads:i rotary_embedding_dim:i", importRotaryEmbedding},
       {"TensorScatter", 24, 2, 3, 1, "axis:i mode:s", importTensorScatter},

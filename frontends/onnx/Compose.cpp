@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "frontends/onnx/Compose.h"
+#include <cmath>
 
 using namespace mlir;
 
@@ -73,6 +74,11 @@ Value Compose::fromIndex(Value index) {
   return index ? node.make<FromIndexOp>(node.builder.getI64Type(), Values{index}) : Value();
 }
 
+Value Compose::integer(int64_t value) {
+  auto type = RankedTensorType::get({}, node.builder.getI64Type());
+  return node.constant(DenseElementsAttr::get(type, ArrayRef<int64_t>{value}));
+}
+
 Value Compose::addIndex(Value a, Value b) {
   if (!a || !b || Node::constantIndex(b) == 0)
     return a;
@@ -128,20 +134,26 @@ bool Compose::areFloats(ArrayRef<Value> values) {
 // Attention
 //===----------------------------------------------------------------------===//
 
+static std::string extentText(int64_t extent) {
+  return ShapedType::isDynamic(extent) ? "that is not static" : std::to_string(extent);
+}
+
 Value rotate(Compose &c, Value x, Value cos, Value sin, int64_t dim, bool interleaved) {
   Node &node = c.node;
   if (!x || !cos || !sin)
     return {};
   int64_t last = Node::rank(x) - 1, size = Node::type(x).getDimSize(last);
-  if (ShapedType::isDynamic(size))
-    return Compose::none(node.unsupported("a head size that is not static is not supported"));
+  if (dim == 0 && ShapedType::isDynamic(size))
+    return Compose::none(node.unsupported("a head size that is not static is not supported, where all of it is rotated"));
   dim = dim == 0 ? size : dim;
-  if (dim < 0 || dim > size || dim % 2 != 0)
-    return Compose::none(node.invalid("expects to rotate an even number of at most " + Twine(size) + " elements, got " + Twine(dim)));
+  if (dim < 0 || (!ShapedType::isDynamic(size) && dim > size) || dim % 2 != 0)
+    return Compose::none(node.invalid("expects to rotate an even number of at most " + extentText(size) +
+                                      " elements, got " + Twine(dim)));
   for (Value table : {cos, sin})
-    if (int64_t half = Node::type(table).getDimSize(Node::rank(table) - 1); half != dim / 2)
+    if (int64_t half = Node::type(table).getDimSize(Node::rank(table) - 1);
+        half != dim / 2 && !ShapedType::isDynamic(half))
       return Compose::none(node.invalid("expects tables of " + Twine(dim / 2) + " columns for the " + Twine(dim) +
-                          " elements rotated, got " + (ShapedType::isDynamic(half) ? Twine("?") : Twine(half))));
+                                        " elements rotated, got " + Twine(half)));
   Value part = dim == size ? x : c.slice(x, last, 0, dim);
   Value rotated;
   if (interleaved) {
@@ -154,7 +166,7 @@ Value rotate(Compose &c, Value x, Value cos, Value sin, int64_t dim, bool interl
     Value real = c.sub(c.mul(low, cos), c.mul(high, sin)), imaginary = c.add(c.mul(low, sin), c.mul(high, cos));
     rotated = c.concat({real, imaginary}, last);
   }
-  return dim == size ? rotated : c.concat({rotated, c.slice(x, last, dim, size)}, last);
+  return dim == size ? rotated : c.concat({rotated, c.slice(x, last, dim, INT64_MAX)}, last);
 }
 
 Value splitHeads(Compose &c, Value x, int64_t heads) {
@@ -162,12 +174,11 @@ Value splitHeads(Compose &c, Value x, int64_t heads) {
   if (!x)
     return {};
   int64_t hidden = Node::type(x).getDimSize(2);
-  if (ShapedType::isDynamic(hidden))
-    return Compose::none(node.unsupported("a hidden size that is not static is not supported"));
-  if (heads <= 0 || hidden % heads != 0)
-    return Compose::none(node.invalid("expects a number of heads that divides the hidden size " + Twine(hidden) + ", got " +
-                        Twine(heads)));
-  Value split = node.reshape(x, {node.dim(x, 0), node.dim(x, 1), node.index(heads), node.index(hidden / heads)});
+  if (heads <= 0 || (!ShapedType::isDynamic(hidden) && hidden % heads != 0))
+    return Compose::none(node.invalid("expects a number of heads that divides the hidden size " + extentText(hidden) +
+                                      ", got " + Twine(heads)));
+  Value size = c.divideIndex(node.dim(x, 2), heads);
+  Value split = node.reshape(x, {node.dim(x, 0), node.dim(x, 1), node.index(heads), size});
   return c.transpose(split, {0, 2, 1, 3});
 }
 
@@ -179,34 +190,39 @@ Value mergeHeads(Compose &c, Value x) {
   return node.reshape(merged, {node.dim(x, 0), node.dim(x, 2), node.product({node.dim(x, 1), node.dim(x, 3)})});
 }
 
-/// Heads of a query by key/value heads; 0 after a failure.
-static int64_t groupSize(Compose &c, Value q, Value kv) {
-  int64_t heads = Node::type(q).getDimSize(1), kvHeads = Node::type(kv).getDimSize(1);
-  if (heads == kvHeads && !ShapedType::isDynamic(heads))
-    return 1;
-  if (ShapedType::isDynamic(heads) || ShapedType::isDynamic(kvHeads)) {
-    (void)c.node.unsupported("a number of heads that is not static is not supported");
-    return 0;
-  }
-  if (kvHeads == 0 || heads == 0 || heads % kvHeads != 0) {
-    (void)c.node.invalid("expects key/value heads that divide the query's " + Twine(heads) + ", got " + Twine(kvHeads));
-    return 0;
-  }
-  return heads / kvHeads;
-}
-
 /// A product over [batch, heads, …] whose right side has fewer heads: each serves a group of the left one's.
 static Value groupedMatmul(Compose &c, Value left, Value right, bool transposeRight) {
   Node &node = c.node;
   if (!left || !right)
     return {};
-  int64_t group = groupSize(c, left, right);
-  if (group <= 1)
-    return group == 1 ? c.matmul(left, right, false, transposeRight) : Value();
+  FailureOr<SymShape> leftShape = node.context.shapeOf(left), rightShape = node.context.shapeOf(right);
+  if (failed(leftShape) || failed(rightShape))
+    return {};
+  SymExpr leftHeads = (*leftShape)[1], rightHeads = (*rightShape)[1];
+  if (leftHeads == rightHeads)
+    return c.matmul(left, right, false, transposeRight);
+  auto known = leftHeads.constant(), knownRight = rightHeads.constant();
+  if (known && knownRight && (*knownRight == 0 || *known == 0 || *known % *knownRight != 0))
+    return Compose::none(node.invalid("expects key/value heads that divide the query's " + Twine(*known) + ", got " +
+                                      Twine(*knownRight)));
+  Value group = materialize(node.builder, node.loc, node.context.floorDiv(leftHeads, rightHeads));
   Value batch = node.dim(left, 0), heads = node.dim(left, 1), rows = node.dim(left, 2), kvHeads = node.dim(right, 1);
-  Value grouped = node.reshape(left, {batch, kvHeads, node.index(group), rows, node.dim(left, 3)});
+  Value grouped = node.reshape(left, {batch, kvHeads, group, rows, node.dim(left, 3)});
   Value product = c.matmul(grouped, c.unsqueeze(right, {2}), false, transposeRight);
   return node.reshape(product, {batch, heads, rows, node.dim(right, transposeRight ? 2 : 3)});
+}
+
+Value scaledQuery(Compose &c, Value q) {
+  Node &node = c.node;
+  if (!q)
+    return {};
+  int64_t size = Node::type(q).getDimSize(3);
+  double scale = node.floatAttr("scale", 0);
+  if (node.attribute("scale"))
+    return c.mul(q, scale);
+  if (!ShapedType::isDynamic(size))
+    return size ? c.mul(q, 1 / std::sqrt(static_cast<double>(size))) : q;
+  return c.mul(q, c.unary<RsqrtOp>(node.cast(c.fromIndex(node.dim(q, 3)), Node::element(q))));
 }
 
 Value attentionScores(Compose &c, Value q, Value k) { return groupedMatmul(c, q, k, /*transposeRight=*/true); }

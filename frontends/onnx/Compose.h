@@ -66,6 +66,8 @@ public:
   Value unsqueeze(Value x, llvm::ArrayRef<int64_t> axes);
   /// 0, 1, … below an index value, of 64 bits, along `axis` of a tensor of `rank`, whose other extents are 1.
   Value iota(Value count, int64_t axis = 0, int64_t rank = 1);
+  /// A scalar of 64 bits.
+  Value integer(int64_t value);
   /// An index value as a scalar tensor.
   Value fromIndex(Value index);
   Value addIndex(Value a, Value b);
@@ -92,6 +94,8 @@ mlir::Value splitHeads(Compose &c, mlir::Value x, int64_t heads);
 /// Back from there.
 mlir::Value mergeHeads(Compose &c, mlir::Value x);
 
+/// The query times the attribute 'scale', or divided by the root of the head size where that is not given.
+mlir::Value scaledQuery(Compose &c, mlir::Value q);
 /// Scores of grouped heads, [batch, heads, sequence, total]: `q` is [batch, heads, sequence, size], `k` is
 /// [batch, key/value heads, total, size].
 mlir::Value attentionScores(Compose &c, mlir::Value q, mlir::Value k);
