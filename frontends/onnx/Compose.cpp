@@ -212,13 +212,13 @@ static Value groupedMatmul(Compose &c, Value left, Value right, bool transposeRi
   return node.reshape(product, {batch, heads, rows, node.dim(right, transposeRight ? 2 : 3)});
 }
 
-Value scaledQuery(Compose &c, Value q) {
+Value scaledQuery(Compose &c, Value q, bool zeroIsDefault) {
   Node &node = c.node;
   if (!q)
     return {};
   int64_t size = Node::type(q).getDimSize(3);
   double scale = node.floatAttr("scale", 0);
-  if (node.attribute("scale"))
+  if (node.attribute("scale") && !(zeroIsDefault && scale == 0))
     return c.mul(q, scale);
   if (!ShapedType::isDynamic(size))
     return size ? c.mul(q, 1 / std::sqrt(static_cast<double>(size))) : q;

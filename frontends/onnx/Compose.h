@@ -94,8 +94,9 @@ mlir::Value splitHeads(Compose &c, mlir::Value x, int64_t heads);
 /// Back from there.
 mlir::Value mergeHeads(Compose &c, mlir::Value x);
 
-/// The query times the attribute 'scale', or divided by the root of the head size where that is not given.
-mlir::Value scaledQuery(Compose &c, mlir::Value q);
+/// The query times the attribute 'scale', or divided by the root of the head size where that is not given, or is 0 and
+/// `zeroIsDefault`.
+mlir::Value scaledQuery(Compose &c, mlir::Value q, bool zeroIsDefault = false);
 /// Scores of grouped heads, [batch, heads, sequence, total]: `q` is [batch, heads, sequence, size], `k` is
 /// [batch, key/value heads, total, size].
 mlir::Value attentionScores(Compose &c, mlir::Value q, mlir::Value k);
@@ -104,6 +105,9 @@ mlir::Value attentionValues(Compose &c, mlir::Value probabilities, mlir::Value v
 /// Position of the query minus that of the key, [sequence, total] or, after an offset of [batch], [batch, 1, sequence,
 /// total]: a key is in the past where it is at least 0.
 mlir::Value queryMinusKey(Compose &c, mlir::Value sequence, mlir::Value total, mlir::Value offset);
+
+/// A matrix product of one or two vectors, too: a row on the left, a column on the right, which the result lacks.
+mlir::Value productOfAny(Compose &c, mlir::Value a, mlir::Value b, bool transposeA = false, bool transposeB = false);
 
 } // namespace lathe::frontend
 

@@ -44,9 +44,10 @@ llvm::StringMap<const Operator *> tableOf(std::initializer_list<ArrayRef<Operato
 /// Null for an operator that is not supported.
 const Operator *findOperator(const onnx::NodeProto &node) {
   static const auto onnx =
-      tableOf({attentionOperators(), controlFlowOperators(), einsumOperators(), elementwiseOperators(),
-               matmulOperators(), movementOperators(), reductionOperators(), scatterOperators(), shapeOperators()});
-  static const auto contrib = tableOf({contribOperators()});
+      tableOf({attentionOperators(), contribOnnxOperators(), controlFlowOperators(), einsumOperators(),
+               elementwiseOperators(), matmulOperators(), movementOperators(), reductionOperators(),
+               scatterOperators(), shapeOperators()});
+  static const auto contrib = tableOf({contribAttentionOperators(), contribOperators()});
   if (isOnnxDomain(node.domain()))
     return onnx.lookup(node.op_type());
   return node.domain() == kContribDomain ? contrib.lookup(node.op_type()) : nullptr;

@@ -141,6 +141,9 @@ llvm::ArrayRef<Operator> shapeOperators();
 /// Operators that ONNX Runtime's optimizer writes.
 inline constexpr llvm::StringLiteral kContribDomain = "com.microsoft";
 llvm::ArrayRef<Operator> contribOperators();
+llvm::ArrayRef<Operator> contribAttentionOperators();
+/// Those that it writes in ONNX's own domain.
+llvm::ArrayRef<Operator> contribOnnxOperators();
 
 } // namespace lathe::frontend
 
