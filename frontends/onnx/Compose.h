@@ -108,6 +108,8 @@ mlir::Value queryMinusKey(Compose &c, mlir::Value sequence, mlir::Value total, m
 
 /// A matrix product of one or two vectors, too: a row on the left, a column on the right, which the result lacks.
 mlir::Value productOfAny(Compose &c, mlir::Value a, mlir::Value b, bool transposeA = false, bool transposeB = false);
+/// The matrix product that Gemm's inputs and attributes say.
+mlir::Value generalProduct(Compose &c);
 
 } // namespace lathe::frontend
 

@@ -184,6 +184,25 @@ LogicalResult importFusedMatMul(Node &node) {
   return node.result(c.mul(product, node.floatAttr("alpha", 1)));
 }
 
+LogicalResult importFusedGemm(Node &node) {
+  Compose c(node);
+  std::string activation = node.stringAttr("activation", "");
+  Value x = generalProduct(c);
+  if (!x)
+    return failure();
+  if (activation == "Relu")
+    return node.result(c.unary<ReluOp>(x));
+  if (activation == "Tanh")
+    return node.result(c.unary<TanhOp>(x));
+  if (activation == "Sigmoid")
+    return node.result(c.unary<SigmoidOp>(x));
+  if (activation == "LeakyRelu") {
+    Value below = c.mul(x, node.floatAttr("activation_alpha", static_cast<double>(0.01f)));
+    return node.result(c.select(c.compare(Comparison::lt, x, 0), below, x));
+  }
+  return node.unsupported("activation '" + activation + "' is not supported, only Relu, Tanh, Sigmoid and LeakyRelu");
+}
+
 LogicalResult importGemmFastGelu(Node &node) {
   Compose c(node);
   Value product = productOfAny(c, node.input(0), node.input(1));
@@ -210,6 +229,9 @@ ArrayRef<Operator> contribOperators() {
       {"BiasSoftmax", 1, 2, 2, 1, "axis:i is_inner_broadcast:i", importBiasSoftmax},
       {"FusedMatMul", 1, 2, 2, 1, "alpha:f transA:i transB:i transBatchA:i transBatchB:i", importFusedMatMul},
       {"TransposeMatMul", 1, 2, 2, 1, "alpha:f transA:i transB:i", importFusedMatMul},
+      {"FusedGemm", 1, 2, 3, 1,
+       "activation:s activation_alpha:f activation_beta:f activation_gamma:f alpha:f beta:f transA:i transB:i",
+       importFusedGemm},
       {"GemmFastGelu", 1, 2, 3, 1, "", importGemmFastGelu},
   };
   return table;

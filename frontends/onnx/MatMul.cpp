@@ -37,27 +37,30 @@ static LogicalResult importMatMul(Node &node) {
   return node.result(productOfAny(c, node.input(0), node.input(1)));
 }
 
-static LogicalResult importGemm(Node &node) {
-  Value a = node.input(0), b = node.input(1), c = node.input(2);
+Value generalProduct(Compose &c) {
+  Node &node = c.node;
+  Value a = node.input(0), b = node.input(1), addend = node.input(2);
   Type type = Node::element(a);
   if (Node::rank(a) != 2 || Node::rank(b) != 2)
-    return node.invalid("expects matrices, got ranks " + Twine(Node::rank(a)) + " and " + Twine(Node::rank(b)));
-  if (c && Node::rank(c) > 2)
-    return node.invalid("expects an addend of rank 2 at most, got rank " + Twine(Node::rank(c)));
+    return Compose::none(
+        node.invalid("expects matrices, got ranks " + Twine(Node::rank(a)) + " and " + Twine(Node::rank(b))));
+  if (addend && Node::rank(addend) > 2)
+    return Compose::none(node.invalid("expects an addend of rank 2 at most, got rank " + Twine(Node::rank(addend))));
   double alpha = node.floatAttr("alpha", 1), beta = node.floatAttr("beta", 1);
   if (!isa<FloatType>(type) && (alpha != 1 || beta != 1))
-    return node.unsupported("alpha and beta other than 1 on integers are not supported");
-  auto scaled = [&](Value value, double factor) {
-    return factor == 1 ? value : node.make<MulOp>(type, value, node.scalar(type, factor));
-  };
-  bool transA = node.intAttr("transA", 0), transB = node.intAttr("transB", 0);
-  Value product = scaled(node.make<MatmulOp>(type, a, b, transA, transB), alpha);
-  if (!product || !c || beta == 0)
-    return node.result(product);
-  Value sum = node.make<AddOp>(type, product, scaled(c, beta));
+    return Compose::none(node.unsupported("alpha and beta other than 1 on integers are not supported"));
+  Value product = c.mul(c.matmul(a, b, node.intAttr("transA", 0), node.intAttr("transB", 0)), alpha);
+  if (!product || !addend || beta == 0)
+    return product;
+  Value sum = c.add(product, c.mul(addend, beta));
   if (sum && Node::type(sum) != Node::type(product))
-    return node.invalid("expects an addend that broadcasts to the product");
-  return node.result(sum);
+    return Compose::none(node.invalid("expects an addend that broadcasts to the product"));
+  return sum;
+}
+
+static LogicalResult importGemm(Node &node) {
+  Compose c(node);
+  return node.result(generalProduct(c));
 }
 
 ArrayRef<Operator> matmulOperators() {

@@ -112,6 +112,8 @@ def test_matrix_products(target, tmp_path):
     g.node("FusedMatMul", z, y, transBatchA=1)
     g.node("FusedMatMul", z, z, transBatchA=1, transBatchB=1, transB=1)
     g.node("TransposeMatMul", x, x, transA=1, alpha=2.0)
+    for activation, parameters in {"Relu": {}, "Tanh": {}, "Sigmoid": {}, "LeakyRelu": {"activation_alpha": 0.1}}.items():
+        g.node("FusedGemm", g.input("a", ["m", "k"]), w, g.input("c", [4]), activation=activation, alpha=0.5, **parameters)
     check(g, tmp_path, [(2, 3, 7), (1, 1, 1), (7, 33, 3)], **target)
 
 
