@@ -284,6 +284,22 @@ def Lathe_CumSumOp : Lathe_TensorOp<"cumsum", [SameOperandsAndResultElementType]
   let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";
 }
 
+def Lathe_TopKOp : Lathe_TensorOp<"top_k"> {
+  let summary = "Indices of the largest or smallest elements along an axis";
+  let description = [{
+    The indices of the `k` largest elements along `axis`, or smallest under `smallest`, best first; of equal elements the
+    first comes first. NaN counts as larger than any number. `lathe.gather_elements` gives the elements themselves.
+    `axis` is within the rank (C1) and `k` at most its extent (C2).
+
+    ```mlir
+    %i = lathe.top_k %x, %k {axis = 1 : i64} : tensor<?x4xf32> -> tensor<?x2xi64>
+    ```
+  }];
+  let arguments = (ins Lathe_AnyNumberTensor:$input, Index:$k, I64Attr:$axis, UnitAttr:$smallest);
+  let results = (outs Lathe_AnyIntTensor:$result);
+  let assemblyFormat = "operands attr-dict `:` type($input) `->` type($result)";
+}
+
 //===----------------------------------------------------------------------===//
 // Movement
 //===----------------------------------------------------------------------===//
@@ -448,6 +464,48 @@ def Lathe_WindowsOp : Lathe_TensorOp<"windows", [AttrSizedOperandSegments, AllEl
       DenseI64ArrayAttr:$base_dilations, F64Attr:$padding);
   let assemblyFormat = [{$input `kernel` `[` $kernel `]` `low` `[` $low `]` `extents` `[` $extents `]` attr-dict `:`
     type($input) `->` type($result)}];
+}
+
+def Lathe_ScatterKind : I32EnumAttr<"ScatterKind", "what a scattered element does to the one at its place", [
+    I32EnumAttrCase<"assign", 0>, I32EnumAttrCase<"add", 1>, I32EnumAttrCase<"mul", 2>, I32EnumAttrCase<"max", 3>,
+    I32EnumAttrCase<"min", 4>]> {
+  let cppNamespace = "::lathe";
+  let genSpecializedAttr = 0;
+}
+def Lathe_ScatterKindAttr : EnumAttr<Lathe_Dialect, Lathe_ScatterKind, "scatter"> {
+  let assemblyFormat = "$value";
+}
+
+def Lathe_ScatterElementsOp : Lathe_TensorOp<"scatter_elements", [AllElementTypesMatch<["input", "updates", "result"]>]> {
+  let summary = "A tensor with one element changed for each index, along an axis";
+  let description = [{
+    The input, after `r[index[i][j]][j] = u[i][j]` for axis 0, and so on, or after `+=`, `*=`, maximum and minimum for the other kinds; elements
+    with the same index are taken in row-major order. Ranks are equal (C1), `axis` is within them (C2), `updates` has the shape of the
+    indices (C3), whose other dimensions are at most the input's (C4). Indices as for `lathe.gather`.
+
+    ```mlir
+    %r = lathe.scatter_elements add %x, %i, %u {axis = 1 : i64}
+       : (tensor<?x4xf32>, tensor<?x2xi64>, tensor<?x2xf32>) -> tensor<?x4xf32>
+    ```
+  }];
+  let arguments = (ins Lathe_ScatterKindAttr:$kind, AnyRankedTensor:$input, Lathe_AnyIntTensor:$indices, AnyRankedTensor:$updates,
+      I64Attr:$axis);
+  let assemblyFormat = "$kind operands attr-dict `:` functional-type(operands, results)";
+}
+
+def Lathe_ScatterNDOp : Lathe_TensorOp<"scatter_nd", [AllElementTypesMatch<["input", "updates", "result"]>]> {
+  let summary = "A tensor with one slice changed for each tuple of indices";
+  let description = [{
+    The input, after the slice at each tuple of indices, which the last axis of `indices` holds (C1: its extent is static, from 1 to the
+    input's rank), was replaced by, or combined with, a slice of `updates`; in row-major order. The shape of `updates` is that of the
+    indices without the last axis, and then that of the slices (C2). Indices as for `lathe.gather`.
+
+    ```mlir
+    %r = lathe.scatter_nd assign %x, %i, %u : (tensor<?x4xf32>, tensor<?x1xi64>, tensor<?x4xf32>) -> tensor<?x4xf32>
+    ```
+  }];
+  let arguments = (ins Lathe_ScatterKindAttr:$kind, AnyRankedTensor:$input, Lathe_AnyIntTensor:$indices, AnyRankedTensor:$updates);
+  let assemblyFormat = "$kind operands attr-dict `:` functional-type(operands, results)";
 }
 
 def Lathe_RangeOp : Lathe_TensorOp<"range"> {

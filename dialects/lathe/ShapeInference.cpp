@@ -393,6 +393,65 @@ Shape GatherNDOp::inferSymbolicShape(ShapeContext &context) {
   return result;
 }
 
+Shape TopKOp::inferSymbolicShape(ShapeContext &context) {
+  Shape shape = likeInput(*this, context);
+  if (failed(shape))
+    return failure();
+  SymExpr k = context.indexValue(getK()), &extent = (*shape)[getAxis()];
+  if (context.atMost(k, -1) || failed(context.requireAtMost(k, extent, *this, "k must be at most the extent"))) {
+    emitOpError() << "expects k from 0 to the extent " << extent.str() << ", got " << k.str();
+    return failure();
+  }
+  extent = k;
+  return shape;
+}
+
+Shape ScatterElementsOp::inferSymbolicShape(ShapeContext &context) {
+  Shape shape = context.shapeOf(getInput()), indices = context.shapeOf(getIndices()), updates = context.shapeOf(getUpdates());
+  if (failed(shape) || failed(indices) || failed(updates) || failed(verifyAxis(*this, getAxis(), shape->size())))
+    return failure();
+  if (shape->size() != indices->size() || updates->size() != indices->size()) {
+    emitOpError() << "expects indices and updates of the input's rank " << shape->size() << ", got ranks " << indices->size()
+                  << " and " << updates->size();
+    return failure();
+  }
+  for (size_t i = 0; i < shape->size(); ++i) {
+    if (failed(context.requireEqual((*indices)[i], (*updates)[i], *this, "updates must have the shape of the indices"))) {
+      emitOpError() << "expects updates of the shape of the indices, " << str(*indices) << ", got " << str(*updates);
+      return failure();
+    }
+    if (i != getAxis() && failed(context.requireAtMost((*indices)[i], (*shape)[i], *this,
+                                                       "indices must be within the input off the axis"))) {
+      emitOpError() << "expects indices within the input off the axis, got " << (*indices)[i].str() << " for dimension "
+                    << (*shape)[i].str();
+      return failure();
+    }
+  }
+  return shape;
+}
+
+Shape ScatterNDOp::inferSymbolicShape(ShapeContext &context) {
+  Shape shape = context.shapeOf(getInput()), indices = context.shapeOf(getIndices()), updates = context.shapeOf(getUpdates());
+  if (failed(shape) || failed(indices) || failed(updates))
+    return failure();
+  auto tuple = indices->empty() ? std::nullopt : indices->back().constant();
+  if (!tuple || *tuple < 1 || *tuple > static_cast<int64_t>(shape->size())) {
+    emitOpError() << "expects indices whose last dimension is static and from 1 to " << shape->size() << ", got shape "
+                  << str(*indices);
+    return failure();
+  }
+  SymShape expected(indices->begin(), indices->end() - 1);
+  expected.append(shape->begin() + *tuple, shape->end());
+  bool fits = expected.size() == updates->size();
+  for (size_t i = 0; fits && i < expected.size(); ++i)
+    fits = succeeded(context.requireEqual(expected[i], (*updates)[i], *this, "updates must fit the indices and the input"));
+  if (!fits) {
+    emitOpError() << "expects updates of shape " << str(expected) << ", got " << str(*updates);
+    return failure();
+  }
+  return shape;
+}
+
 Shape RangeOp::inferSymbolicShape(ShapeContext &context) {
   SymExpr start = context.indexValue(getStart()), limit = context.indexValue(getLimit()), step = context.indexValue(getStep());
   if (step.isConstant(0)) {

@@ -147,6 +147,13 @@ SymExpr ShapeContext::floorDiv(const SymExpr &a, const SymExpr &b) {
   return op2(SymOp::floor_div, a, b);
 }
 
+SymExpr ShapeContext::truncatedDiv(const SymExpr &a, const SymExpr &b) {
+  if (atLeast(a, 0))
+    return floorDiv(a, b);
+  SymExpr negated = SymExpr(0) - floorDiv(SymExpr(0) - a, b);
+  return atMost(a, 0) ? negated : select(lt(a, 0), negated, floorDiv(a, b));
+}
+
 SymExpr ShapeContext::mod(const SymExpr &a, const SymExpr &b) {
   auto ca = a.constant(), cb = b.constant();
   if (ca && cb && *cb != 0 && *cb != -1)
@@ -268,6 +275,16 @@ LogicalResult ShapeContext::requireEqual(const SymExpr &a, const SymExpr &b, Ope
   if (atLeast(difference, 1) || atMost(difference, -1))
     return failure();
   addCheck({ShapeCheck::equal, a, b, op->getLoc(), what.str()});
+  return success();
+}
+
+LogicalResult ShapeContext::requireAtMost(const SymExpr &a, const SymExpr &b, Operation *op, const Twine &what) {
+  SymExpr difference = a - b;
+  if (atMost(difference, 0))
+    return success();
+  if (atLeast(difference, 1))
+    return failure();
+  addCheck({ShapeCheck::equal, max(difference, 0), 0, op->getLoc(), what.str()});
   return success();
 }
 
@@ -566,11 +583,18 @@ std::optional<SymExpr> ShapeContext::computeElement(Value tensor, int64_t positi
       return std::nullopt;
     return select(*c, *a, *b);
   }
-  if (isa<NegOp>(op)) {
+  if (isa<NegOp, AbsOp, NotOp, ReluOp>(op)) {
     auto value = get(op->getOperand(0), position);
-    return value ? std::optional(SymExpr(0) - *value) : std::nullopt;
+    if (!value)
+      return std::nullopt;
+    if (isa<NotOp>(op))
+      return SymExpr(1) - *value;
+    if (isa<ReluOp>(op))
+      return max(*value, 0);
+    return isa<NegOp>(op) ? SymExpr(0) - *value : max(*value, SymExpr(0) - *value);
   }
-  if (op->getNumOperands() != 2 || !isa<AddOp, SubOp, MulOp, DivOp, ModOp, MinOp, MaxOp, CompareOp, AndOp, OrOp>(op))
+  if (op->getNumOperands() != 2 ||
+      !isa<AddOp, SubOp, MulOp, DivOp, ModOp, MinOp, MaxOp, CompareOp, AndOp, OrOp, XorOp>(op))
     return std::nullopt;
   for (Value operand : op->getOperands())
     if (!cast<RankedTensorType>(operand.getType()).hasStaticShape())
@@ -585,11 +609,15 @@ std::optional<SymExpr> ShapeContext::computeElement(Value tensor, int64_t positi
     return *a - *b;
   if (isa<MulOp>(op))
     return *a * *b;
-  // Rounding towards zero is floor division where nothing is negative.
+  // Extents divide extents, such as a product of dimensions by one of them. Division by an extent of 0 is left to
+  // whatever it gives: there are no elements then.
   if (isa<DivOp>(op))
-    return atLeast(*a, 0) && atLeast(*b, 1) ? std::optional(floorDiv(*a, *b)) : std::nullopt;
-  if (isa<ModOp>(op))
-    return atLeast(*a, 0) && atLeast(*b, 1) ? std::optional(mod(*a, *b)) : std::nullopt;
+    return atLeast(*b, 0) && !b->isConstant(0) ? std::optional(truncatedDiv(*a, *b)) : std::nullopt;
+  if (auto modOp = dyn_cast<ModOp>(op)) {
+    if (!atLeast(*b, 0) || b->isConstant(0))
+      return std::nullopt;
+    return modOp.getTruncated() && !atLeast(*a, 0) ? *a - truncatedDiv(*a, *b) * *b : mod(*a, *b);
+  }
   if (isa<MinOp>(op))
     return min(*a, *b);
   if (isa<MaxOp>(op))
@@ -598,6 +626,8 @@ std::optional<SymExpr> ShapeContext::computeElement(Value tensor, int64_t positi
     return *a * *b;
   if (isa<OrOp>(op))
     return *a + *b - *a * *b;
+  if (isa<XorOp>(op))
+    return *a + *b - SymExpr(2) * *a * *b;
   switch (cast<CompareOp>(op).getPredicate()) {
   case Comparison::eq:
     return eq(*a, *b);

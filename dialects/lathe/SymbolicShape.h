@@ -120,6 +120,8 @@ public:
   // Arithmetic that folds with what is known of symbols.
   SymExpr floorDiv(const SymExpr &a, const SymExpr &b);
   SymExpr ceilDiv(const SymExpr &a, const SymExpr &b) { return SymExpr(0) - floorDiv(SymExpr(0) - a, b); }
+  /// Rounded towards zero, for b of at least 0.
+  SymExpr truncatedDiv(const SymExpr &a, const SymExpr &b);
   SymExpr mod(const SymExpr &a, const SymExpr &b);
   SymExpr min(const SymExpr &a, const SymExpr &b);
   SymExpr max(const SymExpr &a, const SymExpr &b);
@@ -137,6 +139,8 @@ public:
   mlir::FailureOr<SymExpr> broadcast(const SymExpr &a, const SymExpr &b, mlir::Operation *op);
   /// Requires a == b: fails if provably not, records a check if not provable.
   mlir::LogicalResult requireEqual(const SymExpr &a, const SymExpr &b, mlir::Operation *op, const llvm::Twine &what);
+  /// Requires a <= b in the same way.
+  mlir::LogicalResult requireAtMost(const SymExpr &a, const SymExpr &b, mlir::Operation *op, const llvm::Twine &what);
 
   /// Facts about symbols: 0 <= min <= symbol <= max.
   struct Range {

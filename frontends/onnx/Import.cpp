@@ -7,10 +7,12 @@
 //
 //===----------------------------------------------------------------------===//
 #include "frontends/onnx/Import.h"
+#include "frontends/onnx/Functions.h"
 #include "frontends/onnx/Node.h"
 #include "frontends/onnx/Tensors.h"
 #include "mlir/IR/Diagnostics.h"
 #include "mlir/IR/Verifier.h"
+#include "llvm/ADT/ScopeExit.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/StringSet.h"
 #include <queue>
@@ -31,18 +33,25 @@ std::string nodeName(const onnx::NodeProto &node, int index) {
   return node.name().empty() ? node.op_type() + "_" + std::to_string(index) : node.name();
 }
 
-const llvm::StringMap<const Operator *> &operators() {
-  static const auto table = [] {
-    llvm::StringMap<const Operator *> result;
-    for (ArrayRef<Operator> family :
-         {convolutionOperators(), elementwiseOperators(), matmulOperators(), movementOperators(), normalizationOperators(),
-          padOperators(), poolOperators(), reductionOperators(), resizeOperators(), samplingOperators(), shapeOperators(),
-          signalOperators()})
-      for (const Operator &op : family)
-        result[op.name] = &op;
-    return result;
-  }();
-  return table;
+llvm::StringMap<const Operator *> tableOf(std::initializer_list<ArrayRef<Operator>> families) {
+  llvm::StringMap<const Operator *> result;
+  for (ArrayRef<Operator> family : families)
+    for (const Operator &op : family)
+      result[op.name] = &op;
+  return result;
+}
+
+/// Null for an operator that is not supported.
+const Operator *findOperator(const onnx::NodeProto &node) {
+  static const auto onnx = tableOf(
+      {attentionOperators(), contribOnnxOperators(), controlFlowOperators(), convolutionOperators(), einsumOperators(),
+       elementwiseOperators(), matmulOperators(), movementOperators(), normalizationOperators(), padOperators(),
+       poolOperators(), reductionOperators(), resizeOperators(), samplingOperators(), scatterOperators(),
+       shapeOperators(), signalOperators()});
+  static const auto contrib = tableOf({contribAttentionOperators(), contribOperators()});
+  if (isOnnxDomain(node.domain()))
+    return onnx.lookup(node.op_type());
+  return node.domain() == kContribDomain ? contrib.lookup(node.op_type()) : nullptr;
 }
 
 /// Names of symbols as SymExpr parses them.
@@ -74,12 +83,14 @@ private:
   void importOutputs();
   void finish();
 
-  void checkNode(int index);
-  void checkAttributes(const onnx::NodeProto &proto, const Operator &op, int index);
+  bool checkNode(const onnx::NodeProto &node, StringRef name);
+  bool checkAttributes(const onnx::NodeProto &node, const Operator &op, StringRef name);
   bool importInput(const onnx::ValueInfoProto &input);
   std::optional<SymExpr> inputDim(const onnx::ValueInfoProto &input, int axis);
   void importInitializer(int index);
-  void importNode(int index);
+  bool importNode(const onnx::NodeProto &proto, StringRef name);
+  std::optional<SmallVector<Value>> importGraph(const onnx::GraphProto &inner, ArrayRef<Value> arguments, Node &owner);
+  bool importGraphInitializers(const onnx::GraphProto &inner);
   SymExpr substituteFixed(const SymExpr &expr);
   Location location(StringRef name) {
     return NameLoc::get(builder.getStringAttr(name.empty() ? StringRef("unnamed") : name));
@@ -93,16 +104,21 @@ private:
     if (result.unsupported.size() < kMaxReports)
       result.unsupported.push_back({opType.str(), domain.str(), node.str(), reason.str()});
   }
-  void nodeError(int index, const Twine &text) {
-    const onnx::NodeProto &node = graph.node(index);
-    refused[index] = true;
-    error("node '" + nodeName(node, index) + "' (" + node.op_type() + " of domain '" +
+  // Both return false: the node is not imported.
+  bool nodeError(const onnx::NodeProto &node, StringRef name, const Twine &text) {
+    error("node '" + name + "' (" + node.op_type() + " of domain '" +
           (node.domain().empty() ? "ai.onnx" : node.domain()) + "'): " + text);
+    return false;
   }
-  void nodeUnsupported(int index, const Twine &reason) {
-    const onnx::NodeProto &node = graph.node(index);
-    refused[index] = true;
-    unsupported(node.op_type(), node.domain().empty() ? "ai.onnx" : node.domain(), nodeName(node, index), reason);
+  bool nodeUnsupported(const onnx::NodeProto &node, StringRef name, const Twine &reason) {
+    unsupported(node.op_type(), node.domain().empty() ? "ai.onnx" : node.domain(), name, reason);
+    return false;
+  }
+  Value lookup(StringRef name) const {
+    for (const llvm::StringMap<Value> &scope : llvm::reverse(scopes))
+      if (Value value = scope.lookup(name))
+        return value;
+    return {};
   }
 
   MLIRContext &mlirContext;
@@ -118,9 +134,10 @@ private:
   std::vector<bool> refused; ///< nodes that are not imported
   llvm::StringMap<int> initializers;
   llvm::StringSet<> used; ///< names that nodes and outputs take
-  llvm::StringSet<> functions; ///< that the model defines, "domain::name"
   std::map<std::string, int> badFiles; ///< external data that could not be found, with the number of initializers
-  llvm::StringMap<Value> values;
+  std::vector<llvm::StringMap<Value>> scopes; ///< values by name; of the graph first, of the graph imported now last
+  std::string path;                           ///< nodes whose graphs are imported now, each with a slash
+  int64_t innerNodes = 0;                     ///< imported out of attributes so far
   func::FuncOp func;
   Block *body = nullptr;
   SmallVector<DictionaryAttr> argumentAttributes;
@@ -158,16 +175,18 @@ bool Importer::checkModel() {
   }
   for (const onnx::SparseTensorProto &sparse : graph.sparse_initializer())
     unsupported("Initializer", "ai.onnx", sparse.values().name(), "sparse initializers are not supported");
-  for (const onnx::FunctionProto &function : file.proto.functions())
-    functions.insert(function.domain() + "::" + function.name());
-  for (const onnx::NodeProto &node : graph.node())
-    for (const std::string &name : node.input())
-      used.insert(name);
-  for (const onnx::ValueInfoProto &output : graph.output())
-    used.insert(output.name());
+  collectUsedNames(graph, used);
   if (graph.output_size() == 0)
     error("the graph has no output");
   return errors.empty();
+}
+
+/// Names that a node takes: its inputs, and what its graphs take from outside.
+static llvm::SetVector<StringRef> takenNames(const onnx::NodeProto &node) {
+  llvm::SetVector<StringRef> names(node.input().begin(), node.input().end());
+  collectCaptures(node, names);
+  names.remove("");
+  return names;
 }
 
 bool Importer::orderNodes() {
@@ -188,9 +207,7 @@ bool Importer::orderNodes() {
   std::vector<int> missing(graph.node_size(), 0);
   std::vector<std::vector<int>> consumers(graph.node_size());
   for (int i = 0; i < graph.node_size(); ++i)
-    for (const std::string &name : graph.node(i).input()) {
-      if (name.empty())
-        continue;
+    for (StringRef name : takenNames(graph.node(i))) {
       auto it = producers.find(name);
       if (it == producers.end()) {
         error("node '" + nodeName(graph.node(i), i) + "' (" + graph.node(i).op_type() + ") uses '" + name +
@@ -238,6 +255,7 @@ static char attributeLetter(onnx::AttributeProto::AttributeType type) {
   case onnx::AttributeProto::STRINGS: return 'S';
   case onnx::AttributeProto::TENSOR: return 't';
   case onnx::AttributeProto::SPARSE_TENSOR: return 'p';
+  case onnx::AttributeProto::GRAPH: return 'g';
   default: return '?';
   }
 }
@@ -252,27 +270,29 @@ static StringRef attributeTypeName(char letter) {
   case 'S': return "STRINGS";
   case 't': return "TENSOR";
   case 'p': return "SPARSE_TENSOR";
+  case 'g': return "GRAPH";
   default: return "another type";
   }
 }
 
-void Importer::checkAttributes(const onnx::NodeProto &proto, const Operator &op, int index) {
+bool Importer::checkAttributes(const onnx::NodeProto &node, const Operator &op, StringRef name) {
   llvm::StringMap<char> known;
   SmallVector<StringRef> specs;
   StringRef(op.attributes).split(specs, ' ', -1, /*KeepEmpty=*/false);
   for (StringRef spec : specs)
     known[spec.split(':').first] = spec.back();
   llvm::StringSet<> seen;
-  for (const onnx::AttributeProto &attribute : proto.attribute()) {
+  for (const onnx::AttributeProto &attribute : node.attribute()) {
     if (!seen.insert(attribute.name()).second)
-      return nodeError(index, "attribute '" + attribute.name() + "' is given twice");
+      return nodeError(node, name, "attribute '" + attribute.name() + "' is given twice");
     auto it = known.find(attribute.name());
     if (it == known.end())
-      return nodeUnsupported(index, "attribute '" + attribute.name() + "' is not supported");
+      return nodeUnsupported(node, name, "attribute '" + attribute.name() + "' is not supported");
     if (char letter = attributeLetter(attribute.type()); letter != it->second)
-      return nodeError(index, "expects attribute '" + attribute.name() + "' to be of type " +
+      return nodeError(node, name, "expects attribute '" + attribute.name() + "' to be of type " +
                                   attributeTypeName(it->second) + ", got " + attributeTypeName(letter));
   }
+  return true;
 }
 
 static std::string countText(int low, int high) {
@@ -282,31 +302,27 @@ static std::string countText(int low, int high) {
 }
 
 /// What the table alone tells of a node.
-void Importer::checkNode(int index) {
-  const onnx::NodeProto &node = graph.node(index);
-  if (functions.contains(node.domain() + "::" + node.op_type()))
-    return nodeUnsupported(index, "functions that the model defines are not supported; inline them first "
-                                  "(onnx.inliner)");
-  if (!isOnnxDomain(node.domain()))
-    return nodeUnsupported(index, "operators of domain '" + node.domain() + "' are not supported");
-  auto it = operators().find(node.op_type());
-  if (it == operators().end())
-    return nodeUnsupported(index, "the operator is not supported");
-  const Operator &op = *it->second;
-  if (result.info.opset < op.sinceOpset)
-    return nodeError(index, "expects operator set " + Twine(op.sinceOpset) + " or newer, got " +
-                                Twine(result.info.opset));
+bool Importer::checkNode(const onnx::NodeProto &node, StringRef name) {
+  const Operator *op = findOperator(node);
+  if (!op)
+    return nodeUnsupported(node, name, isOnnxDomain(node.domain()) || node.domain() == kContribDomain
+                                           ? "the operator is not supported"
+                                           : "operators of domain '" + node.domain() + "' are not supported");
+  if (isOnnxDomain(node.domain()) && result.info.opset < op->sinceOpset)
+    return nodeError(node, name, "expects operator set " + Twine(op->sinceOpset) + " or newer, got " +
+                                     Twine(result.info.opset));
   int given = node.input_size();
   while (given > 0 && node.input(given - 1).empty())
     --given;
-  if (given < op.minInputs || (op.maxInputs >= 0 && given > op.maxInputs))
-    return nodeError(index, "expects " + countText(op.minInputs, op.maxInputs) + " inputs, got " + Twine(given));
-  for (int i = 0; i < (op.maxInputs < 0 ? given : op.minInputs); ++i)
+  if (given < op->minInputs || (op->maxInputs >= 0 && given > op->maxInputs))
+    return nodeError(node, name, "expects " + countText(op->minInputs, op->maxInputs) + " inputs, got " + Twine(given));
+  for (int i = 0; i < (op->maxInputs < 0 ? given : op->minInputs); ++i)
     if (node.input(i).empty())
-      return nodeError(index, "expects input " + Twine(i) + ", got none");
-  if (node.output_size() < 1 || (op.maxOutputs >= 0 && node.output_size() > op.maxOutputs))
-    return nodeError(index, "expects " + countText(1, op.maxOutputs) + " outputs, got " + Twine(node.output_size()));
-  checkAttributes(node, op, index);
+      return nodeError(node, name, "expects input " + Twine(i) + ", got none");
+  if (node.output_size() < 1 || (op->maxOutputs >= 0 && node.output_size() > op->maxOutputs))
+    return nodeError(node, name, "expects " + countText(1, op->maxOutputs) + " outputs, got " +
+                                     Twine(node.output_size()));
+  return checkAttributes(node, *op, name);
 }
 
 //===----------------------------------------------------------------------===//
@@ -382,7 +398,7 @@ bool Importer::importInput(const onnx::ValueInfoProto &input) {
   }
   Value argument = body->addArgument(RankedTensorType::get(extents, element), location(input.name()));
   shapes.setShape(argument, shape);
-  values[input.name()] = argument;
+  scopes.front()[input.name()] = argument;
   argumentAttributes.push_back(builder.getDictionaryAttr(
       {builder.getNamedAttr(LatheDialect::kNameAttr, builder.getStringAttr(input.name())),
        builder.getNamedAttr(LatheDialect::kDimsAttr, builder.getArrayAttr(texts))}));
@@ -435,7 +451,7 @@ void Importer::importInitializer(int index) {
       if (badFiles[place.file]++ == 0)
         error(problem);
       if (!isSmall(type.type))
-        values[tensor.name()] = builder.create<WeightOp>(loc, type.type, tensor.name(), place.file, uint64_t(0));
+        scopes.front()[tensor.name()] = builder.create<WeightOp>(loc, type.type, tensor.name(), place.file, uint64_t(0));
       return;
     }
   } else if (raw && raw->offset >= 0) {
@@ -458,13 +474,13 @@ void Importer::importInitializer(int index) {
         denseTensor(type.type, tensor, RawData{(*slice)->getBuffer(), place.offset}, problem);
     if (!value)
       return bad(problem);
-    values[tensor.name()] = builder.create<ConstantOp>(loc, type.type, value);
+    scopes.front()[tensor.name()] = builder.create<ConstantOp>(loc, type.type, value);
     return;
   }
   if (external && type.bytes == 0)
     bytes = RawData{};
   if (inFile && !isSmall(type.type)) {
-    values[tensor.name()] =
+    scopes.front()[tensor.name()] =
         builder.create<WeightOp>(loc, type.type, tensor.name(), place.file, static_cast<uint64_t>(place.offset));
     return;
   }
@@ -472,7 +488,7 @@ void Importer::importInitializer(int index) {
   DenseElementsAttr value = denseTensor(type.type, tensor, bytes, problem);
   if (!value)
     return bad(problem);
-  values[tensor.name()] = builder.create<ConstantOp>(loc, type.type, value);
+  scopes.front()[tensor.name()] = builder.create<ConstantOp>(loc, type.type, value);
 }
 
 void Importer::importInitializers() {
@@ -485,21 +501,21 @@ void Importer::importInitializers() {
 // Nodes and outputs
 //===----------------------------------------------------------------------===//
 
-void Importer::importNode(int index) {
-  const onnx::NodeProto &proto = graph.node(index);
-  Node node(proto, builder, shapes, location(nodeName(proto, index)), result.info.opset);
+bool Importer::importNode(const onnx::NodeProto &proto, StringRef name) {
+  for (StringRef taken : takenNames(proto))
+    if (!lookup(taken))
+      return false; // the reason has been reported where the value is missing
+  Node node(proto, builder, shapes, location(name), result.info.opset);
+  node.importGraph = [&](const onnx::GraphProto &inner, ArrayRef<Value> arguments) {
+    return importGraph(inner, arguments, node);
+  };
   int given = proto.input_size();
   while (given > 0 && proto.input(given - 1).empty())
     --given;
-  for (int i = 0; i < given; ++i) {
-    const std::string &name = proto.input(i);
-    Value value = name.empty() ? Value() : values.lookup(name);
-    if (!name.empty() && !value)
-      return; // the reason has been reported where the value is missing
-    node.inputs.push_back(value);
-  }
-  for (const std::string &name : proto.output())
-    node.outputUsed.push_back(!name.empty() && used.contains(name));
+  for (int i = 0; i < given; ++i)
+    node.inputs.push_back(proto.input(i).empty() ? Value() : lookup(proto.input(i)));
+  for (const std::string &output : proto.output())
+    node.outputUsed.push_back(!output.empty() && used.contains(output));
 
   std::string diagnostics;
   ScopedDiagnosticHandler handler(&mlirContext, [&](Diagnostic &diagnostic) {
@@ -507,29 +523,101 @@ void Importer::importNode(int index) {
       diagnostics = diagnostic.str();
     return success();
   });
-  if (failed(operators().lookup(proto.op_type())->import(node))) {
+  std::string outer = path;
+  path = name.str() + "/";
+  LogicalResult imported = findOperator(proto)->import(node);
+  path = outer;
+  if (failed(imported)) {
+    if (node.innerFailed)
+      return false;
     if (node.isUnsupported)
-      nodeUnsupported(index, node.reason);
-    else
-      nodeError(index, !node.reason.empty() ? node.reason : !diagnostics.empty() ? diagnostics : "cannot be imported");
-    return;
+      return nodeUnsupported(proto, name, node.reason);
+    return nodeError(proto, name, !node.reason.empty()   ? node.reason
+                                  : !diagnostics.empty() ? diagnostics
+                                                         : "cannot be imported");
   }
   for (int i = 0; i < proto.output_size(); ++i)
     if (!proto.output(i).empty() && node.results[i])
-      values[proto.output(i)] = node.results[i];
+      scopes.back()[proto.output(i)] = node.results[i];
+  return true;
+}
+
+bool Importer::importGraphInitializers(const onnx::GraphProto &inner) {
+  for (const onnx::TensorProto &tensor : inner.initializer()) {
+    std::string where = "initializer '" + path + tensor.name() + "'";
+    TensorType type = tensorType(&mlirContext, tensor);
+    std::string problem = type.error;
+    if (problem.empty() && tensor.data_location() == onnx::TensorProto::EXTERNAL)
+      problem = "external data in the graph of a node are not supported";
+    DenseElementsAttr value = problem.empty() ? denseTensor(type.type, tensor, std::nullopt, problem) : nullptr;
+    if (!value) {
+      error(where + ": " + problem);
+      return false;
+    }
+    scopes.back()[tensor.name()] = builder.create<ConstantOp>(location(path + tensor.name()), type.type, value);
+  }
+  return true;
+}
+
+/// The nodes are imported where the owner stands, as often as it asks for it.
+std::optional<SmallVector<Value>> Importer::importGraph(const onnx::GraphProto &inner, ArrayRef<Value> arguments,
+                                                        Node &owner) {
+  constexpr size_t kDeepest = 32;
+  constexpr int64_t kMostNodes = 1 << 16;
+  auto refuse = [&](LogicalResult) { return std::nullopt; };
+  if (inner.input_size() != static_cast<int>(arguments.size()))
+    return refuse(owner.invalid("expects a graph of " + Twine(arguments.size()) + " inputs, got " +
+                                Twine(inner.input_size())));
+  if (inner.sparse_initializer_size() > 0)
+    return refuse(owner.unsupported("sparse initializers are not supported"));
+  if (scopes.size() > kDeepest)
+    return refuse(owner.unsupported("graphs nested deeper than " + Twine(kDeepest) + " are not supported"));
+  innerNodes += inner.node_size() + 1;
+  if (innerNodes > kMostNodes)
+    return refuse(owner.unsupported("loops and branches of more than " + Twine(kMostNodes) +
+                                    " nodes when unrolled are not supported"));
+  // What goes wrong inside is reported there, for the first node that it goes wrong for.
+  scopes.emplace_back();
+  auto leave = llvm::make_scope_exit([&] { scopes.pop_back(); });
+  owner.innerFailed = true;
+  for (auto [input, value] : llvm::zip_equal(inner.input(), arguments))
+    scopes.back()[input.name()] = value;
+  if (!importGraphInitializers(inner))
+    return std::nullopt;
+  for (auto [i, node] : llvm::enumerate(inner.node())) {
+    std::string name = path + nodeName(node, static_cast<int>(i));
+    for (StringRef taken : takenNames(node))
+      if (!lookup(taken)) {
+        (void)nodeError(node, name, "uses '" + taken + "', which nothing before it defines");
+        return std::nullopt;
+      }
+    if (!checkNode(node, name) || !importNode(node, name))
+      return std::nullopt;
+  }
+  SmallVector<Value> outputs;
+  for (const onnx::ValueInfoProto &output : inner.output()) {
+    outputs.push_back(lookup(output.name()));
+    if (!outputs.back()) {
+      error("output '" + output.name() + "' of the graph of node '" + StringRef(path).drop_back() +
+            "' is not defined by any node");
+      return std::nullopt;
+    }
+  }
+  owner.innerFailed = false;
+  return outputs;
 }
 
 void Importer::importNodes() {
   for (int index : order)
     if (!refused[index])
-      importNode(index);
+      (void)importNode(graph.node(index), nodeName(graph.node(index), index));
 }
 
 void Importer::importOutputs() {
   SmallVector<Value> returned;
   SmallVector<DictionaryAttr> attributes;
   for (const onnx::ValueInfoProto &output : graph.output()) {
-    Value value = values.lookup(output.name());
+    Value value = lookup(output.name());
     if (!value) {
       error("output '" + output.name() + "' of the graph is not computed");
       return;
@@ -583,10 +671,12 @@ void Importer::run() {
   func = builder.create<func::FuncOp>(loc, "main", builder.getFunctionType({}, {}));
   body = func.addEntryBlock();
   builder.setInsertionPointToEnd(body);
-  refused.assign(graph.node_size(), false);
-  if (checkModel() && orderNodes()) {
+  scopes.emplace_back();
+  if (std::string problem = inlineFunctions(file.proto); !problem.empty())
+    error(problem);
+  if (errors.empty() && checkModel() && orderNodes()) {
     for (int i = 0; i < graph.node_size(); ++i)
-      checkNode(i);
+      refused.push_back(!checkNode(graph.node(i), nodeName(graph.node(i), i)));
     if (importInputs()) {
       // Shapes ask for the names and dimensions of arguments while nodes are imported.
       func.setFunctionType(builder.getFunctionType(body->getArgumentTypes(), {}));

@@ -8,6 +8,7 @@
 
 #include "dialects/lathe/Lathe.h"
 #include "onnx.pb.h"
+#include <functional>
 #include <optional>
 #include <string>
 #include <type_traits>
@@ -39,6 +40,12 @@ public:
   // What went wrong first, and whether a valid model is at fault.
   std::string reason;
   bool isUnsupported = false;
+  bool innerFailed = false; ///< a node of a graph imported for this one, which has been reported
+
+  /// Imports a graph that is an attribute, its inputs being `arguments`; nullopt after a failure.
+  std::function<std::optional<llvm::SmallVector<mlir::Value>>(const onnx::GraphProto &graph,
+                                                              llvm::ArrayRef<mlir::Value> arguments)>
+      importGraph;
 
   mlir::LogicalResult invalid(const llvm::Twine &text) { return fail(text, false); }
   mlir::LogicalResult unsupported(const llvm::Twine &text) { return fail(text, true); }
@@ -126,8 +133,8 @@ private:
 
 using ImportFunction = mlir::LogicalResult (*)(Node &);
 
-/// A row of the table of operators. `attributes` lists "name:type" with i, f, s, t for INT, FLOAT, STRING, TENSOR and
-/// I, F, S for their lists.
+/// A row of the table of operators. `attributes` lists "name:type" with i, f, s, t, g for INT, FLOAT, STRING, TENSOR,
+/// GRAPH and I, F, S for their lists.
 struct Operator {
   llvm::StringLiteral name;
   int64_t sinceOpset;
@@ -138,6 +145,9 @@ struct Operator {
 };
 
 llvm::ArrayRef<Operator> convolutionOperators();
+llvm::ArrayRef<Operator> attentionOperators();
+llvm::ArrayRef<Operator> controlFlowOperators();
+llvm::ArrayRef<Operator> einsumOperators();
 llvm::ArrayRef<Operator> elementwiseOperators();
 llvm::ArrayRef<Operator> matmulOperators();
 llvm::ArrayRef<Operator> movementOperators();
@@ -147,8 +157,16 @@ llvm::ArrayRef<Operator> poolOperators();
 llvm::ArrayRef<Operator> reductionOperators();
 llvm::ArrayRef<Operator> resizeOperators();
 llvm::ArrayRef<Operator> samplingOperators();
+llvm::ArrayRef<Operator> scatterOperators();
 llvm::ArrayRef<Operator> shapeOperators();
 llvm::ArrayRef<Operator> signalOperators();
+
+/// Operators that ONNX Runtime's optimizer writes.
+inline constexpr llvm::StringLiteral kContribDomain = "com.microsoft";
+llvm::ArrayRef<Operator> contribOperators();
+llvm::ArrayRef<Operator> contribAttentionOperators();
+/// Those that it writes in ONNX's own domain.
+llvm::ArrayRef<Operator> contribOnnxOperators();
 
 } // namespace lathe::frontend
 

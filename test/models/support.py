@@ -26,6 +26,9 @@ MODELS = {
     "roberta": Model(900, 1, positions=126),
     "gpt2": Model(900, 0, cache=(2, 4, 16)),
     "llama": Model(900, 0, cache=(2, 2, 8)),
+    # Exported with the operators of newer sets: Attention, RotaryEmbedding, RMSNormalization.
+    "bert_opset23": Model(900, 0, token_types=True),
+    "llama_opset23": Model(900, 0, cache=(2, 2, 8)),
 }
 ENCODERS = [name for name, model in MODELS.items() if not model.cache]
 DECODERS = [name for name, model in MODELS.items() if model.cache]

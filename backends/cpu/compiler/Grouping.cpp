@@ -27,7 +27,7 @@ bool isReduction(Operation *op) { return isa<ReduceOp, SoftmaxOp, LayerNormOp, R
 int64_t evaluations(Operation *user) {
   if (isa<SoftmaxOp, LayerNormOp, RmsNormOp>(user))
     return 3;
-  return isa<CumSumOp, MatmulOp>(user) ? 1000 : 1;
+  return isa<CumSumOp, MatmulOp, TopKOp, ScatterElementsOp, ScatterNDOp>(user) ? 1000 : 1;
 }
 
 int64_t axisOf(Operation *op) {

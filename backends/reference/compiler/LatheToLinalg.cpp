@@ -121,6 +121,7 @@ void populateLatheToLinalgPatterns(RewritePatternSet &patterns) {
   reference::populateReduction(patterns);
   reference::populateMovement(patterns);
   reference::populateWindows(patterns);
+  reference::populateScatter(patterns);
   reference::addPattern<DimOp>(patterns, reference::lowerDim);
   reference::addPattern<ToIndexOp>(patterns, reference::lowerToIndex);
   reference::addPattern<FromIndexOp>(patterns, reference::lowerFromIndex);

@@ -115,6 +115,7 @@ void populateElementwise(mlir::RewritePatternSet &patterns);
 void populateReduction(mlir::RewritePatternSet &patterns);
 void populateMovement(mlir::RewritePatternSet &patterns);
 void populateWindows(mlir::RewritePatternSet &patterns);
+void populateScatter(mlir::RewritePatternSet &patterns);
 
 /// A lowering by a function; checks element types first.
 template <typename OpTy>

@@ -229,3 +229,50 @@ func.func @unsigned(%x: tensor<4xui8>) -> tensor<4xui8> {
   %0 = lathe.add %x, %x : (tensor<4xui8>, tensor<4xui8>) -> tensor<4xui8>
   return %0 : tensor<4xui8>
 }
+
+// -----
+
+// Each element looks along the axis for the indices that name it, and only where there are any.
+// CHECK-LABEL: func.func @scatter_elements
+// CHECK-SAME: (%[[X:.*]]: tensor<?x4xf16>, %[[I:.*]]: tensor<?x2xi64>, %[[U:.*]]: tensor<?x2xf16>)
+// CHECK: linalg.generic
+// CHECK-SAME: ins(%[[X]] : tensor<?x4xf16>)
+// CHECK: scf.if
+// CHECK: scf.for
+// CHECK: tensor.extract %[[I]]
+// CHECK: cf.assert
+// CHECK: scf.if
+// CHECK: tensor.extract %[[U]]
+// CHECK: arith.addf %{{.*}} : f32
+func.func @scatter_elements(%x: tensor<?x4xf16>, %i: tensor<?x2xi64>, %u: tensor<?x2xf16>) -> tensor<?x4xf16> {
+  %0 = lathe.scatter_elements add %x, %i, %u {axis = 1 : i64} : (tensor<?x4xf16>, tensor<?x2xi64>, tensor<?x2xf16>) -> tensor<?x4xf16>
+  return %0 : tensor<?x4xf16>
+}
+
+// -----
+
+// One loop for each axis of the tuples.
+// CHECK-LABEL: func.func @scatter_nd
+// CHECK-COUNT-2: scf.for
+// CHECK-COUNT-2: tensor.extract %{{.*}} : tensor<?x?x2xi32>
+// CHECK: scf.if
+// CHECK-NEXT: tensor.extract %{{.*}} : tensor<?x?x5xf32>
+func.func @scatter_nd(%x: tensor<?x4x5xf32>, %i: tensor<?x?x2xi32>, %u: tensor<?x?x5xf32>) -> tensor<?x4x5xf32> {
+  %0 = lathe.scatter_nd assign %x, %i, %u : (tensor<?x4x5xf32>, tensor<?x?x2xi32>, tensor<?x?x5xf32>) -> tensor<?x4x5xf32>
+  return %0 : tensor<?x4x5xf32>
+}
+
+// -----
+
+// A scan for each rank up to the own one. Comparisons of floats are complete: NaN has its place.
+// CHECK-LABEL: func.func @top_k
+// CHECK-SAME: %[[K:[a-z0-9]+]]: index
+// CHECK: tensor.empty({{.*}}%[[K]]) : tensor<?x?xi64>
+// CHECK: scf.for
+// CHECK: scf.for
+// CHECK: arith.cmpf une
+// CHECK: arith.index_cast %{{.*}} : index to i64
+func.func @top_k(%x: tensor<?x4xf32>, %k: index) -> tensor<?x?xi64> {
+  %0 = lathe.top_k %x, %k {axis = 1 : i64} : tensor<?x4xf32> -> tensor<?x?xi64>
+  return %0 : tensor<?x?xi64>
+}

@@ -399,3 +399,69 @@ func.func @concat_c1() {
   %0 = "lathe.concat"() {axis = 0 : i64} : () -> tensor<4xf32>
   return
 }
+
+// -----
+
+func.func @scatter_elements_c1(%x: tensor<?x4xf32>, %i: tensor<2xi64>, %u: tensor<2xf32>) {
+  // expected-error @below {{expects indices and updates of the input's rank 2, got ranks 1 and 1}}
+  %0 = lathe.scatter_elements assign %x, %i, %u {axis = 1 : i64} : (tensor<?x4xf32>, tensor<2xi64>, tensor<2xf32>) -> tensor<?x4xf32>
+  return
+}
+
+// -----
+
+func.func @scatter_elements_c2(%x: tensor<?x4xf32>, %i: tensor<?x2xi64>, %u: tensor<?x2xf32>) {
+  // expected-error @below {{expects an axis within rank 2, got 2}}
+  %0 = lathe.scatter_elements assign %x, %i, %u {axis = 2 : i64} : (tensor<?x4xf32>, tensor<?x2xi64>, tensor<?x2xf32>) -> tensor<?x4xf32>
+  return
+}
+
+// -----
+
+func.func @scatter_elements_c3(%x: tensor<?x4xf32>, %i: tensor<?x2xi64>, %u: tensor<?x3xf32>) {
+  // expected-error @below {{expects updates of the shape of the indices}}
+  %0 = lathe.scatter_elements assign %x, %i, %u {axis = 1 : i64} : (tensor<?x4xf32>, tensor<?x2xi64>, tensor<?x3xf32>) -> tensor<?x4xf32>
+  return
+}
+
+// -----
+
+func.func @scatter_elements_c4(%x: tensor<3x4xf32>, %i: tensor<4x2xi64>, %u: tensor<4x2xf32>) {
+  // expected-error @below {{expects indices within the input off the axis, got 4 for dimension 3}}
+  %0 = lathe.scatter_elements assign %x, %i, %u {axis = 1 : i64} : (tensor<3x4xf32>, tensor<4x2xi64>, tensor<4x2xf32>) -> tensor<3x4xf32>
+  return
+}
+
+// -----
+
+func.func @scatter_nd_c1(%x: tensor<?x4xf32>, %i: tensor<?x3xi64>, %u: tensor<?xf32>) {
+  // expected-error @below {{expects indices whose last dimension is static and from 1 to 2}}
+  %0 = lathe.scatter_nd assign %x, %i, %u : (tensor<?x4xf32>, tensor<?x3xi64>, tensor<?xf32>) -> tensor<?x4xf32>
+  return
+}
+
+// -----
+
+func.func @scatter_nd_c2(%x: tensor<?x4xf32>, %i: tensor<?x1xi64>, %u: tensor<?x3xf32>) {
+  // expected-error @below {{expects updates of shape}}
+  %0 = lathe.scatter_nd assign %x, %i, %u : (tensor<?x4xf32>, tensor<?x1xi64>, tensor<?x3xf32>) -> tensor<?x4xf32>
+  return
+}
+
+// -----
+
+func.func @top_k_c1(%x: tensor<?x4xf32>) {
+  %c1 = arith.constant 1 : index
+  // expected-error @below {{expects an axis within rank 2, got 2}}
+  %0 = lathe.top_k %x, %c1 {axis = 2 : i64} : tensor<?x4xf32> -> tensor<?x4xi64>
+  return
+}
+
+// -----
+
+func.func @top_k_c2(%x: tensor<?x4xf32>) {
+  %c5 = arith.constant 5 : index
+  // expected-error @below {{expects k from 0 to the extent 4, got 5}}
+  %0 = lathe.top_k %x, %c5 {axis = 1 : i64} : tensor<?x4xf32> -> tensor<?x5xi64>
+  return
+}

@@ -249,6 +249,29 @@ func.func @pads_and_windows(%x: tensor<?x4xf32>, %zero: tensor<f32>, %y: tensor<
   return
 }
 
+// CHECK-LABEL: func.func @scatters
+func.func @scatters(%x: tensor<?x4xf32>, %i: tensor<?x2xi64>, %u: tensor<?x2xf32>, %t: tensor<?x1xi32>, %v: tensor<?x4xf32>, %s: tensor<2xi64>, %w: tensor<f32>) {
+  // CHECK: lathe.scatter_elements assign %{{.*}}, %{{.*}}, %{{.*}} {axis = 1 : i64} : (tensor<?x4xf32>, tensor<?x2xi64>, tensor<?x2xf32>) -> tensor<?x4xf32>
+  %0 = lathe.scatter_elements assign %x, %i, %u {axis = 1 : i64} : (tensor<?x4xf32>, tensor<?x2xi64>, tensor<?x2xf32>) -> tensor<?x4xf32>
+  // CHECK: lathe.scatter_elements max %{{.*}}, %{{.*}}, %{{.*}} {axis = 0 : i64} : (tensor<?x4xf32>, tensor<?x2xi64>, tensor<?x2xf32>) -> tensor<?x4xf32>
+  %1 = lathe.scatter_elements max %x, %i, %u {axis = 0 : i64} : (tensor<?x4xf32>, tensor<?x2xi64>, tensor<?x2xf32>) -> tensor<?x4xf32>
+  // CHECK: lathe.scatter_nd add %{{.*}}, %{{.*}}, %{{.*}} : (tensor<?x4xf32>, tensor<?x1xi32>, tensor<?x4xf32>) -> tensor<?x4xf32>
+  %2 = lathe.scatter_nd add %x, %t, %v : (tensor<?x4xf32>, tensor<?x1xi32>, tensor<?x4xf32>) -> tensor<?x4xf32>
+  // CHECK: lathe.scatter_nd mul %{{.*}}, %{{.*}}, %{{.*}} : (tensor<?x4xf32>, tensor<2xi64>, tensor<f32>) -> tensor<?x4xf32>
+  %3 = lathe.scatter_nd mul %x, %s, %w : (tensor<?x4xf32>, tensor<2xi64>, tensor<f32>) -> tensor<?x4xf32>
+  return
+}
+
+// CHECK-LABEL: func.func @top_k
+func.func @top_k(%x: tensor<?x4xf32>, %k: index) {
+  %c2 = arith.constant 2 : index
+  // CHECK: lathe.top_k %{{.*}}, %{{.*}} {axis = 1 : i64} : tensor<?x4xf32> -> tensor<?x2xi64>
+  %0 = lathe.top_k %x, %c2 {axis = 1 : i64} : tensor<?x4xf32> -> tensor<?x2xi64>
+  // CHECK: lathe.top_k %{{.*}}, %{{.*}} {axis = 0 : i64, smallest} : tensor<?x4xf32> -> tensor<?x4xi32>
+  %1 = lathe.top_k %x, %k {axis = 0 : i64, smallest} : tensor<?x4xf32> -> tensor<?x4xi32>
+  return
+}
+
 // CHECK-LABEL: func.func @constants_and_shapes
 func.func @constants_and_shapes(%x: tensor<?x4xf32>, %n: index) {
   // CHECK: lathe.constant dense<[1.000000e+00, 2.000000e+00]> : tensor<2xf32>
