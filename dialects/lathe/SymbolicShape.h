@@ -48,7 +48,7 @@ public:
 
   /// Text such as `batch*sequence + 2`; equal expressions print the same. Parsed back by parse().
   std::string str() const;
-  /// Parses `+ - * ( )`, integers and names; nullopt for anything else.
+  /// Parses `+ - * ( )`, integers and names, a sum's first term perhaps negative; nullopt for anything else.
   static std::optional<SymExpr> parse(llvm::StringRef text);
   /// The name, if this is a symbol alone.
   std::optional<llvm::StringRef> symbolName() const;
