@@ -149,6 +149,8 @@ private:
   SymExpr op2(SymOp op, const SymExpr &a, const SymExpr &b);
   SymAtomRef valueAtom(mlir::Value value, int64_t axis);
   std::pair<std::optional<int64_t>, std::optional<int64_t>> bounds(const SymExpr &a);
+  /// Provably a + gap <= b.
+  bool isBelow(const SymExpr &a, const SymExpr &b, int64_t gap);
   std::optional<SymExpr> computeElement(mlir::Value tensor, int64_t position);
   SymExpr computeIndexValue(mlir::Value index);
   void addCheck(ShapeCheck check);
