@@ -422,6 +422,14 @@ static int64_t broadcastPosition(Value operand, int64_t position) {
   return type.getNumElements() == 1 ? 0 : position;
 }
 
+/// The number as the type holds it: "to the end" cast to 32 bits is -1. Symbols are taken to fit.
+static int64_t wrapped(int64_t number, IntegerType type) {
+  if (type.getWidth() >= 64)
+    return number;
+  APInt bits = APInt(64, static_cast<uint64_t>(number)).trunc(type.getWidth());
+  return type.isInteger(1) || type.isUnsigned() ? static_cast<int64_t>(bits.getZExtValue()) : bits.getSExtValue();
+}
+
 std::optional<SymExpr> ShapeContext::element(Value tensor, int64_t position) {
   if (auto it = elements.find({tensor, position}); it != elements.end())
     return it->second;
@@ -429,6 +437,8 @@ std::optional<SymExpr> ShapeContext::element(Value tensor, int64_t position) {
   std::optional<SymExpr> result = nested.tooDeep() ? std::nullopt : computeElement(tensor, position);
   if (result && result->size() >= SymExpr::kTooLarge)
     result.reset();
+  if (auto number = result ? result->constant() : std::nullopt)
+    result = wrapped(*number, cast<IntegerType>(cast<RankedTensorType>(tensor.getType()).getElementType()));
   elements[{tensor, position}] = result;
   return result;
 }
