@@ -295,6 +295,10 @@ TEST_F(ShapeContextTest, Bounds) {
   expectBounds(context.max(ids, 0), 0, std::nullopt);
   expectBounds(context.min(n, b), 0, 8);
   expectBounds(context.max(n, b), 1, std::nullopt);
+  expectBounds(context.min(b * 2, k), 2, 9);
+  expectBounds(context.min(k, b * 2), 2, 9);
+  expectBounds(context.max(b * 2, k), 5, 16);
+  expectBounds(context.max(k, b * 2), 5, 16);
   expectBounds(context.eq(ids, 3) * 2, 0, 2);
   expectBounds(context.lt(ids, n), 0, 1);
   expectBounds(context.select(context.lt(ids, n), b, k), 1, 9);
@@ -328,6 +332,10 @@ TEST_F(ShapeContextTest, BoundsDoNotOverflow) {
     EXPECT_FALSE(context.atLeast(expr, 1)) << expr.str();
   }
   EXPECT_TRUE(context.atLeast(h * h * h * h, 0));
+  // Sums that would come out as 0 modulo 2^64.
+  context.ranges["e"] = {0, int64_t(1) << 62};
+  EXPECT_FALSE(context.atMost(sym("e") * 4, 1000));
+  EXPECT_FALSE(context.atLeast(sym("e") * -4, -1000));
 }
 
 //===----------------------------------------------------------------------===//
@@ -355,6 +363,8 @@ TEST_F(ShapeContextTest, RequireEqual) {
   EXPECT_EQ(context.checks.size(), 1u);
   EXPECT_TRUE(succeeded(context.requireEqual(b, k, at(), "ranges overlap")));
   EXPECT_EQ(context.checks.size(), 2u);
+  EXPECT_TRUE(succeeded(context.requireEqual(n, k, at(), "another side")));
+  EXPECT_EQ(context.checks.size(), 3u);
 
   ShapeContext types(/*typesOnly=*/true);
   EXPECT_TRUE(succeeded(types.requireEqual(n, m, at(), "")));
@@ -413,9 +423,13 @@ TEST_F(ShapeContextTest, BroadcastWithALimit) {
     EXPECT_EQ(fresh.checks[0].lhs, n);
     EXPECT_EQ(fresh.checks[0].rhs, SymExpr(512));
     EXPECT_TRUE(fresh.atMost(n, 512));
-    // A wider table later does not widen the range.
-    ASSERT_TRUE(succeeded(fresh.broadcast(n, SymExpr(0) + limited, at())));
+    // A wider table later does not widen the range; to be equal is another condition than to be at most.
+    SymExpr wider = context.min(n, 1024);
+    ASSERT_TRUE(succeeded(fresh.broadcast(n, wider, at())));
     EXPECT_TRUE(fresh.atMost(n, 512));
+    EXPECT_FALSE(fresh.atMost(n, 511));
+    ASSERT_TRUE(succeeded(fresh.requireEqual(n, 512, at(), "")));
+    EXPECT_EQ(fresh.checks.size(), 3u);
   }
 }
 

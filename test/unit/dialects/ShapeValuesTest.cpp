@@ -476,6 +476,7 @@ TEST_F(ShapeValuesTest, ElementsOfArithmetic) {
   expect(compare(Comparison::ge), [](int64_t x, int64_t y) { return x >= y; });
   Value less = compare(Comparison::lt), equal = compare(Comparison::eq);
   expect(make<OrOp>({64}, i(1), less, equal), [](int64_t x, int64_t y) { return x <= y; });
+  expect(make<OrOp>({64}, i(1), less, compare(Comparison::le)), [](int64_t x, int64_t y) { return x <= y; });
   expect(make<AndOp>({64}, i(1), less, equal), [](int64_t, int64_t) { return 0; });
   expect(make<SelectOp>({64}, i(64), less, a, b), [](int64_t x, int64_t y) { return std::min(x, y); });
   expect(make<CastOp>({64}, i(1), a), [](int64_t x, int64_t) { return x != 0; });
