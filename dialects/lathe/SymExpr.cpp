@@ -274,7 +274,8 @@ struct Parser {
     return left;
   }
   SymExpr sum() {
-    SymExpr left = product();
+    skip();
+    SymExpr left = text.consume_front("-") ? SymExpr(0) - product() : product();
     for (skip(); !failed; skip()) {
       if (text.consume_front("+"))
         left = left + product();

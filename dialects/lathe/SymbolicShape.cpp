@@ -126,6 +126,21 @@ bool ShapeContext::atMost(const SymExpr &a, int64_t bound) {
   return high && *high <= bound;
 }
 
+/// Whether a - b has a coefficient that wraps, so that its sign says nothing of the order of a and b.
+static bool differenceWraps(const SymExpr &a, const SymExpr &b) {
+  return llvm::any_of(b.getTerms(), [&](const auto &term) {
+    auto it = a.getTerms().find(term.first);
+    int64_t difference;
+    return llvm::SubOverflow(it == a.getTerms().end() ? int64_t(0) : it->second, term.second, difference);
+  });
+}
+
+bool ShapeContext::isBelow(const SymExpr &a, const SymExpr &b, int64_t gap) {
+  if (auto ca = a.constant(), cb = b.constant(); ca && cb)
+    return static_cast<__int128>(*ca) + gap <= *cb;
+  return !differenceWraps(a, b) && atMost(a - b, -gap);
+}
+
 //===----------------------------------------------------------------------===//
 // ShapeContext: arithmetic
 //===----------------------------------------------------------------------===//
@@ -156,41 +171,41 @@ SymExpr ShapeContext::truncatedDiv(const SymExpr &a, const SymExpr &b) {
 
 SymExpr ShapeContext::mod(const SymExpr &a, const SymExpr &b) {
   auto ca = a.constant(), cb = b.constant();
-  if (ca && cb && *cb != 0 && *cb != -1)
-    return *ca - llvm::divideFloorSigned(*ca, *cb) * *cb;
+  if (ca && cb && *cb != 0 && *cb != -1) {
+    int64_t rest = *ca % *cb; // with the sign of a; quotient * b could overflow
+    return rest != 0 && (rest < 0) != (*cb < 0) ? rest + *cb : rest;
+  }
   return op2(SymOp::mod, a, b);
 }
 
 SymExpr ShapeContext::min(const SymExpr &a, const SymExpr &b) {
-  if (a == b || atMost(a - b, 0))
+  if (a == b || isBelow(a, b, 0))
     return a;
-  if (atMost(b - a, 0))
+  if (isBelow(b, a, 0))
     return b;
   return op2(SymOp::min, a, b);
 }
 
 SymExpr ShapeContext::max(const SymExpr &a, const SymExpr &b) {
-  if (a == b || atLeast(a - b, 0))
+  if (a == b || isBelow(b, a, 0))
     return a;
-  if (atLeast(b - a, 0))
+  if (isBelow(a, b, 0))
     return b;
   return op2(SymOp::max, a, b);
 }
 
 SymExpr ShapeContext::eq(const SymExpr &a, const SymExpr &b) {
-  SymExpr difference = a - b;
-  if (auto c = difference.constant())
+  if (auto c = (a - b).constant())
     return *c == 0 ? 1 : 0;
-  if (atLeast(difference, 1) || atMost(difference, -1))
+  if (isBelow(a, b, 1) || isBelow(b, a, 1))
     return 0;
   return op2(SymOp::eq, a, b);
 }
 
 SymExpr ShapeContext::lt(const SymExpr &a, const SymExpr &b) {
-  SymExpr difference = a - b;
-  if (atMost(difference, -1))
+  if (isBelow(a, b, 1))
     return 1;
-  if (atLeast(difference, 0))
+  if (isBelow(b, a, 0))
     return 0;
   return op2(SymOp::lt, a, b);
 }
@@ -239,10 +254,8 @@ FailureOr<SymExpr> ShapeContext::broadcast(const SymExpr &a, const SymExpr &b, O
     return b;
   if (a.constant() && b.constant())
     return failure();
-  // A constant that is not 1 decides; otherwise the two are taken to be equal, and the run checks that they are.
-  const SymExpr &result = b.constant() ? b : a;
-  const SymExpr &other = b.constant() ? a : b;
-  if (atLeast(result - other, 1) && atLeast(other, 2))
+  auto isNotOne = [&](const SymExpr &x) { return atLeast(x, 2) || atMost(x, 0); };
+  if ((isBelow(a, b, 1) || isBelow(b, a, 1)) && isNotOne(a) && isNotOne(b))
     return failure();
   // min(symbol, c) against the symbol: a table of c rows bounds the symbol.
   for (auto [x, y] : {std::pair(&a, &b), std::pair(&b, &a)}) {
@@ -264,15 +277,15 @@ FailureOr<SymExpr> ShapeContext::broadcast(const SymExpr &a, const SymExpr &b, O
         return *y;
       }
   }
+  // A constant that is not 1 decides; otherwise the two are taken to be equal, and the run checks that they are.
   addCheck({ShapeCheck::equal, a, b, op->getLoc(), "operands of an elementwise operation must have equal dimensions"});
-  return result;
+  return b.constant() ? b : a;
 }
 
 LogicalResult ShapeContext::requireEqual(const SymExpr &a, const SymExpr &b, Operation *op, const Twine &what) {
-  SymExpr difference = a - b;
-  if (auto c = difference.constant())
+  if (auto c = (a - b).constant())
     return success(*c == 0);
-  if (atLeast(difference, 1) || atMost(difference, -1))
+  if (isBelow(a, b, 1) || isBelow(b, a, 1))
     return failure();
   addCheck({ShapeCheck::equal, a, b, op->getLoc(), what.str()});
   return success();
@@ -431,6 +444,14 @@ static int64_t broadcastPosition(Value operand, int64_t position) {
   return type.getNumElements() == 1 ? 0 : position;
 }
 
+/// The number as the type holds it: "to the end" cast to 32 bits is -1. Symbols are taken to fit.
+static int64_t wrapped(int64_t number, IntegerType type) {
+  if (type.getWidth() >= 64)
+    return number;
+  APInt bits = APInt(64, static_cast<uint64_t>(number)).trunc(type.getWidth());
+  return type.isInteger(1) || type.isUnsigned() ? static_cast<int64_t>(bits.getZExtValue()) : bits.getSExtValue();
+}
+
 std::optional<SymExpr> ShapeContext::element(Value tensor, int64_t position) {
   if (auto it = elements.find({tensor, position}); it != elements.end())
     return it->second;
@@ -438,6 +459,8 @@ std::optional<SymExpr> ShapeContext::element(Value tensor, int64_t position) {
   std::optional<SymExpr> result = nested.tooDeep() ? std::nullopt : computeElement(tensor, position);
   if (result && result->size() >= SymExpr::kTooLarge)
     result.reset();
+  if (auto number = result ? result->constant() : std::nullopt)
+    result = wrapped(*number, cast<IntegerType>(cast<RankedTensorType>(tensor.getType()).getElementType()));
   elements[{tensor, position}] = result;
   return result;
 }

@@ -48,7 +48,7 @@ public:
 
   /// Text such as `batch*sequence + 2`; equal expressions print the same. Parsed back by parse().
   std::string str() const;
-  /// Parses `+ - * ( )`, integers and names; nullopt for anything else.
+  /// Parses `+ - * ( )`, integers and names, a sum's first term perhaps negative; nullopt for anything else.
   static std::optional<SymExpr> parse(llvm::StringRef text);
   /// The name, if this is a symbol alone.
   std::optional<llvm::StringRef> symbolName() const;
@@ -154,6 +154,8 @@ private:
   SymExpr op2(SymOp op, const SymExpr &a, const SymExpr &b);
   SymAtomRef valueAtom(mlir::Value value, int64_t axis);
   std::pair<std::optional<int64_t>, std::optional<int64_t>> bounds(const SymExpr &a);
+  /// Provably a + gap <= b.
+  bool isBelow(const SymExpr &a, const SymExpr &b, int64_t gap);
   std::optional<SymExpr> computeElement(mlir::Value tensor, int64_t position);
   std::optional<SymExpr> movedElement(mlir::Operation *op, int64_t position);
   SymExpr computeIndexValue(mlir::Value index);

@@ -351,8 +351,8 @@ std::optional<SymExpr> Importer::inputDim(const onnx::ValueInfoProto &input, int
     expr = SymExpr(dim.dim_value());
   else if (StringRef text = StringRef(dim.dim_param()).trim(); text.empty())
     expr = SymExpr::symbol(symbolText(input.name() + "_d" + std::to_string(axis)));
-  else if (!(expr = SymExpr::parse(text)) || expr->getTerms().size() > 16)
-    expr = SymExpr::symbol(symbolText(text)); // an expression we don't read is a dimension of its own
+  else if (!(expr = SymExpr::parse(text)) || expr->getTerms().size() > 16 || expr->constant().value_or(0) < 0)
+    expr = SymExpr::symbol(symbolText(text)); // an expression we don't read, or `-1`, is a dimension of its own
   expr->collectSymbols(symbols);
   expr = substituteFixed(*expr);
   if (auto constant = expr->constant(); constant && *constant < 0) {

@@ -109,6 +109,21 @@ TEST_F(OnnxReading, Dimensions) {
   EXPECT_HAS(importModel({{{"seq", {4, 2}}}}).error, "minimum before maximum");
 }
 
+TEST_F(OnnxReading, DimensionsThatSubtract) {
+  input("x", TensorProto::FLOAT, {"total - past", "?"});
+  // What some exporters write for an unknown dimension.
+  graph().mutable_input(0)->mutable_type()->mutable_tensor_type()->mutable_shape()->mutable_dim(1)->set_dim_param("-1");
+  node("Relu", {"x"}, {"y"});
+  output("y");
+  ImportResult fixed = importModel({{{"total", {3, 3}}}});
+  EXPECT_EQ(fixed.error, "");
+  EXPECT_HAS(text(fixed), "lathe.dims = [\"-past + 3\", \"_1\"]");
+  ShapeContext shapes;
+  auto shape = shapes.shapeOf(main(fixed).getArgument(0));
+  ASSERT_TRUE(succeeded(shape));
+  EXPECT_EQ((*shape)[0], SymExpr(3) - SymExpr::symbol("past"));
+}
+
 TEST_F(OnnxReading, BadInputs) {
   input("x", TensorProto::FLOAT, {"-3"});
   node("Relu", {"x"}, {"y"});
