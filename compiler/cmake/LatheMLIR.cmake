@@ -10,7 +10,7 @@ target_compile_options(lathe_mlir INTERFACE -fno-exceptions
   "$<$<COMPILE_LANG_AND_ID:CXX,Clang>:SHELL:-Xclang -fno-pch-timestamp>") # else no two precompiled headers are the same
 target_compile_definitions(lathe_mlir INTERFACE ${LLVM_DEFINITIONS_LIST})
 
-file(WRITE ${CMAKE_BINARY_DIR}/lathe_pch.cpp "// Carrier of the precompiled header.\n")
+file(CONFIGURE OUTPUT ${CMAKE_BINARY_DIR}/lathe_pch.cpp CONTENT "// Carrier of the precompiled header.\n") # kept where it is the same
 add_library(lathe_pch OBJECT ${CMAKE_BINARY_DIR}/lathe_pch.cpp)
 target_link_libraries(lathe_pch PRIVATE lathe_mlir)
 target_precompile_headers(lathe_pch PRIVATE
