@@ -35,9 +35,9 @@ const llvm::StringMap<const Operator *> &operators() {
   static const auto table = [] {
     llvm::StringMap<const Operator *> result;
     for (ArrayRef<Operator> family :
-         {convolutionOperators(), elementwiseOperators(), matmulOperators(), movementOperators(), normalizationOperators(),
-          padOperators(), poolOperators(), reductionOperators(), resizeOperators(), samplingOperators(), shapeOperators(),
-          signalOperators()})
+         {activationOperators(), convolutionOperators(), elementwiseOperators(), matmulOperators(), movementOperators(),
+          normalizationOperators(), padOperators(), poolOperators(), quantizationOperators(), reductionOperators(),
+          resizeOperators(), samplingOperators(), shapeOperators(), signalOperators(), trigonometryOperators()})
       for (const Operator &op : family)
         result[op.name] = &op;
     return result;

@@ -9,27 +9,34 @@ using namespace mlir;
 
 namespace lathe::frontend {
 
-static LogicalResult importMatMul(Node &node) {
-  Value a = node.input(0), b = node.input(1);
+Value matrixProduct(Node &node, Value a, Value b) {
+  if (!a || !b)
+    return {};
   int64_t ra = Node::rank(a), rb = Node::rank(b);
-  if (ra == 0 || rb == 0)
-    return node.invalid("expects operands of rank 1 or more, got ranks " + Twine(ra) + " and " + Twine(rb));
+  if (ra == 0 || rb == 0) {
+    (void)node.invalid("expects operands of rank 1 or more, got ranks " + Twine(ra) + " and " + Twine(rb));
+    return {};
+  }
   // A vector is a row on the left and a column on the right, and its axis is not part of the result.
   if (ra == 1)
     a = node.reshape(a, {node.index(1), node.dim(a, 0)});
   if (rb == 1)
     b = node.reshape(b, {node.dim(b, 0), node.index(1)});
   if (!a || !b)
-    return failure();
+    return {};
   Value product = node.make<MatmulOp>(Node::element(a), a, b);
   if (!product || (ra > 1 && rb > 1))
-    return node.result(product);
+    return product;
   SmallVector<Value> dims;
   int64_t rank = Node::rank(product);
   for (int64_t i = 0; i < rank; ++i)
     if (!(ra == 1 && i == rank - 2) && !(rb == 1 && i == rank - 1))
       dims.push_back(node.dim(product, i));
-  return node.result(node.reshape(product, dims));
+  return node.reshape(product, dims);
+}
+
+static LogicalResult importMatMul(Node &node) {
+  return node.result(matrixProduct(node, node.input(0), node.input(1)));
 }
 
 static LogicalResult importGemm(Node &node) {

@@ -124,6 +124,9 @@ private:
   mlir::LogicalResult fail(const llvm::Twine &text, bool unsupported);
 };
 
+/// numpy's matmul: a vector is a row on the left and a column on the right. Null after a failure.
+mlir::Value matrixProduct(Node &node, mlir::Value a, mlir::Value b);
+
 using ImportFunction = mlir::LogicalResult (*)(Node &);
 
 /// A row of the table of operators. `attributes` lists "name:type" with i, f, s, t for INT, FLOAT, STRING, TENSOR and
@@ -137,6 +140,7 @@ struct Operator {
   ImportFunction import;
 };
 
+llvm::ArrayRef<Operator> activationOperators();
 llvm::ArrayRef<Operator> convolutionOperators();
 llvm::ArrayRef<Operator> elementwiseOperators();
 llvm::ArrayRef<Operator> matmulOperators();
@@ -144,11 +148,13 @@ llvm::ArrayRef<Operator> movementOperators();
 llvm::ArrayRef<Operator> normalizationOperators();
 llvm::ArrayRef<Operator> padOperators();
 llvm::ArrayRef<Operator> poolOperators();
+llvm::ArrayRef<Operator> quantizationOperators();
 llvm::ArrayRef<Operator> reductionOperators();
 llvm::ArrayRef<Operator> resizeOperators();
 llvm::ArrayRef<Operator> samplingOperators();
 llvm::ArrayRef<Operator> shapeOperators();
 llvm::ArrayRef<Operator> signalOperators();
+llvm::ArrayRef<Operator> trigonometryOperators();
 
 } // namespace lathe::frontend
 

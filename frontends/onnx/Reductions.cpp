@@ -39,7 +39,7 @@ template <Reduction kind> static LogicalResult importReduce(Node &node) {
   std::optional<SmallVector<int64_t>> axes = reducedAxes(node);
   if (!axes)
     return failure();
-  if (isBool(x))
+  if (isBool(x) && kind != Reduction::max && kind != Reduction::min)
     return node.unsupported("reductions of booleans are not supported");
   // Over no axes these three still take absolute values or squares of the elements; the others change nothing.
   bool transforms = kind == Reduction::l1 || kind == Reduction::l2 || kind == Reduction::sum_square;
@@ -48,13 +48,38 @@ template <Reduction kind> static LogicalResult importReduce(Node &node) {
   return node.result(reduce(node, kind, x, *axes, node.intAttr("keepdims", 1)));
 }
 
+/// What the logarithm of elements is computed in.
+static Type floatType(Node &node, Value x) {
+  Type type = Node::element(x);
+  if (!isa<FloatType>(type))
+    return node.builder.getF64Type();
+  return type.getIntOrFloatBitWidth() < 32 ? node.builder.getF32Type() : type;
+}
+
 static LogicalResult importReduceLogSum(Node &node) {
   std::optional<SmallVector<int64_t>> axes = reducedAxes(node);
   if (!axes)
     return failure();
-  Value x = node.input(0);
-  Value sum = reduce(node, Reduction::sum, x, *axes, node.intAttr("keepdims", 1));
-  return node.result(node.make<LogOp>(Node::element(x), sum));
+  Value x = node.input(0), sum = reduce(node, Reduction::sum, x, *axes, node.intAttr("keepdims", 1));
+  Type type = Node::element(x), wide = floatType(node, x);
+  return node.result(node.cast(node.make<LogOp>(wide, node.cast(sum, wide)), type));
+}
+
+static LogicalResult importReduceLogSumExp(Node &node) {
+  std::optional<SmallVector<int64_t>> axes = reducedAxes(node);
+  if (!axes)
+    return failure();
+  Type type = Node::element(node.input(0)), wide = floatType(node, node.input(0));
+  Value x = node.cast(node.input(0), wide), zero = node.scalar(wide, 0);
+  bool keep = node.intAttr("keepdims", 1);
+  // Where the largest is infinite, it is the result, which differences would lose.
+  auto largest = [&](bool keepDims) {
+    Value value = reduce(node, Reduction::max, x, *axes, keepDims);
+    return node.make<SelectOp>(wide, node.make<IsInfOp>(node.builder.getI1Type(), value), zero, value);
+  };
+  Value powers = node.make<ExpOp>(wide, node.make<SubOp>(wide, x, largest(true)));
+  Value sum = node.make<LogOp>(wide, reduce(node, Reduction::sum, powers, *axes, keep));
+  return node.result(node.cast(node.make<AddOp>(wide, sum, largest(keep)), type));
 }
 
 static LogicalResult importSoftmax(Node &node) {
@@ -75,6 +100,24 @@ static LogicalResult importLogSoftmax(Node &node) {
   Value shifted = node.make<SubOp>(type, x, reduce(node, Reduction::max, x, {*axis}, true));
   Value sum = reduce(node, Reduction::sum, node.make<ExpOp>(type, shifted), {*axis}, true);
   return node.result(node.make<SubOp>(type, shifted, node.make<LogOp>(type, sum)));
+}
+
+static LogicalResult importHardmax(Node &node) {
+  Value x = node.input(0);
+  int64_t rank = Node::rank(x);
+  std::optional<int64_t> axis = node.axis(node.intAttr("axis", -1), rank);
+  if (!axis)
+    return failure();
+  Type type = Node::element(x), i64 = node.builder.getI64Type(), i1 = node.builder.getI1Type();
+  SmallVector<Value> dims(rank - *axis, node.index(1));
+  dims.front() = node.dim(x, *axis);
+  Value position = node.make<RangeOp>(i64, node.index(0), dims.front(), node.index(1));
+  position = node.reshape(position, dims);
+  Value isMax = node.make<CompareOp>(i1, Comparison::eq, x, reduce(node, Reduction::max, x, {*axis}, true));
+  // The first of equals.
+  Value candidates = node.make<SelectOp>(i64, isMax, position, node.scalar(i64, 0x1p62));
+  Value isFirst = node.make<CompareOp>(i1, Comparison::eq, position, reduce(node, Reduction::min, candidates, {*axis}, true));
+  return node.result(node.make<SelectOp>(type, isFirst, node.scalar(type, 1), node.scalar(type, 0)));
 }
 
 /// Axis and epsilon of a norm as attributes.
@@ -151,6 +194,8 @@ ArrayRef<Operator> reductionOperators() {
       {"ReduceL2", 13, 1, 2, 1, attributes, importReduce<Reduction::l2>},
       {"ReduceSumSquare", 13, 1, 2, 1, attributes, importReduce<Reduction::sum_square>},
       {"ReduceLogSum", 13, 1, 2, 1, attributes, importReduceLogSum},
+      {"ReduceLogSumExp", 13, 1, 2, 1, attributes, importReduceLogSumExp},
+      {"Hardmax", 13, 1, 1, 1, "axis:i", importHardmax},
       {"Softmax", 13, 1, 1, 1, "axis:i", importSoftmax},
       {"LogSoftmax", 13, 1, 1, 1, "axis:i", importLogSoftmax},
       {"LayerNormalization", 17, 2, 3, 3, "axis:i epsilon:f stash_type:i", importLayerNormalization},

@@ -40,11 +40,17 @@ Type computeType(Type type) {
 
 Value ScalarBuilder::widen(Value value) {
   Type type = computeType(value.getType());
+  if (isFloat(value) && value.getType().getIntOrFloatBitWidth() == 8)
+    return decodeNarrow(value);
   return type == value.getType() ? value : op<arith::ExtFOp>(type, value);
 }
 
-Value ScalarBuilder::narrow(Value value, Type type) {
-  return type == value.getType() ? value : op<arith::TruncFOp>(type, value);
+Value ScalarBuilder::narrow(Value value, Type type, bool overflows) {
+  if (type == value.getType())
+    return value;
+  if (isa<FloatType>(type) && type.getIntOrFloatBitWidth() == 8)
+    return encodeNarrow(value, type, overflows);
+  return op<arith::TruncFOp>(type, value);
 }
 
 Value ScalarBuilder::add(Value a, Value b, bool inSum) {
@@ -132,6 +138,8 @@ Value ScalarBuilder::compare(Comparison predicate, Value a, Value b) {
 Value ScalarBuilder::saturatingCast(Value value, IntegerType type, bool toUnsigned) {
   value = widen(value);
   unsigned width = type.getWidth();
+  // Instructions convert to bytes at least.
+  Type converted = width < 8 ? builder.getIntegerType(8) : type;
   // Both bounds are powers of two, so exact in any float: low is the smallest integer, high one above the largest.
   Value low = number(value.getType(), toUnsigned ? 0 : -std::ldexp(1.0, width - 1));
   Value high = number(value.getType(), std::ldexp(1.0, toUnsigned ? width : width - 1));
@@ -141,13 +149,15 @@ Value ScalarBuilder::saturatingCast(Value value, IntegerType type, bool toUnsign
   // The conversion of a value out of range is poison, so none reaches it.
   Value outside = op<arith::OrIOp>(below, above);
   Value inside = select(outside, zero, select(ordered, value, zero));
-  Value result = toUnsigned ? op<arith::FPToUIOp>(type, inside) : op<arith::FPToSIOp>(type, inside);
+  Value result = toUnsigned ? op<arith::FPToUIOp>(converted, inside) : op<arith::FPToSIOp>(converted, inside);
+  if (converted != type)
+    result = op<arith::TruncIOp>(type, result);
   result =
       select(below, integer(type, toUnsigned ? APInt::getMinValue(width) : APInt::getSignedMinValue(width)), result);
   return select(above, integer(type, toUnsigned ? APInt::getMaxValue(width) : APInt::getSignedMaxValue(width)), result);
 }
 
-Value ScalarBuilder::cast(Value value, Type type, bool toUnsigned) {
+Value ScalarBuilder::cast(Value value, Type type, bool toUnsigned, bool overflows) {
   Type from = value.getType();
   if (from == type)
     return value;
@@ -159,7 +169,7 @@ Value ScalarBuilder::cast(Value value, Type type, bool toUnsigned) {
       if (computeType(type) != wide.getType())
         wide = wide.getType().isF64() ? op<arith::TruncFOp>(computeType(type), wide)
                                       : op<arith::ExtFOp>(computeType(type), wide);
-      return narrow(wide, type);
+      return narrow(wide, type, overflows);
     }
     if (intType.getWidth() == 1)
       return compare(Comparison::ne, value = widen(value), number(value.getType(), 0));
@@ -168,10 +178,12 @@ Value ScalarBuilder::cast(Value value, Type type, bool toUnsigned) {
   if (!intType) {
     Type wide = computeType(type);
     return narrow(isBool(value) || isUnsigned ? op<arith::UIToFPOp>(wide, value) : op<arith::SIToFPOp>(wide, value),
-                  type);
+                  type, overflows);
   }
   if (intType.getWidth() == 1)
     return compare(Comparison::ne, value, number(from, 0));
+  if (intType.getWidth() == from.getIntOrFloatBitWidth()) // signedness apart
+    return value;
   if (intType.getWidth() < from.getIntOrFloatBitWidth())
     return op<arith::TruncIOp>(type, value);
   return isBool(value) || isUnsigned ? op<arith::ExtUIOp>(type, value) : op<arith::ExtSIOp>(type, value);
