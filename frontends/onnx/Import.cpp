@@ -25,6 +25,9 @@ constexpr int64_t kOldestOpset = 13, kNewestOpset = 25;
 /// Errors reported; a hostile file could make millions.
 constexpr size_t kMaxReports = 1000;
 
+/// Operators that ONNX Runtime adds.
+constexpr llvm::StringLiteral kContribDomain = "com.microsoft";
+
 bool isOnnxDomain(StringRef domain) { return domain.empty() || domain == "ai.onnx"; }
 
 std::string nodeName(const onnx::NodeProto &node, int index) {
@@ -40,9 +43,17 @@ const llvm::StringMap<const Operator *> &operators() {
           resizeOperators(), samplingOperators(), shapeOperators(), signalOperators(), trigonometryOperators()})
       for (const Operator &op : family)
         result[op.name] = &op;
+    for (ArrayRef<Operator> family : {quantizedContribOperators()})
+      for (const Operator &op : family)
+        result[(kContribDomain + "::" + op.name).str()] = &op;
     return result;
   }();
   return table;
+}
+
+/// Null for an operator that is not supported.
+const Operator *findOperator(const onnx::NodeProto &node) {
+  return operators().lookup(isOnnxDomain(node.domain()) ? node.op_type() : node.domain() + "::" + node.op_type());
 }
 
 /// Names of symbols as SymExpr parses them.
@@ -78,6 +89,7 @@ private:
   void checkAttributes(const onnx::NodeProto &proto, const Operator &op, int index);
   bool importInput(const onnx::ValueInfoProto &input);
   std::optional<SymExpr> inputDim(const onnx::ValueInfoProto &input, int axis);
+  Value importWeight(Location loc, const TensorType &type, StringRef name, StringRef file, int64_t offset);
   void importInitializer(int index);
   void importNode(int index);
   SymExpr substituteFixed(const SymExpr &expr);
@@ -287,13 +299,13 @@ void Importer::checkNode(int index) {
   if (functions.contains(node.domain() + "::" + node.op_type()))
     return nodeUnsupported(index, "functions that the model defines are not supported; inline them first "
                                   "(onnx.inliner)");
-  if (!isOnnxDomain(node.domain()))
+  const Operator *found = findOperator(node);
+  if (!found && !isOnnxDomain(node.domain()) && node.domain() != kContribDomain)
     return nodeUnsupported(index, "operators of domain '" + node.domain() + "' are not supported");
-  auto it = operators().find(node.op_type());
-  if (it == operators().end())
+  if (!found)
     return nodeUnsupported(index, "the operator is not supported");
-  const Operator &op = *it->second;
-  if (result.info.opset < op.sinceOpset)
+  const Operator &op = *found;
+  if (isOnnxDomain(node.domain()) && result.info.opset < op.sinceOpset)
     return nodeError(index, "expects operator set " + Twine(op.sinceOpset) + " or newer, got " +
                                 Twine(result.info.opset));
   int given = node.input_size();
@@ -418,6 +430,15 @@ bool Importer::importInputs() {
   return true;
 }
 
+/// A range of bytes of a file. Several values in a byte stay so until they are read.
+Value Importer::importWeight(Location loc, const TensorType &type, StringRef name, StringRef file, int64_t offset) {
+  RankedTensorType stored = type.type;
+  if (isPacked(stored.getElementType()))
+    stored = RankedTensorType::get({type.bytes}, builder.getIntegerType(8, /*isSigned=*/false));
+  Value weight = builder.create<WeightOp>(loc, stored, name, file, static_cast<uint64_t>(offset));
+  return stored == type.type ? weight : unpackTensor(builder, loc, shapes, weight, type.type);
+}
+
 void Importer::importInitializer(int index) {
   const onnx::TensorProto &tensor = graph.initializer(index);
   Location loc = location(tensor.name());
@@ -435,7 +456,7 @@ void Importer::importInitializer(int index) {
       if (badFiles[place.file]++ == 0)
         error(problem);
       if (!isSmall(type.type))
-        values[tensor.name()] = builder.create<WeightOp>(loc, type.type, tensor.name(), place.file, uint64_t(0));
+        values[tensor.name()] = importWeight(loc, type, tensor.name(), place.file, 0);
       return;
     }
   } else if (raw && raw->offset >= 0) {
@@ -464,8 +485,7 @@ void Importer::importInitializer(int index) {
   if (external && type.bytes == 0)
     bytes = RawData{};
   if (inFile && !isSmall(type.type)) {
-    values[tensor.name()] =
-        builder.create<WeightOp>(loc, type.type, tensor.name(), place.file, static_cast<uint64_t>(place.offset));
+    values[tensor.name()] = importWeight(loc, type, tensor.name(), place.file, place.offset);
     return;
   }
   std::string problem;
@@ -507,7 +527,7 @@ void Importer::importNode(int index) {
       diagnostics = diagnostic.str();
     return success();
   });
-  if (failed(operators().lookup(proto.op_type())->import(node))) {
+  if (failed(findOperator(proto)->import(node))) {
     if (node.isUnsupported)
       nodeUnsupported(index, node.reason);
     else
