@@ -176,7 +176,7 @@ def Lathe_CastOp : Lathe_TensorOp<"cast", [Lathe_Elementwise]> {
   let summary = "Elementwise conversion of type";
   let description = [{
     Float to integer rounds towards zero, and saturates at the bounds of the type (NaN gives 0); to `i1` it is `x != 0`; integer to
-    narrower integer wraps. To an 8-bit float it rounds to the nearest, ties to even, and saturates at the largest finite
+    narrower integer wraps, and so does float to an integer below 8 bits, by way of i32. To an 8-bit float it rounds to the nearest, ties to even, and saturates at the largest finite
     value, infinity too; with `overflows` what is beyond becomes infinity, or NaN in a type without infinities.
 
     ```mlir

@@ -8,6 +8,7 @@
 //===----------------------------------------------------------------------===//
 #include "frontends/onnx/Quantization.h"
 #include "frontends/onnx/Tensors.h"
+#include <cmath>
 
 using namespace mlir;
 
@@ -88,7 +89,7 @@ static Value dequantizeBlocks(Node &node, const BlockedWeight &w, Type type) {
     return node.make<DequantizeOp>(type, q, scale, OptionalOperand{zero}, axis, size);
   // The zero point lies between the values: scaled like them, it is subtracted.
   Type f32 = b.getF32Type();
-  Value one = node.broadcast(node.cast(node.scalar(element, 1), element), {node.index(w.rows), node.index(w.columns)});
+  Value one = node.broadcast(node.scalar(element, 1), {node.index(w.rows), node.index(w.columns)});
   Value zeros = node.make<MulOp>(f32, node.cast(zero, f32), node.cast(scale, f32));
   Value dense = node.make<DequantizeOp>(f32, q, scale, OptionalOperand{}, axis, size);
   zeros = zeros ? node.make<DequantizeOp>(f32, one, zeros, OptionalOperand{}, axis, size) : Value();
@@ -139,13 +140,13 @@ static LogicalResult importGatherBlockQuantized(Node &node) {
     return node.unsupported("expects 2 or 4 bits packed along the last axis");
   Type type = Node::element(scale);
   auto pick = [&](Value x) { return node.make<GatherOp>(Node::element(x), x, indices, *gathered); };
+  if (packed)
+    for (Value x : {data, scale, zero})
+      if (x && Node::type(x).getNumDynamicDims())
+        return node.unsupported("packed values of a dynamic shape are not supported");
   auto unpacked = [&](Value x, int64_t extent) -> Value {
     if (!x || !packed)
       return x;
-    if (Node::type(x).getNumDynamicDims()) {
-      (void)node.unsupported("packed values of a dynamic shape are not supported");
-      return {};
-    }
     x = unpackBits(node.builder, node.loc, node.context, x, node.builder.getIntegerType(static_cast<unsigned>(bits), false));
     if (x && Node::type(x).getDimSize(rank - 1) != extent)
       x = node.slice(x, rank - 1, node.index(0), node.index(extent));
@@ -153,16 +154,16 @@ static LogicalResult importGatherBlockQuantized(Node &node) {
   };
   if (Node::rank(scale) != rank)
     return node.invalid("expects scales of the rank of the data " + Twine(rank) + ", got rank " + Twine(Node::rank(scale)));
-  int64_t perByte = packed ? 8 / bits : 1;
-  int64_t extent = Node::type(data).getDimSize(*quantized) * perByte;
-  Value values = unpacked(data, extent);
+  Value values = unpacked(data, packed ? Node::type(data).getDimSize(*quantized) * (8 / bits) : 0);
   if (!values)
     return failure();
   Value zeros = unpacked(zero, Node::type(scale).getDimSize(*quantized));
   if (zero && !zeros)
     return failure();
-  if (!zeros && Node::element(values).isUnsignedInteger()) // the middle of the range
-    zeros = node.broadcast(node.scalar(Node::element(values), static_cast<double>(int64_t(1) << (bits - 1))), node.dims(scale));
+  if (Type element = Node::element(values); !zeros && element.isUnsignedInteger()) { // the middle of the range
+    double middle = std::ldexp(1.0, static_cast<int>(element.getIntOrFloatBitWidth()) - 1);
+    zeros = node.broadcast(node.scalar(element, middle), node.dims(scale));
+  }
   int64_t added = Node::rank(indices) - 1, axis = *quantized > *gathered ? *quantized + added : *quantized;
   OptionalOperand zeroOperand{zeros ? pick(zeros) : Value()};
   return node.result(node.make<DequantizeOp>(type, pick(values), pick(scale), zeroOperand,

@@ -77,6 +77,11 @@ FailureOr<Value> lowerQuantize(QuantizeOp op, PatternRewriter &rewriter) {
       quotient = s.op<math::RoundEvenOp>(quotient);
     if (op.getZeroPoint())
       quotient = s.add(quotient, toFloat(s, parameter(s, op, op.getZeroPoint()), quotient.getType(), isUnsigned));
+    if (unsigned width = element.getIntOrFloatBitWidth(); isInteger && width < 8) { // which a cast wraps to
+      int64_t low = isUnsigned ? 0 : -(int64_t(1) << (width - 1)), high = low + (int64_t(1) << width) - 1;
+      Type type = quotient.getType();
+      quotient = s.max(s.min(quotient, s.number(type, static_cast<double>(high))), s.number(type, static_cast<double>(low)));
+    }
     return s.cast(quotient, element, isUnsigned, op.getOverflows());
   });
 }

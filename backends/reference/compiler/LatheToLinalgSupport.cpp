@@ -138,8 +138,6 @@ Value ScalarBuilder::compare(Comparison predicate, Value a, Value b) {
 Value ScalarBuilder::saturatingCast(Value value, IntegerType type, bool toUnsigned) {
   value = widen(value);
   unsigned width = type.getWidth();
-  // Instructions convert to bytes at least.
-  Type converted = width < 8 ? builder.getIntegerType(8) : type;
   // Both bounds are powers of two, so exact in any float: low is the smallest integer, high one above the largest.
   Value low = number(value.getType(), toUnsigned ? 0 : -std::ldexp(1.0, width - 1));
   Value high = number(value.getType(), std::ldexp(1.0, toUnsigned ? width : width - 1));
@@ -149,9 +147,7 @@ Value ScalarBuilder::saturatingCast(Value value, IntegerType type, bool toUnsign
   // The conversion of a value out of range is poison, so none reaches it.
   Value outside = op<arith::OrIOp>(below, above);
   Value inside = select(outside, zero, select(ordered, value, zero));
-  Value result = toUnsigned ? op<arith::FPToUIOp>(converted, inside) : op<arith::FPToSIOp>(converted, inside);
-  if (converted != type)
-    result = op<arith::TruncIOp>(type, result);
+  Value result = toUnsigned ? op<arith::FPToUIOp>(type, inside) : op<arith::FPToSIOp>(type, inside);
   result =
       select(below, integer(type, toUnsigned ? APInt::getMinValue(width) : APInt::getSignedMinValue(width)), result);
   return select(above, integer(type, toUnsigned ? APInt::getMaxValue(width) : APInt::getSignedMaxValue(width)), result);
@@ -173,6 +169,8 @@ Value ScalarBuilder::cast(Value value, Type type, bool toUnsigned, bool overflow
     }
     if (intType.getWidth() == 1)
       return compare(Comparison::ne, value = widen(value), number(value.getType(), 0));
+    if (intType.getWidth() < 8)
+      return op<arith::TruncIOp>(type, saturatingCast(value, builder.getI32Type(), false));
     return saturatingCast(value, intType, toUnsigned);
   }
   if (!intType) {
