@@ -93,6 +93,15 @@ def test_matmul_integer(target, a, b, tmp_path):
     check(g, tmp_path, [(2, 3, 7), (1, 1, 7), (7, 33, 7), (0, 3, 7)], **target)
 
 
+def test_matmul_integer_of_long_rows(target, tmp_path):
+    """Sums that f32 would round."""
+    g = Graph()
+    x, y = g.input("x", ["n", 700], U8, (200, 256)), g.input("y", [700, 5], I8, (-128, -90))
+    g.node("MatMulInteger", x, y)
+    g.node("MatMulInteger", x, y, U8(1), I8(127))
+    check(g, tmp_path, [(2,), (1,), (33,), (0,)], **target)
+
+
 @pytest.mark.parametrize("a, b", BYTES[:3], ids=lambda t: t.__name__)
 def test_qlinear_matmul(target, a, b, tmp_path):
     g = Graph()
