@@ -182,6 +182,8 @@ bool Compilation::toKernels() {
   if (!phase("simplify", simplify, ExitCode::invalid_model))
     return false;
   auto select = [&](OpPassManager &passes) {
+    if (!options.reference)
+      passes.addNestedPass<func::FuncOp>(cpu::createCpuIntegerProductsPass());
     cpu::CpuSelectKernelsPassOptions selection;
     selection.fuse = selection.library = !options.reference;
     passes.addPass(cpu::createCpuSelectKernelsPass(selection));

@@ -22,6 +22,14 @@ std::string typeName(Type type) {
     return "bf16";
   if (type.isF64())
     return "f64";
+  if (type.isFloat8E4M3FN())
+    return "f8e4m3fn";
+  if (type.isFloat8E4M3FNUZ())
+    return "f8e4m3fnuz";
+  if (type.isFloat8E5M2())
+    return "f8e5m2";
+  if (type.isFloat8E5M2FNUZ())
+    return "f8e5m2fnuz";
   if (type.isInteger(1))
     return "bool";
   if (auto integer = dyn_cast<IntegerType>(type))

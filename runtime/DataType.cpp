@@ -15,7 +15,12 @@ constexpr DataType kTypes[kDataTypeCount] = {
     {LATHE_I32, "i32", 4, false, true, "i4"},     {LATHE_I64, "i64", 8, false, true, "i8"},
     {LATHE_U8, "u8", 1, false, false, "u1"},      {LATHE_U16, "u16", 2, false, false, "u2"},
     {LATHE_U32, "u32", 4, false, false, "u4"},    {LATHE_U64, "u64", 8, false, false, "u8"},
-    {LATHE_BOOL, "bool", 1, false, false, "b1"},
+    {LATHE_BOOL, "bool", 1, false, false, "b1"},  {LATHE_F8E4M3FN, "f8e4m3fn", 1, true, true, "u1"},
+    {LATHE_F8E4M3FNUZ, "f8e4m3fnuz", 1, true, true, "u1"},
+    {LATHE_F8E5M2, "f8e5m2", 1, true, true, "u1"},
+    {LATHE_F8E5M2FNUZ, "f8e5m2fnuz", 1, true, true, "u1"},
+    {LATHE_I4, "i4", 1, false, true, "i1"},       {LATHE_U4, "u4", 1, false, false, "u1"},
+    {LATHE_I2, "i2", 1, false, true, "i1"},       {LATHE_U2, "u2", 1, false, false, "u1"},
 };
 } // namespace
 

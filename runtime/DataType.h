@@ -21,10 +21,10 @@ struct DataType {
   size_t size;      ///< bytes of one element
   bool isFloat;
   bool isSigned;
-  const char *npy; ///< NumPy type string without byte order, NULL where NumPy has none
+  const char *npy; ///< NumPy type string without byte order: of plain bytes where NumPy has none, NULL for bf16
 };
 
-inline constexpr size_t kDataTypeCount = 13;
+inline constexpr size_t kDataTypeCount = 21;
 
 /// Describes `dtype`; NULL for a value that is none.
 const DataType *dataType(lathe_dtype dtype);

@@ -53,7 +53,8 @@ def Lathe_ReluOp : Lathe_Unary<"relu", Lathe_AnyNumberTensor, "max(x, 0)", "NaN 
 def Lathe_FloorOp : Lathe_Unary<"floor", Lathe_AnyFloatTensor, "floor(x)", "">;
 def Lathe_CeilOp : Lathe_Unary<"ceil", Lathe_AnyFloatTensor, "ceil(x)", "">;
 def Lathe_RoundOp : Lathe_Unary<"round", Lathe_AnyFloatTensor, "round(x)", "To nearest, ties to even.">;
-def Lathe_NotOp : Lathe_Unary<"not", Lathe_BoolTensor, "not x", "">;
+def Lathe_AtanOp : Lathe_Unary<"atan", Lathe_AnyFloatTensor, "atan(x)", "In radians, between -pi/2 and pi/2.">;
+def Lathe_NotOp : Lathe_Unary<"not", Lathe_AnyIntTensor, "not x", "Of integers every bit.">;
 
 def Lathe_GeluApproximation : I32EnumAttr<"GeluApproximation", "how gelu is computed", [
     I32EnumAttrCase<"erf", 0>, I32EnumAttrCase<"tanh", 1>]> {
@@ -100,7 +101,7 @@ class Lathe_Binary<string mnemonic, Type type, string formula, string domain, li
   let description = "Computes `" # formula # "` for each pair of elements. " # domain # [{
 
     ```mlir
-    %r = lathe.}] # mnemonic # [{ %a, %b : (tensor<?x1x}] # !cond(!eq(type, Lathe_BoolTensor) : "i1", true : "f32") # [{>, tensor<4x}] # !cond(!eq(type, Lathe_BoolTensor) : "i1", true : "f32") # [{>) -> tensor<?x4x}] # !cond(!eq(type, Lathe_BoolTensor) : "i1", true : "f32") # [{>
+    %r = lathe.}] # mnemonic # [{ %a, %b : (tensor<?x1x}] # !cond(!eq(type, Lathe_AnyIntTensor) : "i32", true : "f32") # [{>, tensor<4x}] # !cond(!eq(type, Lathe_AnyIntTensor) : "i32", true : "f32") # [{>) -> tensor<?x4x}] # !cond(!eq(type, Lathe_AnyIntTensor) : "i32", true : "f32") # [{>
     ```
   }];
   let arguments = (ins type:$lhs, type:$rhs);
@@ -114,9 +115,13 @@ def Lathe_DivOp : Lathe_Binary<"div", Lathe_AnyNumberTensor, "a / b", "Integers 
 def Lathe_PowOp : Lathe_Binary<"pow", Lathe_AnyNumberTensor, "a ^ b", "">;
 def Lathe_MinOp : Lathe_Binary<"min", Lathe_AnyNumberTensor, "min(a, b)", "NaN if either is.", [Commutative]>;
 def Lathe_MaxOp : Lathe_Binary<"max", Lathe_AnyNumberTensor, "max(a, b)", "NaN if either is.", [Commutative]>;
-def Lathe_AndOp : Lathe_Binary<"and", Lathe_BoolTensor, "a and b", "", [Commutative]>;
-def Lathe_OrOp : Lathe_Binary<"or", Lathe_BoolTensor, "a or b", "", [Commutative]>;
-def Lathe_XorOp : Lathe_Binary<"xor", Lathe_BoolTensor, "a xor b", "", [Commutative]>;
+def Lathe_AndOp : Lathe_Binary<"and", Lathe_AnyIntTensor, "a and b", "Of integers bit by bit.", [Commutative]>;
+def Lathe_OrOp : Lathe_Binary<"or", Lathe_AnyIntTensor, "a or b", "Of integers bit by bit.", [Commutative]>;
+def Lathe_XorOp : Lathe_Binary<"xor", Lathe_AnyIntTensor, "a xor b", "Of integers bit by bit.", [Commutative]>;
+def Lathe_ShiftLeftOp : Lathe_Binary<"shift_left", Lathe_AnyIntTensor, "a * 2^b",
+    "b is taken as unsigned; from the width of the type on the result is 0.">;
+def Lathe_ShiftRightOp : Lathe_Binary<"shift_right", Lathe_AnyIntTensor, "floor(a / 2^b)",
+    "b is taken as unsigned; from the width of the type on the result is 0, or -1 for a below 0.">;
 
 def Lathe_ModOp : Lathe_TensorOp<"mod", [Lathe_Elementwise, SameOperandsAndResultElementType]> {
   let summary = "Elementwise remainder, with numpy's broadcasting";
@@ -171,15 +176,59 @@ def Lathe_CastOp : Lathe_TensorOp<"cast", [Lathe_Elementwise]> {
   let summary = "Elementwise conversion of type";
   let description = [{
     Float to integer rounds towards zero, and saturates at the bounds of the type (NaN gives 0); to `i1` it is `x != 0`; integer to
-    narrower integer wraps.
+    narrower integer wraps, and so does float to an integer below 8 bits, by way of i32. To an 8-bit float it rounds to the nearest, ties to even, and saturates at the largest finite
+    value, infinity too; with `overflows` what is beyond becomes infinity, or NaN in a type without infinities.
 
     ```mlir
     %y = lathe.cast %x : (tensor<?x4xi64>) -> tensor<?x4xf32>
     ```
   }];
-  let arguments = (ins AnyRankedTensor:$input);
+  let arguments = (ins AnyRankedTensor:$input, UnitAttr:$overflows);
   let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";
   let hasFolder = 1;
+}
+
+//===----------------------------------------------------------------------===//
+// Quantization
+//===----------------------------------------------------------------------===//
+
+class Lathe_Quantization<string mnemonic> : Lathe_TensorOp<mnemonic> {
+  let arguments = (ins AnyRankedTensor:$input, Lathe_AnyFloatTensor:$scale, Optional<AnyRankedTensor>:$zero_point,
+      OptionalAttr<I64Attr>:$axis, OptionalAttr<I64Attr>:$block_size);
+  let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";
+}
+
+def Lathe_QuantizeOp : Lathe_Quantization<"quantize"> {
+  let summary = "Values as multiples of a scale";
+  let description = [{
+    To integers: `round(x / scale) + zero_point`, ties to even, saturated at the bounds of the type; to 8-bit floats:
+    `x / scale + zero_point`, rounded and saturated as by `lathe.cast`, whose `overflows` is one here, too. The quotient is of
+    the type of the scale. Scale and zero point are as for `lathe.dequantize`, of whose constraints (C1) to (C5) hold;
+    (C6) the input's type is the scale's; (C7) the zero point's type is the result's, an integer of at most 16 bits but no
+    `i1`, or an 8-bit float.
+
+    ```mlir
+    %q = lathe.quantize %x, %s, %z {axis = 1 : i64} : (tensor<?x4xf32>, tensor<4xf32>, tensor<4xui8>) -> tensor<?x4xui8>
+    ```
+  }];
+  let arguments = (ins Lathe_AnyFloatTensor:$input, Lathe_AnyFloatTensor:$scale, Optional<AnyRankedTensor>:$zero_point,
+      OptionalAttr<I64Attr>:$axis, OptionalAttr<I64Attr>:$block_size, UnitAttr:$overflows);
+}
+
+def Lathe_DequantizeOp : Lathe_Quantization<"dequantize"> {
+  let summary = "The values that quantized ones stand for";
+  let description = [{
+    `(q - zero_point) * scale`, in f32 at least. Per tensor (no `axis`), the scale is a scalar; per axis, it has rank 1 and the
+    extent of `axis`; in blocks of `block_size` elements along `axis`, it has the input's dimensions, but for
+    `ceil(extent / block_size)` along `axis`. Constraints: (C1) `axis` is within the rank; (C2) `block_size` is at least 1
+    and comes with an `axis`; (C3) the rank of the scale is as said; (C4) so are its dimensions; (C5) the zero point has the
+    scale's shape; (C6) the result is of floats; (C7) the zero point's type is the input's, an integer of at most 32 bits
+    but no `i1`, or an 8-bit float.
+
+    ```mlir
+    %x = lathe.dequantize %q, %s {axis = 1 : i64, block_size = 32 : i64} : (tensor<?x64xi4>, tensor<?x2xf32>) -> tensor<?x64xf32>
+    ```
+  }];
 }
 
 //===----------------------------------------------------------------------===//

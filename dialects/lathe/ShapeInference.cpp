@@ -6,6 +6,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "dialects/lathe/Lathe.h"
+#include "mlir/IR/TypeUtilities.h"
 
 using namespace mlir;
 
@@ -54,6 +55,7 @@ ELEMENTWISE(ReluOp)
 ELEMENTWISE(FloorOp)
 ELEMENTWISE(CeilOp)
 ELEMENTWISE(RoundOp)
+ELEMENTWISE(AtanOp)
 ELEMENTWISE(NotOp)
 ELEMENTWISE(GeluOp)
 ELEMENTWISE(IsNanOp)
@@ -69,6 +71,8 @@ ELEMENTWISE(ModOp)
 ELEMENTWISE(AndOp)
 ELEMENTWISE(OrOp)
 ELEMENTWISE(XorOp)
+ELEMENTWISE(ShiftLeftOp)
+ELEMENTWISE(ShiftRightOp)
 ELEMENTWISE(CompareOp)
 ELEMENTWISE(SelectOp)
 ELEMENTWISE(CastOp)
@@ -88,6 +92,90 @@ static LogicalResult verifyAxes(Operation *op, ArrayRef<int64_t> axes, int64_t r
       return op->emitOpError() << "expects distinct axes, got " << axis << " twice";
   }
   return success();
+}
+
+//===----------------------------------------------------------------------===//
+// Quantization
+//===----------------------------------------------------------------------===//
+
+/// Whether values of the type are quantized ones.
+static bool isQuantized(Type type, unsigned widest) {
+  if (auto integer = dyn_cast<IntegerType>(type))
+    return integer.getWidth() > 1 && integer.getWidth() <= widest;
+  return isa<FloatType>(type) && type.getIntOrFloatBitWidth() == 8;
+}
+
+/// What quantizing and dequantizing have in common; `quantized` is the value on the narrow side.
+template <typename Op> static Shape quantization(Op op, Value quantized, unsigned widest, ShapeContext &context) {
+  Shape shape = context.shapeOf(op.getInput()), scale = context.shapeOf(op.getScale());
+  if (failed(shape) || failed(scale))
+    return failure();
+  Type narrow = cast<RankedTensorType>(quantized.getType()).getElementType();
+  if (!isQuantized(narrow, widest)) {
+    op.emitOpError() << "expects quantized values of an integer type of 2 to " << widest << " bits or an 8-bit float type, got "
+                     << narrow;
+    return failure();
+  }
+  std::optional<int64_t> axis, block;
+  if (op.getAxis())
+    axis = static_cast<int64_t>(*op.getAxis());
+  if (op.getBlockSize())
+    block = static_cast<int64_t>(*op.getBlockSize());
+  if (axis && failed(verifyAxis(op, *axis, shape->size())))
+    return failure();
+  if (block && (*block < 1 || !axis)) {
+    op.emitOpError() << "expects a block size of at least 1 and an axis, got " << *block << (axis ? "" : " and none");
+    return failure();
+  }
+  SymShape expected;
+  if (block) {
+    expected = *shape;
+    expected[*axis] = context.ceilDiv((*shape)[*axis], *block);
+  } else if (axis) {
+    expected.push_back((*shape)[*axis]);
+  }
+  bool fits = scale->size() == expected.size();
+  for (size_t i = 0; fits && i < expected.size(); ++i)
+    fits = succeeded(context.requireEqual((*scale)[i], expected[i], op, "scales must be as many as what they scale"));
+  if (!fits) {
+    op.emitOpError() << "expects a scale of shape " << str(expected) << ", got " << str(*scale);
+    return failure();
+  }
+  Value zero = op.getZeroPoint();
+  if (!zero)
+    return shape;
+  Shape zeroShape = context.shapeOf(zero);
+  if (failed(zeroShape))
+    return failure();
+  fits = zeroShape->size() == scale->size();
+  for (size_t i = 0; fits && i < scale->size(); ++i)
+    fits = succeeded(context.requireEqual((*zeroShape)[i], (*scale)[i], op, "zero points must be as many as scales"));
+  if (!fits) {
+    op.emitOpError() << "expects a zero point of the scale's shape " << str(*scale) << ", got " << str(*zeroShape);
+    return failure();
+  }
+  if (Type type = cast<RankedTensorType>(zero.getType()).getElementType(); type != narrow) {
+    op.emitOpError() << "expects a zero point of type " << narrow << ", got " << type;
+    return failure();
+  }
+  return shape;
+}
+
+Shape QuantizeOp::inferSymbolicShape(ShapeContext &context) {
+  Type type = getElementTypeOrSelf(getInput().getType()), scale = getElementTypeOrSelf(getScale().getType());
+  if (type != scale) {
+    emitOpError() << "expects an input of the scale's type " << scale << ", got " << type;
+    return failure();
+  }
+  return quantization(*this, getResult(), 16, context);
+}
+
+Shape DequantizeOp::inferSymbolicShape(ShapeContext &context) {
+  if (Type type = getElementTypeOrSelf(getResult().getType()); !isa<FloatType>(type)) {
+    emitOpError() << "expects a result of floats, got " << type;
+    return failure();
+  }
+  return quantization(*this, getInput(), 32, context);
 }
 
 Shape MatmulOp::inferSymbolicShape(ShapeContext &context) {

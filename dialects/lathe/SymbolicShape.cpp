@@ -537,7 +537,9 @@ std::optional<SymExpr> ShapeContext::computeElement(Value tensor, int64_t positi
     auto value = from ? get(castOp.getInput(), position) : std::nullopt;
     if (value && type.getElementType().isInteger(1) && !from.isInteger(1))
       return SymExpr(1) - eq(*value, 0);
-    return value;
+    // What may not fit into a small type wraps.
+    unsigned width = type.getElementTypeBitWidth();
+    return from && width < 32 && width < from.getWidth() ? std::nullopt : value;
   }
   if (isa<TransposeOp, SliceOp>(op))
     return movedElement(op, position);
@@ -618,6 +620,8 @@ std::optional<SymExpr> ShapeContext::computeElement(Value tensor, int64_t positi
   }
   if (op->getNumOperands() != 2 ||
       !isa<AddOp, SubOp, MulOp, DivOp, ModOp, MinOp, MaxOp, CompareOp, AndOp, OrOp, XorOp>(op))
+    return std::nullopt;
+  if (isa<AndOp, OrOp>(op) && !type.getElementType().isInteger(1))
     return std::nullopt;
   for (Value operand : op->getOperands())
     if (!cast<RankedTensorType>(operand.getType()).hasStaticShape())

@@ -20,6 +20,39 @@ template <typename OpTy> static LogicalResult binary(Node &node) {
   return node.result(node.make<OpTy>(Node::element(a), a, b));
 }
 
+static bool isBool(Value x) { return Node::element(x).isInteger(1); }
+static bool isWholeNumber(Value x) { return isa<IntegerType>(Node::element(x)) && !isBool(x); }
+
+template <typename OpTy> static LogicalResult logical(Node &node) {
+  for (Value x : node.inputs)
+    if (!isBool(x))
+      return node.invalid("expects booleans");
+  if constexpr (OpTy::template hasTrait<OpTrait::OneOperand>())
+    return unary<OpTy>(node);
+  else
+    return binary<OpTy>(node);
+}
+
+template <typename OpTy> static LogicalResult bitwise(Node &node) {
+  for (Value x : node.inputs)
+    if (!isWholeNumber(x))
+      return node.invalid("expects integers");
+  if constexpr (OpTy::template hasTrait<OpTrait::OneOperand>())
+    return unary<OpTy>(node);
+  else
+    return binary<OpTy>(node);
+}
+
+static LogicalResult importBitShift(Node &node) {
+  for (Value x : node.inputs)
+    if (!Node::element(x).isUnsignedInteger())
+      return node.invalid("expects unsigned integers");
+  std::string direction = node.stringAttr("direction", "");
+  if (direction != "LEFT" && direction != "RIGHT")
+    return node.invalid("expects direction to be LEFT or RIGHT, got '" + direction + "'");
+  return direction == "LEFT" ? binary<ShiftLeftOp>(node) : binary<ShiftRightOp>(node);
+}
+
 template <typename OpTy> static LogicalResult variadic(Node &node) {
   Value value = node.input(0);
   for (size_t i = 1; i < node.numInputs() && value; ++i)
@@ -57,25 +90,6 @@ static LogicalResult importIsInf(Node &node) {
   return node.result(node.make<AndOp>(boolean, result, side));
 }
 
-static LogicalResult importGelu(Node &node) {
-  Value x = node.input(0);
-  std::string approximate = node.stringAttr("approximate", "none");
-  if (approximate != "none" && approximate != "tanh")
-    return node.invalid("expects approximate to be none or tanh, got '" + approximate + "'");
-  auto kind = approximate == "tanh" ? GeluApproximation::tanh : GeluApproximation::erf;
-  return node.result(node.make<GeluOp>(Node::element(x), x, kind));
-}
-
-static LogicalResult importSwish(Node &node) {
-  Value x = node.input(0);
-  Type type = Node::element(x);
-  double alpha = node.floatAttr("alpha", 1);
-  if (!isa<FloatType>(type))
-    return node.invalid("expects floats");
-  Value scaled = alpha == 1 ? x : node.make<MulOp>(type, x, node.scalar(type, alpha));
-  return node.result(node.make<MulOp>(type, x, node.make<SigmoidOp>(type, scaled)));
-}
-
 static LogicalResult importPow(Node &node) {
   Value base = node.input(0), exponent = node.input(1);
   Type type = Node::element(base), other = Node::element(exponent);
@@ -98,6 +112,15 @@ static LogicalResult importWhere(Node &node) {
   return node.result(node.make<SelectOp>(Node::element(a), node.input(0), a, b));
 }
 
+/// `round_mode` is of a type that is not supported.
+static LogicalResult convert(Node &node, Type type) {
+  Value x = node.input(0);
+  if (Node::element(x) == type)
+    return node.result(x);
+  bool narrow = isa<FloatType>(type) && type.getIntOrFloatBitWidth() == 8;
+  return node.result(node.make<CastOp>(type, x, narrow && !node.intAttr("saturate", 1)));
+}
+
 static LogicalResult importCast(Node &node) {
   if (!node.attribute("to"))
     return node.invalid("expects an attribute 'to'");
@@ -105,12 +128,10 @@ static LogicalResult importCast(Node &node) {
   Type type = to == static_cast<int32_t>(to) ? elementType(node.builder.getContext(), static_cast<int32_t>(to)) : Type();
   if (!type)
     return node.unsupported("a cast to data type " + dataTypeName(static_cast<int32_t>(to)) + " is not supported");
-  return node.result(node.cast(node.input(0), type));
+  return convert(node, type);
 }
 
-static LogicalResult importCastLike(Node &node) {
-  return node.result(node.cast(node.input(0), Node::element(node.input(1))));
-}
+static LogicalResult importCastLike(Node &node) { return convert(node, Node::element(node.input(1))); }
 
 static LogicalResult importClip(Node &node) {
   Value x = node.input(0), low = node.input(1), high = node.input(2);
@@ -143,8 +164,6 @@ static LogicalResult importShrink(Node &node) {
 static LogicalResult importIdentity(Node &node) { return node.result(node.input(0)); }
 
 static LogicalResult importDropout(Node &node) {
-  if (node.wantsOutput(1))
-    return node.unsupported("the mask of a dropout is not supported");
   if (node.input(2)) {
     std::optional<int64_t> training = node.constantInt(node.input(2), "training_mode");
     if (!training)
@@ -152,7 +171,17 @@ static LogicalResult importDropout(Node &node) {
     if (*training)
       return node.unsupported("training is not supported");
   }
+  if (node.wantsOutput(1)) { // nothing is dropped
+    SmallVector<Value> dims = node.dims(node.input(0));
+    Value kept = node.scalar(node.builder.getI1Type(), 1);
+    if (failed(node.result(dims.empty() ? kept : node.broadcast(kept, dims), 1)))
+      return failure();
+  }
   return node.result(node.input(0));
+}
+
+static LogicalResult importRandom(Node &node) {
+  return node.unsupported("random numbers are not supported: equal inputs are to give equal outputs; make them an input");
 }
 
 ArrayRef<Operator> elementwiseOperators() {
@@ -173,12 +202,9 @@ ArrayRef<Operator> elementwiseOperators() {
       {"Floor", 13, 1, 1, 1, "", unary<FloorOp>},
       {"Ceil", 13, 1, 1, 1, "", unary<CeilOp>},
       {"Round", 13, 1, 1, 1, "", unary<RoundOp>},
-      {"Not", 13, 1, 1, 1, "", unary<NotOp>},
+      {"Not", 13, 1, 1, 1, "", logical<NotOp>},
       {"IsNaN", 13, 1, 1, 1, "", importIsNaN},
       {"IsInf", 13, 1, 1, 1, "detect_negative:i detect_positive:i", importIsInf},
-      {"Gelu", 20, 1, 1, 1, "approximate:s", importGelu},
-      {"Silu", 13, 1, 1, 1, "", importSwish},
-      {"Swish", 24, 1, 1, 1, "alpha:f", importSwish},
       {"Add", 13, 2, 2, 1, "", binary<AddOp>},
       {"Sub", 13, 2, 2, 1, "", binary<SubOp>},
       {"Mul", 13, 2, 2, 1, "", binary<MulOp>},
@@ -189,9 +215,14 @@ ArrayRef<Operator> elementwiseOperators() {
       {"Max", 13, 1, -1, 1, "", variadic<MaxOp>},
       {"Sum", 13, 1, -1, 1, "", variadic<AddOp>},
       {"Mean", 13, 1, -1, 1, "", importMean},
-      {"And", 13, 2, 2, 1, "", binary<AndOp>},
-      {"Or", 13, 2, 2, 1, "", binary<OrOp>},
-      {"Xor", 13, 2, 2, 1, "", binary<XorOp>},
+      {"And", 13, 2, 2, 1, "", logical<AndOp>},
+      {"Or", 13, 2, 2, 1, "", logical<OrOp>},
+      {"Xor", 13, 2, 2, 1, "", logical<XorOp>},
+      {"BitwiseAnd", 18, 2, 2, 1, "", bitwise<AndOp>},
+      {"BitwiseOr", 18, 2, 2, 1, "", bitwise<OrOp>},
+      {"BitwiseXor", 18, 2, 2, 1, "", bitwise<XorOp>},
+      {"BitwiseNot", 18, 1, 1, 1, "", bitwise<NotOp>},
+      {"BitShift", 13, 2, 2, 1, "direction:s", importBitShift},
       {"Equal", 13, 2, 2, 1, "", compare<Comparison::eq>},
       {"Less", 13, 2, 2, 1, "", compare<Comparison::lt>},
       {"LessOrEqual", 13, 2, 2, 1, "", compare<Comparison::le>},
@@ -204,6 +235,12 @@ ArrayRef<Operator> elementwiseOperators() {
       {"Shrink", 9, 1, 1, 1, "bias:f lambd:f", importShrink},
       {"Identity", 13, 1, 1, 1, "", importIdentity},
       {"Dropout", 13, 1, 3, 2, "seed:i", importDropout},
+      {"Bernoulli", 15, 1, 1, 1, "dtype:i seed:f", importRandom},
+      {"Multinomial", 13, 1, 1, 1, "dtype:i sample_size:i seed:f", importRandom},
+      {"RandomNormal", 13, 0, 0, 1, "dtype:i mean:f scale:f seed:f shape:I", importRandom},
+      {"RandomNormalLike", 13, 1, 1, 1, "dtype:i mean:f scale:f seed:f", importRandom},
+      {"RandomUniform", 13, 0, 0, 1, "dtype:i high:f low:f seed:f shape:I", importRandom},
+      {"RandomUniformLike", 13, 1, 1, 1, "dtype:i high:f low:f seed:f", importRandom},
   };
   return table;
 }

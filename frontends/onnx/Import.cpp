@@ -44,11 +44,12 @@ llvm::StringMap<const Operator *> tableOf(std::initializer_list<ArrayRef<Operato
 /// Null for an operator that is not supported.
 const Operator *findOperator(const onnx::NodeProto &node) {
   static const auto onnx = tableOf(
-      {attentionOperators(), contribOnnxOperators(), controlFlowOperators(), convolutionOperators(), einsumOperators(),
-       elementwiseOperators(), matmulOperators(), movementOperators(), normalizationOperators(), padOperators(),
-       poolOperators(), reductionOperators(), resizeOperators(), samplingOperators(), scatterOperators(),
-       shapeOperators(), signalOperators()});
-  static const auto contrib = tableOf({contribAttentionOperators(), contribOperators()});
+      {activationOperators(), attentionOperators(), contribOnnxOperators(), controlFlowOperators(),
+       convolutionOperators(), einsumOperators(), elementwiseOperators(), matmulOperators(), movementOperators(),
+       normalizationOperators(), padOperators(), poolOperators(), quantizationOperators(), reductionOperators(),
+       resizeOperators(), samplingOperators(), scatterOperators(), shapeOperators(), signalOperators(),
+       trigonometryOperators()});
+  static const auto contrib = tableOf({contribAttentionOperators(), contribOperators(), quantizedContribOperators()});
   if (isOnnxDomain(node.domain()))
     return onnx.lookup(node.op_type());
   return node.domain() == kContribDomain ? contrib.lookup(node.op_type()) : nullptr;
@@ -87,6 +88,7 @@ private:
   bool checkAttributes(const onnx::NodeProto &node, const Operator &op, StringRef name);
   bool importInput(const onnx::ValueInfoProto &input);
   std::optional<SymExpr> inputDim(const onnx::ValueInfoProto &input, int axis);
+  Value importWeight(Location loc, const TensorType &type, StringRef name, StringRef file, int64_t offset);
   void importInitializer(int index);
   bool importNode(const onnx::NodeProto &proto, StringRef name);
   std::optional<SmallVector<Value>> importGraph(const onnx::GraphProto &inner, ArrayRef<Value> arguments, Node &owner);
@@ -434,6 +436,15 @@ bool Importer::importInputs() {
   return true;
 }
 
+/// A range of bytes of a file. Several values in a byte stay so until they are read.
+Value Importer::importWeight(Location loc, const TensorType &type, StringRef name, StringRef file, int64_t offset) {
+  RankedTensorType stored = type.type;
+  if (isPacked(stored.getElementType()))
+    stored = RankedTensorType::get({type.bytes}, builder.getIntegerType(8, /*isSigned=*/false));
+  Value weight = builder.create<WeightOp>(loc, stored, name, file, static_cast<uint64_t>(offset));
+  return stored == type.type ? weight : unpackTensor(builder, loc, shapes, weight, type.type);
+}
+
 void Importer::importInitializer(int index) {
   const onnx::TensorProto &tensor = graph.initializer(index);
   Location loc = location(tensor.name());
@@ -451,7 +462,7 @@ void Importer::importInitializer(int index) {
       if (badFiles[place.file]++ == 0)
         error(problem);
       if (!isSmall(type.type))
-        scopes.front()[tensor.name()] = builder.create<WeightOp>(loc, type.type, tensor.name(), place.file, uint64_t(0));
+        scopes.front()[tensor.name()] = importWeight(loc, type, tensor.name(), place.file, 0);
       return;
     }
   } else if (raw && raw->offset >= 0) {
@@ -480,8 +491,7 @@ void Importer::importInitializer(int index) {
   if (external && type.bytes == 0)
     bytes = RawData{};
   if (inFile && !isSmall(type.type)) {
-    scopes.front()[tensor.name()] =
-        builder.create<WeightOp>(loc, type.type, tensor.name(), place.file, static_cast<uint64_t>(place.offset));
+    scopes.front()[tensor.name()] = importWeight(loc, type, tensor.name(), place.file, place.offset);
     return;
   }
   std::string problem;

@@ -32,6 +32,11 @@ Value productOfAny(Compose &c, Value a, Value b, bool transposeA, bool transpose
   return node.reshape(product, dims);
 }
 
+Value matrixProduct(Node &node, Value a, Value b) {
+  Compose c(node);
+  return productOfAny(c, a, b);
+}
+
 static LogicalResult importMatMul(Node &node) {
   Compose c(node);
   return node.result(productOfAny(c, node.input(0), node.input(1)));

@@ -131,6 +131,9 @@ private:
   mlir::LogicalResult fail(const llvm::Twine &text, bool unsupported);
 };
 
+/// numpy's matmul: a vector is a row on the left and a column on the right. Null after a failure.
+mlir::Value matrixProduct(Node &node, mlir::Value a, mlir::Value b);
+
 using ImportFunction = mlir::LogicalResult (*)(Node &);
 
 /// A row of the table of operators. `attributes` lists "name:type" with i, f, s, t, g for INT, FLOAT, STRING, TENSOR,
@@ -144,6 +147,7 @@ struct Operator {
   ImportFunction import;
 };
 
+llvm::ArrayRef<Operator> activationOperators();
 llvm::ArrayRef<Operator> convolutionOperators();
 llvm::ArrayRef<Operator> attentionOperators();
 llvm::ArrayRef<Operator> controlFlowOperators();
@@ -154,12 +158,15 @@ llvm::ArrayRef<Operator> movementOperators();
 llvm::ArrayRef<Operator> normalizationOperators();
 llvm::ArrayRef<Operator> padOperators();
 llvm::ArrayRef<Operator> poolOperators();
+llvm::ArrayRef<Operator> quantizationOperators();
+llvm::ArrayRef<Operator> quantizedContribOperators();
 llvm::ArrayRef<Operator> reductionOperators();
 llvm::ArrayRef<Operator> resizeOperators();
 llvm::ArrayRef<Operator> samplingOperators();
 llvm::ArrayRef<Operator> scatterOperators();
 llvm::ArrayRef<Operator> shapeOperators();
 llvm::ArrayRef<Operator> signalOperators();
+llvm::ArrayRef<Operator> trigonometryOperators();
 
 /// Operators that ONNX Runtime's optimizer writes.
 inline constexpr llvm::StringLiteral kContribDomain = "com.microsoft";

@@ -39,7 +39,7 @@ template <Reduction kind> static LogicalResult importReduce(Node &node) {
   std::optional<SmallVector<int64_t>> axes = reducedAxes(node);
   if (!axes)
     return failure();
-  if (isBool(x))
+  if (isBool(x) && kind != Reduction::max && kind != Reduction::min)
     return node.unsupported("reductions of booleans are not supported");
   // Over no axes these three still take absolute values or squares of the elements; the others change nothing.
   bool transforms = kind == Reduction::l1 || kind == Reduction::l2 || kind == Reduction::sum_square;
@@ -48,13 +48,38 @@ template <Reduction kind> static LogicalResult importReduce(Node &node) {
   return node.result(reduce(node, kind, x, *axes, node.intAttr("keepdims", 1)));
 }
 
+/// What the logarithm of elements is computed in.
+static Type floatType(Node &node, Value x) {
+  Type type = Node::element(x);
+  if (!isa<FloatType>(type))
+    return node.builder.getF64Type();
+  return type.getIntOrFloatBitWidth() < 32 ? node.builder.getF32Type() : type;
+}
+
 static LogicalResult importReduceLogSum(Node &node) {
   std::optional<SmallVector<int64_t>> axes = reducedAxes(node);
   if (!axes)
     return failure();
-  Value x = node.input(0);
-  Value sum = reduce(node, Reduction::sum, x, *axes, node.intAttr("keepdims", 1));
-  return node.result(node.make<LogOp>(Node::element(x), sum));
+  Value x = node.input(0), sum = reduce(node, Reduction::sum, x, *axes, node.intAttr("keepdims", 1));
+  Type type = Node::element(x), wide = floatType(node, x);
+  return node.result(node.cast(node.make<LogOp>(wide, node.cast(sum, wide)), type));
+}
+
+static LogicalResult importReduceLogSumExp(Node &node) {
+  std::optional<SmallVector<int64_t>> axes = reducedAxes(node);
+  if (!axes)
+    return failure();
+  Type type = Node::element(node.input(0)), wide = floatType(node, node.input(0));
+  Value x = node.cast(node.input(0), wide), zero = node.scalar(wide, 0);
+  bool keep = node.intAttr("keepdims", 1);
+  // Where the largest is infinite, it is the result, which differences would lose.
+  auto largest = [&](bool keepDims) {
+    Value value = reduce(node, Reduction::max, x, *axes, keepDims);
+    return node.make<SelectOp>(wide, node.make<IsInfOp>(node.builder.getI1Type(), value), zero, value);
+  };
+  Value powers = node.make<ExpOp>(wide, node.make<SubOp>(wide, x, largest(true)));
+  Value sum = node.make<LogOp>(wide, reduce(node, Reduction::sum, powers, *axes, keep));
+  return node.result(node.cast(node.make<AddOp>(wide, sum, largest(keep)), type));
 }
 
 static LogicalResult importSoftmax(Node &node) {
@@ -151,6 +176,7 @@ ArrayRef<Operator> reductionOperators() {
       {"ReduceL2", 13, 1, 2, 1, attributes, importReduce<Reduction::l2>},
       {"ReduceSumSquare", 13, 1, 2, 1, attributes, importReduce<Reduction::sum_square>},
       {"ReduceLogSum", 13, 1, 2, 1, attributes, importReduceLogSum},
+      {"ReduceLogSumExp", 13, 1, 2, 1, attributes, importReduceLogSumExp},
       {"Softmax", 13, 1, 1, 1, "axis:i", importSoftmax},
       {"LogSoftmax", 13, 1, 1, 1, "axis:i", importLogSoftmax},
       {"LayerNormalization", 17, 2, 3, 3, "axis:i epsilon:f stash_type:i", importLayerNormalization},

@@ -28,6 +28,14 @@ Type elementType(MLIRContext *context, int32_t dataType) {
   case TensorProto::UINT32: return b.getIntegerType(32, false);
   case TensorProto::UINT64: return b.getIntegerType(64, false);
   case TensorProto::BOOL: return b.getI1Type();
+  case TensorProto::FLOAT8E4M3FN: return b.getFloat8E4M3FNType();
+  case TensorProto::FLOAT8E4M3FNUZ: return b.getFloat8E4M3FNUZType();
+  case TensorProto::FLOAT8E5M2: return b.getFloat8E5M2Type();
+  case TensorProto::FLOAT8E5M2FNUZ: return b.getFloat8E5M2FNUZType();
+  case TensorProto::INT4: return b.getIntegerType(4);
+  case TensorProto::UINT4: return b.getIntegerType(4, false);
+  case TensorProto::INT2: return b.getIntegerType(2);
+  case TensorProto::UINT2: return b.getIntegerType(2, false);
   default: return nullptr;
   }
 }
@@ -46,7 +54,10 @@ std::optional<int64_t> elementCount(ArrayRef<int64_t> dims) {
   return llvm::is_contained(dims, 0) ? 0 : count;
 }
 
-static int64_t bytesOf(Type element) { return llvm::divideCeil(element.getIntOrFloatBitWidth(), 8); }
+static int64_t bytesOf(int64_t count, Type element) {
+  int64_t width = element.getIntOrFloatBitWidth();
+  return isPacked(element) ? llvm::divideCeil(count, 8 / width) : count * llvm::divideCeil(width, 8);
+}
 
 TensorType tensorType(MLIRContext *context, const TensorProto &tensor) {
   TensorType result;
@@ -70,7 +81,7 @@ TensorType tensorType(MLIRContext *context, const TensorProto &tensor) {
                         : "data type " + dataTypeName(tensor.data_type()) + " is not supported");
   }
   result.type = RankedTensorType::get(dims, element);
-  result.bytes = *count * bytesOf(element);
+  result.bytes = bytesOf(*count, element);
   return result;
 }
 
@@ -114,7 +125,7 @@ static std::string typedData(const TensorProto &tensor) {
 DenseElementsAttr denseTensor(RankedTensorType type, const TensorProto &tensor, const std::optional<RawData> &raw,
                               std::string &error) {
   Type element = type.getElementType();
-  int64_t count = type.getNumElements(), expected = count * bytesOf(element);
+  int64_t count = type.getNumElements(), expected = bytesOf(count, element);
   std::string typed;
   StringRef bytes;
   if (raw) {
@@ -140,7 +151,75 @@ DenseElementsAttr denseTensor(RankedTensorType type, const TensorProto &tensor, 
       values.push_back(byte != 0);
     return DenseElementsAttr::get(type, values);
   }
+  if (isPacked(element)) {
+    unsigned width = element.getIntOrFloatBitWidth(), perByte = 8 / width;
+    SmallVector<char> values;
+    for (int64_t i = 0; i < count; ++i) {
+      auto byte = static_cast<uint8_t>(bytes[i / perByte]);
+      values.push_back(static_cast<char>(byte >> (i % perByte * width) & ((1u << width) - 1)));
+    }
+    return DenseElementsAttr::getFromRawBuffer(type, values);
+  }
   return DenseElementsAttr::getFromRawBuffer(type, ArrayRef<char>(bytes.data(), bytes.size()));
+}
+
+//===----------------------------------------------------------------------===//
+// Packed integers
+//===----------------------------------------------------------------------===//
+
+namespace {
+/// Makes operations on static tensors; null after a failure.
+struct Unpacker {
+  OpBuilder &builder;
+  Location loc;
+  ShapeContext &context;
+
+  template <typename OpTy, typename... Args> Value make(Type element, Value operand, Args &&...args) {
+    auto op = operand ? createInferred<OpTy>(builder, loc, context, element, operand, std::forward<Args>(args)...)
+                      : FailureOr<OpTy>(failure());
+    return failed(op) ? Value() : op->getResult();
+  }
+  Value index(int64_t value) { return builder.create<arith::ConstantIndexOp>(loc, value); }
+  Value reshape(Value value, ArrayRef<int64_t> shape) {
+    SmallVector<Value> dims;
+    for (int64_t dim : shape)
+      dims.push_back(index(dim));
+    return value ? make<ReshapeOp>(elementOf(value), value, dims) : Value();
+  }
+  Value bytes(RankedTensorType type, ArrayRef<uint8_t> values) {
+    return builder.create<ConstantOp>(loc, type, DenseElementsAttr::get(type, values));
+  }
+  static Type elementOf(Value value) { return cast<RankedTensorType>(value.getType()).getElementType(); }
+};
+} // namespace
+
+Value unpackBits(OpBuilder &builder, Location loc, ShapeContext &context, Value bytes, IntegerType element) {
+  Unpacker u{builder, loc, context};
+  unsigned width = element.getWidth(), perByte = 8 / width;
+  Type u8 = builder.getIntegerType(8, /*isSigned=*/false);
+  SmallVector<int64_t> shape(cast<RankedTensorType>(bytes.getType()).getShape());
+  shape.push_back(1);
+  SmallVector<uint8_t> distances;
+  for (unsigned i = 0; i < perByte; ++i)
+    distances.push_back(static_cast<uint8_t>(i * width));
+  Value distance = u.bytes(RankedTensorType::get({perByte}, u8), distances);
+  Value shifted = u.make<ShiftRightOp>(u8, u.reshape(bytes, shape), distance);
+  // To fewer bits the others are cut off.
+  Value values = u.make<CastOp>(element, shifted);
+  shape.pop_back();
+  shape.back() *= perByte;
+  return u.reshape(values, shape);
+}
+
+Value unpackTensor(OpBuilder &builder, Location loc, ShapeContext &context, Value bytes, RankedTensorType type) {
+  Unpacker u{builder, loc, context};
+  auto element = cast<IntegerType>(type.getElementType());
+  Value values = unpackBits(builder, loc, context, bytes, element);
+  if (values && cast<RankedTensorType>(values.getType()).getNumElements() != type.getNumElements())
+    values = u.make<SliceOp>(element, values, SmallVector<Value>{u.index(0)},
+                             SmallVector<Value>{u.index(type.getNumElements())}, SmallVector<int64_t>{0},
+                             SmallVector<int64_t>{1});
+  return u.reshape(values, type.getShape());
 }
 
 } // namespace lathe::frontend

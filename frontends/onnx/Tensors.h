@@ -6,6 +6,7 @@
 #ifndef LATHE_FRONTENDS_ONNX_TENSORS_H
 #define LATHE_FRONTENDS_ONNX_TENSORS_H
 
+#include "dialects/lathe/Lathe.h"
 #include "frontends/onnx/ModelFile.h"
 #include "mlir/IR/BuiltinAttributes.h"
 #include "mlir/IR/BuiltinTypes.h"
@@ -36,6 +37,21 @@ std::optional<int64_t> elementCount(llvm::ArrayRef<int64_t> dims);
 /// The values of a tensor that is not external. Sets `error` on failure.
 mlir::DenseElementsAttr denseTensor(mlir::RankedTensorType type, const onnx::TensorProto &tensor,
                                     const std::optional<RawData> &raw, std::string &error);
+
+/// Values of `element`, an integer below 8 bits, out of the bytes along the last axis of `bytes` (u8, static), the first
+/// of a byte in its lowest bits. Null after an error at `loc`.
+mlir::Value unpackBits(mlir::OpBuilder &builder, mlir::Location loc, ShapeContext &context, mlir::Value bytes,
+                       mlir::IntegerType element);
+
+/// The same for a tensor whose bytes are packed from end to end.
+mlir::Value unpackTensor(mlir::OpBuilder &builder, mlir::Location loc, ShapeContext &context, mlir::Value bytes,
+                         mlir::RankedTensorType type);
+
+/// Whether a byte holds several elements.
+inline bool isPacked(mlir::Type element) {
+  return llvm::isa<mlir::IntegerType>(element) && element.getIntOrFloatBitWidth() > 1 &&
+         element.getIntOrFloatBitWidth() < 8;
+}
 
 /// Whether folding should see the values.
 bool isSmall(mlir::RankedTensorType type);

@@ -43,16 +43,25 @@ Reshape RotaryEmbedding ScatterElements ScatterND Shape Sigmoid Sign Sin Slice S
 Tile TopK Transpose Trilu Unsqueeze Where Xor""".split()
 
 
+def carried(array):
+    """Values of a type that numpy lacks, as their bits travel."""
+    if array.dtype == ml_dtypes.bfloat16:
+        return array.view(np.uint16)
+    if array.dtype.itemsize > 1 or array.dtype.kind in "biu":
+        return array
+    return array.view(np.int8 if array.dtype.name in ("int4", "int2") else np.uint8)
+
+
 def close(got, expected, rtol, atol):
     """None, or what differs."""
     expected = np.asarray(expected)
-    if got.dtype == np.uint16 and expected.dtype == ml_dtypes.bfloat16:
-        got = got.view(ml_dtypes.bfloat16)
+    if got.dtype == carried(expected).dtype:
+        got = got.view(expected.dtype)
     if got.dtype != expected.dtype:
         return f"type {got.dtype} instead of {expected.dtype}"
     if got.shape != expected.shape:
         return f"shape {list(got.shape)} instead of {list(expected.shape)}"
-    if expected.dtype.kind in "biu":
+    if expected.dtype.kind in "biu" or "int" in expected.dtype.name:
         return None if np.array_equal(got, expected) else "other integers"
     if expected.dtype.itemsize < 4:  # a unit in the last place of a narrow type is more than the cases' tolerance
         rtol = max(rtol, 2 * float(ml_dtypes.finfo(expected.dtype).eps))
@@ -73,8 +82,7 @@ def execute(artifact, case):
         arrays = dict(zip((value.name for value in case.model.graph.input), inputs))
         feed = {}
         for name in names:
-            array = np.asarray(arrays[name])
-            feed[name] = array.view(np.uint16) if array.dtype == ml_dtypes.bfloat16 else array
+            feed[name] = carried(np.asarray(arrays[name]))
         results = session.run(feed)
         for value, expected in zip(case.model.graph.output, outputs):
             if wrong := close(results[value.name], expected, case.rtol, case.atol):

@@ -85,6 +85,7 @@ struct Arithmetic {
   Value log(Value x);
   Value sine(Value x, bool cosine);
   Value tanh(Value x);
+  Value atan(Value x);
   Value erf(Value x);
   Value pow(Value x, Value y);
   Value fmod(Value x, Value y);
@@ -162,6 +163,21 @@ Value Arithmetic::tanh(Value x) {
   Value nearZero = div(small, add(small, number(2)));
   Value elsewhere = sub(number(1), div(number(2), add(exp(twice), number(1))));
   return op<math::CopySignOp>(select(less(a, number(0.3)), nearZero, elsewhere), x);
+}
+
+Value Arithmetic::atan(Value x) {
+  Value a = abs(x), one = number(1);
+  // Above 1 it is pi/2 - atan(1/a), so y is in [0, 1]; then twice what halves the angle, down to tan(pi/16).
+  Value inverted = less(one, a), y = select(inverted, div(one, a), a);
+  for (int i = 0; i < 2; ++i)
+    y = div(y, add(one, op<math::SqrtOp>(fma(y, y, one))));
+  SmallVector<double> series; // 1 - z/3 + z^2/5 - …
+  for (int i = 0; i < 12; ++i)
+    series.push_back((i % 2 ? -1.0 : 1.0) / (2 * i + 1));
+  Value angle = mul(mul(y, number(4)), polynomial(series, mul(y, y)));
+  // Not the other way round: NaN is to pass.
+  Value result = select(inverted, sub(number(kHalfPi[0]), angle), angle);
+  return select(isNan(x), x, op<math::CopySignOp>(result, x));
 }
 
 Value Arithmetic::erf(Value x) {
@@ -255,6 +271,7 @@ void populateExpandMathPatterns(RewritePatternSet &patterns) {
   patterns.add<Expand<math::ExpOp>>(context, [](Arithmetic &s, ValueRange x) { return s.exp(x[0]); }, false);
   patterns.add<Expand<math::TanhOp>>(context, [](Arithmetic &s, ValueRange x) { return s.tanh(x[0]); }, false);
   patterns.add<Expand<math::ErfOp>>(context, [](Arithmetic &s, ValueRange x) { return s.erf(x[0]); }, false);
+  patterns.add<Expand<math::AtanOp>>(context, [](Arithmetic &s, ValueRange x) { return s.atan(x[0]); }, true);
   patterns.add<Expand<math::LogOp>>(context, [](Arithmetic &s, ValueRange x) { return s.log(x[0]); }, true);
   patterns.add<Expand<math::SinOp>>(context, [](Arithmetic &s, ValueRange x) { return s.sine(x[0], false); }, true);
   patterns.add<Expand<math::CosOp>>(context, [](Arithmetic &s, ValueRange x) { return s.sine(x[0], true); }, true);

@@ -13,12 +13,15 @@ using namespace mlir;
 namespace lathe::cpu {
 namespace {
 
-bool isElementwise(Operation *op) { return op->hasTrait<OpTrait::BroadcastingElementwise>(); }
+bool isElementwise(Operation *op) {
+  return op->hasTrait<OpTrait::BroadcastingElementwise>() || isa<QuantizeOp, DequantizeOp>(op);
+}
 
 /// Computing it again costs about as much as reading it back.
 bool isCheap(Operation *op) {
   return isa<CastOp, CompareOp, SelectOp, AndOp, OrOp, XorOp, NotOp, NegOp, AddOp, SubOp, MulOp, MinOp, MaxOp, AbsOp,
-             ReluOp, IsNanOp, IsInfOp, BroadcastOp, TransposeOp, SliceOp, PadOp, WindowsOp, RangeOp, FromIndexOp, ShapeOfOp>(op);
+             ReluOp, IsNanOp, IsInfOp, ShiftLeftOp, ShiftRightOp, DequantizeOp,
+             BroadcastOp, TransposeOp, SliceOp, PadOp, WindowsOp, RangeOp, FromIndexOp, ShapeOfOp>(op);
 }
 
 bool isReduction(Operation *op) { return isa<ReduceOp, SoftmaxOp, LayerNormOp, RmsNormOp, CumSumOp, MatmulOp>(op); }

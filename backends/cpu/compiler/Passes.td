@@ -8,6 +8,25 @@
 
 include "mlir/Pass/PassBase.td"
 
+def CpuIntegerProductsPass : Pass<"cpu-integer-products", "::mlir::func::FuncOp"> {
+  let summary = "Compute matrix products of bytes by way of f32, exactly";
+  let description = [{
+    Pre-condition: a lathe program. Post-condition: a product in i32 of operands that were widened from 8 bits or fewer, less zero
+    points or not, whose inner dimension is static, is one or several products in f32, over parts so short that each of
+    their sums is a whole number below 2^24. So it is exact in whatever order it is summed, and goes to the library.
+
+    ```mlir
+    // before
+    %r = lathe.matmul %a, %b : (tensor<?x384xi32>, tensor<384x4xi32>) -> tensor<?x4xi32>
+    // after
+    %x = lathe.cast %a : (tensor<?x384xi32>) -> tensor<?x384xf32>
+    %s = lathe.slice %x from [%c0] to [%c256] {axes = array<i64: 1>, steps = array<i64: 1>} : tensor<?x384xf32> -> tensor<?x256xf32>
+    %p = lathe.matmul %s, …              // and one over the other 128, both cast to i32 and added
+    ```
+  }];
+  let dependentDialects = ["::lathe::LatheDialect"];
+}
+
 def CpuSelectKernelsPass : Pass<"cpu-select-kernels", "::mlir::ModuleOp"> {
   let summary = "Turn a lathe program into library calls and generated kernels over buffers";
   let description = [{

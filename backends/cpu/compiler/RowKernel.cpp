@@ -20,7 +20,9 @@ namespace lathe::cpu {
 
 MemRefType bufferType(RankedTensorType type) {
   Type element = type.getElementType();
-  if (element.isInteger(1))
+  if (isa<IntegerType>(element) && llvm::is_contained({1u, 2u, 4u}, element.getIntOrFloatBitWidth()))
+    element = IntegerType::get(type.getContext(), 8);
+  else if (isa<FloatType>(element) && element.getIntOrFloatBitWidth() == 8)
     element = IntegerType::get(type.getContext(), 8);
   else if (element.isUnsignedInteger())
     element = IntegerType::get(type.getContext(), element.getIntOrFloatBitWidth());
@@ -36,8 +38,8 @@ namespace {
 
 class Emitter {
 public:
-  Emitter(func::FuncOp group, func::FuncOp kernel, std::function<int64_t(Location, StringRef)> addCheck)
-      : group(group), kernel(kernel), addCheck(std::move(addCheck)), b(kernel.getContext()), loc(kernel.getLoc()) {}
+  Emitter(func::FuncOp group, func::FuncOp kernel, bool isUnsigned, std::function<int64_t(Location, StringRef)> addCheck)
+      : group(group), kernel(kernel), isUnsigned(isUnsigned), addCheck(std::move(addCheck)), b(kernel.getContext()), loc(kernel.getLoc()) {}
 
   LogicalResult run();
 
@@ -71,6 +73,7 @@ private:
   }
 
   func::FuncOp group, kernel;
+  bool isUnsigned; ///< the result
   std::function<int64_t(Location, StringRef)> addCheck;
   OpBuilder b;
   Location loc;
@@ -159,8 +162,12 @@ Value Emitter::dim(Value tensor, int64_t axis) {
 Value Emitter::load(Value buffer, Type element, ArrayRef<Value> indices) {
   Value value = b.create<memref::LoadOp>(loc, buffer, indices);
   if (element.isInteger(1))
-    value = b.create<arith::CmpIOp>(loc, arith::CmpIPredicate::ne, value, zero(value.getType()));
-  return value;
+    return b.create<arith::CmpIOp>(loc, arith::CmpIPredicate::ne, value, zero(value.getType()));
+  if (element == value.getType())
+    return value;
+  if (isa<FloatType>(element))
+    return b.create<arith::BitcastOp>(loc, element, value);
+  return b.create<arith::TruncIOp>(loc, element, value);
 }
 
 Value Emitter::element(Value tensor, ArrayRef<Value> indices) {
@@ -413,8 +420,13 @@ LogicalResult Emitter::run() {
     indices.back() = columns.getInductionVar();
   }
   Value value = element(root, indices);
-  if (type.getElementType().isInteger(1))
-    value = b.create<arith::ExtUIOp>(loc, b.getI8Type(), value);
+  Type stored = cast<MemRefType>(out.getType()).getElementType();
+  if (isa<FloatType>(value.getType()) && value.getType() != stored)
+    value = b.create<arith::BitcastOp>(loc, stored, value);
+  else if (value.getType() != stored && (isUnsigned || value.getType().isInteger(1)))
+    value = b.create<arith::ExtUIOp>(loc, stored, value);
+  else if (value.getType() != stored)
+    value = b.create<arith::ExtSIOp>(loc, stored, value);
   b.create<memref::StoreOp>(loc, value, out, indices);
   b.setInsertionPointToEnd(entry);
   b.create<func::ReturnOp>(loc);
@@ -423,8 +435,9 @@ LogicalResult Emitter::run() {
 
 } // namespace
 
-LogicalResult emitRowKernel(func::FuncOp group, func::FuncOp kernel, std::function<int64_t(Location, StringRef)> addCheck) {
-  return Emitter(group, kernel, std::move(addCheck)).run();
+LogicalResult emitRowKernel(func::FuncOp group, func::FuncOp kernel, bool isUnsigned,
+                            std::function<int64_t(Location, StringRef)> addCheck) {
+  return Emitter(group, kernel, isUnsigned, std::move(addCheck)).run();
 }
 
 } // namespace lathe::cpu

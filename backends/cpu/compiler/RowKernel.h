@@ -12,8 +12,8 @@
 
 namespace lathe::cpu {
 
-/// The buffer type of a tensor type: dense row-major; truth values take a byte, and
-/// integers have no sign.
+/// The buffer type of a tensor type: dense row-major; truth values, integers below 8 bits and 8-bit floats take a byte
+/// each, and integers have no sign.
 mlir::MemRefType bufferType(mlir::RankedTensorType type);
 
 /// Bytes that an argument of this type takes among a kernel's arguments: an index, or a memref's descriptor.
@@ -25,8 +25,8 @@ int64_t argumentBytes(mlir::Type type);
 /// index values). The kernel's arguments are the group's, tensors as buffers, then the result's buffer. A work item
 /// is one row: all but the last axis of the result, in row-major order. Every value is computed where it is needed, at
 /// the outermost loop at which its indices are known, so that no intermediate is stored: a reduction along a row is
-/// one loop before the loop that uses it. `addCheck` gives the index of a run-time check.
-mlir::LogicalResult emitRowKernel(mlir::func::FuncOp group, mlir::func::FuncOp kernel,
+/// one loop before the loop that uses it. `isUnsigned` says how the result's integers below 8 bits fill a byte. `addCheck` gives the index of a run-time check.
+mlir::LogicalResult emitRowKernel(mlir::func::FuncOp group, mlir::func::FuncOp kernel, bool isUnsigned,
                                   std::function<int64_t(mlir::Location, llvm::StringRef)> addCheck);
 
 } // namespace lathe::cpu

@@ -198,8 +198,9 @@ LogicalResult Selector::emitGroup(ArrayRef<Operation *> ops, Value root, Value t
       moduleBuilder.create<func::FuncOp>(loc, name, FunctionType::get(context, {pointer, pointer, index, index}, {}));
   kernelFunc.setPrivate();
   kernelFunc.addEntryBlock();
+  bool isUnsigned = cast<RankedTensorType>(root.getType()).getElementType().isUnsignedInteger();
   LogicalResult result =
-      emitRowKernel(groupFunc, kernelFunc, [&](Location at, StringRef message) { return addCheck(at, message); });
+      emitRowKernel(groupFunc, kernelFunc, isUnsigned, [&](Location at, StringRef message) { return addCheck(at, message); });
   groupFunc.erase();
   if (failed(result))
     return failure();

@@ -118,6 +118,7 @@ struct LatheToLinalgPass : impl::LatheToLinalgBase<LatheToLinalgPass> {
 
 void populateLatheToLinalgPatterns(RewritePatternSet &patterns) {
   reference::populateElementwise(patterns);
+  reference::populateQuantization(patterns);
   reference::populateReduction(patterns);
   reference::populateMovement(patterns);
   reference::populateWindows(patterns);

@@ -56,7 +56,8 @@ Value compute(S &s, CosOp, ValueRange x) { return s.op<math::CosOp>(x[0]); }
 Value compute(S &s, FloorOp, ValueRange x) { return s.op<math::FloorOp>(x[0]); }
 Value compute(S &s, CeilOp, ValueRange x) { return s.op<math::CeilOp>(x[0]); }
 Value compute(S &s, RoundOp, ValueRange x) { return s.op<math::RoundEvenOp>(x[0]); }
-Value compute(S &s, NotOp, ValueRange x) { return s.op<arith::XOrIOp>(x[0], number(s, x[0], 1)); }
+Value compute(S &s, AtanOp, ValueRange x) { return s.op<math::AtanOp>(x[0]); }
+Value compute(S &s, NotOp, ValueRange x) { return s.op<arith::XOrIOp>(x[0], number(s, x[0], -1)); }
 Value compute(S &s, ReluOp, ValueRange x) { return s.max(x[0], number(s, x[0], 0)); }
 
 Value compute(S &s, SigmoidOp, ValueRange x) {
@@ -93,6 +94,23 @@ Value compute(S &s, MaxOp, ValueRange x) { return s.max(x[0], x[1]); }
 Value compute(S &s, AndOp, ValueRange x) { return s.op<arith::AndIOp>(x[0], x[1]); }
 Value compute(S &s, OrOp, ValueRange x) { return s.op<arith::OrIOp>(x[0], x[1]); }
 Value compute(S &s, XorOp, ValueRange x) { return s.op<arith::XOrIOp>(x[0], x[1]); }
+
+/// The instruction takes no distance from the width on.
+template <typename OpTy> Value shift(S &s, ValueRange x, Value beyond) {
+  Value width = number(s, x[1], x[1].getType().getIntOrFloatBitWidth());
+  Value inside = s.op<arith::CmpIOp>(arith::CmpIPredicate::ult, x[1], width);
+  return s.select(inside, s.op<OpTy>(x[0], s.select(inside, x[1], number(s, x[1], 0))), beyond);
+}
+
+Value compute(S &s, ShiftLeftOp, ValueRange x) { return shift<arith::ShLIOp>(s, x, number(s, x[0], 0)); }
+
+Value compute(S &s, ShiftRightOp, ValueRange x) {
+  Value zero = number(s, x[0], 0);
+  if (s.isUnsigned || x[0].getType().isInteger(1))
+    return shift<arith::ShRUIOp>(s, x, zero);
+  Value sign = s.select(s.compare(Comparison::lt, x[0], zero), number(s, x[0], -1), zero);
+  return shift<arith::ShRSIOp>(s, x, sign);
+}
 
 /// By squaring, over the bits of the exponent; wraps as the product does.
 Value integerPower(S &s, Value base, Value exponent) {
@@ -152,7 +170,8 @@ Value compute(S &s, ModOp op, ValueRange x) {
 Value compute(S &s, CompareOp op, ValueRange x) { return s.compare(op.getPredicate(), x[0], x[1]); }
 Value compute(S &s, SelectOp, ValueRange x) { return s.select(x[0], x[1], x[2]); }
 Value compute(S &s, CastOp op, ValueRange x) {
-  return s.cast(x[0], tensorType(op.getResult()).getElementType(), hasUnsignedResult(op));
+  return s.cast(x[0], tensorType(op.getResult()).getElementType(), hasUnsignedResult(op),
+                op.getOverflows());
 }
 
 /// Operations that move elements, or that widen on their own.
@@ -214,6 +233,7 @@ template <typename... OpTys> void addElementwise(RewritePatternSet &patterns) {
 
 void populateElementwise(RewritePatternSet &patterns) {
   addElementwise<NegOp, AbsOp, SignOp, SqrtOp, RsqrtOp, ReciprocalOp, ExpOp, LogOp, ErfOp, TanhOp, SinOp, CosOp,
+                 AtanOp, ShiftLeftOp, ShiftRightOp,
                  SigmoidOp, ReluOp, FloorOp, CeilOp, RoundOp, NotOp, GeluOp, IsNanOp, IsInfOp, AddOp, SubOp, MulOp,
                  DivOp, PowOp, MinOp, MaxOp, AndOp, OrOp, XorOp, ModOp, CompareOp, SelectOp, CastOp>(patterns);
 }

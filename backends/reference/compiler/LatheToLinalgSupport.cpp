@@ -40,11 +40,17 @@ Type computeType(Type type) {
 
 Value ScalarBuilder::widen(Value value) {
   Type type = computeType(value.getType());
+  if (isFloat(value) && value.getType().getIntOrFloatBitWidth() == 8)
+    return decodeNarrow(value);
   return type == value.getType() ? value : op<arith::ExtFOp>(type, value);
 }
 
-Value ScalarBuilder::narrow(Value value, Type type) {
-  return type == value.getType() ? value : op<arith::TruncFOp>(type, value);
+Value ScalarBuilder::narrow(Value value, Type type, bool overflows) {
+  if (type == value.getType())
+    return value;
+  if (isa<FloatType>(type) && type.getIntOrFloatBitWidth() == 8)
+    return encodeNarrow(value, type, overflows);
+  return op<arith::TruncFOp>(type, value);
 }
 
 Value ScalarBuilder::add(Value a, Value b, bool inSum) {
@@ -147,7 +153,7 @@ Value ScalarBuilder::saturatingCast(Value value, IntegerType type, bool toUnsign
   return select(above, integer(type, toUnsigned ? APInt::getMaxValue(width) : APInt::getSignedMaxValue(width)), result);
 }
 
-Value ScalarBuilder::cast(Value value, Type type, bool toUnsigned) {
+Value ScalarBuilder::cast(Value value, Type type, bool toUnsigned, bool overflows) {
   Type from = value.getType();
   if (from == type)
     return value;
@@ -159,19 +165,23 @@ Value ScalarBuilder::cast(Value value, Type type, bool toUnsigned) {
       if (computeType(type) != wide.getType())
         wide = wide.getType().isF64() ? op<arith::TruncFOp>(computeType(type), wide)
                                       : op<arith::ExtFOp>(computeType(type), wide);
-      return narrow(wide, type);
+      return narrow(wide, type, overflows);
     }
     if (intType.getWidth() == 1)
       return compare(Comparison::ne, value = widen(value), number(value.getType(), 0));
+    if (intType.getWidth() < 8)
+      return op<arith::TruncIOp>(type, saturatingCast(value, builder.getI32Type(), false));
     return saturatingCast(value, intType, toUnsigned);
   }
   if (!intType) {
     Type wide = computeType(type);
     return narrow(isBool(value) || isUnsigned ? op<arith::UIToFPOp>(wide, value) : op<arith::SIToFPOp>(wide, value),
-                  type);
+                  type, overflows);
   }
   if (intType.getWidth() == 1)
     return compare(Comparison::ne, value, number(from, 0));
+  if (intType.getWidth() == from.getIntOrFloatBitWidth()) // signedness apart
+    return value;
   if (intType.getWidth() < from.getIntOrFloatBitWidth())
     return op<arith::TruncIOp>(type, value);
   return isBool(value) || isUnsigned ? op<arith::ExtUIOp>(type, value) : op<arith::ExtSIOp>(type, value);

@@ -35,7 +35,7 @@ public:
   /// Floats narrower than 32 bits as f32, other values as they are.
   mlir::Value widen(mlir::Value value);
   /// Undoes widen() for an element of `type`.
-  mlir::Value narrow(mlir::Value value, mlir::Type type);
+  mlir::Value narrow(mlir::Value value, mlir::Type type, bool overflows = false);
 
   mlir::Value add(mlir::Value a, mlir::Value b, bool inSum = false);
   mlir::Value sub(mlir::Value a, mlir::Value b);
@@ -47,7 +47,7 @@ public:
   mlir::Value select(mlir::Value c, mlir::Value a, mlir::Value b) { return op<mlir::arith::SelectOp>(c, a, b); }
   mlir::Value compare(Comparison predicate, mlir::Value a, mlir::Value b);
   /// The conversion of lathe.cast; `toUnsigned` says what integers of `type` are.
-  mlir::Value cast(mlir::Value value, mlir::Type type, bool toUnsigned = false);
+  mlir::Value cast(mlir::Value value, mlir::Type type, bool toUnsigned = false, bool overflows = false);
   /// An element of an integer tensor as an index, sign-extended.
   mlir::Value toIndex(mlir::Value value);
   /// Index value as a float or integer.
@@ -61,6 +61,9 @@ public:
   bool isUnsigned = false;
 
 private:
+  /// From an 8-bit float to f32, and back.
+  mlir::Value decodeNarrow(mlir::Value value);
+  mlir::Value encodeNarrow(mlir::Value value, mlir::Type type, bool overflows);
   mlir::Value saturatingCast(mlir::Value value, mlir::IntegerType type, bool toUnsigned);
 };
 
@@ -112,6 +115,7 @@ llvm::SmallVector<mlir::Value> loopIndices(ScalarBuilder &scalars, int64_t first
 mlir::LogicalResult checkElementTypes(mlir::Operation *op, mlir::PatternRewriter &rewriter);
 
 void populateElementwise(mlir::RewritePatternSet &patterns);
+void populateQuantization(mlir::RewritePatternSet &patterns);
 void populateReduction(mlir::RewritePatternSet &patterns);
 void populateMovement(mlir::RewritePatternSet &patterns);
 void populateWindows(mlir::RewritePatternSet &patterns);

@@ -13,7 +13,8 @@ from lathe import _library
 from lathe._errors import Error, Status
 from lathe._library import check, library
 
-# lathe_dtype to numpy. Bfloat16 is not a type of numpy's: its bits travel as uint16.
+# lathe_dtype to numpy. Bfloat16 is not a type of numpy's: its bits travel as uint16. Nor are 8-bit floats, whose bits
+# travel as uint8, and integers below 8 bits, which travel one a byte.
 _DTYPES = {
     0: np.dtype(np.float32),
     1: np.dtype(np.float16),
@@ -28,9 +29,18 @@ _DTYPES = {
     10: np.dtype(np.uint32),
     11: np.dtype(np.uint64),
     12: np.dtype(np.bool_),
+    13: np.dtype(np.uint8),  # f8e4m3fn
+    14: np.dtype(np.uint8),  # f8e4m3fnuz
+    15: np.dtype(np.uint8),  # f8e5m2
+    16: np.dtype(np.uint8),  # f8e5m2fnuz
+    17: np.dtype(np.int8),  # i4
+    18: np.dtype(np.uint8),  # u4
+    19: np.dtype(np.int8),  # i2
+    20: np.dtype(np.uint8),  # u2
 }
-_CODES = {dtype: code for code, dtype in _DTYPES.items() if code != 2}
+_CODES = {dtype: code for code, dtype in _DTYPES.items() if code <= 12 and code != 2}
 _BF16 = 2
+_LAST_OF_NUMPY = 12
 
 
 class TensorInfo(NamedTuple):
@@ -185,6 +195,9 @@ class Session:
             raise Error(f"input '{name}' has the unsupported type {array.dtype}", status=Status.INVALID_ARGUMENT)
         if code == _CODES[np.dtype(np.uint16)] and self.module._codes[index] == _BF16:
             code = _BF16
+        expected = self.module._codes[index]
+        if expected > _LAST_OF_NUMPY and array.dtype == _DTYPES[expected]:
+            code = expected
         dims = (c.c_int64 * array.ndim)(*array.shape)
         data = array.ctypes.data if array.size else None
         check(library().lathe_session_set_input(self._handle, index, code, array.ndim, dims, data))

@@ -63,7 +63,15 @@ typedef enum lathe_dtype LATHE_ENUM_TYPE {
   LATHE_U16 = 9,
   LATHE_U32 = 10,
   LATHE_U64 = 11,
-  LATHE_BOOL = 12 /**< one byte, 0 or 1 */
+  LATHE_BOOL = 12, /**< one byte, 0 or 1 */
+  LATHE_F8E4M3FN = 13,
+  LATHE_F8E4M3FNUZ = 14,
+  LATHE_F8E5M2 = 15,
+  LATHE_F8E5M2FNUZ = 16,
+  LATHE_I4 = 17, /**< one value a byte, sign-extended; of an input's bytes the lower four bits count */
+  LATHE_U4 = 18, /**< one value a byte; likewise */
+  LATHE_I2 = 19, /**< one value a byte, sign-extended; of an input's bytes the lower two bits count */
+  LATHE_U2 = 20  /**< one value a byte; likewise */
 } lathe_dtype;
 
 typedef struct lathe_module lathe_module;

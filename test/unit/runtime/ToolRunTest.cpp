@@ -9,6 +9,7 @@
 #include "test/unit/runtime/DemoArtifact.h"
 
 #include <CLI/CLI.hpp>
+#include <cmath>
 #include <cstring>
 #include <filesystem>
 #include <gtest/gtest.h>
@@ -76,6 +77,43 @@ Tensor parse(const std::string &text) {
   // Exactly as large as the content, so that a sanitizer sees reads past it.
   std::vector<unsigned char> bytes(text.begin(), text.end());
   return parseNpy(bytes.data(), bytes.size(), "test");
+}
+
+TEST(Npy, BytesStandForTypesThatNumpyLacks) {
+  for (int i = LATHE_F8E4M3FN; i <= LATHE_U2; ++i) {
+    auto dtype = static_cast<lathe_dtype>(i);
+    Tensor original;
+    original.dtype = dtype;
+    original.dims = {3};
+    original.bytes = {1, 0, 3};
+    std::vector<unsigned char> file = formatNpy(original);
+    Tensor back = parseNpy(file.data(), file.size(), "test");
+    EXPECT_EQ(back.bytes, original.bytes);
+    EXPECT_EQ(fileType(back.dtype, dtype), dtype);
+    EXPECT_EQ(fileType(back.dtype, LATHE_F32), back.dtype);
+  }
+  EXPECT_EQ(fileType(parse(npy("{'descr': '<V1', 'fortran_order': False, 'shape': (2,), }\n", "ab")).dtype, LATHE_I4),
+            LATHE_I4);
+}
+
+TEST(Npy, ElementsOfNarrowTypes) {
+  auto value = [](lathe_dtype dtype, unsigned char byte) {
+    Tensor tensor;
+    tensor.dtype = dtype;
+    tensor.dims = {1};
+    tensor.bytes = {byte};
+    return element(tensor, 0);
+  };
+  EXPECT_EQ(value(LATHE_F8E4M3FN, 0x7e), 448);
+  EXPECT_TRUE(std::isnan(value(LATHE_F8E4M3FN, 0x7f)));
+  EXPECT_EQ(value(LATHE_F8E4M3FN, 0x81), -0x1p-9);
+  EXPECT_EQ(value(LATHE_F8E4M3FNUZ, 0x7f), 240);
+  EXPECT_TRUE(std::isnan(value(LATHE_F8E4M3FNUZ, 0x80)));
+  EXPECT_EQ(value(LATHE_F8E5M2, 0x7b), 57344);
+  EXPECT_EQ(value(LATHE_F8E5M2, 0xfc), -INFINITY);
+  EXPECT_EQ(value(LATHE_F8E5M2FNUZ, 0x7f), 57344);
+  EXPECT_EQ(value(LATHE_I4, 0xff), -1);
+  EXPECT_EQ(value(LATHE_U4, 15), 15);
 }
 
 TEST(Npy, RoundTripsEveryType) {

@@ -99,6 +99,13 @@ void fill(Tensor &tensor, int64_t count) {
       put(static_cast<uint16_t>(bits >> 16), i);
       break;
     }
+    case LATHE_F8E4M3FN:
+    case LATHE_F8E4M3FNUZ:
+    case LATHE_F8E5M2:
+    case LATHE_F8E5M2FNUZ:
+      // Numbers from 1/4 to 2, of either sign: neither format has NaN there.
+      put(static_cast<uint8_t>(0x38 | (random() & 0x87)), i);
+      break;
     case LATHE_I16:
     case LATHE_U16:
       put(uint16_t(1), i);
@@ -114,6 +121,10 @@ void fill(Tensor &tensor, int64_t count) {
     case LATHE_I8:
     case LATHE_U8:
     case LATHE_BOOL:
+    case LATHE_I4:
+    case LATHE_U4:
+    case LATHE_I2:
+    case LATHE_U2:
       put(uint8_t(1), i);
       break;
     }

@@ -81,7 +81,7 @@ bool withinTolerance(const std::vector<Tensor> &outputs, const RunOptions &optio
   std::vector<Tensor> references = readNpz(options.expect);
   if (references.empty())
     throw CommandError(kUsage, "'" + options.expect + "' holds nothing to compare with");
-  for (const Tensor &reference : references) {
+  for (Tensor &reference : references) {
     auto output = std::find_if(outputs.begin(), outputs.end(),
                                [&](const Tensor &tensor) { return tensor.name == reference.name; });
     if (output == outputs.end())
@@ -92,6 +92,7 @@ bool withinTolerance(const std::vector<Tensor> &outputs, const RunOptions &optio
       within = false;
       continue;
     }
+    reference.dtype = fileType(reference.dtype, output->dtype);
     double error = 0, magnitude = 0;
     compare(*output, reference, &error, &magnitude);
     double allowed = options.atol + options.rtol * magnitude;

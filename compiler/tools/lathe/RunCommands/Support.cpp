@@ -72,7 +72,7 @@ void tool::bindInputs(const Module &module, Session &session, const std::vector<
     size_t index = 0;
     if (lathe_module_find_input(module.get(), tensor.name.c_str(), &index) != LATHE_OK)
       throw CommandError(kUsage, lathe_last_error());
-    session.setInput(index, tensor.dtype, tensor.dims, tensor.data());
+    session.setInput(index, fileType(tensor.dtype, inputs[index].dtype), tensor.dims, tensor.data());
     bound[index] = true;
   }
   for (size_t i = 0; i < inputs.size(); ++i)

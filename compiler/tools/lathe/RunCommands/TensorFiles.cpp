@@ -143,6 +143,8 @@ const runtime::DataType &typeOf(const std::string &descr, bool *swap, const std:
   }
   if (text == "V2")
     return *runtime::dataType(LATHE_BF16);
+  if (text == "V1" || text == "f1") // what ml_dtypes writes for its types of a byte
+    return *runtime::dataType(LATHE_U8);
   for (size_t i = 0; i < runtime::kDataTypeCount; ++i) {
     const runtime::DataType *type = runtime::dataType(static_cast<lathe_dtype>(i));
     if (type->npy && text == type->npy)
@@ -256,6 +258,18 @@ double halfToDouble(uint16_t bits) {
   return bits >> 15 ? -value : value;
 }
 
+/// An 8-bit float; `nan` is the smallest magnitude that is NaN, or 0x80 where negative zero is. `infinity` -1: none.
+double narrowToDouble(uint8_t bits, int mantissa, int bias, int infinity, int nan) {
+  int magnitude = bits & 0x7f;
+  if (nan == 0x80 ? bits == 0x80 : magnitude >= nan)
+    return NAN;
+  int exponent = magnitude >> mantissa, fraction = magnitude & ((1 << mantissa) - 1);
+  double value = magnitude == infinity ? INFINITY
+                 : exponent == 0       ? std::ldexp(fraction, 1 - bias - mantissa)
+                                       : std::ldexp(fraction + (1 << mantissa), exponent - bias - mantissa);
+  return bits >> 7 ? -value : value;
+}
+
 double bfloatToDouble(uint16_t bits) {
   uint32_t wide = static_cast<uint32_t>(bits) << 16;
   float value;
@@ -292,8 +306,27 @@ double tool::element(const Tensor &tensor, int64_t index) {
     return static_cast<double>(at<uint64_t>(tensor, index));
   case LATHE_BOOL:
     return at<uint8_t>(tensor, index) != 0;
+  case LATHE_F8E4M3FN:
+    return narrowToDouble(at<uint8_t>(tensor, index), 3, 7, -1, 0x7f);
+  case LATHE_F8E4M3FNUZ:
+    return narrowToDouble(at<uint8_t>(tensor, index), 3, 8, -1, 0x80);
+  case LATHE_F8E5M2:
+    return narrowToDouble(at<uint8_t>(tensor, index), 2, 15, 0x7c, 0x7d);
+  case LATHE_F8E5M2FNUZ:
+    return narrowToDouble(at<uint8_t>(tensor, index), 2, 16, -1, 0x80);
+  case LATHE_I4:
+  case LATHE_I2:
+    return at<int8_t>(tensor, index);
+  case LATHE_U4:
+  case LATHE_U2:
+    return at<uint8_t>(tensor, index);
   }
   return 0;
+}
+
+lathe_dtype tool::fileType(lathe_dtype inFile, lathe_dtype expected) {
+  bool isByte = inFile == LATHE_U8 || inFile == LATHE_I8;
+  return isByte && expected > LATHE_BOOL ? expected : inFile;
 }
 
 Tensor tool::parseNpy(const unsigned char *data, size_t size, const std::string &where) {

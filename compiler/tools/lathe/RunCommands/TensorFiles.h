@@ -43,7 +43,12 @@ double element(const Tensor &tensor, int64_t index);
 /// Fortran order (converted); throws FileError for anything else.
 Tensor parseNpy(const unsigned char *data, size_t size, const std::string &where);
 
-/// The content of a .npy file (version 1.0). bf16 has no NumPy type and is written as raw two-byte items ("<V2").
+/// What a tensor of type `inFile` that was read from a file is where `expected` is wanted: bytes stand for the values of
+/// types that NumPy lacks.
+lathe_dtype fileType(lathe_dtype inFile, lathe_dtype expected);
+
+/// The content of a .npy file (version 1.0). bf16 has no NumPy type and is written as raw two-byte items ("<V2"),
+/// 8-bit floats and integers below 8 bits are written as bytes ("|u1", "|i1").
 std::vector<unsigned char> formatNpy(const Tensor &tensor);
 
 /// Reads a .npy file; the tensor has no name.

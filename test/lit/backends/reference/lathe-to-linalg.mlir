@@ -276,3 +276,58 @@ func.func @top_k(%x: tensor<?x4xf32>, %k: index) -> tensor<?x?xi64> {
   %0 = lathe.top_k %x, %k {axis = 1 : i64} : tensor<?x4xf32> -> tensor<?x?xi64>
   return %0 : tensor<?x?xi64>
 }
+
+// -----
+
+// Four-bit integers come as they are; the block that a column belongs to is its index divided by the block's size.
+// CHECK-LABEL: func.func @dequantize_blocked
+// CHECK-SAME: (%[[Q:.*]]: tensor<?x5xi4>, %[[S:.*]]: tensor<?x3xf16>)
+// CHECK: %[[D:.*]] = tensor.dim %[[Q]]
+// CHECK: tensor.empty(%[[D]]) : tensor<?x5xf32>
+// CHECK: linalg.generic
+// CHECK-DAG: arith.sitofp %{{.*}} : i4 to f32
+// CHECK-DAG: %[[BLOCK:.*]] = arith.divui
+// CHECK-DAG: %[[SCALE:.*]] = tensor.extract %[[S]][%{{.*}}, %[[BLOCK]]]
+// CHECK-DAG: arith.extf %[[SCALE]] : f16 to f32
+// CHECK: arith.mulf
+func.func @dequantize_blocked(%q: tensor<?x5xi4>, %s: tensor<?x3xf16>) -> tensor<?x5xf32> {
+  %0 = lathe.dequantize %q, %s {axis = 1 : i64, block_size = 2 : i64} : (tensor<?x5xi4>, tensor<?x3xf16>) -> tensor<?x5xf32>
+  return %0 : tensor<?x5xf32>
+}
+
+// -----
+
+// Rounded before the zero point is added, then saturated.
+// CHECK-LABEL: func.func @quantize_axis
+// CHECK: %[[QUOTIENT:.*]] = arith.divf
+// CHECK: %[[ROUND:.*]] = math.roundeven %[[QUOTIENT]]
+// CHECK: arith.addf %[[ROUND]]
+// CHECK: arith.fptosi %{{.*}} : f32 to i8
+func.func @quantize_axis(%x: tensor<?x4xf32>, %s: tensor<4xf32>, %z: tensor<4xi8>) -> tensor<?x4xi8> {
+  %0 = lathe.quantize %x, %s, %z {axis = 1 : i64} : (tensor<?x4xf32>, tensor<4xf32>, tensor<4xi8>) -> tensor<?x4xi8>
+  return %0 : tensor<?x4xi8>
+}
+
+// -----
+
+// 8-bit floats are taken apart as integers: no instruction converts them.
+// CHECK-LABEL: func.func @narrow_floats
+// CHECK: arith.bitcast %{{.*}} : f8E4M3FN to i8
+// CHECK-NOT: arith.extf
+// CHECK: arith.bitcast %{{.*}} : i8 to f8E5M2
+func.func @narrow_floats(%x: tensor<?xf8E4M3FN>) -> tensor<?xf8E5M2> {
+  %0 = lathe.cast %x : (tensor<?xf8E4M3FN>) -> tensor<?xf8E5M2>
+  return %0 : tensor<?xf8E5M2>
+}
+
+// -----
+
+// No distance from the width on reaches the instruction.
+// CHECK-LABEL: func.func @shift
+// CHECK: %[[INSIDE:.*]] = arith.cmpi ult
+// CHECK: %[[SAFE:.*]] = arith.select %[[INSIDE]]
+// CHECK: arith.shrsi %{{.*}}, %[[SAFE]] : i32
+func.func @shift(%a: tensor<?xi32>, %b: tensor<?xi32>) -> tensor<?xi32> {
+  %0 = lathe.shift_right %a, %b : (tensor<?xi32>, tensor<?xi32>) -> tensor<?xi32>
+  return %0 : tensor<?xi32>
+}

@@ -465,3 +465,99 @@ func.func @top_k_c2(%x: tensor<?x4xf32>) {
   %0 = lathe.top_k %x, %c5 {axis = 1 : i64} : tensor<?x4xf32> -> tensor<?x5xi64>
   return
 }
+
+// -----
+
+func.func @dequantize_c1(%q: tensor<?x4xi8>, %s: tensor<4xf32>) {
+  // expected-error @below {{expects an axis within rank 2, got 2}}
+  %0 = lathe.dequantize %q, %s {axis = 2 : i64} : (tensor<?x4xi8>, tensor<4xf32>) -> tensor<?x4xf32>
+  return
+}
+
+// -----
+
+func.func @dequantize_c2_size(%q: tensor<?x4xi8>, %s: tensor<?x4xf32>) {
+  // expected-error @below {{expects a block size of at least 1 and an axis, got 0}}
+  %0 = lathe.dequantize %q, %s {axis = 1 : i64, block_size = 0 : i64} : (tensor<?x4xi8>, tensor<?x4xf32>) -> tensor<?x4xf32>
+  return
+}
+
+// -----
+
+func.func @dequantize_c2_axis(%q: tensor<?x4xi8>, %s: tensor<?x4xf32>) {
+  // expected-error @below {{expects a block size of at least 1 and an axis, got 2 and none}}
+  %0 = lathe.dequantize %q, %s {block_size = 2 : i64} : (tensor<?x4xi8>, tensor<?x4xf32>) -> tensor<?x4xf32>
+  return
+}
+
+// -----
+
+func.func @dequantize_c3(%q: tensor<?x4xi8>, %s: tensor<4xf32>) {
+  // expected-error @below {{expects a scale of shape [], got [4]}}
+  %0 = lathe.dequantize %q, %s : (tensor<?x4xi8>, tensor<4xf32>) -> tensor<?x4xf32>
+  return
+}
+
+// -----
+
+func.func @dequantize_c4(%q: tensor<3x5xi4>, %s: tensor<3x2xf32>) {
+  // expected-error @below {{expects a scale of shape [3, 3], got [3, 2]}}
+  %0 = lathe.dequantize %q, %s {axis = 1 : i64, block_size = 2 : i64} : (tensor<3x5xi4>, tensor<3x2xf32>) -> tensor<3x5xf32>
+  return
+}
+
+// -----
+
+func.func @dequantize_c5(%q: tensor<?x4xi8>, %s: tensor<f32>, %z: tensor<4xi8>) {
+  // expected-error @below {{expects a zero point of the scale's shape [], got [4]}}
+  %0 = lathe.dequantize %q, %s, %z : (tensor<?x4xi8>, tensor<f32>, tensor<4xi8>) -> tensor<?x4xf32>
+  return
+}
+
+// -----
+
+func.func @dequantize_c6(%q: tensor<?x4xi8>, %s: tensor<f32>) {
+  // expected-error @below {{expects a result of floats}}
+  %0 = lathe.dequantize %q, %s : (tensor<?x4xi8>, tensor<f32>) -> tensor<?x4xi32>
+  return
+}
+
+// -----
+
+func.func @dequantize_c7(%q: tensor<?x4xi8>, %s: tensor<f32>, %z: tensor<ui8>) {
+  // expected-error @below {{expects a zero point of type}}
+  %0 = lathe.dequantize %q, %s, %z : (tensor<?x4xi8>, tensor<f32>, tensor<ui8>) -> tensor<?x4xf32>
+  return
+}
+
+// -----
+
+func.func @dequantize_c7_narrow(%q: tensor<?x4xi64>, %s: tensor<f32>) {
+  // expected-error @below {{expects quantized values of an integer type of 2 to 32 bits or an 8-bit float type}}
+  %0 = lathe.dequantize %q, %s : (tensor<?x4xi64>, tensor<f32>) -> tensor<?x4xf32>
+  return
+}
+
+// -----
+
+func.func @quantize_c6(%x: tensor<?x4xf16>, %s: tensor<f32>) {
+  // expected-error @below {{expects an input of the scale's type}}
+  %0 = lathe.quantize %x, %s : (tensor<?x4xf16>, tensor<f32>) -> tensor<?x4xi8>
+  return
+}
+
+// -----
+
+func.func @quantize_c7(%x: tensor<?x4xf32>, %s: tensor<f32>) {
+  // expected-error @below {{expects quantized values of an integer type of 2 to 16 bits or an 8-bit float type}}
+  %0 = lathe.quantize %x, %s : (tensor<?x4xf32>, tensor<f32>) -> tensor<?x4xi32>
+  return
+}
+
+// -----
+
+func.func @shift_types(%x: tensor<?x4xf32>) {
+  // expected-error @below {{operand #0 must be}}
+  %0 = lathe.shift_left %x, %x : (tensor<?x4xf32>, tensor<?x4xf32>) -> tensor<?x4xf32>
+  return
+}

@@ -296,3 +296,31 @@ func.func @constants_and_shapes(%x: tensor<?x4xf32>, %n: index) {
   %u = lathe.to_index %g {position = 0 : i64} : tensor<i64>
   return
 }
+
+// CHECK-LABEL: func.func @atan_and_bits
+func.func @atan_and_bits(%x: tensor<?x4xf32>, %a: tensor<?x1xui8>, %b: tensor<4xui8>) {
+  // CHECK: lathe.atan %{{.*}} : (tensor<?x4xf32>) -> tensor<?x4xf32>
+  %0 = lathe.atan %x : (tensor<?x4xf32>) -> tensor<?x4xf32>
+  // CHECK: lathe.shift_left %{{.*}}, %{{.*}} : (tensor<?x1xui8>, tensor<4xui8>) -> tensor<?x4xui8>
+  %1 = lathe.shift_left %a, %b : (tensor<?x1xui8>, tensor<4xui8>) -> tensor<?x4xui8>
+  // CHECK: lathe.shift_right %{{.*}}, %{{.*}} : (tensor<?x1xui8>, tensor<4xui8>) -> tensor<?x4xui8>
+  %2 = lathe.shift_right %a, %b : (tensor<?x1xui8>, tensor<4xui8>) -> tensor<?x4xui8>
+  // CHECK: lathe.and %{{.*}}, %{{.*}} : (tensor<?x1xui8>, tensor<4xui8>) -> tensor<?x4xui8>
+  %3 = lathe.and %a, %b : (tensor<?x1xui8>, tensor<4xui8>) -> tensor<?x4xui8>
+  // CHECK: lathe.not %{{.*}} : (tensor<4xui8>) -> tensor<4xui8>
+  %4 = lathe.not %b : (tensor<4xui8>) -> tensor<4xui8>
+  return
+}
+
+// CHECK-LABEL: func.func @quantization
+func.func @quantization(%x: tensor<?x64xf32>, %s: tensor<f32>, %z: tensor<ui8>, %sa: tensor<64xf32>, %za: tensor<64xui8>, %sb: tensor<?x2xf32>) {
+  // CHECK: lathe.quantize %{{.*}}, %{{.*}}, %{{.*}} : (tensor<?x64xf32>, tensor<f32>, tensor<ui8>) -> tensor<?x64xui8>
+  %0 = lathe.quantize %x, %s, %z : (tensor<?x64xf32>, tensor<f32>, tensor<ui8>) -> tensor<?x64xui8>
+  // CHECK: lathe.dequantize %{{.*}}, %{{.*}}, %{{.*}} {axis = 1 : i64} : (tensor<?x64xui8>, tensor<64xf32>, tensor<64xui8>) -> tensor<?x64xf32>
+  %1 = lathe.dequantize %0, %sa, %za {axis = 1 : i64} : (tensor<?x64xui8>, tensor<64xf32>, tensor<64xui8>) -> tensor<?x64xf32>
+  // CHECK: lathe.quantize %{{.*}}, %{{.*}} {axis = 1 : i64, block_size = 32 : i64, overflows} : (tensor<?x64xf32>, tensor<?x2xf32>) -> tensor<?x64xf8E4M3FN>
+  %2 = lathe.quantize %x, %sb {axis = 1 : i64, block_size = 32 : i64, overflows} : (tensor<?x64xf32>, tensor<?x2xf32>) -> tensor<?x64xf8E4M3FN>
+  // CHECK: lathe.cast %{{.*}} {overflows} : (tensor<?x64xf32>) -> tensor<?x64xf8E5M2>
+  %3 = lathe.cast %x {overflows} : (tensor<?x64xf32>) -> tensor<?x64xf8E5M2>
+  return
+}

@@ -1,0 +1,373 @@
+//===- QuantizedContrib.cpp - Quantized operators of com.microsoft --------===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+// What ONNX Runtime's quantizers write. Products of bytes are exact in i32; all else is computed in floats between
+// dequantizing and quantizing.
+//
+//===----------------------------------------------------------------------===//
+#include "frontends/onnx/Quantization.h"
+#include "frontends/onnx/Tensors.h"
+#include <cmath>
+
+using namespace mlir;
+
+namespace lathe::frontend {
+
+//===----------------------------------------------------------------------===//
+// Matrix products by blocks of few bits
+//===----------------------------------------------------------------------===//
+
+namespace {
+/// A matrix of `rows` rows of `columns` values in blocks along the rows, as MatMulNBits has it.
+struct BlockedWeight {
+  int64_t rows, columns, bits, block, blocks;
+  Value values, scale, zero, groups; ///< zero and groups may be null
+};
+} // namespace
+
+/// A parameter of one value a block, which may be flat.
+static Value perBlock(Node &node, Value value, const BlockedWeight &w, StringRef what) {
+  RankedTensorType type = Node::type(value);
+  if (!type.hasStaticShape() || type.getNumElements() != w.rows * w.blocks) {
+    (void)node.invalid("expects " + Twine(w.rows * w.blocks) + " " + what + ", one a block");
+    return {};
+  }
+  return node.reshape(value, {node.index(w.rows), node.index(w.blocks)});
+}
+
+/// The values of few bits that lie in the bytes of a row, the surplus of the last byte cut off.
+static Value unpackRows(Node &node, Value bytes, const BlockedWeight &w, int64_t count) {
+  int64_t perRow = Node::type(bytes).getNumElements() / std::max<int64_t>(w.rows, 1);
+  Value flat = node.reshape(bytes, {node.index(w.rows), node.index(perRow)});
+  if (!flat || w.bits == 8)
+    return flat;
+  IntegerType element = node.builder.getIntegerType(static_cast<unsigned>(w.bits), /*isSigned=*/false);
+  Value values = unpackBits(node.builder, node.loc, node.context, flat, element);
+  if (values && Node::type(values).getDimSize(1) != count)
+    values = node.slice(values, 1, node.index(0), node.index(count));
+  return values;
+}
+
+/// The dense matrix.
+static Value dequantizeBlocks(Node &node, const BlockedWeight &w, Type type) {
+  Builder &b = node.builder;
+  Value q = unpackRows(node, w.values, w, w.columns), scale = perBlock(node, w.scale, w, "scales");
+  if (q && w.bits == 8 && Node::type(q).getDimSize(1) != w.columns)
+    q = node.slice(q, 1, node.index(0), node.index(w.columns));
+  if (!q || !scale)
+    return {};
+  Type element = Node::element(q);
+  Value zero;
+  bool floatZero = w.zero && isa<FloatType>(Node::element(w.zero));
+  if (floatZero) {
+    zero = perBlock(node, w.zero, w, "zero points");
+  } else if (w.zero) {
+    int64_t bytes = llvm::divideCeil(w.blocks * w.bits, 8);
+    RankedTensorType zeroType = Node::type(w.zero);
+    if (!zeroType.getElementType().isUnsignedInteger(8) || !zeroType.hasStaticShape() ||
+        zeroType.getNumElements() != w.rows * bytes) {
+      (void)node.invalid("expects " + Twine(w.rows * bytes) + " bytes of zero points");
+      return {};
+    }
+    zero = unpackRows(node, w.zero, w, w.blocks);
+  } else {
+    zero = node.broadcast(node.scalar(element, static_cast<double>(int64_t(1) << (w.bits - 1))),
+                          {node.index(w.rows), node.index(w.blocks)});
+  }
+  int64_t block = w.block;
+  if (w.groups) { // which block's scale a column has; each is a block of its own then
+    auto pick = [&](Value x) { return x ? node.make<GatherOp>(Node::element(x), x, w.groups, 1) : Value(); };
+    scale = pick(scale);
+    zero = pick(zero);
+    block = 1;
+  }
+  if (!zero)
+    return {};
+  IntegerAttr axis = b.getI64IntegerAttr(1), size = b.getI64IntegerAttr(block);
+  if (!floatZero)
+    return node.make<DequantizeOp>(type, q, scale, OptionalOperand{zero}, axis, size);
+  // The zero point lies between the values: scaled like them, it is subtracted.
+  Type f32 = b.getF32Type();
+  Value one = node.broadcast(node.scalar(element, 1), {node.index(w.rows), node.index(w.columns)});
+  Value zeros = node.make<MulOp>(f32, node.cast(zero, f32), node.cast(scale, f32));
+  Value dense = node.make<DequantizeOp>(f32, q, scale, OptionalOperand{}, axis, size);
+  zeros = zeros ? node.make<DequantizeOp>(f32, one, zeros, OptionalOperand{}, axis, size) : Value();
+  return node.cast(node.make<SubOp>(f32, dense, zeros), type);
+}
+
+static LogicalResult importMatMulNBits(Node &node) {
+  Value a = node.input(0), bytes = node.input(1);
+  BlockedWeight w{node.intAttr("N", 0), node.intAttr("K", 0), node.intAttr("bits", 4), node.intAttr("block_size", 0), 0,
+                  bytes, node.input(2), node.input(3), node.input(4)};
+  if (w.bits != 2 && w.bits != 4 && w.bits != 8)
+    return node.unsupported("values of " + Twine(w.bits) + " bits are not supported, only of 2, 4 and 8");
+  if (w.rows < 1 || w.columns < 1 || w.block < 1 || w.rows > INT32_MAX || w.columns > INT32_MAX || w.block > INT32_MAX)
+    return node.invalid("expects N, K and block_size between 1 and 2^31");
+  if (!isa<FloatType>(Node::element(a)))
+    return node.invalid("expects floats on the left");
+  w.blocks = llvm::divideCeil(w.columns, w.block);
+  RankedTensorType type = Node::type(bytes);
+  int64_t expected = w.rows * w.blocks * llvm::divideCeil(w.block * w.bits, 8);
+  if (!type.getElementType().isUnsignedInteger(8) || !type.hasStaticShape() || type.getNumElements() != expected)
+    return node.invalid("expects " + Twine(expected) + " bytes on the right, of type u8");
+  if (w.block * w.bits % 8)
+    return node.unsupported("blocks that don't end with a byte are not supported");
+  if (w.groups && Node::type(w.groups).getShape() != ArrayRef<int64_t>{w.columns})
+    return node.invalid("expects g_idx to have one element for each of " + Twine(w.columns) + " columns");
+  Value dense = dequantizeBlocks(node, w, Node::element(a));
+  if (!dense)
+    return failure();
+  Value product = Node::rank(a) >= 2 ? node.make<MatmulOp>(Node::element(a), a, dense, false, true) : Value();
+  if (Node::rank(a) < 2)
+    return node.unsupported("expects a matrix on the left, got rank " + Twine(Node::rank(a)));
+  if (Value bias = node.input(5))
+    product = node.make<AddOp>(Node::element(a), product, bias);
+  return node.result(product);
+}
+
+static LogicalResult importGatherBlockQuantized(Node &node) {
+  Value data = node.input(0), indices = node.input(1), scale = node.input(2), zero = node.input(3);
+  int64_t rank = Node::rank(data), bits = node.intAttr("bits", 4), block = node.intAttr("block_size", 128);
+  std::optional<int64_t> gathered = node.axis(node.intAttr("gather_axis", 0), rank);
+  std::optional<int64_t> quantized = node.axis(node.intAttr("quantize_axis", 1), rank);
+  if (!gathered || !quantized)
+    return failure();
+  if (*gathered == *quantized)
+    return node.unsupported("gathering along the quantized axis is not supported");
+  bool packed = Node::element(data).isUnsignedInteger(8) && bits < 8;
+  if (packed && ((bits != 4 && bits != 2) || *quantized != rank - 1))
+    return node.unsupported("expects 2 or 4 bits packed along the last axis");
+  Type type = Node::element(scale);
+  auto pick = [&](Value x) { return node.make<GatherOp>(Node::element(x), x, indices, *gathered); };
+  if (packed)
+    for (Value x : {data, scale, zero})
+      if (x && Node::type(x).getNumDynamicDims())
+        return node.unsupported("packed values of a dynamic shape are not supported");
+  auto unpacked = [&](Value x, int64_t extent) -> Value {
+    if (!x || !packed)
+      return x;
+    x = unpackBits(node.builder, node.loc, node.context, x, node.builder.getIntegerType(static_cast<unsigned>(bits), false));
+    if (x && Node::type(x).getDimSize(rank - 1) != extent)
+      x = node.slice(x, rank - 1, node.index(0), node.index(extent));
+    return x;
+  };
+  if (Node::rank(scale) != rank)
+    return node.invalid("expects scales of the rank of the data " + Twine(rank) + ", got rank " + Twine(Node::rank(scale)));
+  Value values = unpacked(data, packed ? Node::type(data).getDimSize(*quantized) * (8 / bits) : 0);
+  if (!values)
+    return failure();
+  Value zeros = unpacked(zero, Node::type(scale).getDimSize(*quantized));
+  if (zero && !zeros)
+    return failure();
+  if (Type element = Node::element(values); !zeros && element.isUnsignedInteger()) { // the middle of the range
+    double middle = std::ldexp(1.0, static_cast<int>(element.getIntOrFloatBitWidth()) - 1);
+    zeros = node.broadcast(node.scalar(element, middle), node.dims(scale));
+  }
+  int64_t added = Node::rank(indices) - 1, axis = *quantized > *gathered ? *quantized + added : *quantized;
+  OptionalOperand zeroOperand{zeros ? pick(zeros) : Value()};
+  return node.result(node.make<DequantizeOp>(type, pick(values), pick(scale), zeroOperand,
+                                             node.builder.getI64IntegerAttr(axis), node.builder.getI64IntegerAttr(block)));
+}
+
+//===----------------------------------------------------------------------===//
+// Matrix products of bytes
+//===----------------------------------------------------------------------===//
+
+/// A product in i32 as floats.
+static LogicalResult scaledProduct(Node &node, Value product, Value scale, Value bias) {
+  Type f32 = node.builder.getF32Type();
+  Value result = node.make<MulOp>(f32, node.cast(product, f32), scale);
+  if (bias)
+    result = node.make<AddOp>(f32, result, bias);
+  return node.result(result);
+}
+
+static LogicalResult importMatMulIntegerToFloat(Node &node) {
+  Type f32 = node.builder.getF32Type();
+  Value a = node.input(0), b = node.input(1);
+  Value scale = node.make<MulOp>(f32, alongRows(node, node.input(2), a), scalarLike(node, node.input(3)));
+  return scaledProduct(node, integerProduct(node, a, node.input(4), b, node.input(5)), scale, node.input(6));
+}
+
+static LogicalResult importDynamicQuantizeMatMul(Node &node) {
+  Type f32 = node.builder.getF32Type();
+  if (Node::element(node.input(0)) != f32)
+    return node.invalid("expects f32 on the left");
+  DynamicQuantization a = quantizeDynamically(node, node.input(0));
+  if (!a.value)
+    return failure();
+  Value scale = node.make<MulOp>(f32, a.scale, scalarLike(node, node.input(2)));
+  return scaledProduct(node, integerProduct(node, a.value, a.zeroPoint, node.input(1), node.input(3)), scale, node.input(4));
+}
+
+static LogicalResult importQGemm(Node &node) {
+  Type f32 = node.builder.getF32Type(), i32 = node.builder.getI32Type();
+  Value a = node.input(0), b = node.input(3);
+  for (Value x : {a, b})
+    if (Node::rank(x) != 2 || !Node::element(x).isInteger(8))
+      return node.invalid("expects matrices of 8-bit integers");
+  bool transA = node.intAttr("transA", 0), transB = node.intAttr("transB", 0);
+  // Zero points and scales of the right are one for each column of the product.
+  auto column = [&](Value value) {
+    value = scalarLike(node, value);
+    return value && transB && Node::rank(value) == 1 ? node.reshape(value, {node.dim(value, 0), node.index(1)}) : value;
+  };
+  Value aZero = scalarLike(node, node.input(2)), bZero = column(node.input(5));
+  if (!aZero || !bZero)
+    return failure();
+  Value product = node.make<MatmulOp>(i32, centered(node, a, aZero, i32), centered(node, b, bZero, i32), transA, transB);
+  if (Value c = node.input(6))
+    product = node.make<AddOp>(i32, product, c);
+  Value scale = node.make<MulOp>(f32, scalarLike(node, node.input(1)), scalarLike(node, node.input(4)));
+  if (double alpha = node.floatAttr("alpha", 1); alpha != 1)
+    scale = node.make<MulOp>(f32, scale, node.scalar(f32, alpha));
+  if (!node.input(7))
+    return scaledProduct(node, product, scale, {});
+  if (!node.input(8))
+    return node.invalid("expects a zero point of the result beside its scale");
+  Value ratio = node.make<DivOp>(f32, scale, scalarLike(node, node.input(7)));
+  Value scaled = node.make<MulOp>(f32, node.cast(product, f32), ratio);
+  return node.result(requantize(node, scaled, node.scalar(f32, 1), node.input(8)));
+}
+
+//===----------------------------------------------------------------------===//
+// Elementwise and the like
+//===----------------------------------------------------------------------===//
+
+/// Inputs `first` to `first + 2` are a tensor quantized per tensor, its scale and its zero point, which may be left out.
+static Value dequantized(Node &node, size_t first) {
+  for (size_t i : {first, first + 1})
+    if (!node.input(i)) {
+      (void)node.invalid("expects input " + Twine(i) + ", got none");
+      return {};
+    }
+  Value scale = scalarLike(node, node.input(first + 1)), zero = node.input(first + 2);
+  Value zeroScalar = zero ? scalarLike(node, zero) : Value();
+  if (!scale || (zero && !zeroScalar))
+    return {};
+  return node.make<DequantizeOp>(node.builder.getF32Type(), node.input(first), scale, OptionalOperand{zeroScalar},
+                                 IntegerAttr(), IntegerAttr());
+}
+
+/// Inputs `first` and `first + 1` are the scale and zero point of the result; without the latter it is 0.
+static LogicalResult quantizedResult(Node &node, Value value, size_t first) {
+  Value zero = node.input(first + 1);
+  if (!node.input(first))
+    return node.invalid("expects input " + Twine(first) + ", got none");
+  if (!zero)
+    zero = node.scalar(Node::element(node.input(0)), 0);
+  return node.result(requantize(node, value, node.input(first), zero));
+}
+
+template <typename OpTy> static LogicalResult importQLinearBinary(Node &node) {
+  Type f32 = node.builder.getF32Type();
+  return quantizedResult(node, node.make<OpTy>(f32, dequantized(node, 0), dequantized(node, 3)), 6);
+}
+
+static LogicalResult importQLinearSigmoid(Node &node) {
+  return quantizedResult(node, node.make<SigmoidOp>(node.builder.getF32Type(), dequantized(node, 0)), 3);
+}
+
+static LogicalResult importQLinearLeakyRelu(Node &node) {
+  Type f32 = node.builder.getF32Type();
+  Value x = dequantized(node, 0), alpha = node.scalar(f32, node.floatAttr("alpha", static_cast<double>(0.01f)));
+  Value negative = node.make<CompareOp>(node.builder.getI1Type(), Comparison::lt, x, node.scalar(f32, 0));
+  return quantizedResult(node, node.make<SelectOp>(f32, negative, node.make<MulOp>(f32, x, alpha), x), 3);
+}
+
+static LogicalResult importQLinearSoftmax(Node &node) {
+  Value x = dequantized(node, 0);
+  if (!x)
+    return failure();
+  std::optional<int64_t> axis = node.axis(node.intAttr("axis", -1), Node::rank(x));
+  if (!axis)
+    return failure();
+  if (node.intAttr("opset", node.opset) < 13 && *axis != Node::rank(x) - 1)
+    return node.unsupported("the softmax of operator sets below 13 is supported along the last axis only");
+  return quantizedResult(node, node.make<SoftmaxOp>(Node::element(x), x, *axis), 3);
+}
+
+static LogicalResult importQLinearGlobalAveragePool(Node &node) {
+  Value x = dequantized(node, 0);
+  if (!x)
+    return failure();
+  int64_t rank = Node::rank(x);
+  if (rank < 3)
+    return node.invalid("expects a rank of 3 or more, got rank " + Twine(rank));
+  bool channelsLast = node.intAttr("channels_last", 0);
+  auto axes = llvm::to_vector(llvm::seq<int64_t>(channelsLast ? 1 : 2, channelsLast ? rank - 1 : rank));
+  return quantizedResult(node, node.make<ReduceOp>(Node::element(x), Reduction::mean, x, axes, true), 3);
+}
+
+static LogicalResult importQLinearConcat(Node &node) {
+  if (node.numInputs() < 5 || (node.numInputs() - 2) % 3)
+    return node.invalid("expects a scale, a zero point and three inputs for each part, got " + Twine(node.numInputs()));
+  SmallVector<Value> parts;
+  for (size_t i = 2; i < node.numInputs(); i += 3)
+    parts.push_back(dequantized(node, i));
+  if (!parts.front())
+    return failure();
+  std::optional<int64_t> axis = node.axis(node.intAttr("axis", 0), Node::rank(parts.front()));
+  if (!axis)
+    return failure();
+  Value whole = node.make<ConcatOp>(node.builder.getF32Type(), parts, *axis);
+  return node.result(requantize(node, whole, node.input(0), node.input(1)));
+}
+
+//===----------------------------------------------------------------------===//
+// Embedding
+//===----------------------------------------------------------------------===//
+
+static LogicalResult importQEmbedLayerNormalization(Node &node) {
+  for (size_t i : {0, 2, 3, 5, 6, 8, 9, 11, 12, 13, 14, 16, 17})
+    if (!node.input(i))
+      return node.invalid("expects input " + Twine(i) + ", got none");
+  if (node.wantsOutput(1))
+    return node.unsupported("the output mask_index is not supported");
+  Type f32 = node.builder.getF32Type();
+  Value ids = node.input(0), segments = node.input(1);
+  // Scales and zero points of the word, position and segment tables, of gamma and of beta.
+  auto table = [&](size_t value, size_t number) -> Value {
+    Value scale = scalarLike(node, node.input(8 + number)), zero = scalarLike(node, node.input(13 + number));
+    if (!scale || !zero)
+      return {};
+    return node.make<DequantizeOp>(f32, node.input(value), scale, OptionalOperand{zero}, IntegerAttr(), IntegerAttr());
+  };
+  if (Node::rank(ids) != 2)
+    return node.invalid("expects input_ids of rank 2, got rank " + Twine(Node::rank(ids)));
+  auto pick = [&](Value values, Value indices) { return node.make<GatherOp>(f32, values, indices, 0); };
+  Value positions = node.make<RangeOp>(node.builder.getI64Type(), node.index(0), node.dim(ids, 1), node.index(1));
+  Value sum = node.make<AddOp>(f32, pick(table(2, 0), ids), pick(table(3, 1), positions));
+  if (segments) {
+    if (!node.input(4) || !node.input(10) || !node.input(15))
+      return node.invalid("expects a table of segments with scale and zero point beside their ids");
+    sum = node.make<AddOp>(f32, sum, pick(table(4, 2), segments));
+  }
+  return node.result(node.make<LayerNormOp>(f32, sum, table(5, 3), OptionalOperand{table(6, 4)},
+                                            node.builder.getI64IntegerAttr(2),
+                                            node.builder.getF64FloatAttr(node.floatAttr("epsilon", static_cast<double>(1e-12f)))));
+}
+
+ArrayRef<Operator> quantizedContribOperators() {
+  static constexpr Operator table[] = {
+      {"QuantizeLinear", 1, 2, 3, 1, "axis:i saturate:i block_size:i", importQuantizeLinear},
+      {"DequantizeLinear", 1, 2, 3, 1, "axis:i block_size:i", importDequantizeLinear},
+      {"MatMulNBits", 1, 3, 6, 1, "K:i N:i accuracy_level:i bits:i block_size:i weight_prepacked:i", importMatMulNBits},
+      {"GatherBlockQuantized", 1, 3, 4, 1, "bits:i block_size:i gather_axis:i quantize_axis:i", importGatherBlockQuantized},
+      {"MatMulIntegerToFloat", 1, 4, 7, 1, "", importMatMulIntegerToFloat},
+      {"DynamicQuantizeMatMul", 1, 3, 5, 1, "", importDynamicQuantizeMatMul},
+      {"QGemm", 1, 6, 9, 1, "alpha:f transA:i transB:i", importQGemm},
+      {"QLinearAdd", 1, 2, 8, 1, "", importQLinearBinary<AddOp>},
+      {"QLinearMul", 1, 2, 8, 1, "", importQLinearBinary<MulOp>},
+      {"QLinearSigmoid", 1, 2, 5, 1, "", importQLinearSigmoid},
+      {"QLinearLeakyRelu", 1, 2, 5, 1, "alpha:f", importQLinearLeakyRelu},
+      {"QLinearSoftmax", 1, 2, 5, 1, "axis:i opset:i", importQLinearSoftmax},
+      {"QLinearGlobalAveragePool", 1, 5, 5, 1, "channels_last:i", importQLinearGlobalAveragePool},
+      {"QLinearConcat", 1, 5, -1, 1, "axis:i", importQLinearConcat},
+      {"QEmbedLayerNormalization", 1, 1, 18, 2, "epsilon:f", importQEmbedLayerNormalization},
+  };
+  return table;
+}
+
+} // namespace lathe::frontend
