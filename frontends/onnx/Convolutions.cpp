@@ -72,19 +72,29 @@ std::optional<Convolution> convolution(Node &node, Value x, Value weight, Value 
   return c;
 }
 
-/// Windows [n, c, o…, k…] as matrices [n, (group,) c/group * k, o].
+/// The input with its channels split by groups, where there are any: [n, (group,) c/group, s…].
+Value splitGroups(Node &node, const Convolution &c) {
+  if (c.group == 1)
+    return c.x;
+  SmallVector<Value> dims = node.dims(c.x);
+  dims[1] = node.index(c.given);
+  dims.insert(dims.begin() + 1, node.index(c.group));
+  return node.reshape(c.x, dims);
+}
+
+/// Windows [n, (group,) c/group, o…, k…] as matrices [n, (group,) o, c/group * k].
 Value columns(Node &node, const Convolution &c, Value windows) {
-  Ints permutation{0, 1};
-  llvm::append_range(permutation, sequence(2 + c.spatial, 2 + 2 * c.spatial));
-  llvm::append_range(permutation, sequence(2, 2 + c.spatial));
-  Value ordered = node.transpose(windows, permutation);
-  if (!ordered)
+  if (!windows)
     return {};
-  SmallVector<Value> dims{node.dim(ordered, 0)}, extents = node.dims(ordered);
-  if (c.group > 1)
-    dims.push_back(node.index(c.group));
+  int64_t leading = c.group == 1 ? 1 : 2, inner = leading + 1 + c.spatial;
+  Ints permutation = sequence(0, leading);
+  llvm::append_range(permutation, sequence(leading + 1, inner));
+  permutation.push_back(leading);
+  llvm::append_range(permutation, sequence(inner, inner + c.spatial));
+  Value ordered = node.transpose(windows, permutation);
+  SmallVector<Value> extents = node.dims(ordered), dims = llvm::to_vector(ArrayRef(extents).take_front(leading));
+  dims.push_back(node.product(ArrayRef(extents).slice(leading, c.spatial)));
   dims.push_back(node.index(c.given * c.window));
-  dims.push_back(node.product(ArrayRef(extents).take_back(c.spatial)));
   return node.reshape(ordered, dims);
 }
 
@@ -161,18 +171,19 @@ Value convolve(Node &node, Value x, Value weight, Value bias) {
   if (!placement)
     return {};
   Type type = Node::element(x);
-  auto read = [&] { return windows(node, x, c->attributes, *placement, 0); };
+  auto read = [&](Value input) { return windows(node, input, c->attributes, *placement, 0); };
   // Products of narrow floats would be rounded one by one, which those of a matrix product are not.
   bool isNarrow = isa<FloatType>(type) && type.getIntOrFloatBitWidth() < 32;
   if (c->group > 1 && c->channels.isConstant(1) && c->outputs.isConstant(1) && !isNarrow)
-    return depthwise(node, *c, read());
+    return depthwise(node, *c, read(x));
   SmallVector<Value> extents = node.indices(placement->extents);
   SmallVector<Value> dims{node.index(c->outputs), node.index(c->channels * c->window)};
   if (c->group > 1)
     dims.insert(dims.begin(), node.index(c->group));
   Value matrix = node.reshape(weight, dims);
-  Value product = isGrid(*c) ? gridProduct(node, *c, extents, matrix)
-                             : node.make<MatmulOp>(type, columns(node, *c, read()), matrix, true, true);
+  Value product = isGrid(*c)
+                      ? gridProduct(node, *c, extents, matrix)
+                      : node.make<MatmulOp>(type, columns(node, *c, read(splitGroups(node, *c))), matrix, false, true);
   return finish(node, *c, product, extents);
 }
 
@@ -271,7 +282,7 @@ LogicalResult importConvTranspose(Node &node) {
   Type type = Node::element(c->x);
   const WindowAttributes &a = c->attributes;
   Ints backwards = llvm::map_to_vector(a.dilations, [](int64_t d) { return -d; });
-  Value read = node.make<WindowsOp>(type, c->x, node.indices(a.kernel), node.indices(placement->low),
+  Value read = node.make<WindowsOp>(type, splitGroups(node, *c), node.indices(a.kernel), node.indices(placement->low),
                                     node.indices(placement->extents), Ints(a.kernel.size(), 1), backwards, a.strides,
                                     APFloat(0.0));
   // The weight is [c, m/group, k…]; the product runs over c/group and k.
@@ -281,7 +292,7 @@ LogicalResult importConvTranspose(Node &node) {
   if (c->group > 1)
     dims.insert(dims.begin(), group);
   weight = node.reshape(node.transpose(weight, {0, 1, 3, 2}), dims);
-  Value product = node.make<MatmulOp>(type, columns(node, *c, read), weight, true, false);
+  Value product = node.make<MatmulOp>(type, columns(node, *c, read), weight, false, false);
   return node.result(finish(node, *c, product, node.indices(placement->extents)));
 }
 

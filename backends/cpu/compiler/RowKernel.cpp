@@ -62,6 +62,8 @@ private:
   Value body(linalg::GenericOp op, unsigned result, ArrayRef<Value> iteration, Value accumulator);
   void cloneOp(Operation &op, IRMapping &map, ArrayRef<Value> iteration);
   Value load(Value buffer, Type element, ArrayRef<Value> indices);
+  SmallVector<Value> firstRow(ArrayRef<int64_t> counted, ArrayRef<Value> extents, Value row);
+  void nextRow(ArrayRef<int64_t> counted, ArrayRef<Value> extents, ValueRange indices);
   Value fail(Operation *op, const Twine &message) {
     if (!failed)
       op->emitError() << message;
@@ -371,6 +373,39 @@ Value Emitter::generic(linalg::GenericOp op, unsigned result, ArrayRef<Value> in
   return value;
 }
 
+/// Indices of a row along the counted axes, which are given from the last to the first.
+SmallVector<Value> Emitter::firstRow(ArrayRef<int64_t> counted, ArrayRef<Value> extents, Value row) {
+  SmallVector<Value> result;
+  for (int64_t axis : counted) {
+    if (axis == counted.back()) {
+      result.push_back(row);
+      break;
+    }
+    // Without elements there is no row, but there is still the division.
+    Value extent = b.create<arith::MaxUIOp>(loc, extents[axis], constant(1));
+    result.push_back(b.create<arith::RemUIOp>(loc, row, extent));
+    row = b.create<arith::DivUIOp>(loc, row, extent);
+  }
+  return result;
+}
+
+/// Yields the indices of the row behind.
+void Emitter::nextRow(ArrayRef<int64_t> counted, ArrayRef<Value> extents, ValueRange indices) {
+  SmallVector<Value> result;
+  Value carry = constant(1);
+  for (auto [axis, index] : llvm::zip(counted, indices)) {
+    Value next = b.create<arith::AddIOp>(loc, index, carry);
+    if (axis != counted.back()) {
+      Value over = b.create<arith::CmpIOp>(loc, arith::CmpIPredicate::eq, next, extents[axis]);
+      next = b.create<arith::SelectOp>(loc, over, constant(0), next);
+      carry = b.create<arith::SelectOp>(loc, over, constant(1), constant(0));
+    }
+    result.push_back(next);
+  }
+  if (!result.empty()) // else the loop has its end already
+    b.create<scf::YieldOp>(loc, result);
+}
+
 LogicalResult Emitter::run() {
   Block *entry = &kernel.getBody().front();
   b.setInsertionPointToStart(entry);
@@ -396,23 +431,22 @@ LogicalResult Emitter::run() {
   for (int64_t i = 0; i < rank; ++i)
     extents.push_back(type.isDynamicDim(i) ? b.create<memref::DimOp>(loc, out, i).getResult() : constant(type.getDimSize(i)));
 
-  auto rows = b.create<scf::ForOp>(loc, entry->getArgument(2), entry->getArgument(3), constant(1));
+  // Indices of the rows count up with a carry: rows may be as short as the windows of a convolution, and divisions for
+  // each would cost more than what is computed.
+  SmallVector<int64_t> counted;
+  for (int64_t i = rank - 2; i >= 0; --i)
+    if (type.getDimSize(i) != 1)
+      counted.push_back(i);
+  int64_t only = counted.size() == 1 ? counted.pop_back_val() : -1; // which the row itself is the index of
+  auto rows = b.create<scf::ForOp>(loc, entry->getArgument(2), entry->getArgument(3), constant(1),
+                                   firstRow(counted, extents, entry->getArgument(2)));
   b.setInsertionPointToStart(rows.getBody());
   scopes.push_back({rows, rows.getBody(), {}});
-  SmallVector<Value> indices(rank);
-  Value rest = rows.getInductionVar();
-  for (int64_t i = rank - 2; i >= 0; --i) {
-    if (i == 0) {
-      indices[i] = rest;
-      break;
-    }
-    if (type.getDimSize(i) == 1) {
-      indices[i] = constant(0);
-      continue;
-    }
-    indices[i] = b.create<arith::RemUIOp>(loc, rest, extents[i]);
-    rest = b.create<arith::DivUIOp>(loc, rest, extents[i]);
-  }
+  SmallVector<Value> indices(rank, constant(0));
+  if (only >= 0)
+    indices[only] = rows.getInductionVar();
+  for (auto [axis, index] : llvm::zip(counted, rows.getRegionIterArgs()))
+    indices[axis] = index;
   if (rank > 0) {
     auto columns = b.create<scf::ForOp>(loc, constant(0), extents.back(), constant(1));
     b.setInsertionPointToStart(columns.getBody());
@@ -428,6 +462,8 @@ LogicalResult Emitter::run() {
   else if (value.getType() != stored)
     value = b.create<arith::ExtSIOp>(loc, stored, value);
   b.create<memref::StoreOp>(loc, value, out, indices);
+  b.setInsertionPointToEnd(rows.getBody());
+  nextRow(counted, extents, rows.getRegionIterArgs());
   b.setInsertionPointToEnd(entry);
   b.create<func::ReturnOp>(loc);
   return success(!failed);

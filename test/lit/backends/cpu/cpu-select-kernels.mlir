@@ -277,6 +277,27 @@ func.func @other(%x: tensor<4xf32>) -> tensor<4xf32> {
   return %0 : tensor<4xf32>
 }
 
+// -----
+
+// The indices of rows along several axes are divided out of the first row's number, once, and count up with a carry.
+// CHECK-LABEL: func.func private @kernel_0
+// CHECK-SAME: (%{{.*}}: !llvm.ptr, %{{.*}}: !llvm.ptr, %[[BEGIN:.*]]: index, %[[END:.*]]: index)
+// CHECK: %[[J0:.*]] = arith.remui %[[BEGIN]]
+// CHECK: %[[I0:.*]] = arith.divui %[[BEGIN]]
+// CHECK: scf.for %{{.*}} = %[[BEGIN]] to %[[END]] step %{{.*}} iter_args(%[[J:.*]] = %[[J0]], %[[I:.*]] = %[[I0]])
+// CHECK-NOT: arith.remui
+// CHECK: memref.store %{{.*}}, %{{.*}}[%[[I]], %[[J]], %{{.*}}]
+// CHECK: %[[NEXT:.*]] = arith.addi %[[J]]
+// CHECK: %[[OVER:.*]] = arith.cmpi eq, %[[NEXT]], %{{.*}}
+// CHECK: %[[J1:.*]] = arith.select %[[OVER]], %{{.*}}, %[[NEXT]]
+// CHECK: %[[CARRY:.*]] = arith.select %[[OVER]]
+// CHECK: %[[I1:.*]] = arith.addi %[[I]], %[[CARRY]]
+// CHECK: scf.yield %[[J1]], %[[I1]]
+func.func @main(%x: tensor<?x7x4xf32> {lathe.dims = ["batch", "7", "4"]}) -> tensor<?x7x4xf32> {
+  %0 = lathe.relu %x : (tensor<?x7x4xf32>) -> tensor<?x7x4xf32>
+  return %0 : tensor<?x7x4xf32>
+}
+
 //--- options.mlir
 
 // Each operation by itself, but still the library's product.
