@@ -147,6 +147,17 @@ Value AttentionImporter::probabilities(Value scores) {
   return node.cast(result, Node::element(q));
 }
 
+/// Whether the static extents of `before` are those of `after`, where more may be known.
+bool keepsShape(Value before, Value after) {
+  RankedTensorType a = Node::type(before), b = Node::type(after);
+  if (a.getRank() != b.getRank())
+    return false;
+  for (int64_t i = 0; i < a.getRank(); ++i)
+    if (!a.isDynamicDim(i) && a.getDimSize(i) != b.getDimSize(i))
+      return false;
+  return true;
+}
+
 LogicalResult AttentionImporter::run() {
   int64_t mode = node.intAttr("qk_matmul_output_mode", 0);
   if (mode < 0 || mode > 3)
@@ -161,7 +172,7 @@ LogicalResult AttentionImporter::run() {
   stages[1] = scores;
   Value bare = scores;
   stages[2] = scores = maskScores(scores);
-  if (scores && bare && Node::type(scores) != Node::type(bare))
+  if (scores && bare && !keepsShape(bare, scores))
     return node.invalid("expects a mask that broadcasts to the scores");
   stages[3] = probabilities(scores);
   Value y = attentionValues(c, node.cast(stages[3], Node::element(v)), v);

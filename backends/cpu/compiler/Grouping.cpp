@@ -30,7 +30,7 @@ bool isReduction(Operation *op) { return isa<ReduceOp, SoftmaxOp, LayerNormOp, R
 int64_t evaluations(Operation *user) {
   if (isa<SoftmaxOp, LayerNormOp, RmsNormOp>(user))
     return 3;
-  return isa<CumSumOp, MatmulOp, TopKOp, ScatterElementsOp, ScatterNDOp>(user) ? 1000 : 1;
+  return isa<CumSumOp, MatmulOp, TopKOp>(user) ? 1000 : 1;
 }
 
 int64_t axisOf(Operation *op) {
@@ -147,7 +147,7 @@ private:
 
   /// The root of the group that `op` joins, null for none; fills in its membership.
   Operation *joined(Operation *op) {
-    if (!fuse || op->use_empty())
+    if (!fuse || op->use_empty() || isScatter(op))
       return nullptr;
     Value value = op->getResult(0);
     Member self;
@@ -156,8 +156,8 @@ private:
     SymShape own = shape(value);
     for (Operation *user : op->getUsers()) {
       auto it = member.find(user);
-      if (it == member.end() || (self.root && self.root != it->second.root))
-        return nullptr; // returned, or read by a library call, a reshape or several kernels
+      if (it == member.end() || isScatter(user) || (self.root && self.root != it->second.root))
+        return nullptr; // returned, or read by a library call, a reshape, a scatter or several kernels
       self.root = it->second.root;
       self.distance = std::max(self.distance, it->second.distance + 1);
       bool rowwise = isElementwise(user) || reducesRows(user);

@@ -27,6 +27,9 @@ struct Grouping {
 };
 
 /// Groups the operations of `func`. `library`: f32 products go to the library; `fuse`: as the pass's options.
+/// Written in the order of its updates, by a kernel of its own.
+inline bool isScatter(mlir::Operation *op) { return llvm::isa<ScatterElementsOp, ScatterNDOp>(op); }
+
 Grouping formGroups(mlir::func::FuncOp func, ShapeContext &shapes, bool fuse, bool library);
 
 } // namespace lathe::cpu

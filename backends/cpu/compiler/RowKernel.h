@@ -29,6 +29,11 @@ int64_t argumentBytes(mlir::Type type);
 mlir::LogicalResult emitRowKernel(mlir::func::FuncOp group, mlir::func::FuncOp kernel, bool isUnsigned,
                                   std::function<int64_t(mlir::Location, llvm::StringRef)> addCheck);
 
+/// The kernel (frame, arguments: indices, updates, result) that changes a result which holds the input, in the order of
+/// the updates; one call does all of it.
+void emitScatterKernel(mlir::Operation *op, mlir::func::FuncOp kernel,
+                       llvm::function_ref<int64_t(mlir::Location, llvm::StringRef)> addCheck);
+
 } // namespace lathe::cpu
 
 #endif // LATHE_BACKENDS_CPU_COMPILER_ROWKERNEL_H

@@ -218,6 +218,25 @@ LogicalResult Selector::emitGroup(ArrayRef<Operation *> ops, Value root, Value t
   return success();
 }
 
+LogicalResult Selector::emitScatter(Operation *op) {
+  Location loc = op->getLoc();
+  Value indices = buffer(op->getOperand(1)), updates = buffer(op->getOperand(2));
+  Value target = destination(op->getResult(0));
+  if (failed(emitGroup({}, op->getOperand(0), target)))
+    return failure();
+  std::string name = "kernel_" + std::to_string(kernels.size());
+  int64_t id = addKernel(name, "generated", {op});
+  auto pointer = LLVM::LLVMPointerType::get(context);
+  Type index = b.getIndexType();
+  auto kernelFunc = OpBuilder::atBlockEnd(module.getBody())
+                        .create<func::FuncOp>(loc, name, FunctionType::get(context, {pointer, pointer, index, index}, {}));
+  kernelFunc.setPrivate();
+  kernelFunc.addEntryBlock();
+  emitScatterKernel(op, kernelFunc, [&](Location at, StringRef message) { return addCheck(at, message); });
+  b.create<kernel::LaunchOp>(loc, frame, name, ValueRange{indices, updates, target}, host(1), host(1), id);
+  return success();
+}
+
 /// A tensor that a buffer can hold.
 static bool isSupported(Type type) {
   auto tensor = dyn_cast<RankedTensorType>(type);
@@ -307,7 +326,7 @@ LogicalResult Selector::emitRun() {
       if (failed(emitMatmul(cast<MatmulOp>(op), it->second)))
         return failure();
     } else if (auto it = grouping.kernels.find(&op); it != grouping.kernels.end()) {
-      if (failed(emitGroup(it->second, op.getResult(0), {})))
+      if (failed(isScatter(&op) ? emitScatter(&op) : emitGroup(it->second, op.getResult(0), {})))
         return failure();
     } else if (auto reshape = dyn_cast<ReshapeOp>(op)) {
       buffers[reshape.getResult()] =

@@ -51,6 +51,7 @@ private:
   int64_t addCheck(Location loc, StringRef message);
   LogicalResult emitMatmul(MatmulOp op, const Epilogue &epilogue);
   LogicalResult emitGroup(ArrayRef<Operation *> ops, Value root, Value target);
+  LogicalResult emitScatter(Operation *op);
   DictionaryAttr dictionary(std::initializer_list<std::pair<StringRef, Attribute>> entries);
   Attribute valueTable(Value value, Attribute name, const Twine &otherwise);
 

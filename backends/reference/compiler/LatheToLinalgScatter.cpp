@@ -97,24 +97,6 @@ FailureOr<Value> lowerTopK(TopKOp op, PatternRewriter &rewriter) {
 // Scatters
 //===----------------------------------------------------------------------===//
 
-Value combine(S &s, ScatterKind kind, Value old, Value update) {
-  Type type = old.getType();
-  Value a = s.widen(old), b = s.widen(update);
-  switch (kind) {
-  case ScatterKind::assign:
-    return update;
-  case ScatterKind::add:
-    return s.narrow(s.add(a, b), type);
-  case ScatterKind::mul:
-    return s.narrow(s.mul(a, b), type);
-  case ScatterKind::max:
-    return s.narrow(s.max(a, b), type);
-  case ScatterKind::min:
-    return s.narrow(s.min(a, b), type);
-  }
-  llvm_unreachable("all kinds are handled");
-}
-
 /// An element of the indices, counted from the start and checked.
 template <typename OpTy> Value readIndex(S &s, OpTy op, ArrayRef<Value> at, Value extent) {
   S own(s.builder, s.loc);
@@ -152,7 +134,7 @@ FailureOr<Value> lowerScatterElements(ScatterElementsOp op, PatternRewriter &rew
             Value hit = step.compare(Comparison::eq, index, own);
             return conditional(
                 step, hit,
-                [&](S &inner) { return combine(inner, op.getKind(), value, inner.op<tensor::ExtractOp>(updates, at)); },
+                [&](S &inner) { return combineScattered(inner, op.getKind(), value, inner.op<tensor::ExtractOp>(updates, at)); },
                 value);
           });
         };
@@ -181,7 +163,7 @@ Value scanTuples(S &s, ScatterNDOp op, ArrayRef<Value> place, ArrayRef<Value> co
   tuple.append(place.begin() + extents.size(), place.end());
   return conditional(
       s, hit,
-      [&](S &inner) { return combine(inner, op.getKind(), value, inner.op<tensor::ExtractOp>(op.getUpdates(), tuple)); },
+      [&](S &inner) { return combineScattered(inner, op.getKind(), value, inner.op<tensor::ExtractOp>(op.getUpdates(), tuple)); },
       value);
 }
 
@@ -203,6 +185,24 @@ FailureOr<Value> lowerScatterND(ScatterNDOp op, PatternRewriter &rewriter) {
 }
 
 } // namespace
+
+Value combineScattered(ScalarBuilder &s, ScatterKind kind, Value old, Value update) {
+  Type type = old.getType();
+  Value a = s.widen(old), b = s.widen(update);
+  switch (kind) {
+  case ScatterKind::assign:
+    return update;
+  case ScatterKind::add:
+    return s.narrow(s.add(a, b), type);
+  case ScatterKind::mul:
+    return s.narrow(s.mul(a, b), type);
+  case ScatterKind::max:
+    return s.narrow(s.max(a, b), type);
+  case ScatterKind::min:
+    return s.narrow(s.min(a, b), type);
+  }
+  llvm_unreachable("all kinds are handled");
+}
 
 void populateScatter(RewritePatternSet &patterns) {
   addPattern<TopKOp>(patterns, lowerTopK);

@@ -114,6 +114,9 @@ llvm::SmallVector<mlir::Value> loopIndices(ScalarBuilder &scalars, int64_t first
 /// Signless integers, floats and index have arithmetic here; anything else is refused with a reason.
 mlir::LogicalResult checkElementTypes(mlir::Operation *op, mlir::PatternRewriter &rewriter);
 
+/// What a scatter makes of the element at a place and of one that it brings there.
+mlir::Value combineScattered(ScalarBuilder &scalars, ScatterKind kind, mlir::Value old, mlir::Value update);
+
 void populateElementwise(mlir::RewritePatternSet &patterns);
 void populateQuantization(mlir::RewritePatternSet &patterns);
 void populateReduction(mlir::RewritePatternSet &patterns);

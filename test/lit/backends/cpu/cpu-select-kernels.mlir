@@ -298,6 +298,30 @@ func.func @main(%x: tensor<?x7x4xf32> {lathe.dims = ["batch", "7", "4"]}) -> ten
   return %0 : tensor<?x7x4xf32>
 }
 
+// -----
+
+// A scatter changes a copy of its input, one update after the other; what it reads is no part of its kernel, and a place out
+// of bounds is not written to.
+// CHECK-LABEL: func.func @run
+// CHECK: kernel.launch %{{.*}} @kernel_0
+// CHECK: %[[Z:.*]] = kernel.output
+// CHECK: kernel.launch %{{.*}} @kernel_1(%{{.*}}, %[[Z]])
+// CHECK: kernel.launch %{{.*}} @kernel_2(%{{.*}}, %{{.*}}, %[[Z]]) count %[[ONE:.*]] grain %[[ONE]] {kernel = 2 : i64}
+// CHECK-LABEL: func.func private @kernel_2
+// CHECK: scf.for
+// CHECK: kernel.check %{{.*}}, %[[OK:[a-z0-9]+]] {check = {{[0-9]+}} : i64}
+// CHECK: scf.if %[[OK]]
+// CHECK: scf.for
+// CHECK: arith.addf
+// CHECK: memref.store
+func.func @main(%x: tensor<?x4xf32> {lathe.name = "x", lathe.dims = ["batch", "4"]},
+    %i: tensor<3x1xi64> {lathe.name = "i", lathe.dims = ["3", "1"]}, %u: tensor<3x4xf32> {lathe.name = "u", lathe.dims = ["3", "4"]})
+    -> (tensor<?x4xf32> {lathe.name = "z"}) {
+  %0 = lathe.exp %u : (tensor<3x4xf32>) -> tensor<3x4xf32>
+  %1 = lathe.scatter_nd add %x, %i, %0 : (tensor<?x4xf32>, tensor<3x1xi64>, tensor<3x4xf32>) -> tensor<?x4xf32>
+  return %1 : tensor<?x4xf32>
+}
+
 //--- options.mlir
 
 // Each operation by itself, but still the library's product.
