@@ -537,9 +537,9 @@ std::optional<SymExpr> ShapeContext::computeElement(Value tensor, int64_t positi
     auto value = from ? get(castOp.getInput(), position) : std::nullopt;
     if (value && type.getElementType().isInteger(1) && !from.isInteger(1))
       return SymExpr(1) - eq(*value, 0);
-    // What may not fit into a small type wraps.
+    // What may not fit into a small type wraps, which is known of constants alone.
     unsigned width = type.getElementTypeBitWidth();
-    return from && width < 32 && width < from.getWidth() ? std::nullopt : value;
+    return value && !value->constant() && width < 32 && width < from.getWidth() ? std::nullopt : value;
   }
   if (isa<TransposeOp, SliceOp>(op))
     return movedElement(op, position);

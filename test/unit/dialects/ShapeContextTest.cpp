@@ -303,7 +303,7 @@ TEST_F(ShapeContextTest, Bounds) {
   expectBounds(context.lt(ids, n), 0, 1);
   expectBounds(context.select(context.lt(ids, n), b, k), 1, 9);
   expectBounds(context.select(ids, n, k), 0, std::nullopt);
-  expectBounds(context.floorDiv(s + 1, 7), 0, 31);
+  expectBounds(context.floorDiv(s + 1, 7), 0, 4);
   expectBounds(context.floorDiv(ids, 7), std::nullopt, std::nullopt);
   EXPECT_TRUE(context.atLeast(context.mod(ids, 7), 0));
   EXPECT_FALSE(context.atLeast(context.mod(ids, -7), 0));
