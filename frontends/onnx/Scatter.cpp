@@ -179,11 +179,11 @@ LogicalResult importReverseSequence(Node &node) {
 }
 
 //===----------------------------------------------------------------------===//
-// Extents that depend on elements: of constants alone
+// Extents that depend on elements
 //===----------------------------------------------------------------------===//
 
 /// Whether each element of a constant is not 0, in row-major order.
-std::optional<SmallVector<bool>> constantTruth(Node &node, Value tensor, StringRef what) {
+std::optional<SmallVector<bool>> constantTruth(Node &node, Value tensor) {
   SmallVector<bool> result;
   auto constant = tensor.getDefiningOp<ConstantOp>();
   if (auto floats = constant ? dyn_cast<DenseFPElementsAttr>(constant.getValue()) : DenseFPElementsAttr()) {
@@ -193,17 +193,37 @@ std::optional<SmallVector<bool>> constantTruth(Node &node, Value tensor, StringR
   }
   constexpr int64_t kMost = 1 << 16;
   RankedTensorType type = Node::type(tensor);
-  bool known = type.hasStaticShape() && type.getNumElements() <= kMost;
-  for (int64_t i = 0; known && i < type.getNumElements(); ++i) {
+  if (!type.hasStaticShape() || type.getNumElements() > kMost)
+    return std::nullopt;
+  for (int64_t i = 0; i < type.getNumElements(); ++i) {
     std::optional<SymExpr> value = node.context.element(tensor, i);
     std::optional<int64_t> number = value ? value->constant() : std::nullopt;
-    known = number.has_value();
-    result.push_back(number.value_or(0) != 0);
+    if (!number)
+      return std::nullopt;
+    result.push_back(*number != 0);
   }
-  if (known)
-    return result;
-  (void)node.unsupported("the shape of the result depends on data: " + what + " must be a constant");
-  return std::nullopt;
+  return result;
+}
+
+/// Positions of the true elements of a vector, [count]: the run counts them.
+Value positionsOfTrue(Compose &c, Value truth) {
+  Node &node = c.node;
+  Type i64 = node.builder.getI64Type();
+  Value flags = node.cast(truth, i64);
+  Value running = flags ? node.make<CumSumOp>(i64, flags, int64_t(0), false, false) : Value();
+  Value total = c.reduce(Reduction::sum, flags, {0}, /*keepDims=*/false);
+  if (!running || !total)
+    return {};
+  Value extent = node.dim(truth, 0);
+  Value count = node.builder.create<ToIndexOp>(node.loc, node.builder.getIndexType(), total, uint64_t(0));
+  // What is not kept goes to one more place, behind the others.
+  Value place = c.select(truth, c.add(running, -1.0), c.fromIndex(extent));
+  Value room = node.broadcast(c.integer(0), {c.addIndex(extent, node.index(1))});
+  Value numbers = c.iota(extent);
+  if (!place || !room || !numbers)
+    return {};
+  Value all = node.make<ScatterElementsOp>(i64, ScatterKind::assign, room, place, numbers, int64_t(0));
+  return node.slice(all, 0, node.index(0), count);
 }
 
 Value constantIndices(Node &node, ArrayRef<int64_t> values, ArrayRef<int64_t> shape) {
@@ -212,9 +232,21 @@ Value constantIndices(Node &node, ArrayRef<int64_t> values, ArrayRef<int64_t> sh
 
 LogicalResult importNonZero(Node &node) {
   Value x = node.input(0);
-  std::optional<SmallVector<bool>> truth = constantTruth(node, x, "the input");
-  if (!truth)
-    return failure();
+  std::optional<SmallVector<bool>> truth = constantTruth(node, x);
+  if (!truth) {
+    Compose c(node);
+    SmallVector<Value> dims = node.dims(x), rows;
+    Value flat = node.reshape(x, {node.product(dims)});
+    Value positions = positionsOfTrue(c, Node::element(x).isInteger(1) ? flat : c.compare(Comparison::ne, flat, 0.0));
+    if (dims.empty()) // a scalar counts as a vector of one element
+      dims.push_back(node.index(1));
+    for (size_t axis = dims.size(); axis-- > 0 && positions;) {
+      Value extent = c.fromIndex(dims[axis]), quotient = c.div(positions, extent);
+      rows.insert(rows.begin(), c.unsqueeze(c.sub(positions, c.mul(quotient, extent)), {0}));
+      positions = quotient;
+    }
+    return node.result(positions ? c.concat(rows, 0) : positions);
+  }
   ArrayRef<int64_t> shape = Node::type(x).getShape();
   int64_t rank = Node::rank(x), count = llvm::count(*truth, true);
   // A scalar counts as a vector of one element.
@@ -241,9 +273,9 @@ LogicalResult importCompress(Node &node) {
   Compose c(node);
   if (!axis || !x || !c.hasRank(condition, {1}, "a condition"))
     return failure();
-  std::optional<SmallVector<bool>> truth = constantTruth(node, condition, "the condition");
+  std::optional<SmallVector<bool>> truth = constantTruth(node, condition);
   if (!truth)
-    return failure();
+    return node.result(c.gather(x, positionsOfTrue(c, condition), *axis));
   SmallVector<int64_t> kept;
   for (auto [i, isTrue] : llvm::enumerate(*truth))
     if (isTrue)

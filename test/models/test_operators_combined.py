@@ -231,7 +231,6 @@ UNSUPPORTED = {
     "Cast": (["x"], {"to": TensorProto.STRING}),
     "Conv": (["x", "x"], {}),
     "TopK": (["x", "i"], {}),
-    "NonZero": (["x"], {}),
     "Reshape": (["x", "i"], {}),
     "Range": (["i", "i", "i"], {}),
     "Tile": (["x", "i"], {}),

@@ -146,3 +146,37 @@ def test_computed_shapes_that_are_not_possible(target, tmp_path):
     with pytest.raises(lathe.Error, match="node 'Expand_2': a dimension must not be negative"):
         run([-3], 4)
     assert run([2, 1], 6) == [1.0] * 6
+
+
+@pytest.mark.parametrize("dims, dtype", [(["n"], np.bool_), (["n", 3], F32), (["n", "m", 2], I64), ([], F32)])
+def test_nonzero(target, dims, dtype, tmp_path):
+    graph = Graph()
+    found = graph.node("NonZero", graph.input("x", dims, dtype))
+    graph.node("Neg", found)
+    if dims:  # what is read at the places that were found: as many as there are
+        graph.node("GatherND", "x", graph.node("Transpose", found, perm=[1, 0]))
+    session = compiled(graph, tmp_path, target)
+    random = np.random.default_rng(2)
+    for n, m in [(4, 3), (1, 1), (0, 2), (33, 5), (2, 0)]:
+        shape = [{"n": n, "m": m}.get(dim, dim) for dim in dims]
+        for share in (0, 0.4, 1):
+            x = (random.random(shape) < share).astype(dtype) * np.asarray(3, dtype)
+            negated, *read = session.run({"x": x}).values()
+            np.testing.assert_array_equal(-negated, np.nonzero(np.atleast_1d(x)))
+            if dims:
+                np.testing.assert_array_equal(read[0], x[np.nonzero(x)])
+
+
+@pytest.mark.parametrize("axis", [None, 0, 1])
+def test_compress(target, axis, tmp_path):
+    graph = Graph()
+    attributes = {} if axis is None else {"axis": axis}
+    graph.node("Compress", graph.input("x", ["n", "m"]), graph.input("keep", ["k"], np.bool_), **attributes)
+    session = compiled(graph, tmp_path, target)
+    random = np.random.default_rng(2)
+    for n, m in [(4, 3), (1, 1), (33, 5)]:
+        x = random.normal(size=(n, m)).astype(F32)
+        for length in {x.size if axis is None else x.shape[axis], 1}:
+            keep = random.random(length) < 0.6
+            (result,) = session.run({"x": x, "keep": keep}).values()
+            np.testing.assert_array_equal(result, np.compress(keep, x, axis))
