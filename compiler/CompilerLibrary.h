@@ -10,7 +10,7 @@
 
 namespace lathe {
 
-/// What liblathe-compiler.so offers. The tool loads it when a command needs it: MLIR and LLVM cost 60 MB of memory and 50 ms
+/// What liblathe-compiler.so offers. The tool loads it when a command needs it: MLIR and LLVM cost 61 MiB of memory and 30 ms
 /// at start, which running a model must not pay.
 struct CompilerLibrary {
   CompileResult (*check)(const std::string &model, const CompileOptions &options);

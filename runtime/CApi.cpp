@@ -185,7 +185,7 @@ lathe_status lathe_module_get_info(const lathe_module *module, lathe_module_info
   full.struct_size = size;
   full.input_count = manifest.inputs.size();
   full.output_count = manifest.outputs.size();
-  full.symbol_count = manifest.dimensionSymbols();
+  full.symbol_count = manifest.dimensionSymbols;
   full.device_count = manifest.devices.size();
   full.kernel_count = manifest.kernels.size();
   full.device = artifact.device().c_str();
@@ -242,9 +242,9 @@ lathe_status lathe_module_symbol(const lathe_module *module, size_t index, lathe
   if (!module)
     return nullArgument("module");
   const std::vector<Symbol> &symbols = module->module->manifest().symbols;
-  if (index >= module->module->manifest().dimensionSymbols())
+  if (index >= module->module->manifest().dimensionSymbols)
     return badArgument("symbol ", index, " does not exist: the model has ",
-                       module->module->manifest().dimensionSymbols());
+                       module->module->manifest().dimensionSymbols);
   *info = {symbols[index].name.c_str(), symbols[index].min, symbols[index].max};
   return LATHE_OK;
 }

@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <unordered_map>
 #include <unordered_set>
 
 using namespace lathe::runtime;
@@ -278,6 +279,9 @@ void checkUnique(Reader &reader, const std::vector<Tensor> &tensors, const char 
 /// Finds, for every symbol, the first input dimension that is that symbol alone.
 void locateSymbols(Reader &reader, Manifest &manifest) {
   std::vector<bool> found(manifest.symbols.size());
+  std::unordered_map<std::string_view, size_t> inputs;
+  for (size_t i = 0; i < manifest.inputs.size(); ++i)
+    inputs.emplace(manifest.inputs[i].name, i);
   for (size_t s = 0; s < found.size(); ++s) {
     Symbol &symbol = manifest.symbols[s];
     if (symbol.computed) {
@@ -285,14 +289,13 @@ void locateSymbols(Reader &reader, Manifest &manifest) {
       continue;
     }
     if (symbol.element < 0) {
-      if (s >= manifest.dimensionSymbols())
+      if (s != manifest.dimensionSymbols++)
         reader.fail("manifest.symbols", "must have dimensions before elements and computed ones");
       continue;
     }
-    for (size_t i = 0; i < manifest.inputs.size(); ++i) {
-      const Tensor &input = manifest.inputs[i];
-      if (input.name != symbol.inputName)
-        continue;
+    manifest.dependsOnElements = true;
+    if (auto it = inputs.find(symbol.inputName); it != inputs.end()) {
+      const Tensor &input = manifest.inputs[it->second];
       int64_t count = 1;
       for (const Dimension &dimension : input.dims)
         count = dimension.value < 0 || dimension.value > 65536 || count > 65536 ? 0 : count * dimension.value;
@@ -300,7 +303,7 @@ void locateSymbols(Reader &reader, Manifest &manifest) {
         reader.fail("manifest.symbols", join("has '", symbol.name, "' from an input that is not of type i64 or i32"));
       else if (symbol.element >= count)
         reader.fail("manifest.symbols", join("has '", symbol.name, "', which is no element of its input"));
-      symbol.input = i;
+      symbol.input = it->second;
       found[s] = true;
     }
   }

@@ -77,12 +77,8 @@ struct Check {
 struct Manifest {
   std::vector<std::string> devices;
   std::vector<Symbol> symbols; ///< those of dimensions, then those of elements and computed ones
-  size_t dimensionSymbols() const {
-    size_t count = 0;
-    while (count < symbols.size() && symbols[count].element < 0 && !symbols[count].computed)
-      ++count;
-    return count;
-  }
+  size_t dimensionSymbols = 0;     ///< how many are dimensions
+  bool dependsOnElements = false;  ///< shapes follow from what inputs hold, too
   std::vector<Tensor> inputs;
   std::vector<Tensor> outputs;
   std::vector<Constant> constants;

@@ -211,7 +211,7 @@ Status Session::checkPlan() {
 Status Session::bind() {
   // The caller may have written to an input that the shapes depend on.
   const Manifest &manifest = module_->manifest();
-  if (bound_ && manifest.dimensionSymbols() == manifest.symbols.size())
+  if (bound_ && !manifest.dependsOnElements)
     return success();
   hasResult_ = false;
   Status status = bindSymbols();

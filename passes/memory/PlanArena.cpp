@@ -4,7 +4,6 @@
 //
 //===----------------------------------------------------------------------===//
 #include "passes/memory/Passes.h"
-#include "llvm/ADT/DenseSet.h"
 #include "llvm/ADT/SetVector.h"
 #include "llvm/ADT/StringSet.h"
 
@@ -86,9 +85,8 @@ struct PlanArena : impl::PlanArenaPassBase<PlanArena> {
     }
 
     SmallVector<Slot> slots;
-    SmallVector<size_t> slotOf;
+    SmallVector<std::pair<kernel::AllocOp, size_t>> placed; ///< in which slot
     int64_t dynamicSlots = 0;
-    llvm::DenseSet<Operation *> dropped;
     for (kernel::AllocOp alloc : allocs) {
       auto type = cast<MemRefType>(alloc.getType());
       SymExpr bytes((type.getElementTypeBitWidth() + 7) / 8);
@@ -107,8 +105,7 @@ struct PlanArena : impl::PlanArenaPassBase<PlanArena> {
         Value place = b.create<kernel::DynamicAllocOp>(alloc.getLoc(), alloc.getType(), run.getArgument(0), dynamicSlots++,
                                                        alloc.getDims());
         alloc.replaceAllUsesWith(place);
-        dropped.insert(alloc);
-        slotOf.push_back(0);
+        alloc.erase();
         continue;
       }
       // A size that is a multiple of 64 whatever the symbols needs no rounding.
@@ -137,7 +134,7 @@ struct PlanArena : impl::PlanArenaPassBase<PlanArena> {
         slots.push_back({bytes, 0});
       }
       slots[*chosen].freeFrom = end + 1;
-      slotOf.push_back(*chosen);
+      placed.push_back({alloc, *chosen});
     }
 
     SmallVector<SymExpr> offsets;
@@ -146,11 +143,7 @@ struct PlanArena : impl::PlanArenaPassBase<PlanArena> {
       offsets.push_back(total);
       total = total + slot.size;
     }
-    for (auto [alloc, slot] : llvm::zip(allocs, slotOf)) {
-      if (dropped.contains(alloc)) {
-        alloc.erase();
-        continue;
-      }
+    for (auto [alloc, slot] : placed) {
       OpBuilder b(alloc);
       Value offset = materialize(b, alloc.getLoc(), offsets[slot]);
       Value place =

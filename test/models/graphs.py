@@ -138,6 +138,14 @@ def assert_same(output, reference, name, allowed=None):
         assert error <= allowed, f"{name}: max error {error:.3g}, allowed {allowed:.3g}: {pair}"
 
 
+def assert_runs_same(graph, session, oracle, sizes):
+    """`oracle` has ONNX Runtime's interface."""
+    for seed, values in enumerate(sizes):
+        feeds = graph.feeds(values, seed)
+        for (name, output), expected in zip(session.run(feeds).items(), oracle.run(None, feeds)):
+            assert_same(output, expected, f"{name} at {values}")
+
+
 def check(graph, folder, sizes=None, reference=None, allowed=None, **options):
     """Compiles the graph and compares it with the oracle (on `reference`, a graph with as many outputs, if given) at all
     sizes from the one artifact."""

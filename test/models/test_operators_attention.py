@@ -4,7 +4,7 @@
 import numpy as np
 import onnx
 import pytest
-from graphs import BOOL, F16, F32, I64, TARGETS, Graph, assert_same, check
+from graphs import BOOL, F16, F32, I64, TARGETS, Graph, assert_runs_same, assert_same, check
 from onnx import helper
 from onnx.reference import ReferenceEvaluator
 
@@ -62,10 +62,7 @@ def against_reference(g, folder, target, sizes):
     onnx.save(model, folder / "graph.onnx")
     session = lathe.load(lathe.compile(folder / "graph.onnx", folder / "graph.lathe", **target)).session()
     oracle = ReferenceEvaluator(model)
-    for seed, values in enumerate(sizes):
-        feeds = g.feeds(values, seed)
-        for (name, output), expected in zip(session.run(feeds).items(), oracle.run(None, feeds)):
-            assert_same(output, expected, f"{name} at {values}")
+    assert_runs_same(g, session, oracle, sizes)
 
 
 def test_attention_to_padded_keys(target, tmp_path):

@@ -4,7 +4,7 @@
 import numpy as np
 import onnx
 import pytest
-from graphs import F32, I32, I64, TARGETS, Graph, assert_same, check
+from graphs import F32, I32, I64, TARGETS, Graph, assert_runs_same, check
 from onnx import helper
 
 import lathe
@@ -95,10 +95,7 @@ def compare(g, reference, folder, target, sizes=SIZES):
     import onnxruntime
 
     oracle = onnxruntime.InferenceSession(reference.model().SerializeToString(), providers=["CPUExecutionProvider"])
-    for seed, values in enumerate(sizes):
-        feeds = g.feeds(values, seed)
-        for (name, output), expected in zip(session.run(feeds).items(), oracle.run(None, feeds)):
-            assert_same(output, expected, f"{name} at {values}")
+    assert_runs_same(g, session, oracle, sizes)
 
 
 def test_matrix_products(target, tmp_path):

@@ -47,6 +47,7 @@ private:
   LogicalResult lower(Operation &op);
   void lowerMatmul(kernel::MatmulOp op);
   void lowerLaunch(kernel::LaunchOp op);
+  void callFail(Location loc, Value frame, int64_t check);
   void returnUnless(Value condition, llvm::function_ref<void()> before);
   Value callForMemory(Operation *op, Value frame, size_t member, int64_t number, Value argument);
 
@@ -221,6 +222,12 @@ void Lowering::lowerLaunch(kernel::LaunchOp op) {
                                     toWord(op.getCount()), toWord(op.getGrain())});
 }
 
+void Lowering::callFail(Location loc, Value frame, int64_t check) {
+  Value function = loadPointer(loc, loadPointer(loc, frame, offsetof(lathe_frame, rt)), offsetof(lathe_runtime_table, fail));
+  auto type = LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(context), {pointer, i64});
+  b.create<LLVM::CallOp>(loc, type, ValueRange{function, frame, word(loc, check)});
+}
+
 /// Leaves the function of the insertion point where the condition does not hold, after what `before` emits.
 void Lowering::returnUnless(Value condition, llvm::function_ref<void()> before) {
   Location loc = condition.getLoc();
@@ -251,6 +258,9 @@ LogicalResult Lowering::lower(Operation &op) {
   auto func = op.getParentOfType<func::FuncOp>();
   if (!func)
     return op.emitOpError() << "expects to stand in a function";
+  if (isa<kernel::RequireOp, kernel::DynamicAllocOp, kernel::DynamicOutputOp>(op) && // may return from there
+      (op.getParentOp() != func || func.getNumResults() != 0))
+    return op.emitOpError() << "expects to stand in the block of a function without results";
   b.setInsertionPoint(&op);
   auto table = [&](Value frame, size_t member, int64_t index) {
     return loadPointer(loc, loadPointer(loc, frame, member), 8 * index);
@@ -294,19 +304,9 @@ LogicalResult Lowering::lower(Operation &op) {
     Value bad = b.create<arith::XOrIOp>(loc, check.getCondition(), b.create<arith::ConstantIntOp>(loc, 1, 1));
     auto branch = b.create<scf::IfOp>(loc, bad);
     b.setInsertionPointToStart(branch.thenBlock());
-    Value rt = loadPointer(loc, check.getFrame(), offsetof(lathe_frame, rt));
-    Value function = loadPointer(loc, rt, offsetof(lathe_runtime_table, fail));
-    auto type = LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(context), {pointer, i64});
-    b.create<LLVM::CallOp>(loc, type, ValueRange{function, check.getFrame(), word(loc, check.getCheck())});
+    callFail(loc, check.getFrame(), check.getCheck());
   } else if (auto require = dyn_cast<kernel::RequireOp>(op)) {
-    if (op.getParentOp() != func || func.getNumResults() != 0)
-      return op.emitOpError() << "expects to stand in the block of a function without results";
-    returnUnless(require.getCondition(), [&] {
-      Value rt = loadPointer(loc, require.getFrame(), offsetof(lathe_frame, rt));
-      Value function = loadPointer(loc, rt, offsetof(lathe_runtime_table, fail));
-      auto type = LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(context), {pointer, i64});
-      b.create<LLVM::CallOp>(loc, type, ValueRange{function, require.getFrame(), word(loc, require.getCheck())});
-    });
+    returnUnless(require.getCondition(), [&] { callFail(loc, require.getFrame(), require.getCheck()); });
   } else if (auto define = dyn_cast<kernel::DefineOp>(op)) {
     auto it = symbols.find(define.getName());
     if (it == symbols.end())
@@ -314,8 +314,6 @@ LogicalResult Lowering::lower(Operation &op) {
     Value base = loadPointer(loc, define.getFrame(), offsetof(lathe_frame, symbols));
     b.create<LLVM::StoreOp>(loc, toWord(define.getValue()), at(loc, base, 8 * it->second));
   } else if (auto alloc = dyn_cast<kernel::DynamicAllocOp>(op)) {
-    if (op.getParentOp() != func || func.getNumResults() != 0)
-      return op.emitOpError() << "expects to stand in the block of a function without results";
     auto type = cast<MemRefType>(alloc.getType());
     Value bytes = word(loc, (type.getElementTypeBitWidth() + 7) / 8);
     size_t next = 0;
@@ -326,8 +324,6 @@ LogicalResult Lowering::lower(Operation &op) {
                                   static_cast<int64_t>(alloc.getSlot()), bytes);
     result = describe(loc, type, address, alloc.getDims());
   } else if (auto output = dyn_cast<kernel::DynamicOutputOp>(op)) {
-    if (op.getParentOp() != func || func.getNumResults() != 0)
-      return op.emitOpError() << "expects to stand in the block of a function without results";
     auto type = cast<MemRefType>(output.getType());
     Value dims = scratch(&op, std::max<int64_t>(8 * type.getRank(), 8));
     size_t next = 0;

@@ -72,6 +72,16 @@ int64_t Selector::addKernel(StringRef name, StringRef kind, ArrayRef<Operation *
   return kernels.size() - 1;
 }
 
+func::FuncOp Selector::addKernelFunc(Location loc, StringRef name) {
+  auto pointer = LLVM::LLVMPointerType::get(context);
+  Type index = b.getIndexType();
+  auto kernelFunc = OpBuilder::atBlockEnd(module.getBody())
+                        .create<func::FuncOp>(loc, name, FunctionType::get(context, {pointer, pointer, index, index}, {}));
+  kernelFunc.setPrivate();
+  kernelFunc.addEntryBlock();
+  return kernelFunc;
+}
+
 int64_t Selector::addCheck(Location loc, StringRef message) {
   llvm::SetVector<StringAttr> names;
   collectNames(loc, names);
@@ -101,12 +111,11 @@ Value Selector::buffer(Value tensor) {
 
 Value Selector::destination(Value tensor) {
   auto type = bufferType(cast<RankedTensorType>(tensor.getType()));
-  SmallVector<Value> dims = dynamicDims(tensor);
   Value result;
   if (auto it = outputs.find(tensor); it != outputs.end())
     result = output(tensor.getLoc(), tensor, it->second);
   else
-    result = b.create<kernel::AllocOp>(tensor.getLoc(), type, dims);
+    result = b.create<kernel::AllocOp>(tensor.getLoc(), type, dynamicDims(tensor));
   buffers[tensor] = result;
   return result;
 }
@@ -149,7 +158,6 @@ LogicalResult Selector::emitMatmul(MatmulOp op, const Epilogue &epilogue) {
 
 LogicalResult Selector::emitGroup(ArrayRef<Operation *> ops, Value root, Value target) {
   Location loc = ops.empty() ? root.getLoc() : ops.back()->getLoc();
-  llvm::SetVector<Value> inputs;
   llvm::SmallPtrSet<Operation *, 16> inside(ops.begin(), ops.end());
   IRMapping map;
   OpBuilder moduleBuilder = OpBuilder::atBlockEnd(module.getBody());
@@ -192,12 +200,7 @@ LogicalResult Selector::emitGroup(ArrayRef<Operation *> ops, Value root, Value t
     target = destination(root);
   std::string name = "kernel_" + std::to_string(kernels.size());
   int64_t id = addKernel(name, "generated", ops);
-  auto pointer = LLVM::LLVMPointerType::get(context);
-  Type index = b.getIndexType();
-  auto kernelFunc =
-      moduleBuilder.create<func::FuncOp>(loc, name, FunctionType::get(context, {pointer, pointer, index, index}, {}));
-  kernelFunc.setPrivate();
-  kernelFunc.addEntryBlock();
+  func::FuncOp kernelFunc = addKernelFunc(loc, name);
   bool isUnsigned = cast<RankedTensorType>(root.getType()).getElementType().isUnsignedInteger();
   LogicalResult result =
       emitRowKernel(groupFunc, kernelFunc, isUnsigned, [&](Location at, StringRef message) { return addCheck(at, message); });
@@ -226,12 +229,7 @@ LogicalResult Selector::emitScatter(Operation *op) {
     return failure();
   std::string name = "kernel_" + std::to_string(kernels.size());
   int64_t id = addKernel(name, "generated", {op});
-  auto pointer = LLVM::LLVMPointerType::get(context);
-  Type index = b.getIndexType();
-  auto kernelFunc = OpBuilder::atBlockEnd(module.getBody())
-                        .create<func::FuncOp>(loc, name, FunctionType::get(context, {pointer, pointer, index, index}, {}));
-  kernelFunc.setPrivate();
-  kernelFunc.addEntryBlock();
+  func::FuncOp kernelFunc = addKernelFunc(loc, name);
   emitScatterKernel(op, kernelFunc, [&](Location at, StringRef message) { return addCheck(at, message); });
   b.create<kernel::LaunchOp>(loc, frame, name, ValueRange{indices, updates, target}, host(1), host(1), id);
   return success();
@@ -304,7 +302,7 @@ LogicalResult Selector::emitRun() {
   Location loc = main.getLoc();
   auto pointer = LLVM::LLVMPointerType::get(context);
   b.setInsertionPointToEnd(module.getBody());
-  runFunc = b.create<func::FuncOp>(loc, kernel::kRunName, FunctionType::get(context, {pointer}, {}));
+  auto runFunc = b.create<func::FuncOp>(loc, kernel::kRunName, FunctionType::get(context, {pointer}, {}));
   b.setInsertionPointToStart(runFunc.addEntryBlock());
   frame = runFunc.getArgument(0);
   for (BlockArgument argument : main.getArguments())

@@ -166,7 +166,7 @@ void Selector::findComputed() {
         name = base + "[" + std::to_string(toIndex.getPosition()) + "]";
         base += "_";
       } while (computed.count(name) || taken(StringRef(base).drop_back()));
-      computed[name] = {toIndex.getInput(), static_cast<int64_t>(toIndex.getPosition())};
+      computed.insert(name);
       it->second = SymExpr::symbol(name);
     }
     shapes.setIndexValue(toIndex, it->second);

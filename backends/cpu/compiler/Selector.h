@@ -49,6 +49,8 @@ private:
   int64_t addConstant(Value tensor, bool packed, bool transposed);
   int64_t addKernel(StringRef name, StringRef kind, ArrayRef<Operation *> ops);
   int64_t addCheck(Location loc, StringRef message);
+  /// A kernel without a body.
+  func::FuncOp addKernelFunc(Location loc, StringRef name);
   LogicalResult emitMatmul(MatmulOp op, const Epilogue &epilogue);
   LogicalResult emitGroup(ArrayRef<Operation *> ops, Value root, Value target);
   LogicalResult emitScatter(Operation *op);
@@ -63,13 +65,11 @@ private:
   MLIRContext *context;
   ShapeContext shapes;
   Grouping grouping;
-  func::FuncOp runFunc;
   Value frame;
   DenseMap<Value, Value> buffers;
   DenseMap<Value, int64_t> outputs; ///< of values that are computed where the caller wants them
   DenseMap<std::pair<Value, int64_t>, int64_t> constantIndex;
   SmallVector<Attribute> constants, kernels, checks;
-  llvm::MapVector<StringAttr, Attribute> symbols;
 
   /// Something that shapes must satisfy, with the entry of `kernel.checks` that says so.
   struct Condition {
@@ -78,10 +78,9 @@ private:
     std::function<Value()> violated;  ///< emits an i1
   };
   std::vector<Condition> conditions;
-  llvm::StringMap<std::pair<Value, int64_t>> computed; ///< symbols by name, and the elements that they are
-  llvm::StringSet<> defined;                           ///< those that the run has computed so far
+  llvm::StringSet<> computed; ///< symbols that the run gives their values
+  llvm::StringSet<> defined;  ///< those that it has computed so far
 };
-
 
 } // namespace lathe::cpu
 

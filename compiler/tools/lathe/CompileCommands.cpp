@@ -85,9 +85,9 @@ int report(const std::string &model, const CompileResult &result) {
   std::fprintf(stderr, "lathe: error: '%s': %zu node%s cannot be compiled\n", model.c_str(), count, count == 1 ? "" : "s");
   for (const Group &group : groups) {
     const std::string &domain = group.first->domain;
-    std::fprintf(stderr, "  %s%s%s, %zu node%s: %s\n", domain.empty() || domain == "ai.onnx" ? "" : domain.c_str(),
-                 domain.empty() || domain == "ai.onnx" ? "" : ".", group.first->opType.c_str(), group.nodes.size(),
-                 group.nodes.size() == 1 ? "" : "s", group.first->reason.c_str());
+    std::string type = (domain.empty() || domain == "ai.onnx" ? "" : domain + ".") + group.first->opType;
+    std::fprintf(stderr, "  %s, %zu node%s: %s\n", type.c_str(), group.nodes.size(), group.nodes.size() == 1 ? "" : "s",
+                 group.first->reason.c_str());
     std::string line = "   ";
     for (size_t i = 0; i < group.nodes.size(); ++i) {
       std::string name = " '" + group.nodes[i] + (i + 1 < group.nodes.size() ? "'," : "'");
