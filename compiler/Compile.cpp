@@ -140,7 +140,8 @@ void Compilation::describeModel() {
   for (BlockArgument argument : main.getArguments())
     result.inputs.push_back(describeValue(argument, main.getArgAttr(argument.getArgNumber(), LatheDialect::kNameAttr)));
   for (OpOperand &operand : main.getBody().front().getTerminator()->getOpOperands())
-    result.outputs.push_back(describeValue(operand.get(), main.getResultAttr(operand.getOperandNumber(), LatheDialect::kNameAttr)));
+    result.outputs.push_back(
+        describeValue(operand.get(), main.getResultAttr(operand.getOperandNumber(), LatheDialect::kNameAttr)));
   main.walk([&](Operation *op) {
     if (isa<LatheDialect>(op->getDialect()) && !isa<ConstantOp, WeightOp, SymbolOp>(op))
       ++result.operations;
@@ -175,6 +176,7 @@ bool Compilation::toKernels() {
     functions.addPass(simplify::createSimplifyShapesPass());
     functions.addPass(createCanonicalizerPass());
     functions.addPass(createCSEPass());
+    functions.addPass(simplify::createSimplifyBranchesPass());
     functions.addPass(simplify::createSimplifyArithmeticPass());
     functions.addPass(createCanonicalizerPass());
     functions.addPass(createCSEPass());
@@ -213,7 +215,8 @@ void Compilation::toArtifact(const std::string &output) {
   if (!describeProgram(*module, files, manifest, constants, error))
     return void(fail(ExitCode::invalid_model, error));
 
-  if (!phase("plan", [](OpPassManager &passes) { passes.addPass(memory::createPlanArenaPass()); }, ExitCode::internal) ||
+  if (!phase(
+          "plan", [](OpPassManager &passes) { passes.addPass(memory::createPlanArenaPass()); }, ExitCode::internal) ||
       !phase("llvm", [](OpPassManager &passes) { cpu::addLoweringPasses(passes); }, ExitCode::internal))
     return;
   if (options.emit == "mlir") {

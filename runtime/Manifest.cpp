@@ -299,8 +299,9 @@ void locateSymbols(Reader &reader, Manifest &manifest) {
       int64_t count = 1;
       for (const Dimension &dimension : input.dims)
         count = dimension.value < 0 || dimension.value > 65536 || count > 65536 ? 0 : count * dimension.value;
-      if (input.type->dtype != LATHE_I64 && input.type->dtype != LATHE_I32)
-        reader.fail("manifest.symbols", join("has '", symbol.name, "' from an input that is not of type i64 or i32"));
+      if (input.type->dtype != LATHE_I64 && input.type->dtype != LATHE_I32 && input.type->dtype != LATHE_BOOL)
+        reader.fail("manifest.symbols",
+                    join("has '", symbol.name, "' from an input that is not of type i64, i32 or bool"));
       else if (symbol.element >= count)
         reader.fail("manifest.symbols", join("has '", symbol.name, "', which is no element of its input"));
       symbol.input = it->second;

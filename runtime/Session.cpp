@@ -133,8 +133,9 @@ Status Session::bindSymbols() {
       if (!data)
         return badArgument("input '", tensor.name, "' has no data, which the shapes depend on");
       auto at = static_cast<size_t>(symbol.element);
-      symbols_[s] = tensor.type->dtype == LATHE_I64 ? static_cast<const int64_t *>(data)[at]
-                                                    : static_cast<const int32_t *>(data)[at];
+      symbols_[s] = tensor.type->dtype == LATHE_I64   ? static_cast<const int64_t *>(data)[at]
+                    : tensor.type->dtype == LATHE_I32 ? static_cast<const int32_t *>(data)[at]
+                                                      : static_cast<const uint8_t *>(data)[at] != 0;
       continue;
     }
     int64_t value = inputs_[symbol.input].dims[symbol.dimension];
@@ -293,9 +294,9 @@ struct Session::Frame : lathe_frame {
 };
 
 const lathe_runtime_table Session::kTable = {LATHE_ABI_VERSION, parallelForEntry, matmulEntry,
-                                              failEntry,         allocateEntry,    outputEntry};
+                                             failEntry,         allocateEntry,    outputEntry};
 const lathe_runtime_table Session::kProfilingTable = {LATHE_ABI_VERSION, timedParallelFor, timedMatmul,
-                                                       failEntry,         allocateEntry,    outputEntry};
+                                                      failEntry,         allocateEntry,    outputEntry};
 
 void Session::parallelForEntry(lathe_frame *frame, int64_t, lathe_task_fn task, const void *args, int64_t count,
                                int64_t grain) {

@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "dialects/kernel/Kernel.h"
 #include "mlir/IR/Builders.h"
+#include "mlir/IR/TypeUtilities.h"
 #include "runtime/Abi.h"
 
 using namespace mlir;
@@ -180,6 +181,14 @@ LogicalResult ViewOp::verify() {
               (!from.hasStaticShape() || !to.hasStaticShape() || from.getNumElements() == to.getNumElements());
   if (!fits)
     return emitOpError() << "expects as many elements of the same type, got " << from << " and " << to;
+  return verifySizes(*this, to, getDims());
+}
+
+LogicalResult RowOp::verify() {
+  MemRefType from = getSource().getType(), to = getType();
+  if (from.getRank() == 0 || from.getElementType() != to.getElementType() ||
+      failed(verifyCompatibleShape(from.getShape().drop_front(), to.getShape())))
+    return emitOpError() << "expects a buffer that has entries of type " << to << ", got " << from;
   return verifySizes(*this, to, getDims());
 }
 

@@ -160,6 +160,22 @@ def Kernel_ViewOp : Kernel_Op<"view", [Pure]> {
   let hasVerifier = 1;
 }
 
+def Kernel_RowOp : Kernel_Op<"row", [Pure]> {
+  let summary = "One entry of a dense buffer along its first axis";
+  let description = [{
+    The buffer has a first axis, and the result the others (C1); one size for each dynamic dimension (C2). The index is within the
+    extent.
+
+    ```mlir
+    %y = kernel.row %x at %i [%n] : memref<?x?xf32> -> memref<?xf32>
+    ```
+  }];
+  let arguments = (ins Kernel_Buffer:$source, Index:$index, Variadic<Index>:$dims);
+  let results = (outs Kernel_Buffer:$result);
+  let assemblyFormat = "$source `at` $index `[` $dims `]` attr-dict `:` type($source) `->` type($result)";
+  let hasVerifier = 1;
+}
+
 def Kernel_MatmulOp : Kernel_Op<"matmul", [AttrSizedOperandSegments]> {
   let summary = "Library call: (batched) matrix product with bias and activation";
   let description = [{
@@ -231,7 +247,7 @@ def Kernel_CheckOp : Kernel_Op<"check"> {
 def Kernel_RequireOp : Kernel_Op<"require"> {
   let summary = "Ends the run where a condition of the model does not hold";
   let description = [{
-    As `kernel.check`, in the block of `@run`, which returns. `check` is an index into `kernel.checks` (C1).
+    As `kernel.check`, in `@run`, which returns. `check` is an index into `kernel.checks` (C1).
 
     ```mlir
     kernel.require %frame, %ok {check = 0 : i64}

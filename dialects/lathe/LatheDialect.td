@@ -59,6 +59,20 @@ def Lathe_SymbolicShapeOpInterface : OpInterface<"SymbolicShapeOpInterface"> {
   let verify = [{ return ::lathe::detail::verifySymbolicShape($_op); }];
 }
 
+def Lathe_RegionShapeOpInterface : OpInterface<"RegionShapeOpInterface"> {
+  let cppNamespace = "::lathe";
+  let description = [{
+    Shape inference of operations with regions. As `inferSymbolicShape`, for any tensor among the results, and among the arguments
+    of the regions.
+  }];
+  let methods = [
+    InterfaceMethod<"The shape of a result.", "::mlir::FailureOr<::lathe::SymShape>", "inferResultShape",
+      (ins "::lathe::ShapeContext &":$context, "unsigned":$result)>,
+    InterfaceMethod<"The shape of an argument of a region.", "::mlir::FailureOr<::lathe::SymShape>", "inferArgumentShape",
+      (ins "::lathe::ShapeContext &":$context, "unsigned":$argument)>,
+  ];
+}
+
 class Lathe_Op<string mnemonic, list<Trait> traits = []> : Op<Lathe_Dialect, mnemonic, traits>;
 
 /// An operation on tensors without side effects and with one tensor result whose shape follows from its operands.

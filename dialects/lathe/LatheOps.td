@@ -6,6 +6,7 @@
 #ifndef LATHE_DIALECTS_LATHE_LATHEOPS_TD
 #define LATHE_DIALECTS_LATHE_LATHEOPS_TD
 
+include "dialects/lathe/LatheControlOps.td"
 include "dialects/lathe/LatheDialect.td"
 include "mlir/IR/BuiltinAttributes.td"
 include "mlir/IR/BuiltinAttributeInterfaces.td"

@@ -17,6 +17,12 @@ namespace lathe {
 // ShapeContext: facts
 //===----------------------------------------------------------------------===//
 
+/// The number of an iteration, or of all of them.
+static bool isIteration(Value value) {
+  auto argument = dyn_cast<BlockArgument>(value);
+  return isa_and_nonnull<LoopOp>(argument ? argument.getOwner()->getParentOp() : value.getDefiningOp());
+}
+
 using Bounds = std::pair<std::optional<int64_t>, std::optional<int64_t>>;
 
 /// Lower and upper bound by interval arithmetic; nullopt: none known.
@@ -28,14 +34,16 @@ Bounds ShapeContext::bounds(const SymExpr &a) {
       return {};
     switch (atom.op) {
     case SymOp::symbol: {
-      if (SymExpr::isInputElement(atom.name))
-        return {};
       auto it = ranges.find(atom.name);
+      if (it == ranges.end() && SymExpr::isInputElement(atom.name))
+        return {};
       return it == ranges.end() ? Bounds{0, std::nullopt} : Bounds{it->second.min, it->second.max};
     }
     case SymOp::value:
-      // Extents of tensors are not negative; other index values may be.
-      return {isa<RankedTensorType>(atom.value.getType()) ? std::optional<int64_t>(0) : std::nullopt, std::nullopt};
+      // Extents of tensors and numbers of iterations are not negative; other index values may be.
+      if (isa<RankedTensorType>(atom.value.getType()) || isIteration(atom.value))
+        return {0, std::nullopt};
+      return {};
     case SymOp::min: {
       Bounds x = bounds(atom.args[0]), y = bounds(atom.args[1]);
       std::optional<int64_t> h = x.second;
@@ -241,8 +249,10 @@ SymExpr ShapeContext::clampedIndex(const SymExpr &x, const SymExpr &d, int64_t l
 void ShapeContext::addCheck(ShapeCheck check) {
   if (typesOnly)
     return;
+  check.guard = guard;
   for (const ShapeCheck &other : checks)
-    if (other.kind == check.kind && other.lhs == check.lhs && other.rhs == check.rhs)
+    if (other.kind == check.kind && other.lhs == check.lhs && other.rhs == check.rhs &&
+        (other.guard == guard || other.guard.isConstant(1)))
       return;
   checks.push_back(std::move(check));
 }
@@ -267,7 +277,7 @@ FailureOr<SymExpr> ShapeContext::broadcast(const SymExpr &a, const SymExpr &b, O
       continue;
     for (int i : {0, 1})
       if (auto limit = atom.args[1 - i].constant(); limit && atom.args[i] == *y) {
-        if (auto name = y->symbolName(); name && !typesOnly) {
+        if (auto name = y->symbolName(); name && !typesOnly && guard.isConstant(1)) {
           Range &range = ranges[*name];
           if (!range.max || *range.max > *limit)
             range.max = *limit;
@@ -348,8 +358,17 @@ FailureOr<SymShape> ShapeContext::shapeOf(Value tensor) {
       shapes[tensor] = *inferred;
       return *inferred;
     }
-    if (auto argument = dyn_cast<BlockArgument>(tensor))
-      if (auto func = dyn_cast<func::FuncOp>(argument.getOwner()->getParentOp()))
+    auto argument = dyn_cast<BlockArgument>(tensor);
+    Operation *owner = argument ? argument.getOwner()->getParentOp() : tensor.getDefiningOp();
+    if (auto op = dyn_cast_or_null<RegionShapeOpInterface>(owner)) {
+      FailureOr<SymShape> inferred = argument ? op.inferArgumentShape(*this, argument.getArgNumber())
+                                              : op.inferResultShape(*this, cast<OpResult>(tensor).getResultNumber());
+      if (succeeded(inferred))
+        shapes[tensor] = *inferred;
+      return inferred;
+    }
+    if (argument)
+      if (auto func = dyn_cast_or_null<func::FuncOp>(owner))
         if (auto dims = func.getArgAttrOfType<ArrayAttr>(argument.getArgNumber(), LatheDialect::kDimsAttr);
             dims && static_cast<int64_t>(dims.size()) == type.getRank())
           for (auto [i, dim] : llvm::enumerate(dims)) {
@@ -467,10 +486,10 @@ std::optional<SymExpr> ShapeContext::element(Value tensor, int64_t position) {
 
 /// The symbol for an element of an input of the model, whose value is known before a run begins.
 static std::optional<SymExpr> inputElement(BlockArgument argument, int64_t position) {
-  auto func = dyn_cast<func::FuncOp>(argument.getOwner()->getParentOp());
+  auto func = dyn_cast_or_null<func::FuncOp>(argument.getOwner()->getParentOp());
   auto name = func ? func.getArgAttrOfType<StringAttr>(argument.getArgNumber(), LatheDialect::kNameAttr) : StringAttr();
   Type type = cast<RankedTensorType>(argument.getType()).getElementType();
-  if (!name || !(type.isSignlessInteger(64) || type.isSignlessInteger(32)))
+  if (!name || !(type.isSignlessInteger(64) || type.isSignlessInteger(32) || type.isInteger(1)))
     return std::nullopt;
   return SymExpr::symbol(name.str() + "[" + std::to_string(position) + "]");
 }
@@ -511,9 +530,23 @@ std::optional<SymExpr> ShapeContext::computeElement(Value tensor, int64_t positi
       position >= type.getNumElements() || !isa<IntegerType>(type.getElementType()))
     return std::nullopt;
   Operation *op = tensor.getDefiningOp();
-  if (!op)
-    return inputElement(cast<BlockArgument>(tensor), position);
+  if (!op) {
+    auto argument = cast<BlockArgument>(tensor);
+    auto loop = dyn_cast_or_null<LoopOp>(argument.getOwner()->getParentOp());
+    if (!loop)
+      return inputElement(argument, position);
+    // What a loop hands on as it is stays what it was. The body may still be under construction.
+    unsigned state = argument.getArgNumber() - 1;
+    bool ends = !argument.getOwner()->empty() && isa<YieldOp>(argument.getOwner()->back());
+    return ends && loop.getYielded(state) == tensor ? element(loop.getInit()[state], position) : std::nullopt;
+  }
   auto get = [&](Value v, int64_t p) { return element(v, p); };
+  if (auto branch = dyn_cast<IfOp>(op)) {
+    unsigned result = cast<OpResult>(tensor).getResultNumber();
+    auto a = get(branch.getThenRegion().front().getTerminator()->getOperand(result), position);
+    auto b = get(branch.getElseRegion().front().getTerminator()->getOperand(result), position);
+    return a && b ? std::optional(select(indexValue(branch.getCondition()), *a, *b)) : std::nullopt;
+  }
   if (auto constant = dyn_cast<ConstantOp>(op)) {
     auto dense = dyn_cast<DenseIntElementsAttr>(constant.getValue());
     if (!dense)

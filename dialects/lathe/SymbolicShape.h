@@ -98,6 +98,7 @@ struct ShapeCheck {
   SymExpr lhs, rhs;
   mlir::Location loc;
   std::string message;
+  SymExpr guard = 1; ///< it must hold where this is not 0
 };
 
 /// Shapes of values, memoized (so the values must live as long as it is asked), and the facts known of symbols. Values
@@ -149,6 +150,8 @@ public:
   };
   llvm::StringMap<Range> ranges;
   std::vector<ShapeCheck> checks;
+  /// Not 0 where what is asked for now is run: of a branch its condition.
+  SymExpr guard = 1;
 
 private:
   SymExpr op2(SymOp op, const SymExpr &a, const SymExpr &b);
@@ -167,6 +170,19 @@ private:
   llvm::DenseMap<std::pair<mlir::Value, int64_t>, SymAtomRef> valueAtoms;
   llvm::DenseMap<mlir::Value, SymExpr> indexValues;
   llvm::DenseMap<std::pair<mlir::Value, int64_t>, std::optional<SymExpr>> elements;
+};
+
+/// While it lives, what is asked for belongs to a region, which may not be run.
+class RegionScope {
+public:
+  RegionScope(ShapeContext &context, mlir::Region &region);
+  ~RegionScope() { context.guard = outer; }
+  RegionScope(const RegionScope &) = delete;
+  RegionScope &operator=(const RegionScope &) = delete;
+
+private:
+  ShapeContext &context;
+  SymExpr outer;
 };
 
 /// Index value of an expression, built at the insertion point out of arith ops over lathe.symbol.

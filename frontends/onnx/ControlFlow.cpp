@@ -2,10 +2,10 @@
 //
 // Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
 //
-// A program is one block: a branch is chosen when it is imported or both are computed, and loops are unrolled.
+// A branch whose condition is known is chosen when it is imported, and a short loop is written out.
 //
 //===----------------------------------------------------------------------===//
-#include "frontends/onnx/Compose.h"
+#include "frontends/onnx/Loops.h"
 
 using namespace mlir;
 
@@ -14,8 +14,6 @@ namespace {
 
 using Values = SmallVector<Value>;
 
-/// Iterations that are unrolled; the importer bounds the nodes that they make, too.
-constexpr int64_t kMostIterations = 4096;
 /// Of a loop, whose first inputs may be left out, as those of an operator with any number of inputs may not.
 constexpr int kMostInputs = 1 << 20;
 
@@ -41,30 +39,29 @@ std::optional<bool> constantTruth(Node &node, Value value) {
 // If
 //===----------------------------------------------------------------------===//
 
-/// Reads elements at places that must be in range, which holds only where the branch is taken.
-bool mayFail(Operation &op) {
-  if (!isa<GatherOp, GatherElementsOp, GatherNDOp, ScatterElementsOp, ScatterNDOp>(op))
-    return false;
-  return !isa_and_nonnull<ConstantOp>(op.getOperand(1).getDefiningOp());
+/// A boolean of one element as an index value.
+Value truthIndex(Node &node, Value value) {
+  std::optional<SmallVector<Value>> index = node.indices(node.reshape(value, {}), "conditions");
+  return index ? index->front() : Value();
 }
 
-/// Imports a branch that is computed whether it is taken or not.
-std::optional<Values> importSpeculatively(Node &node, const onnx::GraphProto &graph) {
-  Block *block = node.builder.getInsertionBlock();
-  Operation *before = block->empty() ? nullptr : &block->back();
-  size_t checks = node.context.checks.size();
+bool isCondition(Node &node, Value value) {
+  RankedTensorType type = Node::type(value);
+  if (type.getElementType().isInteger(1) && type.hasStaticShape() && type.getNumElements() == 1)
+    return true;
+  (void)node.invalid("expects a condition of one boolean");
+  return false;
+}
+
+/// Imports a branch into a region.
+LogicalResult importBranch(Node &node, const onnx::GraphProto &graph, Region &region) {
+  OpBuilder::InsertionGuard guard(node.builder);
+  RegionScope scope(node.context, region);
+  node.builder.createBlock(&region);
   std::optional<Values> results = node.importGraph(graph, {});
-  if (!results)
-    return std::nullopt;
-  Operation *op = before ? before->getNextNode() : block->empty() ? nullptr : &block->front();
-  bool fails = node.context.checks.size() != checks;
-  for (; op; op = op->getNextNode())
-    fails |= mayFail(*op);
-  if (!fails)
-    return results;
-  (void)node.unsupported("a condition that is not a constant is supported where no branch can fail: these look elements up by "
-                         "index, or ask for dimensions that fit");
-  return std::nullopt;
+  if (results)
+    node.builder.create<YieldOp>(node.loc, *results);
+  return success(results.has_value());
 }
 
 LogicalResult importIf(Node &node) {
@@ -72,9 +69,8 @@ LogicalResult importIf(Node &node) {
   Value condition = node.input(0);
   if (!branches[0] || !branches[1])
     return failure();
-  if (!Node::element(condition).isInteger(1) || Node::type(condition).getNumDynamicDims() ||
-      Node::type(condition).getNumElements() != 1)
-    return node.invalid("expects a condition of one boolean");
+  if (!isCondition(node, condition))
+    return failure();
   for (const onnx::GraphProto *branch : branches)
     if (branch->output_size() != node.proto.output_size())
       return node.invalid("expects branches of " + Twine(node.proto.output_size()) + " outputs, got " +
@@ -85,23 +81,38 @@ LogicalResult importIf(Node &node) {
       llvm::copy(*results, node.results.begin());
     return success(results.has_value());
   }
-  std::optional<Values> no = importSpeculatively(node, *branches[0]);
-  std::optional<Values> yes = no ? importSpeculatively(node, *branches[1]) : std::nullopt;
-  if (!yes)
+  Value truth = truthIndex(node, condition);
+  if (!truth)
     return failure();
-  Compose c(node);
-  condition = node.reshape(condition, {});
-  for (size_t i = 0; i < yes->size(); ++i) {
-    Value a = (*yes)[i], b = (*no)[i];
-    if (Node::element(a) != Node::element(b))
-      return node.unsupported("branches whose results have different types are not supported");
-    FailureOr<SymShape> shapeA = node.context.shapeOf(a), shapeB = node.context.shapeOf(b);
-    if (failed(shapeA) || failed(shapeB) || *shapeA != *shapeB)
-      return node.unsupported("branches whose results have different shapes are supported where the condition is a constant; "
-                              "result " +
-                              Twine(i) + " has " + (succeeded(shapeA) ? str(*shapeA) : "an unknown shape") + " and " +
-                              (succeeded(shapeB) ? str(*shapeB) : "an unknown shape"));
-    if (failed(node.result(c.select(condition, a, b), i)))
+  // The branches go into an operation without its results first, whose types follow from them.
+  auto draft = node.builder.create<IfOp>(node.loc, TypeRange(), truth);
+  if (failed(importBranch(node, *branches[1], draft.getThenRegion())) ||
+      failed(importBranch(node, *branches[0], draft.getElseRegion())))
+    return failure();
+  SmallVector<Type> types;
+  for (auto [i, yes, no] : llvm::enumerate(draft.getThenRegion().front().getTerminator()->getOperands(),
+                                           draft.getElseRegion().front().getTerminator()->getOperands())) {
+    if (Node::element(yes) != Node::element(no))
+      return node.unsupported("branches whose results have different types are not supported, as result " + Twine(i) +
+                              " has");
+    if (Node::rank(yes) != Node::rank(no))
+      return node.unsupported(
+          "branches whose results have different ranks are supported where the condition is known when the "
+          "model is compiled; result " +
+          Twine(i) + " has " + Twine(Node::rank(yes)) + " and " + Twine(Node::rank(no)));
+    types.push_back(
+        RankedTensorType::get(SmallVector<int64_t>(Node::rank(yes), ShapedType::kDynamic), Node::element(yes)));
+  }
+  auto branch = node.builder.create<IfOp>(node.loc, TypeRange(types), truth);
+  branch.getThenRegion().takeBody(draft.getThenRegion());
+  branch.getElseRegion().takeBody(draft.getElseRegion());
+  draft->erase();
+  for (auto [i, result] : llvm::enumerate(branch.getResults())) {
+    FailureOr<SymShape> shape = node.context.shapeOf(result);
+    if (failed(shape))
+      return failure();
+    result.setType(RankedTensorType::get(staticDims(*shape), Node::element(result)));
+    if (failed(node.result(result, i)))
       return failure();
   }
   return success();
@@ -111,117 +122,97 @@ LogicalResult importIf(Node &node) {
 // Loops
 //===----------------------------------------------------------------------===//
 
-/// The values of all iterations along a new axis. `like` gives type and shape where there are none.
-Value stacked(Compose &c, ArrayRef<Value> values, Value like, int64_t axis) {
-  Node &node = c.node;
-  if (values.empty()) {
-    Values dims = node.dims(like);
-    dims.insert(dims.begin() + axis, node.index(0));
-    return node.broadcast(node.scalar(Node::element(like), 0), dims);
-  }
-  Values parts;
-  for (Value value : values)
-    parts.push_back(c.unsqueeze(value, {axis}));
-  return c.concat(parts, axis);
-}
-
-/// State of a loop that is unrolled.
-struct Unrolled {
-  Values state;
-  SmallVector<Values> scanned; ///< by output
-  Values like;                 ///< one of each, for their shapes
-};
-
-LogicalResult loopResults(Node &node, const Unrolled &loop, function_ref<std::optional<int64_t>(size_t)> axisOf) {
-  Compose c(node);
-  for (auto [i, value] : llvm::enumerate(loop.state))
-    if (failed(node.result(value, i)))
-      return failure();
-  for (auto [i, values] : llvm::enumerate(loop.scanned)) {
-    std::optional<int64_t> axis = axisOf(i);
-    if (!axis || failed(node.result(stacked(c, values, loop.like[i], *axis), loop.state.size() + i)))
-      return failure();
-  }
-  return success();
-}
-
-/// One iteration: all of the body's results, of which the first `skip` are neither state nor scanned.
-std::optional<Values> iterate(Node &node, const onnx::GraphProto &body, ArrayRef<Value> arguments, Unrolled &loop,
-                              size_t skip) {
-  std::optional<Values> results = node.importGraph(body, arguments);
-  if (!results)
-    return std::nullopt;
-  size_t states = loop.state.size();
-  for (size_t i = 0; i < states; ++i)
-    if (Node::element((*results)[skip + i]) != Node::element(loop.state[i])) {
-      (void)node.invalid("expects a state that keeps its type, got another one for state " + Twine(i));
-      return std::nullopt;
-    }
-  loop.like.assign(results->begin() + skip + states, results->end());
-  return results;
-}
-
-void take(Unrolled &loop, ArrayRef<Value> results, size_t skip) {
-  size_t states = loop.state.size();
-  loop.state.assign(results.begin() + skip, results.begin() + skip + states);
-  for (auto [i, values] : llvm::enumerate(loop.scanned))
-    values.push_back(results[skip + states + i]);
-}
-
 /// Outputs of a body: those of the states, and then at least none that are scanned.
 bool checkCounts(Node &node, const onnx::GraphProto &body, size_t skip, size_t states) {
   auto outputs = static_cast<size_t>(body.output_size()), results = static_cast<size_t>(node.proto.output_size());
   if (outputs >= skip + states && outputs - skip == results)
     return true;
-  (void)node.invalid("expects a body of " + Twine(skip + states) + " outputs or more, as many as the node and " + Twine(skip) +
-                     ", got " + Twine(outputs) + " for " + Twine(results));
+  (void)node.invalid("expects a body of " + Twine(skip + states) + " outputs or more, as many as the node and " +
+                     Twine(skip) + ", got " + Twine(outputs) + " for " + Twine(results));
   return false;
+}
+
+/// Hands the results to the node; `scanned` one by one to `change` before.
+LogicalResult loopResults(Node &node, const LoopResults &loop, llvm::function_ref<Value(size_t, Value)> change) {
+  for (auto [i, value] : llvm::enumerate(loop.state))
+    if (failed(node.result(value, i)))
+      return failure();
+  for (auto [i, value] : llvm::enumerate(loop.scanned))
+    if (failed(node.result(change(i, value), loop.state.size() + i)))
+      return failure();
+  return success();
+}
+
+/// Imports an iteration of a body whose first output is the condition.
+std::optional<LoopStep> importIteration(Node &node, const onnx::GraphProto &body, Value number, ArrayRef<Value> state) {
+  Compose c(node);
+  Values arguments{c.fromIndex(number), node.scalar(node.builder.getI1Type(), 1)};
+  llvm::append_range(arguments, state);
+  std::optional<Values> results = node.importGraph(body, arguments);
+  if (!results || !isCondition(node, results->front()))
+    return std::nullopt;
+  LoopStep step;
+  step.condition = truthIndex(node, results->front());
+  step.state.assign(results->begin() + 1, results->begin() + 1 + state.size());
+  step.scanned.assign(results->begin() + 1 + state.size(), results->end());
+  return step;
 }
 
 LogicalResult importLoop(Node &node) {
   const onnx::GraphProto *body = graphAttribute(node, "body");
-  Unrolled loop;
+  Values init;
   for (size_t i = 2; i < node.numInputs(); ++i) {
     if (!node.input(i))
       return node.invalid("expects input " + Twine(i) + ", got none");
-    loop.state.push_back(node.input(i));
+    init.push_back(node.input(i));
   }
-  if (!body || !checkCounts(node, *body, 1, loop.state.size()))
+  if (!body || !checkCounts(node, *body, 1, init.size()))
     return failure();
-  loop.scanned.resize(body->output_size() - 1 - loop.state.size());
-  std::optional<int64_t> limit;
+  bool scans = static_cast<size_t>(body->output_size()) > 1 + init.size();
+  constexpr int64_t kUnbounded = int64_t(1) << 31;
+  Value limit = node.index(INT64_MAX), condition = node.index(1);
   if (Value trips = node.input(0)) {
-    limit = node.constantInt(trips, "numbers of iterations");
-    if (!limit)
+    std::optional<Values> elements = node.indices(trips, "numbers of iterations");
+    if (!elements)
       return failure();
+    if (elements->size() != 1)
+      return node.invalid("expects one number of iterations, got " + Twine(elements->size()));
+    limit = elements->front();
   }
-  std::optional<bool> running = true;
-  if (Value condition = node.input(1))
-    running = constantTruth(node, condition);
-  Compose c(node);
-  Type boolean = node.builder.getI1Type();
-  auto once = [&](int64_t number) {
-    Values arguments{c.integer(number), node.scalar(boolean, 1)};
-    arguments.append(loop.state);
-    return iterate(node, *body, arguments, loop, 1);
-  };
-  int64_t number = 0;
-  for (; running.value_or(false) && (!limit || number < *limit); ++number) {
-    if (number == kMostIterations)
-      return node.unsupported("loops of more than " + Twine(kMostIterations) + " iterations are not supported");
-    std::optional<Values> results = once(number);
-    if (!results)
+  if (Value given = node.input(1))
+    if (!isCondition(node, given) || !(condition = truthIndex(node, given)))
       return failure();
-    take(loop, *results, 1);
-    running = constantTruth(node, results->front());
+  std::optional<int64_t> trips = Node::constantIndex(limit);
+  auto iteration = [&](Value number, ArrayRef<Value> state) { return importIteration(node, *body, number, state); };
+  auto same = [](size_t, Value value) { return value; };
+
+  // Written out, iterations may change the shapes of states, and each is folded with what is known of it.
+  if (trips && (*trips >= kUnbounded || isShortLoop(*trips, body->node_size()))) {
+    LoopResults loop{init, {}};
+    SmallVector<Values> scanned(body->output_size() - 1 - init.size());
+    std::optional<int64_t> running = Node::constantIndex(condition);
+    Compose c(node);
+    int64_t number = 0;
+    for (; running.value_or(0) && number < *trips && isShortLoop(number + 1, body->node_size()); ++number) {
+      std::optional<LoopStep> step = iteration(node.index(number), loop.state);
+      if (!step)
+        return failure();
+      running = Node::constantIndex(step->condition);
+      loop.state = step->state;
+      for (auto [values, value] : llvm::zip_equal(scanned, step->scanned))
+        values.push_back(c.unsqueeze(value, {0}));
+    }
+    // Else what was imported is not used.
+    if ((running == 0 || number == *trips) && (number > 0 || !scans)) {
+      for (ArrayRef<Value> values : scanned)
+        loop.scanned.push_back(c.concat(values, 0));
+      return loopResults(node, loop, same);
+    }
   }
-  // What is not known does not matter after the last iteration.
-  if (!running && (!limit || number < *limit))
-    return node.unsupported("loops are supported whose number of iterations does not depend on data");
-  // Without iterations, the shapes of what would be scanned are those of a first one.
-  if (number == 0 && !loop.scanned.empty() && !once(0))
-    return failure();
-  return loopResults(node, loop, [](size_t) { return std::optional<int64_t>(0); });
+  if (scans && trips && *trips >= kUnbounded)
+    return node.unsupported("outputs of all iterations are supported of loops whose number of iterations is given");
+  std::optional<LoopResults> loop = makeLoop(node, limit, condition, init, iteration);
+  return loop ? loopResults(node, *loop, same) : failure();
 }
 
 /// Entry `i` of an attribute that has one for each input or output, or is left out.
@@ -237,53 +228,53 @@ LogicalResult importScan(Node &node) {
     return failure();
   if (count < 1 || count > given)
     return node.invalid("expects num_scan_inputs from 1 to " + Twine(given) + ", got " + Twine(count));
-  Unrolled loop;
-  ArrayRef<Value> scanInputs = ArrayRef(node.inputs).drop_front(given - count);
-  loop.state.append(node.inputs.begin(), node.inputs.begin() + (given - count));
-  if (!checkCounts(node, *body, 0, loop.state.size()))
+  ArrayRef<Value> init = ArrayRef(node.inputs).drop_back(count), scanInputs = ArrayRef(node.inputs).take_back(count);
+  if (llvm::is_contained(node.inputs, Value()))
+    return node.invalid("expects every input to be given");
+  if (!checkCounts(node, *body, 0, init.size()))
     return failure();
-  loop.scanned.resize(body->output_size() - loop.state.size());
   SmallVector<int64_t> axes;
-  int64_t length = 0;
   for (auto [i, input] : llvm::enumerate(scanInputs)) {
     std::optional<int64_t> axis = node.axis(entryOf(node, "scan_input_axes", i), Node::rank(input));
     if (!axis)
       return failure();
-    int64_t extent = Node::type(input).getDimSize(*axis);
-    if (ShapedType::isDynamic(extent))
-      return node.unsupported("a scan over an axis that is not static is not supported");
-    if (i > 0 && extent != length)
-      return node.invalid("expects scanned inputs of one length, got " + Twine(length) + " and " + Twine(extent));
-    length = extent;
     axes.push_back(*axis);
+    int64_t first = Node::type(scanInputs[0]).getDimSize(axes[0]), extent = Node::type(input).getDimSize(*axis);
+    if (!ShapedType::isDynamic(first) && !ShapedType::isDynamic(extent) && first != extent)
+      return node.invalid("expects scanned inputs of one length, got " + Twine(first) + " and " + Twine(extent));
   }
-  if (length > kMostIterations)
-    return node.unsupported("scans of more than " + Twine(kMostIterations) + " iterations are not supported");
   Compose c(node);
-  auto once = [&](int64_t number, bool isEmpty) {
-    Values arguments(loop.state);
+  Value length = node.dim(scanInputs[0], axes[0]);
+  auto iteration = [&](Value number, ArrayRef<Value> state) -> std::optional<LoopStep> {
+    Values arguments(state);
     for (auto [i, input] : llvm::enumerate(scanInputs)) {
-      int64_t place = entryOf(node, "scan_input_directions", i) ? length - 1 - number : number;
-      Values dims = node.dims(input);
-      dims.erase(dims.begin() + axes[i]);
-      arguments.push_back(isEmpty ? node.broadcast(node.scalar(Node::element(input), 0), dims)
-                                  : node.reshape(c.slice(input, axes[i], place, place + 1), dims));
+      bool backwards = entryOf(node, "scan_input_directions", i) != 0;
+      Value place = backwards ? c.subIndex(c.subIndex(length, node.index(1)), number) : number;
+      arguments.push_back(entryAt(node, input, place, axes[i]));
     }
-    return llvm::is_contained(arguments, Value()) ? std::nullopt : iterate(node, *body, arguments, loop, 0);
-  };
-  for (int64_t number = 0; number < length; ++number) {
-    std::optional<Values> results = once(number, false);
+    if (llvm::is_contained(arguments, Value()))
+      return std::nullopt;
+    std::optional<Values> results = node.importGraph(*body, arguments);
     if (!results)
-      return failure();
-    take(loop, *results, 0);
-  }
-  if (length == 0 && !loop.scanned.empty() && !once(0, /*isEmpty=*/true))
+      return std::nullopt;
+    return LoopStep{node.index(1), Values(ArrayRef(*results).take_front(state.size())),
+                    Values(ArrayRef(*results).drop_front(state.size()))};
+  };
+  std::optional<LoopResults> loop = forEach(node, length, init, body->node_size(), iteration);
+  if (!loop)
     return failure();
-  for (auto [i, values] : llvm::enumerate(loop.scanned))
-    if (entryOf(node, "scan_output_directions", i))
-      std::reverse(values.begin(), values.end());
-  return loopResults(node, loop, [&](size_t i) {
-    return node.axis(entryOf(node, "scan_output_axes", i), Node::rank(loop.like[i]) + 1);
+  return loopResults(node, *loop, [&](size_t i, Value value) -> Value {
+    if (value && entryOf(node, "scan_output_directions", i))
+      value = c.slice(value, 0, -1, INT64_MIN, -1);
+    std::optional<int64_t> axis =
+        value ? node.axis(entryOf(node, "scan_output_axes", i), Node::rank(value)) : std::nullopt;
+    if (!axis)
+      return {};
+    SmallVector<int64_t> order;
+    for (int64_t from = 1; from < Node::rank(value); ++from)
+      order.push_back(from);
+    order.insert(order.begin() + *axis, 0);
+    return c.transpose(value, order);
   });
 }
 

@@ -43,12 +43,13 @@ llvm::StringMap<const Operator *> tableOf(std::initializer_list<ArrayRef<Operato
 
 /// Null for an operator that is not supported.
 const Operator *findOperator(const onnx::NodeProto &node) {
-  static const auto onnx = tableOf(
-      {activationOperators(), attentionOperators(), contribOnnxOperators(), controlFlowOperators(),
-       convolutionOperators(), einsumOperators(), elementwiseOperators(), matmulOperators(), movementOperators(),
-       normalizationOperators(), padOperators(), poolOperators(), quantizationOperators(), reductionOperators(),
-       resizeOperators(), samplingOperators(), scatterOperators(), shapeOperators(), signalOperators(),
-       trigonometryOperators()});
+  static const auto onnx =
+      tableOf({activationOperators(),   attentionOperators(),     contribOnnxOperators(), controlFlowOperators(),
+               convolutionOperators(),  einsumOperators(),        elementwiseOperators(), matmulOperators(),
+               movementOperators(),     normalizationOperators(), padOperators(),         poolOperators(),
+               quantizationOperators(), recurrentOperators(),     reductionOperators(),   resizeOperators(),
+               samplingOperators(),     scatterOperators(),       shapeOperators(),       signalOperators(),
+               trigonometryOperators()});
   static const auto contrib = tableOf({contribAttentionOperators(), contribOperators(), quantizedContribOperators()});
   if (isOnnxDomain(node.domain()))
     return onnx.lookup(node.op_type());
@@ -135,7 +136,7 @@ private:
   std::vector<int> order;    ///< nodes, producers first
   std::vector<bool> refused; ///< nodes that are not imported
   llvm::StringMap<int> initializers;
-  llvm::StringSet<> used; ///< names that nodes and outputs take
+  llvm::StringSet<> used;              ///< names that nodes and outputs take
   std::map<std::string, int> badFiles; ///< external data that could not be found, with the number of initializers
   std::vector<llvm::StringMap<Value>> scopes; ///< values by name; of the graph first, of the graph imported now last
   std::string path;                           ///< nodes whose graphs are imported now, each with a slash
@@ -165,9 +166,8 @@ bool Importer::checkModel() {
   else if (usesOnnx || opsets.empty())
     error("the model imports no operator set of domain ai.onnx");
   if (opsets.count("") && (result.info.opset < kOldestOpset || result.info.opset > kNewestOpset))
-    error("expects operator set " + Twine(kOldestOpset) + " to " + Twine(kNewestOpset) +
-          " of domain ai.onnx, got " + Twine(result.info.opset) +
-          "; the converter of the onnx package (onnx.version_converter) changes it");
+    error("expects operator set " + Twine(kOldestOpset) + " to " + Twine(kNewestOpset) + " of domain ai.onnx, got " +
+          Twine(result.info.opset) + "; the converter of the onnx package (onnx.version_converter) changes it");
   llvm::StringSet<> named;
   for (auto [i, tensor] : llvm::enumerate(graph.initializer())) {
     if (tensor.name().empty())
@@ -249,31 +249,51 @@ bool Importer::orderNodes() {
 /// Letter of an attribute's type in the table.
 static char attributeLetter(onnx::AttributeProto::AttributeType type) {
   switch (type) {
-  case onnx::AttributeProto::INT: return 'i';
-  case onnx::AttributeProto::INTS: return 'I';
-  case onnx::AttributeProto::FLOAT: return 'f';
-  case onnx::AttributeProto::FLOATS: return 'F';
-  case onnx::AttributeProto::STRING: return 's';
-  case onnx::AttributeProto::STRINGS: return 'S';
-  case onnx::AttributeProto::TENSOR: return 't';
-  case onnx::AttributeProto::SPARSE_TENSOR: return 'p';
-  case onnx::AttributeProto::GRAPH: return 'g';
-  default: return '?';
+  case onnx::AttributeProto::INT:
+    return 'i';
+  case onnx::AttributeProto::INTS:
+    return 'I';
+  case onnx::AttributeProto::FLOAT:
+    return 'f';
+  case onnx::AttributeProto::FLOATS:
+    return 'F';
+  case onnx::AttributeProto::STRING:
+    return 's';
+  case onnx::AttributeProto::STRINGS:
+    return 'S';
+  case onnx::AttributeProto::TENSOR:
+    return 't';
+  case onnx::AttributeProto::SPARSE_TENSOR:
+    return 'p';
+  case onnx::AttributeProto::GRAPH:
+    return 'g';
+  default:
+    return '?';
   }
 }
 
 static StringRef attributeTypeName(char letter) {
   switch (letter) {
-  case 'i': return "INT";
-  case 'I': return "INTS";
-  case 'f': return "FLOAT";
-  case 'F': return "FLOATS";
-  case 's': return "STRING";
-  case 'S': return "STRINGS";
-  case 't': return "TENSOR";
-  case 'p': return "SPARSE_TENSOR";
-  case 'g': return "GRAPH";
-  default: return "another type";
+  case 'i':
+    return "INT";
+  case 'I':
+    return "INTS";
+  case 'f':
+    return "FLOAT";
+  case 'F':
+    return "FLOATS";
+  case 's':
+    return "STRING";
+  case 'S':
+    return "STRINGS";
+  case 't':
+    return "TENSOR";
+  case 'p':
+    return "SPARSE_TENSOR";
+  case 'g':
+    return "GRAPH";
+  default:
+    return "another type";
   }
 }
 
@@ -291,8 +311,9 @@ bool Importer::checkAttributes(const onnx::NodeProto &node, const Operator &op, 
     if (it == known.end())
       return nodeUnsupported(node, name, "attribute '" + attribute.name() + "' is not supported");
     if (char letter = attributeLetter(attribute.type()); letter != it->second)
-      return nodeError(node, name, "expects attribute '" + attribute.name() + "' to be of type " +
-                                  attributeTypeName(it->second) + ", got " + attributeTypeName(letter));
+      return nodeError(node, name,
+                       "expects attribute '" + attribute.name() + "' to be of type " + attributeTypeName(it->second) +
+                           ", got " + attributeTypeName(letter));
   }
   return true;
 }
@@ -307,12 +328,13 @@ static std::string countText(int low, int high) {
 bool Importer::checkNode(const onnx::NodeProto &node, StringRef name) {
   const Operator *op = findOperator(node);
   if (!op)
-    return nodeUnsupported(node, name, isOnnxDomain(node.domain()) || node.domain() == kContribDomain
-                                           ? "the operator is not supported"
-                                           : "operators of domain '" + node.domain() + "' are not supported");
+    return nodeUnsupported(node, name,
+                           isOnnxDomain(node.domain()) || node.domain() == kContribDomain
+                               ? "the operator is not supported"
+                               : "operators of domain '" + node.domain() + "' are not supported");
   if (isOnnxDomain(node.domain()) && result.info.opset < op->sinceOpset)
-    return nodeError(node, name, "expects operator set " + Twine(op->sinceOpset) + " or newer, got " +
-                                     Twine(result.info.opset));
+    return nodeError(node, name,
+                     "expects operator set " + Twine(op->sinceOpset) + " or newer, got " + Twine(result.info.opset));
   int given = node.input_size();
   while (given > 0 && node.input(given - 1).empty())
     --given;
@@ -322,8 +344,8 @@ bool Importer::checkNode(const onnx::NodeProto &node, StringRef name) {
     if (node.input(i).empty())
       return nodeError(node, name, "expects input " + Twine(i) + ", got none");
   if (node.output_size() < 1 || (op->maxOutputs >= 0 && node.output_size() > op->maxOutputs))
-    return nodeError(node, name, "expects " + countText(1, op->maxOutputs) + " outputs, got " +
-                                     Twine(node.output_size()));
+    return nodeError(node, name,
+                     "expects " + countText(1, op->maxOutputs) + " outputs, got " + Twine(node.output_size()));
   return checkAttributes(node, *op, name);
 }
 
@@ -401,9 +423,9 @@ bool Importer::importInput(const onnx::ValueInfoProto &input) {
   Value argument = body->addArgument(RankedTensorType::get(extents, element), location(input.name()));
   shapes.setShape(argument, shape);
   scopes.front()[input.name()] = argument;
-  argumentAttributes.push_back(builder.getDictionaryAttr(
-      {builder.getNamedAttr(LatheDialect::kNameAttr, builder.getStringAttr(input.name())),
-       builder.getNamedAttr(LatheDialect::kDimsAttr, builder.getArrayAttr(texts))}));
+  argumentAttributes.push_back(
+      builder.getDictionaryAttr({builder.getNamedAttr(LatheDialect::kNameAttr, builder.getStringAttr(input.name())),
+                                 builder.getNamedAttr(LatheDialect::kDimsAttr, builder.getArrayAttr(texts))}));
   return true;
 }
 
@@ -428,8 +450,8 @@ bool Importer::importInputs() {
             (symbols.empty() ? ", which has none" : ": " + llvm::join(symbols, ", ")));
       return false;
     }
-    declared.push_back(builder.getNamedAttr(
-        name, builder.getDenseI64ArrayAttr({range.first, range.second.value_or(-1)})));
+    declared.push_back(
+        builder.getNamedAttr(name, builder.getDenseI64ArrayAttr({range.first, range.second.value_or(-1)})));
   }
   if (!declared.empty())
     (*result.module)->setAttr(LatheDialect::kSymbolsAttr, builder.getDictionaryAttr(declared));
@@ -481,8 +503,7 @@ void Importer::importInitializer(int index) {
     if (!slice)
       return bad("cannot read '" + path.str() + "': " + slice.getError().message());
     std::string problem;
-    DenseElementsAttr value =
-        denseTensor(type.type, tensor, RawData{(*slice)->getBuffer(), place.offset}, problem);
+    DenseElementsAttr value = denseTensor(type.type, tensor, RawData{(*slice)->getBuffer(), place.offset}, problem);
     if (!value)
       return bad(problem);
     scopes.front()[tensor.name()] = builder.create<ConstantOp>(loc, type.type, value);
@@ -542,9 +563,10 @@ bool Importer::importNode(const onnx::NodeProto &proto, StringRef name) {
       return false;
     if (node.isUnsupported)
       return nodeUnsupported(proto, name, node.reason);
-    return nodeError(proto, name, !node.reason.empty()   ? node.reason
-                                  : !diagnostics.empty() ? diagnostics
-                                                         : "cannot be imported");
+    return nodeError(proto, name,
+                     !node.reason.empty()   ? node.reason
+                     : !diagnostics.empty() ? diagnostics
+                                            : "cannot be imported");
   }
   for (int i = 0; i < proto.output_size(); ++i)
     if (!proto.output(i).empty() && node.results[i])
@@ -576,8 +598,8 @@ std::optional<SmallVector<Value>> Importer::importGraph(const onnx::GraphProto &
   constexpr int64_t kMostNodes = 1 << 16;
   auto refuse = [&](LogicalResult) { return std::nullopt; };
   if (inner.input_size() != static_cast<int>(arguments.size()))
-    return refuse(owner.invalid("expects a graph of " + Twine(arguments.size()) + " inputs, got " +
-                                Twine(inner.input_size())));
+    return refuse(
+        owner.invalid("expects a graph of " + Twine(arguments.size()) + " inputs, got " + Twine(inner.input_size())));
   if (inner.sparse_initializer_size() > 0)
     return refuse(owner.unsupported("sparse initializers are not supported"));
   if (scopes.size() > kDeepest)
@@ -633,8 +655,8 @@ void Importer::importOutputs() {
       return;
     }
     returned.push_back(value);
-    attributes.push_back(builder.getDictionaryAttr(
-        builder.getNamedAttr(LatheDialect::kNameAttr, builder.getStringAttr(output.name()))));
+    attributes.push_back(
+        builder.getDictionaryAttr(builder.getNamedAttr(LatheDialect::kNameAttr, builder.getStringAttr(output.name()))));
   }
   builder.create<func::ReturnOp>(func.getLoc(), returned);
   func.setFunctionType(builder.getFunctionType(body->getArgumentTypes(), ValueRange(returned).getTypes()));

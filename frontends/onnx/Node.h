@@ -74,8 +74,8 @@ public:
   /// The elements of a tensor of rank 0 or 1 that don't depend on data or symbols; `what` begins the reason otherwise.
   std::optional<llvm::SmallVector<int64_t>> constantInts(mlir::Value tensor, llvm::StringRef what);
   std::optional<int64_t> constantInt(mlir::Value tensor, llvm::StringRef what);
-  /// The elements of a short tensor of floats that is known when the model is imported, also where exporters build it of
-  /// pieces; appended to `result`.
+  /// The elements of a short tensor of floats that is known when the model is imported, also where exporters build it
+  /// of pieces; appended to `result`.
   static bool constantFloats(mlir::Value tensor, llvm::SmallVectorImpl<double> &result, int depth = 0);
   /// The elements of an integer tensor of rank 0 or 1 and static extent as index values.
   std::optional<llvm::SmallVector<mlir::Value>> indices(mlir::Value tensor, llvm::StringRef what);
@@ -160,6 +160,7 @@ llvm::ArrayRef<Operator> padOperators();
 llvm::ArrayRef<Operator> poolOperators();
 llvm::ArrayRef<Operator> quantizationOperators();
 llvm::ArrayRef<Operator> quantizedContribOperators();
+llvm::ArrayRef<Operator> recurrentOperators();
 llvm::ArrayRef<Operator> reductionOperators();
 llvm::ArrayRef<Operator> resizeOperators();
 llvm::ArrayRef<Operator> samplingOperators();

@@ -22,15 +22,33 @@ struct Slot {
   size_t freeFrom = 0; ///< position in the program from which it may be used again
 };
 
+/// Positions in the program of operations, and of the last one within them.
+struct Order {
+  explicit Order(func::FuncOp func) {
+    size_t next = 0;
+    number(func.getBody().front(), next);
+  }
+  void number(Block &block, size_t &next) {
+    for (Operation &op : block) {
+      begin[&op] = next++;
+      for (Region &region : op.getRegions())
+        for (Block &inner : region)
+          number(inner, next);
+      end[&op] = next - 1;
+    }
+  }
+  DenseMap<Operation *, size_t> begin, end;
+};
+
 /// Position of the last use of a buffer, through views.
-size_t lastUse(kernel::AllocOp alloc, const DenseMap<Operation *, size_t> &order) {
-  size_t last = order.lookup(alloc);
+size_t lastUse(kernel::AllocOp alloc, const Order &order) {
+  size_t last = order.begin.lookup(alloc);
   llvm::SmallSetVector<Value, 4> names;
   names.insert(alloc.getResult());
   for (size_t i = 0; i < names.size(); ++i)
     for (Operation *user : names[i].getUsers()) {
-      // What uses it in a nested region does so where the operation of the block stands.
-      last = std::max(last, order.lookup(alloc->getBlock()->findAncestorOpInBlock(*user)));
+      // What uses it in a region, which may be a loop's, needs it until that ends.
+      last = std::max(last, order.end.lookup(alloc->getBlock()->findAncestorOpInBlock(*user)));
       for (Value result : user->getResults())
         if (isa<MemRefType>(result.getType()))
           names.insert(result);
@@ -69,20 +87,16 @@ struct PlanArena : impl::PlanArenaPassBase<PlanArena> {
           computed.insert(cast<StringAttr>(entry.get("name")).getValue());
       }
     auto misplaced = module.walk([&](kernel::AllocOp alloc) {
-      if (alloc->getBlock() == &run.getBody().front())
+      if (run->isProperAncestor(alloc))
         return WalkResult::advance();
-      alloc.emitOpError() << "expects to stand in the block of @" << kernel::kRunName;
+      alloc.emitOpError() << "expects to stand in @" << kernel::kRunName;
       return WalkResult::interrupt();
     });
     if (misplaced.wasInterrupted())
       return signalPassFailure();
-    DenseMap<Operation *, size_t> order;
+    Order order(run);
     SmallVector<kernel::AllocOp> allocs;
-    for (auto [i, op] : llvm::enumerate(run.getBody().front())) {
-      order[&op] = i;
-      if (auto alloc = dyn_cast<kernel::AllocOp>(op))
-        allocs.push_back(alloc);
-    }
+    run.walk<WalkOrder::PreOrder>([&](kernel::AllocOp alloc) { allocs.push_back(alloc); });
 
     SmallVector<Slot> slots;
     SmallVector<std::pair<kernel::AllocOp, size_t>> placed; ///< in which slot
@@ -102,8 +116,8 @@ struct PlanArena : impl::PlanArenaPassBase<PlanArena> {
       bytes.collectSymbols(names);
       if (llvm::any_of(names, [&](const std::string &name) { return computed.contains(name); })) {
         OpBuilder b(alloc);
-        Value place = b.create<kernel::DynamicAllocOp>(alloc.getLoc(), alloc.getType(), run.getArgument(0), dynamicSlots++,
-                                                       alloc.getDims());
+        Value place = b.create<kernel::DynamicAllocOp>(alloc.getLoc(), alloc.getType(), run.getArgument(0),
+                                                       dynamicSlots++, alloc.getDims());
         alloc.replaceAllUsesWith(place);
         alloc.erase();
         continue;
@@ -111,7 +125,7 @@ struct PlanArena : impl::PlanArenaPassBase<PlanArena> {
       // A size that is a multiple of 64 whatever the symbols needs no rounding.
       if (!llvm::all_of(bytes.getTerms(), [](const auto &term) { return term.second % 64 == 0; }))
         bytes = shapes.floorDiv(bytes + SymExpr(63), 64) * SymExpr(64);
-      size_t begin = order[alloc], end = lastUse(alloc, order);
+      size_t begin = order.begin[alloc], end = lastUse(alloc, order);
       std::optional<size_t> chosen;
       for (auto [i, slot] : llvm::enumerate(slots)) {
         if (slot.freeFrom > begin)

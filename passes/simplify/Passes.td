@@ -29,6 +29,25 @@ def SimplifyShapesPass : Pass<"simplify-shapes", "::mlir::func::FuncOp"> {
   let dependentDialects = ["::lathe::LatheDialect"];
 }
 
+def SimplifyBranchesPass : Pass<"simplify-branches", "::mlir::func::FuncOp"> {
+  let summary = "Branches that are not needed as such";
+  let description = [{
+    Pre-condition: a lathe program. Post-condition: a `lathe.if` whose condition is known is the branch that is taken; one whose
+    branches are a few cheap operations that can't fail, and whose results have the same shapes, computes both and selects, so
+    that it is part of the kernels around it; results and states that nothing uses are gone.
+
+    ```mlir
+    // before
+    %r = lathe.if %c -> (tensor<4xf32>) { %a = lathe.neg %x … lathe.yield %a } else { lathe.yield %x }
+    // after
+    %a = lathe.neg %x …
+    %t = arith.cmpi …, lathe.from_index …
+    %r = lathe.select %t, %a, %x …
+    ```
+  }];
+  let dependentDialects = ["::lathe::LatheDialect"];
+}
+
 def SimplifyArithmeticPass : Pass<"simplify-arithmetic", "::mlir::func::FuncOp"> {
   let summary = "Cheaper forms of the same arithmetic";
   let description = [{

@@ -26,23 +26,42 @@ struct SimplifyShapes : impl::SimplifyShapesPassBase<SimplifyShapes> {
         if (auto range = dyn_cast<DenseI64ArrayAttr>(entry.getValue()); range && range.size() == 2)
           shapes.ranges[entry.getName()] = {range[0], range[1] < 0 ? std::nullopt : std::optional<int64_t>(range[1])};
 
-    SmallVector<Operation *> ops, dead;
-    for (Operation &op : func.getBody().front())
+    SmallVector<Operation *> dead;
+    if (failed(simplify(func.getBody().front(), shapes, dead)))
+      return signalPassFailure();
+    for (Operation *op : dead)
+      op->erase();
+    Operation *terminator = func.getBody().front().getTerminator();
+    if (isa<func::ReturnOp>(terminator))
+      func.setFunctionType(FunctionType::get(&getContext(), func.getArgumentTypes(), terminator->getOperandTypes()));
+  }
+
+  /// `dead` are not erased yet: what is known of a result must not pass to a new one at its address.
+  static LogicalResult simplify(Block &block, ShapeContext &shapes, SmallVectorImpl<Operation *> &dead) {
+    SmallVector<Operation *> ops;
+    for (Operation &op : block)
       ops.push_back(&op);
     for (Operation *op : ops) {
+      if (isa<RegionShapeOpInterface>(op)) {
+        if (failed(simplifyRegions(op, shapes, dead)))
+          return failure();
+        continue;
+      }
       auto iface = dyn_cast<SymbolicShapeOpInterface>(op);
       if (!iface) {
         if (isa<DimOp, ToIndexOp>(op))
           replaceIndex(op->getResult(0), shapes);
+        else if (isa<YieldOp>(op))
+          simplifyIndices(op, shapes);
         continue;
       }
       FailureOr<SymShape> shape = shapes.shapeOf(op->getResult(0));
       if (failed(shape))
-        return signalPassFailure();
+        return failure();
       refine(op->getResult(0), *shape);
       if (changesNothing(op, *shape, shapes)) {
         op->getResult(0).replaceAllUsesWith(op->getOperand(0));
-        dead.push_back(op); // not erased yet: what is known of its result must not pass to a new one at its address
+        dead.push_back(op);
         continue;
       }
       if (isa<ReshapeOp, BroadcastOp>(op) &&
@@ -59,20 +78,46 @@ struct SimplifyShapes : impl::SimplifyShapesPassBase<SimplifyShapes> {
         }
         continue;
       }
-      for (OpOperand &operand : op->getOpOperands())
-        if (operand.get().getType().isIndex()) {
-          SymExpr value = shapes.indexValue(operand.get());
-          if (value.dependsOnData())
-            continue;
-          OpBuilder b(op);
-          operand.set(materialize(b, op->getLoc(), value));
-        }
+      simplifyIndices(op, shapes);
     }
-    for (Operation *op : dead)
-      op->erase();
-    Operation *terminator = func.getBody().front().getTerminator();
-    if (isa<func::ReturnOp>(terminator))
-      func.setFunctionType(FunctionType::get(&getContext(), func.getArgumentTypes(), terminator->getOperandTypes()));
+    return success();
+  }
+
+  static void simplifyIndices(Operation *op, ShapeContext &shapes) {
+    for (OpOperand &operand : op->getOpOperands())
+      if (operand.get().getType().isIndex()) {
+        SymExpr value = shapes.indexValue(operand.get());
+        if (value.dependsOnData())
+          continue;
+        OpBuilder b(op);
+        operand.set(materialize(b, op->getLoc(), value));
+      }
+  }
+
+  static LogicalResult simplifyRegions(Operation *op, ShapeContext &shapes, SmallVectorImpl<Operation *> &dead) {
+    simplifyIndices(op, shapes);
+    for (Region &region : op->getRegions()) {
+      RegionScope scope(shapes, region);
+      for (Block &block : region) {
+        for (BlockArgument argument : block.getArguments())
+          if (isa<RankedTensorType>(argument.getType())) {
+            FailureOr<SymShape> shape = shapes.shapeOf(argument);
+            if (failed(shape))
+              return failure();
+            refine(argument, *shape);
+          }
+        if (failed(simplify(block, shapes, dead)))
+          return failure();
+      }
+    }
+    for (Value result : op->getResults())
+      if (isa<RankedTensorType>(result.getType())) {
+        FailureOr<SymShape> shape = shapes.shapeOf(result);
+        if (failed(shape))
+          return failure();
+        refine(result, *shape);
+      }
+    return success();
   }
 
   static void replaceIndex(Value index, ShapeContext &shapes) {

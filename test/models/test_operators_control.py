@@ -65,17 +65,68 @@ def test_branch_on_constants(target, tmp_path):
     lathe.compile(tmp_path / "graph.onnx", tmp_path / "graph.lathe")
 
 
+def test_branches_of_other_shapes(target, tmp_path):
+    """What a branch requires is checked where it is taken, and extents follow from the branch."""
+    longer = body([("Concat", ["x", "p"], ["y"], {"axis": 0}), ("MatMul", ["y", "w"], ["z"], {})], [], ["y", "z"])
+    other = body([("Identity", ["x"], ["y"], {}), ("MatMul", ["y", "w"], ["z"], {})], [], ["y", "z"])
+    for truth in (True, False):
+        g = Graph()
+        g.input("x", ["n", 4])
+        g.input("p", ["m", 4])
+        g.input("w", [4, 3])
+        g.node("If", g.input("c", [1], BOOL, [truth]), count=2, then_branch=longer, else_branch=other)
+        check(g, tmp_path, [(2, 3), (1, 1), (7, 0), (0, 2)], **target)
+
+
+def test_branch_on_what_is_computed(target, tmp_path):
+    """With results that are read after it, and values from around it."""
+    then = body([("MatMul", ["x", "w"], ["a"], {}), ("Softmax", ["a"], ["y"], {})], [], ["y"])
+    other = body([("MatMul", ["w", "x"], ["y"], {})], [], ["y"])
+    g = Graph()
+    x = g.input("x", ["n", "n"])
+    g.nodes.append(helper.make_node("Exp", [g.node("Neg", x)], ["w"]))
+    total = g.node("ReduceSum", x, keepdims=0)
+    for limit in (-1e6, 1e6):
+        y = g.node("If", g.node("Greater", total, np.float32(limit)), then_branch=then, else_branch=other)
+        g.node("Add", y, x)
+    check(g, tmp_path, [(2,), (1,), (7,), (0,)], **target)
+
+
+def test_branches_may_fail(target, tmp_path):
+    """A look-up that is out of range in the branch that is not taken."""
+    look = body([("Gather", ["x", "i"], ["y"], {"axis": 0})], [], ["y"])
+    same = body([("Identity", ["x"], ["y"], {})], [], ["y"])
+    g = Graph()
+    g.input("x", ["n", 3])
+    g.input("i", ["n"], I64, [99])
+    g.node("If", g.input("c", [], BOOL, [False]), then_branch=look, else_branch=same)
+    check(g, tmp_path, [(2,), (1,)], **target)
+
+
+def test_branches_within_branches(target, tmp_path):
+    inner = body([("Softmax", ["x"], ["u"], {})], [], ["u"])
+    outer_else = body([("Exp", ["x"], ["u"], {})], [], ["u"])
+    then = body([("If", ["d"], ["v"], {"then_branch": inner, "else_branch": outer_else}), ("Concat", ["v", "x"], ["y"], {"axis": 0})], [], ["y"])
+    other = body([("ReduceMean", ["x"], ["y"], {})], [], ["y"])
+    for first in (True, False):
+        for second in (True, False):
+            g = Graph()
+            g.input("x", ["n", 3])
+            g.input("d", [], BOOL, [second])
+            g.node("If", g.input("c", [], BOOL, [first]), then_branch=then, else_branch=other)
+            check(g, tmp_path, [(2,), (1,), (5,)], **target)
+
+
 def test_branches_refused(tmp_path):
     g = Graph()
     x, c = g.input("x", ["n", "m"]), g.input("c", [], BOOL)
     same = body([("Identity", ["x"], ["y"], {})], [], ["y"])
-    g.node("If", c, then_branch=same, else_branch=body([("Transpose", ["x"], ["y"], {})], [], ["y"]))
-    assert "different shapes" in refusal(g, tmp_path)
+    g.node("If", c, then_branch=same, else_branch=body([("Flatten", ["x"], ["z"], {}), ("ReduceSum", ["z"], ["y"], {"keepdims": 0})], [], ["y"]))
+    assert "different ranks" in refusal(g, tmp_path)
     g = Graph()
-    x, c = g.input("x", ["n", "m"]), g.input("c", [], BOOL)
-    g.input("i", ["n"], I64)
-    g.node("If", c, then_branch=same, else_branch=body([("Gather", ["x", "i"], ["y"], {})], [], ["y"]))
-    assert "look elements up" in refusal(g, tmp_path)
+    x, c = g.input("x", ["n"]), g.input("c", [], BOOL)
+    g.node("If", c, then_branch=body([("NonZero", ["x"], ["y"], {})], [], ["y"]), else_branch=body([("NonZero", ["x"], ["y"], {})], [], ["y"]))
+    assert "known before the branch" in refusal(g, tmp_path)
     g = Graph()
     g.node("If", g.input("x", ["n"]), then_branch=same, else_branch=same)
     assert "one boolean" in refusal(g, tmp_path)
@@ -127,14 +178,80 @@ def test_loop_that_grows(target, tmp_path):
     check(g, tmp_path, [(2, 3), (1, 1), (7, 2)], **target)
 
 
+def test_loop_on_data(target, tmp_path):
+    """As many iterations as an input, a dimension or a sum says; states that change places."""
+    swap = body(
+        [("MatMul", ["a", "w"], ["c"], {}), ("Add", ["c", "b"], ["d"], {}), ("Identity", ["a"], ["e"], {}), ("Identity", ["go"], ["going"], {})],
+        [("i", TensorProto.INT64), ("go", TensorProto.BOOL), "a", "b"],
+        [("going", TensorProto.BOOL), "d", "e", "c"],
+    )
+    for trips in (0, 1, 3):
+        g = Graph()
+        x, w = g.input("x", ["n", 4]), g.input("w", [4, 4], values=(-0.5, 0.5))
+        count = g.input("count", [], I64, [trips])
+        length = g.node("Gather", g.node("Shape", x), np.array(0))
+        negative = g.node("ReduceSum", g.node("Cast", g.node("Less", x, np.float32(0)), to=TensorProto.INT64), keepdims=0)
+        for number in (count, length, negative) if trips else (length, negative):
+            g.node("Loop", number, "", x, g.node("Exp", x), body=swap, count=3)
+        check(g, tmp_path, [(2,), (1,), (5,)], **target)
+
+
+def test_loop_until(target, tmp_path):
+    """Ends on what an iteration computes; what was gathered is as long as there were iterations."""
+    nodes = [
+        ("Mul", ["s", "half"], ["t"], {}),
+        ("ReduceSum", ["t"], ["sum"], {"keepdims": 0}),
+        ("Greater", ["sum", "limit"], ["going"], {}),
+        ("Identity", ["t"], ["kept"], {}),
+    ]
+    until = body(nodes, [("i", TensorProto.INT64), ("go", TensorProto.BOOL), "s"], [("going", TensorProto.BOOL), "t", "kept"], half=np.float32(0.5), limit=np.float32(1))
+    g = Graph()
+    x = g.input("x", ["n", 3], values=(1, 9))
+    g.node("Loop", np.array(100), g.node("Greater", g.node("ReduceSum", x, keepdims=0), np.float32(1)), x, body=until, count=2)
+    check(g, tmp_path, [(2,), (1,), (7,)], **target)
+
+
+def test_loop_within_a_loop(target, tmp_path):
+    inner = body(
+        [("Cast", ["j"], ["f"], {"to": 1}), ("Add", ["t", "f"], ["u"], {}), ("Mul", ["u", "s"], ["v"], {}), ("Identity", ["go2"], ["going2"], {})],
+        [("j", TensorProto.INT64), ("go2", TensorProto.BOOL), "t"],
+        [("going2", TensorProto.BOOL), "v"],
+    )
+    outer = body(
+        [("Loop", ["i", "", "s"], ["r"], {"body": inner}), ("Sigmoid", ["r"], ["next"], {}), ("Identity", ["go"], ["going"], {})],
+        [("i", TensorProto.INT64), ("go", TensorProto.BOOL), "s"],
+        [("going", TensorProto.BOOL), "next", "r"],
+    )
+    g = Graph()
+    x = g.input("x", ["n", 3])
+    g.node("Loop", g.node("Gather", g.node("Shape", x), np.array(0)), "", x, body=outer, count=2)
+    check(g, tmp_path, [(2,), (1,), (4,)], **target)
+
+
+def test_long_loop(target, tmp_path):
+    """Not written out."""
+    g = Graph()
+    x = g.input("x", ["n", 2])
+    g.nodes.append(helper.make_node("Exp", [g.node("Mul", x, np.float32(0))], ["outside"]))
+    g.node("Loop", np.array(5000), np.array(True), x, body=powers(), count=2)
+    check(g, tmp_path, [(2,), (1,)], **target)
+
+
 def test_loops_refused(tmp_path):
     g = Graph()
     x = g.input("x", ["n"])
+    grow = body(
+        [("Concat", ["s", "x"], ["longer"], {"axis": 0}), ("Identity", ["go"], ["going"], {})],
+        [("i", TensorProto.INT64), ("go", TensorProto.BOOL), "s"],
+        [("going", TensorProto.BOOL), "longer"],
+    )
+    g.node("Loop", g.node("Gather", g.node("Shape", x), np.array(0)), "", x, body=grow)
+    assert "shape changes from one iteration to the next" in refusal(g, tmp_path)
+    g = Graph()
+    x = g.input("x", ["n"])
     g.nodes.append(helper.make_node("Exp", [x], ["outside"]))
-    g.node("Loop", g.node("Gather", g.node("Shape", x), np.array(0)), "", x, body=powers(), count=2)
-    assert "numbers of iterations must be constants" in refusal(g, tmp_path)
-    g.nodes[-1].input[0] = g.constant(np.array(2**40))
-    assert "more than 4096 iterations" in refusal(g, tmp_path) or "when unrolled" in refusal(g, tmp_path)
+    g.node("Loop", "", g.node("Greater", g.node("ReduceSum", x, keepdims=0), np.float32(0)), x, body=powers(), count=2)
+    assert "whose number of iterations is given" in refusal(g, tmp_path)
     while g.nodes[-1].attribute:
         g.nodes[-1].attribute.pop()
     assert "expects an attribute 'body'" in refusal(g, tmp_path)
@@ -155,10 +272,18 @@ def test_scan(axis, backwards, target, tmp_path):
     check(g, tmp_path, [(2,), (1,), (7,), (0,)], **target)
 
 
+@pytest.mark.parametrize("backwards", [0, 1])
+def test_scan_of_any_length(backwards, target, tmp_path):
+    g = Graph()
+    x, y, s = g.input("x", ["n", "m", 3]), g.input("y", ["n", "m", 3]), g.input("s", ["m", 3])
+    g.node("Scan", s, x, y, body=running_sum(), num_scan_inputs=2, scan_input_directions=[backwards, 0], scan_output_axes=[1], scan_output_directions=[backwards], count=2)
+    check(g, tmp_path, [(2, 3), (1, 1), (7, 2), (33, 1)], **target)
+
+
 def test_scan_refused(tmp_path):
     g = Graph()
-    x, s = g.input("x", ["n", 3]), g.input("s", [3])
-    g.node("Scan", s, x, x, body=running_sum(), num_scan_inputs=2, count=2)
-    assert "an axis that is not static" in refusal(g, tmp_path)
+    x, s = g.input("x", [5, 3]), g.input("s", [3])
+    g.node("Scan", s, x, g.input("y", [4, 3]), body=running_sum(), num_scan_inputs=2, count=2)
+    assert "one length, got 5 and 4" in refusal(g, tmp_path)
     g.nodes[-1].attribute.remove(next(a for a in g.nodes[-1].attribute if a.name == "num_scan_inputs"))
     assert "num_scan_inputs" in refusal(g, tmp_path)

@@ -20,8 +20,8 @@ bool isElementwise(Operation *op) {
 /// Computing it again costs about as much as reading it back.
 bool isCheap(Operation *op) {
   return isa<CastOp, CompareOp, SelectOp, AndOp, OrOp, XorOp, NotOp, NegOp, AddOp, SubOp, MulOp, MinOp, MaxOp, AbsOp,
-             ReluOp, IsNanOp, IsInfOp, ShiftLeftOp, ShiftRightOp, DequantizeOp,
-             BroadcastOp, TransposeOp, SliceOp, PadOp, WindowsOp, RangeOp, FromIndexOp, ShapeOfOp>(op);
+             ReluOp, IsNanOp, IsInfOp, ShiftLeftOp, ShiftRightOp, DequantizeOp, BroadcastOp, TransposeOp, SliceOp,
+             PadOp, WindowsOp, RangeOp, FromIndexOp, ShapeOfOp>(op);
 }
 
 bool isReduction(Operation *op) { return isa<ReduceOp, SoftmaxOp, LayerNormOp, RmsNormOp, CumSumOp, MatmulOp>(op); }
@@ -48,12 +48,12 @@ bool reducesRows(Operation *op) {
 
 class Former {
 public:
-  Former(func::FuncOp func, ShapeContext &shapes, bool fuse, bool library)
-      : func(func), shapes(shapes), fuse(fuse), library(library) {}
+  Former(Block &block, ShapeContext &shapes, bool fuse, bool library)
+      : block(block), shapes(shapes), fuse(fuse), library(library) {}
 
   Grouping run() {
     SmallVector<Operation *> ops;
-    for (Operation &op : func.getBody().front())
+    for (Operation &op : block)
       if (isa<SymbolicShapeOpInterface>(op) && !isa<ConstantOp, WeightOp>(op))
         ops.push_back(&op);
     for (Operation *op : ops)
@@ -95,7 +95,8 @@ private:
     if (!fuse)
       return result;
     auto onlyUser = [&]() -> Operation * {
-      return result.last->hasOneUse() ? *result.last->getUsers().begin() : nullptr;
+      Operation *user = result.last->hasOneUse() ? *result.last->getUsers().begin() : nullptr;
+      return user && user->getBlock() == &block ? user : nullptr;
     };
     auto type = cast<RankedTensorType>(matmul.getType());
     Operation *user = onlyUser();
@@ -202,7 +203,7 @@ private:
     return result;
   }
 
-  func::FuncOp func;
+  Block &block;
   ShapeContext &shapes;
   bool fuse, library;
   Grouping grouping;
@@ -212,8 +213,8 @@ private:
 
 } // namespace
 
-Grouping formGroups(func::FuncOp func, ShapeContext &shapes, bool fuse, bool library) {
-  return Former(func, shapes, fuse, library).run();
+Grouping formGroups(Block &block, ShapeContext &shapes, bool fuse, bool library) {
+  return Former(block, shapes, fuse, library).run();
 }
 
 } // namespace lathe::cpu

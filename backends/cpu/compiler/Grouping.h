@@ -18,7 +18,7 @@ struct Epilogue {
   int64_t activation = 0; ///< lathe_activation
 };
 
-/// What becomes of each operation of a lathe function.
+/// What becomes of each operation of a lathe program.
 struct Grouping {
   /// Operations of a generated kernel, in program order; by the operation whose result is stored.
   llvm::MapVector<mlir::Operation *, llvm::SmallVector<mlir::Operation *>> kernels;
@@ -26,11 +26,12 @@ struct Grouping {
   llvm::DenseMap<mlir::Operation *, Epilogue> matmuls;
 };
 
-/// Groups the operations of `func`. `library`: f32 products go to the library; `fuse`: as the pass's options.
 /// Written in the order of its updates, by a kernel of its own.
 inline bool isScatter(mlir::Operation *op) { return llvm::isa<ScatterElementsOp, ScatterNDOp>(op); }
 
-Grouping formGroups(mlir::func::FuncOp func, ShapeContext &shapes, bool fuse, bool library);
+/// Groups the operations of a block, not those of regions within it. `library`: f32 products go to the library; `fuse`:
+/// as the pass's options.
+Grouping formGroups(mlir::Block &block, ShapeContext &shapes, bool fuse, bool library);
 
 } // namespace lathe::cpu
 

@@ -7,6 +7,8 @@
 #include "backends/cpu/compiler/RowKernel.h"
 #include "mlir/Conversion/LLVMCommon/MemRefBuilder.h"
 #include "mlir/Conversion/LLVMCommon/TypeConverter.h"
+#include "mlir/Conversion/SCFToControlFlow/SCFToControlFlow.h"
+#include "mlir/Transforms/DialectConversion.h"
 #include "runtime/Abi.h"
 #include "runtime/include/lathe/lathe.h"
 #include "llvm/ADT/TypeSwitch.h"
@@ -42,7 +44,9 @@ private:
   Value toWord(Value index) { return b.create<arith::IndexCastOp>(index.getLoc(), i64, index); }
   /// A dense buffer at an address as a memref value.
   Value describe(Location loc, MemRefType type, Value address, ValueRange dynamicDims);
+  Value bytesOf(Location loc, MemRefType type, ValueRange dynamicDims);
   Value addressOf(Location loc, Value memref);
+  LogicalResult flatten(func::FuncOp run);
   Value scratch(Operation *op, int64_t bytes);
   LogicalResult lower(Operation &op);
   void lowerMatmul(kernel::MatmulOp op);
@@ -77,6 +81,15 @@ Value Lowering::describe(Location loc, MemRefType type, Value address, ValueRang
       stride = b.create<LLVM::MulOp>(loc, stride, sizes[i]);
   }
   return b.create<UnrealizedConversionCastOp>(loc, type, Value(descriptor)).getResult(0);
+}
+
+Value Lowering::bytesOf(Location loc, MemRefType type, ValueRange dynamicDims) {
+  Value bytes = word(loc, (type.getElementTypeBitWidth() + 7) / 8);
+  size_t next = 0;
+  for (int64_t extent : type.getShape())
+    bytes = b.create<LLVM::MulOp>(loc, bytes,
+                                  ShapedType::isDynamic(extent) ? toWord(dynamicDims[next++]) : word(loc, extent));
+  return bytes;
 }
 
 Value Lowering::addressOf(Location loc, Value memref) {
@@ -223,7 +236,8 @@ void Lowering::lowerLaunch(kernel::LaunchOp op) {
 }
 
 void Lowering::callFail(Location loc, Value frame, int64_t check) {
-  Value function = loadPointer(loc, loadPointer(loc, frame, offsetof(lathe_frame, rt)), offsetof(lathe_runtime_table, fail));
+  Value function =
+      loadPointer(loc, loadPointer(loc, frame, offsetof(lathe_frame, rt)), offsetof(lathe_runtime_table, fail));
   auto type = LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(context), {pointer, i64});
   b.create<LLVM::CallOp>(loc, type, ValueRange{function, frame, word(loc, check)});
 }
@@ -294,6 +308,12 @@ LogicalResult Lowering::lower(Operation &op) {
     result = describe(loc, cast<MemRefType>(arena.getType()), address, arena.getDims());
   } else if (auto view = dyn_cast<kernel::ViewOp>(op)) {
     result = describe(loc, cast<MemRefType>(view.getType()), addressOf(loc, view.getSource()), view.getDims());
+  } else if (auto row = dyn_cast<kernel::RowOp>(op)) {
+    auto type = cast<MemRefType>(row.getType());
+    Value bytes = b.create<LLVM::MulOp>(loc, toWord(row.getIndex()), bytesOf(loc, type, row.getDims()));
+    Value address = b.create<LLVM::GEPOp>(loc, pointer, b.getI8Type(), addressOf(loc, row.getSource()),
+                                          ArrayRef<LLVM::GEPArg>{bytes});
+    result = describe(loc, type, address, row.getDims());
   } else if (auto argument = dyn_cast<kernel::ArgOp>(op)) {
     Type type = argument.getType();
     Value value = b.create<LLVM::LoadOp>(loc, type.isIndex() ? i64 : converter.convertType(type),
@@ -315,11 +335,7 @@ LogicalResult Lowering::lower(Operation &op) {
     b.create<LLVM::StoreOp>(loc, toWord(define.getValue()), at(loc, base, 8 * it->second));
   } else if (auto alloc = dyn_cast<kernel::DynamicAllocOp>(op)) {
     auto type = cast<MemRefType>(alloc.getType());
-    Value bytes = word(loc, (type.getElementTypeBitWidth() + 7) / 8);
-    size_t next = 0;
-    for (int64_t extent : type.getShape())
-      bytes = b.create<LLVM::MulOp>(
-          loc, bytes, ShapedType::isDynamic(extent) ? toWord(alloc.getDims()[next++]) : word(loc, extent));
+    Value bytes = bytesOf(loc, type, alloc.getDims());
     Value address = callForMemory(&op, alloc.getFrame(), offsetof(lathe_runtime_table, allocate),
                                   static_cast<int64_t>(alloc.getSlot()), bytes);
     result = describe(loc, type, address, alloc.getDims());
@@ -348,7 +364,19 @@ LogicalResult Lowering::lower(Operation &op) {
   return success();
 }
 
+/// Branches and loops of the program as blocks, any of which may return.
+LogicalResult Lowering::flatten(func::FuncOp run) {
+  RewritePatternSet patterns(context);
+  populateSCFToControlFlowConversionPatterns(patterns);
+  ConversionTarget target(*context);
+  target.addIllegalOp<scf::IfOp, scf::WhileOp>();
+  target.markUnknownOpDynamicallyLegal([](Operation *) { return true; });
+  return applyPartialConversion(run, target, std::move(patterns));
+}
+
 LogicalResult Lowering::run() {
+  if (auto run = module.lookupSymbol<func::FuncOp>(kernel::kRunName); run && failed(flatten(run)))
+    return failure();
   if (auto list = module->getAttrOfType<ArrayAttr>(kernel::kSymbolsAttr))
     for (auto [i, entry] : llvm::enumerate(list.getAsRange<DictionaryAttr>()))
       symbols[cast<StringAttr>(entry.get("name")).getValue()] = i;

@@ -69,7 +69,7 @@ def KernelToLLVMPass : Pass<"kernel-to-llvm", "::mlir::ModuleOp"> {
     %p = llvm.getelementptr %frame[16] …   // lathe_frame::inputs
     ```
   }];
-  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::func::FuncDialect", "::mlir::LLVM::LLVMDialect",
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::cf::ControlFlowDialect", "::mlir::func::FuncDialect", "::mlir::LLVM::LLVMDialect",
     "::mlir::memref::MemRefDialect", "::mlir::scf::SCFDialect"];
 }
 

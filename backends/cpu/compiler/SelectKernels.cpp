@@ -75,8 +75,9 @@ int64_t Selector::addKernel(StringRef name, StringRef kind, ArrayRef<Operation *
 func::FuncOp Selector::addKernelFunc(Location loc, StringRef name) {
   auto pointer = LLVM::LLVMPointerType::get(context);
   Type index = b.getIndexType();
-  auto kernelFunc = OpBuilder::atBlockEnd(module.getBody())
-                        .create<func::FuncOp>(loc, name, FunctionType::get(context, {pointer, pointer, index, index}, {}));
+  auto kernelFunc =
+      OpBuilder::atBlockEnd(module.getBody())
+          .create<func::FuncOp>(loc, name, FunctionType::get(context, {pointer, pointer, index, index}, {}));
   kernelFunc.setPrivate();
   kernelFunc.addEntryBlock();
   return kernelFunc;
@@ -112,7 +113,9 @@ Value Selector::buffer(Value tensor) {
 Value Selector::destination(Value tensor) {
   auto type = bufferType(cast<RankedTensorType>(tensor.getType()));
   Value result;
-  if (auto it = outputs.find(tensor); it != outputs.end())
+  if (Value place = placed.lookup(tensor))
+    result = place;
+  else if (auto it = outputs.find(tensor); it != outputs.end())
     result = output(tensor.getLoc(), tensor, it->second);
   else
     result = b.create<kernel::AllocOp>(tensor.getLoc(), type, dynamicDims(tensor));
@@ -202,8 +205,8 @@ LogicalResult Selector::emitGroup(ArrayRef<Operation *> ops, Value root, Value t
   int64_t id = addKernel(name, "generated", ops);
   func::FuncOp kernelFunc = addKernelFunc(loc, name);
   bool isUnsigned = cast<RankedTensorType>(root.getType()).getElementType().isUnsignedInteger();
-  LogicalResult result =
-      emitRowKernel(groupFunc, kernelFunc, isUnsigned, [&](Location at, StringRef message) { return addCheck(at, message); });
+  LogicalResult result = emitRowKernel(groupFunc, kernelFunc, isUnsigned,
+                                       [&](Location at, StringRef message) { return addCheck(at, message); });
   groupFunc.erase();
   if (failed(result))
     return failure();
@@ -247,19 +250,27 @@ LogicalResult Selector::verifyProgram() {
   for (BlockArgument argument : main.getArguments())
     if (!isSupported(argument.getType()))
       return main.emitError() << "expects inputs that are tensors of numbers, got " << argument.getType();
-  for (Operation &op : main.getBody().front()) {
-    bool isReturn = isa<func::ReturnOp>(op);
+  return verifyBlock(main.getBody().front());
+}
+
+LogicalResult Selector::verifyBlock(Block &block) {
+  for (Operation &op : block) {
+    bool isReturn = isa<func::ReturnOp, YieldOp>(op), isControl = isa<RegionShapeOpInterface>(op);
     if (op.mightHaveTrait<OpTrait::IsTerminator>() && !isReturn)
       return op.emitError() << "expects a program that ends in func.return, got " << op.getName();
-    if (op.getNumRegions() > 0)
-      return op.emitError() << "expects operations without regions, got " << op.getName();
+    if (op.getNumRegions() > 0 && !isControl)
+      return op.emitError() << "expects no operations with regions but branches and loops, got " << op.getName();
     bool own = isa_and_nonnull<LatheDialect>(op.getDialect());
     for (Type type : op.getResultTypes())
-      if (isa<SymbolicShapeOpInterface>(op) ? !isSupported(type) : isa<ShapedType>(type))
+      if (isa<SymbolicShapeOpInterface>(op) || (isControl && !type.isIndex()) ? !isSupported(type)
+                                                                              : isa<ShapedType>(type))
         return op.emitError() << "a result of type " << type << " is not supported: " << op.getName();
     for (Type type : op.getOperandTypes())
-      if (isReturn ? !isSupported(type) : !own && isa<ShapedType>(type))
+      if (isReturn && !(isa<YieldOp>(op) && type.isIndex()) ? !isSupported(type) : !own && isa<ShapedType>(type))
         return op.emitError() << "an operand of type " << type << " is not supported: " << op.getName();
+    for (Region &region : op.getRegions())
+      if (failed(verifyBlock(region.front())))
+        return failure();
   }
   return success();
 }
@@ -275,22 +286,40 @@ LogicalResult Selector::analyze() {
       if (dim.dependsOnData())
         return main.emitError() << "expects names of dimensions ('" << LatheDialect::kDimsAttr
                                 << "'), got none for dimension " << axis << " of argument " << argument.getArgNumber();
-  for (Operation &op : main.getBody().front()) {
+  return analyze(main.getBody().front());
+}
+
+LogicalResult Selector::analyze(Block &block) {
+  for (Operation &op : block) {
     if (isa<func::ReturnOp>(op))
       continue;
+    for (Region &region : op.getRegions()) {
+      RegionScope scope(shapes, region);
+      if (failed(analyze(region.front())))
+        return failure();
+    }
     for (Value result : op.getResults()) {
       if (!isa<RankedTensorType>(result.getType()))
         continue;
       FailureOr<SymShape> shape = shapes.shapeOf(result);
       if (failed(shape))
         return failure();
-      for (auto [axis, dim] : llvm::enumerate(*shape))
+      for (auto [axis, dim] : llvm::enumerate(*shape)) {
         if (dim.dependsOnData())
           return op.emitError() << "expects dimensions that are computed from symbols or index values, got "
                                 << dim.str() << " for dimension " << axis << " of the result of " << op.getName();
+        SmallVector<std::string> names;
+        dim.collectSymbols(names);
+        for (const std::string &name : names)
+          if (Region *region = computed.lookup(name); region && op.isAncestor(region->getParentOp()))
+            return op.emitError() << "expects results whose dimensions are known before the branch or loop, got "
+                                  << describe(dim) << " for dimension " << axis << " of result "
+                                  << cast<OpResult>(result).getResultNumber() << " of " << op.getName()
+                                  << ", which follows from what it computes";
+      }
     }
     for (Value operand : op.getOperands())
-      if (operand.getType().isIndex() && isa<SymbolicShapeOpInterface>(op) &&
+      if (operand.getType().isIndex() && (isa<SymbolicShapeOpInterface, RegionShapeOpInterface, YieldOp>(op)) &&
           shapes.indexValue(operand).dependsOnData())
         return op.emitError() << "expects index values that are computed from symbols or data, got "
                               << shapes.indexValue(operand).str() << " as operand of " << op.getName();
@@ -310,30 +339,17 @@ LogicalResult Selector::emitRun() {
         b.create<kernel::InputOp>(argument.getLoc(), bufferType(cast<RankedTensorType>(argument.getType())), frame,
                                   argument.getArgNumber(), dynamicDims(argument));
   Operation *terminator = main.getBody().front().getTerminator();
-  llvm::SmallPtrSet<Operation *, 32> stored;
   for (auto &entry : grouping.kernels)
     stored.insert(entry.first);
   for (auto &entry : grouping.matmuls)
     stored.insert(entry.second.last);
+  main.walk([&](RegionShapeOpInterface op) { stored.insert(op); });
   for (OpOperand &operand : terminator->getOpOperands())
     if (stored.contains(operand.get().getDefiningOp()))
       outputs.try_emplace(operand.get(), operand.getOperandNumber());
 
-  for (Operation &op : main.getBody().front()) {
-    if (auto it = grouping.matmuls.find(&op); it != grouping.matmuls.end()) {
-      if (failed(emitMatmul(cast<MatmulOp>(op), it->second)))
-        return failure();
-    } else if (auto it = grouping.kernels.find(&op); it != grouping.kernels.end()) {
-      if (failed(isScatter(&op) ? emitScatter(&op) : emitGroup(it->second, op.getResult(0), {})))
-        return failure();
-    } else if (auto reshape = dyn_cast<ReshapeOp>(op)) {
-      buffers[reshape.getResult()] =
-          b.create<kernel::ViewOp>(op.getLoc(), bufferType(cast<RankedTensorType>(reshape.getType())),
-                                   buffer(reshape.getInput()), dynamicDims(reshape.getResult()));
-    } else if (auto toIndex = dyn_cast<ToIndexOp>(op)) {
-      define(toIndex);
-    }
-  }
+  if (failed(emitBlock(main.getBody().front())))
+    return failure();
   for (OpOperand &operand : terminator->getOpOperands()) {
     int64_t number = operand.getOperandNumber();
     if (auto it = outputs.find(operand.get()); it != outputs.end() && it->second == number)
@@ -345,11 +361,40 @@ LogicalResult Selector::emitRun() {
   return success();
 }
 
+LogicalResult Selector::emitBlock(Block &block) {
+  for (Operation &op : block) {
+    LogicalResult emitted = success();
+    if (auto it = grouping.matmuls.find(&op); it != grouping.matmuls.end()) {
+      emitted = emitMatmul(cast<MatmulOp>(op), it->second);
+    } else if (auto it = grouping.kernels.find(&op); it != grouping.kernels.end()) {
+      emitted = isScatter(&op) ? emitScatter(&op) : emitGroup(it->second, op.getResult(0), {});
+    } else if (auto reshape = dyn_cast<ReshapeOp>(op)) {
+      buffers[reshape.getResult()] =
+          b.create<kernel::ViewOp>(op.getLoc(), bufferType(cast<RankedTensorType>(reshape.getType())),
+                                   buffer(reshape.getInput()), dynamicDims(reshape.getResult()));
+    } else if (auto toIndex = dyn_cast<ToIndexOp>(op)) {
+      define(toIndex);
+    } else if (auto branch = dyn_cast<IfOp>(op)) {
+      emitted = emitIf(branch);
+    } else if (auto loop = dyn_cast<LoopOp>(op)) {
+      emitted = emitLoop(loop);
+    }
+    if (failed(emitted))
+      return failure();
+  }
+  return success();
+}
+
 LogicalResult Selector::run() {
   if (failed(verifyProgram()) || failed(analyze()))
     return failure();
   collectConditions();
-  grouping = formGroups(main, shapes, fuse, library);
+  main.walk<WalkOrder::PreOrder>([&](Block *block) {
+    Grouping found = formGroups(*block, shapes, fuse, library);
+    for (auto &entry : found.kernels)
+      grouping.kernels.insert(entry);
+    grouping.matmuls.insert(found.matmuls.begin(), found.matmuls.end());
+  });
   if (failed(emitRun()) || failed(emitPlan()))
     return failure();
   module->setAttr(kernel::kConstantsAttr, b.getArrayAttr(constants));

@@ -13,7 +13,7 @@ using namespace mlir;
 namespace lathe::cpu {
 
 /// An expression as a user reads it: of a long one, what it depends on.
-static std::string describe(const SymExpr &expr) {
+std::string describe(const SymExpr &expr) {
   std::string text = expr.str();
   if (text.size() < 100 && !StringRef(text).contains('#'))
     return text;
@@ -144,33 +144,51 @@ LogicalResult Selector::emitPlan() {
 // Computed symbols
 //===----------------------------------------------------------------------===//
 
-/// Index values that are read from what the run computes become symbols.
+void Selector::addComputed(Value index, std::string base, int64_t position, Region *region) {
+  auto taken = [&](StringRef base) {
+    return llvm::any_of(main.getArguments(), [&](BlockArgument argument) {
+      return main.getArgAttr(argument.getArgNumber(), LatheDialect::kNameAttr) == StringAttr::get(context, base);
+    });
+  };
+  std::string name;
+  do {
+    name = base + "[" + std::to_string(position) + "]";
+    base += "_";
+  } while (computed.count(name) || taken(StringRef(base).drop_back()));
+  computed[name] = region;
+  shapes.setIndexValue(index, SymExpr::symbol(name));
+}
+
+/// Index values that are read from what the run computes, and numbers of iterations, become symbols.
 void Selector::findComputed() {
-  DenseMap<std::pair<Value, uint64_t>, SymExpr> known;
-  for (Operation &op : main.getBody().front()) {
+  DenseMap<std::pair<Value, uint64_t>, SmallVector<ToIndexOp>> known;
+  auto baseOf = [](Location loc) {
+    llvm::SetVector<StringAttr> names;
+    collectNames(loc, names);
+    return names.empty() ? std::string("value") : names.front().str();
+  };
+  main.walk<WalkOrder::PreOrder>([&](Operation *op) {
+    if (auto loop = dyn_cast<LoopOp>(op)) {
+      std::string base = baseOf(op->getLoc());
+      addComputed(loop.getBody().getArgument(0), base + ".iteration", 0, &loop.getBody());
+      addComputed(loop.getCount(), base + ".count", 0, op->getParentRegion());
+      for (Value number : {Value(loop.getBody().getArgument(0)), Value(loop.getCount())})
+        shapes.ranges[*shapes.indexValue(number).symbolName()] = {0, std::nullopt};
+    }
     auto toIndex = dyn_cast<ToIndexOp>(op);
     if (!toIndex || !shapes.indexValue(toIndex).dependsOnData())
-      continue;
-    auto [it, inserted] = known.try_emplace({toIndex.getInput(), toIndex.getPosition()}, SymExpr(0));
-    if (inserted) {
-      llvm::SetVector<StringAttr> names;
-      Operation *producer = toIndex.getInput().getDefiningOp();
-      collectNames(producer ? producer->getLoc() : op.getLoc(), names);
-      std::string base = names.empty() ? "value" : names.front().str(), name;
-      auto taken = [&](StringRef base) {
-        return llvm::any_of(main.getArguments(), [&](BlockArgument argument) {
-          return main.getArgAttr(argument.getArgNumber(), LatheDialect::kNameAttr) == StringAttr::get(context, base);
-        });
-      };
-      do {
-        name = base + "[" + std::to_string(toIndex.getPosition()) + "]";
-        base += "_";
-      } while (computed.count(name) || taken(StringRef(base).drop_back()));
-      computed.insert(name);
-      it->second = SymExpr::symbol(name);
-    }
-    shapes.setIndexValue(toIndex, it->second);
-  }
+      return;
+    // The same element has been read where this stands, or around it.
+    SmallVector<ToIndexOp> &others = known[{toIndex.getInput(), toIndex.getPosition()}];
+    auto other = llvm::find_if(
+        others, [&](ToIndexOp other) { return other->getParentRegion()->isAncestor(op->getParentRegion()); });
+    if (other != others.end())
+      return shapes.setIndexValue(toIndex, shapes.indexValue(*other));
+    others.push_back(toIndex);
+    Operation *producer = toIndex.getInput().getDefiningOp();
+    addComputed(toIndex, baseOf(producer ? producer->getLoc() : op->getLoc()),
+                static_cast<int64_t>(toIndex.getPosition()), op->getParentRegion());
+  });
 }
 
 bool Selector::isComputed(const SymExpr &expr) {
@@ -179,10 +197,10 @@ bool Selector::isComputed(const SymExpr &expr) {
   return llvm::any_of(names, [&](const std::string &name) { return computed.count(name); });
 }
 
-/// Reads a computed symbol, and ends the run where what it completes does not hold.
+/// Reads a computed symbol.
 void Selector::define(ToIndexOp op) {
   std::optional<StringRef> name = shapes.indexValue(op).symbolName();
-  if (!name || !computed.count(*name) || !defined.insert(*name).second)
+  if (!name || !computed.count(*name) || defined.contains(*name))
     return;
   Location loc = op.getLoc();
   auto type = cast<RankedTensorType>(op.getInput().getType());
@@ -197,9 +215,16 @@ void Selector::define(ToIndexOp op) {
     value = b.create<arith::IndexCastUIOp>(loc, b.getIndexType(), element);
   else
     value = b.create<arith::IndexCastOp>(loc, b.getIndexType(), element);
-  b.create<kernel::DefineOp>(loc, frame, *name, value);
+  define(op, value);
+}
+
+void Selector::define(Value index, Value value) {
+  Location loc = index.getLoc();
+  std::string name = shapes.indexValue(index).symbolName()->str();
+  defined.insert(name);
+  b.create<kernel::DefineOp>(loc, frame, name, value);
   for (const Condition &condition : conditions) {
-    if (!llvm::is_contained(condition.awaited, *name) ||
+    if (!llvm::is_contained(condition.awaited, name) ||
         !llvm::all_of(condition.awaited, [&](const std::string &other) { return defined.contains(other); }))
       continue;
     Value good = b.create<arith::XOrIOp>(loc, condition.violated(), b.create<arith::ConstantIntOp>(loc, 1, 1));
@@ -222,29 +247,37 @@ void Selector::collectConditions() {
     conditions.push_back({addCheck(at, message.str()), std::move(names), std::move(violated)});
   };
   llvm::StringSet<> sizes, extents;
-  for (Operation &op : main.getBody().front())
-    for (Value result : op.getResults()) {
+  main.walk([&](Operation *op) {
+    for (Value result : op->getResults()) {
       if (!isa<RankedTensorType>(result.getType()))
         continue;
       for (const SymExpr &dim : shape(result)) // those that follow from elements of tensors may be anything
         if (!shapes.atLeast(dim, 0) && extents.insert(dim.str()).second)
-          add(op.getLoc(), "a dimension must not be negative: got " + describe(dim), dim, [=, this] {
+          add(op->getLoc(), "a dimension must not be negative: got " + describe(dim), dim, [=, this] {
             return b.create<arith::CmpIOp>(loc, arith::CmpIPredicate::slt, host(dim), host(0)).getResult();
           });
     }
+  });
   for (const ShapeCheck &check : shapes.checks) {
     bool atMost = check.kind == ShapeCheck::at_most;
     // Of a symbol alone it became the range, which the runtime tests when it binds the inputs.
-    if (auto name = check.lhs.symbolName(); atMost && name && !SymExpr::isInputElement(*name))
+    bool always = check.guard.isConstant(1);
+    if (auto name = check.lhs.symbolName(); atMost && always && name && !SymExpr::isInputElement(*name))
       continue;
     add(check.loc, check.message + ": got " + describe(check.lhs) + (atMost ? "" : " and " + describe(check.rhs)),
-        {check.lhs, check.rhs}, [=, this] {
-          auto predicate = atMost ? arith::CmpIPredicate::sgt : arith::CmpIPredicate::ne;
-          return b.create<arith::CmpIOp>(loc, predicate, host(check.lhs), host(check.rhs)).getResult();
+        {check.lhs, check.rhs, check.guard}, [=, this] {
+          auto compare = [&](arith::CmpIPredicate predicate, const SymExpr &x, const SymExpr &y) {
+            return b.create<arith::CmpIOp>(loc, predicate, host(x), host(y)).getResult();
+          };
+          Value wrong = compare(atMost ? arith::CmpIPredicate::sgt : arith::CmpIPredicate::ne, check.lhs, check.rhs);
+          // What a branch requires does not matter where the other one is taken.
+          return always ? wrong
+                        : b.create<arith::AndIOp>(loc, wrong, compare(arith::CmpIPredicate::ne, check.guard, 0))
+                              .getResult();
         });
   }
-  for (Operation &op : main.getBody().front())
-    for (Value result : op.getResults()) {
+  main.walk([&](Operation *op) {
+    for (Value result : op->getResults()) {
       if (!isa<RankedTensorType>(result.getType()))
         continue;
       // Far above any memory, and far below where sums of buffers in bytes would overflow. Zeros count as ones, since
@@ -263,7 +296,7 @@ void Selector::collectConditions() {
       }
       if (unknown.empty() || !sizes.insert(key).second)
         continue;
-      add(op.getLoc(), "expected at most 2^46 elements: got shape " + text + "]", unknown, [=, this] {
+      add(op->getLoc(), "expected at most 2^46 elements: got shape " + text + "]", unknown, [=, this] {
         Value count = b.create<arith::ConstantFloatOp>(loc, APFloat(known), b.getF64Type());
         for (const SymExpr &dim : unknown) {
           Value extent = b.create<arith::IndexCastOp>(loc, b.getI64Type(), host(dim));
@@ -274,6 +307,7 @@ void Selector::collectConditions() {
         return b.create<arith::CmpFOp>(loc, arith::CmpFPredicate::OGT, count, most).getResult();
       });
     }
+  });
 }
 
 } // namespace lathe::cpu

@@ -18,6 +18,9 @@ using namespace mlir;
 /// Names of the model's nodes in a location.
 void collectNames(Location loc, llvm::SetVector<StringAttr> &names);
 
+/// An expression as a user reads it: of a long one, what it depends on.
+std::string describe(const SymExpr &expr);
+
 /// Selects one program.
 class Selector {
 public:
@@ -30,13 +33,28 @@ public:
 
 private:
   LogicalResult verifyProgram();
+  LogicalResult verifyBlock(Block &block);
   LogicalResult analyze();
+  LogicalResult analyze(Block &block);
   void findComputed();
   void collectConditions();
   LogicalResult emitPlan();
   LogicalResult addElements(SmallVectorImpl<Attribute> &symbolTable);
   LogicalResult emitRun();
+  LogicalResult emitBlock(Block &block);
+  LogicalResult emitIf(IfOp op);
+  LogicalResult emitLoop(LoopOp op);
+  LogicalResult emitBody(LoopOp op, Value number, ArrayRef<Value> results);
+  /// Lets what a kernel computes in `block` go where it is wanted at once, to a buffer of another static type perhaps.
+  void place(Value tensor, Block &block, Value target);
+  /// Copies what place() could not.
+  LogicalResult fill(Value tensor, Value target);
+  Value viewAs(Value buffer, Value tensor);
+  /// Names an index value that the run computes.
+  void addComputed(Value index, std::string base, int64_t position, Region *region);
   void define(ToIndexOp op);
+  /// Gives a computed symbol its value, and ends the run where what it completes does not hold.
+  void define(Value index, Value value);
   /// Whether it mentions a symbol that the run computes.
   bool isComputed(const SymExpr &expr);
   /// A copy: what shapeOf returns does not outlive a range-for's header.
@@ -67,7 +85,9 @@ private:
   Grouping grouping;
   Value frame;
   DenseMap<Value, Value> buffers;
-  DenseMap<Value, int64_t> outputs; ///< of values that are computed where the caller wants them
+  DenseMap<Value, int64_t> outputs;          ///< of values that are computed where the caller wants them
+  DenseMap<Value, Value> placed;             ///< of values that are computed where a branch or loop wants them
+  llvm::SmallPtrSet<Operation *, 32> stored; ///< operations whose results get buffers of their own
   DenseMap<std::pair<Value, int64_t>, int64_t> constantIndex;
   SmallVector<Attribute> constants, kernels, checks;
 
@@ -78,8 +98,8 @@ private:
     std::function<Value()> violated;  ///< emits an i1
   };
   std::vector<Condition> conditions;
-  llvm::StringSet<> computed; ///< symbols that the run gives their values
-  llvm::StringSet<> defined;  ///< those that it has computed so far
+  llvm::StringMap<Region *> computed; ///< symbols that the run gives their values, and where it does
+  llvm::StringSet<> defined;          ///< those that it has computed so far
 };
 
 } // namespace lathe::cpu

@@ -56,7 +56,7 @@ FailureOr<Value> lowerShapeOf(ShapeOfOp op, PatternRewriter &rewriter) {
 
 struct LatheToLinalgPass : impl::LatheToLinalgBase<LatheToLinalgPass> {
   void runOnOperation() override {
-    if (failed(refuseUnsigned()))
+    if (failed(refuseUnsigned()) || failed(lowerControlFlow(getOperation())))
       return signalPassFailure();
     RewritePatternSet patterns(&getContext());
     populateLatheToLinalgPatterns(patterns);

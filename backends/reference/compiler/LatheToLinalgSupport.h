@@ -125,8 +125,7 @@ void populateWindows(mlir::RewritePatternSet &patterns);
 void populateScatter(mlir::RewritePatternSet &patterns);
 
 /// A lowering by a function; checks element types first.
-template <typename OpTy>
-struct FunctionPattern : mlir::OpRewritePattern<OpTy> {
+template <typename OpTy> struct FunctionPattern : mlir::OpRewritePattern<OpTy> {
   using Function = mlir::FailureOr<mlir::Value> (*)(OpTy, mlir::PatternRewriter &);
   FunctionPattern(mlir::MLIRContext *context, Function function)
       : mlir::OpRewritePattern<OpTy>(context), function(function) {}
@@ -147,6 +146,9 @@ void addPattern(mlir::RewritePatternSet &patterns,
                 mlir::FailureOr<mlir::Value> (*function)(OpTy, mlir::PatternRewriter &)) {
   patterns.add<FunctionPattern<OpTy>>(patterns.getContext(), function);
 }
+
+/// Turns branches and loops within `op` into those of scf, over tensors. Emits an error where one can't be.
+mlir::LogicalResult lowerControlFlow(mlir::Operation *op);
 
 } // namespace lathe::reference
 

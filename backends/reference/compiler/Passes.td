@@ -21,8 +21,10 @@ def LatheToLinalg : Pass<"lathe-to-linalg"> {
     extent 1 broadcasts; maps of outputs are projected permutations. Floats narrower than 32 bits are computed and
     accumulated in f32. Only the additions and multiplications of sums carry fast-math flags. A read by a
     computed index is checked by `cf.assert`, then clamped, so that it is in bounds whether or not assertions are kept.
+    Branches and loops become `scf.if` and `scf.while` over tensors.
 
-    Fails, with an error on the operation, for unsigned integers.
+    Fails, with an error on the operation, for unsigned integers, and for a loop that gathers tensors whose extents are not
+    static.
 
     ```mlir
     // Before.

@@ -152,3 +152,48 @@ module attributes {kernel.symbols = [{name = "count[0]", min = -9223372036854775
     return %0 : i64
   }
 }
+
+// -----
+
+// What a loop reads is needed until it ends: %b gets another place than %a, whose last use comes before it in the text. %c, and %d
+// after the loop, lie where what is no longer needed was.
+// CHECK-LABEL: func.func @run
+// CHECK: %[[ZERO:.*]] = arith.constant 0 : index
+// CHECK: %[[A:.*]] = kernel.arena %{{.*}} at %[[ZERO]][] : memref<16xf32>
+// CHECK: scf.while
+// CHECK: kernel.launch %{{.*}}(%[[A]])
+// CHECK: %[[B:.*]] = kernel.arena %{{.*}} at %{{.*}}[] : memref<16xf32>
+// CHECK: kernel.launch %{{.*}}(%[[B]])
+// CHECK: kernel.launch %{{.*}}(%[[B]])
+// CHECK: scf.yield
+// CHECK: kernel.launch %{{.*}}(%[[A]])
+// CHECK-LABEL: func.func @plan
+// CHECK: arith.constant 128 : i64
+module {
+  func.func private @kernel(!llvm.ptr, !llvm.ptr, index, index)
+  func.func @run(%frame: !llvm.ptr) {
+    %n = arith.constant 3 : index
+    %one = arith.constant 1 : index
+    %a = kernel.alloc [] : memref<16xf32>
+    kernel.launch %frame @kernel(%a) count %n grain %n {kernel = 0 : i64} : memref<16xf32>
+    %r = scf.while (%i = %n) : (index) -> index {
+      %more = arith.cmpi sgt, %i, %one : index
+      scf.condition(%more) %i : index
+    } do {
+    ^bb0(%i: index):
+      kernel.launch %frame @kernel(%a) count %n grain %n {kernel = 0 : i64} : memref<16xf32>
+      %b = kernel.alloc [] : memref<16xf32>
+      kernel.launch %frame @kernel(%b) count %n grain %n {kernel = 0 : i64} : memref<16xf32>
+      %c = kernel.alloc [] : memref<16xf32>
+      kernel.launch %frame @kernel(%c) count %n grain %n {kernel = 0 : i64} : memref<16xf32>
+      scf.yield %i : index
+    }
+    %d = kernel.alloc [] : memref<16xf32>
+    kernel.launch %frame @kernel(%d) count %n grain %n {kernel = 0 : i64} : memref<16xf32>
+    return
+  }
+  func.func @plan(%symbols: !llvm.ptr, %dims: !llvm.ptr, %bytes: !llvm.ptr) -> i64 {
+    %0 = arith.constant 0 : i64
+    return %0 : i64
+  }
+}

@@ -71,11 +71,30 @@ func.func @main() -> tensor<4xf32> {
 
 func.func @main(%x: tensor<4xf32>, %y: tensor<4xf32>) -> tensor<4xf32> {
   %yes = arith.constant true
-  // expected-error @below {{expects operations without regions, got scf.if}}
+  // expected-error @below {{expects no operations with regions but branches and loops, got scf.if}}
   %0 = scf.if %yes -> tensor<4xf32> {
     scf.yield %x : tensor<4xf32>
   } else {
     scf.yield %y : tensor<4xf32>
   }
   return %0 : tensor<4xf32>
+}
+
+// -----
+
+func.func @main(%x: tensor<4xi64> {lathe.name = "x", lathe.dims = ["4"]}) -> tensor<?xi64> {
+  %c = lathe.to_index %x {position = 0 : i64} : tensor<4xi64>
+  %y = lathe.reduce sum %x {axes = array<i64: 0>} : (tensor<4xi64>) -> tensor<i64>
+  // expected-error @below {{expects results whose dimensions are known before the branch or loop}}
+  %r = lathe.if %c -> (tensor<?xi64>) {
+    %m = lathe.mul %y, %y : (tensor<i64>, tensor<i64>) -> tensor<i64>
+    %s = lathe.mod %m, %m : (tensor<i64>, tensor<i64>) -> tensor<i64>
+    %e = lathe.cumsum %x {axis = 0 : i64} : (tensor<4xi64>) -> tensor<4xi64>
+    %n = lathe.to_index %e {position = 3 : i64} : tensor<4xi64>
+    %b = lathe.broadcast %y [%n] : tensor<i64> -> tensor<?xi64>
+    lathe.yield %b : tensor<?xi64>
+  } else {
+    lathe.yield %x : tensor<4xi64>
+  }
+  return %r : tensor<?xi64>
 }

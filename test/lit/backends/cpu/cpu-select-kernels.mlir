@@ -322,6 +322,66 @@ func.func @main(%x: tensor<?x4xf32> {lathe.name = "x", lathe.dims = ["batch", "4
   return %1 : tensor<?x4xf32>
 }
 
+// -----
+
+// Either branch computes where the result lies; what a branch requires is not asked of the other.
+// CHECK: message = "operands of an elementwise operation must have equal dimensions: got n and m"
+// CHECK-LABEL: func.func @run
+// CHECK: %[[OUT:.*]] = kernel.output %{{.*}} 0
+// CHECK: scf.if
+// CHECK: kernel.launch %{{.*}}%[[OUT]]
+// CHECK: } else {
+// CHECK: kernel.launch %{{.*}}%[[OUT]]
+// CHECK-NOT: kernel.launch
+// CHECK-LABEL: func.func @plan
+// CHECK: %[[WRONG:.*]] = arith.cmpi ne
+// CHECK: %[[TAKEN:.*]] = arith.cmpi ne
+// CHECK: arith.andi %[[WRONG]], %[[TAKEN]]
+func.func @main(%x: tensor<?x4xf32> {lathe.name = "x", lathe.dims = ["n", "4"]}, %y: tensor<?x4xf32> {lathe.name = "y", lathe.dims = ["m", "4"]},
+    %c: tensor<1xi1> {lathe.name = "c", lathe.dims = ["1"]}) -> (tensor<?x4xf32> {lathe.name = "z"}) {
+  %i = lathe.to_index %c {position = 0 : i64} : tensor<1xi1>
+  %r = lathe.if %i -> (tensor<?x4xf32>) {
+    %a = lathe.add %x, %y : (tensor<?x4xf32>, tensor<?x4xf32>) -> tensor<?x4xf32>
+    lathe.yield %a : tensor<?x4xf32>
+  } else {
+    %b = lathe.softmax %x {axis = 1 : i64} : (tensor<?x4xf32>) -> tensor<?x4xf32>
+    lathe.yield %b : tensor<?x4xf32>
+  }
+  return %r : tensor<?x4xf32>
+}
+
+// -----
+
+// States have a place from before the loop to after it; what is gathered is computed where it lies; the number of the iteration is
+// a symbol.
+// CHECK: kernel.symbols = [{{.*}}{computed, {{.*}}name = "value.iteration[0]"}
+// CHECK-LABEL: func.func @run
+// CHECK: %[[STATE:.*]] = kernel.output %{{.*}} 0
+// CHECK: %[[ALL:.*]] = kernel.output %{{.*}} 1
+// CHECK: kernel.launch {{.*}}%[[STATE]])
+// CHECK: scf.while
+// CHECK: } do {
+// CHECK: ^bb0(%[[I:[a-z0-9]+]]: index
+// CHECK: kernel.define %{{.*}} "value.iteration[0]" = %[[I]]
+// CHECK: %[[ROW:.*]] = kernel.row %[[ALL]] at %[[I]]
+// CHECK: kernel.launch {{.*}}%[[ROW]])
+// CHECK: kernel.launch {{.*}}%[[STATE]])
+// CHECK: scf.yield
+// CHECK: kernel.define %{{.*}} "value.count[0]"
+func.func @main(%x: tensor<4xf32> {lathe.name = "x", lathe.dims = ["4"]}, %t: tensor<i64> {lathe.name = "t", lathe.dims = []})
+    -> (tensor<4xf32> {lathe.name = "last"}, tensor<?x4xf32> {lathe.name = "all"}) {
+  %n = lathe.to_index %t {position = 0 : i64} : tensor<i64>
+  %one = arith.constant 1 : index
+  %r:3 = lathe.loop %n, %one (%x) : (tensor<4xf32>) -> (index, tensor<4xf32>, tensor<?x4xf32>) {
+  ^bb0(%i: index, %s: tensor<4xf32>):
+    %k = lathe.from_index %i : tensor<i64>
+    %f = lathe.cast %k : (tensor<i64>) -> tensor<f32>
+    %a = lathe.add %s, %f : (tensor<4xf32>, tensor<f32>) -> tensor<4xf32>
+    lathe.yield %one, %a, %a : index, tensor<4xf32>, tensor<4xf32>
+  }
+  return %r#1, %r#2 : tensor<4xf32>, tensor<?x4xf32>
+}
+
 //--- options.mlir
 
 // Each operation by itself, but still the library's product.

@@ -231,3 +231,26 @@ llvm.func @no_function(%frame: !llvm.ptr, %ok: i1) {
   kernel.check %frame, %ok {check = 0 : i64}
   llvm.return
 }
+
+// -----
+
+// Branches and loops of the program are blocks, any of which may return.
+// CHECK-LABEL: func.func @run
+// CHECK-NOT: scf.
+// CHECK: cf.cond_br
+// CHECK: llvm.cond_br
+// CHECK: return
+module attributes {kernel.checks = [{node = "a", message = "b"}]} {
+  func.func @run(%frame: !llvm.ptr) {
+    %c = arith.constant 3 : index
+    %x = kernel.arena %frame at %c [] : memref<4x4xf32>
+    %r = kernel.row %x at %c [] : memref<4x4xf32> -> memref<4xf32>
+    %v = memref.load %r[%c] : memref<4xf32>
+    %zero = arith.constant 0.0 : f32
+    %ok = arith.cmpf ogt, %v, %zero : f32
+    scf.if %ok {
+      kernel.require %frame, %ok {check = 0 : i64}
+    }
+    return
+  }
+}

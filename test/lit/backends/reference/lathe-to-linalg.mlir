@@ -331,3 +331,46 @@ func.func @shift(%a: tensor<?xi32>, %b: tensor<?xi32>) -> tensor<?xi32> {
   %0 = lathe.shift_right %a, %b : (tensor<?xi32>, tensor<?xi32>) -> tensor<?xi32>
   return %0 : tensor<?xi32>
 }
+
+// -----
+
+// CHECK-LABEL: func.func @control_flow
+// CHECK: %[[C:.*]] = arith.cmpi ne
+// CHECK: scf.if %[[C]] -> (tensor<?xf32>) {
+// CHECK: linalg.generic
+// CHECK: scf.yield
+// CHECK: } else {
+// CHECK: tensor.cast %{{.*}} : tensor<4xf32> to tensor<?xf32>
+// CHECK: tensor.empty(%{{.*}}) : tensor<?x4xf32>
+// CHECK: %[[LOOP:.*]]:4 = scf.while
+// CHECK: scf.condition
+// CHECK: } do {
+// CHECK: linalg.generic
+// CHECK: tensor.insert_slice %{{.*}} into %{{.*}}[%{{.*}}, 0] [1, 4] [1, 1] : tensor<4xf32> into tensor<?x4xf32>
+// CHECK: scf.yield
+// CHECK: return %{{.*}}, %[[LOOP]]#3
+func.func @control_flow(%c: index, %x: tensor<?xf32>, %y: tensor<4xf32>) -> (tensor<?xf32>, tensor<?x4xf32>) {
+  %0 = lathe.if %c -> (tensor<?xf32>) {
+    %a = lathe.exp %x : (tensor<?xf32>) -> tensor<?xf32>
+    lathe.yield %a : tensor<?xf32>
+  } else {
+    lathe.yield %y : tensor<4xf32>
+  }
+  %1:3 = lathe.loop %c, %c(%y) : (tensor<4xf32>) -> (index, tensor<4xf32>, tensor<?x4xf32>) {
+  ^bb0(%i: index, %s: tensor<4xf32>):
+    %2 = lathe.exp %s : (tensor<4xf32>) -> tensor<4xf32>
+    lathe.yield %c, %2, %s : index, tensor<4xf32>, tensor<4xf32>
+  }
+  return %0, %1#2 : tensor<?xf32>, tensor<?x4xf32>
+}
+
+// -----
+
+func.func @gathers_dynamic(%c: index, %y: tensor<?xf32>) -> tensor<?x?xf32> {
+  // expected-error @below {{is lowered where the extents of what is gathered of all iterations are static, got 'tensor<?xf32>'}}
+  %1:3 = lathe.loop %c, %c(%y) : (tensor<?xf32>) -> (index, tensor<?xf32>, tensor<?x?xf32>) {
+  ^bb0(%i: index, %s: tensor<?xf32>):
+    lathe.yield %c, %s, %s : index, tensor<?xf32>, tensor<?xf32>
+  }
+  return %1#2 : tensor<?x?xf32>
+}

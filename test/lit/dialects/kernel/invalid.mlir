@@ -351,3 +351,27 @@ func.func @require(%frame: !llvm.ptr, %ok: i1) {
   kernel.require %frame, %ok {check = -1 : i64}
   return
 }
+
+// -----
+
+func.func @row_c1(%x: memref<?x4xf32>, %i: index) {
+  // expected-error @below {{expects a buffer that has entries of type 'memref<5xf32>', got 'memref<?x4xf32>'}}
+  %0 = kernel.row %x at %i [] : memref<?x4xf32> -> memref<5xf32>
+  return
+}
+
+// -----
+
+func.func @row_c1_rank(%x: memref<f32>, %i: index) {
+  // expected-error @below {{expects a buffer that has entries of type 'memref<f32>', got 'memref<f32>'}}
+  %0 = kernel.row %x at %i [] : memref<f32> -> memref<f32>
+  return
+}
+
+// -----
+
+func.func @row_c2(%x: memref<?x?xf32>, %i: index) {
+  // expected-error @below {{expects a size for each of the 1 dynamic dimensions of 'memref<?xf32>', got 0}}
+  %0 = kernel.row %x at %i [] : memref<?x?xf32> -> memref<?xf32>
+  return
+}

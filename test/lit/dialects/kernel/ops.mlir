@@ -61,6 +61,13 @@ module attributes {
     return
   }
 
+  // CHECK-LABEL: func.func @row
+  func.func @row(%x: memref<?x?xf32>, %i: index, %n: index) {
+    // CHECK: kernel.row %{{.*}} at %{{.*}}[%{{.*}}] : memref<?x?xf32> -> memref<?xf32>
+    %0 = kernel.row %x at %i [%n] : memref<?x?xf32> -> memref<?xf32>
+    return
+  }
+
   // CHECK-LABEL: func.func @launch
   func.func @launch(%frame: !llvm.ptr, %x: memref<?xf32>, %n: index) {
     // CHECK: kernel.launch %{{.*}} @add(%{{.*}}, %{{.*}}) count %{{.*}} grain %{{.*}} {kernel = 0 : i64} : memref<?xf32>, index

@@ -561,3 +561,100 @@ func.func @shift_types(%x: tensor<?x4xf32>) {
   %0 = lathe.shift_left %x, %x : (tensor<?x4xf32>, tensor<?x4xf32>) -> tensor<?x4xf32>
   return
 }
+
+// -----
+
+func.func @if_c1(%c: index, %x: tensor<4xf32>) {
+  // expected-error @below {{expects branches that yield values of types (tensor<4xf32>), got ()}}
+  %0 = lathe.if %c -> (tensor<4xf32>) {
+    lathe.yield %x : tensor<4xf32>
+  } else {
+    lathe.yield
+  }
+  return
+}
+
+// -----
+
+func.func @if_c2(%c: index, %x: tensor<4xf32>, %y: tensor<5xf32>) {
+  // expected-error @below {{expects branches that yield values of types (tensor<4xf32>), got (tensor<5xf32>)}}
+  %0 = lathe.if %c -> (tensor<4xf32>) {
+    lathe.yield %x : tensor<4xf32>
+  } else {
+    lathe.yield %y : tensor<5xf32>
+  }
+  return
+}
+
+// -----
+
+func.func @if_terminator(%c: index) {
+  // expected-error @below {{expects regions that end in lathe.yield}}
+  lathe.if %c {
+  } else {
+    lathe.yield
+  }
+  return
+}
+
+// -----
+
+func.func @loop_c1(%n: index, %x: tensor<4xf32>) {
+  // expected-error @below {{expects a body that takes values of types (index, tensor<4xf32>), got (index)}}
+  %0:2 = lathe.loop %n, %n(%x) : (tensor<4xf32>) -> (index, tensor<4xf32>) {
+  ^bb0(%i: index):
+    lathe.yield %n, %x : index, tensor<4xf32>
+  }
+  return
+}
+
+// -----
+
+func.func @loop_c2(%n: index, %x: tensor<4xf32>) {
+  // expected-error @below {{expects a body that yields values of types (index, tensor<4xf32>), got (tensor<4xf32>)}}
+  %0:2 = lathe.loop %n, %n(%x) : (tensor<4xf32>) -> (index, tensor<4xf32>) {
+  ^bb0(%i: index, %s: tensor<4xf32>):
+    lathe.yield %s : tensor<4xf32>
+  }
+  return
+}
+
+// -----
+
+func.func @loop_c3(%n: index, %x: tensor<4xf32>) {
+  // expected-error @below {{expects a body that yields values of types (index, tensor<4xf32>, tensor<3xf32>), got (index, tensor<4xf32>, tensor<4xf32>)}}
+  %0:3 = lathe.loop %n, %n(%x) : (tensor<4xf32>) -> (index, tensor<4xf32>, tensor<?x3xf32>) {
+  ^bb0(%i: index, %s: tensor<4xf32>):
+    lathe.yield %n, %s, %s : index, tensor<4xf32>, tensor<4xf32>
+  }
+  return
+}
+
+// -----
+
+func.func @loop_c3_rank(%n: index, %x: tensor<f32>) {
+  // expected-error @below {{expects tensors of all iterations to have an axis of iterations, got 'tensor<f32>'}}
+  %0:3 = lathe.loop %n, %n(%x) : (tensor<f32>) -> (index, tensor<f32>, tensor<f32>) {
+  ^bb0(%i: index, %s: tensor<f32>):
+    lathe.yield %n, %s, %s : index, tensor<f32>, tensor<f32>
+  }
+  return
+}
+
+// -----
+
+func.func @loop_c4(%n: index, %x: tensor<4xf32>) {
+  // expected-error @below {{expects states of types (index, tensor<5xf32>), got (index, tensor<4xf32>)}}
+  %0:2 = lathe.loop %n, %n(%x) : (tensor<4xf32>) -> (index, tensor<5xf32>) {
+  ^bb0(%i: index, %s: tensor<4xf32>):
+    lathe.yield %n, %s : index, tensor<4xf32>
+  }
+  return
+}
+
+// -----
+
+func.func @yield_parent(%x: tensor<4xf32>) {
+  // expected-error @below {{expects parent op to be one of}}
+  lathe.yield %x : tensor<4xf32>
+}

@@ -324,3 +324,25 @@ func.func @quantization(%x: tensor<?x64xf32>, %s: tensor<f32>, %z: tensor<ui8>, 
   %3 = lathe.cast %x {overflows} : (tensor<?x64xf32>) -> tensor<?x64xf8E5M2>
   return
 }
+
+// CHECK-LABEL: func.func @control_flow
+func.func @control_flow(%c: index, %n: index, %x: tensor<?x4xf32>, %y: tensor<2x4xf32>) -> tensor<?x4xf32> {
+  // CHECK: lathe.if %{{.*}} -> (tensor<?x4xf32>) {
+  // CHECK: lathe.yield %{{.*}} : tensor<?x4xf32>
+  // CHECK: } else {
+  // CHECK: lathe.yield %{{.*}} : tensor<2x4xf32>
+  %0 = lathe.if %c -> (tensor<?x4xf32>) {
+    lathe.yield %x : tensor<?x4xf32>
+  } else {
+    lathe.yield %y : tensor<2x4xf32>
+  }
+  // CHECK: lathe.loop %{{.*}}, %{{.*}}(%{{.*}}) : (tensor<2x4xf32>) -> (index, tensor<2x4xf32>, tensor<?x2x4xf32>) {
+  // CHECK: ^bb0(%{{.*}}: index, %{{.*}}: tensor<2x4xf32>):
+  // CHECK: lathe.yield %{{.*}}, %{{.*}}, %{{.*}} : index, tensor<2x4xf32>, tensor<2x4xf32>
+  %1:3 = lathe.loop %n, %c(%y) : (tensor<2x4xf32>) -> (index, tensor<2x4xf32>, tensor<?x2x4xf32>) {
+  ^bb0(%i: index, %s: tensor<2x4xf32>):
+    %2 = lathe.exp %s : (tensor<2x4xf32>) -> tensor<2x4xf32>
+    lathe.yield %c, %2, %s : index, tensor<2x4xf32>, tensor<2x4xf32>
+  }
+  return %0 : tensor<?x4xf32>
+}
