@@ -290,7 +290,7 @@ LogicalResult Selector::analyze() {
                                 << dim.str() << " for dimension " << axis << " of the result of " << op.getName();
     }
     for (Value operand : op.getOperands())
-      if (operand.getType().isIndex() && isa<SymbolicShapeOpInterface>(op) &&
+      if (operand.getType().isIndex() && isa<SymbolicShapeOpInterface, RequireOp>(op) &&
           shapes.indexValue(operand).dependsOnData())
         return op.emitError() << "expects index values that are computed from symbols or data, got "
                               << shapes.indexValue(operand).str() << " as operand of " << op.getName();

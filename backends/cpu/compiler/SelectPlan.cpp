@@ -221,6 +221,15 @@ void Selector::collectConditions() {
     llvm::erase_if(names, [&](const std::string &name) { return !computed.count(name); });
     conditions.push_back({addCheck(at, message.str()), std::move(names), std::move(violated)});
   };
+  for (RequireOp op : main.getBody().front().getOps<RequireOp>()) {
+    SymExpr condition = shapes.indexValue(op.getCondition());
+    std::string got;
+    for (Value value : op.getValues())
+      got += (got.empty() ? ": got " : ", ") + describe(shapes.indexValue(value));
+    add(op.getLoc(), op.getMessage() + got, condition, [=, this] {
+      return b.create<arith::CmpIOp>(loc, arith::CmpIPredicate::eq, host(condition), host(0)).getResult();
+    });
+  }
   llvm::StringSet<> sizes, extents;
   for (Operation &op : main.getBody().front())
     for (Value result : op.getResults()) {
@@ -239,8 +248,13 @@ void Selector::collectConditions() {
       continue;
     add(check.loc, check.message + ": got " + describe(check.lhs) + (atMost ? "" : " and " + describe(check.rhs)),
         {check.lhs, check.rhs}, [=, this] {
-          auto predicate = atMost ? arith::CmpIPredicate::sgt : arith::CmpIPredicate::ne;
-          return b.create<arith::CmpIOp>(loc, predicate, host(check.lhs), host(check.rhs)).getResult();
+          using P = arith::CmpIPredicate;
+          Value lhs = host(check.lhs), rhs = host(check.rhs);
+          Value result = b.create<arith::CmpIOp>(loc, atMost ? P::sgt : P::ne, lhs, rhs);
+          if (check.kind == ShapeCheck::broadcastable)
+            for (Value extent : {lhs, rhs})
+              result = b.create<arith::AndIOp>(loc, result, b.create<arith::CmpIOp>(loc, P::ne, extent, host(1)));
+          return result;
         });
   }
   for (Operation &op : main.getBody().front())

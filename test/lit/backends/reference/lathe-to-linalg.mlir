@@ -331,3 +331,14 @@ func.func @shift(%a: tensor<?xi32>, %b: tensor<?xi32>) -> tensor<?xi32> {
   %0 = lathe.shift_right %a, %b : (tensor<?xi32>, tensor<?xi32>) -> tensor<?xi32>
   return %0 : tensor<?xi32>
 }
+
+// -----
+
+// CHECK-LABEL: func.func @require
+// CHECK-SAME: (%[[C:.*]]: index, %{{.*}}: index)
+// CHECK: %[[HOLDS:.*]] = arith.cmpi ne, %[[C]], %{{.*}} : index
+// CHECK: cf.assert %[[HOLDS]], "expects an axis within rank 3"
+func.func @require(%c: index, %axis: index) {
+  lathe.require %c, "expects an axis within rank 3" got %axis
+  return
+}

@@ -561,3 +561,12 @@ func.func @shift_types(%x: tensor<?x4xf32>) {
   %0 = lathe.shift_left %x, %x : (tensor<?x4xf32>, tensor<?x4xf32>) -> tensor<?x4xf32>
   return
 }
+
+// -----
+
+func.func @require_condition(%x: tensor<2xi64>) {
+  // expected-note @above {{prior use here}}
+  // expected-error @below {{use of value '%x' expects different type than prior uses: 'index' vs 'tensor<2xi64>'}}
+  lathe.require %x, "expects something"
+  return
+}
