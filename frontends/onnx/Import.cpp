@@ -48,7 +48,7 @@ const Operator *findOperator(const onnx::NodeProto &node) {
        convolutionOperators(), einsumOperators(), elementwiseOperators(), matmulOperators(), movementOperators(),
        normalizationOperators(), padOperators(), poolOperators(), quantizationOperators(), reductionOperators(),
        resizeOperators(), samplingOperators(), scatterOperators(), shapeOperators(), signalOperators(),
-       trigonometryOperators()});
+       sliceOperators(), trigonometryOperators()});
   static const auto contrib = tableOf({contribAttentionOperators(), contribOperators(), quantizedContribOperators()});
   if (isOnnxDomain(node.domain()))
     return onnx.lookup(node.op_type());
