@@ -678,4 +678,19 @@ def Lathe_ToIndexOp : Lathe_Op<"to_index", [Pure]> {
   let hasVerifier = 1;
 }
 
+def Lathe_RequireOp : Lathe_Op<"require"> {
+  let summary = "A condition that a run must satisfy";
+  let description = [{
+    Where `condition` is 0, the run ends with the message, the expressions of `values`, and the node that the operation's
+    location names. It is tested when inputs are bound or, if the condition is computed from what the run computes, as soon as
+    that is known, and before a buffer whose size depends on that is used.
+
+    ```mlir
+    lathe.require %c1, "expects an axis within rank 3" got %axis
+    ```
+  }];
+  let arguments = (ins Index:$condition, StrAttr:$message, Variadic<Index>:$values);
+  let assemblyFormat = "$condition `,` $message (`got` $values^)? attr-dict";
+}
+
 #endif // LATHE_DIALECTS_LATHE_LATHEOPS_TD

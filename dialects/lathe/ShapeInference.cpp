@@ -348,7 +348,7 @@ Shape BroadcastOp::inferSymbolicShape(ShapeContext &context) {
     result.insert(result.begin(), shape->size() - result.size(), SymExpr(1));
   size_t skip = result.size() - shape->size();
   for (auto [i, dim] : llvm::enumerate(*shape)) {
-    FailureOr<SymExpr> both = context.broadcast(result[skip + i], dim, *this);
+    FailureOr<SymExpr> both = context.broadcastTo(result[skip + i], dim, *this);
     if (failed(both)) {
       emitOpError() << "expects a shape that the input's broadcasts to, got " << result[skip + i].str() << " for dimension "
                     << dim.str();

@@ -6,6 +6,7 @@
 #include "dialects/lathe/SymExprDetail.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
+#include "llvm/ADT/StringSet.h"
 #include "llvm/Support/SHA256.h"
 
 using namespace llvm;
@@ -52,9 +53,19 @@ SymExpr detail::makeAtom(SymOp op, std::vector<SymExpr> args) {
   for (auto [i, arg] : llvm::enumerate(args)) {
     atom->key += (i ? ", " : "") + arg.str();
     atom->size = std::min(atom->size + arg.size(), SymExpr::kTooLarge);
+    for (const auto &[monomial, coefficient] : arg.getTerms())
+      for (const SymAtomRef &inner : monomial.atoms)
+        atom->depth = std::max(atom->depth, inner->depth + 1);
+    atom->ofData |= arg.dependsOnData();
   }
   atom->key += ")";
-  if (atom->key.size() > 4096)
+  if (atom->depth > SymExpr::kDeepest)
+    atom->size = SymExpr::kTooLarge;
+  atom->shared = atom->size > SymExpr::kShared && atom->size < SymExpr::kTooLarge;
+  if (atom->shared)
+    atom->size = 1;
+  atom->ofData |= atom->size >= SymExpr::kTooLarge;
+  if (atom->shared || atom->key.size() > 4096)
     atom->key = opName(op).str() + "#" + llvm::toHex(llvm::SHA256::hash(llvm::arrayRefFromStringRef(atom->key)));
   atom->args = std::move(args);
   return SymExpr::atom(std::move(atom));
@@ -127,10 +138,7 @@ size_t SymExpr::size() const {
 
 bool SymExpr::dependsOnData() const {
   return llvm::any_of(terms, [](const auto &term) {
-    return llvm::any_of(term.first.atoms, [](const SymAtomRef &atom) {
-      return atom->op == SymOp::value || atom->size >= kTooLarge ||
-             llvm::any_of(atom->args, [](const SymExpr &arg) { return arg.dependsOnData(); });
-    });
+    return llvm::any_of(term.first.atoms, [](const SymAtomRef &atom) { return atom->ofData; });
   });
 }
 
@@ -185,14 +193,22 @@ std::optional<StringRef> SymExpr::symbolName() const {
   return StringRef(atom.name);
 }
 
-void SymExpr::collectSymbols(SmallVectorImpl<std::string> &names) const {
-  for (const auto &[monomial, coefficient] : terms)
+/// `seen` are the shared atoms that were visited.
+static void collect(const SymExpr &expr, SmallVectorImpl<std::string> &names, StringSet<> &seen) {
+  for (const auto &[monomial, coefficient] : expr.getTerms())
     for (const SymAtomRef &atom : monomial.atoms) {
+      if (atom->shared && !seen.insert(atom->key).second)
+        continue;
       if (atom->op == SymOp::symbol && !llvm::is_contained(names, atom->name))
         names.push_back(atom->name);
       for (const SymExpr &arg : atom->args)
-        arg.collectSymbols(names);
+        collect(arg, names, seen);
     }
+}
+
+void SymExpr::collectSymbols(SmallVectorImpl<std::string> &names) const {
+  StringSet<> seen;
+  collect(*this, names, seen);
 }
 
 std::optional<SymExpr> detail::divideExactly(const SymExpr &a, const SymExpr &b) {

@@ -26,68 +26,78 @@ static bool isIteration(Value value) {
 using Bounds = std::pair<std::optional<int64_t>, std::optional<int64_t>>;
 
 /// Lower and upper bound by interval arithmetic; nullopt: none known.
+Bounds ShapeContext::bounds(const SymAtom &atom) {
+  if (atom.size >= SymExpr::kTooLarge)
+    return {};
+  switch (atom.op) {
+  case SymOp::symbol: {
+    auto it = ranges.find(atom.name);
+    if (it == ranges.end() && SymExpr::isInputElement(atom.name))
+      return {};
+    return it == ranges.end() ? Bounds{0, std::nullopt} : Bounds{it->second.min, it->second.max};
+  }
+  case SymOp::value:
+    // Extents of tensors and numbers of iterations are not negative; other index values may be.
+    if (isa<RankedTensorType>(atom.value.getType()) || isIteration(atom.value))
+      return {0, std::nullopt};
+    return {};
+  case SymOp::min: {
+    Bounds x = bounds(atom.args[0]), y = bounds(atom.args[1]);
+    std::optional<int64_t> h = x.second;
+    if (y.second && (!h || *y.second < *h))
+      h = y.second;
+    return {x.first && y.first ? std::optional<int64_t>(std::min(*x.first, *y.first)) : std::nullopt, h};
+  }
+  case SymOp::max: {
+    Bounds x = bounds(atom.args[0]), y = bounds(atom.args[1]);
+    std::optional<int64_t> l = x.first;
+    if (y.first && (!l || *y.first > *l))
+      l = y.first;
+    return {l, x.second && y.second ? std::optional<int64_t>(std::max(*x.second, *y.second)) : std::nullopt};
+  }
+  case SymOp::floor_div: {
+    Bounds x = bounds(atom.args[0]), y = bounds(atom.args[1]);
+    if (std::optional<int64_t> c = atom.args[1].constant(); c && *c > 0)
+      return {x.first ? std::optional<int64_t>(llvm::divideFloorSigned(*x.first, *c)) : std::nullopt,
+              x.second ? std::optional<int64_t>(llvm::divideFloorSigned(*x.second, *c)) : std::nullopt};
+    if (x.first && *x.first >= 0 && y.first && *y.first >= 0)
+      return {0, x.second};
+    return {};
+  }
+  case SymOp::eq:
+  case SymOp::lt:
+    return {0, 1};
+  case SymOp::select:
+  case SymOp::broadcast: {
+    Bounds x = bounds(atom.args[atom.op == SymOp::select ? 1 : 0]);
+    Bounds y = bounds(atom.args[atom.op == SymOp::select ? 2 : 1]);
+    return {x.first && y.first ? std::optional<int64_t>(std::min(*x.first, *y.first)) : std::nullopt,
+            x.second && y.second ? std::optional<int64_t>(std::max(*x.second, *y.second)) : std::nullopt};
+  }
+  case SymOp::mod: {
+    Bounds y = bounds(atom.args[1]);
+    if (!y.first || *y.first < 1)
+      return {};
+    return {0, y.second ? std::optional<int64_t>(*y.second - 1) : std::nullopt};
+  }
+  case SymOp::wrap:
+  case SymOp::product:
+    return {};
+  }
+  return {};
+}
+
 Bounds ShapeContext::bounds(const SymExpr &a) {
   constexpr __int128 kBig = __int128(1) << 62;
   std::optional<__int128> low = 0, high = 0;
-  auto atomBounds = [&](const SymAtom &atom) -> Bounds {
-    if (atom.size >= SymExpr::kTooLarge)
-      return {};
-    switch (atom.op) {
-    case SymOp::symbol: {
-      auto it = ranges.find(atom.name);
-      if (it == ranges.end() && SymExpr::isInputElement(atom.name))
-        return {};
-      return it == ranges.end() ? Bounds{0, std::nullopt} : Bounds{it->second.min, it->second.max};
-    }
-    case SymOp::value:
-      // Extents of tensors and numbers of iterations are not negative; other index values may be.
-      if (isa<RankedTensorType>(atom.value.getType()) || isIteration(atom.value))
-        return {0, std::nullopt};
-      return {};
-    case SymOp::min: {
-      Bounds x = bounds(atom.args[0]), y = bounds(atom.args[1]);
-      std::optional<int64_t> h = x.second;
-      if (y.second && (!h || *y.second < *h))
-        h = y.second;
-      return {x.first && y.first ? std::optional<int64_t>(std::min(*x.first, *y.first)) : std::nullopt, h};
-    }
-    case SymOp::max: {
-      Bounds x = bounds(atom.args[0]), y = bounds(atom.args[1]);
-      std::optional<int64_t> l = x.first;
-      if (y.first && (!l || *y.first > *l))
-        l = y.first;
-      return {l, x.second && y.second ? std::optional<int64_t>(std::max(*x.second, *y.second)) : std::nullopt};
-    }
-    case SymOp::floor_div: {
-      Bounds x = bounds(atom.args[0]), y = bounds(atom.args[1]);
-      if (std::optional<int64_t> c = atom.args[1].constant(); c && *c > 0)
-        return {x.first ? std::optional<int64_t>(llvm::divideFloorSigned(*x.first, *c)) : std::nullopt,
-                x.second ? std::optional<int64_t>(llvm::divideFloorSigned(*x.second, *c)) : std::nullopt};
-      if (x.first && *x.first >= 0 && y.first && *y.first >= 0)
-        return {0, x.second};
-      return {};
-    }
-    case SymOp::eq:
-    case SymOp::lt:
-      return {0, 1};
-    case SymOp::select:
-    case SymOp::broadcast: {
-      Bounds x = bounds(atom.args[atom.op == SymOp::select ? 1 : 0]);
-      Bounds y = bounds(atom.args[atom.op == SymOp::select ? 2 : 1]);
-      return {x.first && y.first ? std::optional<int64_t>(std::min(*x.first, *y.first)) : std::nullopt,
-              x.second && y.second ? std::optional<int64_t>(std::max(*x.second, *y.second)) : std::nullopt};
-    }
-    case SymOp::mod: {
-      Bounds y = bounds(atom.args[1]);
-      if (!y.first || *y.first < 1)
-        return {};
-      return {0, y.second ? std::optional<int64_t>(*y.second - 1) : std::nullopt};
-    }
-    case SymOp::wrap:
-    case SymOp::product:
-      return {};
-    }
-    return {};
+  auto atomBounds = [&](const SymAtom &atom) {
+    if (!atom.shared)
+      return bounds(atom);
+    if (auto it = sharedBounds.find(atom.key); it != sharedBounds.end())
+      return it->second;
+    Bounds result = bounds(atom);
+    sharedBounds[atom.key] = result;
+    return result;
   };
   for (const auto &[monomial, coefficient] : a.getTerms()) {
     std::optional<__int128> l = 1, h = 1; // bounds of the product of atoms, kept only while all are non-negative
@@ -207,6 +217,8 @@ SymExpr ShapeContext::eq(const SymExpr &a, const SymExpr &b) {
     return *c == 0 ? 1 : 0;
   if (isBelow(a, b, 1) || isBelow(b, a, 1))
     return 0;
+  if ((b.isConstant(0) || b.isConstant(1)) && isBoolean(a))
+    return b.isConstant(1) ? a : SymExpr(1) - a;
   return op2(SymOp::eq, a, b);
 }
 
@@ -223,6 +235,13 @@ SymExpr ShapeContext::select(const SymExpr &c, const SymExpr &a, const SymExpr &
     return *value ? a : b;
   if (a == b)
     return a;
+  // Written back and read again, an expression stays what it was.
+  if (isBoolean(c)) {
+    if (a.isConstant(1) && b.isConstant(0))
+      return c;
+    if (SymExpr negated = SymExpr(1) - c; negated.getTerms().size() < c.getTerms().size())
+      return select(negated, b, a);
+  }
   return detail::makeAtom(SymOp::select, {c, a, b});
 }
 
@@ -292,6 +311,36 @@ FailureOr<SymExpr> ShapeContext::broadcast(const SymExpr &a, const SymExpr &b, O
   return b.constant() ? b : a;
 }
 
+/// Whether it is computed from elements of tensors, and not from dimensions alone.
+static bool mentionsElements(const SymExpr &expr) {
+  SmallVector<std::string> names;
+  expr.collectSymbols(names);
+  return expr.dependsOnData() ||
+         llvm::any_of(names, [](const std::string &name) { return SymExpr::isInputElement(name); });
+}
+
+/// Whether `a` is either 1 or `b`, whichever a condition says.
+static bool isOneOr(const SymExpr &a, const SymExpr &b) {
+  if (a.getTerms().size() != 1 || a.getTerms().begin()->second != 1 || a.getTerms().begin()->first.atoms.size() != 1)
+    return false;
+  const SymAtom &atom = *a.getTerms().begin()->first.atoms.front();
+  return atom.op == SymOp::select &&
+         ((atom.args[1].isConstant(1) && atom.args[2] == b) || (atom.args[2].isConstant(1) && atom.args[1] == b));
+}
+
+FailureOr<SymExpr> ShapeContext::broadcastTo(const SymExpr &target, const SymExpr &dim, Operation *op) {
+  for (auto [a, b] : {std::pair(&target, &dim), std::pair(&dim, &target)})
+    if (isOneOr(*a, *b))
+      return *b;
+  if (typesOnly || target == dim || target.isConstant(1) || dim.isConstant(1) ||
+      (!mentionsElements(target) && !mentionsElements(dim)))
+    return broadcast(target, dim, op);
+  addCheck({ShapeCheck::broadcastable, target, dim, op->getLoc(), "expects a shape that the input broadcasts to"});
+  if (target.constant())
+    return target;
+  return dim.constant() ? dim : op2(SymOp::broadcast, target, dim);
+}
+
 LogicalResult ShapeContext::requireEqual(const SymExpr &a, const SymExpr &b, Operation *op, const Twine &what) {
   if (auto c = (a - b).constant())
     return success(*c == 0);
@@ -322,6 +371,7 @@ SymAtomRef ShapeContext::valueAtom(Value value, int64_t axis) {
     fresh->op = SymOp::value;
     fresh->key = "%" + std::to_string(valueAtoms.size()) + (axis >= 0 ? "#" + std::to_string(axis) : "");
     fresh->value = value;
+    fresh->ofData = true;
     fresh->args = {SymExpr(axis)};
     atom = std::move(fresh);
   }
@@ -703,88 +753,6 @@ std::optional<SymExpr> ShapeContext::computeElement(Value tensor, int64_t positi
     return SymExpr(1) - lt(*b, *a);
   }
   return std::nullopt;
-}
-
-//===----------------------------------------------------------------------===//
-// Materialization
-//===----------------------------------------------------------------------===//
-
-static Value materializeAtom(OpBuilder &builder, Location loc, const SymAtom &atom) {
-  auto constant = [&](int64_t value) { return builder.create<arith::ConstantIndexOp>(loc, value); };
-  if (atom.op == SymOp::symbol)
-    return builder.create<SymbolOp>(loc, builder.getIndexType(), atom.name);
-  if (atom.op == SymOp::value) {
-    int64_t axis = *atom.args[0].constant();
-    return axis < 0 ? atom.value : builder.create<DimOp>(loc, builder.getIndexType(), atom.value, axis).getResult();
-  }
-  SmallVector<Value> args;
-  for (const SymExpr &arg : atom.args)
-    args.push_back(materialize(builder, loc, arg));
-  auto compare = [&](arith::CmpIPredicate predicate, Value a, Value b) {
-    return builder.create<arith::CmpIOp>(loc, predicate, a, b).getResult();
-  };
-  auto choose = [&](Value c, Value a, Value b) { return builder.create<arith::SelectOp>(loc, c, a, b).getResult(); };
-  using P = arith::CmpIPredicate;
-  switch (atom.op) {
-  case SymOp::floor_div:
-  case SymOp::mod: {
-    // A zero divisor only comes with shapes that a check rejects; the division must not trap before it does.
-    Value divisor = choose(compare(P::eq, args[1], constant(0)), constant(1), args[1]);
-    Value quotient = builder.create<arith::FloorDivSIOp>(loc, args[0], divisor);
-    if (atom.op == SymOp::floor_div)
-      return quotient;
-    return builder.create<arith::SubIOp>(loc, args[0], builder.create<arith::MulIOp>(loc, quotient, divisor));
-  }
-  case SymOp::product:
-    return builder.create<arith::MulIOp>(loc, args[0], args[1]);
-  case SymOp::min:
-    return builder.create<arith::MinSIOp>(loc, args[0], args[1]);
-  case SymOp::max:
-    return builder.create<arith::MaxSIOp>(loc, args[0], args[1]);
-  case SymOp::wrap:
-    return choose(compare(P::slt, args[0], constant(0)), builder.create<arith::AddIOp>(loc, args[0], args[1]), args[0]);
-  case SymOp::broadcast:
-    return choose(compare(P::eq, args[0], constant(1)), args[1], args[0]);
-  case SymOp::eq:
-    return choose(compare(P::eq, args[0], args[1]), constant(1), constant(0));
-  case SymOp::lt:
-    return choose(compare(P::slt, args[0], args[1]), constant(1), constant(0));
-  case SymOp::select:
-    return choose(compare(P::ne, args[0], constant(0)), args[1], args[2]);
-  case SymOp::symbol:
-  case SymOp::value:
-    break;
-  }
-  return {};
-}
-
-Value materialize(OpBuilder &builder, Location loc, const SymExpr &expr) {
-  Value sum;
-  for (const auto &[monomial, coefficient] : expr.getTerms()) {
-    Value product;
-    auto multiply = [&](Value factor) {
-      product = product ? builder.create<arith::MulIOp>(loc, product, factor).getResult() : factor;
-    };
-    for (const SymAtomRef &atom : monomial.atoms)
-      multiply(materializeAtom(builder, loc, *atom));
-    if (coefficient != 1 || !product)
-      multiply(builder.create<arith::ConstantIndexOp>(loc, coefficient));
-    sum = sum ? builder.create<arith::AddIOp>(loc, sum, product).getResult() : product;
-  }
-  return sum ? sum : builder.create<arith::ConstantIndexOp>(loc, 0).getResult();
-}
-
-SmallVector<int64_t, 4> staticDims(const SymShape &shape) {
-  SmallVector<int64_t, 4> dims;
-  for (const SymExpr &dim : shape) {
-    auto constant = dim.constant();
-    dims.push_back(constant && *constant >= 0 ? *constant : ShapedType::kDynamic);
-  }
-  return dims;
-}
-
-std::string str(const SymShape &shape) {
-  return "[" + llvm::join(llvm::map_range(shape, [](const SymExpr &e) { return e.str(); }), ", ") + "]";
 }
 
 } // namespace lathe

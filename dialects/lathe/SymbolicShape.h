@@ -65,8 +65,12 @@ public:
     bool operator==(const Monomial &other) const;
   };
   const std::map<Monomial, int64_t> &getTerms() const { return terms; }
-  /// Number of atoms written out, those inside atoms included: what printing, comparing and materializing costs.
+  /// Number of atoms written out, those inside atoms included: what printing, comparing and materializing costs. An
+  /// atom of more than kShared counts once: expressions mention it by a digest, and it is computed once.
   size_t size() const;
+  static constexpr size_t kShared = 64;
+  /// Operations in operations, at most: they are followed by recursion.
+  static constexpr unsigned kDeepest = 512;
   /// An expression of this size or above says nothing useful of a shape: it is treated as data.
   static constexpr size_t kTooLarge = 1024;
   /// Not a function of symbols alone.
@@ -84,7 +88,10 @@ enum class SymOp { symbol, value, product, floor_div, mod, min, max, wrap, broad
 struct SymAtom {
   SymOp op;
   std::string key;           ///< canonical text, or its digest where that is long; equality and order of atoms
-  size_t size = 1;           ///< 1 and the sizes of args; stays at SymExpr::kTooLarge
+  size_t size = 1;           ///< 1 and the sizes of args, or 1 of a shared one; stays at SymExpr::kTooLarge
+  unsigned depth = 1;        ///< of operations in operations
+  bool shared = false;       ///< large, and so counted, written and computed as if it had a name
+  bool ofData = false;       ///< SymExpr::dependsOnData() of this alone
   std::string name;          ///< of a symbol
   mlir::Value value;         ///< of a value
   std::vector<SymExpr> args; ///< of the others
@@ -138,6 +145,9 @@ public:
 
   /// numpy's broadcast of two dimensions. Provable misfits fail (the caller says it better); others become checks.
   mlir::FailureOr<SymExpr> broadcast(const SymExpr &a, const SymExpr &b, mlir::Operation *op);
+  /// The same of a target and a dimension where either may be 1 in one run and not in the next: where elements of tensors
+  /// say what the dimensions are. Elementwise operations leave that to lathe.broadcast.
+  mlir::FailureOr<SymExpr> broadcastTo(const SymExpr &target, const SymExpr &dim, mlir::Operation *op);
   /// Requires a == b: fails if provably not, records a check if not provable.
   mlir::LogicalResult requireEqual(const SymExpr &a, const SymExpr &b, mlir::Operation *op, const llvm::Twine &what);
   /// Requires a <= b in the same way.
@@ -157,6 +167,8 @@ private:
   SymExpr op2(SymOp op, const SymExpr &a, const SymExpr &b);
   SymAtomRef valueAtom(mlir::Value value, int64_t axis);
   std::pair<std::optional<int64_t>, std::optional<int64_t>> bounds(const SymExpr &a);
+  std::pair<std::optional<int64_t>, std::optional<int64_t>> bounds(const SymAtom &atom);
+  bool isBoolean(const SymExpr &a) { return atLeast(a, 0) && atMost(a, 1); }
   /// Provably a + gap <= b.
   bool isBelow(const SymExpr &a, const SymExpr &b, int64_t gap);
   std::optional<SymExpr> computeElement(mlir::Value tensor, int64_t position);
@@ -169,6 +181,7 @@ private:
   llvm::DenseMap<mlir::Value, SymShape> shapes;
   llvm::DenseMap<std::pair<mlir::Value, int64_t>, SymAtomRef> valueAtoms;
   llvm::DenseMap<mlir::Value, SymExpr> indexValues;
+  llvm::StringMap<std::pair<std::optional<int64_t>, std::optional<int64_t>>> sharedBounds; ///< by key
   llvm::DenseMap<std::pair<mlir::Value, int64_t>, std::optional<SymExpr>> elements;
 };
 

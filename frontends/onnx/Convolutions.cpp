@@ -5,6 +5,7 @@
 // Convolutions are matrix products of windows with the weight as the constant operand.
 //
 //===----------------------------------------------------------------------===//
+#include "frontends/onnx/Arithmetic.h"
 #include "frontends/onnx/Windows.h"
 #include "llvm/ADT/SmallVectorExtras.h"
 
@@ -300,14 +301,51 @@ LogicalResult importConvTranspose(Node &node) {
 // Col2Im
 //===----------------------------------------------------------------------===//
 
+/// Blocks of which there are many, or as many as the run says: their elements [n, c, k…, l…] are added up in the padded
+/// image, where each has its place.
+Value scatterBlocks(Node &node, Value x, ArrayRef<SymExpr> block, ArrayRef<SymExpr> counts, ArrayRef<SymExpr> image,
+                    ArrayRef<int64_t> strides, ArrayRef<int64_t> dilations, ArrayRef<int64_t> pads) {
+  auto spatial = static_cast<int64_t>(block.size());
+  Arithmetic integers{node, node.builder.getI64Type()};
+  SymExpr channels = node.dimExpr(x, 1), elements = 1, places = 1, area = 1;
+  for (const SymExpr &size : block)
+    channels = node.context.floorDiv(channels, size);
+  Value place = integers.number(0);
+  SmallVector<SymExpr> dims{node.dimExpr(x, 0), channels}, padded;
+  for (int64_t i = 0; i < spatial; ++i) {
+    padded.push_back(image[i] + pads[i] + pads[spatial + i]);
+    auto factor = [&](int64_t value) { return integers.number(static_cast<double>(value)); };
+    Value inBlock = integers.mul(integers.along(integers.range(block[i]), i, 2 * spatial), factor(dilations[i]));
+    Value ofBlock =
+        integers.mul(integers.along(integers.range(counts[i]), spatial + i, 2 * spatial), factor(strides[i]));
+    place = integers.add(integers.mul(place, integers.of(padded[i])), integers.add(inBlock, ofBlock));
+    elements = elements * block[i];
+    places = places * counts[i];
+    area = area * padded[i];
+  }
+  Type type = Node::element(x);
+  SymExpr images = dims[0] * dims[1], all = elements * places;
+  Value indices = node.broadcast(node.reshape(place, {node.index(1), node.index(all)}), node.indices({images, all}));
+  Value zeros = node.broadcast(node.scalar(type, 0), node.indices({images, area}));
+  Value updates = node.reshape(x, node.indices({images, all}));
+  Value sum = updates && indices && zeros
+                  ? node.make<ScatterElementsOp>(type, ScatterKind::add, zeros, indices, updates, int64_t(1))
+                  : Value();
+  llvm::append_range(dims, padded);
+  sum = node.reshape(sum, node.indices(dims));
+  for (int64_t i = 0; i < spatial; ++i)
+    sum = node.slice(sum, 2 + i, node.index(pads[i]), node.index(image[i] + pads[i]));
+  return sum;
+}
+
 LogicalResult importCol2Im(Node &node) {
   constexpr int64_t kMostTerms = 256;
   Value x = node.input(0);
   std::optional<SmallVector<Value>> image = node.indices(node.input(1), "image_shape");
-  std::optional<Ints> block = image ? node.constantInts(node.input(2), "block_shape") : std::nullopt;
-  if (!block)
+  std::optional<SmallVector<Value>> sizes = image ? node.indices(node.input(2), "block_shape") : std::nullopt;
+  if (!sizes)
     return failure();
-  size_t spatial = block->size();
+  size_t spatial = sizes->size();
   if (spatial < 1 || image->size() != spatial || Node::rank(x) != 3)
     return node.invalid("expects an input of rank 3 and as many sizes of images as of blocks, got rank " +
                         Twine(Node::rank(x)) + " and " + Twine(image->size()) + " and " + Twine(spatial) + " sizes");
@@ -316,20 +354,25 @@ LogicalResult importCol2Im(Node &node) {
   std::optional<Ints> pads = intList(node, "pads", 2 * spatial, 0, 0);
   if (!strides || !dilations || !pads)
     return failure();
-  int64_t places = 1;
-  for (int64_t size : *block) {
-    if (size < 1 || size > kMostTerms || places * size > kMostTerms)
-      return node.unsupported("expects blocks of 1 to " + Twine(kMostTerms) + " elements");
-    places *= size;
+  // How many blocks there are along each axis follows from the image.
+  Exprs block, counts, extents;
+  int64_t places = 1; // 0: not known, or too many for a term each
+  for (size_t i = 0; i < spatial; ++i) {
+    block.push_back(node.context.indexValue((*sizes)[i]));
+    int64_t size = block[i].constant().value_or(0);
+    if (block[i].constant() && (size < 1 || size > INT32_MAX))
+      return node.invalid("expects a block_shape from 1 to " + Twine(INT32_MAX) + ", got " + Twine(size));
+    places = size <= kMostTerms && places * size <= kMostTerms ? places * size : 0;
+    extents.push_back(node.context.indexValue((*image)[i]));
+    SymExpr room = extents[i] + (*pads)[i] + (*pads)[spatial + i] - (block[i] - 1) * (*dilations)[i] - 1;
+    counts.push_back(node.context.max(node.context.floorDiv(room + (*strides)[i], (*strides)[i]), 0));
   }
-  // [n, c, k, l…]: how many blocks there are along each axis follows from the image.
+  if (places == 0)
+    return node.result(scatterBlocks(node, x, block, counts, extents, *strides, *dilations, *pads));
+  // [n, c, k, l…]
   SmallVector<Value> dims{node.dim(x, 0), node.index(node.context.floorDiv(node.dimExpr(x, 1), places)),
                           node.index(places)};
-  for (size_t i = 0; i < spatial; ++i) {
-    SymExpr room = node.context.indexValue((*image)[i]) + (*pads)[i] + (*pads)[spatial + i] -
-                   ((*block)[i] - 1) * (*dilations)[i] - 1;
-    dims.push_back(node.index(node.context.max(node.context.floorDiv(room + (*strides)[i], (*strides)[i]), 0)));
-  }
+  llvm::append_range(dims, node.indices(counts));
   Value blocks = node.reshape(x, dims), sum;
   SmallVector<Value> alone(spatial, node.index(1));
   SmallVector<Value> summed{dims[0], dims[1]};
@@ -339,8 +382,8 @@ LogicalResult importCol2Im(Node &node) {
   for (int64_t k = 0; k < places && blocks; ++k) {
     SmallVector<Value> low(spatial);
     int64_t rest = k;
-    for (size_t i = spatial; i-- > 0; rest /= (*block)[i])
-      low[i] = node.index((rest % (*block)[i]) * (*dilations)[i] - (*pads)[i]);
+    for (size_t i = spatial; i-- > 0; rest /= *block[i].constant())
+      low[i] = node.index((rest % *block[i].constant()) * (*dilations)[i] - (*pads)[i]);
     SmallVector<Value> own(dims);
     own.erase(own.begin() + 2);
     Value elements = node.reshape(node.slice(blocks, 2, node.index(k), node.index(k + 1)), own);

@@ -49,7 +49,7 @@ const Operator *findOperator(const onnx::NodeProto &node) {
                movementOperators(),     normalizationOperators(), padOperators(),         poolOperators(),
                quantizationOperators(), recurrentOperators(),     reductionOperators(),   resizeOperators(),
                samplingOperators(),     scatterOperators(),       shapeOperators(),       signalOperators(),
-               trigonometryOperators()});
+               sliceOperators(),        trigonometryOperators()});
   static const auto contrib = tableOf({contribAttentionOperators(), contribOperators(), quantizedContribOperators()});
   if (isOnnxDomain(node.domain()))
     return onnx.lookup(node.op_type());

@@ -3,7 +3,7 @@
 // Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
 //
 //===----------------------------------------------------------------------===//
-#include "frontends/onnx/Node.h"
+#include "frontends/onnx/Axes.h"
 #include "llvm/Support/MathExtras.h"
 
 using namespace mlir;
@@ -35,51 +35,49 @@ static LogicalResult importFlatten(Node &node) {
   return node.result(node.reshape(x, {node.product(all.take_front(cut)), node.product(all.drop_front(cut))}));
 }
 
-/// Axes of the second input, normalized for `rank`; `given` says whether there are any.
-static std::optional<SmallVector<int64_t>> axesInput(Node &node, int64_t rank) {
-  std::optional<SmallVector<int64_t>> values = node.constantInts(node.input(1), "axes");
-  return values ? node.axes(*values, rank) : std::nullopt;
-}
-
 static LogicalResult importSqueeze(Node &node) {
   Value x = node.input(0);
   RankedTensorType type = Node::type(x);
-  SmallVector<int64_t> axes;
+  int64_t rank = type.getRank();
+  std::optional<Axes> axes;
   if (node.input(1)) {
-    std::optional<SmallVector<int64_t>> given = axesInput(node, type.getRank());
-    if (!given)
+    axes = Axes::read(node, node.input(1), rank);
+    if (!axes)
       return failure();
-    axes = *given;
   } else {
     if (!type.hasStaticShape())
       return node.unsupported("squeezing all axes of extent 1 of a shape that is not static is not supported");
-    for (int64_t i = 0; i < type.getRank(); ++i)
+    SmallVector<int64_t> ones;
+    for (int64_t i = 0; i < rank; ++i)
       if (type.getDimSize(i) == 1)
-        axes.push_back(i);
+        ones.push_back(i);
+    axes = Axes::of(node, ones, rank);
   }
-  SmallVector<Value> dims;
-  for (int64_t i = 0; i < type.getRank(); ++i) {
-    if (!llvm::is_contained(axes, i))
-      dims.push_back(node.dim(x, i));
-    else if (!type.isDynamicDim(i) && type.getDimSize(i) != 1)
-      return node.invalid("expects an extent of 1 at axis " + Twine(i) + ", got " + Twine(type.getDimSize(i)));
+  SymShape dims = dimExprs(node, x);
+  ShapeContext &context = node.context;
+  if (axes->constants()) {
+    for (int64_t i = 0; i < rank; ++i)
+      if (axes->contains(i).isConstant(1) && !type.isDynamicDim(i) && type.getDimSize(i) != 1)
+        return node.invalid("expects an extent of 1 at axis " + Twine(i) + ", got " + Twine(type.getDimSize(i)));
+  } else {
+    SymExpr others;
+    for (int64_t i = 0; i < rank; ++i)
+      others = others + axes->contains(i) * (SymExpr(1) - context.eq(dims[i], 1));
+    if (failed(node.require(context.eq(others, 0), "expects extents of 1 at the squeezed axes of " + str(dims), {})))
+      return failure();
   }
-  return node.result(node.reshape(x, dims));
+  return node.result(node.reshape(x, node.indices(axes->removedFrom(dims))));
 }
 
 static LogicalResult importUnsqueeze(Node &node) {
-  Value x = node.input(0);
-  std::optional<SmallVector<int64_t>> given = node.constantInts(node.input(1), "axes");
-  if (!given)
-    return failure();
-  int64_t rank = Node::rank(x) + static_cast<int64_t>(given->size());
-  std::optional<SmallVector<int64_t>> axes = node.axes(*given, rank);
+  Value x = node.input(0), given = node.input(1);
+  int64_t count = Node::rank(given) == 1 ? Node::type(given).getDimSize(0) : 1;
+  if (ShapedType::isDynamic(count))
+    return node.unsupported("the number of axes depends on data");
+  std::optional<Axes> axes = Axes::read(node, given, Node::rank(x) + count);
   if (!axes)
     return failure();
-  SmallVector<Value> dims;
-  for (int64_t i = 0, from = 0; i < rank; ++i)
-    dims.push_back(llvm::is_contained(*axes, i) ? node.index(1) : node.dim(x, from++));
-  return node.result(node.reshape(x, dims));
+  return node.result(node.reshape(x, node.indices(axes->insertedInto(dimExprs(node, x)))));
 }
 
 static LogicalResult importExpand(Node &node) {
@@ -125,33 +123,6 @@ static LogicalResult importConcat(Node &node) {
   return node.result(node.make<ConcatOp>(Node::element(first), SmallVector<Value>(node.inputs), *axis));
 }
 
-static LogicalResult importSlice(Node &node) {
-  Value x = node.input(0);
-  std::optional<SmallVector<Value>> starts = node.indices(node.input(1), "starts");
-  std::optional<SmallVector<Value>> ends = node.indices(node.input(2), "ends");
-  if (!starts || !ends)
-    return failure();
-  size_t count = starts->size();
-  SmallVector<int64_t> axes = llvm::to_vector(llvm::seq<int64_t>(static_cast<int64_t>(count)));
-  SmallVector<int64_t> steps(count, 1);
-  if (node.input(3)) {
-    std::optional<SmallVector<int64_t>> given = node.constantInts(node.input(3), "axes");
-    given = given ? node.axes(*given, Node::rank(x)) : std::nullopt;
-    if (!given)
-      return failure();
-    axes = *given;
-  }
-  if (node.input(4)) {
-    std::optional<SmallVector<int64_t>> given = node.constantInts(node.input(4), "steps");
-    if (!given)
-      return failure();
-    steps = *given;
-  }
-  if (llvm::is_contained(steps, INT64_MIN))
-    return node.unsupported("a step of -2^63 is not supported");
-  return node.result(node.make<SliceOp>(Node::element(x), x, *starts, *ends, axes, steps));
-}
-
 /// Part sizes of a split; empty after a failure.
 static SmallVector<Value> partSizes(Node &node, Value x, int64_t axis) {
   int64_t outputs = node.proto.output_size(), extent = Node::type(x).getDimSize(axis);
@@ -174,6 +145,18 @@ static SmallVector<Value> partSizes(Node &node, Value x, int64_t axis) {
     if (constant && sizes && !ShapedType::isDynamic(extent) && sum != extent) {
       (void)node.invalid("expects parts that sum up to " + Twine(extent) + ", got " + Twine(sum));
       return {};
+    }
+    if (!constant && sizes) {
+      SymExpr total, negative;
+      SmallVector<SymExpr> parts;
+      for (Value size : *sizes) {
+        parts.push_back(node.context.indexValue(size));
+        total = total + parts.back();
+        negative = negative + node.context.lt(parts.back(), 0);
+      }
+      SymExpr fits = node.context.select(negative, 0, node.context.eq(total, node.dimExpr(x, axis)));
+      if (failed(node.require(fits, "expects parts of at least 0 that sum up to the extent", parts)))
+        return {};
     }
     return sizes.value_or(SmallVector<Value>{});
   }
@@ -303,7 +286,6 @@ ArrayRef<Operator> movementOperators() {
       {"Expand", 13, 2, 2, 1, "", importExpand},
       {"Tile", 13, 2, 2, 1, "", importTile},
       {"Concat", 13, 1, -1, 1, "axis:i", importConcat},
-      {"Slice", 13, 3, 5, 1, "", importSlice},
       {"Split", 13, 1, 2, -1, "axis:i num_outputs:i", importSplit},
       {"Gather", 13, 2, 2, 1, "axis:i", importGather<GatherOp>},
       {"GatherElements", 13, 2, 2, 1, "axis:i", importGather<GatherElementsOp>},

@@ -234,6 +234,20 @@ SmallVector<Value> Node::indices(ArrayRef<SymExpr> values) {
   return llvm::map_to_vector(values, [&](const SymExpr &value) { return index(value); });
 }
 
+LogicalResult Node::require(const SymExpr &condition, const Twine &message, ArrayRef<SymExpr> values) {
+  if (std::optional<int64_t> known = condition.constant()) {
+    if (*known)
+      return success();
+    std::string text = message.str();
+    for (auto [i, value] : llvm::enumerate(values))
+      text += (i ? ", " : ", got ") + value.str();
+    return invalid(text);
+  }
+  context.checks.push_back({ShapeCheck::not_zero, condition, 0, loc, message.str()});
+  builder.create<RequireOp>(loc, index(condition), message.str(), indices(values));
+  return success();
+}
+
 Value Node::product(ArrayRef<Value> factors) {
   Value result;
   for (Value factor : factors)

@@ -93,6 +93,8 @@ public:
   /// An expression as an i64 scalar tensor.
   mlir::Value indexScalar(const SymExpr &value);
   llvm::SmallVector<mlir::Value> indices(llvm::ArrayRef<SymExpr> values);
+  /// A condition that must hold: of a model where it is known, and else of a run. `values` are what the message is about.
+  mlir::LogicalResult require(const SymExpr &condition, const llvm::Twine &message, llvm::ArrayRef<SymExpr> values);
   /// Product of index values.
   mlir::Value product(llvm::ArrayRef<mlir::Value> factors);
 
@@ -167,6 +169,7 @@ llvm::ArrayRef<Operator> samplingOperators();
 llvm::ArrayRef<Operator> scatterOperators();
 llvm::ArrayRef<Operator> shapeOperators();
 llvm::ArrayRef<Operator> signalOperators();
+llvm::ArrayRef<Operator> sliceOperators();
 llvm::ArrayRef<Operator> trigonometryOperators();
 
 /// Operators that ONNX Runtime's optimizer writes.

@@ -3,7 +3,7 @@
 // Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
 //
 //===----------------------------------------------------------------------===//
-#include "frontends/onnx/Node.h"
+#include "frontends/onnx/Axes.h"
 
 using namespace mlir;
 
@@ -20,43 +20,38 @@ std::optional<Pads> readPads(Node &node) {
   constexpr int64_t kLargest = INT32_MAX; // so that no extent overflows
   Value x = node.input(0);
   int64_t rank = Node::rank(x);
-  SmallVector<int64_t> axes = llvm::to_vector(llvm::seq<int64_t>(rank));
-  if (node.input(3)) {
-    std::optional<SmallVector<int64_t>> given = node.constantInts(node.input(3), "axes");
-    given = given ? node.axes(*given, rank) : std::nullopt;
-    if (!given)
-      return std::nullopt;
-    axes = *given;
-  }
-  std::optional<SmallVector<Value>> values = node.indices(node.input(1), "pads");
+  std::optional<Axes> axes = Axes::of(node, llvm::to_vector(llvm::seq<int64_t>(rank)), rank);
+  if (node.input(3))
+    axes = Axes::read(node, node.input(3), rank);
+  std::optional<SmallVector<Value>> values = axes ? node.indices(node.input(1), "pads") : std::nullopt;
   if (!values)
     return std::nullopt;
-  if (values->size() != 2 * axes.size()) {
-    (void)node.invalid("expects 2 pads for each of " + Twine(axes.size()) + " axes, got " + Twine(values->size()));
+  if (values->size() != 2 * axes->size()) {
+    (void)node.invalid("expects 2 pads for each of " + Twine(axes->size()) + " axes, got " + Twine(values->size()));
     return std::nullopt;
   }
+  SmallVector<SymExpr> pads;
+  for (Value value : *values)
+    pads.push_back(node.context.indexValue(value));
   Pads result;
   result.given.assign(rank, false);
   for (int64_t axis = 0; axis < rank; ++axis) {
-    result.low.push_back(0);
-    result.extents.push_back(node.dimExpr(x, axis));
-  }
-  for (auto [i, axis] : llvm::enumerate(axes)) {
-    SymExpr low = node.context.indexValue((*values)[i]), high = node.context.indexValue((*values)[axes.size() + i]);
+    SymExpr low = axes->choose(ArrayRef(pads).take_front(axes->size()), axis, 0);
+    SymExpr high = axes->choose(ArrayRef(pads).drop_front(axes->size()), axis, 0);
     for (const SymExpr &pad : {low, high})
       if (std::abs(pad.constant().value_or(0)) > kLargest) {
         (void)node.invalid("expects pads from " + Twine(-kLargest) + " to " + Twine(kLargest) + ", got " + pad.str());
         return std::nullopt;
       }
-    SymExpr extent = result.extents[axis] + low + high;
+    SymExpr extent = node.dimExpr(x, axis) + low + high;
     if (node.context.atMost(extent, -1)) {
       (void)node.invalid("expects pads that leave something of the input, got an extent of " + extent.str() +
                          " at axis " + Twine(axis));
       return std::nullopt;
     }
     result.given[axis] = !low.isConstant(0) || !high.isConstant(0);
-    result.low[axis] = low;
-    result.extents[axis] = node.context.max(extent, 0);
+    result.low.push_back(low);
+    result.extents.push_back(node.context.max(extent, 0));
   }
   return result;
 }

@@ -3,26 +3,25 @@
 // Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
 //
 //===----------------------------------------------------------------------===//
-#include "frontends/onnx/Node.h"
+#include "frontends/onnx/Axes.h"
 
 using namespace mlir;
 
 namespace lathe::frontend {
 
-/// The axes as an attribute or as the second input, sorted; all of them where none are given.
-static std::optional<SmallVector<int64_t>> reducedAxes(Node &node) {
+/// The axes as an attribute or as the second input; all of them where none are given.
+static std::optional<Axes> reducedAxes(Node &node) {
   int64_t rank = Node::rank(node.input(0));
-  std::optional<SmallVector<int64_t>> given = node.intsAttr("axes");
+  std::optional<Axes> axes;
   if (node.input(1)) {
-    given = node.constantInts(node.input(1), "axes");
-    if (!given)
-      return std::nullopt;
+    axes = Axes::read(node, node.input(1), rank);
+  } else {
+    std::optional<SmallVector<int64_t>> given = node.axes(node.intsAttr("axes").value_or(SmallVector<int64_t>{}), rank);
+    if (given)
+      axes = Axes::of(node, *given, rank);
   }
-  if ((!given || given->empty()) && !node.intAttr("noop_with_empty_axes", 0))
-    return llvm::to_vector(llvm::seq<int64_t>(rank));
-  std::optional<SmallVector<int64_t>> axes = node.axes(given.value_or(SmallVector<int64_t>{}), rank);
-  if (axes)
-    llvm::sort(*axes);
+  if (axes && axes->size() == 0 && !node.intAttr("noop_with_empty_axes", 0))
+    return Axes::of(node, llvm::to_vector(llvm::seq<int64_t>(rank)), rank);
   return axes;
 }
 
@@ -36,14 +35,14 @@ static bool isBool(Value x) { return Node::element(x).isInteger(1); }
 
 template <Reduction kind> static LogicalResult importReduce(Node &node) {
   Value x = node.input(0);
-  std::optional<SmallVector<int64_t>> axes = reducedAxes(node);
+  std::optional<Axes> axes = reducedAxes(node);
   if (!axes)
     return failure();
   if (isBool(x) && kind != Reduction::max && kind != Reduction::min)
     return node.unsupported("reductions of booleans are not supported");
   // Over no axes these three still take absolute values or squares of the elements; the others change nothing.
   bool transforms = kind == Reduction::l1 || kind == Reduction::l2 || kind == Reduction::sum_square;
-  if (axes->empty() && !transforms)
+  if (axes->size() == 0 && !transforms)
     return node.result(x);
   return node.result(reduce(node, kind, x, *axes, node.intAttr("keepdims", 1)));
 }
@@ -57,7 +56,7 @@ static Type floatType(Node &node, Value x) {
 }
 
 static LogicalResult importReduceLogSum(Node &node) {
-  std::optional<SmallVector<int64_t>> axes = reducedAxes(node);
+  std::optional<Axes> axes = reducedAxes(node);
   if (!axes)
     return failure();
   Value x = node.input(0), sum = reduce(node, Reduction::sum, x, *axes, node.intAttr("keepdims", 1));
@@ -66,7 +65,7 @@ static LogicalResult importReduceLogSum(Node &node) {
 }
 
 static LogicalResult importReduceLogSumExp(Node &node) {
-  std::optional<SmallVector<int64_t>> axes = reducedAxes(node);
+  std::optional<Axes> axes = reducedAxes(node);
   if (!axes)
     return failure();
   Type type = Node::element(node.input(0)), wide = floatType(node, node.input(0));
@@ -77,7 +76,10 @@ static LogicalResult importReduceLogSumExp(Node &node) {
     Value value = reduce(node, Reduction::max, x, *axes, keepDims);
     return node.make<SelectOp>(wide, node.make<IsInfOp>(node.builder.getI1Type(), value), zero, value);
   };
-  Value powers = node.make<ExpOp>(wide, node.make<SubOp>(wide, x, largest(true)));
+  Value base = largest(true);
+  if (!axes->constants()) // which extents are 1 is known when the model runs
+    base = node.broadcast(base, node.dims(x));
+  Value powers = node.make<ExpOp>(wide, node.make<SubOp>(wide, x, base));
   Value sum = node.make<LogOp>(wide, reduce(node, Reduction::sum, powers, *axes, keep));
   return node.result(node.cast(node.make<AddOp>(wide, sum, largest(keep)), type));
 }
@@ -156,12 +158,19 @@ static LogicalResult importRMSNormalization(Node &node) {
 
 static LogicalResult importCumSum(Node &node) {
   Value x = node.input(0);
-  std::optional<int64_t> given = node.constantInt(node.input(1), "axis");
-  std::optional<int64_t> axis = given ? node.axis(*given, Node::rank(x)) : std::nullopt;
-  if (!axis)
+  std::optional<Axes> given = Axes::readOne(node, node.input(1), Node::rank(x));
+  if (!given)
     return failure();
-  return node.result(node.make<CumSumOp>(Node::element(x), x, *axis, node.intAttr("exclusive", 0) != 0,
-                                         node.intAttr("reverse", 0) != 0));
+  auto sums = [&](Value value, int64_t axis) {
+    return value ? node.make<CumSumOp>(Node::element(value), value, axis, node.intAttr("exclusive", 0) != 0,
+                                       node.intAttr("reverse", 0) != 0)
+                 : Value();
+  };
+  if (std::optional<int64_t> axis = (*given)[0].constant())
+    return node.result(sums(x, *axis));
+  MiddleAxis parts = MiddleAxis::of(node, x, *given);
+  Value middle = node.reshape(x, node.indices({parts.outer, parts.extent, parts.inner}));
+  return node.result(node.reshape(sums(middle, 1), node.dims(x)));
 }
 
 ArrayRef<Operator> reductionOperators() {

@@ -19,6 +19,8 @@ struct Axis {
   size_t place = 0; ///< among the axes that are given
   SymExpr in, out;
   std::optional<float> scale; ///< where scales are given rather than sizes
+  Value factor;               ///< the same where that is known when the model runs
+  bool isScaled() const { return scale || factor; }
 };
 
 class Resizer {
@@ -34,7 +36,8 @@ private:
   LogicalResult readAxes();
   LogicalResult readScales();
   LogicalResult readSizes();
-  LogicalResult keepAspectRatio(MutableArrayRef<int64_t> sizes);
+  LogicalResult computeScales();
+  LogicalResult keepAspectRatio(MutableArrayRef<SymExpr> sizes, Axis &ratio);
   std::optional<SymExpr> scaled(const SymExpr &extent, double scale);
 
   Value position(const Axis &axis);
@@ -44,6 +47,9 @@ private:
   Value take(Value value, const Axis &axis, Value index);
   Value column(Value vector, const Axis &axis);
   SmallVector<Value> cubicWeights(Value fraction);
+  Value filtered(Value value, const Axis &axis, Value position);
+  Value filter(Value distance);
+  SymExpr reach(const Axis &axis);
 
   // Arithmetic on positions.
   Value number(double value) { return node.scalar(type, value); }
@@ -66,13 +72,14 @@ private:
   Value scaleOf(const Axis &axis);
   /// The extent of the result before it was rounded down.
   Value lengthOf(const Axis &axis) {
-    bool exact = !axis.scale || *axis.scale == std::floor(*axis.scale);
-    return exact ? of(axis.out) : mul(of(axis.in), number(static_cast<double>(*axis.scale)));
+    bool exact = !axis.isScaled() || (axis.scale && *axis.scale == std::floor(*axis.scale));
+    return exact ? of(axis.out) : mul(of(axis.in), scaleOf(axis));
   }
 
   Node &node;
   Value x, roi;
   std::string kind, transformation, rounding;
+  bool antialias = false;
   Type type; ///< of positions and weights
   SmallVector<int64_t> axes;
   SmallVector<Axis> resized;
@@ -88,8 +95,7 @@ LogicalResult Resizer::readModes() {
   rounding = node.stringAttr("nearest_mode", "round_prefer_floor");
   if (!llvm::is_contained({"round_prefer_floor", "round_prefer_ceil", "floor", "ceil"}, rounding))
     return node.invalid("nearest_mode '" + rounding + "' is not one of the operator's");
-  if (node.intAttr("antialias", 0) && kind != "nearest")
-    return node.unsupported("antialias is not supported");
+  antialias = node.intAttr("antialias", 0) && kind != "nearest";
   Type element = Node::element(x);
   if (kind != "nearest" && !isa<FloatType>(element))
     return node.unsupported("only mode nearest is supported on elements that are not floats");
@@ -139,7 +145,7 @@ std::optional<SymExpr> Resizer::scaled(const SymExpr &extent, double scale) {
 LogicalResult Resizer::readScales() {
   SmallVector<double> scales;
   if (!Node::constantFloats(node.input(2), scales))
-    return node.unsupported("scales that are not constant are not supported");
+    return computeScales();
   if (scales.size() != axes.size())
     return node.invalid("expects a scale for each of " + Twine(axes.size()) + " axes, got " + Twine(scales.size()));
   for (auto [i, axis] : llvm::enumerate(axes)) {
@@ -149,32 +155,70 @@ LogicalResult Resizer::readScales() {
     std::optional<SymExpr> out = scaled(in, scales[i]);
     if (!out)
       return failure();
-    resized.push_back({axis, i, in, *out, static_cast<float>(scales[i])});
+    resized.push_back({axis, i, in, *out, static_cast<float>(scales[i]), {}});
   }
   return success();
 }
 
-LogicalResult Resizer::keepAspectRatio(MutableArrayRef<int64_t> sizes) {
+/// Scales that are known when the model runs, which then computes the extents, too.
+LogicalResult Resizer::computeScales() {
+  Value scales = node.input(2);
+  RankedTensorType given = Node::type(scales);
+  auto count = static_cast<int64_t>(axes.size());
+  if (given.getRank() != 1 || !isa<FloatType>(given.getElementType()) ||
+      (!given.isDynamicDim(0) && given.getDimSize(0) != count))
+    return node.invalid("expects a scale for each of " + Twine(count) + " axes");
+  scales = node.cast(node.reshape(scales, {node.index(count)}), type); // where the extent is not known yet
+  SmallVector<Value> extents;
+  for (int64_t axis : axes)
+    extents.push_back(node.dim(x, axis));
+  Type i64 = node.builder.getI64Type();
+  Value lengths = node.reshape(node.make<FromIndexOp>(i64, extents), {node.index(count)});
+  lengths = node.cast(node.make<FloorOp>(type, mul(node.cast(lengths, type), scales)), i64);
+  std::optional<SmallVector<Value>> out = lengths ? node.indices(lengths, "extents") : std::nullopt;
+  if (!out)
+    return failure();
+  for (auto [i, axis] : llvm::enumerate(axes)) {
+    auto at = static_cast<int64_t>(i);
+    Value factor = node.reshape(node.slice(scales, 0, node.index(at), node.index(at + 1)), {});
+    if (!factor)
+      return failure();
+    resized.push_back({axis, i, node.dimExpr(x, axis), node.context.indexValue((*out)[i]), std::nullopt, factor});
+  }
+  return success();
+}
+
+/// Makes one ratio of result to input of all: the smallest or the largest, which it gives as a scale.
+LogicalResult Resizer::keepAspectRatio(MutableArrayRef<SymExpr> sizes, Axis &ratio) {
   std::string policy = node.stringAttr("keep_aspect_ratio_policy", "stretch");
-  if (policy == "stretch")
+  if (policy == "stretch" || axes.empty())
     return success();
   if (policy != "not_larger" && policy != "not_smaller")
     return node.invalid("expects keep_aspect_ratio_policy to be stretch, not_larger or not_smaller, got '" + policy +
                         "'");
-  std::optional<double> ratio;
+  ShapeContext &context = node.context;
+  SymExpr size, extent;
   for (auto [i, axis] : llvm::enumerate(axes)) {
-    std::optional<int64_t> in = node.dimExpr(x, axis).constant();
-    if (!in || *in == 0 || sizes[i] < 0)
-      return node.unsupported("keep_aspect_ratio_policy is only supported on static shapes");
-    double own = static_cast<double>(sizes[i]) / static_cast<double>(*in);
-    ratio = !ratio ? own : policy == "not_larger" ? std::min(*ratio, own) : std::max(*ratio, own);
+    SymExpr in = node.dimExpr(x, axis);
+    if (in.isConstant(0))
+      return node.invalid("expects at least one element to resize at axis " + Twine(axis));
+    if (i == 0) {
+      size = sizes[i];
+      extent = in;
+      continue;
+    }
+    SymExpr own = sizes[i] * extent, other = size * in;
+    SymExpr better = policy == "not_larger" ? context.lt(own, other) : context.lt(other, own);
+    size = context.select(better, sizes[i], size);
+    extent = context.select(better, in, extent);
   }
-  for (auto [i, axis] : llvm::enumerate(axes)) {
-    double extent = std::floor(*ratio * static_cast<double>(*node.dimExpr(x, axis).constant()) + 0.5);
-    if (!(extent <= INT32_MAX))
-      return node.unsupported("expects extents below 2^31");
-    sizes[i] = static_cast<int64_t>(extent);
-  }
+  // Rounded to the nearest, halves up.
+  for (auto [i, axis] : llvm::enumerate(axes))
+    sizes[i] = context.floorDiv(size * node.dimExpr(x, axis) * 2 + extent, extent * 2);
+  if (std::optional<int64_t> a = size.constant(), b = extent.constant(); a && b)
+    ratio.scale = static_cast<float>(*a) / static_cast<float>(*b);
+  else
+    ratio.factor = div(of(size), of(extent));
   return success();
 }
 
@@ -184,21 +228,22 @@ LogicalResult Resizer::readSizes() {
     return failure();
   if (values->size() != axes.size())
     return node.invalid("expects a size for each of " + Twine(axes.size()) + " axes, got " + Twine(values->size()));
-  SmallVector<int64_t> sizes;
+  SmallVector<SymExpr> sizes;
   for (Value value : *values) {
-    sizes.push_back(node.context.indexValue(value).constant().value_or(-1));
-    if (std::optional<int64_t> size = Node::constantIndex(value); size && (*size < 0 || *size > INT32_MAX))
+    sizes.push_back(node.context.indexValue(value));
+    if (std::optional<int64_t> size = sizes.back().constant(); size && (*size < 0 || *size > INT32_MAX))
       return node.invalid("expects sizes from 0 to 2^31 - 1, got " + Twine(*size));
   }
-  if (failed(keepAspectRatio(sizes)))
+  Axis ratio;
+  if (failed(keepAspectRatio(sizes, ratio)))
     return failure();
   for (auto [i, axis] : llvm::enumerate(axes)) {
-    SymExpr in = node.dimExpr(x, axis), out = sizes[i] >= 0 ? SymExpr(sizes[i]) : node.context.indexValue((*values)[i]);
+    SymExpr in = node.dimExpr(x, axis), out = sizes[i];
     if (in == out && transformation != "tf_crop_and_resize")
       continue;
     if (in.isConstant(0) && !out.isConstant(0))
       return node.invalid("expects at least one element to resize at axis " + Twine(axis));
-    resized.push_back({axis, i, in, node.context.max(out, 0), std::nullopt});
+    resized.push_back({axis, i, in, node.context.max(out, 0), ratio.scale, ratio.factor});
   }
   return success();
 }
@@ -212,6 +257,8 @@ Value Resizer::roiBound(size_t i) {
 Value Resizer::scaleOf(const Axis &axis) {
   if (axis.scale)
     return number(static_cast<double>(*axis.scale));
+  if (axis.factor)
+    return axis.factor;
   std::optional<int64_t> in = axis.in.constant(), out = axis.out.constant();
   if (in && out && *in > 0)
     return number(static_cast<double>(static_cast<float>(*out) / static_cast<float>(*in)));
@@ -247,7 +294,7 @@ Value Resizer::position(const Axis &axis) {
     return unlessAlone(add(mul(start, extent), mul(i, step)), mul(mul(number(0.5), add(start, end)), extent));
   }
   Value place = halfPixel(axis, i);
-  if (transformation == "half_pixel" || !axis.scale)
+  if (transformation == "half_pixel" || !axis.isScaled())
     return place;
   // Symmetric: what rounding down took from the result's extent goes from both sides alike.
   Value rest = sub(one, div(of(axis.out), mul(of(axis.in), scaleOf(axis))));
@@ -320,6 +367,58 @@ Value Resizer::interpolated(Value value, const Axis &axis, Value position) {
   return result;
 }
 
+/// How many neighbours count on either side, where the filter is stretched by what the result is smaller.
+SymExpr Resizer::reach(const Axis &axis) {
+  constexpr double kFurthest = INT32_MAX;
+  int64_t support = kind == "cubic" ? 2 : 1;
+  if (axis.scale)
+    return static_cast<int64_t>(
+        std::min(std::ceil(static_cast<double>(support) / std::min(*axis.scale, 1.0f)), kFurthest));
+  if (axis.factor) {
+    Value stretched = div(number(static_cast<double>(support)), node.make<MinOp>(type, axis.factor, number(1)));
+    stretched = node.cast(node.make<CeilOp>(type, stretched), node.builder.getI64Type());
+    std::optional<SmallVector<Value>> index = stretched ? node.indices(stretched, "filter") : std::nullopt;
+    return index ? node.context.indexValue(index->front()) : SymExpr(0);
+  }
+  ShapeContext &context = node.context;
+  return context.max(context.ceilDiv(axis.in * support, context.max(axis.out, 1)), support);
+}
+
+/// The filter's value at a distance: a triangle, or the cubic of which cubicWeights() are values.
+Value Resizer::filter(Value distance) {
+  Value d = node.make<AbsOp>(type, distance), one = number(1), zero = number(0);
+  if (kind == "linear")
+    return node.make<MaxOp>(type, sub(one, d), zero);
+  double a = node.floatAttr("cubic_coeff_a", -0.75);
+  Value inner = add(mul(mul(sub(mul(number(a + 2), d), number(a + 3)), d), d), one);
+  Value outer = sub(mul(add(mul(sub(mul(number(a), d), number(5 * a)), d), number(8 * a)), d), number(4 * a));
+  outer = node.make<SelectOp>(type, compare(Comparison::lt, d, number(2)), outer, zero);
+  return node.make<SelectOp>(type, compare(Comparison::le, d, one), inner, outer);
+}
+
+/// Interpolation by a filter as wide as the result's elements are apart in the input. The neighbours of each element
+/// are another axis, over which a sum goes.
+Value Resizer::filtered(Value value, const Axis &axis, Value position) {
+  SymExpr near = reach(axis), count = near * 2;
+  Value first = node.make<FloorOp>(type, position);
+  Value rows = node.reshape(first, {node.index(axis.out), node.index(1)});
+  Value range =
+      node.make<RangeOp>(node.builder.getI64Type(), node.index(SymExpr(1) - near), node.index(near + 1), node.index(1));
+  Value index = add(rows, node.cast(range, type));
+  Value centers = node.reshape(position, {node.index(axis.out), node.index(1)});
+  Value weights = filter(mul(sub(index, centers), node.make<MinOp>(type, scaleOf(axis), number(1))));
+  if (node.intAttr("exclude_outside", 0)) {
+    Value inside = compare(Comparison::eq, index, within(index, number(0), of(axis.in - 1)));
+    weights = weights ? node.make<SelectOp>(type, inside, weights, number(0)) : Value();
+  }
+  weights = div(weights, node.reduce(Reduction::sum, weights, {1}, /*keepDims=*/true));
+  Value taken = take(value, axis, index);
+  SmallVector<Value> dims(Node::rank(x) - axis.axis + 1, node.index(1));
+  dims[0] = node.index(axis.out);
+  dims[1] = node.index(count);
+  return node.reduce(Reduction::sum, mul(taken, node.reshape(weights, dims)), {axis.axis + 1}, /*keepDims=*/false);
+}
+
 LogicalResult Resizer::run() {
   if (failed(readModes()) || failed(readAxes()))
     return failure();
@@ -338,6 +437,8 @@ LogicalResult Resizer::run() {
   for (const Axis &axis : resized) {
     if (kind == "nearest")
       result = nearest(result, axis);
+    else if (antialias)
+      result = filtered(result, axis, position(axis));
     else
       result = interpolated(result, axis, position(axis));
     if (crops) {

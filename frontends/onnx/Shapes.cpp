@@ -42,15 +42,35 @@ static std::optional<double> constantFloat(Value value) {
   return number.convertToDouble();
 }
 
+/// A range whose bounds the run knows: it counts the elements first.
+static LogicalResult computeFloatRange(Node &node) {
+  Type element = Node::element(node.input(0)), f64 = node.builder.getF64Type(), i64 = node.builder.getI64Type();
+  Type wide = element.getIntOrFloatBitWidth() < 32 ? node.builder.getF32Type() : element;
+  SmallVector<Value> bounds;
+  for (Value input : node.inputs)
+    bounds.push_back(node.cast(node.reshape(input, {}), wide));
+  Value span = node.cast(node.make<SubOp>(wide, bounds[1], bounds[0]), f64);
+  Value count = node.make<CeilOp>(f64, node.make<DivOp>(f64, span, node.cast(bounds[2], f64)));
+  count = node.cast(node.make<MaxOp>(f64, count, node.scalar(f64, 0)), i64);
+  std::optional<SmallVector<Value>> extent = count ? node.indices(count, "extents") : std::nullopt;
+  if (!extent)
+    return failure();
+  Value places = node.make<RangeOp>(i64, node.index(0), extent->front(), node.index(1));
+  Value steps = node.make<MulOp>(wide, node.cast(places, wide), bounds[2]);
+  return node.result(node.cast(node.make<AddOp>(wide, steps, bounds[0]), element));
+}
+
 static LogicalResult importFloatRange(Node &node) {
   constexpr double kLongest = 1 << 20; // the elements go into the IR
   std::optional<double> start = constantFloat(node.input(0)), limit = constantFloat(node.input(1));
   std::optional<double> step = constantFloat(node.input(2));
+  if (step == 0)
+    return node.invalid("expects a step other than 0");
   if (!start || !limit || !step)
-    return node.unsupported("a range of floats whose bounds depend on data is not supported");
+    return computeFloatRange(node);
   double count = std::max(std::ceil((*limit - *start) / *step), 0.0);
-  if (*step == 0 || !(count <= kLongest))
-    return node.invalid("expects a range of at most 2^20 floats");
+  if (!(count <= kLongest))
+    return computeFloatRange(node);
   Type element = Node::element(node.input(0));
   SmallVector<Attribute> values;
   for (int64_t i = 0; i < static_cast<int64_t>(count); ++i)

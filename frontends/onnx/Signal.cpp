@@ -6,6 +6,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "frontends/onnx/Arithmetic.h"
+#include "frontends/onnx/Axes.h"
 #include <cmath>
 
 using namespace mlir;
@@ -126,22 +127,20 @@ LogicalResult importDFT(Node &node) {
   if (!parts)
     return failure();
   int64_t rank = Node::rank(x);
-  int64_t given = node.opset < 20 ? node.intAttr("axis", 1) : -2;
+  std::optional<Axes> axes;
   if (node.input(2)) {
-    std::optional<int64_t> constant = node.constantInt(node.input(2), "axis");
-    if (!constant)
-      return failure();
-    given = *constant;
+    axes = Axes::readOne(node, node.input(2), rank);
+  } else if (std::optional<int64_t> given = node.axis(node.opset < 20 ? node.intAttr("axis", 1) : -2, rank)) {
+    axes = Axes::of(node, *given, rank);
   }
-  std::optional<int64_t> axis = node.axis(given, rank);
-  if (!axis)
+  if (!axes || failed(node.require(SymExpr(1) - axes->contains(rank - 1),
+                                   "expects an axis other than the last, which holds real and imaginary parts", {})))
     return failure();
-  if (*axis == rank - 1)
-    return node.invalid("expects an axis other than the last, which holds real and imaginary parts");
   bool inverse = node.intAttr("inverse", 0), onesided = node.intAttr("onesided", 0), mirrored = inverse && onesided;
   if (onesided && !inverse && *parts == 2)
     return node.invalid("expects real numbers where onesided is given");
-  SymExpr in = node.dimExpr(x, *axis);
+  MiddleAxis middle = MiddleAxis::of(node, x, *axes, /*trailing=*/1);
+  SymExpr in = middle.extent;
   std::optional<SymExpr> length = mirrored ? (in - 1) * 2 : in;
   if (node.input(1))
     length = integer(node, node.input(1), "dft_length");
@@ -150,17 +149,36 @@ LogicalResult importDFT(Node &node) {
   SymExpr half = node.context.floorDiv(*length, 2) + 1;
   Transform t{*length, mirrored ? half : *length, onesided && !inverse ? half : *length,
               *parts,  mirrored ? 1 : 2,          inverse};
+  // The axis of an x of rank 2 or more goes before the last, which holds the parts.
+  std::optional<int64_t> known = (*axes)[0].constant();
+  SymShape dims = dimExprs(node, x);
   SmallVector<int64_t> permutation = llvm::to_vector(llvm::seq<int64_t>(rank));
-  std::swap(permutation[*axis], permutation[rank - 2]);
-  Value signal = *axis == rank - 2 ? x : node.transpose(x, permutation);
+  Value signal = x;
+  if (!known) {
+    signal = node.reshape(x, node.indices({middle.outer, middle.extent, middle.inner, SymExpr(*parts)}));
+    permutation = {0, 2, 1, 3};
+  } else {
+    std::swap(permutation[*known], permutation[rank - 2]);
+  }
+  bool moves = !llvm::is_sorted(permutation);
+  if (moves)
+    signal = node.transpose(signal, permutation);
   if (signal && in != t.in) {
-    SmallVector<Value> extents = node.dims(signal), low(rank, node.index(0));
-    extents[rank - 2] = node.index(t.in);
+    int64_t last = Node::rank(signal) - 2;
+    SmallVector<Value> extents = node.dims(signal), low(last + 2, node.index(0));
+    extents[last] = node.index(t.in);
     Type type = Node::element(x);
     signal = node.make<PadOp>(type, signal, node.scalar(type, 0), low, extents);
   }
   Value result = transform(node, signal, t);
-  return node.result(*axis == rank - 2 ? result : node.transpose(result, permutation));
+  if (moves)
+    result = node.transpose(result, permutation);
+  if (known)
+    return node.result(result);
+  dims.back() = t.outParts;
+  for (int64_t i = 0; i + 1 < rank; ++i)
+    dims[i] = axes->choose(t.out, i, dims[i]);
+  return node.result(node.reshape(result, node.indices(dims)));
 }
 
 LogicalResult importSTFT(Node &node) {
@@ -170,11 +188,9 @@ LogicalResult importSTFT(Node &node) {
     return failure();
   if (Node::rank(x) != 3)
     return node.invalid("expects a signal of rank 3, got rank " + Twine(Node::rank(x)));
-  std::optional<int64_t> step = node.constantInt(node.input(1), "frame_step");
+  std::optional<SymExpr> step = integer(node, node.input(1), "frame_step");
   if (!step)
     return failure();
-  if (*step < 1 || *step > INT32_MAX)
-    return node.invalid("expects frame_step from 1 to " + Twine(INT32_MAX) + ", got " + Twine(*step));
   Type type = Node::element(x);
   if (window && (Node::rank(window) != 1 || Node::element(window) != type))
     return node.invalid("expects a window of rank 1 and of the signal's type");
@@ -188,16 +204,15 @@ LogicalResult importSTFT(Node &node) {
   SymExpr room = samples - *length;
   if (node.context.atMost(room, -1))
     return node.invalid("expects frames within the signal of " + samples.str() + ", got frames of " + length->str());
+  // A frame begins at every step-th sample.
   SymExpr frames = node.context.max(node.context.floorDiv(room + *step, *step), 0);
-  using Ints = SmallVector<int64_t>;
-  Value channels = node.transpose(x, {0, 2, 1});
-  Value read =
-      node.make<WindowsOp>(type, channels, SmallVector<Value>{node.index(*length)}, SmallVector<Value>{node.index(0)},
-                           SmallVector<Value>{node.index(frames)}, Ints{*step}, Ints{1}, Ints{1}, APFloat(0.0));
+  Arithmetic integers{node, node.builder.getI64Type()};
+  Value starts = integers.mul(integers.along(integers.range(frames), 0, 2), integers.of(*step));
+  Value read = node.make<GatherOp>(type, x, integers.add(starts, integers.range(*length)), int64_t(1));
   if (window)
-    read = node.make<MulOp>(type, read, window);
+    read = node.make<MulOp>(type, read, node.reshape(window, {node.dim(window, 0), node.index(1)}));
   Transform t{*length, *length, onesided ? node.context.floorDiv(*length, 2) + 1 : *length, *parts, 2, false};
-  return node.result(transform(node, node.transpose(read, {0, 2, 3, 1}), t));
+  return node.result(transform(node, read, t));
 }
 
 /// Coefficients of cosines of 0, 1, 2 turns.
@@ -226,42 +241,48 @@ LogicalResult importHann(Node &node) { return importWindow(node, {0.5, -0.5}); }
 LogicalResult importHamming(Node &node) { return importWindow(node, {25.0 / 46, -21.0 / 46}); }
 LogicalResult importBlackman(Node &node) { return importWindow(node, {0.42, -0.5, 0.08}); }
 
-LogicalResult importMelWeightMatrix(Node &node) {
-  constexpr int64_t kLargest = 1 << 22;
-  int64_t sizes[3];
-  static constexpr const char *names[] = {"num_mel_bins", "dft_length", "sample_rate", "lower_edge_hertz",
-                                          "upper_edge_hertz"};
-  for (int i = 0; i < 3; ++i) {
-    std::optional<int64_t> size = node.constantInt(node.input(i), names[i]);
-    if (!size)
-      return failure();
-    if (*size < 1 || *size > kLargest)
-      return node.invalid("expects " + Twine(names[i]) + " from 1 to " + Twine(kLargest) + ", got " + Twine(*size));
-    sizes[i] = *size;
+/// The matrix where sizes and edges are data, as constantMelWeights() computes it.
+Value computedMelWeights(Node &node, const SymExpr &bands, const SymExpr &length, const SymExpr &rate) {
+  Arithmetic f{node, node.builder.getF64Type()}, i{node, node.builder.getI64Type()};
+  auto scaled = [&](Value value, double factor) { return f.mul(value, f.number(factor)); };
+  Value mels[2];
+  for (int edge = 0; edge < 2; ++edge) {
+    Value hertz = node.cast(node.reshape(node.input(3 + edge), {}), f.type);
+    mels[edge] = scaled(node.make<LogOp>(f.type, f.add(scaled(hertz, 1.0 / 700), f.number(1))), 2595 / std::log(10));
   }
-  double mels[2];
-  for (int i = 0; i < 2; ++i) {
-    SmallVector<double> edge;
-    if (!Node::constantFloats(node.input(3 + i), edge) || edge.size() != 1)
-      return node.unsupported(Twine(names[3 + i]) + " that is not one constant number is not supported");
-    if (!(edge[0] >= 0 && edge[0] <= 1e9))
-      return node.invalid("expects " + Twine(names[3 + i]) + " from 0 to 10^9");
-    mels[i] = 2595 * std::log10(1 + edge[0] / 700);
-  }
-  Type type = node.dataType(node.intAttr("output_datatype", 1));
-  if (!type)
-    return failure();
-  auto [bands, length, rate] = sizes;
+  Value step = f.div(f.sub(mels[1], mels[0]), f.of(bands + 2)),
+        row = i.along(i.range(node.context.floorDiv(length, 2) + 1), 0, 2);
+  // The bin of each edge of a band: below it, in the middle, and above.
+  auto bin = [&](int64_t offset) {
+    Value mel = f.add(f.mul(f.add(f.range(bands), f.number(static_cast<double>(offset))), step), mels[0]);
+    Value hertz = scaled(f.sub(node.make<ExpOp>(f.type, scaled(mel, std::log(10) / 2595)), f.number(1)), 700);
+    return node.cast(f.floor(f.div(f.mul(f.of(length + 1), hertz), f.of(rate))), i.type);
+  };
+  Value low = bin(0), center = bin(1), high = bin(2), one = i.number(1), zero = f.number(0);
+  auto share = [&](Value part, Value whole) {
+    return f.div(node.cast(part, f.type), node.cast(i.max(whole, one), f.type));
+  };
+  auto both = [&](Value a, Value b) { return node.make<AndOp>(node.builder.getI1Type(), a, b); };
+  Value rising = share(i.sub(row, low), i.sub(center, low)), falling = share(i.sub(high, row), i.sub(high, center));
+  Value weights =
+      f.select(both(i.compare(Comparison::ge, row, low), i.compare(Comparison::lt, row, center)), rising, zero);
+  weights =
+      f.select(both(i.compare(Comparison::ge, row, center), i.compare(Comparison::lt, row, high)), falling, weights);
+  return f.select(i.compare(Comparison::eq, row, center), f.number(1), weights);
+}
+
+Value constantMelWeights(Node &node, int64_t bands, int64_t length, int64_t rate, ArrayRef<double> hertzEdges) {
+  double mels[2] = {2595 * std::log10(1 + hertzEdges[0] / 700), 2595 * std::log10(1 + hertzEdges[1] / 700)};
   int64_t bins = length / 2 + 1;
-  if (bands * bins > kLargest)
-    return node.unsupported("a matrix of more than 2^22 elements is not supported");
   SmallVector<int64_t> edges; // of the bands, in bins
   for (int64_t i = 0; i < bands + 2; ++i) {
     double mel = mels[0] + static_cast<double>(i) * (mels[1] - mels[0]) / static_cast<double>(bands + 2);
     double hertz = 700 * (std::pow(10, mel / 2595) - 1);
     double bin = std::floor(static_cast<double>(length + 1) * hertz / static_cast<double>(rate));
-    if (!(bin >= 0 && bin < static_cast<double>(bins)))
-      return node.invalid("expects edges below half of the sample rate");
+    if (!(bin >= 0 && bin < static_cast<double>(bins))) {
+      (void)node.invalid("expects edges below half of the sample rate");
+      return {};
+    }
     edges.push_back(static_cast<int64_t>(bin));
   }
   std::vector<float> values(bands * bins, 0);
@@ -274,7 +295,43 @@ LogicalResult importMelWeightMatrix(Node &node) {
       values[j * bands + i] = static_cast<float>(high - j) / static_cast<float>(high - center);
   }
   auto matrix = RankedTensorType::get({bins, bands}, node.builder.getF32Type());
-  return node.result(node.cast(node.constant(DenseElementsAttr::get(matrix, ArrayRef<float>(values))), type));
+  return node.constant(DenseElementsAttr::get(matrix, ArrayRef<float>(values)));
+}
+
+LogicalResult importMelWeightMatrix(Node &node) {
+  constexpr int64_t kLargest = 1 << 22;
+  static constexpr const char *names[] = {"num_mel_bins", "dft_length", "sample_rate", "lower_edge_hertz",
+                                          "upper_edge_hertz"};
+  SmallVector<SymExpr> sizes;
+  SmallVector<int64_t> known;
+  for (int i = 0; i < 3; ++i) {
+    std::optional<SymExpr> size = integer(node, node.input(i), names[i]);
+    if (!size)
+      return failure();
+    if (std::optional<int64_t> constant = size->constant()) {
+      if (*constant > kLargest)
+        return node.invalid("expects " + Twine(names[i]) + " from 1 to " + Twine(kLargest) + ", got " +
+                            Twine(*constant));
+      known.push_back(*constant);
+    }
+    sizes.push_back(*size);
+  }
+  SmallVector<double> edges;
+  for (int i = 0; i < 2; ++i) {
+    Value edge = node.input(3 + i);
+    if (!isa<FloatType>(Node::element(edge)) || Node::type(edge).getNumDynamicDims() ||
+        Node::type(edge).getNumElements() != 1)
+      return node.invalid("expects one number for " + Twine(names[3 + i]));
+    if (Node::constantFloats(edge, edges) && !(edges.back() >= 0 && edges.back() <= 1e9))
+      return node.invalid("expects " + Twine(names[3 + i]) + " from 0 to 10^9");
+  }
+  Type type = node.dataType(node.intAttr("output_datatype", 1));
+  if (!type)
+    return failure();
+  bool isConstant = known.size() == 3 && edges.size() == 2 && known[0] * (known[1] / 2 + 1) <= kLargest;
+  return node.result(node.cast(isConstant ? constantMelWeights(node, known[0], known[1], known[2], edges)
+                                          : computedMelWeights(node, sizes[0], sizes[1], sizes[2]),
+                               type));
 }
 
 } // namespace

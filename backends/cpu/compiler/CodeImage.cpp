@@ -223,6 +223,10 @@ std::optional<CodeImage> compileImage(ModuleOp module, const InstructionSet &isa
     function.setVisibility(entry ? llvm::GlobalValue::HiddenVisibility : llvm::GlobalValue::DefaultVisibility);
     function.setDSOLocal(true);
     function.addFnAttr(llvm::Attribute::NoUnwind);
+    // Keeps vectorizers away from what prepares and launches kernels: there is nothing for them in it, and the time that
+    // they take to find that out grows with the square of the stores in a block.
+    if (entry)
+      function.addFnAttr(llvm::Attribute::NoImplicitFloat);
     // There is no memcpy or memset to call.
     function.addFnAttr("no-builtins");
     function.addFnAttr("target-cpu", isa.cpu);

@@ -293,6 +293,8 @@ LogicalResult Selector::analyze(Block &block) {
   for (Operation &op : block) {
     if (isa<func::ReturnOp>(op))
       continue;
+    if (isa<RequireOp>(op))
+      guards[&op] = shapes.guard;
     for (Region &region : op.getRegions()) {
       RegionScope scope(shapes, region);
       if (failed(analyze(region.front())))
@@ -319,7 +321,8 @@ LogicalResult Selector::analyze(Block &block) {
       }
     }
     for (Value operand : op.getOperands())
-      if (operand.getType().isIndex() && (isa<SymbolicShapeOpInterface, RegionShapeOpInterface, YieldOp>(op)) &&
+      if (operand.getType().isIndex() &&
+          (isa<SymbolicShapeOpInterface, RegionShapeOpInterface, RequireOp, YieldOp>(op)) &&
           shapes.indexValue(operand).dependsOnData())
         return op.emitError() << "expects index values that are computed from symbols or data, got "
                               << shapes.indexValue(operand).str() << " as operand of " << op.getName();

@@ -246,6 +246,24 @@ void Selector::collectConditions() {
     llvm::erase_if(names, [&](const std::string &name) { return !computed.count(name); });
     conditions.push_back({addCheck(at, message.str()), std::move(names), std::move(violated)});
   };
+  // What a branch requires does not matter where the other one is taken.
+  auto guarded = [=, this](Value violated, const SymExpr &guard) -> Value {
+    if (guard.isConstant(1))
+      return violated;
+    Value taken = b.create<arith::CmpIOp>(loc, arith::CmpIPredicate::ne, host(guard), host(0));
+    return b.create<arith::AndIOp>(loc, violated, taken);
+  };
+  main.walk([&](RequireOp op) {
+    SymExpr guard = guards.at(op);
+    SymExpr condition = shapes.indexValue(op.getCondition());
+    std::string got;
+    for (Value value : op.getValues())
+      got += (got.empty() ? ": got " : ", ") + describe(shapes.indexValue(value));
+    add(op.getLoc(), op.getMessage() + got, {condition, guard}, [=, this] {
+      Value violated = b.create<arith::CmpIOp>(loc, arith::CmpIPredicate::eq, host(condition), host(0));
+      return guarded(violated, guard);
+    });
+  });
   llvm::StringSet<> sizes, extents;
   main.walk([&](Operation *op) {
     for (Value result : op->getResults()) {
@@ -266,14 +284,13 @@ void Selector::collectConditions() {
       continue;
     add(check.loc, check.message + ": got " + describe(check.lhs) + (atMost ? "" : " and " + describe(check.rhs)),
         {check.lhs, check.rhs, check.guard}, [=, this] {
-          auto compare = [&](arith::CmpIPredicate predicate, const SymExpr &x, const SymExpr &y) {
-            return b.create<arith::CmpIOp>(loc, predicate, host(x), host(y)).getResult();
-          };
-          Value wrong = compare(atMost ? arith::CmpIPredicate::sgt : arith::CmpIPredicate::ne, check.lhs, check.rhs);
-          // What a branch requires does not matter where the other one is taken.
-          return always ? wrong
-                        : b.create<arith::AndIOp>(loc, wrong, compare(arith::CmpIPredicate::ne, check.guard, 0))
-                              .getResult();
+          using P = arith::CmpIPredicate;
+          Value lhs = host(check.lhs), rhs = host(check.rhs);
+          Value result = b.create<arith::CmpIOp>(loc, atMost ? P::sgt : P::ne, lhs, rhs);
+          if (check.kind == ShapeCheck::broadcastable)
+            for (Value extent : {lhs, rhs})
+              result = b.create<arith::AndIOp>(loc, result, b.create<arith::CmpIOp>(loc, P::ne, extent, host(1)));
+          return guarded(result, check.guard);
         });
   }
   main.walk([&](Operation *op) {

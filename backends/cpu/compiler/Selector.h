@@ -11,6 +11,7 @@
 #include "llvm/ADT/SetVector.h"
 #include "llvm/ADT/StringSet.h"
 #include <functional>
+#include <map>
 
 namespace lathe::cpu {
 using namespace mlir;
@@ -98,8 +99,9 @@ private:
     std::function<Value()> violated;  ///< emits an i1
   };
   std::vector<Condition> conditions;
-  llvm::StringMap<Region *> computed; ///< symbols that the run gives their values, and where it does
-  llvm::StringSet<> defined;          ///< those that it has computed so far
+  std::map<Operation *, SymExpr> guards; ///< of conditions that the model states, what must hold for them to matter
+  llvm::StringMap<Region *> computed;    ///< symbols that the run gives their values, and where it does
+  llvm::StringSet<> defined;             ///< those that it has computed so far
 };
 
 } // namespace lathe::cpu

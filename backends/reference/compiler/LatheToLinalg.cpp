@@ -54,6 +54,16 @@ FailureOr<Value> lowerShapeOf(ShapeOfOp op, PatternRewriter &rewriter) {
   return s.op<tensor::FromElementsOp>(type, elements);
 }
 
+struct LowerRequire : OpRewritePattern<RequireOp> {
+  using OpRewritePattern::OpRewritePattern;
+  LogicalResult matchAndRewrite(RequireOp op, PatternRewriter &rewriter) const override {
+    ScalarBuilder s(rewriter, op.getLoc());
+    Value holds = s.compare(Comparison::ne, op.getCondition(), s.index(0));
+    rewriter.replaceOpWithNewOp<cf::AssertOp>(op, holds, op.getMessageAttr());
+    return success();
+  }
+};
+
 struct LatheToLinalgPass : impl::LatheToLinalgBase<LatheToLinalgPass> {
   void runOnOperation() override {
     if (failed(refuseUnsigned()) || failed(lowerControlFlow(getOperation())))
@@ -125,6 +135,7 @@ void populateLatheToLinalgPatterns(RewritePatternSet &patterns) {
   reference::populateScatter(patterns);
   reference::addPattern<DimOp>(patterns, reference::lowerDim);
   reference::addPattern<ToIndexOp>(patterns, reference::lowerToIndex);
+  patterns.add<reference::LowerRequire>(patterns.getContext());
   reference::addPattern<FromIndexOp>(patterns, reference::lowerFromIndex);
   reference::addPattern<ShapeOfOp>(patterns, reference::lowerShapeOf);
 }

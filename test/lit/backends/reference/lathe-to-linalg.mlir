@@ -374,3 +374,14 @@ func.func @gathers_dynamic(%c: index, %y: tensor<?xf32>) -> tensor<?x?xf32> {
   }
   return %1#2 : tensor<?x?xf32>
 }
+
+// -----
+
+// CHECK-LABEL: func.func @require
+// CHECK-SAME: (%[[C:.*]]: index, %{{.*}}: index)
+// CHECK: %[[HOLDS:.*]] = arith.cmpi ne, %[[C]], %{{.*}} : index
+// CHECK: cf.assert %[[HOLDS]], "expects an axis within rank 3"
+func.func @require(%c: index, %axis: index) {
+  lathe.require %c, "expects an axis within rank 3" got %axis
+  return
+}

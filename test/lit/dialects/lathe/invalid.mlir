@@ -658,3 +658,12 @@ func.func @yield_parent(%x: tensor<4xf32>) {
   // expected-error @below {{expects parent op to be one of}}
   lathe.yield %x : tensor<4xf32>
 }
+
+// -----
+
+func.func @require_condition(%x: tensor<2xi64>) {
+  // expected-note @above {{prior use here}}
+  // expected-error @below {{use of value '%x' expects different type than prior uses: 'index' vs 'tensor<2xi64>'}}
+  lathe.require %x, "expects something"
+  return
+}

@@ -294,6 +294,10 @@ func.func @constants_and_shapes(%x: tensor<?x4xf32>, %n: index) {
   %t = lathe.to_index %s {position = 1 : i64} : tensor<2xi64>
   // CHECK: lathe.to_index %{{.*}} {position = 0 : i64} : tensor<i64>
   %u = lathe.to_index %g {position = 0 : i64} : tensor<i64>
+  // CHECK: lathe.require %{{.*}}, "expects an even number"
+  lathe.require %t, "expects an even number"
+  // CHECK: lathe.require %{{.*}}, "expects an axis within rank 3" got %{{.*}}, %{{.*}}
+  lathe.require %t, "expects an axis within rank 3" got %t, %u
   return
 }
 
