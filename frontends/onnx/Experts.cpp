@@ -34,6 +34,7 @@ private:
   bool check();
   bool checkProjection(const Projection &p, StringRef what);
   bool route();
+  Value ownTokens(int64_t expert);
   Value part(Value x, int64_t expert);
   Value matrix(const Projection &p, int64_t expert);
   Value dequantized(const Projection &p, Value bytes, int64_t expert);
@@ -51,6 +52,7 @@ private:
   Value place;   ///< of each route in the order of the experts, [tokens * k]
   Value tokens;  ///< of each place, [tokens * k]
   Value begins;  ///< the first place of each expert, [experts]
+  Value counts;  ///< how many routes there are to each expert, [experts]
   Value weights; ///< of each route, [tokens * k, 1]
 };
 
@@ -154,14 +156,28 @@ bool ExpertsImporter::route() {
   Value keys = c.add(c.mul(flat, c.fromIndex(total)), numbers);
   Value earlier = c.compare(Comparison::lt, c.unsqueeze(keys, {0}), c.unsqueeze(keys, {1}));
   place = c.reduce(Reduction::sum, node.cast(earlier, i64), {1}, false);
-  Value before = c.compare(Comparison::lt, c.unsqueeze(flat, {0}), c.iota(node.index(experts), 0, 2));
-  begins = c.reduce(Reduction::sum, node.cast(before, i64), {1}, false);
+  Value expert = c.iota(node.index(experts), 0, 2), own = c.unsqueeze(flat, {0});
+  auto countOf = [&](Comparison which) {
+    return c.reduce(Reduction::sum, node.cast(c.compare(which, own, expert), i64), {1}, false);
+  };
+  begins = countOf(Comparison::lt);
+  counts = countOf(Comparison::eq);
   Value room = node.broadcast(c.integer(0), {total});
-  if (!place || !begins || !room || !weights || !rows)
+  if (!place || !begins || !counts || !room || !weights || !rows)
     return false;
   Value order = node.make<ScatterElementsOp>(i64, ScatterKind::assign, room, place, numbers, int64_t(0));
   tokens = order ? c.div(order, c.integer(perToken)) : Value();
   return static_cast<bool>(tokens);
+}
+
+/// The tokens of the routes to an expert, as many as the run counts. Not a slice, whose extent would say more than that.
+Value ExpertsImporter::ownTokens(int64_t expert) {
+  auto element = [&](Value x) -> Value {
+    return node.builder.create<ToIndexOp>(node.loc, node.builder.getIndexType(), x, static_cast<uint64_t>(expert));
+  };
+  Value low = node.index(SymExpr(0) - node.context.indexValue(element(begins)));
+  return node.make<PadOp>(Node::element(tokens), tokens, node.scalar(Node::element(tokens), 0), SmallVector<Value>{low},
+                          SmallVector<Value>{element(counts)});
 }
 
 /// One expert's own, without the first axis.
@@ -252,23 +268,13 @@ LogicalResult ExpertsImporter::run() {
   if (!check() || !route())
     return failure();
   Type type = Node::element(rows);
-  Value ordered = c.gather(rows, tokens, 0);
-  auto bound = [&](int64_t i) -> Value {
-    if (i == 0)
-      return node.index(0);
-    return i == experts ? node.dim(tokens, 0)
-                        : node.builder.create<ToIndexOp>(node.loc, node.builder.getIndexType(), begins,
-                                                         static_cast<uint64_t>(i));
-  };
   SmallVector<Value> parts;
-  Value begin = bound(0);
   for (int64_t expert = 0; expert < experts; ++expert) {
-    Value end = bound(expert + 1), x = node.slice(ordered, 0, begin, end);
+    Value x = c.gather(rows, ownTokens(expert), 0);
     Value hidden = activated(apply(first, x, expert), third.weight ? apply(third, x, expert) : Value());
     parts.push_back(apply(second, hidden, expert));
     if (!parts.back())
       return failure();
-    begin = end;
   }
   Value routed = c.mul(c.gather(c.concat(parts, 0), place, 0), node.cast(weights, type));
   if (!routed)

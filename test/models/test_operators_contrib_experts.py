@@ -103,6 +103,13 @@ def test_large_weights_are_not_copied(tmp_path):
     check(g, tmp_path, [(2,), (1,), (40,), (0,)], target="cpu")
 
 
+def test_many_experts(tmp_path):
+    g = ContribGraph()
+    x, router = g.input("x", ["n", 8]), g.input("router", ["n", 64])
+    g.node("MoE", x, router, weights(64, 6, 8), "", weights(64, 8, 6, seed=1), k=8, normalize_routing_weights=1)
+    check(g, tmp_path, [(2,), (1,), (40,), (0,)], target="cpu:avx2")
+
+
 def packed(bits, *shape, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (*shape[:-1], shape[-1] * bits // 8), dtype=U8)
 
