@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "frontends/onnx/Compose.h"
+#include "frontends/onnx/Quantization.h"
 
 using namespace mlir;
 
@@ -132,29 +133,18 @@ SmallVector<int64_t> projectionSizes(Node &node, Value weights) {
   return sizes;
 }
 
-LogicalResult importAttention(Node &node) {
-  Compose c(node);
-  Value x = node.input(0), weights = node.input(1), bias = node.input(2), past = node.input(4);
-  if (node.intAttr("do_rotary", 0))
-    return node.unsupported("do_rotary is not supported");
-  if (!noSharedBuffers(node, {6}) || !c.areFloats({x, weights, bias, past}) || !c.hasRank(x, {3}, "an input") ||
-      !c.hasRank(weights, {2}, "weights"))
-    return failure();
-  SmallVector<int64_t> sizes = projectionSizes(node, weights);
-  if (sizes.empty())
-    return failure();
-  Value projected = c.matmul(x, weights);
-  if (bias)
-    projected = c.add(projected, bias);
+/// Attention of queries, keys and values that lie beside each other in the last axis.
+LogicalResult attendProjected(Compose &c, Value projected, ArrayRef<int64_t> sizes, Value past, Value mask, Value bias) {
+  Node &node = c.node;
   SmallVector<Value> parts;
   int64_t start = 0, count = node.intAttr("num_heads", 0);
   for (int64_t size : sizes) {
     parts.push_back(splitHeads(c, c.slice(projected, 2, start, start + size), count));
     start += size;
   }
-  Heads heads{parts[0], parts[1], parts[2]};
   if (llvm::is_contained(parts, Value()))
     return failure();
+  Heads heads{parts[0], parts[1], parts[2]};
   if (past) {
     if (!c.hasRank(past, {5}, "a past"))
       return failure();
@@ -168,7 +158,42 @@ LogicalResult importAttention(Node &node) {
   if (node.wantsOutput(1) &&
       failed(node.result(c.concat({c.unsqueeze(heads.k, {0}), c.unsqueeze(heads.v, {0})}, 0), 1)))
     return failure();
-  return node.result(attend(c, heads, {node.input(3), node.input(5), node.intAttr("unidirectional", 0) != 0}));
+  return node.result(attend(c, heads, {mask, bias, node.intAttr("unidirectional", 0) != 0}));
+}
+
+LogicalResult importAttention(Node &node) {
+  Compose c(node);
+  Value x = node.input(0), weights = node.input(1), bias = node.input(2), past = node.input(4);
+  if (node.intAttr("do_rotary", 0))
+    return node.unsupported("do_rotary is not supported");
+  if (!noSharedBuffers(node, {7, 8}) || !c.areFloats({x, weights, bias, past}) || !c.hasRank(x, {3}, "an input") ||
+      !c.hasRank(weights, {2}, "weights"))
+    return failure();
+  SmallVector<int64_t> sizes = projectionSizes(node, weights);
+  if (sizes.empty())
+    return failure();
+  Value projected = c.matmul(x, weights);
+  if (bias)
+    projected = c.add(projected, bias);
+  return attendProjected(c, projected, sizes, past, node.input(3), node.input(5));
+}
+
+LogicalResult importQAttention(Node &node) {
+  Compose c(node);
+  Value x = node.input(0), weights = node.input(1), bias = node.input(2), past = node.input(8);
+  if (node.intAttr("do_rotary", 0))
+    return node.unsupported("do_rotary is not supported");
+  if (!noSharedBuffers(node, {}) || !c.areFloats({bias, node.input(3), node.input(4), past}) ||
+      !c.hasRank(x, {3}, "an input") || !c.hasRank(weights, {2}, "weights") || !c.hasRank(bias, {1}, "a bias"))
+    return failure();
+  SmallVector<int64_t> sizes = projectionSizes(node, weights);
+  if (sizes.empty())
+    return failure();
+  Type type = Node::element(bias), f32 = node.builder.getF32Type();
+  Value scale = c.mul(node.cast(scalarLike(node, node.input(3)), f32), node.cast(scalarLike(node, node.input(4)), f32));
+  Value product = integerProduct(node, x, node.input(6), weights, node.input(7));
+  Value projected = c.add(node.cast(c.mul(node.cast(product, f32), scale), type), bias);
+  return attendProjected(c, projected, sizes, past, node.input(5), {});
 }
 
 //===----------------------------------------------------------------------===//
@@ -258,6 +283,33 @@ LogicalResult MultiHeadImporter::run() {
 }
 
 LogicalResult importMultiHeadAttention(Node &node) { return MultiHeadImporter(node).run(); }
+
+/// Of one new token at a time, with the inputs in another order; packed ones are beside each other.
+LogicalResult importDecoderMaskedMultiHeadAttention(Node &node) {
+  Compose c(node);
+  if (node.wantsOutput(3) || node.intAttr("output_qk", 0))
+    return node.unsupported("the scores as an output are not supported");
+  if (!noSharedBuffers(node, {8, 9}))
+    return failure();
+  Value query = node.input(0), key = node.input(1), value = node.input(2);
+  if (!key && !value) {
+    if (!c.hasRank(query, {3}, "a query"))
+      return failure();
+    int64_t all = Node::type(query).getDimSize(2), size = all / 3;
+    if (Value past = node.input(6); past && Node::rank(past) == 4) // whose heads tell what is left for queries and keys
+      if (int64_t own = Node::type(past).getDimSize(3); !ShapedType::isDynamic(own))
+        size = (all - own * node.intAttr("num_heads", 0)) / 2;
+    if (ShapedType::isDynamic(all) || size < 1)
+      return node.unsupported("packed queries, keys and values of a size that is not static are not supported");
+    key = c.slice(query, 2, size, 2 * size);
+    value = c.slice(query, 2, 2 * size, all);
+    query = c.slice(query, 2, 0, size);
+    if (!query || !key || !value)
+      return failure();
+  }
+  node.inputs = {query, key, value, node.input(10), node.input(3), node.input(4), node.input(5), node.input(6)};
+  return importMultiHeadAttention(node);
+}
 
 //===----------------------------------------------------------------------===//
 // Rotary embedding
@@ -484,12 +536,20 @@ LogicalResult importGroupQueryAttention(Node &node) { return GroupedImporter(nod
 
 ArrayRef<Operator> contribAttentionOperators() {
   static constexpr Operator table[] = {
-      {"Attention", 1, 2, 7, 2,
+      {"Attention", 1, 2, 9, 2,
        "do_rotary:i mask_filter_value:f num_heads:i past_present_share_buffer:i qkv_hidden_sizes:I "
        "rotary_embedding_dim:i scale:f unidirectional:i",
        importAttention},
       {"MultiHeadAttention", 1, 1, 10, 4, "mask_filter_value:f num_heads:i scale:f unidirectional:i",
        importMultiHeadAttention},
+      {"DecoderMaskedSelfAttention", 1, 3, 9, 2,
+       "do_rotary:i mask_filter_value:f num_heads:i past_present_share_buffer:i scale:f", importAttention},
+      {"QAttention", 1, 5, 9, 2,
+       "do_rotary:i mask_filter_value:f num_heads:i past_present_share_buffer:i scale:f unidirectional:i",
+       importQAttention},
+      {"DecoderMaskedMultiHeadAttention", 1, 1, 11, 4,
+       "mask_filter_value:f num_heads:i output_qk:i past_present_share_buffer:i scale:f",
+       importDecoderMaskedMultiHeadAttention},
       {"RotaryEmbedding", 1, 4, 4, 1,
        "interleaved:i is_packed_batching:i num_heads:i rotary_embedding_dim:i scale:f", importRotaryEmbedding},
       {"GroupQueryAttention", 1, 1, 16, 4,

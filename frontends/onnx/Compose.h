@@ -106,6 +106,14 @@ mlir::Value attentionValues(Compose &c, mlir::Value probabilities, mlir::Value v
 /// total]: a key is in the past where it is at least 0.
 mlir::Value queryMinusKey(Compose &c, mlir::Value sequence, mlir::Value total, mlir::Value offset);
 
+/// Positions of the true elements of a vector, [count]: the run counts them.
+mlir::Value positionsOfTrue(Compose &c, mlir::Value truth);
+
+/// [n, s…, c] as [n, c, s…], or `back`.
+mlir::Value turnChannels(Compose &c, mlir::Value x, bool back);
+/// An activation by the name of its operator, or none; `alpha` and `beta` are its first parameters.
+mlir::Value fusedActivation(Compose &c, mlir::Value x, llvm::StringRef name, double alpha, double beta);
+
 /// A matrix product of one or two vectors, too: a row on the left, a column on the right, which the result lacks.
 mlir::Value productOfAny(Compose &c, mlir::Value a, mlir::Value b, bool transposeA = false, bool transposeB = false);
 /// The matrix product that Gemm's inputs and attributes say.

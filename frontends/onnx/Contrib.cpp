@@ -173,34 +173,41 @@ Value batchesSwapped(Compose &c, Value x) {
   return c.transpose(x, permutation);
 }
 
-LogicalResult importFusedMatMul(Node &node) {
-  Compose c(node);
+Value fusedMatMul(Compose &c) {
+  Node &node = c.node;
   Value a = node.input(0), b = node.input(1);
   if (node.intAttr("transBatchA", 0))
     a = batchesSwapped(c, a);
   if (node.intAttr("transBatchB", 0))
     b = batchesSwapped(c, b);
   Value product = productOfAny(c, a, b, node.intAttr("transA", 0), node.intAttr("transB", 0));
-  return node.result(c.mul(product, node.floatAttr("alpha", 1)));
+  return c.mul(product, node.floatAttr("alpha", 1));
+}
+
+LogicalResult importFusedMatMul(Node &node) {
+  Compose c(node);
+  return node.result(fusedMatMul(c));
+}
+
+Value activatedProduct(Compose &c, Value x) {
+  Node &node = c.node;
+  std::string activation = node.stringAttr("activation", "");
+  if (activation.empty())
+    return Compose::none(node.invalid("expects an attribute 'activation'"));
+  bool isHard = activation == "HardSigmoid";
+  return fusedActivation(c, x, activation,
+                         node.floatAttr("activation_alpha", static_cast<double>(isHard ? 0.2f : 0.01f)),
+                         node.floatAttr("activation_beta", isHard ? 0.5 : 0));
+}
+
+LogicalResult importFusedMatMulActivation(Node &node) {
+  Compose c(node);
+  return node.result(activatedProduct(c, fusedMatMul(c)));
 }
 
 LogicalResult importFusedGemm(Node &node) {
   Compose c(node);
-  std::string activation = node.stringAttr("activation", "");
-  Value x = generalProduct(c);
-  if (!x)
-    return failure();
-  if (activation == "Relu")
-    return node.result(c.unary<ReluOp>(x));
-  if (activation == "Tanh")
-    return node.result(c.unary<TanhOp>(x));
-  if (activation == "Sigmoid")
-    return node.result(c.unary<SigmoidOp>(x));
-  if (activation == "LeakyRelu") {
-    Value below = c.mul(x, node.floatAttr("activation_alpha", static_cast<double>(0.01f)));
-    return node.result(c.select(c.compare(Comparison::lt, x, 0), below, x));
-  }
-  return node.unsupported("activation '" + activation + "' is not supported, only Relu, Tanh, Sigmoid and LeakyRelu");
+  return node.result(activatedProduct(c, generalProduct(c)));
 }
 
 LogicalResult importGemmFastGelu(Node &node) {
@@ -228,6 +235,10 @@ ArrayRef<Operator> contribOperators() {
       {"BiasAdd", 1, 3, 3, 1, "", importBiasAdd},
       {"BiasSoftmax", 1, 2, 2, 1, "axis:i is_inner_broadcast:i", importBiasSoftmax},
       {"FusedMatMul", 1, 2, 2, 1, "alpha:f transA:i transB:i transBatchA:i transBatchB:i", importFusedMatMul},
+      {"FusedMatMulActivation", 1, 2, 2, 1,
+       "activation:s activation_alpha:f activation_axis:i activation_beta:f activation_gamma:f alpha:f transA:i transB:i "
+       "transBatchA:i transBatchB:i",
+       importFusedMatMulActivation},
       {"TransposeMatMul", 1, 2, 2, 1, "alpha:f transA:i transB:i", importFusedMatMul},
       {"FusedGemm", 1, 2, 3, 1,
        "activation:s activation_alpha:f activation_beta:f activation_gamma:f alpha:f beta:f transA:i transB:i",

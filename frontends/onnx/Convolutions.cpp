@@ -188,9 +188,13 @@ Value convolve(Node &node, Value x, Value weight, Value bias) {
   return finish(node, *c, product, extents);
 }
 
+} // namespace
+
 LogicalResult importConv(Node &node) {
   return node.result(convolve(node, node.input(0), node.input(1), node.input(2)));
 }
+
+namespace {
 
 //===----------------------------------------------------------------------===//
 // Convolutions of integers
@@ -219,6 +223,8 @@ LogicalResult importConvInteger(Node &node) {
   return x && weight ? node.result(convolve(node, x, weight, {})) : failure();
 }
 
+} // namespace
+
 LogicalResult importQLinearConv(Node &node) {
   Value scaleX = node.input(1), scaleW = node.input(4), scaleY = node.input(6), zeroY = node.input(7);
   Value x = centered(node, node.input(0), node.input(2), 1), weight = centered(node, node.input(3), node.input(5), 0);
@@ -240,6 +246,8 @@ LogicalResult importQLinearConv(Node &node) {
   Value moved = node.make<AddOp>(type, rounded, byChannel(node.cast(zeroY, type)));
   return node.result(node.cast(moved, result)); // saturates
 }
+
+namespace {
 
 //===----------------------------------------------------------------------===//
 // Transposed convolutions

@@ -44,13 +44,17 @@ llvm::StringMap<const Operator *> tableOf(std::initializer_list<ArrayRef<Operato
 /// Null for an operator that is not supported.
 const Operator *findOperator(const onnx::NodeProto &node) {
   static const auto onnx =
-      tableOf({activationOperators(),   attentionOperators(),     contribOnnxOperators(), controlFlowOperators(),
-               convolutionOperators(),  einsumOperators(),        elementwiseOperators(), matmulOperators(),
-               movementOperators(),     normalizationOperators(), padOperators(),         poolOperators(),
-               quantizationOperators(), recurrentOperators(),     reductionOperators(),   resizeOperators(),
-               samplingOperators(),     scatterOperators(),       shapeOperators(),       signalOperators(),
-               sliceOperators(),        trigonometryOperators()});
-  static const auto contrib = tableOf({contribAttentionOperators(), contribOperators(), quantizedContribOperators()});
+      tableOf({activationOperators(),    attentionOperators(),     boxOperators(),        contribOnnxOperators(),
+               controlFlowOperators(),   convolutionOperators(),   deformConvOperators(), einsumOperators(),
+               elementwiseOperators(),   linearAlgebraOperators(), matmulOperators(),     movementOperators(),
+               normalizationOperators(), padOperators(),           poolOperators(),       quantizationOperators(),
+               recurrentOperators(),     reductionOperators(),     resizeOperators(),     samplingOperators(),
+               scatterOperators(),       shapeOperators(),         signalOperators(),     sliceOperators(),
+               trigonometryOperators(),  uniqueOperators()});
+  static const auto contrib = tableOf({contribAttentionOperators(), contribExpertOperators(), contribImageOperators(),
+                                       contribLinearAlgebraOperators(), contribOperators(), contribPositionOperators(),
+                                       contribSamplingOperators(), contribSignalOperators(), contribTensorOperators(),
+                                       contribUniqueOperators(), quantizedContribOperators()});
   if (isOnnxDomain(node.domain()))
     return onnx.lookup(node.op_type());
   return node.domain() == kContribDomain ? contrib.lookup(node.op_type()) : nullptr;

@@ -152,6 +152,9 @@ struct Operator {
 llvm::ArrayRef<Operator> activationOperators();
 llvm::ArrayRef<Operator> convolutionOperators();
 llvm::ArrayRef<Operator> attentionOperators();
+llvm::ArrayRef<Operator> boxOperators();
+llvm::ArrayRef<Operator> deformConvOperators();
+llvm::ArrayRef<Operator> linearAlgebraOperators();
 llvm::ArrayRef<Operator> controlFlowOperators();
 llvm::ArrayRef<Operator> einsumOperators();
 llvm::ArrayRef<Operator> elementwiseOperators();
@@ -171,11 +174,20 @@ llvm::ArrayRef<Operator> shapeOperators();
 llvm::ArrayRef<Operator> signalOperators();
 llvm::ArrayRef<Operator> sliceOperators();
 llvm::ArrayRef<Operator> trigonometryOperators();
+llvm::ArrayRef<Operator> uniqueOperators();
 
 /// Operators that ONNX Runtime's optimizer writes.
 inline constexpr llvm::StringLiteral kContribDomain = "com.microsoft";
 llvm::ArrayRef<Operator> contribOperators();
 llvm::ArrayRef<Operator> contribAttentionOperators();
+llvm::ArrayRef<Operator> contribExpertOperators();
+llvm::ArrayRef<Operator> contribImageOperators();
+llvm::ArrayRef<Operator> contribLinearAlgebraOperators();
+llvm::ArrayRef<Operator> contribSamplingOperators();
+llvm::ArrayRef<Operator> contribUniqueOperators();
+llvm::ArrayRef<Operator> contribPositionOperators();
+llvm::ArrayRef<Operator> contribSignalOperators();
+llvm::ArrayRef<Operator> contribTensorOperators();
 /// Those that it writes in ONNX's own domain.
 llvm::ArrayRef<Operator> contribOnnxOperators();
 

@@ -3,7 +3,7 @@
 // Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
 //
 //===----------------------------------------------------------------------===//
-#include "frontends/onnx/Node.h"
+#include "frontends/onnx/Windows.h"
 
 using namespace mlir;
 
@@ -38,7 +38,8 @@ Value scaleChannels(Node &node, Value x, Value scale, Value bias) {
   return node.make<AddOp>(type, scaled, node.alongAxis(node.cast(bias, type), 1, rank));
 }
 
-/// Zero mean and unit variance over each of `groups` equal groups of channels.
+} // namespace
+
 Value normalizeGroups(Node &node, Value x, const SymExpr &groups) {
   SmallVector<Value> dims = node.dims(x);
   SmallVector<Value> factors(dims.begin() + 2, dims.end());
@@ -50,6 +51,8 @@ Value normalizeGroups(Node &node, Value x, const SymExpr &groups) {
                                         node.builder.getI64IntegerAttr(2), node.builder.getF64FloatAttr(epsilon));
   return node.reshape(normal, dims);
 }
+
+namespace {
 
 LogicalResult importInstanceNormalization(Node &node) {
   Value x = node.input(0);

@@ -109,6 +109,8 @@ Value placesOfMaxima(Node &node, Value read, Value maxima, const WindowAttribute
   return node.make<AddOp>(type, within, image);
 }
 
+} // namespace
+
 LogicalResult importMaxPool(Node &node) {
   Value x = node.input(0);
   std::optional<WindowAttributes> attributes = windowAttributes(node);
@@ -120,6 +122,43 @@ LogicalResult importMaxPool(Node &node) {
   if (node.wantsOutput(1) && failed(node.result(placesOfMaxima(node, read, maxima, *attributes, *placement), 1)))
     return failure();
   return node.result(maxima);
+}
+
+namespace {
+
+LogicalResult importMaxUnpool(Node &node) {
+  Value x = node.input(0), places = node.input(1);
+  int64_t rank = Node::rank(x);
+  if (!isa<IntegerType>(Node::element(places)) || Node::rank(places) != rank)
+    return node.invalid("expects indices of integers, of the input's rank " + Twine(rank));
+  std::optional<WindowAttributes> attributes = windowAttributes(node);
+  if (!attributes)
+    return failure();
+  SmallVector<Value> dims{node.dim(x, 0), node.dim(x, 1)};
+  for (int64_t i = 0; i < rank - 2; ++i) {
+    SymExpr extent = (node.dimExpr(x, 2 + i) - 1) * attributes->strides[i] + attributes->kernel[i] -
+                     attributes->begins[i] - attributes->ends[i];
+    if (node.context.atMost(extent, -1))
+      return node.invalid("expects pads that leave something of the output, got an extent of " + extent.str() +
+                          " at spatial axis " + Twine(i));
+    dims.push_back(node.index(node.context.max(extent, 0)));
+  }
+  Type type = Node::element(x);
+  Value zero = node.scalar(type, 0), room = node.broadcast(zero, {node.product(dims)});
+  Value count = node.product(node.dims(x)), updates = node.reshape(x, {count}), flat = node.reshape(places, {count});
+  if (!room || !updates || !flat)
+    return failure();
+  Value result = node.make<ScatterElementsOp>(type, ScatterKind::assign, room, flat, updates, int64_t(0));
+  result = node.reshape(result, dims);
+  if (!node.input(2))
+    return node.result(result);
+  // Places are those of an output without surplus; this one has more behind it.
+  std::optional<SmallVector<Value>> shape = node.indices(node.input(2), "output_shape");
+  if (!shape)
+    return failure();
+  if (static_cast<int64_t>(shape->size()) != rank)
+    return node.invalid("expects " + Twine(rank) + " values of output_shape, got " + Twine(shape->size()));
+  return node.result(node.make<PadOp>(type, result, zero, SmallVector<Value>(rank, node.index(0)), *shape));
 }
 
 LogicalResult importLpPool(Node &node) {
@@ -157,6 +196,8 @@ Value countElements(Node &node, Value x, const WindowAttributes &a, const Window
   return count;
 }
 
+} // namespace
+
 LogicalResult importAveragePool(Node &node) {
   Value x = node.input(0);
   Type type = Node::element(x);
@@ -173,6 +214,8 @@ LogicalResult importAveragePool(Node &node) {
   Value count = node.cast(countElements(node, x, *attributes, *placement, padsCount), type);
   return node.result(node.make<DivOp>(type, node.reduce(Reduction::sum, read, windowAxes(x), false), count));
 }
+
+namespace {
 
 std::optional<Ints> spatialAxes(Node &node) {
   int64_t rank = Node::rank(node.input(0));
@@ -200,6 +243,7 @@ ArrayRef<Operator> poolOperators() {
   static constexpr Operator table[] = {
       {"MaxPool", 12, 1, 1, 2, "auto_pad:s ceil_mode:i dilations:I kernel_shape:I pads:I storage_order:i strides:I",
        importMaxPool},
+      {"MaxUnpool", 11, 2, 3, 1, "kernel_shape:I pads:I strides:I", importMaxUnpool},
       {"AveragePool", 11, 1, 1, 1,
        "auto_pad:s ceil_mode:i count_include_pad:i dilations:I kernel_shape:I pads:I strides:I", importAveragePool},
       {"LpPool", 11, 1, 1, 1, "auto_pad:s ceil_mode:i dilations:I kernel_shape:I p:i pads:I strides:I", importLpPool},

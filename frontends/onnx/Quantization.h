@@ -33,6 +33,9 @@ mlir::Value integerProduct(Node &node, mlir::Value a, mlir::Value aZero, mlir::V
 /// Floats quantized per tensor, to the type of the zero point.
 mlir::Value requantize(Node &node, mlir::Value value, mlir::Value scale, mlir::Value zeroPoint);
 
+/// Inputs `first` to `first + 2` are a tensor quantized per tensor, its scale and its zero point, which may be left out.
+mlir::Value dequantizedInput(Node &node, size_t first);
+
 mlir::LogicalResult importQuantizeLinear(Node &node);
 mlir::LogicalResult importDequantizeLinear(Node &node);
 

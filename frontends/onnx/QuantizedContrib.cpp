@@ -126,6 +126,57 @@ static LogicalResult importMatMulNBits(Node &node) {
   return node.result(product);
 }
 
+/// Values of four bits that stand for those of a table, each times the largest magnitude of its block. Sources: Dettmers et
+/// al., QLoRA: Efficient Finetuning of Quantized LLMs (2023); its library has the table of four-bit floats.
+static LogicalResult importMatMulBnb4(Node &node) {
+  static constexpr float floats[] = {0, 0.005208333f, 0.6666667f, 1, 0.33333334f, 0.5f, 0.16666667f, 0.25f,
+                                     -0.f, -0.005208333f, -0.6666667f, -1, -0.33333334f, -0.5f, -0.16666667f, -0.25f};
+  static constexpr float normal[] = {-1,          -0.69619280f, -0.52507305f, -0.39491749f, -0.28444138f, -0.18477343f,
+                                     -0.09105004f, 0,           0.07958030f,  0.16093020f,  0.24611230f,  0.33791524f,
+                                     0.44070983f,  0.56261700f, 0.72295684f,  1};
+  Value a = node.input(0), bytes = node.input(1), largest = node.input(2);
+  int64_t n = node.intAttr("N", 0), k = node.intAttr("K", 0), block = node.intAttr("block_size", 0);
+  int64_t kind = node.intAttr("quant_type", -1);
+  if (n < 1 || k < 1 || block < 1 || n > INT32_MAX || k > INT32_MAX || block > INT32_MAX)
+    return node.invalid("expects N, K and block_size between 1 and 2^31");
+  if (kind != 0 && kind != 1)
+    return node.invalid("expects quant_type to be 0 or 1, got " + Twine(kind));
+  int64_t count = n * k, blocks = llvm::divideCeil(count, block);
+  auto isFlat = [](Value x, int64_t size) {
+    return Node::type(x).hasStaticShape() && Node::type(x).getNumElements() == size;
+  };
+  if (!isa<FloatType>(Node::element(a)) || Node::rank(a) < 1)
+    return node.invalid("expects floats of rank 1 or more on the left");
+  if (!Node::element(bytes).isUnsignedInteger(8) || !isFlat(bytes, (count + 1) / 2))
+    return node.invalid("expects " + Twine((count + 1) / 2) + " bytes on the right, of type u8");
+  if (!isa<FloatType>(Node::element(largest)) || !isFlat(largest, blocks))
+    return node.invalid("expects " + Twine(blocks) + " floats as absmax");
+  Type u8 = node.builder.getIntegerType(8, false), f32 = node.builder.getF32Type();
+  auto table = RankedTensorType::get({16}, f32);
+  Value codebook = node.constant(DenseElementsAttr::get(table, kind == 0 ? ArrayRef<float>(floats) : ArrayRef<float>(normal)));
+  Value pairs = node.reshape(bytes, {node.index((count + 1) / 2), node.index(1)});
+  Value high = node.make<ShiftRightOp>(u8, pairs, node.scalar(u8, 4)), low = node.make<AndOp>(u8, pairs, node.scalar(u8, 15));
+  Value codes = high && low ? node.make<ConcatOp>(u8, SmallVector<Value>{high, low}, int64_t(1)) : Value();
+  codes = node.reshape(codes, {node.index((count + 1) / 2 * 2)});
+  if (codes && count % 2)
+    codes = node.slice(codes, 0, node.index(0), node.index(count));
+  Value values = codes && codebook ? node.make<GatherOp>(f32, codebook, codes, int64_t(0)) : Value();
+  Value scale = node.cast(node.reshape(largest, {node.index(blocks)}), f32);
+  if (values && count % block) { // the last block is shorter
+    values = node.make<PadOp>(f32, values, node.scalar(f32, 0), SmallVector<Value>{node.index(0)},
+                              SmallVector<Value>{node.index(blocks * block)});
+  }
+  Value byBlock = node.reshape(values, {node.index(blocks), node.index(block)});
+  values = node.make<MulOp>(f32, byBlock, node.reshape(scale, {node.index(blocks), node.index(1)}));
+  values = node.reshape(values, {node.index(blocks * block)});
+  if (values && count % block)
+    values = node.slice(values, 0, node.index(0), node.index(count));
+  Value dense = node.cast(node.reshape(values, {node.index(n), node.index(k)}), Node::element(a));
+  if (node.intAttr("transB", 1))
+    dense = dense ? node.transpose(dense, {1, 0}) : dense;
+  return node.result(matrixProduct(node, a, dense));
+}
+
 static LogicalResult importGatherBlockQuantized(Node &node) {
   Value data = node.input(0), indices = node.input(1), scale = node.input(2), zero = node.input(3);
   int64_t rank = Node::rank(data), bits = node.intAttr("bits", 4), block = node.intAttr("block_size", 128);
@@ -138,8 +189,21 @@ static LogicalResult importGatherBlockQuantized(Node &node) {
   bool packed = Node::element(data).isUnsignedInteger(8) && bits < 8;
   if (packed && ((bits != 4 && bits != 2) || *quantized != rank - 1))
     return node.unsupported("expects 2 or 4 bits packed along the last axis");
-  Type type = Node::element(scale);
-  auto pick = [&](Value x) { return node.make<GatherOp>(Node::element(x), x, indices, *gathered); };
+  Type type = Node::element(scale), boolean = node.builder.getI1Type();
+  bool floats = isa<FloatType>(Node::element(data));
+  if (floats && zero)
+    return node.invalid("expects no zero points of floats");
+  if (!isa<IntegerType>(Node::element(indices)))
+    return node.invalid("expects indices of integers");
+  // An index out of range gives zeros.
+  Type index = Node::element(indices);
+  SymExpr extent = node.dimExpr(data, *gathered);
+  Value high = node.cast(node.indexScalar(extent), index), none = node.scalar(index, 0);
+  Value low = node.make<SubOp>(index, none, high);
+  Value inRange = node.make<AndOp>(boolean, node.make<CompareOp>(boolean, Comparison::ge, indices, low),
+                                   node.make<CompareOp>(boolean, Comparison::lt, indices, high));
+  Value chosen = node.make<SelectOp>(index, inRange, indices, none);
+  auto pick = [&](Value x) { return x ? node.make<GatherOp>(Node::element(x), x, chosen, *gathered) : x; };
   if (packed)
     for (Value x : {data, scale, zero})
       if (x && Node::type(x).getNumDynamicDims())
@@ -164,10 +228,24 @@ static LogicalResult importGatherBlockQuantized(Node &node) {
     double middle = std::ldexp(1.0, static_cast<int>(element.getIntOrFloatBitWidth()) - 1);
     zeros = node.broadcast(node.scalar(element, middle), node.dims(scale));
   }
+  if (floats) { // one scale for all along other axes, or along all of the quantized one
+    SmallVector<Value> dims = node.dims(values);
+    dims[*quantized] = node.dim(scale, *quantized);
+    scale = node.broadcast(scale, dims);
+    int64_t whole = Node::type(values).getDimSize(*quantized);
+    if (block == 0 && ShapedType::isDynamic(whole))
+      return node.unsupported("block_size 0 along a dimension that is not static is not supported");
+    block = block == 0 ? std::max<int64_t>(whole, 1) : block;
+  }
   int64_t added = Node::rank(indices) - 1, axis = *quantized > *gathered ? *quantized + added : *quantized;
   OptionalOperand zeroOperand{zeros ? pick(zeros) : Value()};
-  return node.result(node.make<DequantizeOp>(type, pick(values), pick(scale), zeroOperand,
-                                             node.builder.getI64IntegerAttr(axis), node.builder.getI64IntegerAttr(block)));
+  if (zeros && !zeroOperand.value)
+    return failure();
+  Value dense = node.make<DequantizeOp>(type, pick(values), pick(scale), zeroOperand,
+                                        node.builder.getI64IntegerAttr(axis), node.builder.getI64IntegerAttr(block));
+  SmallVector<Value> dims = node.dims(indices);
+  dims.append(rank - 1 - *gathered, node.index(1));
+  return node.result(node.make<SelectOp>(type, node.reshape(inRange, dims), dense, node.scalar(type, 0)));
 }
 
 //===----------------------------------------------------------------------===//
@@ -235,8 +313,7 @@ static LogicalResult importQGemm(Node &node) {
 // Elementwise and the like
 //===----------------------------------------------------------------------===//
 
-/// Inputs `first` to `first + 2` are a tensor quantized per tensor, its scale and its zero point, which may be left out.
-static Value dequantized(Node &node, size_t first) {
+Value dequantizedInput(Node &node, size_t first) {
   for (size_t i : {first, first + 1})
     if (!node.input(i)) {
       (void)node.invalid("expects input " + Twine(i) + ", got none");
@@ -262,22 +339,22 @@ static LogicalResult quantizedResult(Node &node, Value value, size_t first) {
 
 template <typename OpTy> static LogicalResult importQLinearBinary(Node &node) {
   Type f32 = node.builder.getF32Type();
-  return quantizedResult(node, node.make<OpTy>(f32, dequantized(node, 0), dequantized(node, 3)), 6);
+  return quantizedResult(node, node.make<OpTy>(f32, dequantizedInput(node, 0), dequantizedInput(node, 3)), 6);
 }
 
 static LogicalResult importQLinearSigmoid(Node &node) {
-  return quantizedResult(node, node.make<SigmoidOp>(node.builder.getF32Type(), dequantized(node, 0)), 3);
+  return quantizedResult(node, node.make<SigmoidOp>(node.builder.getF32Type(), dequantizedInput(node, 0)), 3);
 }
 
 static LogicalResult importQLinearLeakyRelu(Node &node) {
   Type f32 = node.builder.getF32Type();
-  Value x = dequantized(node, 0), alpha = node.scalar(f32, node.floatAttr("alpha", static_cast<double>(0.01f)));
+  Value x = dequantizedInput(node, 0), alpha = node.scalar(f32, node.floatAttr("alpha", static_cast<double>(0.01f)));
   Value negative = node.make<CompareOp>(node.builder.getI1Type(), Comparison::lt, x, node.scalar(f32, 0));
   return quantizedResult(node, node.make<SelectOp>(f32, negative, node.make<MulOp>(f32, x, alpha), x), 3);
 }
 
 static LogicalResult importQLinearSoftmax(Node &node) {
-  Value x = dequantized(node, 0);
+  Value x = dequantizedInput(node, 0);
   if (!x)
     return failure();
   std::optional<int64_t> axis = node.axis(node.intAttr("axis", -1), Node::rank(x));
@@ -289,7 +366,7 @@ static LogicalResult importQLinearSoftmax(Node &node) {
 }
 
 static LogicalResult importQLinearGlobalAveragePool(Node &node) {
-  Value x = dequantized(node, 0);
+  Value x = dequantizedInput(node, 0);
   if (!x)
     return failure();
   int64_t rank = Node::rank(x);
@@ -300,12 +377,33 @@ static LogicalResult importQLinearGlobalAveragePool(Node &node) {
   return quantizedResult(node, node.make<ReduceOp>(Node::element(x), Reduction::mean, x, axes, true), 3);
 }
 
+static LogicalResult importQLinearReduceMean(Node &node) {
+  Value x = dequantizedInput(node, 0);
+  if (!x)
+    return failure();
+  int64_t rank = Node::rank(x);
+  std::optional<SmallVector<int64_t>> axes =
+      node.axes(node.intsAttr("axes").value_or(llvm::to_vector(llvm::seq<int64_t>(rank))), rank);
+  if (!axes)
+    return failure();
+  llvm::sort(*axes);
+  return quantizedResult(node, node.reduce(Reduction::mean, x, *axes, node.intAttr("keepdims", 1)), 3);
+}
+
+static LogicalResult importQLinearWhere(Node &node) {
+  Value condition = node.input(0), yes = dequantizedInput(node, 1), no = dequantizedInput(node, 4);
+  if (!Node::element(condition).isInteger(1))
+    return node.invalid("expects a condition of booleans");
+  Value chosen = node.make<SelectOp>(node.builder.getF32Type(), condition, yes, no);
+  return node.result(requantize(node, chosen, node.input(7), node.input(8)));
+}
+
 static LogicalResult importQLinearConcat(Node &node) {
   if (node.numInputs() < 5 || (node.numInputs() - 2) % 3)
     return node.invalid("expects a scale, a zero point and three inputs for each part, got " + Twine(node.numInputs()));
   SmallVector<Value> parts;
   for (size_t i = 2; i < node.numInputs(); i += 3)
-    parts.push_back(dequantized(node, i));
+    parts.push_back(dequantizedInput(node, i));
   if (!parts.front())
     return failure();
   std::optional<int64_t> axis = node.axis(node.intAttr("axis", 0), Node::rank(parts.front()));
@@ -355,6 +453,7 @@ ArrayRef<Operator> quantizedContribOperators() {
       {"DequantizeLinear", 1, 2, 3, 1, "axis:i block_size:i", importDequantizeLinear},
       {"MatMulNBits", 1, 3, 6, 1, "K:i N:i accuracy_level:i bits:i block_size:i weight_prepacked:i", importMatMulNBits},
       {"GatherBlockQuantized", 1, 3, 4, 1, "bits:i block_size:i gather_axis:i quantize_axis:i", importGatherBlockQuantized},
+      {"MatMulBnb4", 1, 3, 3, 1, "K:i N:i block_size:i quant_type:i transB:i training_mode:i", importMatMulBnb4},
       {"MatMulIntegerToFloat", 1, 4, 7, 1, "", importMatMulIntegerToFloat},
       {"DynamicQuantizeMatMul", 1, 3, 5, 1, "", importDynamicQuantizeMatMul},
       {"QGemm", 1, 6, 9, 1, "alpha:f transA:i transB:i", importQGemm},
@@ -364,6 +463,8 @@ ArrayRef<Operator> quantizedContribOperators() {
       {"QLinearLeakyRelu", 1, 2, 5, 1, "alpha:f", importQLinearLeakyRelu},
       {"QLinearSoftmax", 1, 2, 5, 1, "axis:i opset:i", importQLinearSoftmax},
       {"QLinearGlobalAveragePool", 1, 5, 5, 1, "channels_last:i", importQLinearGlobalAveragePool},
+      {"QLinearReduceMean", 1, 2, 5, 1, "axes:I keepdims:i", importQLinearReduceMean},
+      {"QLinearWhere", 1, 9, 9, 1, "", importQLinearWhere},
       {"QLinearConcat", 1, 5, -1, 1, "axis:i", importQLinearConcat},
       {"QEmbedLayerNormalization", 1, 1, 18, 2, "epsilon:f", importQEmbedLayerNormalization},
   };

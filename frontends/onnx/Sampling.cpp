@@ -7,6 +7,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "frontends/onnx/Arithmetic.h"
+#include <limits>
 
 using namespace mlir;
 
@@ -261,18 +262,48 @@ struct RegionAxis {
   Value low, high, lowWeight, highWeight;
 };
 
-std::optional<RegionAxis> regionAxis(Arithmetic &floats, Value begin, Value end, const SymExpr &extent, int64_t bins,
-                                     int64_t samples, bool aligned) {
+/// What an axis of each region is divided into.
+struct RegionSamples {
+  SymExpr most; ///< samples of a bin; regions may have fewer
+  Value own;    ///< how many each region has, [regions, 1]; null where all have `most`
+};
+
+/// As many samples as a bin has elements.
+std::optional<RegionSamples> adaptiveSamples(Arithmetic &floats, Value length, int64_t bins) {
   Node &node = floats.node;
-  Value length = floats.sub(end, begin), zero = floats.number(0), one = floats.number(1);
-  if (!aligned)
-    length = floats.max(length, one);
-  Value step = floats.div(length, floats.number(static_cast<double>(bins * samples)));
-  Value offset = floats.along(floats.add(floats.range(bins * samples), floats.number(0.5)), 1, 2);
-  Value place = floats.add(begin, floats.mul(offset, step)), last = floats.of(extent - 1);
+  Type i64 = node.builder.getI64Type();
+  Value own = node.make<CeilOp>(floats.type, floats.div(length, floats.number(static_cast<double>(bins))));
+  Value most = node.reduce(Reduction::max, node.cast(own, i64), {0, 1}, false);
+  if (!most)
+    return std::nullopt;
+  Value count = node.builder.create<ToIndexOp>(node.loc, node.builder.getIndexType(), most, uint64_t(0));
+  return RegionSamples{node.context.max(node.context.indexValue(count), 1), own};
+}
+
+std::optional<RegionAxis> regionAxis(Arithmetic &floats, Value begin, Value length, const SymExpr &extent, int64_t bins,
+                                     const RegionSamples &samples) {
+  Node &node = floats.node;
+  Value zero = floats.number(0), one = floats.number(1), last = floats.of(extent - 1), place, used;
+  if (!samples.own) {
+    Value step = floats.div(floats.div(length, floats.number(static_cast<double>(bins))), floats.of(samples.most));
+    Value offset = floats.along(floats.add(floats.range(samples.most * bins), floats.number(0.5)), 1, 2);
+    place = floats.add(begin, floats.mul(offset, step));
+  } else { // [regions, bins, samples]
+    Value three[] = {floats.along(begin, 0, 3), floats.along(length, 0, 3), floats.along(samples.own, 0, 3)};
+    Value width = floats.div(three[1], floats.number(static_cast<double>(bins)));
+    Value sample = floats.along(floats.range(samples.most), 2, 3);
+    Value within = floats.div(floats.add(sample, floats.number(0.5)), three[2]);
+    place = floats.add(three[0], floats.mul(floats.add(floats.along(floats.range(bins), 1, 3), within), width));
+    used = floats.compare(Comparison::lt, sample, three[2]);
+    SmallVector<Value> dims{node.dim(begin, 0), node.index(samples.most * bins)};
+    used = used ? node.reshape(node.broadcast(used, node.dims(place)), dims) : used;
+    place = node.reshape(place, dims);
+  }
   // More than one element outside counts as 0; what is nearer reads the border.
   Value inside = node.make<AndOp>(node.builder.getI1Type(), floats.compare(Comparison::ge, place, floats.number(-1)),
                                   floats.compare(Comparison::le, place, floats.of(extent)));
+  if (used)
+    inside = node.make<AndOp>(node.builder.getI1Type(), inside, used);
   Value clamped = floats.clamp(place, zero, last), low = floats.floor(clamped);
   Value fraction = floats.sub(clamped, low);
   RegionAxis result{low, floats.min(floats.add(low, one), last), floats.select(inside, floats.sub(one, fraction), zero),
@@ -299,17 +330,14 @@ LogicalResult importRoiAlign(Node &node) {
   int64_t samples = node.intAttr("sampling_ratio", 0);
   int64_t bins[] = {node.intAttr("output_height", 1), node.intAttr("output_width", 1)};
   constexpr int64_t kLargest = INT16_MAX;
-  if (samples == 0)
-    return node.unsupported(
-        "sampling_ratio 0, which depends on the regions' sizes, is not supported, only 1 and above");
-  for (int64_t value : {samples, bins[0], bins[1]})
+  for (int64_t value : {samples + 1, bins[0], bins[1]})
     if (value < 1 || value > kLargest)
-      return node.invalid("expects sampling_ratio, output_height and output_width from 1 to " + Twine(kLargest) +
-                          ", got " + Twine(value));
+      return node.invalid("expects output_height and output_width from 1, and sampling_ratio from 0, to " +
+                          Twine(kLargest));
   Arithmetic floats{node, type.isF64() ? type : node.builder.getF32Type()};
   bool aligned = transformation == "half_pixel";
   double scale = node.floatAttr("spatial_scale", 1);
-  Value regions = node.dim(rois, 0), height = node.index(bins[0] * samples), width = node.index(bins[1] * samples);
+  Value regions = node.dim(rois, 0);
   rois = node.reshape(rois, {regions, node.index(4)}); // where that is not known yet
   auto bound = [&](int64_t i) {                        // [regions, 1]
     Value value = node.cast(node.slice(rois, 1, node.index(i), node.index(i + 1)), floats.type);
@@ -318,9 +346,18 @@ LogicalResult importRoiAlign(Node &node) {
   };
   // A region is x1, y1, x2, y2.
   std::optional<RegionAxis> axes[2];
-  for (int64_t i : {0, 1})
-    if (!(axes[i] = regionAxis(floats, bound(1 - i), bound(3 - i), node.dimExpr(x, 2 + i), bins[i], samples, aligned)))
+  RegionSamples taken[2];
+  for (int64_t i : {0, 1}) {
+    Value begin = bound(1 - i), length = floats.sub(bound(3 - i), begin);
+    if (!aligned)
+      length = floats.max(length, floats.number(1));
+    std::optional<RegionSamples> own =
+        samples ? RegionSamples{SymExpr(samples), Value()} : adaptiveSamples(floats, length, bins[i]);
+    if (!own || !(axes[i] = regionAxis(floats, begin, length, node.dimExpr(x, 2 + i), bins[i], *own)))
       return failure();
+    taken[i] = *own;
+  }
+  Value height = node.index(taken[0].most * bins[0]), width = node.index(taken[1].most * bins[1]);
   auto grid = [&](Value value, int64_t axis) { // as [regions, height, width]
     SmallVector<Value> dims{regions, node.index(1), node.index(1)};
     dims[axis] = axis == 1 ? height : width;
@@ -344,18 +381,178 @@ LogicalResult importRoiAlign(Node &node) {
     }
   if (!combined)
     return failure();
-  Value ratio = node.index(samples), channels = node.dim(combined, 3);
-  Value split = node.reshape(combined, {regions, node.index(bins[0]), ratio, node.index(bins[1]), ratio, channels});
-  Value result = node.reduce(mode == "avg" ? Reduction::mean : Reduction::max, split, {2, 4}, false);
+  Value channels = node.dim(combined, 3);
+  Value split = node.reshape(combined, {regions, node.index(bins[0]), node.index(taken[0].most), node.index(bins[1]),
+                                        node.index(taken[1].most), channels});
+  Value result;
+  if (samples) {
+    result = node.reduce(mode == "avg" ? Reduction::mean : Reduction::max, split, {2, 4}, false);
+  } else if (mode == "avg") { // what a region does not use is 0
+    Value count = floats.max(floats.mul(taken[0].own, taken[1].own), floats.number(1));
+    result = floats.div(node.reduce(Reduction::sum, split, {2, 4}, false), floats.along(count, 0, 4));
+  } else {
+    Value used[2]; // [regions, 1, samples, 1, 1, 1] and [regions, 1, 1, 1, samples, 1]
+    for (int64_t i : {0, 1})
+      used[i] = floats.compare(Comparison::lt, floats.along(floats.range(taken[i].most), 2 + 2 * i, 6),
+                               floats.along(taken[i].own, 0, 6));
+    Value both = node.make<AndOp>(node.builder.getI1Type(), used[0], used[1]);
+    Value lowest = floats.number(-std::numeric_limits<double>::infinity());
+    result = node.reduce(Reduction::max, floats.select(both, split, lowest), {2, 4}, false);
+    Value isEmpty = floats.compare(Comparison::eq, result, lowest); // no sample at all
+    result = floats.select(isEmpty, floats.number(0), result);
+  }
   return node.result(node.cast(channelsLast(node, result, /*back=*/true), type));
 }
 
+//===----------------------------------------------------------------------===//
+// MaxRoiPool
+//===----------------------------------------------------------------------===//
+
+/// Which elements along an axis of `extent` lie in each bin of each region, [regions, bins, extent].
+Value insideBins(Arithmetic &floats, Value first, Value last, const SymExpr &extent, int64_t bins) {
+  Node &node = floats.node;
+  Value one = floats.number(1), length = floats.max(floats.add(floats.sub(last, first), one), one);
+  Value width = floats.div(floats.along(length, 0, 3), floats.number(static_cast<double>(bins)));
+  Value bin = floats.along(floats.range(bins), 1, 3), start = floats.along(first, 0, 3);
+  Value begin = floats.add(floats.floor(floats.mul(bin, width)), start);
+  Value end = floats.add(node.make<CeilOp>(floats.type, floats.mul(floats.add(bin, one), width)), start);
+  Value place = floats.along(floats.range(extent), 2, 3);
+  return node.make<AndOp>(node.builder.getI1Type(), floats.compare(Comparison::ge, place, begin),
+                          floats.compare(Comparison::lt, place, end));
+}
+
+LogicalResult importMaxRoiPool(Node &node) {
+  Value x = node.input(0), rois = node.input(1);
+  Type type = Node::element(x);
+  if (!isa<FloatType>(type) || Node::rank(x) != 4 || Node::rank(rois) != 2 || Node::element(rois) != type ||
+      node.dimExpr(rois, 1).constant().value_or(5) != 5)
+    return node.invalid("expects floats of rank 4, and regions of 5 such floats each");
+  std::optional<Ints> bins = node.intsAttr("pooled_shape");
+  constexpr int64_t kLargest = INT16_MAX;
+  if (!bins || bins->size() != 2 || llvm::any_of(*bins, [](int64_t n) { return n < 1 || n > kLargest; }))
+    return node.invalid("expects two values of pooled_shape from 1 to " + Twine(kLargest));
+  Arithmetic floats{node, type.isF64() ? type : node.builder.getF32Type()};
+  Value regions = node.dim(rois, 0), scale = floats.number(node.floatAttr("spatial_scale", 1));
+  rois = node.reshape(rois, {regions, node.index(5)});
+  auto column = [&](int64_t i) { return node.slice(rois, 1, node.index(i), node.index(i + 1)); };
+  auto bound = [&](int64_t i) { // halves are rounded away from zero
+    Value value = floats.mul(node.cast(column(i), floats.type), scale);
+    Value down = floats.floor(floats.add(value, floats.number(0.5)));
+    Value up = node.make<CeilOp>(floats.type, floats.sub(value, floats.number(0.5)));
+    return floats.select(floats.compare(Comparison::lt, value, floats.number(0)), up, down);
+  };
+  // A region is batch, x1, y1, x2, y2.
+  Value rows = insideBins(floats, bound(2), bound(4), node.dimExpr(x, 2), (*bins)[0]);
+  Value columns = insideBins(floats, bound(1), bound(3), node.dimExpr(x, 3), (*bins)[1]);
+  Value number = node.reshape(node.cast(column(0), node.builder.getI64Type()), {regions});
+  Value image = x && number ? node.make<GatherOp>(type, x, number, int64_t(0)) : Value();
+  if (!rows || !columns || !image)
+    return failure();
+  Value lowest = node.scalar(type, -std::numeric_limits<double>::infinity());
+  auto masked = [&](Value inside, Value values, int64_t axis) { // [regions, bins, extent] and five axes
+    SmallVector<Value> dims(5, node.index(1));
+    dims[0] = regions;
+    dims[axis] = node.dim(inside, 1);
+    dims[axis + 1] = node.dim(inside, 2);
+    return node.reduce(Reduction::max, node.make<SelectOp>(type, node.reshape(inside, dims), values, lowest), {axis + 1},
+                       false);
+  };
+  SmallVector<Value> dims = node.dims(image);
+  dims.insert(dims.begin() + 3, node.index(1));
+  Value narrow = masked(columns, node.reshape(image, dims), 3); // [regions, c, h, bins]
+  if (!narrow)
+    return failure();
+  dims = node.dims(narrow);
+  dims.insert(dims.begin() + 2, node.index(1));
+  Value result = masked(rows, node.reshape(narrow, dims), 2);
+  Value isEmpty = node.make<CompareOp>(node.builder.getI1Type(), Comparison::eq, result, lowest);
+  return node.result(node.make<SelectOp>(type, isEmpty, node.scalar(type, 0), result));
+}
+
+//===----------------------------------------------------------------------===//
+// CropAndResize
+//===----------------------------------------------------------------------===//
+
+LogicalResult importCropAndResize(Node &node) {
+  Value x = node.input(0), rois = node.input(1), batch = node.input(2);
+  Type type = Node::element(x), boolean = node.builder.getI1Type(), i64 = node.builder.getI64Type();
+  if (!isa<FloatType>(type) || Node::rank(x) != 4 || Node::rank(rois) != 2 || Node::element(rois) != type ||
+      node.dimExpr(rois, 1).constant().value_or(4) != 4 || Node::rank(batch) != 1 || !isa<IntegerType>(Node::element(batch)))
+    return node.invalid("expects floats of rank 4, regions of 4 such floats each, and an integer index for each region");
+  std::string mode = node.stringAttr("mode", "bilinear");
+  if (mode != "bilinear" && mode != "nearest")
+    return node.invalid("expects mode to be bilinear or nearest, got '" + mode + "'");
+  std::optional<SmallVector<Value>> size = node.indices(node.input(3), "crop_size");
+  if (!size)
+    return failure();
+  if (size->size() != 2)
+    return node.invalid("expects two values of crop_size, got " + Twine(size->size()));
+  Arithmetic floats{node, type.isF64() ? type : node.builder.getF32Type()};
+  Value regions = node.dim(rois, 0), zero = floats.number(0), one = floats.number(1);
+  rois = node.reshape(rois, {regions, node.index(4)});
+  auto bound = [&](int64_t i) { return node.cast(node.slice(rois, 1, node.index(i), node.index(i + 1)), floats.type); };
+  SmallVector<Value> shape{regions, (*size)[0], (*size)[1]}, lows, highs, fractions;
+  Value outside;
+  for (int64_t axis : {0, 1}) { // a region is y1, x1, y2, x2
+    SymExpr count = node.context.indexValue((*size)[axis]);
+    Value last = floats.of(node.dimExpr(x, 2 + axis) - 1), begin = bound(axis), end = bound(2 + axis);
+    Value step = floats.div(floats.mul(floats.sub(end, begin), last), floats.max(floats.of(count - 1), one));
+    Value spread = floats.add(floats.mul(begin, last), floats.mul(floats.along(floats.range(count), 1, 2), step));
+    // A single place is in the middle.
+    Value middle = floats.mul(floats.mul(floats.add(begin, end), floats.number(0.5)), last);
+    Value place = floats.select(floats.compare(Comparison::gt, floats.of(count), one), spread, middle);
+    Value beyond = node.make<OrOp>(boolean, floats.compare(Comparison::lt, place, zero),
+                                   floats.compare(Comparison::gt, place, last));
+    auto onGrid = [&](Value value) {
+      SmallVector<Value> dims{regions, node.index(1), node.index(1)};
+      dims[1 + axis] = (*size)[axis];
+      return value ? node.broadcast(node.reshape(value, dims), shape) : value;
+    };
+    Value here = onGrid(beyond);
+    outside = outside ? node.make<OrOp>(boolean, outside, here) : here;
+    Value clamped = floats.clamp(place, zero, last);
+    if (mode == "nearest")
+      clamped = floats.floor(floats.add(clamped, floats.number(0.5)));
+    Value low = floats.floor(clamped);
+    lows.push_back(onGrid(low));
+    highs.push_back(onGrid(floats.min(floats.add(low, one), last)));
+    fractions.push_back(onGrid(floats.sub(clamped, low)));
+  }
+  Value number = node.cast(node.broadcast(node.reshape(batch, {regions, node.index(1), node.index(1)}), shape), i64);
+  Value image = channelsLast(node, x), sum;
+  for (int64_t corner = 0; corner < (mode == "nearest" ? 1 : 4); ++corner) {
+    bool below = corner / 2, right = corner % 2;
+    Value indices = tuples(node, {number, below ? highs[0] : lows[0], right ? highs[1] : lows[1]});
+    Value read = node.cast(node.make<GatherNDOp>(type, image, indices, node.builder.getI64IntegerAttr(0)), floats.type);
+    if (mode == "nearest") {
+      sum = read;
+      break;
+    }
+    Value vertical = below ? fractions[0] : floats.sub(one, fractions[0]);
+    Value horizontal = right ? fractions[1] : floats.sub(one, fractions[1]);
+    Value term = floats.mul(read, withLastAxis(node, floats.mul(vertical, horizontal)));
+    sum = sum ? floats.add(sum, term) : term;
+  }
+  Value filled = outside && sum ? floats.select(withLastAxis(node, outside),
+                                                floats.number(node.floatAttr("extrapolation_value", 0)), sum)
+                                : Value();
+  return node.result(channelsLast(node, node.cast(filled, type), /*back=*/true));
+}
+
 } // namespace
+
+ArrayRef<Operator> contribSamplingOperators() {
+  static constexpr Operator table[] = {
+      {"CropAndResize", 1, 4, 4, 1, "extrapolation_value:f mode:s", importCropAndResize},
+  };
+  return table;
+}
 
 ArrayRef<Operator> samplingOperators() {
   static constexpr Operator table[] = {
       {"AffineGrid", 20, 2, 2, 1, "align_corners:i", importAffineGrid},
       {"GridSample", 16, 2, 2, 1, "align_corners:i mode:s padding_mode:s", importGridSample},
+      {"MaxRoiPool", 1, 2, 2, 1, "pooled_shape:I spatial_scale:f", importMaxRoiPool},
       {"RoiAlign", 10, 3, 3, 1,
        "coordinate_transformation_mode:s mode:s output_height:i output_width:i sampling_ratio:i spatial_scale:f",
        importRoiAlign},

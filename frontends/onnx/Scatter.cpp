@@ -205,7 +205,8 @@ std::optional<SmallVector<bool>> constantTruth(Node &node, Value tensor) {
   return result;
 }
 
-/// Positions of the true elements of a vector, [count]: the run counts them.
+} // namespace
+
 Value positionsOfTrue(Compose &c, Value truth) {
   Node &node = c.node;
   Type i64 = node.builder.getI64Type();
@@ -225,6 +226,8 @@ Value positionsOfTrue(Compose &c, Value truth) {
   Value all = node.make<ScatterElementsOp>(i64, ScatterKind::assign, room, place, numbers, int64_t(0));
   return node.slice(all, 0, node.index(0), count);
 }
+
+namespace {
 
 Value constantIndices(Node &node, ArrayRef<int64_t> values, ArrayRef<int64_t> shape) {
   return node.constant(DenseElementsAttr::get(RankedTensorType::get(shape, node.builder.getI64Type()), values));

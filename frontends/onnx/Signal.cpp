@@ -215,6 +215,30 @@ LogicalResult importSTFT(Node &node) {
   return node.result(transform(node, read, t));
 }
 
+/// Real numbers to half of their spectrum, or back.
+template <bool inverse> LogicalResult importRealTransform(Node &node) {
+  Value x = node.input(0);
+  int64_t rank = Node::rank(x);
+  if (node.intAttr("normalized", 0) || !node.intAttr("onesided", 1))
+    return node.invalid("expects normalized to be 0 and onesided to be 1");
+  if (int64_t axes = node.intAttr("signal_ndim", 1); axes != 1)
+    return node.unsupported("signals of " + Twine(axes) + " dimensions are not supported, only of 1");
+  if (!isa<FloatType>(Node::element(x)) || rank < (inverse ? 2 : 1) || (inverse && Node::type(x).getShape().back() != 2))
+    return node.invalid(inverse ? "expects floats whose last dimension is 2" : "expects floats of rank 1 or more");
+  SymExpr extent = node.dimExpr(x, inverse ? rank - 2 : rank - 1);
+  SmallVector<Value> dims = node.dims(x);
+  if (inverse) {
+    SymExpr length = (extent - 1) * 2;
+    Value result = transform(node, x, Transform{length, extent, length, 2, 1, true});
+    dims.pop_back();
+    dims.back() = node.index(length);
+    return node.result(node.reshape(result, dims));
+  }
+  dims.push_back(node.index(1));
+  SymExpr half = node.context.floorDiv(extent, 2) + 1;
+  return node.result(transform(node, node.reshape(x, dims), Transform{extent, extent, half, 1, 2, false}));
+}
+
 /// Coefficients of cosines of 0, 1, 2 turns.
 LogicalResult importWindow(Node &node, ArrayRef<double> coefficients) {
   std::optional<SymExpr> size = integer(node, node.input(0), "size");
@@ -345,6 +369,15 @@ ArrayRef<Operator> signalOperators() {
       {"HammingWindow", 17, 1, 1, 1, window, importHamming},
       {"BlackmanWindow", 17, 1, 1, 1, window, importBlackman},
       {"MelWeightMatrix", 17, 5, 5, 1, "output_datatype:i", importMelWeightMatrix},
+  };
+  return table;
+}
+
+ArrayRef<Operator> contribSignalOperators() {
+  static constexpr llvm::StringLiteral attributes = "normalized:i onesided:i signal_ndim:i";
+  static constexpr Operator table[] = {
+      {"Rfft", 1, 1, 1, 1, attributes, importRealTransform</*inverse=*/false>},
+      {"Irfft", 1, 1, 1, 1, attributes, importRealTransform</*inverse=*/true>},
   };
   return table;
 }

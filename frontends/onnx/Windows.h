@@ -48,6 +48,15 @@ SymExpr leadingPad(Node &node, const SymExpr &total, bool upper);
 mlir::Value windows(Node &node, mlir::Value x, const WindowAttributes &attributes, const WindowPlacement &placement,
                     double padding);
 
+/// Importers that others build upon.
+mlir::LogicalResult importConv(Node &node);
+mlir::LogicalResult importQLinearConv(Node &node);
+mlir::LogicalResult importMaxPool(Node &node);
+mlir::LogicalResult importAveragePool(Node &node);
+
+/// Zero mean and unit variance over each of `groups` equal groups of channels, the second axis.
+mlir::Value normalizeGroups(Node &node, mlir::Value x, const SymExpr &groups);
+
 inline Ints sequence(int64_t first, int64_t end) { return llvm::to_vector(llvm::seq<int64_t>(first, end)); }
 
 } // namespace lathe::frontend

@@ -115,10 +115,50 @@ struct ReshapeOfWeight : OpRewritePattern<ReshapeOp> {
   }
 };
 
+/// Leading parts of a weight, such as the experts of a mixture, are weights further on in the file.
+struct SliceOfWeight : OpRewritePattern<SliceOp> {
+  using OpRewritePattern::OpRewritePattern;
+
+  /// The first row of a slice of whole rows within bounds.
+  static std::optional<int64_t> firstRow(Operation *op, RankedTensorType weight) {
+    auto slice = dyn_cast<SliceOp>(op);
+    if (!slice || slice.getAxes() != ArrayRef<int64_t>{0} || slice.getSteps() != ArrayRef<int64_t>{1})
+      return std::nullopt;
+    std::optional<int64_t> start = getConstantIntValue(OpFoldResult(slice.getStarts()[0]));
+    auto type = cast<RankedTensorType>(slice.getType());
+    if (!start || *start < 0 || !type.hasStaticShape() || *start + type.getDimSize(0) > weight.getDimSize(0))
+      return std::nullopt;
+    return start;
+  }
+
+  LogicalResult matchAndRewrite(SliceOp op, PatternRewriter &rewriter) const override {
+    auto weight = op.getInput().getDefiningOp<WeightOp>();
+    if (!weight)
+      return rewriter.notifyMatchFailure(op, "the input is not a weight");
+    auto whole = cast<RankedTensorType>(weight.getType()), type = cast<RankedTensorType>(op.getType());
+    int64_t rows = 0;
+    for (Operation *user : weight->getUsers()) {
+      if (!firstRow(user, whole))
+        return rewriter.notifyMatchFailure(op, "the weight has users other than slices of whole rows");
+      rows += cast<RankedTensorType>(user->getResult(0).getType()).getDimSize(0);
+    }
+    if (rows > whole.getDimSize(0))
+      return rewriter.notifyMatchFailure(op, "parts of the weight would be stored twice");
+    int64_t bytes = llvm::divideCeil(whole.getElementTypeBitWidth(), 8);
+    int64_t rowBytes = whole.getDimSize(0) ? whole.getNumElements() / whole.getDimSize(0) * bytes : 0;
+    // Its own name: what else is said of the weight is not of each of its parts.
+    int64_t first = *firstRow(op, whole);
+    std::string name = (weight.getName() + "[" + Twine(first) + ":" + Twine(first + type.getDimSize(0)) + "]").str();
+    rewriter.replaceOpWithNewOp<WeightOp>(op, type, name, weight.getFile(),
+                                          static_cast<int64_t>(weight.getOffset()) + first * rowBytes);
+    return success();
+  }
+};
+
 struct SimplifyArithmetic : impl::SimplifyArithmeticPassBase<SimplifyArithmetic> {
   void runOnOperation() override {
     RewritePatternSet patterns(&getContext());
-    patterns.add<PowByConstant, TransposeIntoMatmul, ReshapeOfReshape, ReshapeOfWeight>(&getContext());
+    patterns.add<PowByConstant, TransposeIntoMatmul, ReshapeOfReshape, ReshapeOfWeight, SliceOfWeight>(&getContext());
     if (failed(applyPatternsAndFoldGreedily(getOperation(), std::move(patterns))))
       signalPassFailure();
   }

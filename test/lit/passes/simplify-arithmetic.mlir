@@ -123,3 +123,31 @@ func.func @reshape_of_shared_weight() -> (tensor<4x3x2xf32>, tensor<4x6xf32>) {
   %0 = lathe.reshape %w [%c4, %c6] : tensor<4x3x2xf32> -> tensor<4x6xf32>
   return %w, %0 : tensor<4x3x2xf32>, tensor<4x6xf32>
 }
+
+// Parts of a weight are weights further on in the file, unless something else needs it whole.
+
+// CHECK-LABEL: func.func @slice_of_weight
+// CHECK-DAG: lathe.weight "w[1:3]" in "model.onnx" at 88 : tensor<2x6xf32>
+// CHECK-DAG: lathe.weight "w[0:1]" in "model.onnx" at 64 : tensor<1x6xf32>
+// CHECK-NOT: lathe.slice
+// CHECK: return
+func.func @slice_of_weight() -> (tensor<2x6xf32>, tensor<1x6xf32>) {
+  %c0 = arith.constant 0 : index
+  %c1 = arith.constant 1 : index
+  %c3 = arith.constant 3 : index
+  %w = lathe.weight "w" in "model.onnx" at 64 : tensor<4x6xf32>
+  %a = lathe.slice %w from [%c1] to [%c3] {axes = array<i64: 0>, steps = array<i64: 1>} : tensor<4x6xf32> -> tensor<2x6xf32>
+  %b = lathe.slice %w from [%c0] to [%c1] {axes = array<i64: 0>, steps = array<i64: 1>} : tensor<4x6xf32> -> tensor<1x6xf32>
+  return %a, %b : tensor<2x6xf32>, tensor<1x6xf32>
+}
+
+// CHECK-LABEL: func.func @slice_of_used_weight
+// CHECK: lathe.weight "w" in
+// CHECK: lathe.slice
+func.func @slice_of_used_weight() -> (tensor<2x6xf32>, tensor<4x6xf32>) {
+  %c1 = arith.constant 1 : index
+  %c3 = arith.constant 3 : index
+  %w = lathe.weight "w" in "model.onnx" at 64 : tensor<4x6xf32>
+  %a = lathe.slice %w from [%c1] to [%c3] {axes = array<i64: 0>, steps = array<i64: 1>} : tensor<4x6xf32> -> tensor<2x6xf32>
+  return %a, %w : tensor<2x6xf32>, tensor<4x6xf32>
+}
