@@ -52,7 +52,7 @@ static LogicalResult importSqueeze(Node &node) {
     axes = *given;
   } else {
     if (!type.hasStaticShape())
-      return node.unsupported("squeezing all axes of extent 1 of a shape that is not static is not supported");
+      return node.unsupported("squeezing all axes of extent 1 of a shape that is not static is not supported", "give Squeeze its axes");
     for (int64_t i = 0; i < type.getRank(); ++i)
       if (type.getDimSize(i) == 1)
         axes.push_back(i);

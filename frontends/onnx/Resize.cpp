@@ -89,10 +89,10 @@ LogicalResult Resizer::readModes() {
   if (!llvm::is_contained({"round_prefer_floor", "round_prefer_ceil", "floor", "ceil"}, rounding))
     return node.invalid("nearest_mode '" + rounding + "' is not one of the operator's");
   if (node.intAttr("antialias", 0) && kind != "nearest")
-    return node.unsupported("antialias is not supported");
+    return node.unsupported("antialias is not supported", "export with antialias=False, or resize the image before the model");
   Type element = Node::element(x);
   if (kind != "nearest" && !isa<FloatType>(element))
-    return node.unsupported("only mode nearest is supported on elements that are not floats");
+    return node.unsupported("only mode nearest is supported on elements that are not floats", hints::kFloat);
   type = kind != "nearest" && element.isF64() ? element : node.builder.getF32Type();
   return success();
 }
@@ -139,7 +139,7 @@ std::optional<SymExpr> Resizer::scaled(const SymExpr &extent, double scale) {
 LogicalResult Resizer::readScales() {
   SmallVector<double> scales;
   if (!Node::constantFloats(node.input(2), scales))
-    return node.unsupported("scales that are not constant are not supported");
+    return node.unsupported("scales that are not constant are not supported", hints::kFold);
   if (scales.size() != axes.size())
     return node.invalid("expects a scale for each of " + Twine(axes.size()) + " axes, got " + Twine(scales.size()));
   for (auto [i, axis] : llvm::enumerate(axes)) {
@@ -165,7 +165,7 @@ LogicalResult Resizer::keepAspectRatio(MutableArrayRef<int64_t> sizes) {
   for (auto [i, axis] : llvm::enumerate(axes)) {
     std::optional<int64_t> in = node.dimExpr(x, axis).constant();
     if (!in || *in == 0 || sizes[i] < 0)
-      return node.unsupported("keep_aspect_ratio_policy is only supported on static shapes");
+      return node.unsupported("keep_aspect_ratio_policy is only supported on static shapes", hints::kStatic);
     double own = static_cast<double>(sizes[i]) / static_cast<double>(*in);
     ratio = !ratio ? own : policy == "not_larger" ? std::min(*ratio, own) : std::max(*ratio, own);
   }
