@@ -620,7 +620,7 @@ bool Importer::importGraphInitializers(const onnx::GraphProto &inner) {
 std::optional<SmallVector<Value>> Importer::importGraph(const onnx::GraphProto &inner, ArrayRef<Value> arguments,
                                                         Node &owner) {
   constexpr size_t kDeepest = 32;
-  constexpr int64_t kMostNodes = 1 << 16;
+  constexpr int64_t kMostNodes = 1 << 14;
   auto refuse = [&](LogicalResult) { return std::nullopt; };
   if (inner.input_size() != static_cast<int>(arguments.size()))
     return refuse(owner.invalid("expects a graph of " + Twine(arguments.size()) + " inputs, got " +
