@@ -16,7 +16,7 @@
 #include "mlir/Transforms/Passes.h"
 #include "passes/memory/Passes.h"
 #include "passes/simplify/Passes.h"
-#include "llvm/ADT/StringExtras.h"
+#include <string>
 
 using namespace mlir;
 
@@ -51,7 +51,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   lathe::registerDialects(registry);
   MLIRContext context(registry, MLIRContext::Threading::DISABLED);
   context.getDiagEngine().registerHandler([](Diagnostic &) { return success(); });
-  OwningOpRef<ModuleOp> module = parseSourceString<ModuleOp>(text, ParserConfig(&context));
+  std::string ended = text.str(); // the parser reads the zero after the end
+  OwningOpRef<ModuleOp> module = parseSourceString<ModuleOp>(ended, ParserConfig(&context));
   if (!module)
     return 0;
   PassManager passes(&context);
