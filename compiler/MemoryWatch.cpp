@@ -23,7 +23,8 @@ uint64_t residentBytes() {
 std::string sizeText(uint64_t bytes) {
   const char *unit = bytes >= uint64_t(1) << 30 ? "GiB" : "MiB";
   char text[32];
-  std::snprintf(text, sizeof text, "%.1f %s", static_cast<double>(bytes) / (bytes >= uint64_t(1) << 30 ? 1 << 30 : 1 << 20), unit);
+  std::snprintf(text, sizeof text, "%.1f %s",
+                static_cast<double>(bytes) / (bytes >= uint64_t(1) << 30 ? 1 << 30 : 1 << 20), unit);
   return text;
 }
 

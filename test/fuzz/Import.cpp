@@ -5,8 +5,8 @@
 // One input is the bytes of a model. It is imported, and what could be imported is simplified.
 //
 //===----------------------------------------------------------------------===//
-#include "compiler/Dialects.h"
 #include "frontends/onnx/Import.h"
+#include "compiler/Dialects.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/Verifier.h"
 #include "mlir/Pass/PassManager.h"

@@ -32,13 +32,27 @@ public:
       collect(model, 0);
       switch (pick(8)) {
       case 0:
-      case 1: changeField(*messages[pick(messages.size())]); break;
-      case 2: changeNodes(); break;
-      case 3: rewire(); break;
-      case 4: changeNumber(); break;
-      case 5: exchange(); break;
-      case 6: changeOperator(); break;
-      default: changeAttribute(); break;
+      case 1:
+        changeField(*messages[pick(messages.size())]);
+        break;
+      case 2:
+        changeNodes();
+        break;
+      case 3:
+        rewire();
+        break;
+      case 4:
+        changeNumber();
+        break;
+      case 5:
+        exchange();
+        break;
+      case 6:
+        changeOperator();
+        break;
+      default:
+        changeAttribute();
+        break;
       }
     }
   }
@@ -65,22 +79,59 @@ private:
   size_t pick(size_t below) { return below ? std::uniform_int_distribution<size_t>(0, below - 1)(random) : 0; }
 
   int64_t number() {
-    static const int64_t known[] = {0,  1,  2,   3,   4,     5,     7,          8,         16,         17,       31,       32,        64,
-                                    -1, -2, -3,  -4,  100,   1000,  4096,       65536,     1 << 20,    INT32_MAX, INT32_MIN, INT64_MAX, INT64_MIN,
-                                    -7, 33, 127, 128, 1 << 30, int64_t(1) << 31, int64_t(1) << 32, int64_t(1) << 40, int64_t(1) << 60, int64_t(1) << 62};
+    static const int64_t known[] = {0,
+                                    1,
+                                    2,
+                                    3,
+                                    4,
+                                    5,
+                                    7,
+                                    8,
+                                    16,
+                                    17,
+                                    31,
+                                    32,
+                                    64,
+                                    -1,
+                                    -2,
+                                    -3,
+                                    -4,
+                                    100,
+                                    1000,
+                                    4096,
+                                    65536,
+                                    1 << 20,
+                                    INT32_MAX,
+                                    INT32_MIN,
+                                    INT64_MAX,
+                                    INT64_MIN,
+                                    -7,
+                                    33,
+                                    127,
+                                    128,
+                                    1 << 30,
+                                    int64_t(1) << 31,
+                                    int64_t(1) << 32,
+                                    int64_t(1) << 40,
+                                    int64_t(1) << 60,
+                                    int64_t(1) << 62};
     return known[pick(std::size(known))];
   }
 
   double real() {
     static const double known[] = {0, -0.0, 1, -1, 0.5, 2, 1e-6, 1e30, -1e30, 1e300, 1e-45};
     size_t i = pick(std::size(known) + 3);
-    return i < std::size(known) ? known[i] : i == std::size(known) ? std::nan("") : i == std::size(known) + 1 ? HUGE_VAL : -HUGE_VAL;
+    return i < std::size(known)        ? known[i]
+           : i == std::size(known)     ? std::nan("")
+           : i == std::size(known) + 1 ? HUGE_VAL
+                                       : -HUGE_VAL;
   }
 
   std::string text() {
     if (!names.empty() && pick(4))
       return names[pick(names.size())];
-    static const char *known[] = {"", "x", "N", "-1", "N*M", "N+1", "ai.onnx", "com.microsoft", "value", "axis", "SAME_UPPER", "linear"};
+    static const char *known[] = {"",      "x",    "N",          "-1",    "N*M", "N+1", "ai.onnx", "com.microsoft",
+                                  "value", "axis", "SAME_UPPER", "linear"};
     if (pick(8) == 0)
       return std::string(pick(1 << 12), 'a');
     return known[pick(std::size(known))];
@@ -116,7 +167,8 @@ private:
 
   void changeField(Message &message) {
     const Reflection *reflection = message.GetReflection();
-    const FieldDescriptor *field = message.GetDescriptor()->field(static_cast<int>(pick(message.GetDescriptor()->field_count())));
+    const FieldDescriptor *field =
+        message.GetDescriptor()->field(static_cast<int>(pick(message.GetDescriptor()->field_count())));
     if (!field->is_repeated()) {
       if (pick(6) == 0)
         reflection->ClearField(&message, field);
@@ -146,7 +198,8 @@ private:
         break;
       }
       [[fallthrough]];
-    default: add(message, field);
+    default:
+      add(message, field);
     }
   }
 
@@ -187,24 +240,32 @@ private:
       (void)inner->ParsePartialFromString(bytes);
       break;
     }
-    default: break;
+    default:
+      break;
     }
   }
 
   void add(Message &message, const FieldDescriptor *field) {
     const Reflection *r = message.GetReflection();
     switch (field->cpp_type()) {
-    case FieldDescriptor::CPPTYPE_INT32: return r->AddInt32(&message, field, static_cast<int32_t>(number()));
-    case FieldDescriptor::CPPTYPE_INT64: return r->AddInt64(&message, field, number());
-    case FieldDescriptor::CPPTYPE_UINT64: return r->AddUInt64(&message, field, number());
-    case FieldDescriptor::CPPTYPE_FLOAT: return r->AddFloat(&message, field, static_cast<float>(real()));
-    case FieldDescriptor::CPPTYPE_DOUBLE: return r->AddDouble(&message, field, real());
-    case FieldDescriptor::CPPTYPE_STRING: return r->AddString(&message, field, text());
+    case FieldDescriptor::CPPTYPE_INT32:
+      return r->AddInt32(&message, field, static_cast<int32_t>(number()));
+    case FieldDescriptor::CPPTYPE_INT64:
+      return r->AddInt64(&message, field, number());
+    case FieldDescriptor::CPPTYPE_UINT64:
+      return r->AddUInt64(&message, field, number());
+    case FieldDescriptor::CPPTYPE_FLOAT:
+      return r->AddFloat(&message, field, static_cast<float>(real()));
+    case FieldDescriptor::CPPTYPE_DOUBLE:
+      return r->AddDouble(&message, field, real());
+    case FieldDescriptor::CPPTYPE_STRING:
+      return r->AddString(&message, field, text());
     case FieldDescriptor::CPPTYPE_MESSAGE: {
       std::string bytes = bytesOf(field->message_type());
       return (void)r->AddMessage(&message, field)->ParsePartialFromString(bytes);
     }
-    default: return;
+    default:
+      return;
     }
   }
 
@@ -225,7 +286,9 @@ private:
       return;
     int at = static_cast<int>(pick(count));
     switch (pick(3)) {
-    case 0: graph.mutable_node()->DeleteSubrange(at, 1); break;
+    case 0:
+      graph.mutable_node()->DeleteSubrange(at, 1);
+      break;
     case 1: {
       fuzz_onnx::NodeProto copy = graph.node(at);
       for (std::string &output : *copy.mutable_output())
@@ -235,7 +298,8 @@ private:
       *graph.add_node() = copy;
       break;
     }
-    default: graph.mutable_node()->SwapElements(at, static_cast<int>(pick(count)));
+    default:
+      graph.mutable_node()->SwapElements(at, static_cast<int>(pick(count)));
     }
   }
 
@@ -254,8 +318,8 @@ private:
   void changeNumber() {
     std::vector<Message *> those;
     for (Message *message : messages)
-      if (dynamic_cast<fuzz_onnx::TensorShapeProto_Dimension *>(message) || dynamic_cast<fuzz_onnx::AttributeProto *>(message) ||
-          dynamic_cast<fuzz_onnx::TensorProto *>(message))
+      if (dynamic_cast<fuzz_onnx::TensorShapeProto_Dimension *>(message) ||
+          dynamic_cast<fuzz_onnx::AttributeProto *>(message) || dynamic_cast<fuzz_onnx::TensorProto *>(message))
         those.push_back(message);
     if (those.empty())
       return;
@@ -305,10 +369,17 @@ private:
       return;
     auto &attribute = *node.mutable_attribute(static_cast<int>(pick(node.attribute_size())));
     switch (pick(4)) {
-    case 0: node.mutable_attribute()->DeleteSubrange(static_cast<int>(pick(node.attribute_size())), 1); break;
-    case 1: attribute.set_i(number()); break;
-    case 2: attribute.add_ints(number()); break;
-    default: changeField(attribute);
+    case 0:
+      node.mutable_attribute()->DeleteSubrange(static_cast<int>(pick(node.attribute_size())), 1);
+      break;
+    case 1:
+      attribute.set_i(number());
+      break;
+    case 2:
+      attribute.add_ints(number());
+      break;
+    default:
+      changeField(attribute);
     }
   }
 
@@ -338,10 +409,11 @@ extern "C" size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max
   return written ? written : LLVMFuzzerMutate(data, size, maxSize);
 }
 
-extern "C" size_t LLVMFuzzerCustomCrossOver(const uint8_t *data1, size_t size1, const uint8_t *data2, size_t size2, uint8_t *out,
-                                            size_t maxSize, unsigned seed) {
+extern "C" size_t LLVMFuzzerCustomCrossOver(const uint8_t *data1, size_t size1, const uint8_t *data2, size_t size2,
+                                            uint8_t *out, size_t maxSize, unsigned seed) {
   fuzz_onnx::ModelProto model, other;
-  if (!model.ParsePartialFromArray(data1, static_cast<int>(size1)) || !other.ParsePartialFromArray(data2, static_cast<int>(size2)))
+  if (!model.ParsePartialFromArray(data1, static_cast<int>(size1)) ||
+      !other.ParsePartialFromArray(data2, static_cast<int>(size2)))
     return 0;
   Mutator(model, seed).take(other);
   return write(model, out, maxSize);

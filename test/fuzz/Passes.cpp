@@ -2,8 +2,8 @@
 //
 // Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
 //
-// One input is a line `// passes: NUMBER` and a text of MLIR, as lathe-opt reads it: the number says which of the passes
-// run on it.
+// One input is a line `// passes: NUMBER` and a text of MLIR, as lathe-opt reads it: the number says which of the
+// passes run on it.
 //
 //===----------------------------------------------------------------------===//
 #include "backends/cpu/compiler/Passes.h"

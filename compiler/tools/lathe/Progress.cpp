@@ -39,7 +39,8 @@ void Progress::run() {
   const Clock::time_point begin = Clock::now();
   std::unique_lock lock(mutex);
   bool isShown = false;
-  for (Clock::time_point next = begin + 2s; !changed.wait_until(lock, next, [&] { return done; }); next = Clock::now() + 200ms) {
+  for (Clock::time_point next = begin + 2s; !changed.wait_until(lock, next, [&] { return done; });
+       next = Clock::now() + 200ms) {
     auto seconds = std::chrono::duration_cast<std::chrono::seconds>(Clock::now() - begin).count();
     std::fprintf(stderr, "\r\033[K%s … %lld s", text.c_str(), static_cast<long long>(seconds));
     std::fflush(stderr);
