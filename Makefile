@@ -10,12 +10,13 @@ QUERY ?=
 export BUILD PRESET JOBS SENTENCES QUERY
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check bench docs install configure build build-sanitized format clean
+.PHONY: help demo check fuzz bench docs install configure build build-sanitized format clean
 
 help:
 	@echo 'make demo      install, build, compile all-MiniLM-L6-v2 and search sentences with it'
 	@echo '               SENTENCES="a|b|c" QUERY="..." ranks your own sentences'
 	@echo 'make check     install, build, run every test; the last line is the summary'
+	@echo 'make fuzz      mutate models and modules for FUZZ_SECONDS (default 600) in a build of its own'
 	@echo 'make bench     compare with ONNX Runtime in one run'
 	@echo 'make build     install and build into $(BUILD)/ (PRESET=dev|ci, JOBS=n)'
 	@echo 'make docs      write the reference of operations and passes; list the documentation'
@@ -28,6 +29,12 @@ demo: build
 
 check: build build-sanitized
 	@scripts/check.sh
+
+fuzz: install
+	@mkdir -p build-fuzz
+	@cmake --preset fuzz >build-fuzz/configure.log 2>&1 || { cat build-fuzz/configure.log; exit 1; }
+	@cmake --build --preset fuzz --parallel $(JOBS)
+	@scripts/fuzz.sh
 
 bench: build
 	@$(PYTHON) test/bench/minilm_vs_ort.py
@@ -58,5 +65,5 @@ format:
 	@git ls-files -- '*.c' '*.h' '*.cpp' '*.hpp' | xargs clang-format-19 -i
 
 clean:
-	@rm -rf build-release build-asan
+	@rm -rf build-release build-asan build-fuzz
 	@[ ! -d $(BUILD) ] || find $(BUILD) -mindepth 1 -maxdepth 1 ! -name venv -exec rm -rf {} +

@@ -46,8 +46,13 @@ public:
       *error = "cannot write '" + path + "': it exists and is not a regular file";
       return false;
     }
-    static std::atomic<unsigned> counter{0};
-    std::string name = target_ + ".tmp." + std::to_string(getpid()) + "." + std::to_string(counter++);
+    // Without a name where the file system can, so that nothing is left of a process that is killed.
+    size_t slash = target_.rfind('/');
+    std::string folder = slash == std::string::npos ? "." : slash == 0 ? "/" : target_.substr(0, slash);
+    file_ = ::open(folder.c_str(), O_WRONLY | O_TMPFILE | O_CLOEXEC, 0666);
+    if (file_ >= 0)
+      return true;
+    std::string name = temporaryName();
     file_ = ::open(name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (file_ < 0)
       return fail(error);
@@ -73,6 +78,12 @@ public:
 
   /// Some file systems report a full disk only here.
   bool commit(std::string *error) {
+    if (temporary_.empty()) {
+      std::string name = temporaryName(), self = "/proc/self/fd/" + std::to_string(file_);
+      if (linkat(AT_FDCWD, self.c_str(), AT_FDCWD, name.c_str(), AT_SYMLINK_FOLLOW) != 0)
+        return fail(error);
+      temporary_ = name;
+    }
     int closed = close(file_);
     file_ = -1;
     if (closed != 0 || rename(temporary_.c_str(), target_.c_str()) != 0)
@@ -87,15 +98,23 @@ private:
     return false;
   }
 
+  std::string temporaryName() const {
+    static std::atomic<unsigned> counter{0};
+    return target_ + ".tmp." + std::to_string(getpid()) + "." + std::to_string(counter++);
+  }
+
   std::string target_;
-  std::string temporary_;
+  std::string temporary_; ///< the file's name, where it has one
   int file_ = -1;
 };
 
 /// Writes sections one after another, hashing what passes.
 class SectionWriter final : public Sink {
 public:
-  SectionWriter(PendingFile &file, std::string *error) : file_(file), error_(error) { buffer_.reserve(kBufferSize); }
+  SectionWriter(PendingFile &file, std::string *error, uint64_t total, const WriteProgress &progress)
+      : file_(file), error_(error), total_(total), progress_(progress) {
+    buffer_.reserve(kBufferSize);
+  }
   ~SectionWriter() override = default;
 
   bool begin(SectionKind kind, const std::string &name, uint64_t offset) {
@@ -147,20 +166,30 @@ private:
     if (buffer_.size() + size > kBufferSize && !flush())
       return false;
     if (size > kBufferSize)
-      return file_.write(data, size, error_);
+      return file_.write(data, size, error_) && told(size);
     auto *bytes = static_cast<const char *>(data);
     buffer_.insert(buffer_.end(), bytes, bytes + size);
     return true;
   }
 
   bool flush() {
-    bool ok = file_.write(buffer_.data(), buffer_.size(), error_);
+    bool ok = file_.write(buffer_.data(), buffer_.size(), error_) && told(buffer_.size());
     buffer_.clear();
     return ok;
   }
 
+  bool told(size_t size) {
+    written_ += size;
+    if (!progress_ || progress_(written_, total_))
+      return true;
+    *error_ = "the writing was stopped";
+    return false;
+  }
+
   PendingFile &file_;
   std::string *error_;
+  uint64_t written_ = 0, total_;
+  const WriteProgress &progress_;
   std::vector<char> buffer_;
   SectionEntry entry_ = {};
   XXH3_state_t hash_;
@@ -215,7 +244,7 @@ bool writeConstants(SectionWriter &writer, const std::vector<ConstantSource> &co
 
 bool lathe::artifact::writeArtifact(const std::string &path, nlohmann::ordered_json manifest,
                                     const std::vector<CodeImage> &code, const std::vector<ConstantSource> &constants,
-                                    std::string *error) {
+                                    std::string *error, const WriteProgress &progress) {
   error->clear();
   *error = placeConstants(manifest, constants);
   if (!error->empty())
@@ -233,7 +262,12 @@ bool lathe::artifact::writeArtifact(const std::string &path, nlohmann::ordered_j
   PendingFile file;
   if (!file.open(path, error) || !file.write(table.data(), table.size(), error))
     return false;
-  SectionWriter writer(file, error);
+  uint64_t total = table.size() + text.size();
+  for (const CodeImage &image : code)
+    total += image.size;
+  for (const ConstantSource &source : constants)
+    total += source.size;
+  SectionWriter writer(file, error, total, progress);
   uint64_t offset = table.size();
   for (size_t i = 0; i < count; ++i) {
     bool ok = false;

@@ -39,11 +39,14 @@ struct ConstantSource {
   std::function<bool(Sink &sink, std::string *error)> produce;
 };
 
+/// Told the bytes written so far and those of the whole file, now and then; false stops the writing.
+using WriteProgress = std::function<bool(uint64_t written, uint64_t total)>;
+
 /// Writes an artifact. Entry i of manifest["constants"] describes constants[i]; its "offset" and "size" are set here.
 /// The file is written beside `path` and renamed when it is complete: on failure `path` is as it was, nothing else is
 /// left behind, and *error says why. The same input gives the same bytes.
 bool writeArtifact(const std::string &path, nlohmann::ordered_json manifest, const std::vector<CodeImage> &code,
-                   const std::vector<ConstantSource> &constants, std::string *error);
+                   const std::vector<ConstantSource> &constants, std::string *error, const WriteProgress &progress = {});
 
 } // namespace lathe::artifact
 

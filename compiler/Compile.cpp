@@ -8,6 +8,7 @@
 #include "backends/cpu/compiler/Passes.h"
 #include "compiler/Dialects.h"
 #include "compiler/Manifest.h"
+#include "compiler/MemoryWatch.h"
 #include "frontends/onnx/Import.h"
 #include "mlir/IR/Diagnostics.h"
 #include "mlir/IR/Verifier.h"
@@ -40,7 +41,7 @@ std::string describe(const Diagnostic &diagnostic) {
 class Compilation {
 public:
   Compilation(const std::string &model, const CompileOptions &options)
-      : model(model), options(options), context(MLIRContext::Threading::DISABLED) {
+      : model(model), options(options), watch(options.maxMemory, options.overBudget), context(MLIRContext::Threading::DISABLED) {
     DialectRegistry registry;
     registerDialects(registry);
     context.appendDialectRegistry(registry);
@@ -63,6 +64,12 @@ private:
       result.errors.push_back(message);
     return false;
   }
+  void begin(const std::string &name) {
+    watch.enter(name);
+    if (options.progress)
+      options.progress(name);
+  }
+  bool withinMemory() { return !watch.exceeded() || fail(ExitCode::over_budget, watch.message()); }
   bool phase(const std::string &name, llvm::function_ref<void(OpPassManager &)> passes, ExitCode onFailure);
   bool dump(const std::string &name);
   bool writeText(const std::string &path, llvm::function_ref<void(llvm::raw_ostream &)> write);
@@ -70,12 +77,14 @@ private:
 
   const std::string &model;
   const CompileOptions &options;
+  MemoryWatch watch;
   MLIRContext context;
   OwningOpRef<ModuleOp> module;
   int phases = 0;
 };
 
 bool Compilation::writeText(const std::string &path, llvm::function_ref<void(llvm::raw_ostream &)> write) {
+  auto held = watch.holdFiles();
   std::error_code code;
   std::string temporary = path + ".tmp" + std::to_string(getpid());
   {
@@ -114,13 +123,12 @@ bool Compilation::dump(const std::string &name) {
 }
 
 bool Compilation::phase(const std::string &name, llvm::function_ref<void(OpPassManager &)> passes, ExitCode onFailure) {
-  if (options.progress)
-    options.progress(name);
+  begin(name);
   PassManager manager(&context);
   passes(manager);
   if (failed(manager.run(*module)))
     return fail(onFailure, result.errors.empty() ? "phase '" + name + "' failed without a reason" : "");
-  return dump(name);
+  return withinMemory() && dump(name);
 }
 
 void Compilation::describeModel() {
@@ -153,8 +161,7 @@ void Compilation::describeModel() {
 }
 
 bool Compilation::toKernels() {
-  if (options.progress)
-    options.progress("import");
+  begin("import");
   ImportResult imported = importOnnx(context, model, options.import);
   result.info = imported.info;
   result.unsupported = imported.unsupported;
@@ -166,6 +173,8 @@ bool Compilation::toKernels() {
     return fail(!imported.badOptions && llvm::sys::fs::exists(model) ? ExitCode::invalid_model : ExitCode::usage, "");
   }
   module = std::move(imported.module);
+  if (!withinMemory())
+    return false;
   describeModel();
   if (failed(verify(*module)))
     return fail(ExitCode::invalid_model, "");
@@ -223,45 +232,51 @@ void Compilation::toArtifact(const std::string &output) {
     writeText(output, [&](llvm::raw_ostream &stream) { module->print(stream); });
     return;
   }
-  std::vector<cpu::CodeImage> images;
+  std::vector<cpu::InstructionSet> isas;
+  std::string names;
+  bool isText = options.emit == "llvm" || options.emit == "obj"; // of one instruction set
+  for (const cpu::InstructionSet &isa : cpu::instructionSets())
+    if ((options.isas.empty() || llvm::is_contained(options.isas, isa.name)) && !(isText && !isas.empty())) {
+      names += (isas.empty() ? "" : ", ") + std::string(isa.name);
+      isas.push_back(isa);
+    }
+  begin("code for " + names);
+  cpu::CodeText text = options.emit == "llvm" ? cpu::CodeText::llvmIr : isText ? cpu::CodeText::object : cpu::CodeText::none;
+  std::vector<cpu::CompiledCode> compiled = cpu::compileImages(*module, isas, options.level, options.jobs, text);
   std::vector<artifact::CodeImage> code;
   manifest["code"] = ordered_json::array();
-  for (const cpu::InstructionSet &isa : cpu::instructionSets()) {
-    if (!options.isas.empty() && !llvm::is_contained(options.isas, isa.name))
-      continue;
-    if (options.progress)
-      options.progress(std::string("code for ") + isa.name);
-    std::string llvmIr;
-    std::vector<char> object;
-    auto image = cpu::compileImage(*module, isa, options.level, error, options.emit == "llvm" ? &llvmIr : nullptr,
-                                   options.emit == "obj" ? &object : nullptr);
-    if (!image)
-      return void(fail(ExitCode::invalid_model, error));
-    if (options.emit == "llvm" || options.emit == "obj") {
+  for (auto [isa, result] : llvm::zip_equal(isas, compiled)) {
+    if (!result.image)
+      return void(fail(ExitCode::invalid_model, result.error));
+    if (isText) {
       writeText(output, [&](llvm::raw_ostream &stream) {
-        stream << (options.emit == "llvm" ? StringRef(llvmIr) : StringRef(object.data(), object.size()));
+        stream << (options.emit == "llvm" ? StringRef(result.llvmIr) : StringRef(result.object.data(), result.object.size()));
       });
       return;
     }
     std::string section = std::string("code.") + isa.name;
-    manifest["code"].push_back({{"isa", isa.name}, {"section", section}, {"plan", image->plan}, {"run", image->run}});
-    images.push_back(std::move(*image));
-    code.push_back({section, nullptr, 0});
+    manifest["code"].push_back({{"isa", isa.name}, {"section", section}, {"plan", result.image->plan}, {"run", result.image->run}});
+    code.push_back({section, result.image->bytes.data(), result.image->bytes.size()});
   }
-  for (auto [entry, image] : llvm::zip(code, images)) {
-    entry.data = image.bytes.data();
-    entry.size = image.bytes.size();
-  }
+  if (!withinMemory())
+    return;
   manifest["recipe"] = nullptr;
   if (!options.report.empty()) {
     ordered_json report = {{"kernels", manifest["kernels"]}, {"weights_bytes", manifest["weights_bytes"]}};
     if (!writeText(options.report, [&](llvm::raw_ostream &stream) { stream << report.dump(2) << "\n"; }))
       return;
   }
-  if (options.progress)
-    options.progress("write");
-  if (!artifact::writeArtifact(output, manifest, code, constants, &error))
-    fail(ExitCode::internal, error);
+  begin("write");
+  auto held = watch.holdFiles();
+  auto written = [&](uint64_t bytes, uint64_t total) {
+    if (options.progress)
+      options.progress("write, " + sizeText(bytes) + " of " + sizeText(total));
+    return !watch.exceeded();
+  };
+  if (!artifact::writeArtifact(output, manifest, code, constants, &error, written)) {
+    if (withinMemory())
+      fail(ExitCode::internal, error);
+  }
 }
 
 } // namespace

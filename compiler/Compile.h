@@ -24,7 +24,12 @@ struct CompileOptions {
   std::string dumpDir;               ///< folder for one numbered .mlir file a phase; none, if empty
   std::string emit;                  ///< "artifact" (or empty), "mlir", "llvm", "obj"
   std::string report;                ///< file for the per-kernel report (JSON); none, if empty
-  std::function<void(const std::string &)> progress; ///< told the name of each phase as it begins
+  unsigned jobs = 1;                 ///< threads that work side by side at most; the output does not depend on it
+  uint64_t maxMemory = 0;            ///< bytes that the process may hold resident; 0: any number
+  /// Told, on another thread and while no file is half written, that `maxMemory` is passed. Where it returns, or is not
+  /// given, the compiler stops at the end of the phase, or of the piece of a file.
+  std::function<void(const std::string &message)> overBudget;
+  std::function<void(const std::string &)> progress; ///< told what begins: phases, and parts of long ones
 };
 
 struct CompileResult {

@@ -6,6 +6,7 @@
 #include "compiler/Manifest.h"
 #include "backends/cpu/runtime/PackWeights.h"
 #include "dialects/kernel/Kernel.h"
+#include "frontends/onnx/Pages.h"
 #include "llvm/Support/Path.h"
 
 using namespace mlir;
@@ -57,6 +58,12 @@ const char *WeightFiles::bytes(StringRef file, uint64_t offset, uint64_t size, s
   return buffer->getBufferStart() + offset;
 }
 
+void WeightFiles::release(const char *begin, uint64_t size) const {
+  for (const auto &[name, buffer] : files)
+    if (begin >= buffer->getBufferStart() && begin < buffer->getBufferEnd())
+      releasePages(*buffer, begin - buffer->getBufferStart(), begin - buffer->getBufferStart() + size);
+}
+
 static ordered_json strings(Attribute list) {
   ordered_json result = ordered_json::array();
   for (Attribute entry : cast<ArrayAttr>(list)) {
@@ -73,20 +80,77 @@ static std::string text(DictionaryAttr entry, StringRef name) {
   return value ? value.str() : std::string();
 }
 
+/// What is in memory at a time of a constant, or of what it is made of.
+static constexpr int64_t kPieceBytes = int64_t(1) << 24;
+
 /// Row-major bytes of a dense attribute, truth values a byte each.
-static std::shared_ptr<std::vector<char>> denseBytes(DenseElementsAttr dense, size_t elementBytes) {
-  auto bytes = std::make_shared<std::vector<char>>();
+static bool writeDense(DenseElementsAttr dense, size_t elementBytes, artifact::Sink &sink) {
+  int64_t count = dense.getNumElements();
+  bool isSplat = dense.isSplat();
+  std::vector<char> piece;
   if (dense.getElementType().isInteger(1)) {
-    for (bool value : dense.getValues<bool>())
-      bytes->push_back(value);
-    return bytes;
+    auto values = dense.getValues<bool>();
+    for (int64_t begin = 0; begin < count; begin += kPieceBytes) {
+      piece.clear();
+      for (int64_t i = begin; i < std::min(begin + kPieceBytes, count); ++i)
+        piece.push_back(values[i]);
+      if (!sink.write(piece.data(), piece.size()))
+        return false;
+    }
+    return true;
   }
   ArrayRef<char> raw = dense.getRawData();
-  size_t repeats = dense.isSplat() ? dense.getNumElements() : 1;
-  size_t length = dense.isSplat() ? elementBytes : raw.size();
-  for (size_t i = 0; i < repeats; ++i)
-    bytes->insert(bytes->end(), raw.begin(), raw.begin() + length);
-  return bytes;
+  if (!isSplat)
+    return raw.empty() || sink.write(raw.data(), raw.size());
+  int64_t atOnce = std::min<int64_t>(count, kPieceBytes / static_cast<int64_t>(elementBytes));
+  for (int64_t i = 0; i < atOnce; ++i)
+    piece.insert(piece.end(), raw.begin(), raw.begin() + elementBytes);
+  for (int64_t begin = 0; begin < count; begin += atOnce)
+    if (!sink.write(piece.data(), std::min(atOnce, count - begin) * elementBytes))
+      return false;
+  return true;
+}
+
+/// A [k, n] matrix of f32 as it lies in memory.
+struct Matrix {
+  const char *data = nullptr;
+  int64_t rowStride = 0, colStride = 0; ///< in elements
+};
+
+/// Packs slabs of whole outermost blocks, which lie one after another, each of pieces of the source.
+static bool writePacked(const cpu::WeightLayout &layout, Matrix matrix, const WeightFiles *files, artifact::Sink &sink) {
+  constexpr int64_t kElement = 4, kSlabBytes = 4 * kPieceBytes;
+  const runtime::PackedLayout &whole = layout.layout;
+  int outer = whole.strides[1] * whole.paddedDims[1] / whole.blockOf(1) == whole.elements() ? 1 : 0, inner = 1 - outer;
+  int64_t block = whole.blockOf(outer), blocks = whole.paddedDims[outer] / block;
+  int64_t innerLast = whole.term(inner, whole.paddedDims[inner] - 1) + whole.term(outer, block - 1);
+  // Else the blocks of both dimensions are mixed, and the matrix is one slab.
+  bool hasSlabs = whole.strides[outer] * blocks == whole.elements() && innerLast < whole.strides[outer];
+  int64_t atOnce = hasSlabs ? std::max<int64_t>(kSlabBytes / (whole.strides[outer] * kElement), 1) : blocks;
+  int64_t strides[2] = {matrix.rowStride, matrix.colStride};
+  int64_t innerBlock = whole.blockOf(inner);
+  bool isInnerMajor = strides[inner] > strides[outer];
+  std::vector<char> slab;
+  for (int64_t first = 0; first < blocks; first += atOnce) {
+    int64_t count = std::min(atOnce, blocks - first), begin = first * block;
+    int64_t extent = std::min(whole.dims[outer] - begin, count * block);
+    slab.assign(hasSlabs ? count * whole.strides[outer] * kElement : layout.bytes, 0);
+    int64_t step = isInnerMajor ? std::max<int64_t>(kPieceBytes / (strides[inner] * kElement) / innerBlock, 1) * innerBlock
+                                : whole.dims[inner];
+    for (int64_t row = 0; extent > 0 && row < whole.dims[inner]; row += step) {
+      cpu::WeightLayout piece = layout;
+      piece.layout.dims[outer] = piece.layout.paddedDims[outer] = extent;
+      piece.layout.dims[inner] = piece.layout.paddedDims[inner] = std::min(step, whole.dims[inner] - row);
+      const char *source = matrix.data + (begin * strides[outer] + row * strides[inner]) * kElement;
+      cpu::packWeights(piece, LATHE_F32, source, matrix.rowStride, matrix.colStride,
+                       slab.data() + whole.term(inner, row) * kElement);
+      if (files)
+        files->release(source, ((extent - 1) * strides[outer] + (piece.layout.dims[inner] - 1) * strides[inner] + 1) * kElement);
+    }
+    if (!sink.write(slab.data(), slab.size()))
+      return false;
+  }
+  return true;
 }
 
 static bool describeConstant(DictionaryAttr entry, WeightFiles &files, ordered_json &json, artifact::ConstantSource &source,
@@ -95,12 +159,9 @@ static bool describeConstant(DictionaryAttr entry, WeightFiles &files, ordered_j
   size_t elementBytes = std::max<size_t>(type.getElementTypeBitWidth() / 8, 1);
   uint64_t size = type.getNumElements() * elementBytes;
   bool transposed = cast<BoolAttr>(entry.get("transposed")).getValue();
-  std::shared_ptr<std::vector<char>> owned;
+  auto dense = entry.getAs<DenseElementsAttr>("value");
   const char *data = nullptr;
-  if (auto dense = entry.getAs<DenseElementsAttr>("value")) {
-    owned = denseBytes(dense, elementBytes);
-    data = owned->data();
-  } else {
+  if (!dense) {
     data = files.bytes(text(entry, "file"), cast<IntegerAttr>(entry.get("offset")).getInt(), size, error);
     if (!data) {
       error = "initializer '" + text(entry, "name") + "': " + error;
@@ -132,19 +193,26 @@ static bool describeConstant(DictionaryAttr entry, WeightFiles &files, ordered_j
       json["shape"] = shape;
       json["packed"] = packed;
       source.size = layout.bytes;
-      source.produce = [=](artifact::Sink &sink, std::string *) {
-        std::vector<char> target(layout.bytes);
-        cpu::packWeights(layout, LATHE_F32, data, transposed ? 1 : n, transposed ? k : 1, target.data());
-        (void)owned; // keeps the bytes of an inline constant alive
-        return sink.write(target.data(), target.size());
+      Matrix matrix{data, transposed ? 1 : n, transposed ? k : 1};
+      if (dense) // one value for all elements, or all of them
+        matrix = {dense.getRawData().data(), dense.isSplat() ? 0 : matrix.rowStride, dense.isSplat() ? 0 : matrix.colStride};
+      source.produce = [=, &files](artifact::Sink &sink, std::string *) {
+        return writePacked(layout, matrix, dense ? nullptr : &files, sink);
       };
       return true;
     }
   }
   json["shape"] = shape;
-  source.produce = [=](artifact::Sink &sink, std::string *) {
-    (void)owned;
-    return size == 0 || sink.write(data, size);
+  source.produce = [=, &files](artifact::Sink &sink, std::string *) {
+    if (dense)
+      return writeDense(dense, elementBytes, sink);
+    for (uint64_t begin = 0; begin < size; begin += kPieceBytes) {
+      uint64_t count = std::min<uint64_t>(kPieceBytes, size - begin);
+      if (!sink.write(data + begin, count))
+        return false;
+      files.release(data + begin, count);
+    }
+    return true;
   };
   return true;
 }

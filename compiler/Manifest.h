@@ -26,6 +26,8 @@ public:
   explicit WeightFiles(std::string folder) : folder(std::move(folder)) {}
   /// Bytes [offset, offset + size) of a file; null, with `error` set, if it does not have them.
   const char *bytes(llvm::StringRef file, uint64_t offset, uint64_t size, std::string &error);
+  /// The bytes will not be read again soon, and need not stay in memory.
+  void release(const char *begin, uint64_t size) const;
 
 private:
   std::string folder;

@@ -171,6 +171,8 @@ LogicalResult AttentionImporter::run() {
     scores = c.mul(c.unary<TanhOp>(c.div(scores, softcap)), softcap);
   stages[1] = scores;
   Value bare = scores;
+  if (!bare)
+    return failure();
   stages[2] = scores = maskScores(scores);
   if (scores && bare && !keepsShape(bare, scores))
     return node.invalid("expects a mask that broadcasts to the scores");

@@ -21,7 +21,7 @@ struct Heads {
 /// Inputs that ask for caches of a fixed capacity.
 bool noSharedBuffers(Node &node, std::initializer_list<size_t> inputs) {
   if (node.intAttr("past_present_share_buffer", 0))
-    return refuse(node.unsupported("past_present_share_buffer is not supported, only a present that is a new tensor"));
+    return refuse(node.unsupported("past_present_share_buffer is not supported, only a present that is a new tensor", "build the model without shared buffers: in onnxruntime-genai with past_present_share_buffer=false, in Optimum without IO binding"));
   for (size_t i : inputs)
     if (node.input(i))
       return refuse(node.unsupported("input " + Twine(i) + ", which belongs to caches of a fixed capacity or to beams, is "
@@ -122,7 +122,7 @@ Value attend(Compose &c, const Heads &heads, const Masks &masks) {
 SmallVector<int64_t> projectionSizes(Node &node, Value weights) {
   int64_t columns = Node::type(weights).getDimSize(1);
   if (ShapedType::isDynamic(columns))
-    return (void)node.unsupported("weights of a shape that is not static are not supported"), SmallVector<int64_t>{};
+    return (void)node.unsupported("weights of a shape that is not static are not supported", hints::kFold), SmallVector<int64_t>{};
   SmallVector<int64_t> sizes = node.intsAttr("qkv_hidden_sizes").value_or(SmallVector<int64_t>{});
   if (sizes.empty())
     sizes.assign(3, columns / 3);
@@ -259,7 +259,7 @@ bool MultiHeadImporter::addBias() {
   for (Value *part : {&heads.q, &heads.k, &heads.v}) {
     int64_t size = Node::type(*part).getDimSize(3);
     if (ShapedType::isDynamic(size) || !c.hasRank(bias, {1}, "a bias"))
-      return refuse(node.unsupported("a bias with a head size that is not static is not supported"));
+      return refuse(node.unsupported("a bias with a head size that is not static is not supported", hints::kStatic));
     Value own = c.slice(bias, 0, start, start + count * size);
     own = own ? node.reshape(own, {node.index(count), node.index(1), node.index(size)}) : own;
     if (part == &heads.q || !ready)
@@ -273,7 +273,7 @@ bool MultiHeadImporter::addBias() {
 
 LogicalResult MultiHeadImporter::run() {
   if (node.wantsOutput(3))
-    return node.unsupported("the scores as an output are not supported");
+    return node.unsupported("the scores as an output are not supported", "export without the attention weights as outputs (output_attentions=False)");
   if (!noSharedBuffers(node, {8, 9}) ||
       !c.areFloats({node.input(0), node.input(1), node.input(2), node.input(3), node.input(6), node.input(7)}) ||
       !readHeads() || !addBias() || !appendTo(c, heads, node.input(6), node.input(7)) || failed(node.result(heads.k, 1)) ||
@@ -389,7 +389,7 @@ bool GroupedImporter::check() {
   if (node.intAttr("kv_cache_bit_width", 0) || node.intAttr("sliding_window_cache", 0))
     return refuse(node.unsupported("quantized caches and caches of a window are not supported"));
   if (node.wantsOutput(3) || node.intAttr("qk_output", 0))
-    return refuse(node.unsupported("the scores as an output are not supported"));
+    return refuse(node.unsupported("the scores as an output are not supported", "export without the attention weights as outputs (output_attentions=False)"));
   if (count <= 0 || kvCount <= 0 || count % kvCount != 0)
     return refuse(node.invalid("expects kv_num_heads that divide num_heads, got " + Twine(kvCount) + " and " + Twine(count)));
   return c.hasRank(node.input(0), {3}, "a query") && c.hasRank(node.input(5), {1}, "seqlens_k") &&
@@ -403,7 +403,7 @@ bool GroupedImporter::readHeads() {
   if (!key) {
     int64_t hidden = Node::type(query).getDimSize(2), all = count + 2 * kvCount;
     if (ShapedType::isDynamic(hidden))
-      return refuse(node.unsupported("packed queries, keys and values of a size that is not static are not supported"));
+      return refuse(node.unsupported("packed queries, keys and values of a size that is not static are not supported", hints::kStatic));
     if (hidden % all != 0)
       return refuse(node.invalid("expects a size that " + Twine(all) + " heads divide, got " + Twine(hidden)));
     int64_t size = hidden / all, first = count * size, second = first + kvCount * size;
@@ -459,7 +459,7 @@ bool GroupedImporter::rotateHeads() {
     return false;
   int64_t half = Node::type(cos).getDimSize(3);
   if (ShapedType::isDynamic(half))
-    return refuse(node.unsupported("tables of rotations of a shape that is not static are not supported"));
+    return refuse(node.unsupported("tables of rotations of a shape that is not static are not supported", hints::kStatic));
   for (Value *part : {&heads.q, &heads.k})
     *part = rotate(c, *part, cos, sin, 2 * half, node.intAttr("rotary_interleaved", 0));
   return heads.q && heads.k;

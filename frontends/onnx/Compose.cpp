@@ -144,7 +144,7 @@ Value rotate(Compose &c, Value x, Value cos, Value sin, int64_t dim, bool interl
     return {};
   int64_t last = Node::rank(x) - 1, size = Node::type(x).getDimSize(last);
   if (dim == 0 && ShapedType::isDynamic(size))
-    return Compose::none(node.unsupported("a head size that is not static is not supported, where all of it is rotated"));
+    return Compose::none(node.unsupported("a head size that is not static is not supported, where all of it is rotated", hints::kStatic));
   dim = dim == 0 ? size : dim;
   if (dim < 0 || (!ShapedType::isDynamic(size) && dim > size) || dim % 2 != 0)
     return Compose::none(node.invalid("expects to rotate an even number of at most " + extentText(size) +

@@ -129,7 +129,7 @@ LogicalResult importBiasSplitGelu(Node &node) {
     return failure();
   int64_t extent = Node::type(x).getDimSize(2);
   if (ShapedType::isDynamic(extent) || extent % 2 != 0)
-    return node.unsupported("a last dimension that is not static and even is not supported");
+    return node.unsupported("a last dimension that is not static and even is not supported", hints::kStatic);
   Value sum = c.add(x, bias);
   Value left = c.slice(sum, 2, 0, extent / 2), right = c.slice(sum, 2, extent / 2, extent);
   return node.result(c.mul(left, gelu(c, right, GeluApproximation::erf)));

@@ -127,7 +127,7 @@ static LogicalResult importCast(Node &node) {
   int64_t to = node.intAttr("to", 0);
   Type type = to == static_cast<int32_t>(to) ? elementType(node.builder.getContext(), static_cast<int32_t>(to)) : Type();
   if (!type)
-    return node.unsupported("a cast to data type " + dataTypeName(static_cast<int32_t>(to)) + " is not supported");
+    return node.unsupported("a cast to data type " + dataTypeName(static_cast<int32_t>(to)) + " is not supported", hints::kElementType);
   return convert(node, type);
 }
 
@@ -169,7 +169,7 @@ static LogicalResult importDropout(Node &node) {
     if (!training)
       return failure();
     if (*training)
-      return node.unsupported("training is not supported");
+      return node.unsupported("training is not supported", hints::kInference);
   }
   if (node.wantsOutput(1)) { // nothing is dropped
     SmallVector<Value> dims = node.dims(node.input(0));
@@ -181,7 +181,7 @@ static LogicalResult importDropout(Node &node) {
 }
 
 static LogicalResult importRandom(Node &node) {
-  return node.unsupported("random numbers are not supported: equal inputs are to give equal outputs; make them an input");
+  return node.unsupported("random numbers are not supported: equal inputs are to give equal outputs; make them an input", "make the random numbers an input of the model");
 }
 
 ArrayRef<Operator> elementwiseOperators() {

@@ -59,8 +59,9 @@ void collectCaptures(const onnx::NodeProto &node, SetVector<StringRef> &names) {
 
 namespace {
 
-/// Nodes after inlining, and their bytes; a file of a few functions that call each other twice could make any number.
-constexpr int64_t kMostNodes = 1 << 18, kMostBytes = int64_t(1) << 28;
+/// Nodes after inlining, and their bytes: what functions add, by the bytes that the model has before. A file of a few
+/// functions that call each other twice could make any number.
+constexpr int64_t kMostNodes = 1 << 18, kMostBytes = int64_t(1) << 28, kFreeBytes = int64_t(1) << 19, kGrowth = 256;
 constexpr int64_t kOldestOpset = 13, kNewestOpset = 25;
 using Nodes = google::protobuf::RepeatedPtrField<onnx::NodeProto>;
 
@@ -83,8 +84,10 @@ public:
                  std::to_string(kOldestOpset) + " to " + std::to_string(kNewestOpset) + " of domain ai.onnx, got " +
                  std::to_string(opset.version());
     }
-    if (!functions.empty())
-      expandNodes(*model.mutable_graph()->mutable_node());
+    if (functions.empty())
+      return "";
+    mostBytes = std::min<int64_t>(kMostBytes, kFreeBytes + kGrowth * static_cast<int64_t>(model.ByteSizeLong()));
+    expandNodes(*model.mutable_graph()->mutable_node());
     return error;
   }
 
@@ -168,8 +171,9 @@ private:
       bytes += static_cast<int64_t>(inner.ByteSizeLong());
     }
     nodes += body.size();
-    if (nodes > kMostNodes || bytes > kMostBytes)
-      fail("functions of more than " + std::to_string(kMostNodes) + " nodes when inlined are not supported");
+    if (nodes > kMostNodes || bytes > mostBytes)
+      fail("functions of more than " + std::to_string(kMostNodes) + " nodes or " + std::to_string(mostBytes) +
+           " bytes when inlined are not supported");
     else
       expandNodes(body);
     stack.pop_back();
@@ -222,7 +226,7 @@ private:
   onnx::ModelProto &model;
   StringMap<const onnx::FunctionProto *> functions;
   SmallVector<const onnx::FunctionProto *> stack;
-  int64_t calls = 0, nodes = 0, bytes = 0;
+  int64_t calls = 0, nodes = 0, bytes = 0, mostBytes = 0;
   std::string error;
 };
 

@@ -26,6 +26,8 @@ namespace {
 constexpr int64_t kOldestOpset = 13, kNewestOpset = 25;
 /// Errors reported; a hostile file could make millions.
 constexpr size_t kMaxReports = 1000;
+/// Tensors of graphs of nodes and of attributes up to this are constants that importers see.
+constexpr int64_t kInlineBytes = 4096;
 
 bool isOnnxDomain(StringRef domain) { return domain.empty() || domain == "ai.onnx"; }
 
@@ -94,6 +96,13 @@ private:
   bool importInput(const onnx::ValueInfoProto &input);
   std::optional<SymExpr> inputDim(const onnx::ValueInfoProto &input, int axis);
   Value importWeight(Location loc, const TensorType &type, StringRef name, StringRef file, int64_t offset);
+  /// A tensor of the file, or what is wrong with it, which may have been reported.
+  struct Tensor {
+    Value value;
+    std::string problem;
+    bool isUnsupported = false;
+  };
+  Tensor importTensor(const onnx::TensorProto &tensor, StringRef owner, StringRef name, int64_t inlineBytes);
   void importInitializer(int index);
   bool importNode(const onnx::NodeProto &proto, StringRef name);
   std::optional<SmallVector<Value>> importGraph(const onnx::GraphProto &inner, ArrayRef<Value> arguments, Node &owner);
@@ -107,9 +116,9 @@ private:
     if (errors.size() < kMaxReports)
       errors.push_back(text.str());
   }
-  void unsupported(const Twine &opType, const Twine &domain, const Twine &node, const Twine &reason) {
+  void unsupported(const Twine &opType, const Twine &domain, const Twine &node, const Twine &reason, StringRef hint) {
     if (result.unsupported.size() < kMaxReports)
-      result.unsupported.push_back({opType.str(), domain.str(), node.str(), reason.str()});
+      result.unsupported.push_back({opType.str(), domain.str(), node.str(), reason.str(), hint.str()});
   }
   // Both return false: the node is not imported.
   bool nodeError(const onnx::NodeProto &node, StringRef name, const Twine &text) {
@@ -117,8 +126,8 @@ private:
           (node.domain().empty() ? "ai.onnx" : node.domain()) + "'): " + text);
     return false;
   }
-  bool nodeUnsupported(const onnx::NodeProto &node, StringRef name, const Twine &reason) {
-    unsupported(node.op_type(), node.domain().empty() ? "ai.onnx" : node.domain(), name, reason);
+  bool nodeUnsupported(const onnx::NodeProto &node, StringRef name, const Twine &reason, StringRef hint) {
+    unsupported(node.op_type(), node.domain().empty() ? "ai.onnx" : node.domain(), name, reason, hint);
     return false;
   }
   Value lookup(StringRef name) const {
@@ -144,7 +153,8 @@ private:
   std::map<std::string, int> badFiles; ///< external data that could not be found, with the number of initializers
   std::vector<llvm::StringMap<Value>> scopes; ///< values by name; of the graph first, of the graph imported now last
   std::string path;                           ///< nodes whose graphs are imported now, each with a slash
-  int64_t innerNodes = 0;                     ///< imported out of attributes so far
+  llvm::DenseMap<const onnx::TensorProto *, Value> innerWeights; ///< of graphs of nodes, which stay where they are
+  int64_t innerNodes = 0;                                        ///< imported out of attributes so far
   func::FuncOp func;
   Block *body = nullptr;
   SmallVector<DictionaryAttr> argumentAttributes;
@@ -180,7 +190,8 @@ bool Importer::checkModel() {
       error("initializer '" + tensor.name() + "' is defined twice");
   }
   for (const onnx::SparseTensorProto &sparse : graph.sparse_initializer())
-    unsupported("Initializer", "ai.onnx", sparse.values().name(), "sparse initializers are not supported");
+    unsupported("Initializer", "ai.onnx", sparse.values().name(), "sparse initializers are not supported",
+                "make it dense before saving: an initializer of the values that a sparse tensor stands for");
   collectUsedNames(graph, used);
   if (graph.output_size() == 0)
     error("the graph has no output");
@@ -313,7 +324,10 @@ bool Importer::checkAttributes(const onnx::NodeProto &node, const Operator &op, 
       return nodeError(node, name, "attribute '" + attribute.name() + "' is given twice");
     auto it = known.find(attribute.name());
     if (it == known.end())
-      return nodeUnsupported(node, name, "attribute '" + attribute.name() + "' is not supported");
+      return nodeUnsupported(
+          node, name, "attribute '" + attribute.name() + "' is not supported",
+          "leave it out where its value is the default; else export with an operator set that has it, or "
+          "without what it asks for");
     if (char letter = attributeLetter(attribute.type()); letter != it->second)
       return nodeError(node, name,
                        "expects attribute '" + attribute.name() + "' to be of type " + attributeTypeName(it->second) +
@@ -331,11 +345,18 @@ static std::string countText(int low, int high) {
 /// What the table alone tells of a node.
 bool Importer::checkNode(const onnx::NodeProto &node, StringRef name) {
   const Operator *op = findOperator(node);
+  if (!op && (isOnnxDomain(node.domain()) || node.domain() == kContribDomain))
+    return nodeUnsupported(
+        node, name, "the operator is not supported",
+        isOnnxDomain(node.domain())
+            ? "write it with other operators in the model's source, or give it as a function of the model "
+              "(onnx.FunctionProto); one of constant inputs goes away by folding: 'onnxsim in.onnx out.onnx'"
+            : "optimize the model without ONNX Runtime's fusions (its level ORT_ENABLE_BASIC), which leaves "
+              "ONNX's own operators");
   if (!op)
-    return nodeUnsupported(node, name,
-                           isOnnxDomain(node.domain()) || node.domain() == kContribDomain
-                               ? "the operator is not supported"
-                               : "operators of domain '" + node.domain() + "' are not supported");
+    return nodeUnsupported(
+        node, name, "operators of domain '" + node.domain() + "' are not supported",
+        "give it as a function of the model (onnx.FunctionProto) of ONNX's operators, or export without it");
   if (isOnnxDomain(node.domain()) && result.info.opset < op->sinceOpset)
     return nodeError(node, name,
                      "expects operator set " + Twine(op->sinceOpset) + " or newer, got " + Twine(result.info.opset));
@@ -392,20 +413,25 @@ std::optional<SymExpr> Importer::inputDim(const onnx::ValueInfoProto &input, int
 }
 
 bool Importer::importInput(const onnx::ValueInfoProto &input) {
-  auto refuse = [&](const Twine &reason) {
-    unsupported("Input", "", input.name(), reason);
+  auto refuse = [&](const Twine &reason, StringRef hint) {
+    unsupported("Input", "", input.name(), reason, hint);
     return true;
   };
   if (!input.type().has_tensor_type())
-    return refuse("expects a tensor, got another type");
+    return refuse("expects a tensor, got another type",
+                  "export with tensors as inputs: one for each element of a sequence");
   const onnx::TypeProto_Tensor &tensor = input.type().tensor_type();
   Type element = elementType(&mlirContext, tensor.elem_type());
   if (!element)
-    return refuse("data type " + dataTypeName(tensor.elem_type()) + " is not supported");
+    return refuse("data type " + dataTypeName(tensor.elem_type()) + " is not supported",
+                  "export with numbers as inputs: texts are turned into numbers, such as tokens, before the model");
   if (!tensor.has_shape())
-    return refuse("expects a shape, got an input of unknown rank");
+    return refuse("expects a shape, got an input of unknown rank",
+                  "give the input a shape, of names where it is dynamic: onnx.tools.update_model_dims, or dynamic_axes "
+                  "when exporting");
   if (tensor.shape().dim_size() > kMaxRank)
-    return refuse("expects a rank of at most " + Twine(kMaxRank) + ", got " + Twine(tensor.shape().dim_size()));
+    return refuse("expects a rank of at most " + Twine(kMaxRank) + ", got " + Twine(tensor.shape().dim_size()),
+                  "flatten axes of the input in the model's source");
   SmallVector<int64_t> extents, known;
   SmallVector<Attribute> texts;
   SymShape shape;
@@ -471,59 +497,79 @@ Value Importer::importWeight(Location loc, const TensorType &type, StringRef nam
   return stored == type.type ? weight : unpackTensor(builder, loc, shapes, weight, type.type);
 }
 
-void Importer::importInitializer(int index) {
-  const onnx::TensorProto &tensor = graph.initializer(index);
-  Location loc = location(tensor.name());
-  auto bad = [&](const Twine &text) { error("initializer '" + tensor.name() + "': " + text); };
+/// A constant where folding should see the values, else a range of bytes of a file.
+Importer::Tensor Importer::importTensor(const onnx::TensorProto &tensor, StringRef owner, StringRef name,
+                                        int64_t inlineBytes) {
+  Location loc = location(name);
+  auto fail = [](const Twine &problem, bool isUnsupported = false) {
+    return Tensor{Value(), problem.str(), isUnsupported};
+  };
   TensorType type = tensorType(&mlirContext, tensor);
   if (!type.type)
-    return type.isUnsupported ? unsupported("Initializer", "", tensor.name(), type.error) : bad(type.error);
-  const std::optional<RawData> &raw = file.rawData[index];
+    return fail(type.error, type.isUnsupported);
+  bool isInline = isSmall(type.type) || type.bytes <= inlineBytes;
   bool external = tensor.data_location() == onnx::TensorProto::EXTERNAL;
+  std::optional<RawData> raw = file.raw(tensor);
+  std::unique_ptr<llvm::MemoryBuffer> slice;
   ExternalData place;
+  auto weight = [&] {
+    if (scopes.size() == 1)
+      return Tensor{importWeight(loc, type, name, place.file, place.offset), "", false};
+    // Before all nodes: the graph of a node may be imported many times, and its weights are there once.
+    Value &known = innerWeights[&tensor];
+    if (!known) {
+      OpBuilder::InsertionGuard guard(builder);
+      builder.setInsertionPointToStart(body);
+      known = importWeight(loc, type, name, place.file, place.offset);
+    }
+    return Tensor{known, "", false};
+  };
   if (external) {
-    std::string problem = locateExternalData(file, tensor, type.bytes, place);
+    std::string problem = locateExternalData(file, tensor, owner, type.bytes, place);
     if (!problem.empty()) {
       // A model without its weights is one thing that is wrong, and its nodes can still be checked.
       if (badFiles[place.file]++ == 0)
         error(problem);
-      if (!isSmall(type.type))
-        scopes.front()[tensor.name()] = importWeight(loc, type, tensor.name(), place.file, 0);
-      return;
+      place.offset = 0;
+      return isInline ? Tensor() : weight();
     }
-  } else if (raw && raw->offset >= 0) {
+    raw = RawData{"", place.offset};
+    if (isInline && type.bytes > 0) {
+      // Exporters also put axes and shapes there; folding must see them.
+      llvm::SmallString<128> path(file.directory);
+      path += "/";
+      path += place.file;
+      auto read = llvm::MemoryBuffer::getFileSlice(path, static_cast<uint64_t>(type.bytes), place.offset);
+      if (!read)
+        return fail("cannot read '" + path.str() + "': " + read.getError().message());
+      slice = std::move(*read);
+      raw->bytes = slice->getBuffer();
+    }
+  } else if (raw) {
     place = {file.fileName, raw->offset};
     if (static_cast<int64_t>(raw->bytes.size()) != type.bytes)
-      return bad("expects " + Twine(type.bytes) + " bytes of raw data, found " + Twine(raw->bytes.size()));
+      return fail("expects " + Twine(type.bytes) + " bytes of data for " + Twine(type.type.getNumElements()) +
+                  " elements of type " + dataTypeName(tensor.data_type()) + ", found " + Twine(raw->bytes.size()));
   }
-  bool inFile = external || raw;
-  std::optional<RawData> bytes = raw;
-  if (external && isSmall(type.type) && type.bytes > 0) {
-    // Exporters also put axes and shapes there; folding must see them.
-    llvm::SmallString<128> path(file.directory);
-    path += "/";
-    path += place.file;
-    auto slice = llvm::MemoryBuffer::getFileSlice(path, static_cast<uint64_t>(type.bytes), place.offset);
-    if (!slice)
-      return bad("cannot read '" + path.str() + "': " + slice.getError().message());
-    std::string problem;
-    DenseElementsAttr value = denseTensor(type.type, tensor, RawData{(*slice)->getBuffer(), place.offset}, problem);
-    if (!value)
-      return bad(problem);
-    scopes.front()[tensor.name()] = builder.create<ConstantOp>(loc, type.type, value);
-    return;
-  }
-  if (external && type.bytes == 0)
-    bytes = RawData{};
-  if (inFile && !isSmall(type.type)) {
-    scopes.front()[tensor.name()] = importWeight(loc, type, tensor.name(), place.file, place.offset);
-    return;
-  }
+  if (raw && !isInline)
+    return weight();
   std::string problem;
-  DenseElementsAttr value = denseTensor(type.type, tensor, bytes, problem);
+  DenseElementsAttr value = denseTensor(type.type, tensor, raw, problem);
   if (!value)
-    return bad(problem);
-  scopes.front()[tensor.name()] = builder.create<ConstantOp>(loc, type.type, value);
+    return fail(problem);
+  return {builder.create<ConstantOp>(loc, type.type, value), "", false};
+}
+
+void Importer::importInitializer(int index) {
+  const onnx::TensorProto &tensor = graph.initializer(index);
+  std::string owner = "initializer '" + tensor.name() + "'";
+  auto [value, problem, isUnsupported] = importTensor(tensor, owner, tensor.name(), /*inlineBytes=*/0);
+  if (value)
+    scopes.front()[tensor.name()] = value;
+  else if (isUnsupported)
+    unsupported("Initializer", "", tensor.name(), problem, hints::kElementType);
+  else if (!problem.empty())
+    error(owner + ": " + problem);
 }
 
 void Importer::importInitializers() {
@@ -543,6 +589,14 @@ bool Importer::importNode(const onnx::NodeProto &proto, StringRef name) {
   Node node(proto, builder, shapes, location(name), result.info.opset);
   node.importGraph = [&](const onnx::GraphProto &inner, ArrayRef<Value> arguments) {
     return importGraph(inner, arguments, node);
+  };
+  node.importTensor = [&](const onnx::TensorProto &tensor) {
+    Tensor imported = importTensor(tensor, "node '" + name.str() + "'", name, kInlineBytes);
+    if (!imported.value)
+      (void)(imported.isUnsupported ? node.unsupported(imported.problem, hints::kElementType)
+                                    : node.invalid(imported.problem));
+    node.innerFailed |= !imported.value && imported.problem.empty();
+    return imported.value;
   };
   int given = proto.input_size();
   while (given > 0 && proto.input(given - 1).empty())
@@ -566,7 +620,9 @@ bool Importer::importNode(const onnx::NodeProto &proto, StringRef name) {
     if (node.innerFailed)
       return false;
     if (node.isUnsupported)
-      return nodeUnsupported(proto, name, node.reason);
+      return nodeUnsupported(proto, name, node.reason,
+                             node.hint.empty() ? "write it with other operators or attributes in the model's source"
+                                               : node.hint);
     return nodeError(proto, name,
                      !node.reason.empty()   ? node.reason
                      : !diagnostics.empty() ? diagnostics
@@ -580,17 +636,15 @@ bool Importer::importNode(const onnx::NodeProto &proto, StringRef name) {
 
 bool Importer::importGraphInitializers(const onnx::GraphProto &inner) {
   for (const onnx::TensorProto &tensor : inner.initializer()) {
-    std::string where = "initializer '" + path + tensor.name() + "'";
-    TensorType type = tensorType(&mlirContext, tensor);
-    std::string problem = type.error;
-    if (problem.empty() && tensor.data_location() == onnx::TensorProto::EXTERNAL)
-      problem = "external data in the graph of a node are not supported";
-    DenseElementsAttr value = problem.empty() ? denseTensor(type.type, tensor, std::nullopt, problem) : nullptr;
-    if (!value) {
-      error(where + ": " + problem);
+    std::string name = path + tensor.name(), owner = "initializer '" + name + "'";
+    auto [value, problem, isUnsupported] = importTensor(tensor, owner, name, kInlineBytes);
+    if (isUnsupported)
+      unsupported("Initializer", "", name, problem, hints::kElementType);
+    else if (!problem.empty())
+      error(owner + ": " + problem);
+    if (!value)
       return false;
-    }
-    scopes.back()[tensor.name()] = builder.create<ConstantOp>(location(path + tensor.name()), type.type, value);
+    scopes.back()[tensor.name()] = value;
   }
   return true;
 }
@@ -599,19 +653,21 @@ bool Importer::importGraphInitializers(const onnx::GraphProto &inner) {
 std::optional<SmallVector<Value>> Importer::importGraph(const onnx::GraphProto &inner, ArrayRef<Value> arguments,
                                                         Node &owner) {
   constexpr size_t kDeepest = 32;
-  constexpr int64_t kMostNodes = 1 << 16;
+  constexpr int64_t kMostNodes = 1 << 14;
   auto refuse = [&](LogicalResult) { return std::nullopt; };
   if (inner.input_size() != static_cast<int>(arguments.size()))
     return refuse(
         owner.invalid("expects a graph of " + Twine(arguments.size()) + " inputs, got " + Twine(inner.input_size())));
   if (inner.sparse_initializer_size() > 0)
-    return refuse(owner.unsupported("sparse initializers are not supported"));
+    return refuse(owner.unsupported("sparse initializers are not supported", "make them dense before saving"));
   if (scopes.size() > kDeepest)
-    return refuse(owner.unsupported("graphs nested deeper than " + Twine(kDeepest) + " are not supported"));
+    return refuse(owner.unsupported("graphs nested deeper than " + Twine(kDeepest) + " are not supported",
+                                    "take nodes out of the inner graphs"));
   innerNodes += inner.node_size() + 1;
   if (innerNodes > kMostNodes)
     return refuse(owner.unsupported("loops and branches of more than " + Twine(kMostNodes) +
-                                    " nodes when unrolled are not supported"));
+                                        " nodes when unrolled are not supported",
+                                    "export the loop's body as a model of its own, and loop outside of it"));
   // What goes wrong inside is reported there, for the first node that it goes wrong for.
   scopes.emplace_back();
   auto leave = llvm::make_scope_exit([&] { scopes.pop_back(); });

@@ -30,6 +30,7 @@ struct ModelInfo {
 /// "Initializer" and `node` the name of the value.
 struct Unsupported {
   std::string opType, domain, node, reason;
+  std::string hint; ///< what the user can do about it
 };
 
 } // namespace lathe

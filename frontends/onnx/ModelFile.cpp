@@ -3,14 +3,18 @@
 // Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
 //
 // The generated parser would copy every weight. So the file is first cut at the level of the wire format: everything
-// but the raw data of initializers goes to the parser, of those only the place in the file is kept.
+// but the raw data of tensors goes to the parser, of those only the place in the file is kept.
 //
 //===----------------------------------------------------------------------===//
 #include "frontends/onnx/ModelFile.h"
+#include "frontends/onnx/Pages.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/Twine.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
+#include <climits>
+#include <cstring>
+#include <google/protobuf/io/coded_stream.h>
 #include <openssl/evp.h>
 
 using llvm::StringRef;
@@ -19,10 +23,12 @@ namespace lathe::frontend {
 
 /// What the parser gets at most; beyond it a graph is hostile, since weights are not counted.
 static constexpr size_t kMaxParsedBytes = size_t(1) << 30;
+/// What messages of protobuf may have.
+static constexpr size_t kMaxFileBytes = (size_t(1) << 31) - 1;
+static constexpr int kMaxDepth = 100;
 
 namespace {
 enum WireType { kVarint = 0, kFixed64 = 1, kLengthDelimited = 2, kFixed32 = 5 };
-enum FieldNumber { kModelGraph = 7, kGraphInitializer = 5, kTensorRawData = 9 };
 
 /// One field of a message: [begin, end) with its tag, [payload, end) without tag and length.
 struct Field {
@@ -90,66 +96,159 @@ private:
 };
 } // namespace
 
-static bool parse(google::protobuf::MessageLite &message, const std::string &bytes) {
-  return bytes.size() <= kMaxParsedBytes && message.ParsePartialFromArray(bytes.data(), static_cast<int>(bytes.size()));
+namespace {
+
+/// Calls `read` with the message that a field of `message` is, made, where it may hold tensors; else returns false.
+template <typename Read> bool descend(onnx::ModelProto &message, uint64_t number, Read read) {
+  switch (number) {
+  case onnx::ModelProto::kGraphFieldNumber: return read(*message.mutable_graph());
+  case onnx::ModelProto::kTrainingInfoFieldNumber: return read(*message.add_training_info());
+  case onnx::ModelProto::kFunctionsFieldNumber: return read(*message.add_functions());
+  default: return false;
+  }
+}
+template <typename Read> bool descend(onnx::TrainingInfoProto &message, uint64_t number, Read read) {
+  switch (number) {
+  case onnx::TrainingInfoProto::kInitializationFieldNumber: return read(*message.mutable_initialization());
+  case onnx::TrainingInfoProto::kAlgorithmFieldNumber: return read(*message.mutable_algorithm());
+  default: return false;
+  }
+}
+template <typename Read> bool descend(onnx::FunctionProto &message, uint64_t number, Read read) {
+  switch (number) {
+  case onnx::FunctionProto::kNodeFieldNumber: return read(*message.add_node());
+  case onnx::FunctionProto::kAttributeProtoFieldNumber: return read(*message.add_attribute_proto());
+  default: return false;
+  }
+}
+template <typename Read> bool descend(onnx::GraphProto &message, uint64_t number, Read read) {
+  switch (number) {
+  case onnx::GraphProto::kNodeFieldNumber: return read(*message.add_node());
+  case onnx::GraphProto::kInitializerFieldNumber: return read(*message.add_initializer());
+  case onnx::GraphProto::kSparseInitializerFieldNumber: return read(*message.add_sparse_initializer());
+  default: return false;
+  }
+}
+template <typename Read> bool descend(onnx::NodeProto &message, uint64_t number, Read read) {
+  return number == onnx::NodeProto::kAttributeFieldNumber && read(*message.add_attribute());
+}
+template <typename Read> bool descend(onnx::AttributeProto &message, uint64_t number, Read read) {
+  switch (number) {
+  case onnx::AttributeProto::kTFieldNumber: return read(*message.mutable_t());
+  case onnx::AttributeProto::kTensorsFieldNumber: return read(*message.add_tensors());
+  case onnx::AttributeProto::kGFieldNumber: return read(*message.mutable_g());
+  case onnx::AttributeProto::kGraphsFieldNumber: return read(*message.add_graphs());
+  case onnx::AttributeProto::kSparseTensorFieldNumber: return read(*message.mutable_sparse_tensor());
+  case onnx::AttributeProto::kSparseTensorsFieldNumber: return read(*message.add_sparse_tensors());
+  default: return false;
+  }
+}
+template <typename Read> bool descend(onnx::SparseTensorProto &message, uint64_t number, Read read) {
+  switch (number) {
+  case onnx::SparseTensorProto::kValuesFieldNumber: return read(*message.mutable_values());
+  case onnx::SparseTensorProto::kIndicesFieldNumber: return read(*message.mutable_indices());
+  default: return false;
+  }
 }
 
-/// Cuts a TensorProto in [position, limit) into what is parsed and its raw data.
-static bool cutTensor(Walker &walker, StringRef bytes, size_t position, size_t limit, std::string &rest,
-                      std::optional<RawData> &raw) {
-  Field field;
-  while (position < limit) {
-    if (!walker.next(position, limit, field))
+/// Parses a model but for the raw data of its tensors, wherever they are: initializers, attributes of nodes, graphs of
+/// nodes, functions.
+class Reader {
+public:
+  Reader(StringRef bytes, ModelFile &file) : walker(bytes), bytes(bytes), file(file) {}
+
+  std::string run() {
+    (void)read(file.proto, 0, bytes.size(), 0);
+    if (error.empty() && !file.proto.has_graph())
+      return "it holds no graph";
+    return error;
+  }
+
+private:
+  bool fail(const std::string &text) {
+    error = text;
+    return false;
+  }
+
+  bool parse(google::protobuf::MessageLite &message, StringRef rest) {
+    parsed += rest.size();
+    if (parsed > kMaxParsedBytes)
+      return fail("its graph without raw weights takes more than 1 GiB");
+    google::protobuf::io::CodedInputStream stream(rest.bytes_begin(), static_cast<int>(rest.size()));
+    return (message.MergePartialFromCodedStream(&stream) && stream.ConsumedEntireMessage()) ||
+           fail("a field of a message of type " + message.GetTypeName() + " is malformed");
+  }
+
+  template <typename Message> bool read(Message &message, size_t position, size_t limit, int depth) {
+    if (depth > kMaxDepth)
+      return fail("its messages are nested deeper than " + std::to_string(kMaxDepth));
+    std::string rest;
+    Field field;
+    while (position < limit) {
+      if (!walker.next(position, limit, field))
+        return fail(walker.error);
+      auto inside = [&](auto &inner) {
+        (void)read(inner, field.payload, field.end, depth + 1);
+        return true;
+      };
+      if (field.wireType != kLengthDelimited || !descend(message, field.number, inside))
+        rest += bytes.slice(field.begin, field.end);
+      if (!error.empty())
+        return false;
+    }
+    return parse(message, rest);
+  }
+
+  bool read(onnx::TensorProto &tensor, size_t position, size_t limit, int) { return readTensor(tensor, position, limit); }
+
+  /// What stays in the file is a place of the list, whose number stands for the raw data in the parsed tensor.
+  bool readTensor(onnx::TensorProto &tensor, size_t position, size_t limit) {
+    std::string rest;
+    std::optional<Field> raw, typed;
+    Field field;
+    while (position < limit) {
+      if (!walker.next(position, limit, field))
+        return fail(walker.error);
+      bool isFloats = field.number == onnx::TensorProto::kFloatDataFieldNumber ||
+                      field.number == onnx::TensorProto::kDoubleDataFieldNumber;
+      if (field.number == onnx::TensorProto::kRawDataFieldNumber && field.wireType == kLengthDelimited)
+        raw = field;
+      else if (isFloats && field.wireType == kLengthDelimited && !typed)
+        typed = field;
+      else
+        rest += bytes.slice(field.begin, field.end);
+    }
+    if (!parse(tensor, rest))
       return false;
-    if (field.number == kTensorRawData && field.wireType == kLengthDelimited)
-      raw = RawData{bytes.slice(field.payload, field.end), static_cast<int64_t>(field.payload)};
-    else
-      rest += bytes.slice(field.begin, field.end);
+    // Numbers of fixed width lie in the file as raw data do, but for those of a list in pieces, or of another type.
+    if (typed && !raw && tensor.float_data_size() == 0 && tensor.double_data_size() == 0 &&
+        tensor.data_type() == (typed->number == onnx::TensorProto::kFloatDataFieldNumber ? onnx::TensorProto::FLOAT : onnx::TensorProto::DOUBLE))
+      raw = typed;
+    else if (typed && !parse(tensor, bytes.slice(typed->begin, typed->end)))
+      return false;
+    if (!raw)
+      return true;
+    uint64_t index = file.rawData.size();
+    file.rawData.push_back({bytes.slice(raw->payload, raw->end), static_cast<int64_t>(raw->payload)});
+    tensor.set_raw_data(&index, sizeof index);
+    return true;
   }
-  return true;
-}
 
-static std::string parseModel(StringRef bytes, ModelFile &file) {
-  Walker walker(bytes);
-  std::string model, graph;
-  std::vector<std::string> tensors;
-  bool hasGraph = false;
+  Walker walker;
+  StringRef bytes;
+  ModelFile &file;
   size_t parsed = 0;
-  Field field, inner;
-  for (size_t position = 0; position < bytes.size();) {
-    if (!walker.next(position, bytes.size(), field))
-      return walker.error;
-    if (field.number != kModelGraph || field.wireType != kLengthDelimited) {
-      model += bytes.slice(field.begin, field.end);
-      continue;
-    }
-    hasGraph = true;
-    for (size_t p = field.payload; p < field.end;) {
-      if (!walker.next(p, field.end, inner))
-        return walker.error;
-      if (inner.number != kGraphInitializer || inner.wireType != kLengthDelimited) {
-        graph += bytes.slice(inner.begin, inner.end);
-        continue;
-      }
-      tensors.emplace_back();
-      file.rawData.emplace_back();
-      if (!cutTensor(walker, bytes, inner.payload, inner.end, tensors.back(), file.rawData.back()))
-        return walker.error;
-      parsed += tensors.back().size();
-    }
-  }
-  if (!hasGraph)
-    return "it holds no graph";
-  if (parsed + model.size() + graph.size() > kMaxParsedBytes)
-    return "its graph without raw weights takes more than 1 GiB";
-  if (!parse(file.proto, model))
-    return "a field of the model is malformed";
-  if (!parse(*file.proto.mutable_graph(), graph))
-    return "a field of the graph is malformed";
-  for (const std::string &tensor : tensors)
-    if (!parse(*file.proto.mutable_graph()->add_initializer(), tensor))
-      return "a field of an initializer is malformed";
-  return "";
+  std::string error;
+};
+
+} // namespace
+
+std::optional<RawData> ModelFile::raw(const onnx::TensorProto &tensor) const {
+  uint64_t index;
+  if (tensor.raw_data().size() != sizeof index)
+    return std::nullopt;
+  std::memcpy(&index, tensor.raw_data().data(), sizeof index);
+  return index < rawData.size() ? std::optional(rawData[index]) : std::nullopt;
 }
 
 /// "found text" and the like, where the first bytes tell; what the parser says elsewhere.
@@ -162,10 +261,21 @@ static std::string describe(StringRef bytes, const std::string &otherwise) {
   return text ? "found text" : otherwise;
 }
 
-static std::string sha256Of(StringRef bytes) {
+static std::string sha256Of(const llvm::MemoryBuffer &file) {
+  constexpr size_t kPiece = size_t(1) << 24;
+  StringRef bytes = file.getBuffer();
   unsigned char digest[EVP_MAX_MD_SIZE];
   unsigned length = 0;
-  if (!EVP_Digest(bytes.data(), bytes.size(), digest, &length, EVP_sha256(), nullptr))
+  std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> state(EVP_MD_CTX_new(), EVP_MD_CTX_free);
+  if (!state || !EVP_DigestInit_ex(state.get(), EVP_sha256(), nullptr))
+    return "";
+  for (size_t begin = 0; begin < bytes.size(); begin += kPiece) {
+    StringRef piece = bytes.substr(begin, kPiece);
+    if (!EVP_DigestUpdate(state.get(), piece.data(), piece.size()))
+      return "";
+    releasePages(file, begin, begin + piece.size());
+  }
+  if (!EVP_DigestFinal_ex(state.get(), digest, &length))
     return "";
   return llvm::toHex(llvm::ArrayRef<uint8_t>(digest, length), /*LowerCase=*/true);
 }
@@ -191,10 +301,16 @@ std::string readModelFile(const std::string &path, ModelFile &file) {
   file.fileName = llvm::sys::path::filename(path).str();
 
   StringRef bytes = file.buffer->getBuffer();
-  std::string problem = bytes.empty() ? "the file is empty" : parseModel(bytes, file);
+  if (bytes.size() > kMaxFileBytes)
+    return ("'" + llvm::Twine(path) + "' has " + llvm::Twine(bytes.size()) + " bytes: expected at most " + llvm::Twine(kMaxFileBytes) +
+            ", the limit of protobuf, with larger weights in a file beside it; write the model again where it was made, with "
+            "onnx.save_model(model, '" + file.fileName + "', save_as_external_data=True, all_tensors_to_one_file=True, location='" +
+            file.fileName + ".data') or torch.onnx.export(..., external_data=True)")
+        .str();
+  std::string problem = bytes.empty() ? "the file is empty" : Reader(bytes, file).run();
   if (!problem.empty())
     return "'" + path + "' is not an ONNX model: expected a protobuf of type ModelProto; " + describe(bytes, problem);
-  file.sha256 = sha256Of(bytes);
+  file.sha256 = sha256Of(*file.buffer);
   return "";
 }
 
@@ -221,9 +337,9 @@ static bool resolvesInside(const ModelFile &file, StringRef resolved) {
   return isInside(resolved, llvm::sys::path::parent_path(target));
 }
 
-std::string locateExternalData(const ModelFile &file, const onnx::TensorProto &tensor, int64_t expectedBytes,
-                               ExternalData &data) {
-  std::string prefix = "external data of initializer '" + tensor.name() + "': ";
+std::string locateExternalData(const ModelFile &file, const onnx::TensorProto &tensor, StringRef owner,
+                               int64_t expectedBytes, ExternalData &data) {
+  std::string prefix = ("external data of " + owner + ": ").str();
   std::optional<std::string> location;
   int64_t length = -1;
   for (const onnx::StringStringEntryProto &entry : tensor.external_data()) {

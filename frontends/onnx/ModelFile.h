@@ -17,20 +17,24 @@
 
 namespace lathe::frontend {
 
-/// The raw bytes of a tensor, and where they begin in the model's file (-1: they are not in the file as such).
+/// The raw bytes of a tensor, and where they begin in its file.
 struct RawData {
   llvm::StringRef bytes;
-  int64_t offset = -1;
+  int64_t offset = 0;
 };
 
-/// A model whose initializers' raw data were left in the mapped file: `proto` holds none of them.
+/// A model whose tensors' raw data were left in the mapped file: the field raw_data of a tensor of `proto` holds the
+/// number of an entry of `rawData`, also after functions were inlined.
 struct ModelFile {
   std::unique_ptr<llvm::MemoryBuffer> buffer;
   onnx::ModelProto proto;
-  std::vector<std::optional<RawData>> rawData; ///< one an initializer
+  std::vector<RawData> rawData;
   std::string directory;                       ///< absolute, of the path as given
   std::string fileName;
   std::string sha256;
+
+  /// Nothing for a tensor whose values are in fields of their types, or external.
+  std::optional<RawData> raw(const onnx::TensorProto &tensor) const;
 };
 
 /// Returns what is wrong, or an empty string.
@@ -42,10 +46,10 @@ struct ExternalData {
   int64_t offset = 0;
 };
 
-/// Finds the `expectedBytes` bytes of an external tensor. Only files inside the model's folder, or inside the folder
+/// Finds the `expectedBytes` bytes of an external tensor of `owner`, as messages name it. Only files inside the model's folder, or inside the folder
 /// that the model's own link resolves to, are accepted. Returns what is wrong, or an empty string.
-std::string locateExternalData(const ModelFile &file, const onnx::TensorProto &tensor, int64_t expectedBytes,
-                               ExternalData &data);
+std::string locateExternalData(const ModelFile &file, const onnx::TensorProto &tensor, llvm::StringRef owner,
+                               int64_t expectedBytes, ExternalData &data);
 
 } // namespace lathe::frontend
 

@@ -13,7 +13,8 @@ namespace lathe::frontend {
 static LogicalResult importTranspose(Node &node) {
   Value x = node.input(0);
   int64_t rank = Node::rank(x);
-  SmallVector<int64_t> permutation = node.intsAttr("perm").value_or(llvm::to_vector(llvm::reverse(llvm::seq<int64_t>(rank))));
+  SmallVector<int64_t> permutation =
+      node.intsAttr("perm").value_or(llvm::to_vector(llvm::reverse(llvm::seq<int64_t>(rank))));
   return node.result(node.make<TransposeOp>(Node::element(x), x, permutation));
 }
 
@@ -46,7 +47,8 @@ static LogicalResult importSqueeze(Node &node) {
       return failure();
   } else {
     if (!type.hasStaticShape())
-      return node.unsupported("squeezing all axes of extent 1 of a shape that is not static is not supported");
+      return node.unsupported("squeezing all axes of extent 1 of a shape that is not static is not supported",
+                              "give Squeeze its axes");
     SmallVector<int64_t> ones;
     for (int64_t i = 0; i < rank; ++i)
       if (type.getDimSize(i) == 1)
@@ -190,8 +192,7 @@ static LogicalResult importSplit(Node &node) {
   for (auto [i, size] : llvm::enumerate(sizes)) {
     std::optional<int64_t> a = Node::constantIndex(start), b = Node::constantIndex(size);
     // No part is negative and their sum below 2^63, or the extent plus a part at most.
-    Value end = a && b ? node.index(*a + *b)
-                       : node.builder.create<arith::AddIOp>(node.loc, start, size).getResult();
+    Value end = a && b ? node.index(*a + *b) : node.builder.create<arith::AddIOp>(node.loc, start, size).getResult();
     if (failed(node.result(node.slice(x, *axis, start, end), i)))
       return failure();
     start = end;
@@ -259,8 +260,8 @@ static LogicalResult importDepthToSpace(Node &node) {
   SmallVector<Value> parts{dims[0], block, block, depth, dims[2], dims[3]};
   if (depthFirst)
     parts = {dims[0], depth, block, block, dims[2], dims[3]};
-  Value blocks = node.transpose(node.reshape(x, parts), depthFirst ? ArrayRef<int64_t>{0, 1, 4, 2, 5, 3}
-                                                                   : ArrayRef<int64_t>{0, 3, 4, 1, 5, 2});
+  Value blocks = node.transpose(node.reshape(x, parts),
+                                depthFirst ? ArrayRef<int64_t>{0, 1, 4, 2, 5, 3} : ArrayRef<int64_t>{0, 3, 4, 1, 5, 2});
   return node.result(
       node.reshape(blocks, {dims[0], depth, node.product({dims[2], block}), node.product({dims[3], block})}));
 }

@@ -11,9 +11,10 @@ using namespace mlir;
 
 namespace lathe::frontend {
 
-LogicalResult Node::fail(const Twine &text, bool unsupported) {
+LogicalResult Node::fail(const Twine &text, bool unsupported, StringRef advice) {
   if (reason.empty()) {
     reason = text.str();
+    hint = advice.str();
     isUnsupported = unsupported;
   }
   return failure();
@@ -43,7 +44,7 @@ LogicalResult Node::check(Operation *op) {
   if (succeeded(shape))
     for (const SymExpr &dim : *shape)
       if ((terms *= std::max<size_t>(dim.getTerms().size(), 1)) > 4096)
-        return unsupported("the shape of the result is too complex an expression of symbolic dimensions");
+        return unsupported("the shape of the result is too complex an expression of symbolic dimensions", hints::kStatic);
   return op->getName().verifyInvariants(op);
 }
 
@@ -89,7 +90,8 @@ Type Node::dataType(int64_t value) {
   Type type = fits ? elementType(builder.getContext(), static_cast<int32_t>(value)) : Type();
   if (!type)
     (void)unsupported("data type " + (fits ? dataTypeName(static_cast<int32_t>(value)) : std::to_string(value)) +
-                      " is not supported");
+                      " is not supported",
+                      hints::kElementType);
   return type;
 }
 
@@ -124,7 +126,7 @@ static std::optional<int64_t> shapeExtent(Node &node, Value tensor, StringRef wh
     return std::nullopt;
   }
   if (!type.hasStaticShape()) {
-    (void)node.unsupported("the number of " + what + " depends on data");
+    (void)node.unsupported("the number of " + what + " depends on data", hints::kFold);
     return std::nullopt;
   }
   if (type.getNumElements() > kMaxRank) {
@@ -143,7 +145,8 @@ std::optional<SmallVector<int64_t>> Node::constantInts(Value tensor, StringRef w
     std::optional<SymExpr> value = context.element(tensor, i);
     std::optional<int64_t> constant = value ? value->constant() : std::nullopt;
     if (!constant) {
-      (void)unsupported(what + " must be constants, and depend on " + (value ? value->str() : "data"));
+      (void)unsupported(what + " must be constants, and depend on " + (value ? value->str() : "data"),
+                        value ? hints::kStatic : hints::kFold);
       return std::nullopt;
     }
     values.push_back(*constant);

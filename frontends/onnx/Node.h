@@ -21,6 +21,18 @@ struct OptionalOperand {
   operator mlir::Value() const { return value; } // NOLINT: stands for the operand
 };
 
+/// What helps against several reasons.
+namespace hints {
+inline constexpr llvm::StringLiteral kFold =
+    "export with constants there, or fold them first: 'onnxsim in.onnx out.onnx', or ONNX Runtime's optimized_model_filepath";
+inline constexpr llvm::StringLiteral kElementType = "convert the tensor to FLOAT, FLOAT16, BFLOAT16 or an integer type before saving";
+inline constexpr llvm::StringLiteral kStatic = "make the dimension static with --dim NAME=N, or export with a fixed one";
+inline constexpr llvm::StringLiteral kFloat = "cast to FLOAT before the node and back after it, or export the model in FLOAT";
+inline constexpr llvm::StringLiteral kInference = "export the model for inference: call model.eval() first";
+inline constexpr llvm::StringLiteral kNewOpset =
+    "export again with a newer operator set, or convert: onnx.version_converter.convert_version(model, 21)";
+} // namespace hints
+
 /// What an importer works with. Functions that yield a value yield null after they have recorded what is wrong, and
 /// accept null operands, so that an importer is a chain of calls whose last result goes to result().
 class Node {
@@ -39,6 +51,7 @@ public:
 
   // What went wrong first, and whether a valid model is at fault.
   std::string reason;
+  std::string hint; ///< what the user can do about it; may be empty
   bool isUnsupported = false;
   bool innerFailed = false; ///< a node of a graph imported for this one, which has been reported
 
@@ -47,8 +60,12 @@ public:
                                                               llvm::ArrayRef<mlir::Value> arguments)>
       importGraph;
 
+  /// A tensor of the node's attributes, whose values stay in the model's file where they are many; null after a failure.
+  std::function<mlir::Value(const onnx::TensorProto &tensor)> importTensor;
+
   mlir::LogicalResult invalid(const llvm::Twine &text) { return fail(text, false); }
-  mlir::LogicalResult unsupported(const llvm::Twine &text) { return fail(text, true); }
+  /// `hint` says what the user can do: how to export, what to fold or to replace.
+  mlir::LogicalResult unsupported(const llvm::Twine &text, llvm::StringRef hint = {}) { return fail(text, true, hint); }
 
   size_t numInputs() const { return inputs.size(); }
   mlir::Value input(size_t i) const { return i < inputs.size() ? inputs[i] : mlir::Value(); }
@@ -130,7 +147,7 @@ private:
       return false;
   }
   mlir::LogicalResult check(mlir::Operation *op);
-  mlir::LogicalResult fail(const llvm::Twine &text, bool unsupported);
+  mlir::LogicalResult fail(const llvm::Twine &text, bool unsupported, llvm::StringRef hint = {});
 };
 
 /// numpy's matmul: a vector is a row on the left and a column on the right. Null after a failure.

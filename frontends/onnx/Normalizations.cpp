@@ -95,9 +95,9 @@ LogicalResult importGroupNormalization(Node &node) {
 LogicalResult importBatchNormalization(Node &node) {
   for (size_t i = 1; i < node.results.size(); ++i)
     if (node.wantsOutput(i))
-      return node.unsupported("training is not supported: only the first output is");
+      return node.unsupported("training is not supported: only the first output is", hints::kInference);
   if (node.intAttr("training_mode", 0))
-    return node.unsupported("training is not supported");
+    return node.unsupported("training is not supported", hints::kInference);
   if (!isFloatImage(node, 2))
     return failure();
   Value x = node.input(0);

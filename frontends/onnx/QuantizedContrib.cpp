@@ -207,7 +207,7 @@ static LogicalResult importGatherBlockQuantized(Node &node) {
   if (packed)
     for (Value x : {data, scale, zero})
       if (x && Node::type(x).getNumDynamicDims())
-        return node.unsupported("packed values of a dynamic shape are not supported");
+        return node.unsupported("packed values of a dynamic shape are not supported", hints::kStatic);
   auto unpacked = [&](Value x, int64_t extent) -> Value {
     if (!x || !packed)
       return x;
@@ -361,7 +361,7 @@ static LogicalResult importQLinearSoftmax(Node &node) {
   if (!axis)
     return failure();
   if (node.intAttr("opset", node.opset) < 13 && *axis != Node::rank(x) - 1)
-    return node.unsupported("the softmax of operator sets below 13 is supported along the last axis only");
+    return node.unsupported("the softmax of operator sets below 13 is supported along the last axis only", hints::kNewOpset);
   return quantizedResult(node, node.make<SoftmaxOp>(Node::element(x), x, *axis), 3);
 }
 

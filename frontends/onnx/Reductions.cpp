@@ -39,7 +39,7 @@ template <Reduction kind> static LogicalResult importReduce(Node &node) {
   if (!axes)
     return failure();
   if (isBool(x) && kind != Reduction::max && kind != Reduction::min)
-    return node.unsupported("reductions of booleans are not supported");
+    return node.unsupported("reductions of booleans are not supported", "cast to INT32 before the node and back after it");
   // Over no axes these three still take absolute values or squares of the elements; the others change nothing.
   bool transforms = kind == Reduction::l1 || kind == Reduction::l2 || kind == Reduction::sum_square;
   if (axes->size() == 0 && !transforms)

@@ -98,7 +98,7 @@ LogicalResult Resizer::readModes() {
   antialias = node.intAttr("antialias", 0) && kind != "nearest";
   Type element = Node::element(x);
   if (kind != "nearest" && !isa<FloatType>(element))
-    return node.unsupported("only mode nearest is supported on elements that are not floats");
+    return node.unsupported("only mode nearest is supported on elements that are not floats", hints::kFloat);
   type = kind != "nearest" && element.isF64() ? element : node.builder.getF32Type();
   return success();
 }

@@ -144,7 +144,7 @@ LogicalResult GridSampler::readModes() {
   if (!isa<FloatType>(Node::element(grid)))
     return node.invalid("expects a grid of floats");
   if (mode != "nearest" && !isa<FloatType>(Node::element(x)))
-    return node.unsupported("only mode nearest is supported on elements that are not floats");
+    return node.unsupported("only mode nearest is supported on elements that are not floats", hints::kFloat);
   bool wide = Node::element(x).isF64() || Node::element(grid).isF64();
   floats.type = wide ? node.builder.getF64Type() : node.builder.getF32Type();
   return success();

@@ -27,7 +27,7 @@ std::optional<ScatterKind> scatterKind(Node &node) {
     return std::nullopt;
   }
   if (*kind != ScatterKind::assign && Node::element(node.input(0)).isInteger(1)) {
-    (void)node.unsupported("reductions of booleans are not supported");
+    (void)node.unsupported("reductions of booleans are not supported", "cast to INT32 before the node and back after it");
     return std::nullopt;
   }
   return kind;
@@ -49,7 +49,7 @@ LogicalResult importScatterND(Node &node) {
   if (!kind)
     return failure();
   if (int64_t rank = Node::rank(indices); rank > 0 && Node::type(indices).isDynamicDim(rank - 1))
-    return node.unsupported("indices whose last dimension is not static are not supported");
+    return node.unsupported("indices whose last dimension is not static are not supported", hints::kStatic);
   return node.result(node.make<ScatterNDOp>(Node::element(x), *kind, x, indices, node.input(2)));
 }
 

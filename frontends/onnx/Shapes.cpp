@@ -84,8 +84,8 @@ static LogicalResult importRange(Node &node) {
   Type element = Node::element(node.input(0));
   SmallVector<Value> bounds;
   for (Value input : node.inputs) {
-    if (Node::element(input) != element || Node::type(input).getNumDynamicDims() || Node::type(input).getNumElements() != 1 ||
-        Node::rank(input) > 1)
+    if (Node::element(input) != element || Node::type(input).getNumDynamicDims() ||
+        Node::type(input).getNumElements() != 1 || Node::rank(input) > 1)
       return node.invalid("expects three scalars of one type");
   }
   if (isa<FloatType>(element))
@@ -99,22 +99,6 @@ static LogicalResult importRange(Node &node) {
   return node.result(node.make<RangeOp>(element, bounds[0], bounds[1], bounds[2]));
 }
 
-/// A tensor attribute as a constant.
-static DenseElementsAttr attributeTensor(Node &node, const onnx::TensorProto &tensor) {
-  TensorType type = tensorType(node.builder.getContext(), tensor);
-  std::string error = type.error;
-  DenseElementsAttr value;
-  if (error.empty() && tensor.data_location() == onnx::TensorProto::EXTERNAL) {
-    (void)node.unsupported("external data of an attribute are not supported");
-    return nullptr;
-  }
-  if (error.empty())
-    value = denseTensor(type.type, tensor, std::nullopt, error);
-  if (!value)
-    (void)(type.isUnsupported ? node.unsupported(error) : node.invalid(error));
-  return value;
-}
-
 static LogicalResult importConstant(Node &node) {
   if (node.proto.attribute_size() != 1)
     return node.invalid("expects one attribute, got " + Twine(node.proto.attribute_size()));
@@ -124,7 +108,7 @@ static LogicalResult importConstant(Node &node) {
   auto scalar = [](Type element) { return RankedTensorType::get({}, element); };
   auto constant = [&](DenseElementsAttr value) { return node.result(value ? node.constant(value) : Value()); };
   if (a.name() == "value")
-    return constant(attributeTensor(node, a.t()));
+    return node.result(node.importTensor(a.t()));
   if (a.name() == "value_int")
     return constant(DenseElementsAttr::get(scalar(b.getI64Type()), ArrayRef<int64_t>{a.i()}));
   if (a.name() == "value_float")
@@ -146,11 +130,13 @@ static LogicalResult importConstantOfShape(Node &node) {
     return node.invalid("expects a shape of rank 1, got rank " + Twine(Node::rank(node.input(0))));
   Value value;
   if (const onnx::AttributeProto *a = node.attribute("value")) {
-    DenseElementsAttr dense = attributeTensor(node, a->t());
-    if (!dense)
+    Value tensor = node.importTensor(a->t());
+    if (!tensor)
       return failure();
-    if (dense.getNumElements() != 1)
-      return node.invalid("expects a value of one element, got " + Twine(dense.getNumElements()));
+    auto constant = tensor.getDefiningOp<ConstantOp>();
+    if (!constant || Node::type(tensor).getNumElements() != 1)
+      return node.invalid("expects a value of one element, got " + Twine(Node::type(tensor).getNumElements()));
+    auto dense = llvm::cast<DenseElementsAttr>(constant.getValue());
     value = node.constant(dense.reshape(RankedTensorType::get({}, dense.getElementType())));
   } else {
     value = node.scalar(node.builder.getF32Type(), 0);

@@ -115,7 +115,7 @@ std::optional<int64_t> signalParts(Node &node, Value x, int64_t lowestRank) {
     return std::nullopt;
   }
   if (ShapedType::isDynamic(parts)) {
-    (void)node.unsupported("a signal whose last dimension is not known to be 1 or 2 is not supported");
+    (void)node.unsupported("a signal whose last dimension is not known to be 1 or 2 is not supported", hints::kStatic);
     return std::nullopt;
   }
   return parts;

@@ -130,8 +130,6 @@ DenseElementsAttr denseTensor(RankedTensorType type, const TensorProto &tensor, 
   StringRef bytes;
   if (raw) {
     bytes = raw->bytes;
-  } else if (tensor.has_raw_data()) {
-    bytes = tensor.raw_data();
   } else {
     typed = typedData(tensor);
     bytes = typed;

@@ -29,7 +29,9 @@
 #include "llvm/Support/TargetSelect.h"
 #include "llvm/Target/TargetMachine.h"
 #include "llvm/Transforms/IPO/Internalize.h"
+#include <atomic>
 #include <mutex>
+#include <thread>
 
 using namespace mlir;
 
@@ -184,25 +186,10 @@ static std::optional<CodeImage> flatten(ArrayRef<char> object, std::string &erro
   return image;
 }
 
-std::optional<CodeImage> compileImage(ModuleOp module, const InstructionSet &isa, unsigned level, std::string &error,
-                                      std::string *llvmIr, std::vector<char> *objectFile) {
-  static std::once_flag initialized;
-  std::call_once(initialized, [] {
-    LLVMInitializeX86TargetInfo();
-    LLVMInitializeX86Target();
-    LLVMInitializeX86TargetMC();
-    LLVMInitializeX86AsmPrinter();
-  });
-  DialectRegistry registry;
-  registerBuiltinDialectTranslation(registry);
-  registerLLVMDialectTranslation(registry);
-  module.getContext()->appendDialectRegistry(registry);
-  llvm::LLVMContext llvmContext;
-  std::unique_ptr<llvm::Module> llvmModule = translateModuleToLLVMIR(module, llvmContext, "lathe");
-  if (!llvmModule) {
-    error = "translation to LLVM IR failed";
-    return std::nullopt;
-  }
+/// The optimized code of a module of its own, which no other thread uses.
+static std::optional<CodeImage> compileImage(llvm::Module &module, const InstructionSet &isa, unsigned level, CodeText text,
+                                             CompiledCode &result) {
+  std::string &error = result.error;
   const std::string triple = "x86_64-unknown-linux-gnu";
   const llvm::Target *target = llvm::TargetRegistry::lookupTarget(triple, error);
   if (!target)
@@ -212,10 +199,10 @@ std::optional<CodeImage> compileImage(ModuleOp module, const InstructionSet &isa
   auto codegenLevel = level == 0 ? llvm::CodeGenOptLevel::None : llvm::CodeGenOptLevel::Default;
   std::unique_ptr<llvm::TargetMachine> machine(target->createTargetMachine(triple, isa.cpu, isa.features, options, llvm::Reloc::PIC_,
                                                                            llvm::CodeModel::Small, codegenLevel));
-  llvmModule->setTargetTriple(triple);
-  llvmModule->setDataLayout(machine->createDataLayout());
-  llvmModule->setPICLevel(llvm::PICLevel::BigPIC);
-  for (llvm::Function &function : *llvmModule) {
+  module.setTargetTriple(triple);
+  module.setDataLayout(machine->createDataLayout());
+  module.setPICLevel(llvm::PICLevel::BigPIC);
+  for (llvm::Function &function : module) {
     if (function.isDeclaration())
       continue;
     bool entry = function.getName() == kernel::kPlanName || function.getName() == kernel::kRunName;
@@ -250,10 +237,10 @@ std::optional<CodeImage> compileImage(ModuleOp module, const InstructionSet &isa
                                          : level == 2 ? llvm::OptimizationLevel::O2
                                                       : llvm::OptimizationLevel::O3;
   (level == 0 ? builder.buildO0DefaultPipeline(optimization) : builder.buildPerModuleDefaultPipeline(optimization))
-      .run(*llvmModule, modules);
-  if (llvmIr) {
-    llvm::raw_string_ostream stream(*llvmIr);
-    llvmModule->print(stream, nullptr);
+      .run(module, modules);
+  if (text == CodeText::llvmIr) {
+    llvm::raw_string_ostream stream(result.llvmIr);
+    module.print(stream, nullptr);
   }
   llvm::SmallVector<char, 0> object;
   llvm::raw_svector_ostream stream(object);
@@ -262,10 +249,48 @@ std::optional<CodeImage> compileImage(ModuleOp module, const InstructionSet &isa
     error = "this LLVM can't emit object files for " + triple;
     return std::nullopt;
   }
-  emit.run(*llvmModule);
-  if (objectFile)
-    objectFile->assign(object.begin(), object.end());
+  emit.run(module);
+  if (text == CodeText::object)
+    result.object.assign(object.begin(), object.end());
   return flatten(object, error);
+}
+
+std::vector<CompiledCode> compileImages(ModuleOp module, ArrayRef<InstructionSet> isas, unsigned level, unsigned jobs, CodeText text) {
+  static std::once_flag initialized;
+  std::call_once(initialized, [] {
+    LLVMInitializeX86TargetInfo();
+    LLVMInitializeX86Target();
+    LLVMInitializeX86TargetMC();
+    LLVMInitializeX86AsmPrinter();
+  });
+  DialectRegistry registry;
+  registerBuiltinDialectTranslation(registry);
+  registerLLVMDialectTranslation(registry);
+  module.getContext()->appendDialectRegistry(registry);
+  std::vector<CompiledCode> results(isas.size());
+  std::mutex translation; // reads and may extend the context of `module`
+  std::atomic<size_t> next{0};
+  auto work = [&] {
+    for (size_t i = next++; i < isas.size(); i = next++) {
+      llvm::LLVMContext context;
+      std::unique_ptr<llvm::Module> translated;
+      {
+        std::lock_guard guard(translation);
+        translated = translateModuleToLLVMIR(module, context, "lathe");
+      }
+      if (translated)
+        results[i].image = compileImage(*translated, isas[i], level, text, results[i]);
+      else
+        results[i].error = "translation to LLVM IR failed";
+    }
+  };
+  std::vector<std::thread> threads;
+  while (threads.size() + 1 < std::min<size_t>(jobs, isas.size()))
+    threads.emplace_back(work);
+  work();
+  for (std::thread &thread : threads)
+    thread.join();
+  return results;
 }
 
 } // namespace lathe::cpu

@@ -29,10 +29,21 @@ struct CodeImage {
   uint64_t plan = 0, run = 0; ///< offsets of the entry points
 };
 
-/// Translates a module of the LLVM dialect and compiles it for one instruction set. `level` is 0 to 3. On failure
-/// `error` says why. `llvmIr` and `object`, where not null, receive the optimized LLVM IR as text and the object file.
-std::optional<CodeImage> compileImage(mlir::ModuleOp module, const InstructionSet &isa, unsigned level, std::string &error,
-                                      std::string *llvmIr = nullptr, std::vector<char> *object = nullptr);
+/// What `compileImage` makes for one instruction set.
+struct CompiledCode {
+  std::optional<CodeImage> image;
+  std::string error; ///< why there is no image
+  std::string llvmIr;
+  std::vector<char> object;
+};
+
+/// What is made beside the image.
+enum class CodeText { none, llvmIr, object };
+
+/// Translates a module of the LLVM dialect and compiles it for each of the instruction sets, on `jobs` threads at most;
+/// what comes out does not depend on their number. `level` is 0 to 3.
+std::vector<CompiledCode> compileImages(mlir::ModuleOp module, llvm::ArrayRef<InstructionSet> isas, unsigned level, unsigned jobs,
+                                        CodeText text = CodeText::none);
 
 } // namespace lathe::cpu
 

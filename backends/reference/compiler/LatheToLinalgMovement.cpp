@@ -125,28 +125,25 @@ FailureOr<Value> lowerBroadcast(BroadcastOp op, PatternRewriter &rewriter) {
 // Concat and slice
 //===----------------------------------------------------------------------===//
 
-/// The element at `indices` of the pieces from `piece` on, the first of which begins at offsets[piece].
-Value readPiece(S &s, ValueRange pieces, ArrayRef<Value> offsets, ArrayRef<Value> indices, int64_t axis, size_t piece) {
-  auto read = [&](S &body) {
+/// The element at `indices` of the pieces [first, last), which begin at offsets[first]. Many are halved, so that the
+/// branches do not nest as deep as there are pieces.
+Value readPiece(S &s, ValueRange pieces, ArrayRef<Value> offsets, ArrayRef<Value> indices, int64_t axis, size_t first, size_t last) {
+  constexpr size_t kFew = 8;
+  if (first + 1 == last) {
     SmallVector<Value> own(indices);
-    if (piece > 0)
-      own[axis] = body.op<arith::SubIOp>(indices[axis], offsets[piece]);
-    return body.op<tensor::ExtractOp>(pieces[piece], own);
+    if (first > 0)
+      own[axis] = s.op<arith::SubIOp>(indices[axis], offsets[first]);
+    return s.op<tensor::ExtractOp>(pieces[first], own);
+  }
+  size_t middle = last - first <= kFew ? first + 1 : first + (last - first) / 2;
+  auto part = [&](size_t begin, size_t end) {
+    return [&, begin, end](OpBuilder &nested, Location loc) {
+      S body(nested, loc);
+      nested.create<scf::YieldOp>(loc, readPiece(body, pieces, offsets, indices, axis, begin, end));
+    };
   };
-  if (piece + 1 == pieces.size())
-    return read(s);
-  Value inside = s.compare(Comparison::lt, indices[axis], offsets[piece + 1]);
-  auto branch = s.builder.create<scf::IfOp>(
-      s.loc, inside,
-      [&](OpBuilder &nested, Location loc) {
-        S body(nested, loc);
-        nested.create<scf::YieldOp>(loc, read(body));
-      },
-      [&](OpBuilder &nested, Location loc) {
-        S body(nested, loc);
-        nested.create<scf::YieldOp>(loc, readPiece(body, pieces, offsets, indices, axis, piece + 1));
-      });
-  return branch.getResult(0);
+  Value inside = s.compare(Comparison::lt, indices[axis], offsets[middle]);
+  return s.builder.create<scf::IfOp>(s.loc, inside, part(first, middle), part(middle, last)).getResult(0);
 }
 
 FailureOr<Value> lowerConcat(ConcatOp op, PatternRewriter &rewriter) {
@@ -164,7 +161,7 @@ FailureOr<Value> lowerConcat(ConcatOp op, PatternRewriter &rewriter) {
     return own == axis ? offsets.back() : extentOf(rewriter, loc, pieces.front(), own);
   });
   return createParallel(rewriter, loc, {}, {}, init, [&](S &body, ValueRange) {
-    return readPiece(body, pieces, offsets, loopIndices(body, 0, rank), axis, 0);
+    return readPiece(body, pieces, offsets, loopIndices(body, 0, rank), axis, 0, pieces.size());
   });
 }
 

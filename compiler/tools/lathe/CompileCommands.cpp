@@ -5,10 +5,13 @@
 //===----------------------------------------------------------------------===//
 #include "compiler/tools/lathe/CompileCommands.h"
 #include "compiler/CompilerLibrary.h"
+#include "compiler/tools/lathe/Progress.h"
 #include "compiler/tools/lathe/RunCommands/Commands.h"
 #include "runtime/ArtifactFormat.h"
 #include <CLI/CLI.hpp>
+#include <cctype>
 #include <chrono>
+#include <cstdlib>
 #include <cstring>
 #include <dlfcn.h>
 #include <filesystem>
@@ -17,6 +20,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <sstream>
+#include <thread>
 #include <tuple>
 #include <unistd.h>
 
@@ -62,28 +66,33 @@ CompileResult runCompile(const std::string &model, const std::string &output, co
   return library ? library->compile(model, output, options) : noCompiler();
 }
 
+/// What is wrong for one reason, in the order of the graph.
+struct Group {
+  const Unsupported *first;
+  std::vector<std::string> nodes;
+};
+
+std::vector<Group> groupsOf(const CompileResult &result) {
+  std::vector<Group> groups;
+  std::map<std::tuple<std::string, std::string, std::string, std::string>, size_t> index;
+  for (const Unsupported &entry : result.unsupported) {
+    auto [it, inserted] = index.try_emplace({entry.opType, entry.domain, entry.reason, entry.hint}, groups.size());
+    if (inserted)
+      groups.push_back({&entry, {}});
+    groups[it->second].nodes.push_back(entry.node);
+  }
+  return groups;
+}
+
 /// Prints what went wrong; returns the exit code.
 int report(const std::string &model, const CompileResult &result) {
   for (const std::string &error : result.errors)
     std::fprintf(stderr, "lathe: error: %s\n", error.c_str());
   if (result.unsupported.empty())
     return static_cast<int>(result.code);
-  // What is wrong for one reason is one paragraph, in the order of the graph.
-  struct Group {
-    const Unsupported *first;
-    std::vector<std::string> nodes;
-  };
-  std::vector<Group> groups;
-  std::map<std::tuple<std::string, std::string, std::string>, size_t> index;
-  for (const Unsupported &entry : result.unsupported) {
-    auto [it, inserted] = index.try_emplace({entry.opType, entry.domain, entry.reason}, groups.size());
-    if (inserted)
-      groups.push_back({&entry, {}});
-    groups[it->second].nodes.push_back(entry.node);
-  }
   size_t count = result.unsupported.size();
   std::fprintf(stderr, "lathe: error: '%s': %zu node%s cannot be compiled\n", model.c_str(), count, count == 1 ? "" : "s");
-  for (const Group &group : groups) {
+  for (const Group &group : groupsOf(result)) {
     const std::string &domain = group.first->domain;
     std::string type = (domain.empty() || domain == "ai.onnx" ? "" : domain + ".") + group.first->opType;
     std::fprintf(stderr, "  %s, %zu node%s: %s\n", type.c_str(), group.nodes.size(), group.nodes.size() == 1 ? "" : "s",
@@ -98,6 +107,8 @@ int report(const std::string &model, const CompileResult &result) {
       line += name;
     }
     std::fprintf(stderr, "%s\n", line.c_str());
+    if (!group.first->hint.empty())
+      std::fprintf(stderr, "    hint: %s\n", group.first->hint.c_str());
   }
   return static_cast<int>(result.code);
 }
@@ -119,7 +130,15 @@ ordered_json valuesJson(const std::vector<CompileResult::Value> &values) {
 ordered_json unsupportedJson(const CompileResult &result) {
   ordered_json list = ordered_json::array();
   for (const Unsupported &entry : result.unsupported)
-    list.push_back({{"node", entry.node}, {"op", entry.opType}, {"domain", entry.domain}, {"reason", entry.reason}});
+    list.push_back({{"node", entry.node}, {"op", entry.opType}, {"domain", entry.domain}, {"reason", entry.reason}, {"hint", entry.hint}});
+  return list;
+}
+
+ordered_json groupsJson(const CompileResult &result) {
+  ordered_json list = ordered_json::array();
+  for (const Group &group : groupsOf(result))
+    list.push_back({{"op", group.first->opType}, {"domain", group.first->domain}, {"reason", group.first->reason},
+                    {"hint", group.first->hint}, {"count", group.nodes.size()}, {"nodes", group.nodes}});
   return list;
 }
 
@@ -178,15 +197,34 @@ std::string parseTarget(const std::string &text, CompileOptions &options) {
   return "expected a target of cpu, cpu:avx2, cpu:avx512 or reference, got '" + text + "'";
 }
 
+/// Parses `1GiB`, `512M`, `2000000000`: binary multiples, but decimal ones for kB, MB, GB. Nothing where it is no size.
+std::optional<uint64_t> parseSize(const std::string &text) {
+  static const std::map<std::string, double> units = {
+      {"", 1}, {"B", 1}, {"K", 1024}, {"KIB", 1024}, {"KB", 1e3}, {"M", 1 << 20}, {"MIB", 1 << 20}, {"MB", 1e6},
+      {"G", 1 << 30}, {"GIB", 1 << 30}, {"GB", 1e9}, {"T", 0x1p40}, {"TIB", 0x1p40}, {"TB", 1e12}};
+  size_t digits = text.find_first_not_of("0123456789.");
+  std::string unit = digits == std::string::npos ? "" : text.substr(digits);
+  for (char &c : unit)
+    c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  char *end = nullptr;
+  std::string number = text.substr(0, digits);
+  double value = std::strtod(number.c_str(), &end);
+  auto it = units.find(unit);
+  if (number.empty() || *end || it == units.end() || !(value > 0) || value * it->second >= 0x1p62)
+    return std::nullopt;
+  return std::max<uint64_t>(static_cast<uint64_t>(value * it->second), 1);
+}
+
 struct Flags {
-  std::string model, output, target = "cpu", precision = "f32", emit = "artifact", dumpDir, report;
+  std::string model, output, target = "cpu", precision = "f32", emit = "artifact", dumpDir, report, maxMemory;
   std::vector<std::string> dims;
-  unsigned level = 2, jobs = 1;
+  unsigned level = 2, jobs = 0;
   bool json = false, verify = false, quiet = false;
 };
 
 /// Options of the compiler from flags; an error message, or nothing.
-std::string toOptions(const Flags &flags, CompileOptions &options) {
+std::string toOptions(const Flags &flags, CompileOptions &options, Progress &progress) {
+  options.jobs = flags.jobs ? flags.jobs : std::max(std::thread::hardware_concurrency(), 1u);
   options.level = flags.level;
   options.emit = flags.emit;
   options.dumpDir = flags.dumpDir;
@@ -197,9 +235,20 @@ std::string toOptions(const Flags &flags, CompileOptions &options) {
   for (const std::string &dim : flags.dims)
     if (error.empty())
       error = parseDim(dim, options.import);
-  // Long work says what it is doing, on a terminal only.
-  if (isatty(STDERR_FILENO) && !flags.quiet)
-    options.progress = [](const std::string &phase) { std::fprintf(stderr, "\r\033[K%s", (phase + " …").c_str()); };
+  if (error.empty() && !flags.maxMemory.empty()) {
+    if (std::optional<uint64_t> size = parseSize(flags.maxMemory))
+      options.maxMemory = *size;
+    else
+      error = "--max-memory expects a size such as 800MiB or 2GB, got '" + flags.maxMemory + "'";
+  }
+  options.progress = [&progress](const std::string &what) { progress.show(what); };
+  // A pass can't be stopped, but the process may end: nothing is half written.
+  options.overBudget = [&progress](const std::string &message) {
+    progress.stop();
+    std::fprintf(stderr, "lathe: error: %s\n", message.c_str());
+    std::fflush(stderr);
+    _exit(static_cast<int>(ExitCode::over_budget));
+  };
   return error;
 }
 
@@ -208,19 +257,16 @@ int usage(const std::string &message) {
   return static_cast<int>(ExitCode::usage);
 }
 
-void clearProgress(const CompileOptions &options) {
-  if (options.progress)
-    std::fprintf(stderr, "\r\033[K");
-}
-
 int check(const Flags &flags) {
   CompileOptions options;
-  if (std::string error = toOptions(flags, options); !error.empty())
+  Progress progress(flags.json);
+  if (std::string error = toOptions(flags, options, progress); !error.empty())
     return usage(error);
   CompileResult result = runCheck(flags.model, options);
-  clearProgress(options);
+  progress.stop();
   if (flags.json) {
     ordered_json json = {{"supported", result.code == ExitCode::ok}, {"errors", result.errors}, {"unsupported", unsupportedJson(result)},
+                         {"groups", groupsJson(result)},
                          {"inputs", valuesJson(result.inputs)}, {"outputs", valuesJson(result.outputs)}};
     std::printf("%s\n", json.dump(2).c_str());
     return static_cast<int>(result.code);
@@ -235,11 +281,12 @@ int check(const Flags &flags) {
 
 int compile(const Flags &flags) {
   CompileOptions options;
-  if (std::string error = toOptions(flags, options); !error.empty())
+  Progress progress(flags.quiet);
+  if (std::string error = toOptions(flags, options, progress); !error.empty())
     return usage(error);
   auto begin = std::chrono::steady_clock::now();
   CompileResult result = runCompile(flags.model, flags.output, options);
-  clearProgress(options);
+  progress.stop();
   if (result.code != ExitCode::ok)
     return report(flags.model, result);
   std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
@@ -281,6 +328,7 @@ void addCheckCommand(CLI::App &app, int &exitCode) {
   CLI::App *command = app.add_subcommand("check", "List every unsupported operator, type and shape of a model, by node name");
   command->add_option("model", flags->model, "the .onnx file")->required();
   command->add_option("--dim", flags->dims, "range of a symbolic dimension: NAME=N or NAME=MIN..MAX");
+  command->add_option("--max-memory", flags->maxMemory, "resident memory allowed, such as 800MiB or 2GB");
   command->add_flag("--json", flags->json, "print one JSON object");
   command->callback([=, &exitCode] { exitCode = check(*flags); });
 }
@@ -299,7 +347,9 @@ void addCompileCommand(CLI::App &app, int &exitCode) {
       ->capture_default_str();
   command->add_option("--report", flags->report, "write what was chosen for each kernel, as JSON");
   command->add_option("--dump-ir", flags->dumpDir, "folder for one numbered .mlir file a phase");
-  command->add_option("--jobs", flags->jobs, "threads of the compiler (one is used today)")->check(CLI::Range(1, 1024));
+  command->add_option("--jobs", flags->jobs, "threads that make code side by side (default: one a processor); the output does not depend on it")
+      ->check(CLI::Range(1, 1024));
+  command->add_option("--max-memory", flags->maxMemory, "resident memory allowed, such as 800MiB or 2GB; past it, exit code 5");
   command->add_flag("-q,--quiet", flags->quiet, "print errors only");
   command->callback([=, &exitCode] { exitCode = compile(*flags); });
 }

@@ -289,7 +289,7 @@ TEST_F(OnnxReading, BadInitializers) {
   TensorProto &w = addWeight(TensorProto::FLOAT, {8, 4});
   auto error = [&] { return importModel().error; };
   w.set_raw_data(std::string(127, '\0'));
-  EXPECT_HAS(error(), "initializer 'w': expects 128 bytes of raw data, found 127");
+  EXPECT_HAS(error(), "initializer 'w': expects 128 bytes of data for 32 elements of type FLOAT, found 127");
   w.set_dims(0, -8);
   EXPECT_HAS(error(), "expects dimensions of at least 0, got -8");
   w.set_dims(0, INT64_MAX);
