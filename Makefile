@@ -10,12 +10,13 @@ QUERY ?=
 export BUILD PRESET JOBS SENTENCES QUERY
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check fuzz bench docs install configure build build-sanitized format clean
+.PHONY: help demo check conformance fuzz bench docs install configure build build-sanitized format clean
 
 help:
 	@echo 'make demo      install, build, compile all-MiniLM-L6-v2 and search sentences with it'
 	@echo '               SENTENCES="a|b|c" QUERY="..." ranks your own sentences'
 	@echo 'make check     install, build, run every test; the last line is the summary'
+	@echo 'make conformance  run the ONNX backend test cases and write docs/conformance.md (over half an hour)'
 	@echo 'make fuzz      mutate models and modules for FUZZ_SECONDS (default 600) in a build of its own'
 	@echo 'make bench     compare with ONNX Runtime in one run'
 	@echo 'make build     install and build into $(BUILD)/ (PRESET=dev|ci, JOBS=n)'
@@ -35,6 +36,9 @@ fuzz: install
 	@cmake --preset fuzz >build-fuzz/configure.log 2>&1 || { cat build-fuzz/configure.log; exit 1; }
 	@cmake --build --preset fuzz --parallel $(JOBS)
 	@scripts/fuzz.sh
+
+conformance: build
+	@$(PYTHON) test/conformance/conformance.py --jobs $(JOBS)
 
 bench: build
 	@$(PYTHON) test/bench/minilm_vs_ort.py

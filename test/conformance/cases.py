@@ -38,6 +38,8 @@ class Case:
             return "another domain"
         if any(opset.domain in ("", "ai.onnx") and opset.version > 25 for opset in self.model.opset_import):
             return "an operator set above 25"
+        if any(opset.domain in ("", "ai.onnx") and opset.version < 13 for opset in self.model.opset_import):
+            return "an operator set below 13"
         graph = self.model.graph
         values = list(graph.input) + list(graph.output)
         if any(value.type.WhichOneof("value") != "tensor_type" for value in values):

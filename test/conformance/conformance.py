@@ -3,9 +3,13 @@
 """Runs the ONNX backend test cases through compile and run, on the CPU backend and on the reference backend.
 
     conformance.py                       all of them; writes docs/conformance.md and test/conformance/expected.txt
+    conformance.py --again               those that are not expected to pass, and new ones; writes the same files
     conformance.py --check               all of them; fails where one that is expected to pass does not
     conformance.py --check --quick 20    one in 20 of those that are expected to pass
     conformance.py --only REGEX          cases by name; prints what each one says
+    conformance.py --table               docs/conformance.md from test/conformance/expected.txt
+
+--variants and --targets say which runs of the cases. Of the instruction sets that the machine has, each run takes one, by turns.
 """
 import argparse
 import collections
@@ -116,13 +120,22 @@ def guarded_execute(artifact, case):
     return None if answer == "ok" else answer
 
 
+def instruction_sets():
+    """Targets of the compiler for what this machine runs."""
+    flags = pathlib.Path("/proc/cpuinfo").read_text().split()
+    return ["cpu:avx2"] + ["cpu:avx512"] * ("avx512f" in flags)
+
+
+_isas = itertools.cycle(instruction_sets())
+
+
 def judge(case, target):
     """('passed' | 'failed' | 'unsupported', why)."""
     with tempfile.TemporaryDirectory() as folder:
         model, artifact = pathlib.Path(folder, "model.onnx"), pathlib.Path(folder, "model.lathe")
         model.write_bytes(case.model.SerializeToString())
         command = [BUILD / "bin" / "lathe", "compile", model, "-o", artifact, "-q", "-O1", "--target"]
-        command.append("reference" if target == "reference" else "cpu")
+        command.append("reference" if target == "reference" else next(_isas))
         try:
             result = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=TIMEOUT)
         except subprocess.TimeoutExpired:
@@ -150,13 +163,32 @@ def work(index):
     return index, judge(changed, target)
 
 
+# The runs of a case, in the order of the letters in EXPECTED.
+RUNS = list(itertools.product(TARGETS, cases.VARIANTS))
+LETTERS = {"passed": "p", "unsupported": "u", "failed": "f"}
+# Not run: the same as another variant, or not tried yet.
+SAME, NEVER = "-", "?"
+
+
 def read_expected():
+    """Letters of the runs and the first reason why one does not pass, by the name of the case."""
     lines = EXPECTED.read_text().splitlines() if EXPECTED.exists() else []
-    return {key: status for status, key in (line.split(" ", 1) for line in lines if line and line[0] != "#")}
+    result = {}
+    for line in lines:
+        if line and line[0] != "#":
+            runs, _, reason = line.partition("  # ")
+            letters, name = runs.split(" ", 1)
+            result[name] = (letters, reason)
+    return result
 
 
-def key_of(case, variant, target):
-    return f"{case.name} {variant} {target}"
+def write_expected(expected):
+    lines = [
+        "# Written by `make conformance`: runs that pass, fail, are unsupported, are the same as another, or are unknown (pfu-?).",
+        "# In this order: " + ", ".join(" ".join(run) for run in RUNS) + "; then why the first that does not pass does not.",
+    ]
+    lines += [f"{letters} {name}" + (f"  # {reason}" if reason else "") for name, (letters, reason) in expected.items()]
+    EXPECTED.write_text("\n".join(lines) + "\n")
 
 
 def picked(key, one_in):
@@ -168,53 +200,96 @@ def percent(part, whole):
     return f"{100 * part / whole:.1f} %" if whole else "–"
 
 
-def write_table(results, excluded, total):
+def shortened(why):
+    why = re.sub(r"\bnode '[^']*'( \([^)]*\))?:? ?|'model.onnx':? ?|  +", " ", why).strip()
+    return why.replace("\n", " ")[:150]
+
+
+def update(expected, results):
+    """What the runs of a case said now takes the place of what they said before."""
+    by_case = collections.defaultdict(dict)
+    for (case, variant, target), verdict in results.items():
+        by_case[case.name][RUNS.index((target, variant))] = verdict
+    for name, verdicts in by_case.items():
+        letters, reason = expected.get(name, (NEVER * len(RUNS), ""))
+        letters = list(letters)
+        for index, verdict in verdicts.items():
+            letters[index] = LETTERS[verdict[0]] if verdict else SAME
+        whys = [shortened(verdict[1]) for _, verdict in sorted(verdicts.items()) if verdict and verdict[1]]
+        reason = whys[0] if whys else reason if set(letters) & {"u", "f"} else ""
+        expected[name] = ("".join(letters), reason)
+
+
+def write_table(expected, in_scope, excluded):
     by_operator = collections.defaultdict(collections.Counter)
+    whole = collections.Counter()
+    by_run = collections.defaultdict(collections.Counter)
     reasons = collections.defaultdict(collections.Counter)
-    overall = {target: collections.Counter() for target in TARGETS}
-    for (case, variant, target), (status, why) in results.items():
-        overall[target][status] += 1
-        by_operator[case.operator][status] += 1
-        if why:
-            why = re.sub(r"node '[^']*'( \([^)]*\))?:? ?|'model.onnx':? ?", "", why)
-            reasons[case.operator][f"{status}: {why[:150]}"] += 1
+    for case in in_scope:
+        letters, reason = expected.get(case.name, (NEVER * len(RUNS), ""))
+        kind = "f" if "f" in letters else "u" if "u" in letters else "p" if "p" in letters else NEVER
+        whole[kind] += 1
+        by_operator[case.operator][kind] += 1
+        if reason:
+            reasons[case.operator][reason] += 1
+        for run, letter in zip(RUNS, letters):
+            by_run[run][letter] += 1
+    total = len(in_scope) + sum(excluded.values())
     lines = [
         "# Conformance",
         "",
-        "Written by `make conformance`. The ONNX backend test cases, each as it comes, with symbolic dimensions and with constant",
-        "inputs (where that is another case), compiled and run on the CPU backend and on the reference backend.",
+        "Written by `make conformance`. The ONNX backend test cases, each as it comes (static), with symbolic dimensions (dynamic) and",
+        "with constant inputs (constant; where that is another case), compiled and run on the CPU backend and on the reference backend.",
         "",
-        f"{total} cases: those of onnx {onnx.__version__}" + (" and of Debian's libonnx-testdata" if cases.DEBIAN.exists() else "") + ".",
-        f"{sum(excluded.values())} are not inference on tensors: " + ", ".join(f"{why} {n}" for why, n in sorted(excluded.items())) + ".",
+        f"{total} cases: those of onnx {onnx.__version__} and of Debian's libonnx-testdata (1.12).",
+        f"{sum(excluded.values())} are not inference on tensors or not of operator sets 13 to 25: "
+        + ", ".join(f"{why} {n}" for why, n in sorted(excluded.items()))
+        + ".",
         "",
-        "| Backend | Passed | Unsupported | Failed | |",
-        "|---|--:|--:|--:|--:|",
+        "| Backend | Variant | Passed | Unsupported | Failed | |",
+        "|---|---|--:|--:|--:|--:|",
     ]
-    for target, counts in overall.items():
-        lines.append(f"| {target} | {counts['passed']} | {counts['unsupported']} | {counts['failed']} | {percent(counts['passed'], counts.total())} |")
+    for (target, variant), counts in by_run.items():
+        ran = counts["p"] + counts["u"] + counts["f"]
+        if ran:
+            lines.append(f"| {target} | {variant} | {counts['p']} | {counts['u']} | {counts['f']} | {percent(counts['p'], ran)} |")
     needed = collections.Counter()
     for operator in TRANSFORMER:
         needed.update(by_operator.get(operator, {}))
     lines += [
         "",
-        f"Of the operators that a Transformer uses: {needed['passed']} of {needed.total()} passed ({percent(needed['passed'], needed.total())}).",
+        f"Of {whole.total()} cases, {whole['p']} ({percent(whole['p'], whole.total())}) pass in every run that was made of them.",
+        f"Of the operators that a Transformer uses: {needed['p']} of {needed.total()} ({percent(needed['p'], needed.total())}).",
         "",
         "## By operator",
+        "",
+        "A case counts as passed where every run of it passes.",
         "",
         "| Operator | Passed | Unsupported | Failed | Most frequent reason |",
         "|---|--:|--:|--:|---|",
     ]
     for operator, counts in sorted(by_operator.items()):
         reason = reasons[operator].most_common(1)
-        reason = reason[0][0].replace("|", "\\|").replace("\n", " ") if reason else ""
-        lines.append(f"| {operator} | {counts['passed']} | {counts['unsupported'] or ''} | {counts['failed'] or ''} | {reason} |")
+        reason = reason[0][0].replace("|", "\\|") if reason else ""
+        lines.append(f"| {operator} | {counts['p']} | {counts['u'] or ''} | {counts['f'] or ''} | {reason} |")
     TABLE.write_text("\n".join(lines) + "\n")
+
+
+def wanted(options, expected, case, run):
+    letter = expected.get(case.name, (NEVER * len(RUNS), ""))[0][RUNS.index(run)]
+    if options.only and not re.search(options.only, case.name) or options.operator and case.operator != options.operator:
+        return False
+    if options.again:
+        return letter in "uf" + NEVER
+    return options.quick == 1 or letter == "p" and picked(f"{case.name} {run}", options.quick)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="compare with what is expected; write nothing")
-    parser.add_argument("--quick", type=int, default=1, metavar="N", help="one in N of the cases")
+    parser.add_argument("--again", action="store_true", help="only what is not expected to pass")
+    parser.add_argument("--table", action="store_true", help="run nothing")
+    parser.add_argument("--quick", type=int, default=1, metavar="N", help="one in N of the runs that are expected to pass")
     parser.add_argument("--only", help="cases whose name matches, with what each one says")
     parser.add_argument("--operator", help="cases of one operator")
     parser.add_argument("--variants", nargs="+", default=cases.VARIANTS, choices=cases.VARIANTS)
@@ -222,44 +297,42 @@ def main():
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     options = parser.parse_args()
     expected = read_expected()
-    excluded, total = collections.Counter(), 0
+    excluded, in_scope = collections.Counter(), []
     for case in itertools.chain(cases.generated(), cases.debian()):
-        total += 1
         if why := case.out_of_scope():
             excluded[why] += 1
-            continue
-        for variant, target in itertools.product(options.variants, options.targets):
-            key = key_of(case, variant, target)
-            if (options.only and not re.search(options.only, case.name)) or (options.operator and case.operator != options.operator):
-                continue
-            if options.quick > 1 and not (expected.get(key, "passed") == "passed" and picked(key, options.quick)):
-                continue
-            _work.append((case, variant, target))
+        else:
+            in_scope.append(case)
+    for case in [] if options.table else in_scope:
+        for target, variant in itertools.product(options.targets, options.variants):
+            if wanted(options, expected, case, (target, variant)):
+                _work.append((case, variant, target))
     start = time.monotonic()
     results = {}
     with multiprocessing.get_context("fork").Pool(options.jobs) as pool:
         for done, (index, verdict) in enumerate(pool.imap_unordered(work, range(len(_work)), chunksize=8)):
-            if verdict is not None:
-                case, variant, target = _work[index]
-                results[case, variant, target] = verdict
+            results[_work[index]] = verdict
             if sys.stderr.isatty() and done % 20 == 0:
                 print(f"\r{done} of {len(_work)}, {time.monotonic() - start:.0f} s ", end="", file=sys.stderr)
-    results = {item: results[item] for item in _work if item in results}
-    counts = collections.Counter(status for status, _ in results.values())
-    broken = [
-        (item, verdict)
-        for item, verdict in results.items()
-        if verdict[0] != "passed" and (expected.get(key_of(*item)) == "passed" or verdict[0] == "failed" and expected.get(key_of(*item)) != "failed")
-    ]
+    results = {item: results[item] for item in _work}
+    counts = collections.Counter(verdict[0] for verdict in results.values() if verdict)
+    broken = []
+    for (case, variant, target), (status, why) in ((item, verdict) for item, verdict in results.items() if verdict):
+        letter = expected.get(case.name, (NEVER * len(RUNS), ""))[0][RUNS.index((target, variant))]
+        if letter == "p" and status != "passed" or status == "failed" and letter != "f":
+            broken.append(f"{status}: {case.name} {variant} {target}: {why[:300]}")
     if options.only or options.operator:
-        for item, (status, why) in results.items():
-            print(f"{status:12} {key_of(*item)}  {why[:300]}")
+        for (case, variant, target), verdict in results.items():
+            if verdict:
+                print(f"{verdict[0]:12} {case.name} {variant} {target}  {verdict[1][:300]}")
     elif options.check:
-        for item, (status, why) in broken:
-            print(f"{status}: {key_of(*item)}: {why[:300]}")
+        print("\n".join(broken))
     elif options.quick == 1:
-        write_table(results, excluded, total)
-        EXPECTED.write_text("# Written by `make conformance`: what each case is expected to do.\n" + "".join(f"{status} {key_of(*item)}\n" for item, (status, _) in results.items()))
+        update(expected, results)
+        names = {case.name for case in in_scope}
+        expected = {name: entry for name, entry in expected.items() if name in names or not cases.DEBIAN.exists()}
+        write_expected(expected)
+        write_table(expected, in_scope, excluded)
     print(f"{counts['passed']} passed, {counts['unsupported']} unsupported, {counts['failed']} failed, in {time.monotonic() - start:.0f} s")
     return 1 if options.check and broken else 0
 
