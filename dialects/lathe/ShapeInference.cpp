@@ -415,8 +415,15 @@ Shape SliceOp::inferSymbolicShape(ShapeContext &context) {
     SymExpr start = context.clampedIndex(from, dim, 0, back ? -1 : 0);
     if (back) // of an axis without elements the last one is at -1, and there is nothing to start at
       start = from.isConstant(-1) ? dim - SymExpr(1) : context.min(start, dim - SymExpr(1));
-    SymExpr end = context.clampedIndex(context.indexValue(getEnds()[i]), dim, back ? -1 : 0, back ? -1 : 0);
+    SymExpr to = context.indexValue(getEnds()[i]);
+    SymExpr end = context.clampedIndex(to, dim, back ? -1 : 0, back ? -1 : 0);
     SymExpr length = back ? context.ceilDiv(start - end, -step) : context.ceilDiv(end - start, step);
+    // Of constant bounds more is known than of a difference of clamped ones: that these are a few elements at most.
+    std::optional<int64_t> first = from.constant(), last = to.constant();
+    if (step == 1 && first && *first < 0 && *first > INT32_MIN && end == dim)
+      length = context.min(dim, -*first);
+    else if (step == 1 && first && last && *first > 0 && *last > *first && *last < INT32_MAX)
+      length = context.min(context.max(dim - *first, 0), *last - *first);
     result[getAxes()[i]] = context.max(length, 0);
   }
   return result;

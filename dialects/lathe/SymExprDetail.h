@@ -20,6 +20,9 @@ SymExpr makeAtom(SymOp op, std::vector<SymExpr> args);
 /// of the atoms' keys (graded lexicographic, so that a product's leading term is that of its factors).
 std::optional<SymExpr> divideExactly(const SymExpr &a, const SymExpr &b);
 
+/// Element of a float tensor that is computed from constants and static extents alone.
+std::optional<double> floatElement(ShapeContext &context, mlir::Value tensor, int64_t position, int depth = 0);
+
 } // namespace lathe::detail
 
 #endif // LATHE_DIALECTS_LATHE_SYMEXPRDETAIL_H

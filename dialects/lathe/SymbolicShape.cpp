@@ -8,6 +8,7 @@
 #include "mlir/IR/Matchers.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/MathExtras.h"
+#include <cmath>
 
 using namespace mlir;
 
@@ -286,6 +287,16 @@ FailureOr<SymExpr> ShapeContext::broadcast(const SymExpr &a, const SymExpr &b, O
   auto isNotOne = [&](const SymExpr &x) { return atLeast(x, 2) || atMost(x, 0); };
   if ((isBelow(a, b, 1) || isBelow(b, a, 1)) && isNotOne(a) && isNotOne(b))
     return failure();
+  // What is 0 or 1, as the extent of the last element alone, leaves the other one as it is where it is 1; where it is 0
+  // there are no elements.
+  auto atMostOne = [&](const SymExpr &x) { return !x.constant() && atLeast(x, 0) && atMost(x, 1); };
+  if (!typesOnly && (op->hasTrait<OpTrait::BroadcastingElementwise>() || isa<BroadcastOp>(op)) &&
+      atMostOne(a) != atMostOne(b)) {
+    const SymExpr &one = atMostOne(a) ? a : b, &other = atMostOne(a) ? b : a;
+    addCheck(
+        {ShapeCheck::equal, one * other, other, op->getLoc(), "operands of an elementwise operation must broadcast"});
+    return other;
+  }
   // min(symbol, c) against the symbol: a table of c rows bounds the symbol.
   for (auto [x, y] : {std::pair(&a, &b), std::pair(&b, &a)}) {
     if (x->getTerms().size() != 1 || x->getTerms().begin()->second != 1 ||
@@ -447,6 +458,25 @@ SymExpr ShapeContext::indexValue(Value index) {
   return result;
 }
 
+/// The divisor of a floor division, as materialize() writes it: one of zero is replaced.
+static Value divisorOf(arith::FloorDivSIOp op) {
+  auto guard = op.getRhs().getDefiningOp<arith::SelectOp>();
+  auto isZero = guard ? guard.getCondition().getDefiningOp<arith::CmpIOp>() : arith::CmpIOp();
+  bool guards = isZero && isZero.getPredicate() == arith::CmpIPredicate::eq &&
+                isZero.getLhs() == guard.getFalseValue() && matchPattern(isZero.getRhs(), m_Zero()) &&
+                matchPattern(guard.getTrueValue(), m_One());
+  return guards ? guard.getFalseValue() : op.getRhs();
+}
+
+/// The division of a - floor(a / b) * b, as materialize() writes a remainder, of which more is known than of the
+/// difference.
+static arith::FloorDivSIOp remainderOf(arith::SubIOp op) {
+  auto product = op.getRhs().getDefiningOp<arith::MulIOp>();
+  auto division = product ? product.getLhs().getDefiningOp<arith::FloorDivSIOp>() : arith::FloorDivSIOp();
+  bool matches = division && division.getLhs() == op.getLhs() && division.getRhs() == product.getRhs();
+  return matches ? division : arith::FloorDivSIOp();
+}
+
 SymExpr ShapeContext::computeIndexValue(Value index) {
   APInt constant;
   if (matchPattern(index, m_ConstantInt(&constant)))
@@ -459,19 +489,15 @@ SymExpr ShapeContext::computeIndexValue(Value index) {
   auto binary = [&](auto combine) { return combine(indexValue(op->getOperand(0)), indexValue(op->getOperand(1))); };
   if (isa<arith::AddIOp>(op))
     return binary([](auto a, auto b) { return a + b; });
-  if (isa<arith::SubIOp>(op))
+  if (auto difference = dyn_cast<arith::SubIOp>(op)) {
+    if (arith::FloorDivSIOp division = remainderOf(difference))
+      return mod(indexValue(division.getLhs()), indexValue(divisorOf(division)));
     return binary([](auto a, auto b) { return a - b; });
+  }
   if (isa<arith::MulIOp>(op))
     return binary([](auto a, auto b) { return a * b; });
-  if (isa<arith::FloorDivSIOp>(op)) {
-    // As materialize() writes it: a divisor of zero replaced.
-    auto guard = op->getOperand(1).getDefiningOp<arith::SelectOp>();
-    auto isZero = guard ? guard.getCondition().getDefiningOp<arith::CmpIOp>() : arith::CmpIOp();
-    if (isZero && isZero.getPredicate() == arith::CmpIPredicate::eq && isZero.getLhs() == guard.getFalseValue() &&
-        matchPattern(isZero.getRhs(), m_Zero()) && matchPattern(guard.getTrueValue(), m_One()))
-      return floorDiv(indexValue(op->getOperand(0)), indexValue(guard.getFalseValue()));
-    return binary([&](auto a, auto b) { return floorDiv(a, b); });
-  }
+  if (auto division = dyn_cast<arith::FloorDivSIOp>(op))
+    return floorDiv(indexValue(division.getLhs()), indexValue(divisorOf(division)));
   if (auto choice = dyn_cast<arith::SelectOp>(op))
     if (auto test = choice.getCondition().getDefiningOp<arith::CmpIOp>(); test && test.getLhs().getType().isIndex()) {
       SymExpr a = indexValue(test.getLhs()), b = indexValue(test.getRhs());
@@ -617,6 +643,11 @@ std::optional<SymExpr> ShapeContext::computeElement(Value tensor, int64_t positi
     return get(op->getOperand(0), position);
   if (auto castOp = dyn_cast<CastOp>(op)) {
     auto from = dyn_cast<IntegerType>(castOp.getInput().getType().getElementType());
+    if (!from) // exporters compute sizes in floats, too
+      if (std::optional<double> number = detail::floatElement(*this, castOp.getInput(), position))
+        return type.getElementType().isInteger(1)    ? SymExpr(*number != 0)
+               : std::abs(*number) < double(1 << 30) ? std::optional(SymExpr(static_cast<int64_t>(*number)))
+                                                     : std::nullopt;
     auto value = from ? get(castOp.getInput(), position) : std::nullopt;
     if (value && type.getElementType().isInteger(1) && !from.isInteger(1))
       return SymExpr(1) - eq(*value, 0);

@@ -207,6 +207,20 @@ std::optional<SmallVector<bool>> constantTruth(Node &node, Value tensor) {
 
 } // namespace
 
+/// Whether every element is the same one, which is not 0: the shape alone tells the positions then. This is how
+/// exporters write the range of an axis that an index leaves as it is.
+static bool isTrueThroughout(Value tensor) {
+  Operation *op = tensor.getDefiningOp();
+  while (isa_and_nonnull<BroadcastOp, ReshapeOp>(op))
+    op = op->getOperand(0).getDefiningOp();
+  auto constant = dyn_cast_or_null<ConstantOp>(op);
+  auto dense = constant ? dyn_cast<DenseElementsAttr>(constant.getValue()) : DenseElementsAttr();
+  if (!dense || !dense.isSplat())
+    return false;
+  return isa<FloatType>(dense.getElementType()) ? !dense.getSplatValue<APFloat>().isZero()
+                                                : !dense.getSplatValue<APInt>().isZero();
+}
+
 Value positionsOfTrue(Compose &c, Value truth) {
   Node &node = c.node;
   Type i64 = node.builder.getI64Type();
@@ -239,8 +253,13 @@ LogicalResult importNonZero(Node &node) {
   if (!truth) {
     Compose c(node);
     SmallVector<Value> dims = node.dims(x), rows;
-    Value flat = node.reshape(x, {node.product(dims)});
-    Value positions = positionsOfTrue(c, Node::element(x).isInteger(1) ? flat : c.compare(Comparison::ne, flat, 0.0));
+    Value positions;
+    if (isTrueThroughout(x)) {
+      positions = c.iota(node.product(dims));
+    } else {
+      Value flat = node.reshape(x, {node.product(dims)});
+      positions = positionsOfTrue(c, Node::element(x).isInteger(1) ? flat : c.compare(Comparison::ne, flat, 0.0));
+    }
     if (dims.empty()) // a scalar counts as a vector of one element
       dims.push_back(node.index(1));
     for (size_t axis = dims.size(); axis-- > 0 && positions;) {

@@ -392,6 +392,7 @@ LogicalResult Selector::run() {
   if (failed(verifyProgram()) || failed(analyze()))
     return failure();
   collectConditions();
+  padExtentsOfOne(main, shapes);
   main.walk<WalkOrder::PreOrder>([&](Block *block) {
     Grouping found = formGroups(*block, shapes, fuse, library);
     for (auto &entry : found.kernels)

@@ -176,6 +176,9 @@ void Selector::findComputed() {
         shapes.ranges[*shapes.indexValue(number).symbolName()] = {0, std::nullopt};
     }
     auto toIndex = dyn_cast<ToIndexOp>(op);
+    // Shapes are asked for in the order of the program: what is far away from what is known is taken to be data.
+    if (isa<SymbolicShapeOpInterface>(op))
+      (void)shapes.shapeOf(op.getResult(0));
     if (!toIndex || !shapes.indexValue(toIndex).dependsOnData())
       return;
     // The same element has been read where this stands, or around it.

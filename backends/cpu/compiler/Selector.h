@@ -22,6 +22,10 @@ void collectNames(Location loc, llvm::SetVector<StringAttr> &names);
 /// An expression as a user reads it: of a long one, what it depends on.
 std::string describe(const SymExpr &expr);
 
+/// Kernels tell by types alone what they broadcast: what an extent of at most one is broadcast from, as the last element of
+/// an axis that may have none, gets an extent of one. Shapes must have been asked for, with what they require.
+void padExtentsOfOne(func::FuncOp main, ShapeContext &shapes);
+
 /// Selects one program.
 class Selector {
 public:

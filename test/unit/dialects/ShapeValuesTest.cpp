@@ -306,6 +306,38 @@ TEST_F(ShapeValuesTest, IndexSelect) {
   EXPECT_TRUE(context.indexValue(select(argument(i(1), ""), n, m)).dependsOnData());
 }
 
+/// What was built out of an expression is read as the same expression, however often.
+TEST_F(ShapeValuesTest, MaterializedIsReadAgain) {
+  SymExpr n = sym("n"), m = sym("m");
+  SymExpr padded = n + context.mod(context.mod(n, 8) * -1 + 8, 8);
+  SymExpr truth = context.eq(n, m + 5);
+  for (SymExpr expr : {padded, truth, context.select(truth, n, 7), SymExpr(1) - truth, context.floorDiv(n, m),
+                       context.select(context.lt(n, m), context.select(truth, 3, n), m)}) {
+    SymExpr again = expr;
+    for (int round = 0; round < 4; ++round) {
+      again = context.indexValue(materialize(builder, loc(), again));
+      EXPECT_EQ(again.str(), expr.str());
+    }
+  }
+  // A remainder is not negative, and so a length that is padded isn't either.
+  EXPECT_TRUE(context.atLeast(context.indexValue(materialize(builder, loc(), padded)), 0));
+}
+
+/// Halves of halves of sums with themselves: a tree of 2^64 atoms that is 64 atoms.
+TEST_F(ShapeValuesTest, SharedAtomsAreDealtWithOnce) {
+  SymExpr n = sym("n");
+  for (int k = 0; k < 64; ++k)
+    n = context.max(context.floorDiv(n + 1, 2) * n, n);
+  EXPECT_FALSE(n.dependsOnData());
+  EXPECT_TRUE(context.atLeast(n, 0));
+  llvm::SmallVector<std::string> names;
+  n.collectSymbols(names);
+  EXPECT_EQ(names.size(), 1u);
+  size_t before = builder.getInsertionBlock()->getOperations().size();
+  EXPECT_TRUE(materialize(builder, loc(), n));
+  EXPECT_LT(builder.getInsertionBlock()->getOperations().size() - before, 64u * 16);
+}
+
 TEST_F(ShapeValuesTest, IndicesOfTensors) {
   Value x = argument(tensor({kAny, 4}, i(64)), "x", {"n", "4"});
   EXPECT_EQ(context.indexValue(builder.create<DimOp>(loc(), builder.getIndexType(), x, 0)), sym("n"));

@@ -1,0 +1,45 @@
+# Lathe. Under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+"""Models of further architectures, as both of torch's exporters write them (export/ makes them and compares many more):
+each equals ONNX Runtime at every size, from one artifact."""
+import onnx
+import pytest
+from export.inputs import SIZES, random_inputs
+from support import assert_close
+
+# Name in data/ to (kind, form).
+MODELS = {
+    "qwen2_moe": ("decoder", "cache"),  # all experts at once, weighted
+    "deepseek_v3": ("decoder", "cache"),  # experts get the tokens that the run routes to them; latent attention
+    "gemma3_text": ("decoder", "cache"),  # sliding windows, norms on both sides
+    "bloom": ("decoder", "cache"),  # ALiBi
+    "deberta_v2": ("text", "plain"),  # disentangled attention with buckets of distances
+    "bart_cross": ("seq2seq", "cross"),  # a decoder's step, with the caches of its own and of the encoder's tokens
+    "wav2vec2": ("audio", "plain"),  # lengths after several convolutions
+    "beit": ("image", "plain"),  # biases by relative position
+}
+
+
+class Info:
+    """What random_inputs asks of an input."""
+
+    def __init__(self, value):
+        self.name = value.name
+        self.type = "tensor(int64)" if value.type.tensor_type.elem_type == onnx.TensorProto.INT64 else "tensor(float)"
+        self.dims = [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim]
+
+
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: "_".join(map(str, list(size.values())[:4])))
+@pytest.mark.parametrize("name", MODELS)
+def test_exported(name, size, session, oracle, onnx_path):
+    kind, form = MODELS[name]
+    infos = [Info(value) for value in onnx.load(onnx_path(name)).graph.input]
+    about = {"kind": kind, "form": form, "dims": {i.name: i.dims for i in infos}}
+    about["ranges"] = {"input_ids": 95, "decoder_input_ids": 95}
+    inputs = random_inputs(infos, about, size, seed=0)
+    try:
+        references = oracle(name, inputs)
+    except Exception as error:  # ONNX Runtime has an exception class for each status
+        if size["batch"] and name != "deepseek_v3":  # which exports as many experts as the example's tokens had
+            raise
+        pytest.skip(f"ONNX Runtime does not run it: {str(error)[:80]}")
+    assert_close(session(name).run(inputs), references)
