@@ -282,6 +282,27 @@ TEST(SymExpr, RepeatedSquaringEnds) {
   EXPECT_FALSE(context.atMost(expr, INT64_MAX));
 }
 
+/// What mentions a large part many times mentions it by a digest: it does not grow, and is no data.
+TEST(SymExpr, LargeAtomsAreShared) {
+  ShapeContext context;
+  SymExpr expr = sym("a"), b = sym("b");
+  for (int i = 0; i < 12; ++i)
+    expr = context.select(context.lt(expr, b * i), expr + b, context.max(expr, b + i) - 1);
+  EXPECT_FALSE(expr.dependsOnData());
+  EXPECT_LT(expr.size(), SymExpr::kShared + 10);
+  EXPECT_LT(expr.str().size(), 500u);
+  EXPECT_EQ((expr * expr - expr * expr), SymExpr(0));
+  llvm::SmallVector<std::string> names;
+  expr.collectSymbols(names);
+  EXPECT_EQ(names.size(), 2u);
+  for (auto [a, c] : {std::pair<int64_t, int64_t>(3, 4), {0, 9}, {100, 1}}) {
+    int64_t expected = a;
+    for (int i = 0; i < 12; ++i)
+      expected = expected < c * i ? expected + c : std::max(expected, c + i) - 1;
+    EXPECT_EQ(evaluate(expr, {{"a", a}, {"b", c}}), expected);
+  }
+}
+
 /// Atoms whose text is long are told apart by its digest.
 TEST(SymExpr, LongAtoms) {
   ShapeContext context;

@@ -241,6 +241,28 @@ func.func @main(%x: tensor<1xf32>, %counts: tensor<?x2xi64> {lathe.dims = ["n", 
 
 // -----
 
+// What a run must satisfy is tested where it is known: of inputs in the plan.
+// CHECK: kernel.checks = [{message = "expects an even number: got counts[1]", node = ""},
+// CHECK-LABEL: func.func @run
+// CHECK-NOT: kernel.require
+// CHECK-LABEL: func.func @plan
+// CHECK: %[[NUMBER:.*]] = lathe.symbol "counts[1]"
+// CHECK: return
+func.func @main(%x: tensor<1xf32>, %counts: tensor<2xi64> {lathe.name = "counts"}) -> tensor<?xf32> {
+  %c2 = arith.constant 2 : index
+  %n = lathe.to_index %counts {position = 1 : i64} : tensor<2xi64>
+  %half = arith.floordivsi %n, %c2 : index
+  %even = arith.muli %half, %c2 : index
+  %rest = arith.subi %n, %even : index
+  %one = arith.constant 1 : index
+  %good = arith.subi %one, %rest : index
+  lathe.require %good, "expects an even number" got %n
+  %1 = lathe.broadcast %x [%n] : tensor<1xf32> -> tensor<?xf32>
+  return %1 : tensor<?xf32>
+}
+
+// -----
+
 // A reshape moves nothing; an input that is an output is copied. Truth values take a byte.
 // CHECK-LABEL: func.func @run
 // CHECK: %[[X:.*]] = kernel.input %{{.*}} 0[] : memref<2x2xi8>
