@@ -276,7 +276,6 @@ LogicalResult Selector::verifyBlock(Block &block) {
 }
 
 LogicalResult Selector::analyze() {
-  findComputed();
   if (auto declared = module->getAttrOfType<DictionaryAttr>(LatheDialect::kSymbolsAttr))
     for (NamedAttribute entry : declared)
       if (auto range = dyn_cast<DenseI64ArrayAttr>(entry.getValue()); range && range.size() == 2)
@@ -286,6 +285,7 @@ LogicalResult Selector::analyze() {
       if (dim.dependsOnData())
         return main.emitError() << "expects names of dimensions ('" << LatheDialect::kDimsAttr
                                 << "'), got none for dimension " << axis << " of argument " << argument.getArgNumber();
+  findComputed(main.getBody().front());
   return analyze(main.getBody().front());
 }
 

@@ -159,39 +159,44 @@ void Selector::addComputed(Value index, std::string base, int64_t position, Regi
   shapes.setIndexValue(index, SymExpr::symbol(name));
 }
 
-/// Index values that are read from what the run computes, and numbers of iterations, become symbols.
-void Selector::findComputed() {
-  DenseMap<std::pair<Value, uint64_t>, SmallVector<ToIndexOp>> known;
+/// Index values that are read from what the run computes, and numbers of iterations, become symbols. Shapes are asked for in
+/// the order of the program: what is far away from what is known is taken to be data.
+void Selector::findComputed(Block &block) {
   auto baseOf = [](Location loc) {
     llvm::SetVector<StringAttr> names;
     collectNames(loc, names);
     return names.empty() ? std::string("value") : names.front().str();
   };
-  main.walk<WalkOrder::PreOrder>([&](Operation *op) {
+  for (Operation &op : block) {
     if (auto loop = dyn_cast<LoopOp>(op)) {
-      std::string base = baseOf(op->getLoc());
+      std::string base = baseOf(op.getLoc());
       addComputed(loop.getBody().getArgument(0), base + ".iteration", 0, &loop.getBody());
-      addComputed(loop.getCount(), base + ".count", 0, op->getParentRegion());
+      addComputed(loop.getCount(), base + ".count", 0, op.getParentRegion());
       for (Value number : {Value(loop.getBody().getArgument(0)), Value(loop.getCount())})
         shapes.ranges[*shapes.indexValue(number).symbolName()] = {0, std::nullopt};
     }
-    auto toIndex = dyn_cast<ToIndexOp>(op);
-    // Shapes are asked for in the order of the program: what is far away from what is known is taken to be data.
+    for (Region &region : op.getRegions()) {
+      RegionScope scope(shapes, region);
+      findComputed(region.front());
+    }
     if (isa<SymbolicShapeOpInterface>(op))
       (void)shapes.shapeOf(op.getResult(0));
+    auto toIndex = dyn_cast<ToIndexOp>(op);
     if (!toIndex || !shapes.indexValue(toIndex).dependsOnData())
-      return;
+      continue;
     // The same element has been read where this stands, or around it.
-    SmallVector<ToIndexOp> &others = known[{toIndex.getInput(), toIndex.getPosition()}];
+    SmallVector<ToIndexOp> &others = reads[{toIndex.getInput(), toIndex.getPosition()}];
     auto other = llvm::find_if(
-        others, [&](ToIndexOp other) { return other->getParentRegion()->isAncestor(op->getParentRegion()); });
-    if (other != others.end())
-      return shapes.setIndexValue(toIndex, shapes.indexValue(*other));
+        others, [&](ToIndexOp other) { return other->getParentRegion()->isAncestor(op.getParentRegion()); });
+    if (other != others.end()) {
+      shapes.setIndexValue(toIndex, shapes.indexValue(*other));
+      continue;
+    }
     others.push_back(toIndex);
     Operation *producer = toIndex.getInput().getDefiningOp();
-    addComputed(toIndex, baseOf(producer ? producer->getLoc() : op->getLoc()),
-                static_cast<int64_t>(toIndex.getPosition()), op->getParentRegion());
-  });
+    addComputed(toIndex, baseOf(producer ? producer->getLoc() : op.getLoc()),
+                static_cast<int64_t>(toIndex.getPosition()), op.getParentRegion());
+  }
 }
 
 bool Selector::isComputed(const SymExpr &expr) {

@@ -41,7 +41,7 @@ private:
   LogicalResult verifyBlock(Block &block);
   LogicalResult analyze();
   LogicalResult analyze(Block &block);
-  void findComputed();
+  void findComputed(Block &block);
   void collectConditions();
   LogicalResult emitPlan();
   LogicalResult addElements(SmallVectorImpl<Attribute> &symbolTable);
@@ -105,6 +105,7 @@ private:
   std::vector<Condition> conditions;
   std::map<Operation *, SymExpr> guards; ///< of conditions that the model states, what must hold for them to matter
   llvm::StringMap<Region *> computed;    ///< symbols that the run gives their values, and where it does
+  DenseMap<std::pair<Value, uint64_t>, SmallVector<ToIndexOp>> reads; ///< of elements that the run computes
   llvm::StringSet<> defined;             ///< those that it has computed so far
 };
 

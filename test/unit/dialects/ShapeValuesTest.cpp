@@ -335,7 +335,7 @@ TEST_F(ShapeValuesTest, SharedAtomsAreDealtWithOnce) {
   EXPECT_EQ(names.size(), 1u);
   size_t before = builder.getInsertionBlock()->getOperations().size();
   EXPECT_TRUE(materialize(builder, loc(), n));
-  EXPECT_LT(builder.getInsertionBlock()->getOperations().size() - before, 64u * 16);
+  EXPECT_LT(builder.getInsertionBlock()->getOperations().size() - before, 64u * 128); // written out they would be 2^64
 }
 
 TEST_F(ShapeValuesTest, IndicesOfTensors) {

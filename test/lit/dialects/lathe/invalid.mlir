@@ -591,6 +591,7 @@ func.func @if_c2(%c: index, %x: tensor<4xf32>, %y: tensor<5xf32>) {
 func.func @if_terminator(%c: index) {
   // expected-error @below {{expects regions that end in lathe.yield}}
   lathe.if %c {
+    llvm.unreachable
   } else {
     lathe.yield
   }
