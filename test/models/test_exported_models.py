@@ -1,6 +1,7 @@
 # Lathe. Under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
 """Models of further architectures, as both of torch's exporters write them (export/ makes them and compares many more):
 each equals ONNX Runtime at every size, from one artifact."""
+import numpy as np
 import onnx
 import pytest
 from export.inputs import SIZES, random_inputs
@@ -43,3 +44,21 @@ def test_exported(name, size, session, oracle, onnx_path):
             raise
         pytest.skip(f"ONNX Runtime does not run it: {str(error)[:80]}")
     assert_close(session(name).run(inputs), references)
+
+
+@pytest.mark.parametrize("size", [(2, 3, 4), (1, 1, 7), (1, 5, 0), (3, 7, 0), (2, 1, 1), (5, 33, 2)], ids=lambda size: "_".join(map(str, size)))
+@pytest.mark.parametrize("with_cache", [True, False])
+def test_merged_decoder(with_cache, size, session, oracle):
+    """A decoder's two steps as the branches of an `If`, of which an input says which one to take."""
+    batch, sequence, past = size
+    random = np.random.default_rng(0)
+    inputs = {
+        "input_ids": random.integers(0, 95, (batch, sequence)),
+        "attention_mask": np.ones((batch, sequence + past * with_cache), np.int64),
+        "use_cache_branch": np.array([with_cache]),
+    }
+    for layer in range(2):
+        for part in ("key", "value"):
+            inputs[f"past_key_values.{layer}.{part}"] = random.normal(size=(batch, 4, past, 8)).astype(np.float32)
+    references = oracle("bloom_merged", inputs)
+    assert_close(session("bloom_merged").run(inputs), references)
