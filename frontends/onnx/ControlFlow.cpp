@@ -94,12 +94,15 @@ LogicalResult importIf(Node &node) {
                                            draft.getElseRegion().front().getTerminator()->getOperands())) {
     if (Node::element(yes) != Node::element(no))
       return node.unsupported("branches whose results have different types are not supported, as result " + Twine(i) +
-                              " has");
+                                  " has",
+                              "cast the results of both branches to one type");
     if (Node::rank(yes) != Node::rank(no))
       return node.unsupported(
           "branches whose results have different ranks are supported where the condition is known when the "
           "model is compiled; result " +
-          Twine(i) + " has " + Twine(Node::rank(yes)) + " and " + Twine(Node::rank(no)));
+              Twine(i) + " has " + Twine(Node::rank(yes)) + " and " + Twine(Node::rank(no)),
+          "export with a condition that is known, such as one fixed length, or reshape the results of both branches to "
+          "one rank");
     types.push_back(
         RankedTensorType::get(SmallVector<int64_t>(Node::rank(yes), ShapedType::kDynamic), Node::element(yes)));
   }
@@ -210,7 +213,8 @@ LogicalResult importLoop(Node &node) {
     }
   }
   if (scans && trips && *trips >= kUnbounded)
-    return node.unsupported("outputs of all iterations are supported of loops whose number of iterations is given");
+    return node.unsupported("outputs of all iterations are supported of loops whose number of iterations is given",
+                            "give the loop its largest number of iterations");
   std::optional<LoopResults> loop = makeLoop(node, limit, condition, init, iteration);
   return loop ? loopResults(node, *loop, same) : failure();
 }

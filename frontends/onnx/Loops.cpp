@@ -36,7 +36,8 @@ static bool keepsType(Node &node, Value before, Value after, size_t number) {
   if (!same)
     (void)node.unsupported(
         "a state of a loop whose shape changes from one iteration to the next is not supported: state " +
-        Twine(number) + " has " + str(*a) + " and then " + str(*b));
+            Twine(number) + " has " + str(*a) + " and then " + str(*b),
+        "give the state its largest shape and write into it, or run the loop outside of the model");
   return same;
 }
 
@@ -108,7 +109,7 @@ Value entryAt(Node &node, Value tensor, Value number, int64_t axis) {
 }
 
 bool isShortLoop(int64_t iterations, int64_t size) {
-  constexpr int64_t kMostOperations = 2048;
+  constexpr int64_t kMostOperations = 512;
   return iterations <= kMostOperations / std::max<int64_t>(size, 1);
 }
 
