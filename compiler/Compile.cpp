@@ -180,17 +180,7 @@ bool Compilation::toKernels() {
     return fail(ExitCode::invalid_model, "");
   if (!dump("import"))
     return false;
-  auto simplify = [](OpPassManager &passes) {
-    OpPassManager &functions = passes.nest<func::FuncOp>();
-    functions.addPass(simplify::createSimplifyShapesPass());
-    functions.addPass(createCanonicalizerPass());
-    functions.addPass(createCSEPass());
-    functions.addPass(simplify::createSimplifyBranchesPass());
-    functions.addPass(simplify::createSimplifyArithmeticPass());
-    functions.addPass(createCanonicalizerPass());
-    functions.addPass(createCSEPass());
-  };
-  if (!phase("simplify", simplify, ExitCode::invalid_model))
+  if (!phase("simplify", simplify::buildPipeline, ExitCode::invalid_model))
     return false;
   auto select = [&](OpPassManager &passes) {
     if (!options.reference)

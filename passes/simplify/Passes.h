@@ -14,6 +14,9 @@ namespace lathe::simplify {
 #include "passes/simplify/Passes.h.inc"
 #define GEN_PASS_REGISTRATION
 #include "passes/simplify/Passes.h.inc"
+
+/// The phase "simplify" of a compilation, on modules.
+void buildPipeline(mlir::OpPassManager &passes);
 } // namespace lathe::simplify
 
 #endif // LATHE_PASSES_SIMPLIFY_PASSES_H

@@ -10,7 +10,6 @@
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/Verifier.h"
 #include "mlir/Pass/PassManager.h"
-#include "mlir/Transforms/Passes.h"
 #include "passes/simplify/Passes.h"
 #include <string>
 #include <sys/mman.h>
@@ -32,12 +31,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     return 0;
   }
   PassManager passes(&context);
-  OpPassManager &functions = passes.nest<func::FuncOp>();
-  functions.addPass(lathe::simplify::createSimplifyShapesPass());
-  functions.addPass(createCanonicalizerPass());
-  functions.addPass(createCSEPass());
-  functions.addPass(lathe::simplify::createSimplifyArithmeticPass());
-  functions.addPass(createCanonicalizerPass());
+  lathe::simplify::buildPipeline(passes);
   if (failed(verify(*result.module)) || failed(passes.run(*result.module)))
     return 0;
   return 0;

@@ -13,7 +13,6 @@
 #include "mlir/IR/Verifier.h"
 #include "mlir/Parser/Parser.h"
 #include "mlir/Pass/PassManager.h"
-#include "mlir/Transforms/Passes.h"
 #include "passes/memory/Passes.h"
 #include "passes/simplify/Passes.h"
 #include <string>
@@ -22,14 +21,8 @@ using namespace mlir;
 
 /// The pipelines that a module goes through, whole and in parts.
 static void addPasses(OpPassManager &passes, unsigned number) {
-  if (number & 1) {
-    OpPassManager &functions = passes.nest<func::FuncOp>();
-    functions.addPass(lathe::simplify::createSimplifyShapesPass());
-    functions.addPass(createCanonicalizerPass());
-    functions.addPass(createCSEPass());
-    functions.addPass(lathe::simplify::createSimplifyArithmeticPass());
-    functions.addPass(createCanonicalizerPass());
-  }
+  if (number & 1)
+    lathe::simplify::buildPipeline(passes);
   if (number & 2)
     passes.addPass(lathe::createLatheToLinalg());
   if (number & 4) {

@@ -433,6 +433,34 @@ TEST_F(ShapeContextTest, BroadcastWithALimit) {
   }
 }
 
+/// What a branch asks for matters where it is taken, and says nothing of symbols elsewhere.
+TEST_F(ShapeContextTest, Branches) {
+  mlirContext.loadDialect<LatheDialect>();
+  mlir::OpBuilder builder = mlir::OpBuilder::atBlockEnd(module->getBody());
+  mlir::Location loc = mlir::UnknownLoc::get(&mlirContext);
+  mlir::Value condition = builder.create<SymbolOp>(loc, builder.getIndexType(), "n");
+  auto branch = builder.create<IfOp>(loc, mlir::TypeRange(), condition);
+  SymExpr n = sym("n"), limited = context.min(sym("q"), 512);
+  {
+    RegionScope scope(context, branch.getElseRegion());
+    EXPECT_EQ(context.guard, context.eq(n, 0));
+    ASSERT_TRUE(succeeded(context.requireEqual(n, sym("m"), at(), "")));
+    ASSERT_TRUE(succeeded(context.broadcast(sym("q"), limited, at())));
+    EXPECT_FALSE(context.atMost(sym("q"), 512));
+  }
+  EXPECT_TRUE(context.guard.isConstant(1));
+  ASSERT_EQ(context.checks.size(), 2u);
+  EXPECT_EQ(context.checks[0].guard, context.eq(n, 0));
+  // The same condition without the branch is another one, and within the branch it then is none.
+  ASSERT_TRUE(succeeded(context.requireEqual(n, sym("m"), at(), "")));
+  ASSERT_EQ(context.checks.size(), 3u);
+  EXPECT_TRUE(context.checks[2].guard.isConstant(1));
+  RegionScope scope(context, branch.getThenRegion());
+  EXPECT_EQ(context.guard, SymExpr(1) - context.eq(n, 0));
+  ASSERT_TRUE(succeeded(context.requireEqual(n, sym("m"), at(), "")));
+  EXPECT_EQ(context.checks.size(), 3u);
+}
+
 /// Where the recorded checks hold, numpy agrees; where broadcasting fails, numpy fails for all values.
 TEST_F(ShapeContextTest, BroadcastAsNumpy) {
   Random random(17);
