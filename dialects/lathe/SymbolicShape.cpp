@@ -552,7 +552,9 @@ std::optional<SymExpr> ShapeContext::element(Value tensor, int64_t position) {
     return it->second;
   Nesting nested(nesting);
   std::optional<SymExpr> result = nested.tooDeep() ? std::nullopt : computeElement(tensor, position);
-  if (result && result->size() >= SymExpr::kTooLarge)
+  // An element is kept for each of many tensors, of which shapes are made of a handful of terms.
+  constexpr size_t kLargestElement = 256;
+  if (result && result->size() >= kLargestElement)
     result.reset();
   if (auto number = result ? result->constant() : std::nullopt)
     result = wrapped(*number, cast<IntegerType>(cast<RankedTensorType>(tensor.getType()).getElementType()));

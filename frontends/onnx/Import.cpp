@@ -423,8 +423,12 @@ bool Importer::importInput(const onnx::ValueInfoProto &input) {
   const onnx::TypeProto_Tensor &tensor = input.type().tensor_type();
   Type element = elementType(&mlirContext, tensor.elem_type());
   if (!element)
-    return refuse("data type " + dataTypeName(tensor.elem_type()) + " is not supported",
-                  "export with numbers as inputs: texts are turned into numbers, such as tokens, before the model");
+    return refuse(
+        "data type " + dataTypeName(tensor.elem_type()) + " is not supported",
+        tensor.elem_type() == onnx::TensorProto::STRING
+            ? StringRef(
+                  "export with numbers as inputs: texts are turned into numbers, such as tokens, before the model")
+            : StringRef(hints::kElementType));
   if (!tensor.has_shape())
     return refuse("expects a shape, got an input of unknown rank",
                   "give the input a shape, of names where it is dynamic: onnx.tools.update_model_dims, or dynamic_axes "

@@ -110,7 +110,7 @@ protected:
   SmallVector<Chosen> chosen;
 
 private:
-  bool check();
+  bool check(int64_t directions);
   std::optional<LoopResults> run(int64_t direction, bool backwards);
 
   Value input; ///< [steps, batch, size]
@@ -147,18 +147,36 @@ bool Recurrent::readActivations(int64_t direction) {
   return true;
 }
 
-bool Recurrent::check() {
+bool Recurrent::check(int64_t directions) {
   Value x = node.input(0), w = node.input(1), r = node.input(2);
   if (!x || !w || !r)
     return succeeded(node.invalid("expects inputs X, W and R"));
-  if (!c.hasRank(x, {3}, "X") || !c.hasRank(w, {3}, "W") || !c.hasRank(r, {3}, "R") || !c.areFloats({x, w, r}))
+  if (!c.hasRank(x, {3}, "X") || !c.hasRank(w, {3}, "W") || !c.hasRank(r, {3}, "R") || !c.areFloats({x, w, r}) ||
+      (node.input(3) && !c.hasRank(node.input(3), {2}, "B")))
     return false;
   hidden = node.intAttr("hidden_size", Node::type(r).getDimSize(2));
-  if (hidden < 1 || Node::type(r).getDimSize(2) != hidden || Node::type(r).getDimSize(1) != gates * hidden ||
-      Node::type(w).getDimSize(1) != gates * hidden)
-    return succeeded(node.invalid("expects W and R of [directions, " + Twine(gates) +
-                                  " * hidden_size, …], with R's last extent "
-                                  "hidden_size, which are static"));
+  if (hidden < 1)
+    return succeeded(node.invalid("expects a hidden_size, or an R whose last extent is static"));
+  // The attribute says of weights that are inputs what their symbols don't; that it is so is checked when they are
+  // there.
+  Value size = node.dim(w, 2);
+  const int64_t extents[4][3] = {
+      {}, {directions, gates * hidden, -1}, {directions, gates * hidden, hidden}, {directions, 2 * gates * hidden, 0}};
+  for (int i : {1, 2, 3}) {
+    Value given = node.input(i);
+    if (!given)
+      continue;
+    Values dims;
+    for (int64_t axis = 0; axis < Node::rank(given); ++axis) {
+      int64_t extent = extents[i][axis], known = Node::type(given).getDimSize(axis);
+      if (extent >= 0 && !ShapedType::isDynamic(known) && known != extent)
+        return succeeded(node.invalid("expects an extent of " + Twine(extent) + " at axis " + Twine(axis) +
+                                      " of input " + Twine(i) + ", got " + Twine(known)));
+      dims.push_back(extent < 0 ? size : node.index(extent));
+    }
+    if (!Node::type(given).hasStaticShape() && !(node.inputs[i] = node.reshape(given, dims)))
+      return false;
+  }
   clip = node.floatAttr("clip", 0);
   return true;
 }
@@ -196,15 +214,13 @@ std::optional<LoopResults> Recurrent::run(int64_t direction, bool backwards) {
 }
 
 LogicalResult Recurrent::import() {
-  if (!check())
-    return failure();
   bool batchFirst = node.intAttr("layout", 0) != 0;
   std::string direction = node.stringAttr("direction", "forward");
   if (direction != "forward" && direction != "reverse" && direction != "bidirectional")
     return node.invalid("expects a direction forward, reverse or bidirectional, got '" + direction + "'");
   int64_t directions = direction == "bidirectional" ? 2 : 1;
-  if (Node::type(node.input(1)).getDimSize(0) != directions || Node::type(node.input(2)).getDimSize(0) != directions)
-    return node.invalid("expects W and R for " + Twine(directions) + " directions");
+  if (!check(directions))
+    return failure();
   input = batchFirst ? c.transpose(node.input(0), {1, 0, 2}) : node.input(0);
   if (batchFirst)
     for (int64_t i = 5; i < 5 + numStates; ++i)

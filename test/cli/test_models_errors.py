@@ -90,8 +90,8 @@ def test_linked_model_finds_its_data(lathe_tool, tmp_path):
 @pytest.fixture
 def three_unsupported(tmp_path):
     nodes = [
-        helper.make_node("Det", ["x"], ["a"], name="node_det"),
-        helper.make_node("Unique", ["x"], ["b"], name="node_unique"),
+        helper.make_node("TfIdfVectorizer", ["x"], ["a"], name="node_tfidf"),
+        helper.make_node("StringSplit", ["x"], ["b"], name="node_split"),
         helper.make_node("Wobble", ["x"], ["c"], name="node_wobble", domain="com.example"),
         helper.make_node("Add", ["a", "c"], ["y"], name="node_add"),
     ]
@@ -100,7 +100,7 @@ def three_unsupported(tmp_path):
 
 
 def test_every_unsupported_operator_is_listed(three_unsupported, lathe_tool, fails_to_compile):
-    names = ["node_det", "Det", "node_unique", "Unique", "node_wobble", "Wobble", "com.example"]
+    names = ["node_tfidf", "TfIdfVectorizer", "node_split", "StringSplit", "node_wobble", "Wobble", "com.example"]
     fails_to_compile(three_unsupported, INVALID_MODEL, *names)
     result = lathe_tool("check", three_unsupported)
     assert result.returncode == INVALID_MODEL

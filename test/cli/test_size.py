@@ -187,8 +187,8 @@ def test_the_number_of_jobs_changes_nothing(lathe_tool, onnx_path, tmp_path):
 
 def test_check_says_what_to_do(lathe_tool, tmp_path):
     nodes = [
-        helper.make_node("Det", ["x"], ["a"], name="node_det"),
-        helper.make_node("Det", ["x"], ["b"], name="other_det"),
+        helper.make_node("TfIdfVectorizer", ["x"], ["a"], name="node_tfidf"),
+        helper.make_node("TfIdfVectorizer", ["x"], ["b"], name="other_tfidf"),
         helper.make_node("Wobble", ["x"], ["c"], name="node_wobble", domain="com.example"),
         helper.make_node("Dropout", ["x", "", "training"], ["d"], name="node_dropout"),
     ]
@@ -196,16 +196,16 @@ def test_check_says_what_to_do(lathe_tool, tmp_path):
     outputs = [(name, None) for name in "abcd"]
     model = save(tmp_path / "m.onnx", nodes, [("x", [4, 4])], outputs, [training], opsets=(("", 20), ("com.example", 1)))
     result = lathe_tool("check", model)
-    check_failure(result, INVALID_MODEL, "Det, 2 nodes", "'node_det', 'other_det'", "onnx.FunctionProto", "model.eval()")
+    check_failure(result, INVALID_MODEL, "TfIdfVectorizer, 2 nodes", "'node_tfidf', 'other_tfidf'", "onnx.FunctionProto", "model.eval()")
     assert result.stderr.count("hint:") == 3
     result = lathe_tool("check", "--json", model)
     assert result.returncode == INVALID_MODEL
     found = json.loads(result.stdout)
     assert not found["supported"]
-    assert [entry["node"] for entry in found["unsupported"]] == ["node_det", "other_det", "node_wobble", "node_dropout"]
+    assert [entry["node"] for entry in found["unsupported"]] == ["node_tfidf", "other_tfidf", "node_wobble", "node_dropout"]
     assert all(entry["hint"] and entry["reason"] for entry in found["unsupported"])
-    assert [(group["op"], group["count"]) for group in found["groups"]] == [("Det", 2), ("Wobble", 1), ("Dropout", 1)]
-    assert found["groups"][0]["nodes"] == ["node_det", "other_det"]
+    assert [(group["op"], group["count"]) for group in found["groups"]] == [("TfIdfVectorizer", 2), ("Wobble", 1), ("Dropout", 1)]
+    assert found["groups"][0]["nodes"] == ["node_tfidf", "other_tfidf"]
 
 
 def on_a_terminal(command):

@@ -71,8 +71,8 @@ def close(got, expected, rtol, atol):
         rtol = max(rtol, 2 * float(ml_dtypes.finfo(expected.dtype).eps))
     # Where sums cancel, what is left is the rounding of the terms, and the cases' own values have it as well.
     finite = np.abs(expected.astype(np.float64))[np.isfinite(expected.astype(np.float64))]
-    if expected.dtype.kind == "f" and finite.size:
-        atol = max(atol, 2 * float(np.finfo(expected.dtype).eps) * finite.max())
+    if expected.dtype.itemsize >= 4 and finite.size:
+        atol = max(atol, 2 * float(ml_dtypes.finfo(expected.dtype).eps) * finite.max())
     got, expected = got.astype(np.float64), expected.astype(np.float64)
     with np.errstate(all="ignore"):
         good = np.isclose(got, expected, rtol=rtol, atol=atol, equal_nan=True)
