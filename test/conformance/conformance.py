@@ -326,7 +326,7 @@ def main():
             if verdict:
                 print(f"{verdict[0]:12} {case.name} {variant} {target}  {verdict[1][:300]}")
     elif options.check:
-        print("\n".join(broken))
+        print("".join(line + "\n" for line in broken), end="")
     elif options.quick == 1:
         update(expected, results)
         names = {case.name for case in in_scope}
