@@ -29,37 +29,8 @@ constexpr size_t kMaxReports = 1000;
 /// Tensors of graphs of nodes and of attributes up to this are constants that importers see.
 constexpr int64_t kInlineBytes = 4096;
 
-bool isOnnxDomain(StringRef domain) { return domain.empty() || domain == "ai.onnx"; }
-
 std::string nodeName(const onnx::NodeProto &node, int index) {
   return node.name().empty() ? node.op_type() + "_" + std::to_string(index) : node.name();
-}
-
-llvm::StringMap<const Operator *> tableOf(std::initializer_list<ArrayRef<Operator>> families) {
-  llvm::StringMap<const Operator *> result;
-  for (ArrayRef<Operator> family : families)
-    for (const Operator &op : family)
-      result[op.name] = &op;
-  return result;
-}
-
-/// Null for an operator that is not supported.
-const Operator *findOperator(const onnx::NodeProto &node) {
-  static const auto onnx =
-      tableOf({activationOperators(),    attentionOperators(),     boxOperators(),        contribOnnxOperators(),
-               controlFlowOperators(),   convolutionOperators(),   deformConvOperators(), einsumOperators(),
-               elementwiseOperators(),   linearAlgebraOperators(), matmulOperators(),     movementOperators(),
-               normalizationOperators(), padOperators(),           poolOperators(),       quantizationOperators(),
-               recurrentOperators(),     reductionOperators(),     resizeOperators(),     samplingOperators(),
-               scatterOperators(),       shapeOperators(),         signalOperators(),     sliceOperators(),
-               trigonometryOperators(),  uniqueOperators()});
-  static const auto contrib = tableOf({contribAttentionOperators(), contribExpertOperators(), contribImageOperators(),
-                                       contribLinearAlgebraOperators(), contribOperators(), contribPositionOperators(),
-                                       contribSamplingOperators(), contribSignalOperators(), contribTensorOperators(),
-                                       contribUniqueOperators(), quantizedContribOperators()});
-  if (isOnnxDomain(node.domain()))
-    return onnx.lookup(node.op_type());
-  return node.domain() == kContribDomain ? contrib.lookup(node.op_type()) : nullptr;
 }
 
 /// Names of symbols as SymExpr parses them.

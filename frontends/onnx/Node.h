@@ -166,6 +166,11 @@ struct Operator {
   ImportFunction import;
 };
 
+/// Whether it is ONNX's own.
+bool isOnnxDomain(llvm::StringRef domain);
+/// The row of a node's operator; null where it is not supported.
+const Operator *findOperator(const onnx::NodeProto &node);
+
 llvm::ArrayRef<Operator> activationOperators();
 llvm::ArrayRef<Operator> convolutionOperators();
 llvm::ArrayRef<Operator> attentionOperators();
