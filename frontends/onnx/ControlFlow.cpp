@@ -111,11 +111,7 @@ LogicalResult importIf(Node &node) {
   branch.getElseRegion().takeBody(draft.getElseRegion());
   draft->erase();
   for (auto [i, result] : llvm::enumerate(branch.getResults())) {
-    FailureOr<SymShape> shape = node.context.shapeOf(result);
-    if (failed(shape))
-      return failure();
-    result.setType(RankedTensorType::get(staticDims(*shape), Node::element(result)));
-    if (failed(node.result(result, i)))
+    if (failed(inferType(node, result)) || failed(node.result(result, i)))
       return failure();
   }
   return success();

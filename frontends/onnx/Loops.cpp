@@ -41,8 +41,7 @@ static bool keepsType(Node &node, Value before, Value after, size_t number) {
   return same;
 }
 
-/// Extents of a result that has just been made, as its type.
-static LogicalResult inferType(Node &node, Value result) {
+LogicalResult inferType(Node &node, Value result) {
   FailureOr<SymShape> shape = node.context.shapeOf(result);
   if (succeeded(shape))
     result.setType(RankedTensorType::get(staticDims(*shape), Node::element(result)));

@@ -10,6 +10,9 @@
 
 namespace lathe::frontend {
 
+/// Gives a result of a branch or loop that has just been made the extents that are known of it.
+mlir::LogicalResult inferType(Node &node, mlir::Value result);
+
 /// What an iteration gives to the next one, and what is kept of each.
 struct LoopStep {
   mlir::Value condition; ///< index; the loop goes on where it is not 0
