@@ -92,8 +92,9 @@ Value paddedMask(Compose &c, Value mask, Value total) {
     return mask;
   int64_t last = Node::rank(mask) - 1;
   FailureOr<SymShape> shape = node.context.shapeOf(mask);
+  // What misses is positive, or not known. One column is for all keys, where that is known.
   if (failed(shape) || shape->back().isConstant(1) ||
-      !node.context.atLeast(node.context.indexValue(total) - shape->back(), 1))
+      node.context.atMost(node.context.indexValue(total) - shape->back(), 0))
     return mask;
   Type element = Node::element(mask);
   Value fill = element.isInteger(1) ? node.scalar(element, 0) : c.lowest(element);

@@ -143,30 +143,38 @@ Value rotate(Compose &c, Value x, Value cos, Value sin, int64_t dim, bool interl
   if (!x || !cos || !sin)
     return {};
   int64_t last = Node::rank(x) - 1, size = Node::type(x).getDimSize(last);
-  if (dim == 0 && ShapedType::isDynamic(size))
-    return Compose::none(node.unsupported("a head size that is not static is not supported, where all of it is rotated", hints::kStatic));
-  dim = dim == 0 ? size : dim;
-  if (dim < 0 || (!ShapedType::isDynamic(size) && dim > size) || dim % 2 != 0)
+  bool whole = dim == 0 || dim == size;
+  if (whole)
+    dim = size;
+  if (!ShapedType::isDynamic(dim) &&
+      (dim < 0 || (!ShapedType::isDynamic(size) && dim > size) || dim % 2 != 0))
     return Compose::none(node.invalid("expects to rotate an even number of at most " + extentText(size) +
                                       " elements, got " + Twine(dim)));
   for (Value table : {cos, sin})
     if (int64_t half = Node::type(table).getDimSize(Node::rank(table) - 1);
-        half != dim / 2 && !ShapedType::isDynamic(half))
+        half != dim / 2 && !ShapedType::isDynamic(half) && !ShapedType::isDynamic(dim))
       return Compose::none(node.invalid("expects tables of " + Twine(dim / 2) + " columns for the " + Twine(dim) +
                                         " elements rotated, got " + Twine(half)));
-  Value part = dim == size ? x : c.slice(x, last, 0, dim);
+  Value part = whole ? x : c.slice(x, last, 0, dim);
+  if (!part)
+    return {};
+  SymExpr extent = node.dimExpr(part, last), half = node.context.floorDiv(extent, 2);
+  if (failed(node.require(node.context.eq(extent, half * 2), "expects to rotate an even number of elements", {extent})))
+    return {};
   Value rotated;
   if (interleaved) {
-    Value even = c.slice(part, last, 0, dim, 2), odd = c.slice(part, last, 1, dim, 2);
+    Value even = c.slice(part, last, 0, INT64_MAX, 2), odd = c.slice(part, last, 1, INT64_MAX, 2);
     Value real = c.sub(c.mul(even, cos), c.mul(odd, sin)), imaginary = c.add(c.mul(even, sin), c.mul(odd, cos));
     rotated = c.concat({c.unsqueeze(real, {last + 1}), c.unsqueeze(imaginary, {last + 1})}, last + 1);
-    rotated = node.reshape(rotated, node.dims(part));
   } else {
-    Value low = c.slice(part, last, 0, dim / 2), high = c.slice(part, last, dim / 2, dim);
+    Value low = node.slice(part, last, node.index(0), node.index(half));
+    Value high = node.slice(part, last, node.index(half), node.index(extent));
     Value real = c.sub(c.mul(low, cos), c.mul(high, sin)), imaginary = c.add(c.mul(low, sin), c.mul(high, cos));
     rotated = c.concat({real, imaginary}, last);
   }
-  return dim == size ? rotated : c.concat({rotated, c.slice(x, last, dim, INT64_MAX)}, last);
+  if (interleaved || !extent.constant()) // an odd extent, which was excluded, would be another one than that of the halves
+    rotated = node.reshape(rotated, node.dims(part));
+  return whole ? rotated : c.concat({rotated, c.slice(x, last, dim, INT64_MAX)}, last);
 }
 
 Value splitHeads(Compose &c, Value x, int64_t heads) {

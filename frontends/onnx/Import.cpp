@@ -107,6 +107,7 @@ private:
         return value;
     return {};
   }
+  std::optional<int64_t> declaredRank(StringRef name) const;
 
   MLIRContext &mlirContext;
   OpBuilder builder;
@@ -123,6 +124,7 @@ private:
   llvm::StringSet<> used;              ///< names that nodes and outputs take
   std::map<std::string, int> badFiles; ///< external data that could not be found, with the number of initializers
   std::vector<llvm::StringMap<Value>> scopes; ///< values by name; of the graph first, of the graph imported now last
+  std::vector<const onnx::GraphProto *> graphs; ///< imported now, innermost last
   std::string path;                           ///< nodes whose graphs are imported now, each with a slash
   llvm::DenseMap<const onnx::TensorProto *, Value> innerWeights; ///< of graphs of nodes, which stay where they are
   int64_t innerNodes = 0;                                        ///< imported out of attributes so far
@@ -557,6 +559,16 @@ void Importer::importInitializers() {
 // Nodes and outputs
 //===----------------------------------------------------------------------===//
 
+/// What the graphs imported now say of one of their values.
+std::optional<int64_t> Importer::declaredRank(StringRef name) const {
+  for (const onnx::GraphProto *inner : llvm::reverse(graphs))
+    for (const auto *values : {&inner->value_info(), &inner->output()})
+      for (const onnx::ValueInfoProto &value : *values)
+        if (name == value.name() && value.type().tensor_type().has_shape())
+          return value.type().tensor_type().shape().dim_size();
+  return std::nullopt;
+}
+
 bool Importer::importNode(const onnx::NodeProto &proto, StringRef name) {
   for (StringRef taken : takenNames(proto))
     if (!lookup(taken))
@@ -573,6 +585,7 @@ bool Importer::importNode(const onnx::NodeProto &proto, StringRef name) {
     node.innerFailed |= !imported.value && imported.problem.empty();
     return imported.value;
   };
+  node.declaredRank = [&](size_t i) { return declaredRank(proto.output(static_cast<int>(i))); };
   int given = proto.input_size();
   while (given > 0 && proto.input(given - 1).empty())
     --given;
@@ -645,7 +658,8 @@ std::optional<SmallVector<Value>> Importer::importGraph(const onnx::GraphProto &
                                     "export the loop's body as a model of its own, and loop outside of it"));
   // What goes wrong inside is reported there, for the first node that it goes wrong for.
   scopes.emplace_back();
-  auto leave = llvm::make_scope_exit([&] { scopes.pop_back(); });
+  graphs.push_back(&inner);
+  auto leave = llvm::make_scope_exit([&] { scopes.pop_back(), graphs.pop_back(); });
   owner.innerFailed = true;
   for (auto [input, value] : llvm::zip_equal(inner.input(), arguments))
     scopes.back()[input.name()] = value;
@@ -739,6 +753,7 @@ void Importer::run() {
   body = func.addEntryBlock();
   builder.setInsertionPointToEnd(body);
   scopes.emplace_back();
+  graphs.push_back(&graph);
   if (std::string problem = inlineFunctions(file.proto); !problem.empty())
     error(problem);
   if (errors.empty() && checkModel() && orderNodes()) {

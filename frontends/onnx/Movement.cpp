@@ -209,8 +209,17 @@ template <typename OpTy> static LogicalResult importGather(Node &node) {
 }
 
 static LogicalResult importGatherND(Node &node) {
-  Value x = node.input(0);
-  return node.result(node.make<GatherNDOp>(Node::element(x), x, node.input(1), node.intAttr("batch_dims", 0)));
+  Value x = node.input(0), indices = node.input(1);
+  int64_t batch = node.intAttr("batch_dims", 0), rank = Node::rank(indices);
+  if (rank > 0 && Node::type(indices).isDynamicDim(rank - 1)) {
+    std::optional<int64_t> result = node.declaredRank(0);
+    if (!result)
+      return node.unsupported("indices whose last dimension is not static are not supported where the model doesn't "
+                              "declare the result's rank",
+                              "make the dimension static with --dim NAME=N, or run onnx.shape_inference.infer_shapes");
+    indices = node.withTupleLength(indices, rank - 1 + Node::rank(x) - batch - *result);
+  }
+  return node.result(indices ? node.make<GatherNDOp>(Node::element(x), x, indices, batch) : Value());
 }
 
 static LogicalResult importTrilu(Node &node) {

@@ -251,6 +251,19 @@ LogicalResult Node::require(const SymExpr &condition, const Twine &message, Arra
   return success();
 }
 
+Value Node::withTupleLength(Value indices, int64_t length) {
+  int64_t last = rank(indices) - 1;
+  SymExpr extent = dimExpr(indices, last);
+  if (length < 1)
+    return (void)invalid("expects tuples of at least one index, got ranks that say " + Twine(length)), Value();
+  if (failed(require(context.eq(extent, length), "expects tuples of " + Twine(length) + " indices, as the ranks say",
+                     {extent})))
+    return {};
+  SmallVector<Value> to = dims(indices);
+  to[last] = index(length);
+  return reshape(indices, to);
+}
+
 Value Node::product(ArrayRef<Value> factors) {
   Value result;
   for (Value factor : factors)

@@ -63,6 +63,9 @@ public:
   /// A tensor of the node's attributes, whose values stay in the model's file where they are many; null after a failure.
   std::function<mlir::Value(const onnx::TensorProto &tensor)> importTensor;
 
+  /// The rank that the model declares of an output; nullopt where it says nothing.
+  std::function<std::optional<int64_t>(size_t output)> declaredRank;
+
   mlir::LogicalResult invalid(const llvm::Twine &text) { return fail(text, false); }
   /// `hint` says what the user can do: how to export, what to fold or to replace.
   mlir::LogicalResult unsupported(const llvm::Twine &text, llvm::StringRef hint = {}) { return fail(text, true, hint); }
@@ -112,6 +115,8 @@ public:
   llvm::SmallVector<mlir::Value> indices(llvm::ArrayRef<SymExpr> values);
   /// A condition that must hold: of a model where it is known, and else of a run. `values` are what the message is about.
   mlir::LogicalResult require(const SymExpr &condition, const llvm::Twine &message, llvm::ArrayRef<SymExpr> values);
+  /// `indices`, whose last dimension is a symbol that ranks say to be `length` in a valid model, with that dimension.
+  mlir::Value withTupleLength(mlir::Value indices, int64_t length);
   /// Product of index values.
   mlir::Value product(llvm::ArrayRef<mlir::Value> factors);
 

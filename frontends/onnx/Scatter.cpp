@@ -48,8 +48,11 @@ LogicalResult importScatterND(Node &node) {
   std::optional<ScatterKind> kind = scatterKind(node);
   if (!kind)
     return failure();
+  // The updates have the indices' dimensions but the last, and those of the input that a tuple leaves.
   if (int64_t rank = Node::rank(indices); rank > 0 && Node::type(indices).isDynamicDim(rank - 1))
-    return node.unsupported("indices whose last dimension is not static are not supported", hints::kStatic);
+    indices = node.withTupleLength(indices, rank - 1 + Node::rank(x) - Node::rank(node.input(2)));
+  if (!indices)
+    return failure();
   return node.result(node.make<ScatterNDOp>(Node::element(x), *kind, x, indices, node.input(2)));
 }
 

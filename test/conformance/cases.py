@@ -79,8 +79,9 @@ class Case:
                     if dim.HasField("dim_value") and dim.dim_value > 1:
                         dim.dim_param = f"n{dim.dim_value}"
                         changed = True
-            for value in model.graph.output:
-                value.type.tensor_type.ClearField("shape")
+            for number, value in enumerate(model.graph.output):
+                for axis, dim in enumerate(value.type.tensor_type.shape.dim):
+                    dim.dim_param = f"out{number}_{axis}"
             del model.graph.value_info[:]
             return dataclasses.replace(self, model=model) if changed else None
         for value, array in zip(list(model.graph.input), inputs):

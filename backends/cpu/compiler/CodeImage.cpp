@@ -61,6 +61,30 @@ struct ExpandMath : PassWrapper<ExpandMath, OperationPass<func::FuncOp>> {
   }
 };
 
+/// Numbers of bf16 as their bits. Arithmetic with them was made one of f32 before; LLVM makes what is left, choices
+/// and the values of branches, by way of f32, too, with functions of its library, which generated code lacks.
+struct BitsOfBF16 : PassWrapper<BitsOfBF16, OperationPass<ModuleOp>> {
+  MLIR_DEFINE_EXPLICIT_INTERNAL_INLINE_TYPE_ID(BitsOfBF16)
+  StringRef getArgument() const override { return "cpu-bits-of-bf16"; }
+  void runOnOperation() override {
+    Type bits = IntegerType::get(&getContext(), 16);
+    AttrTypeReplacer replacer;
+    replacer.addReplacement([=](BFloat16Type) { return bits; });
+    replacer.addReplacement([=](FloatAttr attr) -> std::optional<Attribute> {
+      if (!attr.getType().isBF16())
+        return std::nullopt;
+      return IntegerAttr::get(bits, attr.getValue().bitcastToAPInt());
+    });
+    replacer.addReplacement([=](DenseElementsAttr attr) -> std::optional<Attribute> {
+      if (!attr.getElementType().isBF16())
+        return std::nullopt;
+      return attr.bitcast(bits);
+    });
+    replacer.recursivelyReplaceElementsIn(getOperation(), /*replaceAttrs=*/true, /*replaceLocs=*/false,
+                                          /*replaceTypes=*/true);
+  }
+};
+
 } // namespace
 
 void addLoweringPasses(OpPassManager &passes) {
@@ -80,6 +104,7 @@ void addLoweringPasses(OpPassManager &passes) {
   passes.addPass(createConvertIndexToLLVMPass());
   passes.addPass(createConvertFuncToLLVMPass());
   passes.addPass(createReconcileUnrealizedCastsPass());
+  passes.addPass(std::make_unique<BitsOfBF16>());
 }
 
 /// Lays out the allocated sections of an object file and applies its relocations, all of which are relative.

@@ -264,27 +264,10 @@ template <typename OpTy> struct Expand : OpRewritePattern<OpTy> {
   bool alsoF32;
 };
 
-/// A choice between numbers that the processor lacks registers for, which LLVM would make with a function of its
-/// library.
-struct SelectInF32 : OpRewritePattern<arith::SelectOp> {
-  using OpRewritePattern::OpRewritePattern;
-  LogicalResult matchAndRewrite(arith::SelectOp op, PatternRewriter &rewriter) const override {
-    if (!op.getType().isBF16())
-      return rewriter.notifyMatchFailure(op, "of another type than bf16");
-    Arithmetic arithmetic{rewriter, op.getLoc()};
-    Value yes = arithmetic.op<arith::ExtFOp>(rewriter.getF32Type(), op.getTrueValue());
-    Value no = arithmetic.op<arith::ExtFOp>(rewriter.getF32Type(), op.getFalseValue());
-    Value wide = arithmetic.op<arith::SelectOp>(op.getCondition(), yes, no);
-    rewriter.replaceOp(op, arithmetic.op<arith::TruncFOp>(op.getType(), wide));
-    return success();
-  }
-};
-
 } // namespace
 
 void populateExpandMathPatterns(RewritePatternSet &patterns) {
   MLIRContext *context = patterns.getContext();
-  patterns.add<SelectInF32>(context);
   patterns.add<Expand<math::ExpOp>>(context, [](Arithmetic &s, ValueRange x) { return s.exp(x[0]); }, false);
   patterns.add<Expand<math::TanhOp>>(context, [](Arithmetic &s, ValueRange x) { return s.tanh(x[0]); }, false);
   patterns.add<Expand<math::ErfOp>>(context, [](Arithmetic &s, ValueRange x) { return s.erf(x[0]); }, false);
