@@ -23,6 +23,8 @@ std::string typeName(Type type) {
     return "bf16";
   if (type.isF64())
     return "f64";
+  if (type.isFloat8E4M3())
+    return "f8e4m3";
   if (type.isFloat8E4M3FN())
     return "f8e4m3fn";
   if (type.isFloat8E4M3FNUZ())

@@ -21,6 +21,7 @@ constexpr DataType kTypes[kDataTypeCount] = {
     {LATHE_F8E5M2FNUZ, "f8e5m2fnuz", 1, true, true, "u1"},
     {LATHE_I4, "i4", 1, false, true, "i1"},       {LATHE_U4, "u4", 1, false, false, "u1"},
     {LATHE_I2, "i2", 1, false, true, "i1"},       {LATHE_U2, "u2", 1, false, false, "u1"},
+    {LATHE_F8E4M3, "f8e4m3", 1, true, true, "u1"},
 };
 } // namespace
 

@@ -24,7 +24,7 @@ struct DataType {
   const char *npy; ///< NumPy type string without byte order: of plain bytes where NumPy has none, NULL for bf16
 };
 
-inline constexpr size_t kDataTypeCount = 21;
+inline constexpr size_t kDataTypeCount = 22;
 
 /// Describes `dtype`; NULL for a value that is none.
 const DataType *dataType(lathe_dtype dtype);

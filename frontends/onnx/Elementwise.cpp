@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "frontends/onnx/Node.h"
+#include "frontends/onnx/SmallFloats.h"
 #include "frontends/onnx/Tensors.h"
 
 using namespace mlir;
@@ -117,6 +118,10 @@ static LogicalResult convert(Node &node, Type type) {
   Value x = node.input(0);
   if (Node::element(x) == type)
     return node.result(x);
+  if (isFloat4(type)) {
+    Compose c(node);
+    return node.result(roundToFloat4(c, x));
+  }
   bool narrow = isa<FloatType>(type) && type.getIntOrFloatBitWidth() == 8;
   return node.result(node.make<CastOp>(type, x, narrow && !node.intAttr("saturate", 1)));
 }

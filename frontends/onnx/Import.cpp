@@ -2,14 +2,10 @@
 //
 // Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
 //
-// Everything that is wrong is collected before the import fails: what follows from a missing value is passed over, so
-// that each problem is reported once, where it is.
-//
 //===----------------------------------------------------------------------===//
-#include "frontends/onnx/Import.h"
+#include "frontends/onnx/Importer.h"
 #include "frontends/onnx/Functions.h"
-#include "frontends/onnx/Node.h"
-#include "frontends/onnx/Tensors.h"
+#include "frontends/onnx/SmallFloats.h"
 #include "mlir/IR/Diagnostics.h"
 #include "mlir/IR/Verifier.h"
 #include "llvm/ADT/ScopeExit.h"
@@ -24,115 +20,10 @@ namespace frontend {
 namespace {
 
 constexpr int64_t kOldestOpset = 13, kNewestOpset = 25;
-/// Errors reported; a hostile file could make millions.
-constexpr size_t kMaxReports = 1000;
-/// Tensors of graphs of nodes and of attributes up to this are constants that importers see.
-constexpr int64_t kInlineBytes = 4096;
 
 std::string nodeName(const onnx::NodeProto &node, int index) {
   return node.name().empty() ? node.op_type() + "_" + std::to_string(index) : node.name();
 }
-
-/// Names of symbols as SymExpr parses them.
-std::string symbolText(StringRef name) {
-  std::string text = name.str();
-  for (char &c : text)
-    if (!llvm::isAlnum(c) && c != '_' && c != '.' && c != '/' && c != ':')
-      c = '_';
-  if (text.empty() || llvm::isDigit(text.front()))
-    text.insert(text.begin(), '_');
-  return text.substr(0, 200);
-}
-
-class Importer {
-public:
-  Importer(MLIRContext &mlirContext, const ImportOptions &options, ModelFile &file, ImportResult &result)
-      : mlirContext(mlirContext), builder(&mlirContext), options(options), file(file), graph(file.proto.graph()),
-        result(result) {}
-
-  void run();
-
-private:
-  // Import.cpp is read in this order.
-  bool checkModel();
-  bool orderNodes();
-  bool importInputs();
-  void importInitializers();
-  void importNodes();
-  void importOutputs();
-  void finish();
-
-  bool checkNode(const onnx::NodeProto &node, StringRef name);
-  bool checkAttributes(const onnx::NodeProto &node, const Operator &op, StringRef name);
-  bool importInput(const onnx::ValueInfoProto &input);
-  std::optional<SymExpr> inputDim(const onnx::ValueInfoProto &input, int axis);
-  Value importWeight(Location loc, const TensorType &type, StringRef name, StringRef file, int64_t offset);
-  /// A tensor of the file, or what is wrong with it, which may have been reported.
-  struct Tensor {
-    Value value;
-    std::string problem;
-    bool isUnsupported = false;
-  };
-  Tensor importTensor(const onnx::TensorProto &tensor, StringRef owner, StringRef name, int64_t inlineBytes);
-  void importInitializer(int index);
-  bool importNode(const onnx::NodeProto &proto, StringRef name);
-  std::optional<SmallVector<Value>> importGraph(const onnx::GraphProto &inner, ArrayRef<Value> arguments, Node &owner);
-  bool importGraphInitializers(const onnx::GraphProto &inner);
-  SymExpr substituteFixed(const SymExpr &expr);
-  Location location(StringRef name) {
-    return NameLoc::get(builder.getStringAttr(name.empty() ? StringRef("unnamed") : name));
-  }
-
-  void error(const Twine &text) {
-    if (errors.size() < kMaxReports)
-      errors.push_back(text.str());
-  }
-  void unsupported(const Twine &opType, const Twine &domain, const Twine &node, const Twine &reason, StringRef hint) {
-    if (result.unsupported.size() < kMaxReports)
-      result.unsupported.push_back({opType.str(), domain.str(), node.str(), reason.str(), hint.str()});
-  }
-  // Both return false: the node is not imported.
-  bool nodeError(const onnx::NodeProto &node, StringRef name, const Twine &text) {
-    error("node '" + name + "' (" + node.op_type() + " of domain '" +
-          (node.domain().empty() ? "ai.onnx" : node.domain()) + "'): " + text);
-    return false;
-  }
-  bool nodeUnsupported(const onnx::NodeProto &node, StringRef name, const Twine &reason, StringRef hint) {
-    unsupported(node.op_type(), node.domain().empty() ? "ai.onnx" : node.domain(), name, reason, hint);
-    return false;
-  }
-  Value lookup(StringRef name) const {
-    for (const llvm::StringMap<Value> &scope : llvm::reverse(scopes))
-      if (Value value = scope.lookup(name))
-        return value;
-    return {};
-  }
-  std::optional<int64_t> declaredRank(StringRef name) const;
-
-  MLIRContext &mlirContext;
-  OpBuilder builder;
-  const ImportOptions &options;
-  ModelFile &file;
-  const onnx::GraphProto &graph;
-  ImportResult &result;
-
-  ShapeContext shapes;
-  std::vector<std::string> errors;
-  std::vector<int> order;    ///< nodes, producers first
-  std::vector<bool> refused; ///< nodes that are not imported
-  llvm::StringMap<int> initializers;
-  llvm::StringSet<> used;              ///< names that nodes and outputs take
-  std::map<std::string, int> badFiles; ///< external data that could not be found, with the number of initializers
-  std::vector<llvm::StringMap<Value>> scopes; ///< values by name; of the graph first, of the graph imported now last
-  std::vector<const onnx::GraphProto *> graphs; ///< imported now, innermost last
-  std::string path;                           ///< nodes whose graphs are imported now, each with a slash
-  llvm::DenseMap<const onnx::TensorProto *, Value> innerWeights; ///< of graphs of nodes, which stay where they are
-  int64_t innerNodes = 0;                                        ///< imported out of attributes so far
-  func::FuncOp func;
-  Block *body = nullptr;
-  SmallVector<DictionaryAttr> argumentAttributes;
-  SmallVector<std::string> symbols; ///< in the order of the inputs
-};
 
 } // namespace
 
@@ -348,214 +239,6 @@ bool Importer::checkNode(const onnx::NodeProto &node, StringRef name) {
 }
 
 //===----------------------------------------------------------------------===//
-// Inputs and initializers
-//===----------------------------------------------------------------------===//
-
-/// Symbols that were declared as one number become that number.
-SymExpr Importer::substituteFixed(const SymExpr &expr) {
-  SymExpr sum;
-  for (const auto &[monomial, coefficient] : expr.getTerms()) {
-    SymExpr term(coefficient);
-    for (const SymAtomRef &atom : monomial.atoms) {
-      auto it = options.dims.find(atom->name);
-      bool fixed = it != options.dims.end() && it->second.second == it->second.first;
-      term = term * (fixed ? SymExpr(it->second.first) : SymExpr::atom(atom));
-    }
-    sum = sum + term;
-  }
-  return sum;
-}
-
-std::optional<SymExpr> Importer::inputDim(const onnx::ValueInfoProto &input, int axis) {
-  const auto &dim = input.type().tensor_type().shape().dim(axis);
-  std::optional<SymExpr> expr;
-  if (dim.has_dim_value())
-    expr = SymExpr(dim.dim_value());
-  else if (StringRef text = StringRef(dim.dim_param()).trim(); text.empty())
-    expr = SymExpr::symbol(symbolText(input.name() + "_d" + std::to_string(axis)));
-  else if (!(expr = SymExpr::parse(text)) || expr->getTerms().size() > 16 || expr->constant().value_or(0) < 0)
-    expr = SymExpr::symbol(symbolText(text)); // an expression we don't read, or `-1`, is a dimension of its own
-  expr->collectSymbols(symbols);
-  expr = substituteFixed(*expr);
-  if (auto constant = expr->constant(); constant && *constant < 0) {
-    error("input '" + input.name() + "': expects dimensions of at least 0, got " + Twine(*constant) + " at axis " +
-          Twine(axis));
-    return std::nullopt;
-  }
-  return expr;
-}
-
-bool Importer::importInput(const onnx::ValueInfoProto &input) {
-  auto refuse = [&](const Twine &reason, StringRef hint) {
-    unsupported("Input", "", input.name(), reason, hint);
-    return true;
-  };
-  if (!input.type().has_tensor_type())
-    return refuse("expects a tensor, got another type",
-                  "export with tensors as inputs: one for each element of a sequence");
-  const onnx::TypeProto_Tensor &tensor = input.type().tensor_type();
-  Type element = elementType(&mlirContext, tensor.elem_type());
-  if (!element)
-    return refuse(
-        "data type " + dataTypeName(tensor.elem_type()) + " is not supported",
-        tensor.elem_type() == onnx::TensorProto::STRING
-            ? StringRef(
-                  "export with numbers as inputs: texts are turned into numbers, such as tokens, before the model")
-            : StringRef(hints::kElementType));
-  if (!tensor.has_shape())
-    return refuse("expects a shape, got an input of unknown rank",
-                  "give the input a shape, of names where it is dynamic: onnx.tools.update_model_dims, or dynamic_axes "
-                  "when exporting");
-  if (tensor.shape().dim_size() > kMaxRank)
-    return refuse("expects a rank of at most " + Twine(kMaxRank) + ", got " + Twine(tensor.shape().dim_size()),
-                  "flatten axes of the input in the model's source");
-  SmallVector<int64_t> extents, known;
-  SmallVector<Attribute> texts;
-  SymShape shape;
-  for (int axis = 0; axis < tensor.shape().dim_size(); ++axis) {
-    std::optional<SymExpr> dim = inputDim(input, axis);
-    if (!dim)
-      return false;
-    std::optional<int64_t> constant = dim->constant();
-    extents.push_back(constant.value_or(ShapedType::kDynamic));
-    if (constant)
-      known.push_back(*constant);
-    texts.push_back(builder.getStringAttr(dim->str()));
-    shape.push_back(*dim);
-  }
-  if (!elementCount(known)) {
-    error("input '" + input.name() + "': expects fewer than 2^60 elements");
-    return false;
-  }
-  Value argument = body->addArgument(RankedTensorType::get(extents, element), location(input.name()));
-  shapes.setShape(argument, shape);
-  scopes.front()[input.name()] = argument;
-  argumentAttributes.push_back(
-      builder.getDictionaryAttr({builder.getNamedAttr(LatheDialect::kNameAttr, builder.getStringAttr(input.name())),
-                                 builder.getNamedAttr(LatheDialect::kDimsAttr, builder.getArrayAttr(texts))}));
-  return true;
-}
-
-bool Importer::importInputs() {
-  for (const auto &[name, range] : options.dims) {
-    if (range.first < 0 || (range.second && *range.second < range.first)) {
-      result.badOptions = true;
-      error("dimension '" + name + "': expects a range of at least 0 with minimum before maximum, got " +
-            Twine(range.first) + ".." + (range.second ? std::to_string(*range.second) : ""));
-      return false;
-    }
-    shapes.ranges[name] = {range.first, range.second};
-  }
-  for (const onnx::ValueInfoProto &input : graph.input())
-    if (!initializers.count(input.name()) && !importInput(input))
-      return false;
-  SmallVector<NamedAttribute> declared;
-  for (const auto &[name, range] : options.dims) {
-    if (!llvm::is_contained(symbols, name)) {
-      result.badOptions = true;
-      error("dimension '" + name + "' is not one of the model's" +
-            (symbols.empty() ? ", which has none" : ": " + llvm::join(symbols, ", ")));
-      return false;
-    }
-    declared.push_back(
-        builder.getNamedAttr(name, builder.getDenseI64ArrayAttr({range.first, range.second.value_or(-1)})));
-  }
-  if (!declared.empty())
-    (*result.module)->setAttr(LatheDialect::kSymbolsAttr, builder.getDictionaryAttr(declared));
-  return true;
-}
-
-/// A range of bytes of a file. Several values in a byte stay so until they are read.
-Value Importer::importWeight(Location loc, const TensorType &type, StringRef name, StringRef file, int64_t offset) {
-  RankedTensorType stored = type.type;
-  if (isPacked(stored.getElementType()))
-    stored = RankedTensorType::get({type.bytes}, builder.getIntegerType(8, /*isSigned=*/false));
-  Value weight = builder.create<WeightOp>(loc, stored, name, file, static_cast<uint64_t>(offset));
-  return stored == type.type ? weight : unpackTensor(builder, loc, shapes, weight, type.type);
-}
-
-/// A constant where folding should see the values, else a range of bytes of a file.
-Importer::Tensor Importer::importTensor(const onnx::TensorProto &tensor, StringRef owner, StringRef name,
-                                        int64_t inlineBytes) {
-  Location loc = location(name);
-  auto fail = [](const Twine &problem, bool isUnsupported = false) {
-    return Tensor{Value(), problem.str(), isUnsupported};
-  };
-  TensorType type = tensorType(&mlirContext, tensor);
-  if (!type.type)
-    return fail(type.error, type.isUnsupported);
-  bool isInline = isSmall(type.type) || type.bytes <= inlineBytes;
-  bool external = tensor.data_location() == onnx::TensorProto::EXTERNAL;
-  std::optional<RawData> raw = file.raw(tensor);
-  std::unique_ptr<llvm::MemoryBuffer> slice;
-  ExternalData place;
-  auto weight = [&] {
-    if (scopes.size() == 1)
-      return Tensor{importWeight(loc, type, name, place.file, place.offset), "", false};
-    // Before all nodes: the graph of a node may be imported many times, and its weights are there once.
-    Value &known = innerWeights[&tensor];
-    if (!known) {
-      OpBuilder::InsertionGuard guard(builder);
-      builder.setInsertionPointToStart(body);
-      known = importWeight(loc, type, name, place.file, place.offset);
-    }
-    return Tensor{known, "", false};
-  };
-  if (external) {
-    std::string problem = locateExternalData(file, tensor, owner, type.bytes, place);
-    if (!problem.empty()) {
-      // A model without its weights is one thing that is wrong, and its nodes can still be checked.
-      if (badFiles[place.file]++ == 0)
-        error(problem);
-      place.offset = 0;
-      return isInline ? Tensor() : weight();
-    }
-    raw = RawData{"", place.offset};
-    if (isInline && type.bytes > 0) {
-      // Exporters also put axes and shapes there; folding must see them.
-      llvm::SmallString<128> path(file.directory);
-      path += "/";
-      path += place.file;
-      auto read = llvm::MemoryBuffer::getFileSlice(path, static_cast<uint64_t>(type.bytes), place.offset);
-      if (!read)
-        return fail("cannot read '" + path.str() + "': " + read.getError().message());
-      slice = std::move(*read);
-      raw->bytes = slice->getBuffer();
-    }
-  } else if (raw) {
-    place = {file.fileName, raw->offset};
-    if (static_cast<int64_t>(raw->bytes.size()) != type.bytes)
-      return fail("expects " + Twine(type.bytes) + " bytes of data for " + Twine(type.type.getNumElements()) +
-                  " elements of type " + dataTypeName(tensor.data_type()) + ", found " + Twine(raw->bytes.size()));
-  }
-  if (raw && !isInline)
-    return weight();
-  std::string problem;
-  DenseElementsAttr value = denseTensor(type.type, tensor, raw, problem);
-  if (!value)
-    return fail(problem);
-  return {builder.create<ConstantOp>(loc, type.type, value), "", false};
-}
-
-void Importer::importInitializer(int index) {
-  const onnx::TensorProto &tensor = graph.initializer(index);
-  std::string owner = "initializer '" + tensor.name() + "'";
-  auto [value, problem, isUnsupported] = importTensor(tensor, owner, tensor.name(), /*inlineBytes=*/0);
-  if (value)
-    scopes.front()[tensor.name()] = value;
-  else if (isUnsupported)
-    unsupported("Initializer", "", tensor.name(), problem, hints::kElementType);
-  else if (!problem.empty())
-    error(owner + ": " + problem);
-}
-
-void Importer::importInitializers() {
-  for (int i = 0; i < graph.initializer_size(); ++i)
-    if (used.contains(graph.initializer(i).name()))
-      importInitializer(i);
-}
-
-//===----------------------------------------------------------------------===//
 // Nodes and outputs
 //===----------------------------------------------------------------------===//
 
@@ -619,21 +302,6 @@ bool Importer::importNode(const onnx::NodeProto &proto, StringRef name) {
   for (int i = 0; i < proto.output_size(); ++i)
     if (!proto.output(i).empty() && node.results[i])
       scopes.back()[proto.output(i)] = node.results[i];
-  return true;
-}
-
-bool Importer::importGraphInitializers(const onnx::GraphProto &inner) {
-  for (const onnx::TensorProto &tensor : inner.initializer()) {
-    std::string name = path + tensor.name(), owner = "initializer '" + name + "'";
-    auto [value, problem, isUnsupported] = importTensor(tensor, owner, name, kInlineBytes);
-    if (isUnsupported)
-      unsupported("Initializer", "", name, problem, hints::kElementType);
-    else if (!problem.empty())
-      error(owner + ": " + problem);
-    if (!value)
-      return false;
-    scopes.back()[tensor.name()] = value;
-  }
   return true;
 }
 
@@ -702,6 +370,11 @@ void Importer::importOutputs() {
     if (!value) {
       error("output '" + output.name() + "' of the graph is not computed");
       return;
+    }
+    if (isFloat4(Node::element(value))) {
+      Node node(onnx::NodeProto::default_instance(), builder, shapes, value.getLoc(), result.info.opset);
+      Compose c(node);
+      value = encodeFloat4(c, value);
     }
     returned.push_back(value);
     attributes.push_back(

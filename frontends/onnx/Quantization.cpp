@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "frontends/onnx/Quantization.h"
+#include "frontends/onnx/SmallFloats.h"
 #include "frontends/onnx/Tensors.h"
 
 using namespace mlir;
@@ -68,6 +69,8 @@ LogicalResult importQuantizeLinear(Node &node) {
   }
   if (!type)
     type = node.builder.getIntegerType(8, /*isSigned=*/false);
+  if (isFloat4(type))
+    return node.unsupported("a result of type FLOAT4E2M1 is not supported", "quantize such weights when the model is made");
   // The quotient is of the scale's type unless another precision is asked for.
   Type computed = *precision ? *precision : Node::element(p->scale);
   if (!isa<FloatType>(computed))

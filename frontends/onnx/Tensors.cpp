@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "frontends/onnx/Tensors.h"
+#include "frontends/onnx/SmallFloats.h"
 #include "mlir/IR/Builders.h"
 #include "llvm/Support/MathExtras.h"
 
@@ -32,6 +33,7 @@ Type elementType(MLIRContext *context, int32_t dataType) {
   case TensorProto::FLOAT8E4M3FNUZ: return b.getFloat8E4M3FNUZType();
   case TensorProto::FLOAT8E5M2: return b.getFloat8E5M2Type();
   case TensorProto::FLOAT8E5M2FNUZ: return b.getFloat8E5M2FNUZType();
+  case TensorProto::FLOAT4E2M1: return b.getFloat8E4M3Type(); // SmallFloats.h
   case TensorProto::INT4: return b.getIntegerType(4);
   case TensorProto::UINT4: return b.getIntegerType(4, false);
   case TensorProto::INT2: return b.getIntegerType(2);
@@ -74,7 +76,9 @@ TensorType tensorType(MLIRContext *context, const TensorProto &tensor) {
   std::optional<int64_t> count = elementCount(dims);
   if (!count)
     return fail("expects fewer than 2^60 elements");
-  Type element = elementType(context, tensor.data_type());
+  Type element = storageOfSmallFloat(context, tensor.data_type());
+  if (!element)
+    element = elementType(context, tensor.data_type());
   if (!element || tensor.has_segment()) {
     result.isUnsupported = true;
     return fail(element ? Twine("segmented tensors are not supported")

@@ -17,12 +17,13 @@ namespace lathe::frontend {
 /// Tensors of more axes are refused: no model has them, and shapes must stay cheap.
 inline constexpr int64_t kMaxRank = 32;
 
-/// Null for a type that the dialect has none for.
+/// The type that a value of the data type has in operations; null where the dialect has none.
 mlir::Type elementType(mlir::MLIRContext *context, int32_t dataType);
 /// "FLOAT8E5M2", or the number.
 std::string dataTypeName(int32_t dataType);
 
-/// Either a type, or what is wrong; `isUnsupported` says whether the file is at fault or the importer.
+/// Either a type, that of what is stored (storageOfSmallFloat() of the data type, where there is one), or what is
+/// wrong; `isUnsupported` says whether the file is at fault or the importer.
 struct TensorType {
   mlir::RankedTensorType type;
   int64_t bytes = 0; ///< of the raw data

@@ -137,3 +137,64 @@ def test_unsupported_types(tmp_path):
     onnx.save(model, tmp_path / "graph.onnx")
     with pytest.raises(lathe.Error, match="a cast to data type FLOAT8E8M0 is not supported"):
         lathe.compile(tmp_path / "graph.onnx", tmp_path / "graph.lathe")
+
+
+def test_float4(target, tmp_path):
+    """Every value, what lies between two of them, and what is beyond, as its bits."""
+    kind, dtype = TensorProto.FLOAT4E2M1, ml_dtypes.float4_e2m1fn
+    small = np.arange(16, dtype=np.uint8).view(dtype)
+    nodes = [
+        helper.make_node("Cast", ["x"], ["f"], to=TensorProto.FLOAT),
+        helper.make_node("Transpose", ["x"], ["same"]),
+        helper.make_node("Cast", ["y"], ["narrow"], to=kind),
+        helper.make_node("Cast", ["y"], ["d"], to=TensorProto.DOUBLE),
+        helper.make_node("CastLike", ["d", "x"], ["double"]),
+        helper.make_node("Cast", ["small"], ["constant"], to=TensorProto.BFLOAT16),
+    ]
+    model = build(
+        nodes,
+        [("x", kind, ["n"]), ("y", TensorProto.FLOAT, ["m"])],
+        ["f", "same", "narrow", "double", "constant"],
+        [numpy_helper.from_array(small, "small")],
+    )
+    run = session(model, tmp_path, target)
+    exact = np.unique(small.astype(np.float32))
+    middle = (exact[1:] + exact[:-1]) / 2
+    near = np.concatenate([np.nextafter(middle, np.float32(9)), np.nextafter(middle, np.float32(-9))])
+    y = np.concatenate([exact, middle, near, [-0.0, 7, -1e9, np.inf, -np.inf, np.nan]]).astype(np.float32)
+    for count, values in ((16, y), (1, y[:1]), (0, y[:0]), (33, y[::-1])):
+        x = np.resize(np.arange(16, dtype=np.uint8), count)
+        got = run.run({"x": x, "y": np.ascontiguousarray(values)})
+        decoded = x.view(dtype).astype(np.float32)
+        np.testing.assert_array_equal(got["f"], decoded)
+        np.testing.assert_array_equal(np.signbit(got["f"]), np.signbit(decoded))
+        np.testing.assert_array_equal(got["same"], x)
+        for name in ("narrow", "double"):
+            np.testing.assert_array_equal(got[name], values.astype(dtype).view(np.uint8), err_msg=name)
+        np.testing.assert_array_equal(got["constant"].view(ml_dtypes.bfloat16), small.astype(ml_dtypes.bfloat16))
+
+
+def test_block_scales_of_powers_of_two(target, tmp_path):
+    """Weights of four bits with a scale of eight a block (MXFP4), which stay as small in the artifact."""
+    random = np.random.default_rng(0)
+    weight = random.integers(0, 16, (256, 512), np.uint8).view(ml_dtypes.float4_e2m1fn)
+    scale = random.integers(120, 134, (8, 512), np.uint8).view(ml_dtypes.float8_e8m0fnu)
+    nodes = [
+        helper.make_node("DequantizeLinear", ["w", "s"], ["d"], axis=0, block_size=32, output_dtype=TensorProto.FLOAT),
+        helper.make_node("MatMul", ["x", "d"], ["y"]),
+    ]
+    initializers = [numpy_helper.from_array(weight, "w"), numpy_helper.from_array(scale, "s")]
+    run = session(build(nodes, [("x", TensorProto.FLOAT, ["n", 256])], ["y"], initializers), tmp_path, target)
+    dense = weight.astype(np.float32) * np.repeat(scale.astype(np.float32), 32, axis=0)
+    for count in (1, 0, 7):
+        x = random.standard_normal((count, 256), dtype=np.float32)
+        np.testing.assert_allclose(run.run({"x": x})["y"], x @ dense, rtol=1e-4, atol=5e-2)
+    assert (tmp_path / "graph.lathe").stat().st_size < 256 * 512 // 2 + 40_000
+
+
+def test_exponents_alone(target, tmp_path):
+    """FLOAT8E8M0 as an input: every bit pattern."""
+    model = build([helper.make_node("Cast", ["x"], ["y"], to=TensorProto.FLOAT)], [("x", TensorProto.FLOAT8E8M0, ["n"])], ["y"])
+    run = session(model, tmp_path, target)
+    bits = np.arange(256, dtype=np.uint8)
+    np.testing.assert_array_equal(run.run({"x": bits})["y"], bits.view(ml_dtypes.float8_e8m0fnu).astype(np.float32))

@@ -37,6 +37,7 @@ _DTYPES = {
     18: np.dtype(np.uint8),  # u4
     19: np.dtype(np.int8),  # i2
     20: np.dtype(np.uint8),  # u2
+    21: np.dtype(np.uint8),  # f8e4m3
 }
 _CODES = {dtype: code for code, dtype in _DTYPES.items() if code <= 12 and code != 2}
 _BF16 = 2

@@ -71,7 +71,8 @@ typedef enum lathe_dtype LATHE_ENUM_TYPE {
   LATHE_I4 = 17, /**< one value a byte, sign-extended; of an input's bytes the lower four bits count */
   LATHE_U4 = 18, /**< one value a byte; likewise */
   LATHE_I2 = 19, /**< one value a byte, sign-extended; of an input's bytes the lower two bits count */
-  LATHE_U2 = 20  /**< one value a byte; likewise */
+  LATHE_U2 = 20, /**< one value a byte; likewise */
+  LATHE_F8E4M3 = 21
 } lathe_dtype;
 
 typedef struct lathe_module lathe_module;

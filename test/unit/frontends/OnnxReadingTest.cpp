@@ -191,7 +191,7 @@ TEST_F(OnnxReading, AllUnsupportedAtOnce) {
   node("FancyGelu", {"c"}, {"d"}, "").set_domain("com.example");
   node("Relu", {"d"}, {"e"}, "passed_over");
   attribute(node("Softmax", {"x"}, {"f"}, "soft"), "temperature", 2);
-  attribute(node("Cast", {"x"}, {"h"}, "cast"), "to", TensorProto::FLOAT4E2M1);
+  attribute(node("Cast", {"x"}, {"h"}, "cast"), "to", TensorProto::FLOAT8E8M0);
   ImportResult result = importModel();
   ASSERT_EQ(result.unsupported.size(), 4u);
   EXPECT_FALSE(result.module);
@@ -201,7 +201,7 @@ TEST_F(OnnxReading, AllUnsupportedAtOnce) {
   EXPECT_EQ(result.unsupported[1].domain, "com.example");
   EXPECT_EQ(result.unsupported[1].node, "FancyGelu_2");
   EXPECT_HAS(result.unsupported[2].reason, "attribute 'temperature'");
-  EXPECT_HAS(result.unsupported[3].reason, "FLOAT4E2M1");
+  EXPECT_HAS(result.unsupported[3].reason, "FLOAT8E8M0");
   EXPECT_HAS(result.error, "4 things are not supported");
 }
 

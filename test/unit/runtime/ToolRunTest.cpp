@@ -104,6 +104,8 @@ TEST(Npy, ElementsOfNarrowTypes) {
     tensor.bytes = {byte};
     return element(tensor, 0);
   };
+  EXPECT_EQ(value(LATHE_F8E4M3, 0x77), 240);
+  EXPECT_EQ(value(LATHE_F8E4M3, 0xf8), -INFINITY);
   EXPECT_EQ(value(LATHE_F8E4M3FN, 0x7e), 448);
   EXPECT_TRUE(std::isnan(value(LATHE_F8E4M3FN, 0x7f)));
   EXPECT_EQ(value(LATHE_F8E4M3FN, 0x81), -0x1p-9);

@@ -99,6 +99,7 @@ void fill(Tensor &tensor, int64_t count) {
       put(static_cast<uint16_t>(bits >> 16), i);
       break;
     }
+    case LATHE_F8E4M3:
     case LATHE_F8E4M3FN:
     case LATHE_F8E4M3FNUZ:
     case LATHE_F8E5M2:

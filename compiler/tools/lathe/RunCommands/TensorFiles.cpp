@@ -306,6 +306,8 @@ double tool::element(const Tensor &tensor, int64_t index) {
     return static_cast<double>(at<uint64_t>(tensor, index));
   case LATHE_BOOL:
     return at<uint8_t>(tensor, index) != 0;
+  case LATHE_F8E4M3:
+    return narrowToDouble(at<uint8_t>(tensor, index), 3, 7, 0x78, 0x79);
   case LATHE_F8E4M3FN:
     return narrowToDouble(at<uint8_t>(tensor, index), 3, 7, -1, 0x7f);
   case LATHE_F8E4M3FNUZ:
