@@ -9,6 +9,7 @@
 #include "compiler/Dialects.h"
 #include "compiler/Manifest.h"
 #include "compiler/MemoryWatch.h"
+#include "compiler/Work.h"
 #include "frontends/onnx/Import.h"
 #include "mlir/IR/Diagnostics.h"
 #include "mlir/IR/Verifier.h"
@@ -80,6 +81,7 @@ private:
   MemoryWatch watch;
   MLIRContext context;
   OwningOpRef<ModuleOp> module;
+  std::map<std::string, SymExpr> work;
   int phases = 0;
 };
 
@@ -182,6 +184,8 @@ bool Compilation::toKernels() {
     return false;
   if (!phase("simplify", simplify::buildPipeline, ExitCode::invalid_model))
     return false;
+  if (auto main = module->lookupSymbol<func::FuncOp>("main"))
+    work = matmulOperations(main);
   auto select = [&](OpPassManager &passes) {
     if (!options.reference)
       passes.addNestedPass<func::FuncOp>(cpu::createCpuIntegerProductsPass());
@@ -209,6 +213,9 @@ void Compilation::toArtifact(const std::string &output) {
   manifest["model"] = {{"name", result.info.name}, {"sha256", result.info.sha256}, {"opset", result.info.opset}};
   manifest["options"] = {{"target", options.reference ? "reference" : "cpu"}, {"optimization", options.level}};
   manifest["devices"] = {"cpu"};
+  manifest["work"] = ordered_json::object();
+  for (const auto &[type, operations] : work)
+    manifest["work"][type] = operations.str();
   std::vector<artifact::ConstantSource> constants;
   std::string error;
   if (!describeProgram(*module, files, manifest, constants, error))

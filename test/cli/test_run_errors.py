@@ -2,6 +2,7 @@
 """Inputs that do not fit, and outputs that cannot be written."""
 import json
 import os
+import pathlib
 import subprocess
 
 import numpy as np
@@ -141,3 +142,26 @@ def test_reports_are_json(lathe_tool, linear_artifact):
     report = json.loads(lathe_tool.ok("bench", linear_artifact, "--json", "--dim", "batch=2", "--iterations", 2))
     keys = {"median_ms", "min_ms", "p90_ms", "load_ms", "peak_rss_bytes", "iterations", "threads", "dims"}
     assert keys <= set(report) and report["dims"] == {"batch": 2}
+    # Twelve multiplications and additions a row, and weights of a few bytes.
+    assert json.loads(lathe_tool.ok("inspect", linear_artifact, "--json"))["work"] == {"f32": "24*batch"}
+    assert 0 < report["limit_ms"] < 1 and report["percent_of_limit"] == pytest.approx(100 * report["limit_ms"] / report["median_ms"])
+
+
+def test_limits_of_the_machine(lathe_tool, linear_artifact):
+    report = json.loads(lathe_tool.ok("bench", "--limits", "--json", "--threads", 1))
+    flags = pathlib.Path("/proc/cpuinfo").read_text().split()
+    there = {
+        "fma_avx2_gflops": "avx2",
+        "fma_avx512_gflops": "avx512f",
+        "vnni_int8_gops": "avx512_vnni",
+        "amx_bf16_gflops": "amx_bf16",
+        "amx_int8_gops": "amx_int8",
+    }
+    for key, flag in there.items():
+        assert (report[key] is not None) == (flag in flags) and (report[key] is None or report[key] > 0.1), key
+    for key in ("l2_gb_s", "l3_gb_s", "dram_gb_s", "fork_join_us"):
+        assert report[key] > 0
+    text = lathe_tool.ok("bench", "--limits", "--threads", 1)
+    assert "1 thread, the best" in text and "GFLOP/s" in text
+    check_failure(lathe_tool("bench"), USAGE, "--limits")
+    check_failure(lathe_tool("bench", "--limits", linear_artifact), USAGE, "without an artifact")

@@ -5,7 +5,9 @@
 //===----------------------------------------------------------------------===//
 #include "compiler/tools/lathe/RunCommands/Commands.h"
 #include "compiler/tools/lathe/RunCommands/DimExpression.h"
+#include "compiler/tools/lathe/RunCommands/Limits.h"
 #include "compiler/tools/lathe/RunCommands/Support.h"
+#include "runtime/ThreadPool.h"
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -19,6 +21,7 @@
 #include <nlohmann/json.hpp>
 #include <random>
 #include <string>
+#include <unistd.h>
 
 using namespace lathe;
 using namespace lathe::tool;
@@ -39,7 +42,7 @@ struct BenchOptions {
   std::string artifact, inputs, device;
   std::vector<std::string> dims;
   int threads = 0, warmup = 3, iterations = 20;
-  bool json = false, verify = false;
+  bool json = false, verify = false, limits = false;
 };
 
 using Dims = std::map<std::string, int64_t>;
@@ -171,7 +174,70 @@ Dims readDims(const Module &module, const std::vector<Tensor> &tensors) {
   return dims;
 }
 
+/// The least time that this machine can take for what a model has to do, as its manifest tells: the operations of its
+/// matrix products at the speed of the registers, or reading its weights once.
+struct ModelLimit {
+  double computeMs = 0, readMs = 0;
+  double ms() const { return std::max(computeMs, readMs); }
+};
+
+/// Nothing where the operations depend on data.
+std::optional<ModelLimit> modelLimit(const Module &module, const Dims &dims, int threads) {
+  auto manifest = nlohmann::json::parse(module.manifest(), nullptr, /*allow_exceptions=*/false);
+  if (!manifest.is_object() || !manifest.contains("work") || !manifest["work"].is_object())
+    return std::nullopt;
+  bool wide = !strcmp(module.info().isa, "avx512");
+  auto peak = [&](std::initializer_list<const char *> keys) {
+    for (const char *key : keys)
+      if (double value = measureLimit(key, threads))
+        return value;
+    return 0.0;
+  };
+  const char *fma = wide ? "fma_avx512_gflops" : "fma_avx2_gflops";
+  ModelLimit result;
+  for (const auto &[type, text] : manifest["work"].items()) {
+    std::optional<int64_t> operations = text.is_string() ? evaluateDim(text.get<std::string>(), dims) : std::nullopt;
+    double speed = type == "i8"                      ? peak({"amx_int8_gops", "vnni_int8_gops", fma})
+                   : type == "bf16" || type == "f16" ? peak({"amx_bf16_gflops", fma})
+                   : type == "f64"                   ? peak({fma}) / 2
+                                                     : peak({fma});
+    if (!operations || speed <= 0)
+      return std::nullopt;
+    result.computeMs += static_cast<double>(*operations) / speed / 1e6;
+  }
+  double bytes = manifest.value("weights_bytes", 0.0);
+  long cache = sysconf(_SC_LEVEL3_CACHE_SIZE);
+  if (double speed = measureLimit(bytes > static_cast<double>(cache) ? "dram_gb_s" : "l3_gb_s", threads))
+    result.readMs = bytes / speed / 1e6;
+  return result;
+}
+
+int printLimits(const BenchOptions &options) {
+  int threads = options.threads ? options.threads : runtime::ThreadPool::usableProcessors();
+  nlohmann::ordered_json report = {{"threads", threads}};
+  if (!options.json)
+    printf("%d thread%s, the best of several trials\n", threads, threads == 1 ? "" : "s together");
+  for (const Limit &limit : limits()) {
+    bool isThere = limit.isThere();
+    double value = isThere ? limit.measure(threads) : 0;
+    report[limit.key] = isThere ? nlohmann::ordered_json(value) : nlohmann::ordered_json();
+    if (!options.json && isThere)
+      printf("%-34s %10.2f %s\n", limit.what, value, limit.unit);
+    else if (!options.json)
+      printf("%-34s %10s\n", limit.what, "not there");
+  }
+  if (options.json)
+    printf("%s\n", report.dump(2).c_str());
+  return kOk;
+}
+
 int bench(const BenchOptions &options) {
+  if (options.limits && !options.artifact.empty())
+    throw CommandError(kUsage, "--limits measures the machine; give it without an artifact, whose limit is printed anyway");
+  if (options.limits)
+    return printLimits(options);
+  if (options.artifact.empty())
+    throw CommandError(kUsage, "expects an artifact, or --limits");
   double start = now();
   LoadOptions load;
   load.device = options.device;
@@ -213,6 +279,8 @@ int bench(const BenchOptions &options) {
   for (double time : times)
     sum += time;
   uint64_t peak = peakResidentBytes();
+  std::optional<ModelLimit> limit = modelLimit(module, dims, session.threads());
+  double percent = limit ? 100 * limit->ms() / median : 0;
 
   if (options.json) {
     nlohmann::ordered_json report;
@@ -223,6 +291,8 @@ int bench(const BenchOptions &options) {
     report["first_run_ms"] = firstMs;
     report["load_ms"] = loadMs;
     report["peak_rss_bytes"] = peak;
+    report["limit_ms"] = limit ? nlohmann::ordered_json(limit->ms()) : nlohmann::ordered_json();
+    report["percent_of_limit"] = limit ? nlohmann::ordered_json(percent) : nlohmann::ordered_json();
     report["iterations"] = options.iterations;
     report["warmup"] = options.warmup;
     report["threads"] = session.threads();
@@ -238,6 +308,9 @@ int bench(const BenchOptions &options) {
   for (auto &[name, value] : dims)
     printf("dimension   %s = %lld\n", name.c_str(), static_cast<long long>(value));
   printf("median      %.3f ms\nmin         %.3f ms\np90         %.3f ms\n", median, times.front(), p90);
+  if (limit)
+    printf("limit       %.3f ms: %s; the median reaches %.0f %% of it\n", limit->ms(),
+           limit->computeMs > limit->readMs ? "matrix products" : "reading the weights", percent);
   printf("first run   %.3f ms\nload        %.3f ms\npeak memory %.1f MiB\niterations  %d\n", firstMs, loadMs,
          static_cast<double>(peak) / (1 << 20), options.iterations);
   return kOk;
@@ -248,7 +321,7 @@ int bench(const BenchOptions &options) {
 void tool::addBenchCommand(CLI::App &app, int &exitCode) {
   auto options = std::make_shared<BenchOptions>();
   CLI::App *command = app.add_subcommand("bench", "Measure how long a compiled model takes");
-  command->add_option("artifact", options->artifact, "Compiled model (.lathe)")->required();
+  command->add_option("artifact", options->artifact, "Compiled model (.lathe)");
   command->add_option("--dim", options->dims, "Value of a symbolic dimension: name=number (repeatable; default 1)")
       ->take_all();
   command->add_option("--inputs", options->inputs, "Inputs by name (.npz), instead of made-up ones");
@@ -256,6 +329,7 @@ void tool::addBenchCommand(CLI::App &app, int &exitCode) {
   command->add_option("--threads", options->threads, "Threads (default: every processor)")->check(CLI::Range(0, 1024));
   command->add_option("--warmup", options->warmup, "Runs before measuring (3)")->check(CLI::Range(1, 1000000));
   command->add_option("--iterations", options->iterations, "Runs to measure (20)")->check(CLI::Range(1, 10000000));
+  command->add_flag("--limits", options->limits, "Measure what this machine does at most, instead of a model");
   command->add_flag("--json", options->json, "Print one JSON object");
   command->add_flag("--verify", options->verify, "Check every byte of the artifact");
   command->callback([options, &exitCode] { exitCode = guarded([&] { return bench(*options); }); });

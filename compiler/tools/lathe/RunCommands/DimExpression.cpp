@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "compiler/tools/lathe/RunCommands/DimExpression.h"
 
+#include <algorithm>
 #include <cctype>
 
 using namespace lathe;
@@ -64,6 +65,21 @@ private:
     return value;
   }
 
+  /// name(a, b), as the compiler writes what no other sign stands for.
+  int64_t call(const std::string &name, int depth) {
+    ++at_;
+    int64_t a = sum(depth);
+    ok_ &= peek() == ',';
+    ++at_;
+    int64_t b = sum(depth);
+    ok_ &= peek() == ')';
+    ++at_;
+    if (name == "min" || name == "max")
+      return name == "min" ? std::min(a, b) : std::max(a, b);
+    int64_t quotient = apply('/', a, name == "floordiv" || name == "mod" ? b : 0);
+    return name == "mod" ? apply('-', a, apply('*', quotient, b)) : quotient;
+  }
+
   int64_t primary(int depth) {
     char c = peek();
     if (c == '(' && depth < kMaxDepth) {
@@ -78,6 +94,8 @@ private:
                                   text_[at_] == '.' || text_[at_] == ':' || text_[at_] == '#'))
       ++at_;
     std::string word = text_.substr(start, at_ - start);
+    if (peek() == '(' && depth < kMaxDepth)
+      return call(word, depth + 1);
     if (auto symbol = symbols_.find(word); symbol != symbols_.end())
       return symbol->second;
     int64_t value = 0;

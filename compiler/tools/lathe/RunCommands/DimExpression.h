@@ -14,7 +14,7 @@
 namespace lathe::tool {
 
 /// Value of a dimension's text, such as "past_sequence + sequence": the name of a symbol, or numbers and names joined
-/// by + - * / (rounding down) and parentheses. Nothing when it is none of these or does not fit.
+/// by + - * / (rounding down), parentheses, and min, max, floordiv and mod of two. Nothing when it is none of these or does not fit.
 std::optional<int64_t> evaluateDim(const std::string &text, const std::map<std::string, int64_t> &symbols);
 
 } // namespace lathe::tool

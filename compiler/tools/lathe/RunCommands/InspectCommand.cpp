@@ -63,6 +63,7 @@ ordered_json describe(const Module &module, const ordered_json &manifest) {
   report["constants_bytes"] = info.constants_bytes;
   report["file_bytes"] = info.file_bytes;
   report["kernels"] = info.kernel_count;
+  report["work"] = member(manifest, "work");
   report["producer"] = member(manifest, "producer");
   report["model"] = member(manifest, "model");
   report["options"] = member(manifest, "options");
