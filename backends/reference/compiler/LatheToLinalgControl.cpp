@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "backends/reference/compiler/LatheToLinalgSupport.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/IR/Dominance.h"
 
 using namespace mlir;
 
@@ -38,17 +39,59 @@ void lowerIf(RewriterBase &rewriter, IfOp op) {
   rewriter.replaceOp(op, branch.getResults());
 }
 
-/// A tensor for what is gathered of `count` iterations; null where the extents of an entry are not static.
-Value emptyRows(RewriterBase &rewriter, Location loc, Value count, RankedTensorType entry) {
-  if (!entry.hasStaticShape())
-    return {};
-  SmallVector<OpFoldResult> sizes{count};
-  for (int64_t extent : entry.getShape())
-    sizes.push_back(rewriter.getIndexAttr(extent));
-  return rewriter.create<tensor::EmptyOp>(loc, sizes, entry.getElementType());
+/// Whether the values that an expression mentions are known before an operation.
+bool isKnownBefore(const SymExpr &expr, Operation *op, DominanceInfo &dominance) {
+  return llvm::all_of(expr.getTerms(), [&](const auto &term) {
+    return llvm::all_of(term.first.atoms, [&](const SymAtomRef &atom) {
+      if (atom->op == SymOp::value)
+        return dominance.properlyDominates(atom->value, op);
+      return llvm::all_of(atom->args, [&](const SymExpr &arg) { return isKnownBefore(arg, op, dominance); });
+    });
+  });
 }
 
-LogicalResult lowerLoop(RewriterBase &rewriter, LoopOp op) {
+/// Extents of what loops gather, an entry for each dynamic one, as index values before the loop.
+using GatheredExtents = DenseMap<std::pair<Operation *, unsigned>, SmallVector<Value>>;
+
+/// Sizes of a tensor of `count` entries.
+SmallVector<OpFoldResult> mixedSizes(RewriterBase &rewriter, OpFoldResult count, RankedTensorType entry,
+                                     ArrayRef<Value> extents) {
+  SmallVector<OpFoldResult> sizes{count};
+  for (int64_t extent : entry.getShape()) {
+    if (!ShapedType::isDynamic(extent)) {
+      sizes.push_back(rewriter.getIndexAttr(extent));
+      continue;
+    }
+    sizes.push_back(extents.front());
+    extents = extents.drop_front();
+  }
+  return sizes;
+}
+
+/// Writes them while the operations that shapes follow from are there.
+LogicalResult writeExtents(RewriterBase &rewriter, LoopOp op, ShapeContext &shapes, DominanceInfo &dominance,
+                           GatheredExtents &extents) {
+  rewriter.setInsertionPoint(op);
+  for (unsigned i = op.getNumStates(); i + 1 < op.getNumResults(); ++i) {
+    FailureOr<SymShape> shape = shapes.shapeOf(op.getTensors()[i]);
+    if (failed(shape))
+      return failure();
+    auto entry = cast<RankedTensorType>(op.getYielded(i).getType());
+    for (int64_t axis = 0; axis < entry.getRank(); ++axis) {
+      const SymExpr &extent = (*shape)[axis + 1];
+      if (!entry.isDynamicDim(axis))
+        continue;
+      if (!isKnownBefore(extent, op, dominance))
+        return op.emitOpError()
+               << "is lowered where the extents of what is gathered of all iterations are known before "
+               << "it, got another one for axis " << axis << " of " << entry;
+      extents[{op, i}].push_back(materialize(rewriter, op.getLoc(), extent));
+    }
+  }
+  return success();
+}
+
+void lowerLoop(RewriterBase &rewriter, LoopOp op, GatheredExtents &extents) {
   Location loc = op.getLoc();
   rewriter.setInsertionPoint(op);
   size_t states = op.getNumStates();
@@ -57,11 +100,10 @@ LogicalResult lowerLoop(RewriterBase &rewriter, LoopOp op) {
   SmallVector<Value> start{zero, isNotZero(rewriter, op.getCondition())};
   for (auto [i, init] : llvm::enumerate(op.getInit()))
     start.push_back(castTo(rewriter, init, op.getState(i).getType()));
-  for (size_t i = states; i + 1 < op.getNumResults(); ++i) {
-    start.push_back(emptyRows(rewriter, loc, rows, cast<RankedTensorType>(op.getYielded(i).getType())));
-    if (!start.back())
-      return op.emitOpError() << "is lowered where the extents of what is gathered of all iterations are static, got "
-                              << op.getYielded(i).getType();
+  for (unsigned i = states; i + 1 < op.getNumResults(); ++i) {
+    auto entry = cast<RankedTensorType>(op.getYielded(i).getType());
+    start.push_back(rewriter.create<tensor::EmptyOp>(loc, mixedSizes(rewriter, rows, entry, extents[{op, i}]),
+                                                     entry.getElementType()));
   }
   SmallVector<Type> types(ValueRange(start).getTypes());
   SmallVector<Location> locations(types.size(), loc);
@@ -87,10 +129,9 @@ LogicalResult lowerLoop(RewriterBase &rewriter, LoopOp op) {
       continue;
     }
     auto entry = cast<RankedTensorType>(value.getType());
-    SmallVector<OpFoldResult> offsets(entry.getRank() + 1, rewriter.getIndexAttr(0)), sizes{rewriter.getIndexAttr(1)};
+    SmallVector<OpFoldResult> offsets(entry.getRank() + 1, rewriter.getIndexAttr(0));
+    SmallVector<OpFoldResult> sizes = mixedSizes(rewriter, rewriter.getIndexAttr(1), entry, extents[{op, i}]);
     offsets[0] = after->getArgument(0);
-    for (int64_t extent : entry.getShape())
-      sizes.push_back(rewriter.getIndexAttr(extent));
     SmallVector<OpFoldResult> strides(offsets.size(), rewriter.getIndexAttr(1));
     next.push_back(
         rewriter.create<tensor::InsertSliceOp>(loc, value, after->getArgument(i + 2), offsets, sizes, strides));
@@ -102,7 +143,6 @@ LogicalResult lowerLoop(RewriterBase &rewriter, LoopOp op) {
   for (auto [result, value] : llvm::zip_equal(op.getTensors(), loop.getResults().drop_front(2)))
     results.push_back(castTo(rewriter, value, result.getType()));
   rewriter.replaceOp(op, results);
-  return success();
 }
 
 } // namespace
@@ -114,11 +154,20 @@ LogicalResult lowerControlFlow(Operation *root) {
       ops.push_back(op);
   });
   IRRewriter rewriter(root->getContext());
+  GatheredExtents extents;
+  {
+    // Of the program as it was: lowering replaces the values that shapes are remembered for.
+    ShapeContext shapes;
+    DominanceInfo dominance(root);
+    for (Operation *op : ops)
+      if (auto loop = dyn_cast<LoopOp>(op); loop && failed(writeExtents(rewriter, loop, shapes, dominance, extents)))
+        return failure();
+  }
   for (Operation *op : ops) {
     if (auto branch = dyn_cast<IfOp>(op))
       lowerIf(rewriter, branch);
-    else if (failed(lowerLoop(rewriter, cast<LoopOp>(op))))
-      return failure();
+    else
+      lowerLoop(rewriter, cast<LoopOp>(op), extents);
   }
   return success();
 }

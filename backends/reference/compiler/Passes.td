@@ -24,7 +24,7 @@ def LatheToLinalg : Pass<"lathe-to-linalg"> {
     Branches and loops become `scf.if` and `scf.while` over tensors.
 
     Fails, with an error on the operation, for unsigned integers, and for a loop that gathers tensors whose extents are not
-    static.
+    known before it.
 
     ```mlir
     // Before.

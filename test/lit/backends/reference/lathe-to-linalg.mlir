@@ -366,11 +366,33 @@ func.func @control_flow(%c: index, %x: tensor<?xf32>, %y: tensor<4xf32>) -> (ten
 
 // -----
 
-func.func @gathers_dynamic(%c: index, %y: tensor<?xf32>) -> tensor<?x?xf32> {
-  // expected-error @below {{is lowered where the extents of what is gathered of all iterations are static, got 'tensor<?xf32>'}}
-  %1:3 = lathe.loop %c, %c(%y) : (tensor<?xf32>) -> (index, tensor<?xf32>, tensor<?x?xf32>) {
+// The extents of what is gathered are those of a state, and of what the body makes of it.
+// CHECK-LABEL: func.func @gathers_dynamic
+// CHECK-SAME: (%{{.*}}: index, %[[X:.*]]: tensor<?xf32>)
+// CHECK: %[[EXTENT:.*]] = tensor.dim %[[X]]
+// CHECK: %[[TWICE:.*]] = arith.muli %[[EXTENT]]
+// CHECK: tensor.empty(%{{.*}}, %[[EXTENT]]) : tensor<?x?xf32>
+// CHECK: tensor.empty(%{{.*}}, %[[TWICE]]) : tensor<?x?xf32>
+// CHECK: tensor.insert_slice %{{.*}} into %{{.*}}[%{{.*}}, 0] [1, %[[EXTENT]]] [1, 1] : tensor<?xf32> into tensor<?x?xf32>
+// CHECK: tensor.insert_slice %{{.*}} into %{{.*}}[%{{.*}}, 0] [1, %[[TWICE]]] [1, 1] : tensor<?xf32> into tensor<?x?xf32>
+func.func @gathers_dynamic(%c: index, %y: tensor<?xf32>) -> (tensor<?x?xf32>, tensor<?x?xf32>) {
+  %1:4 = lathe.loop %c, %c(%y) : (tensor<?xf32>) -> (index, tensor<?xf32>, tensor<?x?xf32>, tensor<?x?xf32>) {
   ^bb0(%i: index, %s: tensor<?xf32>):
-    lathe.yield %c, %s, %s : index, tensor<?xf32>, tensor<?xf32>
+    %2 = lathe.concat %s, %s {axis = 0 : i64} : (tensor<?xf32>, tensor<?xf32>) -> tensor<?xf32>
+    lathe.yield %c, %s, %s, %2 : index, tensor<?xf32>, tensor<?xf32>, tensor<?xf32>
+  }
+  return %1#2, %1#3 : tensor<?x?xf32>, tensor<?x?xf32>
+}
+
+// -----
+
+func.func @gathers_ragged(%c: index, %y: tensor<4xf32>) -> tensor<?x?xf32> {
+  // expected-error @below {{is lowered where the extents of what is gathered of all iterations are known before it, got another one for axis 0 of 'tensor<?xf32>'}}
+  %1:3 = lathe.loop %c, %c(%y) : (tensor<4xf32>) -> (index, tensor<4xf32>, tensor<?x?xf32>) {
+  ^bb0(%i: index, %s: tensor<4xf32>):
+    %c0 = arith.constant 0 : index
+    %2 = lathe.slice %s from [%c0] to [%i] {axes = array<i64: 0>, steps = array<i64: 1>} : tensor<4xf32> -> tensor<?xf32>
+    lathe.yield %c, %s, %2 : index, tensor<4xf32>, tensor<?xf32>
   }
   return %1#2 : tensor<?x?xf32>
 }
