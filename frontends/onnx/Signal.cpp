@@ -18,23 +18,24 @@ constexpr double kPi = 3.14159265358979323846;
 
 /// From `in` complex or real numbers to `out` ones.
 struct Transform {
-  SymExpr length;            ///< of the period
-  SymExpr in, out;           ///< how many numbers
-  int64_t inParts, outParts; ///< 1: real, 2: real and imaginary
+  SymExpr length;   ///< of the period
+  SymExpr in, out;  ///< how many numbers
+  SymExpr inParts;  ///< 1: real, 2: real and imaginary
+  int64_t outParts; ///< the same
   bool inverse;
 
   /// A real result of half a spectrum, the other half of which is its mirror image.
   bool mirrored() const { return inverse && outParts == 1; }
 };
 
-/// The matrix [in * inParts, out * outParts] as a constant: cosines of the angle turned by a quarter where a part is
+/// The matrix [in, parts, out * outParts] as a constant: cosines of the angle turned by a quarter where a part is
 /// imaginary.
-Value constantMatrix(Node &node, Type type, const Transform &t) {
+Value constantMatrix(Node &node, Type type, const Transform &t, int64_t parts) {
   int64_t length = *t.length.constant(), in = *t.in.constant(), out = *t.out.constant();
   std::vector<Attribute> values;
-  values.reserve(in * t.inParts * out * t.outParts);
+  values.reserve(in * parts * out * t.outParts);
   for (int64_t i = 0; i < in; ++i)
-    for (int64_t c = 0; c < t.inParts; ++c)
+    for (int64_t c = 0; c < parts; ++c)
       for (int64_t j = 0; j < out; ++j)
         for (int64_t d = 0; d < t.outParts; ++d) {
           double angle = 2 * kPi * static_cast<double>(i * j % length) / static_cast<double>(length);
@@ -44,7 +45,7 @@ Value constantMatrix(Node &node, Type type, const Transform &t) {
             weight *= 2;
           values.push_back(node.builder.getFloatAttr(type, weight * std::cos(angle + quarter)));
         }
-  return node.constant(DenseElementsAttr::get(RankedTensorType::get({in * t.inParts, out * t.outParts}, type), values));
+  return node.constant(DenseElementsAttr::get(RankedTensorType::get({in, parts, out * t.outParts}, type), values));
 }
 
 /// The same computed when the model runs; angles of f32 would cost half of the digits.
@@ -67,7 +68,7 @@ Value computedMatrix(Node &node, const Transform &t) {
                                     integers.compare(Comparison::eq, integers.add(i, i), length));
     matrix = floats.select(boolean, matrix, floats.add(matrix, matrix));
   }
-  return node.reshape(matrix, {node.index(t.in * t.inParts), node.index(t.out * t.outParts)});
+  return node.reshape(matrix, node.indices({t.in, t.inParts, t.out * t.outParts}));
 }
 
 /// Transforms the last but one axis of [rows…, in, inParts].
@@ -76,9 +77,15 @@ Value transform(Node &node, Value x, const Transform &t) {
   if (!x)
     return {};
   Type type = Node::element(x);
-  std::optional<int64_t> length = t.length.constant(), elements = (t.in * t.out * t.inParts * t.outParts).constant();
-  Value matrix = length && *length > 0 && elements && *elements <= kLargest ? constantMatrix(node, type, t)
-                                                                            : node.cast(computedMatrix(node, t), type);
+  std::optional<int64_t> length = t.length.constant(), elements = (t.in * t.out * 2 * t.outParts).constant();
+  std::optional<int64_t> parts = t.inParts.constant();
+  Value matrix = length && *length > 0 && elements && *elements <= kLargest
+                     ? constantMatrix(node, type, t, parts.value_or(2))
+                     : node.cast(computedMatrix(node, t), type);
+  // Real numbers have no use for the rows of imaginary ones.
+  if (!parts && matrix && Node::type(matrix).getDimSize(1) == 2)
+    matrix = node.slice(matrix, 1, node.index(0), node.index(t.inParts));
+  matrix = node.reshape(matrix, node.indices({t.in * t.inParts, t.out * t.outParts}));
   SmallVector<Value> dims = node.dims(x);
   Value rows = node.reshape(x, {node.product(ArrayRef(dims).drop_back(2)), node.index(t.in * t.inParts)});
   Value product = node.make<MatmulOp>(type, rows, matrix, false, false);
@@ -104,26 +111,24 @@ std::optional<SymExpr> integer(Node &node, Value scalar, StringRef what) {
   return value;
 }
 
-/// Whether x is a signal of real or complex floats, and which.
-std::optional<int64_t> signalParts(Node &node, Value x, int64_t lowestRank) {
-  int64_t rank = Node::rank(x), parts = rank > 0 ? Node::type(x).getDimSize(rank - 1) : 0;
-  if (!isa<FloatType>(Node::element(x)) || rank < lowestRank ||
-      (!ShapedType::isDynamic(parts) && parts != 1 && parts != 2)) {
-    (void)node.invalid("expects floats of rank " + Twine(lowestRank) +
-                       " or more with a last dimension of 1 or 2, got " +
-                       (ShapedType::isDynamic(parts) ? "another type" : "a dimension of " + std::to_string(parts)));
+/// How many numbers each element of a signal has: 1 of real floats, 2 of complex ones; the run may say which. nullopt
+/// after a failure.
+std::optional<SymExpr> signalParts(Node &node, Value x, int64_t lowestRank) {
+  int64_t rank = Node::rank(x);
+  if (!isa<FloatType>(Node::element(x)) || rank < lowestRank) {
+    (void)node.invalid("expects floats of rank " + Twine(lowestRank) + " or more, got another type or rank " +
+                       Twine(rank));
     return std::nullopt;
   }
-  if (ShapedType::isDynamic(parts)) {
-    (void)node.unsupported("a signal whose last dimension is not known to be 1 or 2 is not supported", hints::kStatic);
+  SymExpr parts = node.dimExpr(x, rank - 1), isReal = node.context.eq(parts, 1), isComplex = node.context.eq(parts, 2);
+  if (failed(node.require(isReal + isComplex, "expects a signal whose last dimension is 1 or 2", {parts})))
     return std::nullopt;
-  }
   return parts;
 }
 
 LogicalResult importDFT(Node &node) {
   Value x = node.input(0);
-  std::optional<int64_t> parts = signalParts(node, x, 2);
+  std::optional<SymExpr> parts = signalParts(node, x, 2);
   if (!parts)
     return failure();
   int64_t rank = Node::rank(x);
@@ -137,8 +142,10 @@ LogicalResult importDFT(Node &node) {
                                    "expects an axis other than the last, which holds real and imaginary parts", {})))
     return failure();
   bool inverse = node.intAttr("inverse", 0), onesided = node.intAttr("onesided", 0), mirrored = inverse && onesided;
-  if (onesided && !inverse && *parts == 2)
-    return node.invalid("expects real numbers where onesided is given");
+  if (onesided && !inverse &&
+      failed(node.require(node.context.eq(*parts, 1),
+                          "expects real numbers where onesided is given, which have one part", {*parts})))
+    return failure();
   MiddleAxis middle = MiddleAxis::of(node, x, *axes, /*trailing=*/1);
   SymExpr in = middle.extent;
   std::optional<SymExpr> length = mirrored ? (in - 1) * 2 : in;
@@ -155,7 +162,7 @@ LogicalResult importDFT(Node &node) {
   SmallVector<int64_t> permutation = llvm::to_vector(llvm::seq<int64_t>(rank));
   Value signal = x;
   if (!known) {
-    signal = node.reshape(x, node.indices({middle.outer, middle.extent, middle.inner, SymExpr(*parts)}));
+    signal = node.reshape(x, node.indices({middle.outer, middle.extent, middle.inner, *parts}));
     permutation = {0, 2, 1, 3};
   } else {
     std::swap(permutation[*known], permutation[rank - 2]);
@@ -183,7 +190,7 @@ LogicalResult importDFT(Node &node) {
 
 LogicalResult importSTFT(Node &node) {
   Value x = node.input(0), window = node.input(2);
-  std::optional<int64_t> parts = signalParts(node, x, 3);
+  std::optional<SymExpr> parts = signalParts(node, x, 3);
   if (!parts)
     return failure();
   if (Node::rank(x) != 3)
@@ -200,7 +207,7 @@ LogicalResult importSTFT(Node &node) {
     length = integer(node, node.input(3), "frame_length");
   if (!length)
     return failure();
-  bool onesided = node.intAttr("onesided", 1) && *parts == 1;
+  SymExpr onesided = node.intAttr("onesided", 1) ? node.context.eq(*parts, 1) : SymExpr(0);
   SymExpr room = samples - *length;
   if (node.context.atMost(room, -1))
     return node.invalid("expects frames within the signal of " + samples.str() + ", got frames of " + length->str());
@@ -211,7 +218,8 @@ LogicalResult importSTFT(Node &node) {
   Value read = node.make<GatherOp>(type, x, integers.add(starts, integers.range(*length)), int64_t(1));
   if (window)
     read = node.make<MulOp>(type, read, node.reshape(window, {node.dim(window, 0), node.index(1)}));
-  Transform t{*length, *length, onesided ? node.context.floorDiv(*length, 2) + 1 : *length, *parts, 2, false};
+  SymExpr bins = node.context.select(onesided, node.context.floorDiv(*length, 2) + 1, *length);
+  Transform t{*length, *length, bins, *parts, 2, false};
   return node.result(transform(node, read, t));
 }
 
@@ -223,7 +231,8 @@ template <bool inverse> LogicalResult importRealTransform(Node &node) {
     return node.invalid("expects normalized to be 0 and onesided to be 1");
   if (int64_t axes = node.intAttr("signal_ndim", 1); axes != 1)
     return node.unsupported("signals of " + Twine(axes) + " dimensions are not supported, only of 1");
-  if (!isa<FloatType>(Node::element(x)) || rank < (inverse ? 2 : 1) || (inverse && Node::type(x).getShape().back() != 2))
+  if (!isa<FloatType>(Node::element(x)) || rank < (inverse ? 2 : 1) ||
+      (inverse && Node::type(x).getShape().back() != 2))
     return node.invalid(inverse ? "expects floats whose last dimension is 2" : "expects floats of rank 1 or more");
   SymExpr extent = node.dimExpr(x, inverse ? rank - 2 : rank - 1);
   SmallVector<Value> dims = node.dims(x);

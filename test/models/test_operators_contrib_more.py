@@ -375,6 +375,7 @@ def test_inverse(target, tmp_path):
     regular = lambda random, shape: random.normal(0, 1, shape) + 3 * np.eye(shape[-1])[::-1]  # noqa: E731
     g.node("Inverse", g.input("x", ["n", "m", 5, 5], F32, regular))
     g.node("Inverse", g.input("y", [1, 1], F32, regular))
+    g.node("Inverse", g.input("z", ["n", "m", "m"], F32, regular))
     check(g, tmp_path, SIZES, allowed=1e-3, **target)
 
 
@@ -438,7 +439,7 @@ def test_not_all_finite(target, tmp_path):
     ("FusedConv", {"activation": "Elu"}, [["n", 4, 4, 4], [2, 4, 1, 1]], "activation 'Elu' is not supported"),
     ("GroupNorm", {"groups": 3, "activation": 0}, [["n", 4, 4, 8], [8], [8]], "groups that divide the channels"),
     ("CDist", {"metric": "cosine"}, [["n", 4], ["m", 4]], "only euclidean"),
-    ("Inverse", {}, [["n", "n"]], "a size of 64, which is static"),
+    ("Inverse", {}, [["n", 3, 4]], "square matrices, got 3, 4"),
     ("MRotaryEmbedding", {"mrope_section": [1, 1, 1]}, [["n", 2, 8], [3, "n", 2], [9, 4], [9, 4]], "three sections"),
     ("Rfft", {"signal_ndim": 2}, [["n", 4, 4]], "signals of 2 dimensions are not supported"),
 ])  # fmt: skip

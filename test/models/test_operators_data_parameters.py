@@ -225,6 +225,29 @@ def test_fourier_transforms(target, tmp_path):
     check(g, tmp_path, [(2, 3, 7), (1, 4, 2), (5, 1, 6), (8, 16, 3)], **target)
 
 
+@pytest.mark.parametrize("parts", [1, 2])
+def test_fourier_transforms_of_either_kind(parts, target, tmp_path):
+    # Whether numbers are real or complex is an extent that the run knows.
+    g = Graph(20)
+    x = g.input("x", ["n", "m", "k"])
+    g.node("DFT", x, "", np.array(0))
+    g.node("DFT", x, np.array(6), np.array(1))
+    g.node("DFT", x, "", np.array(1), inverse=1)
+    if parts == 1:
+        g.node("DFT", x, "", np.array(1), onesided=1)
+    check(g, tmp_path, [(2, 3, parts), (1, 8, parts), (5, 1, parts)], **target)
+    session = lathe.load(tmp_path / "graph.lathe").session()
+    with pytest.raises(lathe.Error, match="expects a signal whose last dimension is 1 or 2"):
+        session.run(g.feeds((2, 3, 3)))
+
+
+def test_frames_of_either_kind(target, tmp_path):
+    g = Graph(17)
+    signal = g.input("signal", [2, "n", "m"])
+    g.node("STFT", signal, np.array(3), g.input("window", [16]), onesided=0)
+    check(g, tmp_path, [(64, 1), (16, 2), (33, 1)], **target)
+
+
 def test_frames(target, tmp_path):
     g = Graph(17)
     signal = g.input("signal", [2, "n", 1])
