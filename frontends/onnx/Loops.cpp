@@ -9,6 +9,16 @@ using namespace mlir;
 
 namespace lathe::frontend {
 
+/// Whether a dimension is a symbol that another one does not mention: the run tells whether they are equal. What begins
+/// as nothing or as one element grows, and is no such extent.
+static bool mayEqual(const SymExpr &symbol, const SymExpr &other) {
+  std::optional<StringRef> name = symbol.symbolName();
+  std::optional<int64_t> constant = other.constant();
+  SmallVector<std::string> mentioned;
+  other.collectSymbols(mentioned);
+  return name && (!constant || *constant > 1) && !llvm::is_contained(mentioned, *name);
+}
+
 /// Different functions of dimensions: equal for some extents at most, while nothing is said of extents that depend on
 /// data.
 static bool isOtherDimension(const SymExpr &a, const SymExpr &b) {
@@ -18,7 +28,7 @@ static bool isOtherDimension(const SymExpr &a, const SymExpr &b) {
       return atom->op == SymOp::symbol && !SymExpr::isInputElement(atom->name);
     });
   });
-  return plain && !difference.isConstant(0);
+  return plain && !difference.isConstant(0) && !mayEqual(a, b) && !mayEqual(b, a);
 }
 
 /// Records what is wrong with a state after an iteration.

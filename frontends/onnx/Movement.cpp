@@ -46,13 +46,18 @@ static LogicalResult importSqueeze(Node &node) {
     if (!axes)
       return failure();
   } else {
-    if (!type.hasStaticShape())
-      return node.unsupported("squeezing all axes of extent 1 of a shape that is not static is not supported",
-                              "give Squeeze its axes");
+    // The rank of the result is part of the program: extents that the run says are taken to stay, and must not be 1.
     SmallVector<int64_t> ones;
-    for (int64_t i = 0; i < rank; ++i)
-      if (type.getDimSize(i) == 1)
+    for (int64_t i = 0; i < rank; ++i) {
+      SymExpr extent = node.dimExpr(x, i);
+      if (extent.isConstant(1))
         ones.push_back(i);
+      else if (failed(node.require(SymExpr(1) - node.context.eq(extent, 1),
+                                   "squeezing without axes leaves axis " + Twine(i) +
+                                       " where it is, so that its extent must not be 1; give Squeeze its axes",
+                                   {extent})))
+        return failure();
+    }
     axes = Axes::of(node, ones, rank);
   }
   SymShape dims = dimExprs(node, x);

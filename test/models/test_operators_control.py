@@ -280,6 +280,18 @@ def test_scan_of_any_length(backwards, target, tmp_path):
     check(g, tmp_path, [(2, 3), (1, 1), (7, 2), (33, 1)], **target)
 
 
+def test_scan_whose_state_keeps_its_shape_at_some_extents(target, tmp_path):
+    # The rows say that the state has 4 of its m rows: the run tells whether that is so.
+    g = Graph()
+    rows = [g.input(name, ["n", 4, 3]) for name in "xy"]
+    g.node("Scan", g.input("s", ["m", 3]), *rows, body=running_sum(), num_scan_inputs=2, count=2)
+    check(g, tmp_path, [(2, 4), (33, 4), (0, 4)], **target)
+    session = lathe.load(tmp_path / "graph.lathe").session()
+    for wrong in (3, 1):
+        with pytest.raises(lathe.Error, match="must have equal dimensions|keeps its shape|keep their shapes"):
+            session.run(g.feeds((2, wrong)))
+
+
 def test_scan_refused(tmp_path):
     g = Graph()
     x, s = g.input("x", [5, 3]), g.input("s", [3])

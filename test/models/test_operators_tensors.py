@@ -91,6 +91,15 @@ def test_squeeze_of_a_static_shape(target, tmp_path):
     check(g, tmp_path, [()], **target)
 
 
+def test_squeeze_of_extents_that_the_run_says(target, tmp_path):
+    g = Graph()
+    g.node("Squeeze", g.input("x", ["n", 1, "m", 1]))
+    check(g, tmp_path, [(2, 3), (7, 33), (0, 2)], **target)
+    session = lathe.load(tmp_path / "graph.lathe").session()
+    with pytest.raises(lathe.Error, match="squeezing without axes leaves axis 2 where it is, .* give Squeeze its axes: got m"):
+        session.run(g.feeds((2, 1)))
+
+
 def test_expand_and_tile(target, tmp_path):
     g = Graph()
     x, y = g.input("x", ["n", 1, 3]), g.input("y", ["m"])
