@@ -3,7 +3,7 @@
 // Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
 //
 //===----------------------------------------------------------------------===//
-#include "frontends/onnx/Compose.h"
+#include "frontends/onnx/AttentionContrib.h"
 #include "frontends/onnx/Quantization.h"
 
 using namespace mlir;
@@ -11,20 +11,16 @@ using namespace mlir;
 namespace lathe::frontend {
 namespace {
 
-bool refuse(LogicalResult) { return false; }
-
-/// What follows queries, keys and values of [batch, heads, sequence, size] is the same for all of the operators.
-struct Heads {
-  Value q, k, v;
-};
-
 /// Inputs that ask for caches of a fixed capacity.
 bool noSharedBuffers(Node &node, std::initializer_list<size_t> inputs) {
   if (node.intAttr("past_present_share_buffer", 0))
-    return refuse(node.unsupported("past_present_share_buffer is not supported, only a present that is a new tensor", "build the model without shared buffers: in onnxruntime-genai with past_present_share_buffer=false, in Optimum without IO binding"));
+    return refuse(node.unsupported("past_present_share_buffer is not supported, only a present that is a new tensor",
+                                   "build the model without shared buffers: in onnxruntime-genai with "
+                                   "past_present_share_buffer=false, in Optimum without IO binding"));
   for (size_t i : inputs)
     if (node.input(i))
-      return refuse(node.unsupported("input " + Twine(i) + ", which belongs to caches of a fixed capacity or to beams, is "
+      return refuse(node.unsupported("input " + Twine(i) +
+                                     ", which belongs to caches of a fixed capacity or to beams, is "
                                      "not supported"));
   return true;
 }
@@ -43,8 +39,8 @@ bool appendTo(Compose &c, Heads &heads, Value pastKey, Value pastValue) {
   return heads.k && heads.v;
 }
 
-/// Which keys take part, as integers that are not 0, of a shape that broadcasts to [batch, heads, sequence, total]; null
-/// after a failure.
+/// Which keys take part, as integers that are not 0, of a shape that broadcasts to [batch, heads, sequence, total];
+/// null after a failure.
 Value keptKeys(Compose &c, Value mask, Value q, Value total) {
   Node &node = c.node;
   if (!isa<IntegerType>(Node::element(mask)))
@@ -58,9 +54,10 @@ Value keptKeys(Compose &c, Value mask, Value q, Value total) {
     SymExpr batch = (*queries)[0], count = (*shape)[0];
     bool both = count == batch + batch;
     if (count != batch && !both)
-      return Compose::none(node.unsupported("a mask of rank 1 is supported with as many elements as the batch, or twice as "
-                                            "many, got " +
-                                            count.str()));
+      return Compose::none(
+          node.unsupported("a mask of rank 1 is supported with as many elements as the batch, or twice as "
+                           "many, got " +
+                           count.str()));
     Value place = c.iota(total, 3, 4);
     mask = node.cast(mask, node.builder.getI64Type());
     Value ends = both ? node.slice(mask, 0, node.index(0), node.dim(q, 0)) : mask;
@@ -80,13 +77,8 @@ Value keptKeys(Compose &c, Value mask, Value q, Value total) {
   }
 }
 
-struct Masks {
-  Value kept; ///< a mask of integers, or lengths
-  Value bias; ///< is added to the scores
-  bool causal = false;
-};
+} // namespace
 
-/// The output, [batch, sequence, heads * size].
 Value attend(Compose &c, const Heads &heads, const Masks &masks) {
   Node &node = c.node;
   Value scores = attentionScores(c, scaledQuery(c, heads.q, /*zeroIsDefault=*/true), heads.k);
@@ -118,23 +110,27 @@ Value attend(Compose &c, const Heads &heads, const Masks &masks) {
 // Attention
 //===----------------------------------------------------------------------===//
 
-/// Extents of queries, keys and values in the merged projection; empty after a failure.
 SmallVector<int64_t> projectionSizes(Node &node, Value weights) {
   int64_t columns = Node::type(weights).getDimSize(1);
   if (ShapedType::isDynamic(columns))
-    return (void)node.unsupported("weights of a shape that is not static are not supported", hints::kFold), SmallVector<int64_t>{};
+    return (void)node.unsupported("weights of a shape that is not static are not supported", hints::kFold),
+           SmallVector<int64_t>{};
   SmallVector<int64_t> sizes = node.intsAttr("qkv_hidden_sizes").value_or(SmallVector<int64_t>{});
   if (sizes.empty())
     sizes.assign(3, columns / 3);
   if (sizes.size() != 3 || sizes[0] != sizes[1] || llvm::any_of(sizes, [](int64_t size) { return size <= 0; }) ||
       sizes[0] + sizes[1] + sizes[2] != columns)
-    return (void)node.invalid("expects weights whose " + Twine(columns) + " columns are those of queries, keys and values"),
+    return (void)node.invalid("expects weights whose " + Twine(columns) +
+                              " columns are those of queries, keys and values"),
            SmallVector<int64_t>{};
   return sizes;
 }
 
+namespace {
+
 /// Attention of queries, keys and values that lie beside each other in the last axis.
-LogicalResult attendProjected(Compose &c, Value projected, ArrayRef<int64_t> sizes, Value past, Value mask, Value bias) {
+LogicalResult attendProjected(Compose &c, Value projected, ArrayRef<int64_t> sizes, Value past, Value mask,
+                              Value bias) {
   Node &node = c.node;
   SmallVector<Value> parts;
   int64_t start = 0, count = node.intAttr("num_heads", 0);
@@ -200,7 +196,8 @@ LogicalResult importQAttention(Node &node) {
 // Multi-head attention
 //===----------------------------------------------------------------------===//
 
-/// Part `i` of a tensor of [batch, sequence, heads, parts, size], as [batch, heads, sequence, size].
+} // namespace
+
 Value packedPart(Compose &c, Value packed, int64_t i) {
   Node &node = c.node;
   Value part = c.slice(packed, 3, i, i + 1);
@@ -209,6 +206,8 @@ Value packedPart(Compose &c, Value packed, int64_t i) {
   SmallVector<Value> dims{node.dim(packed, 0), node.dim(packed, 1), node.dim(packed, 2), node.dim(packed, 4)};
   return c.transpose(node.reshape(part, dims), {0, 2, 1, 3});
 }
+
+namespace {
 
 class MultiHeadImporter {
 public:
@@ -241,7 +240,8 @@ bool MultiHeadImporter::readHeads() {
   } else {
     if (!key)
       return refuse(node.invalid("expects a key with a value"));
-    if (!c.hasRank(query, {3}, "a query") || !c.hasRank(key, {3, 4}, "a key") || !c.hasRank(value, {Node::rank(key)}, "a value"))
+    if (!c.hasRank(query, {3}, "a query") || !c.hasRank(key, {3, 4}, "a key") ||
+        !c.hasRank(value, {Node::rank(key)}, "a value"))
       return false;
     ready = Node::rank(key) == 4;
     heads = {splitHeads(c, query, count), ready ? key : splitHeads(c, key, count),
@@ -273,11 +273,12 @@ bool MultiHeadImporter::addBias() {
 
 LogicalResult MultiHeadImporter::run() {
   if (node.wantsOutput(3))
-    return node.unsupported("the scores as an output are not supported", "export without the attention weights as outputs (output_attentions=False)");
+    return node.unsupported("the scores as an output are not supported",
+                            "export without the attention weights as outputs (output_attentions=False)");
   if (!noSharedBuffers(node, {8, 9}) ||
       !c.areFloats({node.input(0), node.input(1), node.input(2), node.input(3), node.input(6), node.input(7)}) ||
-      !readHeads() || !addBias() || !appendTo(c, heads, node.input(6), node.input(7)) || failed(node.result(heads.k, 1)) ||
-      failed(node.result(heads.v, 2)))
+      !readHeads() || !addBias() || !appendTo(c, heads, node.input(6), node.input(7)) ||
+      failed(node.result(heads.k, 1)) || failed(node.result(heads.v, 2)))
     return failure();
   return node.result(attend(c, heads, {node.input(4), node.input(5), node.intAttr("unidirectional", 0) != 0}));
 }
@@ -322,8 +323,9 @@ LogicalResult importRotaryEmbedding(Node &node) {
     return node.unsupported("is_packed_batching is not supported");
   if (double scale = node.floatAttr("scale", 1); scale != 1)
     return node.unsupported("a scale other than 1 is not supported");
-  if (!c.areFloats({x, cos, sin}) || !c.hasRank(x, {3, 4}, "an input") || !c.hasRank(positions, {1, 2}, "position_ids") ||
-      !c.hasRank(cos, {2}, "cos_cache") || !c.hasRank(sin, {2}, "sin_cache"))
+  if (!c.areFloats({x, cos, sin}) || !c.hasRank(x, {3, 4}, "an input") ||
+      !c.hasRank(positions, {1, 2}, "position_ids") || !c.hasRank(cos, {2}, "cos_cache") ||
+      !c.hasRank(sin, {2}, "sin_cache"))
     return failure();
   int64_t dim = node.intAttr("rotary_embedding_dim", 0), half = Node::type(cos).getDimSize(1);
   int64_t heads = node.intAttr("num_heads", 0);
@@ -337,200 +339,13 @@ LogicalResult importRotaryEmbedding(Node &node) {
     headed = node.reshape(x, {node.dim(x, 0), node.dim(x, 1), number, size});
   }
   if (Node::rank(positions) == 1) // of the first token alone
-    positions = c.unsqueeze(c.add(node.cast(positions, node.builder.getI64Type()), c.iota(node.dim(x, folded ? 1 : 2))), {0});
+    positions =
+        c.unsqueeze(c.add(node.cast(positions, node.builder.getI64Type()), c.iota(node.dim(x, folded ? 1 : 2))), {0});
   for (Value *table : {&cos, &sin})
     *table = c.unsqueeze(c.gather(*table, positions, 0), {folded ? 2 : 1});
   Value rotated = rotate(c, headed, cos, sin, dim, node.intAttr("interleaved", 0));
   return node.result(folded ? node.reshape(rotated, node.dims(x)) : rotated);
 }
-
-//===----------------------------------------------------------------------===//
-// Grouped queries
-//===----------------------------------------------------------------------===//
-
-class GroupedImporter {
-public:
-  explicit GroupedImporter(Node &node)
-      : node(node), c(node), count(node.intAttr("num_heads", 0)), kvCount(node.intAttr("kv_num_heads", 0)) {}
-  LogicalResult run();
-
-private:
-  bool check();
-  bool readHeads();
-  bool readLengths();
-  bool rotateHeads();
-  bool updateCache();
-  Value cached(Value past, Value added, Value source, Value written);
-  Value masked(Value scores);
-  Value probabilities(Value scores);
-
-  Node &node;
-  Compose c;
-  int64_t count, kvCount;
-  Heads heads;
-  Value sequence;  ///< index: new tokens
-  Value total;     ///< index: extent of the present
-  Value pastSizes; ///< tokens of each row before the new ones, [batch]
-};
-
-bool GroupedImporter::check() {
-  for (size_t i : {0, 5, 6})
-    if (!node.input(i))
-      return refuse(node.invalid("expects input " + Twine(i) + ", got none"));
-  for (size_t i : {12, 13})
-    if (node.input(i))
-      return refuse(node.unsupported("quantized caches are not supported"));
-  for (size_t i : {14, 15})
-    if (node.input(i))
-      return refuse(node.unsupported("norms of queries and keys are not supported"));
-  for (StringRef name : {"k_quant_type", "v_quant_type"})
-    if (node.stringAttr(name, "NONE") != "NONE")
-      return refuse(node.unsupported("quantized caches are not supported"));
-  if (node.intAttr("kv_cache_bit_width", 0) || node.intAttr("sliding_window_cache", 0))
-    return refuse(node.unsupported("quantized caches and caches of a window are not supported"));
-  if (node.wantsOutput(3) || node.intAttr("qk_output", 0))
-    return refuse(node.unsupported("the scores as an output are not supported", "export without the attention weights as outputs (output_attentions=False)"));
-  if (count <= 0 || kvCount <= 0 || count % kvCount != 0)
-    return refuse(node.invalid("expects kv_num_heads that divide num_heads, got " + Twine(kvCount) + " and " + Twine(count)));
-  return c.hasRank(node.input(0), {3}, "a query") && c.hasRank(node.input(5), {1}, "seqlens_k") &&
-         c.areFloats({node.input(0), node.input(1), node.input(2), node.input(3), node.input(4), node.input(7), node.input(8)});
-}
-
-bool GroupedImporter::readHeads() {
-  Value query = node.input(0), key = node.input(1), value = node.input(2);
-  if (!key != !value)
-    return refuse(node.invalid("expects a key and a value together"));
-  if (!key) {
-    int64_t hidden = Node::type(query).getDimSize(2), all = count + 2 * kvCount;
-    if (ShapedType::isDynamic(hidden))
-      return refuse(node.unsupported("packed queries, keys and values of a size that is not static are not supported", hints::kStatic));
-    if (hidden % all != 0)
-      return refuse(node.invalid("expects a size that " + Twine(all) + " heads divide, got " + Twine(hidden)));
-    int64_t size = hidden / all, first = count * size, second = first + kvCount * size;
-    key = c.slice(query, 2, first, second);
-    value = c.slice(query, 2, second, hidden);
-    query = c.slice(query, 2, 0, first);
-  }
-  if (!key || !value || !c.hasRank(key, {3}, "a key") || !c.hasRank(value, {3}, "a value"))
-    return false;
-  heads = {splitHeads(c, query, count), splitHeads(c, key, kvCount), splitHeads(c, value, kvCount)};
-  sequence = node.dim(node.input(0), 1);
-  return heads.q && heads.k && heads.v;
-}
-
-bool GroupedImporter::readLengths() {
-  Type i64 = node.builder.getI64Type();
-  std::optional<SmallVector<Value>> given = node.indices(node.input(6), "values of total_sequence_length");
-  if (!given)
-    return false;
-  if (given->size() != 1)
-    return refuse(node.invalid("expects one value for total_sequence_length, got " + Twine(given->size())));
-  Value all = given->front();
-  // The first tokens of all start at 0, even those of rows that are shorter.
-  Value isFirst = c.compare(Comparison::eq, c.fromIndex(all), c.fromIndex(sequence));
-  Value before = c.sub(c.add(node.cast(node.input(5), i64), 1.0), c.fromIndex(sequence));
-  pastSizes = c.select(isFirst, node.scalar(i64, 0), before);
-  total = all;
-  if (Value past = node.input(3)) {
-    if (!c.hasRank(past, {4}, "past_key") || !node.input(4) || !c.hasRank(node.input(4), {4}, "past_value"))
-      return refuse(node.invalid("expects past_key and past_value together, of rank 4"));
-    SymExpr extent = node.context.max(node.context.indexValue(all), node.context.indexValue(node.dim(past, 2)));
-    total = materialize(node.builder, node.loc, extent);
-  } else if (node.input(4)) {
-    return refuse(node.invalid("expects past_key and past_value together"));
-  }
-  return pastSizes && total;
-}
-
-bool GroupedImporter::rotateHeads() {
-  if (!node.intAttr("do_rotary", 0))
-    return true;
-  Value cos = node.input(7), sin = node.input(8), positions = node.input(9);
-  if (!cos || !sin)
-    return refuse(node.invalid("expects cos_cache and sin_cache with do_rotary"));
-  if (!c.hasRank(cos, {2}, "cos_cache") || !c.hasRank(sin, {2}, "sin_cache") ||
-      (positions && !c.hasRank(positions, {2}, "position_ids")))
-    return false;
-  if (!positions)
-    positions = c.add(c.unsqueeze(pastSizes, {1}), c.iota(sequence, 1, 2));
-  for (Value *table : {&cos, &sin})
-    *table = c.unsqueeze(c.gather(*table, positions, 0), {1});
-  if (!cos || !sin)
-    return false;
-  int64_t half = Node::type(cos).getDimSize(3);
-  if (ShapedType::isDynamic(half))
-    return refuse(node.unsupported("tables of rotations of a shape that is not static are not supported", hints::kStatic));
-  for (Value *part : {&heads.q, &heads.k})
-    *part = rotate(c, *part, cos, sin, 2 * half, node.intAttr("rotary_interleaved", 0));
-  return heads.q && heads.k;
-}
-
-/// Rows of the past, then `added`, by places in both; zeros behind what is written.
-Value GroupedImporter::cached(Value past, Value added, Value source, Value written) {
-  SmallVector<Value> dims = node.dims(added);
-  dims[2] = total;
-  Value rows = past ? c.concat({past, added}, 2) : added;
-  if (!rows)
-    return {};
-  Value result = node.make<GatherElementsOp>(Node::element(rows), rows, node.broadcast(source, dims), int64_t(2));
-  return c.select(written, result, node.scalar(Node::element(added), 0));
-}
-
-/// New rows stand behind the past ones of their batch, which may be fewer than the cache has room for.
-bool GroupedImporter::updateCache() {
-  Value pastKey = node.input(3), pastValue = node.input(4);
-  Value place = c.iota(total, 2, 4), past = c.unsqueeze(pastSizes, {1, 2, 3}), added = c.fromIndex(sequence);
-  Value relative = c.sub(place, past), zero = node.scalar(node.builder.getI64Type(), 0);
-  Value capacity = pastKey ? c.fromIndex(node.dim(pastKey, 2)) : zero;
-  Value isNew = c.compare(Comparison::ge, relative, 0), written = c.compare(Comparison::lt, relative, added);
-  // Rows that nothing is written to read any that exists.
-  Value source = c.select(isNew, c.add(c.min(relative, c.add(added, -1.0)), capacity), place);
-  source = c.max(source, zero);
-  heads.k = cached(pastKey, heads.k, source, written);
-  heads.v = cached(pastValue, heads.v, source, written);
-  return heads.k && heads.v && succeeded(node.result(heads.k, 1)) && succeeded(node.result(heads.v, 2));
-}
-
-Value GroupedImporter::masked(Value scores) {
-  if (Value bias = node.input(10))
-    scores = c.add(scores, bias);
-  Value allowed;
-  if (node.intAttr("causal", 1)) {
-    Value distance = queryMinusKey(c, sequence, total, pastSizes);
-    allowed = c.compare(Comparison::ge, distance, 0);
-    if (int64_t window = node.intAttr("local_window_size", -1); window > 0)
-      allowed = c.logicalAnd(allowed, c.compare(Comparison::lt, distance, c.integer(window)));
-  } else {
-    Value lengths = c.unsqueeze(c.add(node.cast(node.input(5), node.builder.getI64Type()), 1.0), {1, 2, 3});
-    allowed = c.compare(Comparison::lt, c.iota(total, 3, 4), lengths);
-  }
-  return scores ? c.select(allowed, scores, c.lowest(Node::element(scores))) : scores;
-}
-
-/// With a sink, or a smooth softmax, a query may attend to nothing: to one key more, without a value.
-Value GroupedImporter::probabilities(Value scores) {
-  Value sink = node.input(11);
-  if (!scores || (!sink && node.intAttr("smooth_softmax", 0) <= 0))
-    return c.softmax(scores);
-  SmallVector<Value> dims = node.dims(scores);
-  dims[3] = node.index(1);
-  if (sink && !c.hasRank(sink, {1}, "head_sink"))
-    return {};
-  sink = sink ? c.unsqueeze(node.cast(sink, Node::element(scores)), {0, 2, 3}) : node.scalar(Node::element(scores), 0);
-  Value extended = c.softmax(c.concat({scores, node.broadcast(sink, dims)}, 3));
-  return extended ? node.slice(extended, 3, node.index(0), node.dim(scores, 3)) : extended;
-}
-
-LogicalResult GroupedImporter::run() {
-  if (!check() || !readHeads() || !readLengths() || !rotateHeads() || !updateCache())
-    return failure();
-  Value scores = attentionScores(c, scaledQuery(c, heads.q, /*zeroIsDefault=*/true), heads.k);
-  if (double softcap = node.floatAttr("softcap", 0); softcap != 0)
-    scores = c.mul(c.unary<TanhOp>(c.div(scores, softcap)), softcap);
-  return node.result(mergeHeads(c, attentionValues(c, probabilities(masked(scores)), heads.v)));
-}
-
-LogicalResult importGroupQueryAttention(Node &node) { return GroupedImporter(node).run(); }
 
 } // namespace
 
@@ -550,13 +365,8 @@ ArrayRef<Operator> contribAttentionOperators() {
       {"DecoderMaskedMultiHeadAttention", 1, 1, 11, 4,
        "mask_filter_value:f num_heads:i output_qk:i past_present_share_buffer:i scale:f",
        importDecoderMaskedMultiHeadAttention},
-      {"RotaryEmbedding", 1, 4, 4, 1,
-       "interleaved:i is_packed_batching:i num_heads:i rotary_embedding_dim:i scale:f", importRotaryEmbedding},
-      {"GroupQueryAttention", 1, 1, 16, 4,
-       "causal:i do_rotary:i k_quant_type:s kv_cache_bit_width:i kv_num_heads:i local_window_size:i num_heads:i "
-       "qk_norm_epsilon:f qk_output:i rotary_interleaved:i scale:f sliding_window_cache:i smooth_softmax:i softcap:f "
-       "v_quant_type:s",
-       importGroupQueryAttention},
+      {"RotaryEmbedding", 1, 4, 4, 1, "interleaved:i is_packed_batching:i num_heads:i rotary_embedding_dim:i scale:f",
+       importRotaryEmbedding},
   };
   return table;
 }

@@ -282,6 +282,42 @@ LogicalResult importPad(Node &node) {
   return node.inputs[1] ? onnxOperator(padOperators(), "Pad").import(node) : failure();
 }
 
+/// Minus infinity for tokens that would repeat a sequence of `ngram_size` tokens at the end.
+LogicalResult importNGramRepeatBlock(Node &node) {
+  Compose c(node);
+  Value ids = node.input(0), scores = node.input(1);
+  int64_t size = node.intAttr("ngram_size", 0);
+  if (size < 1)
+    return node.invalid("expects an ngram_size of at least 1, got " + Twine(size));
+  if (!isa<IntegerType>(Node::element(ids)))
+    return node.invalid("expects input_ids of integers");
+  if (!c.areFloats({scores}) || !c.hasRank(ids, {2}, "input_ids") || !c.hasRank(scores, {2}, "scores"))
+    return failure();
+  Type i64 = node.builder.getI64Type(), type = Node::element(scores);
+  ids = node.cast(ids, i64);
+  // Whether the tokens before each place are those at the end; there may be no place.
+  SymExpr length = node.dimExpr(ids, 1), places = node.context.max(length - (size - 1), 0);
+  Value count = node.index(places), vocabulary = node.dim(scores, 1);
+  auto part = [&](const SymExpr &start, const SymExpr &extent) {
+    return node.slice(ids, 1, node.index(node.context.max(start, 0)),
+                      node.index(node.context.min(node.context.max(start, 0) + extent, length)));
+  };
+  Value token = part(size - 1, places), last = c.fromIndex(vocabulary);
+  for (int64_t i = 0; i + 1 < size; ++i) {
+    // The end is one token, or none where the sequence is shorter than it.
+    Value end = c.reduce(Reduction::sum, part(length - (size - 1 - i), 1), {1}, /*keepDims=*/true);
+    token = c.select(c.compare(Comparison::eq, part(i, places), end), token, last);
+  }
+  // What does not repeat goes to one more place, behind the others.
+  SmallVector<Value> dims{node.dim(scores, 0), c.addIndex(vocabulary, node.index(1))};
+  Value room = node.broadcast(c.integer(0), dims), ones = node.broadcast(c.integer(1), {node.dim(scores, 0), count});
+  if (!token || !room || !ones)
+    return failure();
+  Value flags = node.make<ScatterElementsOp>(i64, ScatterKind::assign, room, token, ones, int64_t(1));
+  Value isBlocked = flags ? c.compare(Comparison::ne, node.slice(flags, 1, node.index(0), vocabulary), 0) : Value();
+  return node.result(c.select(isBlocked, c.lowest(type), scores));
+}
+
 LogicalResult importTrilu(Node &node) { return onnxOperator(movementOperators(), "Trilu").import(node); }
 LogicalResult importGatherND(Node &node) { return onnxOperator(movementOperators(), "GatherND").import(node); }
 LogicalResult importGridSample(Node &node) { return onnxOperator(samplingOperators(), "GridSample").import(node); }
@@ -307,6 +343,7 @@ ArrayRef<Operator> contribTensorOperators() {
       {"ReduceSumInteger", 1, 1, 1, 1, "axes:I keepdims:i", importReduceSumInteger},
       {"Range", 1, 2, 3, 1, "", importRange},
       {"Pad", 1, 2, 3, 1, "mode:s", importPad},
+      {"NGramRepeatBlock", 1, 2, 2, 1, "ngram_size:i", importNGramRepeatBlock},
       {"Trilu", 1, 1, 2, 1, "upper:i", importTrilu},
       {"GatherND", 1, 2, 2, 1, "", importGatherND},
       {"GridSample", 1, 2, 2, 1, "align_corners:i mode:s padding_mode:s", importGridSample},

@@ -29,10 +29,12 @@ const Operator *findOperator(const onnx::NodeProto &node) {
                recurrentOperators(),     reductionOperators(),     resizeOperators(),     samplingOperators(),
                scatterOperators(),       shapeOperators(),         signalOperators(),     sliceOperators(),
                trigonometryOperators(),  uniqueOperators()});
-  static const auto contrib = tableOf({contribAttentionOperators(), contribExpertOperators(), contribImageOperators(),
-                                       contribLinearAlgebraOperators(), contribOperators(), contribPositionOperators(),
-                                       contribSamplingOperators(), contribSignalOperators(), contribTensorOperators(),
-                                       contribUniqueOperators(), quantizedContribOperators()});
+  static const auto contrib =
+      tableOf({contribAttentionOperators(), contribExpertOperators(), contribGroupedAttentionOperators(),
+               contribImageOperators(), contribLinearAlgebraOperators(), contribLinearAttentionOperators(),
+               contribOperators(), contribPackedAttentionOperators(), contribPositionOperators(),
+               contribRecurrentOperators(), contribSamplingOperators(), contribSignalOperators(),
+               contribTensorOperators(), contribUniqueOperators(), quantizedContribOperators()});
   if (isOnnxDomain(node.domain()))
     return onnx.lookup(node.op_type());
   return node.domain() == kContribDomain ? contrib.lookup(node.op_type()) : nullptr;

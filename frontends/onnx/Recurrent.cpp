@@ -6,6 +6,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "frontends/onnx/Loops.h"
+#include "frontends/onnx/Quantization.h"
 
 using namespace mlir;
 
@@ -64,11 +65,11 @@ class Recurrent {
 public:
   Recurrent(Node &node, int64_t gates, int64_t functions, int64_t states)
       : node(node), c(node), gates(gates), functions(functions), numStates(states) {}
+  virtual ~Recurrent() = default;
 
   LogicalResult import();
 
 protected:
-  virtual ~Recurrent() = default;
   virtual ArrayRef<StringRef> defaults() const = 0;
   /// The next states from those before; `x` [batch, gates * hidden] is the product with the input and the biases that
   /// biasOf() gives.
@@ -76,6 +77,14 @@ protected:
   /// What is added to the product with the input; `w` and `r` are the two halves of the bias.
   virtual Value biasOf(Value w, Value r) { return c.add(w, r); }
   virtual bool readMore(int64_t) { return true; }
+  /// Whether X, W and R are of types that fit.
+  virtual bool checkTypes() { return c.areFloats({node.input(0), node.input(1), node.input(2)}); }
+  /// The axis of the gates of W and R, 1 or 2.
+  virtual int64_t gateAxis() const { return 1; }
+  /// The product of the input [steps, batch, size] with the weights of a direction.
+  virtual Value inputProduct(Value x, int64_t direction) {
+    return c.matmul(x, c.swapLastTwo(ofDirection(1, direction)));
+  }
 
   bool readActivations(int64_t direction);
   Value activate(int64_t function, Value x) {
@@ -94,7 +103,7 @@ protected:
     return value ? entryAt(node, value, node.index(direction), 0) : Value();
   }
   /// Product of the state with rows of the recurrent weights, those of `count` gates from one on.
-  Value recur(Value state, int64_t gate, int64_t count) {
+  virtual Value recur(Value state, int64_t gate, int64_t count) {
     return c.matmul(state, c.slice(recurrence, 0, gate * hidden, (gate + count) * hidden), false, true);
   }
 
@@ -151,17 +160,21 @@ bool Recurrent::check(int64_t directions) {
   Value x = node.input(0), w = node.input(1), r = node.input(2);
   if (!x || !w || !r)
     return succeeded(node.invalid("expects inputs X, W and R"));
-  if (!c.hasRank(x, {3}, "X") || !c.hasRank(w, {3}, "W") || !c.hasRank(r, {3}, "R") || !c.areFloats({x, w, r}) ||
+  if (!c.hasRank(x, {3}, "X") || !c.hasRank(w, {3}, "W") || !c.hasRank(r, {3}, "R") || !checkTypes() ||
       (node.input(3) && !c.hasRank(node.input(3), {2}, "B")))
     return false;
-  hidden = node.intAttr("hidden_size", Node::type(r).getDimSize(2));
+  int64_t inner = 3 - gateAxis();
+  hidden = node.intAttr("hidden_size", Node::type(r).getDimSize(inner));
   if (hidden < 1)
-    return succeeded(node.invalid("expects a hidden_size, or an R whose last extent is static"));
+    return succeeded(node.invalid("expects a hidden_size, or an R whose extent " + Twine(inner) + " is static"));
   // The attribute says of weights that are inputs what their symbols don't; that it is so is checked when they are
   // there.
-  Value size = node.dim(w, 2);
-  const int64_t extents[4][3] = {
+  Value size = node.dim(w, inner);
+  int64_t extents[4][3] = {
       {}, {directions, gates * hidden, -1}, {directions, gates * hidden, hidden}, {directions, 2 * gates * hidden, 0}};
+  if (inner == 1)
+    for (int i : {1, 2})
+      std::swap(extents[i][1], extents[i][2]);
   for (int i : {1, 2, 3}) {
     Value given = node.input(i);
     if (!given)
@@ -185,7 +198,7 @@ std::optional<LoopResults> Recurrent::run(int64_t direction, bool backwards) {
   if (!readActivations(direction) || !readMore(direction))
     return std::nullopt;
   recurrence = ofDirection(2, direction);
-  Value x = c.matmul(input, c.swapLastTwo(ofDirection(1, direction)));
+  Value x = inputProduct(input, direction);
   if (Value bias = ofDirection(3, direction))
     x = c.add(x, biasOf(part(bias, 0, gates), part(bias, gates, gates)));
   Values init;
@@ -337,6 +350,48 @@ private:
   Value peepholes;
 };
 
+/// Weights of 8 bits, [directions, size, 4 * hidden] and [directions, hidden, 4 * hidden], are followed by their scales
+/// and zero points, each of one number or one for each column. What they are multiplied with is quantized by its range.
+class QuantizedLstm : public Lstm {
+public:
+  using Lstm::Lstm;
+  bool checkTypes() override {
+    for (size_t i : {8, 9, 10, 11})
+      if (!node.input(i))
+        return refuse(node.invalid("expects input " + Twine(i) + ", got none"));
+    for (size_t i : {1, 2})
+      if (!Node::element(node.input(i)).isInteger(8))
+        return refuse(node.invalid("expects weights of 8 bits"));
+    return c.areFloats({node.input(0), node.input(8), node.input(10)});
+  }
+  int64_t gateAxis() const override { return 2; }
+  bool readMore(int64_t direction) override {
+    recurrent = ofDirection(2, direction);
+    own = direction;
+    return recurrent && Lstm::readMore(direction);
+  }
+  Value inputProduct(Value x, int64_t direction) override {
+    return product(x, ofDirection(1, direction), 8, direction);
+  }
+  /// Of all gates at once, as Lstm asks for.
+  Value recur(Value state, int64_t, int64_t) override {
+    return product(state, recurrent, 10, own);
+  }
+
+private:
+  static bool refuse(LogicalResult) { return false; }
+  Value product(Value x, Value weights, size_t parameters, int64_t direction) {
+    DynamicQuantization q = quantizeDynamically(node, x);
+    Value scale = scalarLike(node, ofDirection(parameters, direction));
+    Value zero = scalarLike(node, ofDirection(parameters + 1, direction));
+    Value sums = q.value && zero ? integerProduct(node, q.value, q.zeroPoint, weights, zero) : Value();
+    return sums ? c.mul(node.cast(sums, Node::element(x)), c.mul(scale, q.scale)) : Value();
+  }
+
+  Value recurrent;
+  int64_t own = 0;
+};
+
 template <typename Kind> LogicalResult importRecurrent(Node &node) {
   Kind kind(node);
   return kind.import();
@@ -356,6 +411,15 @@ ArrayRef<Operator> recurrentOperators() {
       {"RNN", 7, 3, 6, 2,
        "activation_alpha:F activation_beta:F activations:S clip:f direction:s hidden_size:i layout:i",
        importRecurrent<Rnn>},
+  };
+  return table;
+}
+
+ArrayRef<Operator> contribRecurrentOperators() {
+  static constexpr Operator table[] = {
+      {"DynamicQuantizeLSTM", 1, 3, 12, 3,
+       "activation_alpha:F activation_beta:F activations:S clip:f direction:s hidden_size:i input_forget:i",
+       importRecurrent<QuantizedLstm>},
   };
   return table;
 }
