@@ -232,8 +232,10 @@ void Compilation::toArtifact(const std::string &output) {
   std::vector<cpu::InstructionSet> isas;
   std::string names;
   bool isText = options.emit == "llvm" || options.emit == "obj"; // of one instruction set
+  // What is to be slow and clear runs anywhere with the code of the first, in half of the time to compile it.
+  bool isSingle = isText || options.reference;
   for (const cpu::InstructionSet &isa : cpu::instructionSets())
-    if ((options.isas.empty() || llvm::is_contained(options.isas, isa.name)) && !(isText && !isas.empty())) {
+    if ((options.isas.empty() || llvm::is_contained(options.isas, isa.name)) && !(isSingle && !isas.empty())) {
       names += (isas.empty() ? "" : ", ") + std::string(isa.name);
       isas.push_back(isa);
     }

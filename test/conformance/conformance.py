@@ -324,9 +324,13 @@ def main():
                 _work.append((case, variant, target))
     start = time.monotonic()
     results = {}
+    writes = not (options.only or options.operator or options.check or options.quick != 1)
     with multiprocessing.get_context("fork").Pool(options.jobs) as pool:
         for done, (index, verdict) in enumerate(pool.imap_unordered(work, range(len(_work)), chunksize=8)):
             results[_work[index]] = verdict
+            if writes and done % 200 == 199:  # what is known is kept where the rest is not waited for; --again goes on
+                update(expected, results)
+                write_expected(expected)
             if sys.stderr.isatty() and done % 20 == 0:
                 print(f"\r{done} of {len(_work)}, {time.monotonic() - start:.0f} s ", end="", file=sys.stderr)
     results = {item: results[item] for item in _work}
@@ -342,7 +346,7 @@ def main():
                 print(f"{verdict[0]:12} {case.name} {variant} {target}  {verdict[1][:300]}")
     elif options.check:
         print("".join(line + "\n" for line in broken), end="")
-    elif options.quick == 1:
+    elif writes:
         update(expected, results)
         names = {case.name for case in in_scope}
         expected = {name: entry for name, entry in expected.items() if name in names or not cases.DEBIAN.exists()}
