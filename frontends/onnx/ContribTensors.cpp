@@ -108,6 +108,98 @@ LogicalResult importBranchwiseRMSNorm(Node &node) {
   return node.result(node.cast(normOfRows(c, node.cast(x, wide), node.index(width), scale), type));
 }
 
+/// Streams [..., branches, size], which may lie beside each other in the last axis.
+Value groupedStreams(Compose &c, Value x) {
+  Node &node = c.node;
+  int64_t branches = node.intAttr("num_branches", 0), rank = Node::rank(x);
+  if (branches < 0 || rank < (branches ? 1 : 2))
+    return Compose::none(node.invalid("expects streams of branches and num_branches of at least 0, got rank " +
+                                      Twine(rank) + " and " + Twine(branches)));
+  if (!branches)
+    return x;
+  SmallVector<Value> dims = node.dims(x);
+  dims.back() = node.index(node.context.floorDiv(node.dimExpr(x, rank - 1), branches));
+  dims.insert(dims.end() - 1, node.index(branches));
+  return node.reshape(x, dims);
+}
+
+/// Gates of streams, one for each branch or one for each element, so that they broadcast to these.
+Value groupedGates(Compose &c, Value gates, Value streams) {
+  Node &node = c.node;
+  int64_t rank = Node::rank(streams), own = Node::rank(gates);
+  if (own == rank)
+    return gates;
+  if (own != rank - 1)
+    return Compose::none(
+        node.invalid("expects gates of rank " + Twine(rank - 1) + " or " + Twine(rank) + ", got rank " + Twine(own)));
+  if (node.dimExpr(gates, own - 1) == node.dimExpr(streams, rank - 2))
+    return c.unsqueeze(gates, {own});
+  SmallVector<Value> dims = node.dims(gates);
+  dims.back() = node.dim(streams, rank - 2);
+  dims.push_back(node.dim(streams, rank - 1));
+  return node.reshape(gates, dims);
+}
+
+LogicalResult importHyperConnectionPreMix(Node &node) {
+  Compose c(node);
+  Value x = node.input(0), gates = node.input(1);
+  if (!c.areFloats({x}) || !c.areFloats({gates}))
+    return failure();
+  Type type = Node::element(x), wide = wideType(node, type);
+  Value streams = groupedStreams(c, node.cast(x, wide));
+  if (!streams || !(gates = groupedGates(c, node.cast(gates, wide), streams)))
+    return failure();
+  Value sum = c.reduce(Reduction::sum, c.mul(streams, gates), {Node::rank(streams) - 2}, /*keepDims=*/false);
+  return node.result(node.cast(c.mul(sum, node.floatAttr("reduction_scale", 1)), type));
+}
+
+LogicalResult importHyperConnectionPostMix(Node &node) {
+  Compose c(node);
+  Value x = node.input(0), block = node.input(1), gates = node.input(2), mix = node.input(3);
+  if (!c.areFloats({x, block}) || !c.areFloats({gates, mix}))
+    return failure();
+  Type type = Node::element(x), wide = wideType(node, type);
+  Value streams = groupedStreams(c, node.cast(x, wide));
+  if (!streams || !(gates = groupedGates(c, node.cast(gates, wide), streams)))
+    return failure();
+  int64_t rank = Node::rank(streams);
+  if (!c.hasRank(block, {rank - 1}, "a block's output") || (mix && !c.hasRank(mix, {rank}, "a stream matrix")))
+    return failure();
+  Value added = c.mul(gates, c.unsqueeze(node.cast(block, wide), {rank - 2}));
+  Value mixed = mix ? c.matmul(node.cast(mix, wide), streams, /*transposeA=*/true) : streams;
+  return node.result(node.cast(node.reshape(c.add(mixed, added), node.dims(x)), type));
+}
+
+LogicalResult importEngramGate(Node &node) {
+  Compose c(node);
+  Value key = node.input(0), query = node.input(1), value = node.input(2), scale = node.input(5);
+  if (!c.areFloats({key, query, value, node.input(3), node.input(4), scale}) || !c.hasRank(key, {4}, "keys") ||
+      !c.hasRank(query, {4}, "queries") || !c.hasRank(value, {3}, "a value"))
+    return failure();
+  Type type = Node::element(key), wide = wideType(node, type);
+  double epsilon = node.floatAttr("epsilon", static_cast<double>(1e-5f));
+  Value one = node.scalar(wide, 1);
+  auto norm = [&](Value x, Value by) {
+    Value normal =
+        x ? node.make<RmsNormOp>(wide, x, one, node.builder.getI64IntegerAttr(3), node.builder.getF64FloatAttr(epsilon))
+          : Value();
+    return c.mul(normal, node.cast(by, wide));
+  };
+  Value product = c.mul(norm(node.cast(key, wide), node.input(3)), norm(node.cast(query, wide), node.input(4)));
+  Value size = node.cast(c.fromIndex(node.dim(key, 3)), wide);
+  Value dot = c.mul(c.reduce(Reduction::sum, product, {3}, /*keepDims=*/true), c.unary<RsqrtOp>(size));
+  Value magnitude = c.unary<SqrtOp>(c.max(c.unary<AbsOp>(dot), node.scalar(wide, 1e-6)));
+  Value gate = c.unary<SigmoidOp>(c.mul(c.unary<SignOp>(dot), magnitude));
+  Value gated = c.mul(gate, c.unsqueeze(node.cast(value, wide), {2}));
+  if (failed(node.result(node.cast(gated, type))))
+    return failure();
+  if (!node.wantsOutput(1))
+    return success();
+  if (!scale)
+    return node.invalid("expects conv_norm_scale for the output gated_value_normed");
+  return node.result(node.cast(norm(gated, scale), type), 1);
+}
+
 //===----------------------------------------------------------------------===//
 // Shapes
 //===----------------------------------------------------------------------===//
@@ -330,6 +422,9 @@ ArrayRef<Operator> contribTensorOperators() {
       {"GatedAdd", 1, 3, 3, 1, "", importGatedAdd},
       {"GatedRMSNorm", 1, 3, 3, 1, "activation:s epsilon:f", importGatedRMSNorm},
       {"BranchwiseRMSNorm", 1, 1, 2, 1, "epsilon:f num_branches:i", importBranchwiseRMSNorm},
+      {"HyperConnectionPreMix", 1, 2, 2, 1, "num_branches:i reduction_scale:f", importHyperConnectionPreMix},
+      {"HyperConnectionPostMix", 1, 3, 4, 1, "num_branches:i", importHyperConnectionPostMix},
+      {"EngramGate", 1, 5, 6, 2, "epsilon:f", importEngramGate},
       {"ExpandDims", 1, 2, 2, 1, "", importExpandDims},
       {"UnfoldTensor", 1, 1, 1, 1, "dim:i size:i step:i", importUnfoldTensor},
       {"TorchEmbedding", 1, 2, 4, 1, "", importTorchEmbedding},

@@ -283,6 +283,33 @@ def test_blocked_repetitions(size, target, tmp_path):
     np.testing.assert_array_equal(*session.run(feeds).values(), feeds["scores"])
 
 
+# Streams beside each other
+
+
+def test_hyper_connections(target, tmp_path):
+    g = ContribGraph(17)
+    grouped, flat = g.input("grouped", ["n", "m", 3, 4]), g.input("flat", ["n", "m", 12])
+    gates = [g.input(f"gates{i}", ["n", "m", *shape]) for i, shape in enumerate(([3], [3, 1], [3, 4], [12]))]
+    block, mix = g.input("block", ["n", "m", 4]), g.input("mix", ["n", "m", 3, 3])
+    for gate in gates[:3]:
+        g.node("HyperConnectionPreMix", grouped, gate, reduction_scale=0.5)
+        g.node("HyperConnectionPostMix", grouped, block, gate)
+        g.node("HyperConnectionPostMix", grouped, block, gate, mix)
+        g.node("HyperConnectionPostMix", flat, block, gate, mix, num_branches=3)
+    g.node("HyperConnectionPreMix", flat, gates[0], num_branches=3)
+    g.node("HyperConnectionPreMix", flat, gates[3], num_branches=3)
+    check(g, tmp_path, [(2, 3), (1, 1), (3, 7)], **target)
+
+
+def test_engram_gates(target, tmp_path):
+    g = ContribGraph(17)
+    key, query, value = g.input("key", ["n", "m", 3, 8]), g.input("query", ["n", "m", 3, 8]), g.input("value", ["n", "m", 8])
+    scales = [g.input(name, [3, 8]) for name in ("key_scale", "query_scale", "value_scale")]
+    g.node("EngramGate", key, query, value, *scales, count=2, epsilon=1e-3)
+    g.node("EngramGate", key, query, value, *scales[:2])
+    check(g, tmp_path, [(2, 3), (1, 1), (3, 7)], **target)
+
+
 # Recurrent networks of 8 bits
 
 
