@@ -29,6 +29,7 @@
 #include "llvm/Support/TargetSelect.h"
 #include "llvm/Target/TargetMachine.h"
 #include "llvm/Transforms/IPO/Internalize.h"
+#include "llvm/Transforms/IPO/MergeFunctions.h"
 #include <atomic>
 #include <mutex>
 #include <thread>
@@ -239,6 +240,8 @@ static std::optional<CodeImage> compileImage(llvm::Module &module, const Instruc
     // they take to find that out grows with the square of the stores in a block.
     if (entry)
       function.addFnAttr(llvm::Attribute::NoImplicitFloat);
+    // Nobody compares the addresses of kernels, so that equal ones may become one.
+    function.setUnnamedAddr(llvm::GlobalValue::UnnamedAddr::Global);
     // There is no memcpy or memset to call.
     function.addFnAttr("no-builtins");
     function.addFnAttr("target-cpu", isa.cpu);
@@ -252,6 +255,9 @@ static std::optional<CodeImage> compileImage(llvm::Module &module, const Instruc
   llvm::PipelineTuningOptions tuning;
   tuning.LoopVectorization = tuning.SLPVectorization = level > 0;
   llvm::PassBuilder builder(machine.get(), tuning);
+  // The layers of a model have the same kernels; each is compiled once.
+  builder.registerPipelineStartEPCallback(
+      [](llvm::ModulePassManager &passes, llvm::OptimizationLevel) { passes.addPass(llvm::MergeFunctionsPass()); });
   builder.registerModuleAnalyses(modules);
   builder.registerCGSCCAnalyses(cgscc);
   builder.registerFunctionAnalyses(functions);
