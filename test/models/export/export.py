@@ -34,6 +34,7 @@ FORMS = {
     "features": ["plain"],
     "spectrogram": ["plain"],
     "image_text": ["plain"],
+    "named": ["plain"],
 }
 CLASSES = {
     "decoder": "AutoModelForCausalLM",
@@ -73,7 +74,7 @@ class Inputs:
         if ones:
             tensor = torch.ones(shape, dtype=torch.int64)
         else:
-            tensor = torch.randint(5, high, shape) if high else torch.randn(shape)
+            tensor = torch.randint(0 if high <= 6 else 5, high, shape) if high else torch.randn(shape)
         self.tensors[name], self.dims[name], self.ranges[name] = tensor, dims, high
         return self
 
@@ -98,6 +99,8 @@ def make_cache(values, prefix, layers):
 def flatten(output, prefix=""):
     """Named tensors of a model's output."""
     result = {}
+    if isinstance(output, torch.Tensor):
+        return {"output": output}
     for key, value in output.items() if hasattr(output, "items") else enumerate(output):
         if isinstance(value, torch.Tensor):
             result[f"{prefix}{key}"] = value
@@ -161,7 +164,7 @@ def decoder(architecture, model, form, inputs):
 
 def seq2seq(architecture, model, form, inputs):
     speech = architecture.kind == "speech2text"
-    d_model = model.config.d_model
+    d_model = getattr(model.config, "d_model", None) or model.config.hidden_size
     source = 20 if speech else "sequence"
     if form != "cross":
         if speech:
@@ -234,6 +237,12 @@ def image_text(architecture, model, form, inputs):
     return lambda module, values: module(**values, **extra)
 
 
+def named(architecture, model, form, inputs):
+    for name, (dims, high) in architecture.inputs.items():
+        inputs.add(name, dims, high=high, ones=name == "attention_mask")
+    return lambda module, values: module(**values)
+
+
 KINDS = {
     "text": text,
     "layout": text,
@@ -246,6 +255,7 @@ KINDS = {
     "features": features,
     "spectrogram": spectrogram,
     "image_text": image_text,
+    "named": named,
 }
 
 
