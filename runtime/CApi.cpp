@@ -394,6 +394,13 @@ lathe_status lathe_session_profile(const lathe_session *session, size_t index, l
   return LATHE_OK;
 }
 
+lathe_status lathe_session_set_trace(lathe_session *session, lathe_trace_fn trace, void *context) {
+  if (!session)
+    return nullArgument("session");
+  session->session->setTrace(trace, context);
+  return LATHE_OK;
+}
+
 lathe_status lathe_session_reset_profile(lathe_session *session) {
   if (!session)
     return nullArgument("session");

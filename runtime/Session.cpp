@@ -367,25 +367,28 @@ uint64_t now() {
 }
 } // namespace
 
-void Session::record(int64_t kernel, uint64_t nanoseconds) {
+void Session::record(int64_t kernel, uint64_t start) {
+  uint64_t nanoseconds = now() - start;
   if (kernel < 0 || static_cast<size_t>(kernel) >= profile_.size())
     return;
   KernelTime &time = profile_[static_cast<size_t>(kernel)];
   time.nanoseconds += nanoseconds;
   ++time.calls;
+  if (trace_)
+    trace_(traceContext_, static_cast<size_t>(kernel), start, nanoseconds);
 }
 
 void Session::timedParallelFor(lathe_frame *frame, int64_t kernel, lathe_task_fn task, const void *args, int64_t count,
                                int64_t grain) {
   uint64_t start = now();
   parallelForEntry(frame, kernel, task, args, count, grain);
-  static_cast<Frame *>(frame)->session->record(kernel, now() - start);
+  static_cast<Frame *>(frame)->session->record(kernel, start);
 }
 
 void Session::timedMatmul(lathe_frame *frame, const lathe_matmul_call *call) {
   uint64_t start = now();
   matmulEntry(frame, call);
-  static_cast<Frame *>(frame)->session->record(call->kernel, now() - start);
+  static_cast<Frame *>(frame)->session->record(call->kernel, start);
 }
 
 void Session::fail(Status status) {

@@ -65,6 +65,7 @@ public:
   uint64_t memory() const { return memory_; }
   int threads() const { return pool_.threads(); }
   void setProfiling(bool enabled) { profiling_ = enabled; }
+  void setTrace(lathe_trace_fn trace, void *context) { trace_ = trace, traceContext_ = context; }
   std::vector<KernelTime> &profile() { return profile_; }
   const std::vector<KernelTime> &profile() const { return profile_; }
 
@@ -93,7 +94,7 @@ private:
   Status prepareBuffers();
   Status prepareOutput(size_t index);
   Status checkFailed(int64_t check) const;
-  void record(int64_t kernel, uint64_t nanoseconds);
+  void record(int64_t kernel, uint64_t start);
 
   std::shared_ptr<Module> module_;
   Options options_;
@@ -110,6 +111,8 @@ private:
   bool bound_ = false;
   bool hasResult_ = false;
   bool profiling_ = false;
+  lathe_trace_fn trace_ = nullptr;
+  void *traceContext_ = nullptr;
   std::vector<KernelTime> profile_;
   std::mutex failureMutex_;
   Status failure_;

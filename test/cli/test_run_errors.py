@@ -165,3 +165,23 @@ def test_limits_of_the_machine(lathe_tool, linear_artifact):
     assert "1 thread, the best" in text and "GFLOP/s" in text
     check_failure(lathe_tool("bench"), USAGE, "--limits")
     check_failure(lathe_tool("bench", "--limits", linear_artifact), USAGE, "without an artifact")
+
+
+def test_profile(lathe_tool, linear_artifact, tmp_path):
+    trace = tmp_path / "trace.json"
+    options = ["--dim", "batch=3", "--iterations", 200, "--json"]
+    report = json.loads(lathe_tool.ok("profile", linear_artifact, *options, "--trace", trace))
+    assert report["run_ms"] == pytest.approx(report["kernels_ms"] + report["between_ms"]) and report["between_ms"] > 0
+    assert sum(row["ms"] for row in report["rows"]) == pytest.approx(report["kernels_ms"])
+    assert [row["calls"] for row in report["rows"]] == [1] * len(report["rows"]) and report["dims"] == {"batch": 3}
+    events = json.loads(trace.read_text())["traceEvents"]
+    assert sorted(event["name"] for event in events) == sorted(row["name"] for row in report["rows"])
+    assert all(event["ph"] == "X" and event["dur"] > 0 for event in events) and events[0]["ts"] == 0
+    nodes = json.loads(lathe_tool.ok("profile", linear_artifact, *options, "--by", "node"))
+    assert {row["name"] for row in nodes["rows"]} == {node for row in report["rows"] for node in row["nodes"]}
+    assert sum(row["ms"] for row in nodes["rows"]) == pytest.approx(nodes["kernels_ms"])
+    text = lathe_tool.ok("profile", linear_artifact, "--top", 1)
+    assert "between kernels" in text and "a run" in text
+    check_failure(lathe_tool("profile", linear_artifact, "--by", "magic"), USAGE, "--by")
+    check_failure(lathe_tool("profile", linear_artifact, "--trace", tmp_path), INTERNAL, "not a regular file")
+    check_failure(lathe_tool("profile", linear_artifact, "--trace", "/proc/none/trace.json"), INTERNAL, "cannot write")

@@ -268,6 +268,13 @@ LATHE_API lathe_status lathe_session_set_profiling(lathe_session *session, int32
 /** Gives the profile of kernel `index` (0 to kernel_count of the module). Errors: INVALID_ARGUMENT (index). */
 LATHE_API lathe_status lathe_session_profile(const lathe_session *session, size_t index, lathe_kernel_profile *profile);
 
+/** Told after each call of a kernel, from the thread that runs the session: an index as for lathe_session_profile, when
+ *  the call began by a clock that only moves forward, and how long it took, both in nanoseconds. */
+typedef void (*lathe_trace_fn)(void *context, size_t kernel, uint64_t start, uint64_t nanoseconds);
+
+/** Makes runs with profiling on call `trace`, which must not use the session; NULL for none. */
+LATHE_API lathe_status lathe_session_set_trace(lathe_session *session, lathe_trace_fn trace, void *context);
+
 /** Sets all profiles to zero. */
 LATHE_API lathe_status lathe_session_reset_profile(lathe_session *session);
 

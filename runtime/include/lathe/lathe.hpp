@@ -266,6 +266,16 @@ public:
   }
 
   void setProfiling(bool enabled) { check(lathe_session_set_profiling(get(), enabled)); }
+  /// Told after each call of a kernel while profiling is on: lathe_trace_fn. `trace` must live as long as runs are traced.
+  template <typename Trace> void setTrace(Trace &trace) {
+    check(lathe_session_set_trace(
+        get(),
+        [](void *context, size_t kernel, uint64_t start, uint64_t nanoseconds) {
+          (*static_cast<Trace *>(context))(kernel, start, nanoseconds);
+        },
+        &trace));
+  }
+  void clearTrace() { check(lathe_session_set_trace(get(), nullptr, nullptr)); }
   void resetProfile() { check(lathe_session_reset_profile(get())); }
 
   lathe_kernel_profile profile(size_t kernel) const {

@@ -219,6 +219,20 @@ TEST(Session, ProfilesKernels) {
   EXPECT_GT(session.profile(1).nanoseconds, 0u);
   session.resetProfile();
   EXPECT_EQ(session.profile(1).calls, 0u);
+  std::vector<std::pair<size_t, uint64_t>> calls;
+  auto trace = [&](size_t kernel, uint64_t start, uint64_t) { calls.emplace_back(kernel, start); };
+  session.setTrace(trace);
+  session.run();
+  ASSERT_EQ(calls.size(), 2u);
+  EXPECT_EQ(calls[0].first, 0u);
+  EXPECT_EQ(calls[1].first, 1u);
+  EXPECT_LE(calls[0].second, calls[1].second);
+  session.clearTrace();
+  session.run();
+  session.setProfiling(false);
+  session.setTrace(trace);
+  session.run();
+  EXPECT_EQ(calls.size(), 2u);
   EXPECT_THROW(session.profile(2), lathe::Error);
 }
 

@@ -23,6 +23,9 @@ void addRunCommand(CLI::App &app, int &exitCode);
 /// Adds `lathe bench`.
 void addBenchCommand(CLI::App &app, int &exitCode);
 
+/// Adds `lathe profile`.
+void addProfileCommand(CLI::App &app, int &exitCode);
+
 /// Adds `lathe inspect`, for .lathe files.
 void addInspectCommand(CLI::App &app, int &exitCode);
 

@@ -417,20 +417,50 @@ std::vector<Tensor> tool::readNpz(const std::string &path) {
   return tensors;
 }
 
-void tool::writeNpz(const std::string &path, const std::vector<Tensor> &tensors) {
-  std::string target = path;
-  if (char *real = realpath(path.c_str(), nullptr)) {
-    target = real;
-    free(real);
+namespace {
+/// A file that is written beside its place, and takes it when it is complete.
+struct FileBeside {
+  explicit FileBeside(const std::string &path) : path(path), target(path) {
+    if (char *real = realpath(path.c_str(), nullptr)) {
+      target = real;
+      free(real);
+    }
+    struct stat info;
+    if (stat(target.c_str(), &info) == 0 && !S_ISREG(info.st_mode))
+      throw FileError("cannot write '" + path + "': it exists and is not a regular file", true);
+    temporary = target + ".tmp." + std::to_string(getpid());
+    unlink(temporary.c_str());
   }
-  struct stat info;
-  if (stat(target.c_str(), &info) == 0 && !S_ISREG(info.st_mode))
-    throw FileError("cannot write '" + path + "': it exists and is not a regular file", true);
-  std::string temporary = target + ".tmp." + std::to_string(getpid());
-  unlink(temporary.c_str());
+  void takePlace() const {
+    if (rename(temporary.c_str(), target.c_str()) == 0)
+      return;
+    std::string message = "cannot write '" + path + "': " + strerror(errno);
+    unlink(temporary.c_str());
+    throw FileError(message, true);
+  }
+  std::string path, target, temporary;
+};
+} // namespace
+
+void tool::writeText(const std::string &path, const std::string &text) {
+  FileBeside file(path);
+  FILE *stream = fopen(file.temporary.c_str(), "wxb");
+  bool ok = stream && fwrite(text.data(), 1, text.size(), stream) == text.size();
+  ok &= stream && fclose(stream) == 0;
+  if (!ok) {
+    std::string message = "cannot write '" + path + "': " + strerror(errno);
+    if (stream)
+      unlink(file.temporary.c_str());
+    throw FileError(message, true);
+  }
+  file.takePlace();
+}
+
+void tool::writeNpz(const std::string &path, const std::vector<Tensor> &tensors) {
+  FileBeside file(path);
   // libzip writes when it closes, so the content must live until then; it removes what it could not complete.
   std::vector<std::vector<unsigned char>> contents;
-  Archive archive = openArchive(temporary, ZIP_CREATE | ZIP_EXCL, true);
+  Archive archive = openArchive(file.temporary, ZIP_CREATE | ZIP_EXCL, true);
   for (const Tensor &tensor : tensors) {
     contents.push_back(formatNpy(tensor));
     zip_source_t *source = zip_source_buffer(archive.get(), contents.back().data(), contents.back().size(), 0);
@@ -448,7 +478,7 @@ void tool::writeNpz(const std::string &path, const std::vector<Tensor> &tensors)
   if (zip_close(archive.get()) != 0) {
     std::string message = "cannot write '" + path + "': " + zip_strerror(archive.get());
     archive.reset();
-    unlink(temporary.c_str());
+    unlink(file.temporary.c_str());
     throw FileError(message, true);
   }
   archive.release();
@@ -456,9 +486,5 @@ void tool::writeNpz(const std::string &path, const std::vector<Tensor> &tensors)
     // libzip writes no file for an empty archive.
     throw FileError("cannot write '" + path + "': there are no outputs", true);
   }
-  if (rename(temporary.c_str(), target.c_str()) != 0) {
-    std::string message = "cannot write '" + path + "': " + strerror(errno);
-    unlink(temporary.c_str());
-    throw FileError(message, true);
-  }
+  file.takePlace();
 }

@@ -57,7 +57,10 @@ Tensor readNpy(const std::string &path);
 /// Reads every member of a .npz file.
 std::vector<Tensor> readNpz(const std::string &path);
 
-/// Writes a .npz file beside `path` and renames it when it is complete.
+/// Writes a file beside `path` and renames it when it is complete. Throws FileError.
+void writeText(const std::string &path, const std::string &text);
+
+/// The same for a .npz file.
 void writeNpz(const std::string &path, const std::vector<Tensor> &tensors);
 
 } // namespace lathe::tool

@@ -1,0 +1,40 @@
+//===- Inputs.h - What models are measured with -----------------*- C++ -*-===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#ifndef LATHE_COMPILER_TOOLS_LATHE_RUNCOMMANDS_INPUTS_H
+#define LATHE_COMPILER_TOOLS_LATHE_RUNCOMMANDS_INPUTS_H
+
+#include "compiler/tools/lathe/RunCommands/TensorFiles.h"
+#include "lathe/lathe.hpp"
+#include <map>
+#include <string>
+#include <vector>
+
+namespace CLI {
+class App;
+}
+
+namespace lathe::tool {
+
+using Dims = std::map<std::string, int64_t>;
+
+/// --dim and --inputs, of which one is given at most.
+struct InputOptions {
+  std::vector<std::string> dims;
+  std::string file;
+};
+void addInputOptions(CLI::App &command, InputOptions &options);
+
+struct ChosenInputs {
+  std::vector<Tensor> tensors;
+  Dims dims; ///< values of symbols
+};
+
+/// The tensors of the file, or made-up ones of the dimensions asked for, which are 1 where nothing is said. Throws CommandError.
+ChosenInputs chooseInputs(const Module &module, const InputOptions &options);
+
+} // namespace lathe::tool
+
+#endif // LATHE_COMPILER_TOOLS_LATHE_RUNCOMMANDS_INPUTS_H
