@@ -9,6 +9,7 @@
 //===----------------------------------------------------------------------===//
 #include "backends/cpu/compiler/ExpandMath.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include <limits>
@@ -264,10 +265,29 @@ template <typename OpTy> struct Expand : OpRewritePattern<OpTy> {
   bool alsoF32;
 };
 
+/// The best of a loop, as the one operation that LLVM vectorizes such loops of; the comparisons that are faster elsewhere
+/// are a chain of one element after another.
+template <typename OpTy, typename IntrinsicOp> struct BestOfLoop : OpRewritePattern<OpTy> {
+  using OpRewritePattern<OpTy>::OpRewritePattern;
+  LogicalResult matchAndRewrite(OpTy op, PatternRewriter &rewriter) const override {
+    auto isState = [](Value value) {
+      auto argument = dyn_cast<BlockArgument>(value);
+      return argument && isa_and_nonnull<scf::ForOp>(argument.getOwner()->getParentOp());
+    };
+    if (!op.getType().isF32() && !op.getType().isF64())
+      return rewriter.notifyMatchFailure(op, "of another type than the processor compares");
+    if (!isState(op.getLhs()) && !isState(op.getRhs()))
+      return rewriter.notifyMatchFailure(op, "not of a loop's state");
+    rewriter.replaceOpWithNewOp<IntrinsicOp>(op, op.getLhs(), op.getRhs());
+    return success();
+  }
+};
+
 } // namespace
 
 void populateExpandMathPatterns(RewritePatternSet &patterns) {
   MLIRContext *context = patterns.getContext();
+  patterns.add<BestOfLoop<arith::MaximumFOp, LLVM::MaximumOp>, BestOfLoop<arith::MinimumFOp, LLVM::MinimumOp>>(context);
   patterns.add<Expand<math::ExpOp>>(context, [](Arithmetic &s, ValueRange x) { return s.exp(x[0]); }, false);
   patterns.add<Expand<math::TanhOp>>(context, [](Arithmetic &s, ValueRange x) { return s.tanh(x[0]); }, false);
   patterns.add<Expand<math::ErfOp>>(context, [](Arithmetic &s, ValueRange x) { return s.erf(x[0]); }, false);
