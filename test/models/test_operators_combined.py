@@ -246,7 +246,6 @@ UNSUPPORTED = {
     "MatMul": (["x", "i"], {}),
     "CumSum": (["x", "i"], {}),
     "Trilu": (["i"], {}),
-    "Squeeze": (["x"], {}),
     "ReduceSum": (["x", "i"], {}),
     "GatherND": (["x", "i"], {"batch_dims": 3}),
     "LayerNormalization": (["x", "i"], {}),

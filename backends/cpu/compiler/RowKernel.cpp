@@ -8,6 +8,7 @@
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/ControlFlow/IR/ControlFlowOps.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
+#include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/IR/IRMapping.h"
@@ -62,6 +63,8 @@ private:
   Value body(linalg::GenericOp op, unsigned result, ArrayRef<Value> iteration, Value accumulator);
   void cloneOp(Operation &op, IRMapping &map, ArrayRef<Value> iteration);
   Value load(Value buffer, Type element, ArrayRef<Value> indices);
+  bool isInRow(ArrayRef<Value> indices) const;
+  void keepElement(Value column);
   SmallVector<Value> firstRow(ArrayRef<int64_t> counted, ArrayRef<Value> extents, Value row);
   void nextRow(ArrayRef<int64_t> counted, ArrayRef<Value> extents, ValueRange indices);
   Value fail(Operation *op, const Twine &message) {
@@ -83,6 +86,9 @@ private:
   DenseMap<Value, Value> buffers, scalars;
   std::map<int64_t, Value> constants; ///< any number, which a DenseMap would not take
   SmallVector<Scope> scopes;
+  Value out;                 ///< of the result
+  SmallVector<Value> row;    ///< indices of the result but the last
+  Value kept;                ///< tensor whose elements of the row stand in the result until that is computed
   int nested = 0; ///< depth of conditional regions: nothing computed there is known outside
   bool failed = false;
 };
@@ -172,6 +178,46 @@ Value Emitter::load(Value buffer, Type element, ArrayRef<Value> indices) {
   return b.create<arith::TruncIOp>(loc, element, value);
 }
 
+/// Whether the indices are those of an element of the result's row, in a loop over it.
+bool Emitter::isInRow(ArrayRef<Value> indices) const {
+  if (indices.size() != row.size() + 1 || indices.drop_back() != ArrayRef<Value>(row))
+    return false;
+  auto column = dyn_cast<BlockArgument>(indices.back());
+  return column && scopes.size() > 2 && column.getOwner() == scopes[2].block && column.getArgNumber() == 0;
+}
+
+static bool isExpensive(Value tensor) {
+  auto op = tensor.getDefiningOp<linalg::GenericOp>();
+  return op && llvm::any_of(op.getRegion().front(), [](Operation &inner) {
+           return isa<math::ExpOp, math::ErfOp, math::TanhOp, math::PowFOp, math::LogOp, math::SinOp, math::CosOp>(inner);
+         });
+}
+
+/// At the end of a loop over the row: what was expensive there stays in the result's row, when later loops may want it.
+void Emitter::keepElement(Value column) {
+  if (kept || nested || scopes.size() != 3)
+    return;
+  Value candidate;
+  for (const auto &[key, value] : scopes.back().memo) {
+    Value tensor = Value::getFromOpaquePointer(key.first);
+    SmallVector<Value> indices;
+    for (void *index : key.second)
+      indices.push_back(Value::getFromOpaquePointer(index));
+    auto type = cast<RankedTensorType>(tensor.getType());
+    if (!isExpensive(tensor) || tensor.hasOneUse() || !isInRow(indices) || indices.back() != column ||
+        type.getElementType() != cast<MemRefType>(out.getType()).getElementType())
+      continue;
+    if (!candidate || candidate.getDefiningOp()->isBeforeInBlock(tensor.getDefiningOp()))
+      candidate = tensor;
+  }
+  if (!candidate)
+    return;
+  SmallVector<Value> indices(row);
+  indices.push_back(column);
+  b.create<memref::StoreOp>(loc, element(candidate, indices), out, indices);
+  kept = candidate;
+}
+
 Value Emitter::element(Value tensor, ArrayRef<Value> indices) {
   std::pair<void *, std::vector<void *>> key{tensor.getAsOpaquePointer(), {}};
   size_t depth = 0;
@@ -202,6 +248,8 @@ Value Emitter::element(Value tensor, ArrayRef<Value> indices) {
 
 Value Emitter::compute(Value tensor, ArrayRef<Value> indices) {
   Type elementType = cast<RankedTensorType>(tensor.getType()).getElementType();
+  if (tensor == kept && isInRow(indices))
+    return load(out, elementType, indices);
   if (auto it = buffers.find(tensor); it != buffers.end())
     return load(it->second, elementType, indices);
   Operation *op = tensor.getDefiningOp();
@@ -292,32 +340,38 @@ void Emitter::cloneOp(Operation &op, IRMapping &map, ArrayRef<Value> iteration) 
 Value Emitter::body(linalg::GenericOp op, unsigned result, ArrayRef<Value> iteration, Value accumulator) {
   IRMapping map;
   Block &block = op.getRegion().front();
+  struct Operand {
+    BlockArgument argument;
+    Value tensor;
+    SmallVector<Value> indices;
+  };
+  // What is the same for a whole row comes first: loops over the row keep elements that the others then find.
+  SmallVector<Operand> ofRows, ofElements;
   for (auto [i, operand] : llvm::enumerate(op->getOpOperands())) {
     BlockArgument argument = block.getArgument(i);
     if (argument.use_empty())
       continue;
-    if (op.isDpsInit(&operand)) {
-      // A reduction over no axes at all combines each element with its destination once.
-      if (!accumulator) {
-        SmallVector<Value> indices;
-        for (AffineExpr expr : op.getMatchingIndexingMap(&operand).getResults())
-          indices.push_back(iteration[cast<AffineDimExpr>(expr).getPosition()]);
-        accumulator = element(operand.get(), indices);
-      }
+    if (op.isDpsInit(&operand) && accumulator) {
       map.map(argument, accumulator);
       continue;
     }
-    SmallVector<Value> indices;
+    // A reduction over no axes at all combines each element with its destination once.
+    Operand entry{argument, operand.get(), {}};
     for (AffineExpr expr : op.getMatchingIndexingMap(&operand).getResults()) {
       if (auto dimExpr = dyn_cast<AffineDimExpr>(expr))
-        indices.push_back(iteration[dimExpr.getPosition()]);
+        entry.indices.push_back(iteration[dimExpr.getPosition()]);
       else if (auto constantExpr = dyn_cast<AffineConstantExpr>(expr))
-        indices.push_back(constant(constantExpr.getValue()));
+        entry.indices.push_back(constant(constantExpr.getValue()));
       else
         return fail(op, "unexpected indexing map in a kernel's group");
     }
-    map.map(argument, isa<ShapedType>(operand.get().getType()) ? element(operand.get(), indices) : scalar(operand.get()));
+    bool ofElement = llvm::any_of(entry.indices, [&](Value index) { return depthOf(index) + 1 == scopes.size(); });
+    (ofElement ? ofElements : ofRows).push_back(std::move(entry));
   }
+  for (ArrayRef<Operand> operands : {ArrayRef<Operand>(ofRows), ArrayRef<Operand>(ofElements)})
+    for (const Operand &operand : operands)
+      map.map(operand.argument, isa<ShapedType>(operand.tensor.getType()) ? element(operand.tensor, operand.indices)
+                                                                         : scalar(operand.tensor));
   for (Operation &inner : block.without_terminator())
     cloneOp(inner, map, iteration);
   Value yielded = block.getTerminator()->getOperand(result);
@@ -365,6 +419,7 @@ Value Emitter::generic(linalg::GenericOp op, unsigned result, ArrayRef<Value> in
   Value value = body(op, result, iteration, accumulator);
   for (size_t i = loops.size(); i-- > 0;) {
     b.setInsertionPointToEnd(loops[i].getBody());
+    keepElement(loops[i].getInductionVar());
     b.create<scf::YieldOp>(loc, value);
     value = loops[i].getResult(0);
     if (!nested)
@@ -425,7 +480,7 @@ LogicalResult Emitter::run() {
   }
   Value root = group.getBody().front().getTerminator()->getOperand(0);
   auto type = cast<RankedTensorType>(root.getType());
-  Value out = argument(bufferType(type));
+  out = argument(bufferType(type));
   int64_t rank = type.getRank();
   SmallVector<Value> extents;
   for (int64_t i = 0; i < rank; ++i)
@@ -448,6 +503,7 @@ LogicalResult Emitter::run() {
   for (auto [axis, index] : llvm::zip(counted, rows.getRegionIterArgs()))
     indices[axis] = index;
   if (rank > 0) {
+    row.assign(indices.begin(), indices.end() - 1);
     auto columns = b.create<scf::ForOp>(loc, constant(0), extents.back(), constant(1));
     b.setInsertionPointToStart(columns.getBody());
     scopes.push_back({columns, columns.getBody(), {}});

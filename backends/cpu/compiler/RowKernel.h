@@ -25,7 +25,8 @@ int64_t argumentBytes(mlir::Type type);
 /// index values). The kernel's arguments are the group's, tensors as buffers, then the result's buffer. A work item
 /// is one row: all but the last axis of the result, in row-major order. Every value is computed where it is needed, at
 /// the outermost loop at which its indices are known, so that no intermediate is stored: a reduction along a row is
-/// one loop before the loop that uses it. `isUnsigned` says how the result's integers below 8 bits fill a byte. `addCheck` gives the index of a run-time check.
+/// one loop before the loop that uses it. But an exponential or the like that both loops want, if it is of the result's
+/// type, is kept in the result's row in between; so the result's buffer must not be one of the operands'. `isUnsigned` says how the result's integers below 8 bits fill a byte. `addCheck` gives the index of a run-time check.
 mlir::LogicalResult emitRowKernel(mlir::func::FuncOp group, mlir::func::FuncOp kernel, bool isUnsigned,
                                   std::function<int64_t(mlir::Location, llvm::StringRef)> addCheck);
 

@@ -232,6 +232,13 @@ AffineMap withoutAxes(OpBuilder &builder, int64_t rank, ArrayRef<int64_t> axes) 
   return AffineMap::get(rank, 0, exprs, builder.getContext());
 }
 
+/// Applies `body` to each element of a tensor of one value a row, in place of it.
+Value mapRows(OpBuilder &builder, Location loc, Value rows, Body body) {
+  Type type = tensorType(rows).getElementType();
+  return createParallel(builder, loc, rows, builder.getMultiDimIdentityMap(tensorType(rows).getRank()),
+                        createEmptyLike(builder, loc, rows, type), body);
+}
+
 FailureOr<Value> lowerSoftmax(SoftmaxOp op, PatternRewriter &rewriter) {
   Location loc = op.getLoc();
   Value input = op.getInput();
@@ -250,20 +257,15 @@ FailureOr<Value> lowerSoftmax(SoftmaxOp op, PatternRewriter &rewriter) {
                      });
   Value sum = reduceAxes(rewriter, loc, exponentials, axis, zeroOf(rewriter, accType), {}, {},
                          [](S &s, ValueRange x) { return s.add(x[1], x[0], /*inSum=*/true); });
-  return createParallel(rewriter, loc, {exponentials, sum}, {identity, rowMap},
+  // One division a row. The sum is at least 1.
+  Value scale = mapRows(rewriter, loc, sum, [](S &s, ValueRange x) { return s.div(s.number(x[0].getType(), 1), x[0]); });
+  return createParallel(rewriter, loc, {exponentials, scale}, {identity, rowMap},
                         createEmptyLike(rewriter, loc, input, elementType),
-                        [&](S &s, ValueRange x) { return s.narrow(s.div(x[0], x[1]), elementType); });
+                        [&](S &s, ValueRange x) { return s.narrow(s.mul(x[0], x[1]), elementType); });
 }
 
 SmallVector<int64_t> axesFrom(int64_t axis, int64_t rank) {
   return llvm::to_vector(llvm::seq<int64_t>(axis, rank));
-}
-
-/// Applies `body` to each element of a tensor of one value a row, in place of it.
-Value mapRows(OpBuilder &builder, Location loc, Value rows, Body body) {
-  Type type = tensorType(rows).getElementType();
-  return createParallel(builder, loc, rows, builder.getMultiDimIdentityMap(tensorType(rows).getRank()),
-                        createEmptyLike(builder, loc, rows, type), body);
 }
 
 /// 1 / sqrt(sum / count + epsilon) of each row.

@@ -52,7 +52,8 @@ func.func @main(%x: tensor<?x4xf32> {lathe.name = "x", lathe.dims = ["batch", "4
 
 // -----
 
-// A softmax and what is done to its result: the row's maximum and sum are loops of their own before the last one.
+// A softmax and what is done to its result: the row's maximum and sum are loops of their own before the last one. The
+// exponentials stay in the result's row until that is computed.
 // CHECK-LABEL: func.func @run
 // CHECK-COUNT-1: kernel.launch
 // CHECK-NOT: kernel.launch
@@ -61,17 +62,38 @@ func.func @main(%x: tensor<?x4xf32> {lathe.name = "x", lathe.dims = ["batch", "4
 // CHECK:   %[[MAX:.*]] = scf.for {{.*}} iter_args
 // CHECK:     arith.maximumf
 // CHECK:   %[[SUM:.*]] = scf.for {{.*}} iter_args
-// CHECK:     math.exp
+// CHECK:     %[[EXP:.*]] = math.exp
 // CHECK:     arith.addf
+// CHECK:     memref.store %[[EXP]], %[[OUT:.*]][
+// CHECK:   %[[SCALE:.*]] = arith.divf %{{.*}}, %[[SUM]]
 // CHECK:   scf.for
-// CHECK:     arith.divf %{{.*}}, %[[SUM]]
+// CHECK-NOT: math.exp
+// CHECK:     %[[KEPT:.*]] = memref.load %[[OUT]][
+// CHECK:     arith.mulf %[[KEPT]], %[[SCALE]]
 // CHECK:     arith.mulf
-// CHECK:     memref.store
+// CHECK:     memref.store {{.*}}, %[[OUT]][
 func.func @main(%x: tensor<?x4xf32> {lathe.dims = ["batch", "4"]}, %m: tensor<?x4xf32> {lathe.dims = ["batch", "4"]}) -> tensor<?x4xf32> {
   %0 = lathe.add %x, %m : (tensor<?x4xf32>, tensor<?x4xf32>) -> tensor<?x4xf32>
   %1 = lathe.softmax %0 {axis = 1 : i64} : (tensor<?x4xf32>) -> tensor<?x4xf32>
   %2 = lathe.mul %1, %m : (tensor<?x4xf32>, tensor<?x4xf32>) -> tensor<?x4xf32>
   return %2 : tensor<?x4xf32>
+}
+
+// -----
+
+// Nothing is kept where the result has another type: the exponentials are computed twice.
+// CHECK-LABEL: func.func private @kernel_0
+// CHECK: scf.for {{.*}} iter_args
+// CHECK: scf.for {{.*}} iter_args
+// CHECK:   math.exp
+// CHECK-NOT: memref.store
+// CHECK: scf.for
+// CHECK:   math.exp
+// CHECK:   memref.store
+func.func @main(%x: tensor<?x4xf32> {lathe.dims = ["batch", "4"]}) -> tensor<?x4xf16> {
+  %0 = lathe.softmax %x {axis = 1 : i64} : (tensor<?x4xf32>) -> tensor<?x4xf32>
+  %1 = lathe.cast %0 : (tensor<?x4xf32>) -> tensor<?x4xf16>
+  return %1 : tensor<?x4xf16>
 }
 
 // -----
