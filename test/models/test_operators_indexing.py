@@ -67,6 +67,30 @@ def test_scatter_checks_indices(target, tmp_path):
                 session.run(feeds)
 
 
+def test_tuples_of_a_length_that_ranks_say(target, tmp_path):
+    import onnx
+
+    g = Graph(18)
+    x, i = g.input("x", [3, 4]), g.input("i", ["n", "k"], I64)
+    scattered = g.node("ScatterND", x, i, g.input("u", ["n"]))
+    gathered = g.node("GatherND", x, i)
+    g.output(scattered, gathered)
+    model = g.model()
+    model.graph.output[1].type.tensor_type.shape.dim.add().dim_param = "n"
+    onnx.save(model, tmp_path / "graph.onnx")
+    session = lathe.load(lathe.compile(tmp_path / "graph.onnx", tmp_path / "graph.lathe", **target)).session()
+    x = np.arange(12, dtype=F32).reshape(3, 4)
+    for n in (2, 1, 0):
+        indices = np.array([[2, 1], [0, -1]], I64)[:n]
+        result = session.run({"x": x, "i": indices, "u": np.full(n, 50, F32)})
+        expected = x.copy()
+        expected[tuple(indices.T)] = 50
+        np.testing.assert_array_equal(result[scattered], expected)
+        np.testing.assert_array_equal(result[gathered], x[tuple(indices.T)])
+    with pytest.raises(lathe.Error, match="expects tuples of 2 indices, as the ranks say"):
+        session.run({"x": x, "i": np.zeros((2, 3), I64), "u": np.zeros(2, F32)})
+
+
 def test_refused(tmp_path):
     import onnx
 
@@ -77,8 +101,11 @@ def test_refused(tmp_path):
         return str(caught.value)
 
     g = Graph(18)
-    g.node("ScatterND", g.input("x", [3, 4]), g.input("i", [2, "k"], I64), g.input("u", [2]))
-    assert "indices whose last dimension is not static are not supported" in message(g)
+    g.node("ScatterND", g.input("x", [3, 4]), g.input("i", [2, "k"], I64), g.input("u", [2, 4, 5]))
+    assert "expects tuples of at least one index" in message(g)
+    g = Graph(18)
+    g.node("GatherND", g.input("x", [3, 4]), g.input("i", [2, "k"], I64))
+    assert "the model doesn't declare the result's rank" in message(g)
     g = Graph(18)
     g.node("ScatterElements", g.input("x", [3, 4]), g.input("i", [3, 1], I64), g.input("u", [3, 2]))
     assert "expects updates of the shape of the indices" in message(g)
