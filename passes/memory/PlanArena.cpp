@@ -151,17 +151,34 @@ struct PlanArena : impl::PlanArenaPassBase<PlanArena> {
       placed.push_back({alloc, *chosen});
     }
 
-    SmallVector<SymExpr> offsets;
+    // Each size is written once, where the run begins: written at every buffer, the sums of a model of many sizes that
+    // nothing relates, such as those of an image's stages, are millions of operations.
     SymExpr total;
+    SmallVector<Value> offsets;
+    OpBuilder entry = OpBuilder::atBlockBegin(&run.getBody().front());
+    Location loc = run.getLoc();
+    Value offset; // of what does not add up to a constant
+    int64_t constant = 0;
     for (const Slot &slot : slots) {
-      offsets.push_back(total);
+      Value place = offset;
+      if (!offset || constant != 0) {
+        Value known = entry.create<arith::ConstantIndexOp>(loc, constant);
+        place = offset ? entry.create<arith::AddIOp>(loc, offset, known).getResult() : known;
+      }
+      offsets.push_back(place);
       total = total + slot.size;
+      if (std::optional<int64_t> size = slot.size.constant()) {
+        constant =
+            static_cast<int64_t>(static_cast<uint64_t>(constant) + static_cast<uint64_t>(*size)); // as total does
+        continue;
+      }
+      Value size = materialize(entry, loc, slot.size);
+      offset = offset ? entry.create<arith::AddIOp>(loc, offset, size).getResult() : size;
     }
     for (auto [alloc, slot] : placed) {
       OpBuilder b(alloc);
-      Value offset = materialize(b, alloc.getLoc(), offsets[slot]);
-      Value place =
-          b.create<kernel::ArenaOp>(alloc.getLoc(), alloc.getType(), run.getArgument(0), offset, alloc.getDims());
+      Value place = b.create<kernel::ArenaOp>(alloc.getLoc(), alloc.getType(), run.getArgument(0), offsets[slot],
+                                              alloc.getDims());
       alloc.replaceAllUsesWith(place);
       alloc.erase();
     }

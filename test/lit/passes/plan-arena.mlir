@@ -97,9 +97,9 @@ module attributes {kernel.symbols = [{name = "batch", min = 1 : i64, max = -1 : 
 // Nothing says which of two symbols is the larger: two slots, each rounded up to 64 bytes.
 // CHECK-LABEL: func.func @run
 // CHECK: %[[C0:.*]] = arith.constant 0 : index
-// CHECK: kernel.arena %{{.*}} at %[[C0]][%{{.*}}] : memref<?xf32>
 // CHECK: arith.floordivsi
 // CHECK: %[[END:.*]] = arith.muli
+// CHECK: kernel.arena %{{.*}} at %[[C0]][%{{.*}}] : memref<?xf32>
 // CHECK: kernel.arena %{{.*}} at %[[END]][%{{.*}}] : memref<?xf32>
 func.func private @kernel(!llvm.ptr, !llvm.ptr, index, index)
 func.func @run(%frame: !llvm.ptr) {
