@@ -17,6 +17,10 @@ MODELS = {
     "bart_cross": ("seq2seq", "cross"),  # a decoder's step, with the caches of its own and of the encoder's tokens
     "wav2vec2": ("audio", "plain"),  # lengths after several convolutions
     "beit": ("image", "plain"),  # biases by relative position
+    "fnet": ("text", "plain"),  # Fourier transforms of hidden states and of the sequence
+    "convnext": ("image", "plain"),  # images of any height and width
+    "wavlm": ("audio", "plain"),  # relative positions gated by what is there, operators of set 22
+    "speecht5_hifigan": ("named", "plain"),  # transposed convolutions of as many frames as come
 }
 
 
@@ -35,7 +39,8 @@ def test_exported(name, size, session, oracle, onnx_path):
     kind, form = MODELS[name]
     infos = [Info(value) for value in onnx.load(onnx_path(name)).graph.input]
     about = {"kind": kind, "form": form, "dims": {i.name: i.dims for i in infos}}
-    about["ranges"] = {"input_ids": 95, "decoder_input_ids": 95}
+    about["ranges"] = {"input_ids": 95, "decoder_input_ids": 95, "token_type_ids": 2}
+    size = {"height": 32 + size["sequence"], "width": 64 + size["past_sequence"], **size}
     inputs = random_inputs(infos, about, size, seed=0)
     try:
         references = oracle(name, inputs)
