@@ -127,16 +127,16 @@ def blocks_of(masks):
     return np.array(rows, I32), np.array([np.pad(c, (0, longest - len(c)), constant_values=-1) for c in columns], I32)
 
 
-def sparse_attention(q, k, v, past_key, past_value, total, masks, block, heads):
-    """Of one row after another, in f64."""
+def sparse_attention(q, k, v, past_key, past_value, totals, masks, block, heads):
+    """Of one row after another, in f64; `totals` are how many keys each has in the end."""
     batch, sequence, _ = q.shape
     kv_heads, size = past_key.shape[1], past_key.shape[3]
     q, k, v = (x.reshape(batch, sequence, -1, size).transpose(0, 2, 1, 3) for x in (q, k, v))
     keys, values, output = past_key.copy(), past_value.copy(), np.zeros(q.shape)
-    past = total - sequence
-    keys[:, :, past:total], values[:, :, past:total] = k, v
-    keys[:, :, total:], values[:, :, total:] = 0, 0
-    for b in range(batch):
+    for b, total in enumerate(totals):
+        past = total - sequence
+        keys[b, :, past:total], values[b, :, past:total] = k[b], v[b]
+        keys[b, :, total:], values[b, :, total:] = 0, 0
         for h in range(heads):
             own = h // (heads // kv_heads)
             for i in range(sequence):
@@ -161,12 +161,12 @@ def test_sparse_attention(layouts, target, tmp_path):
     options = {"num_heads": heads, "kv_num_heads": kv_heads, "sparse_block_size": block}
     g.node("SparseAttention", q, k, v, *past, rows, columns, total, lengths, count=3, **options)
     session = compiled(g, tmp_path, target)
-    for batch, sequence, end in [(2, 20, 20), (1, 64, 64), (2, 1, 40), (3, 1, 64), (1, 1, 1)]:
-        feeds = g.feeds((batch, sequence))
-        feeds |= {"total": np.array([end], I32), "lengths": np.full(batch, end, I32)}
-        expected = sparse_attention(*(feeds[n] for n in ("q", "k", "v", "past_key", "past_value")), end, masks, block, heads)
+    for sequence, totals in [(20, [20, 20]), (64, [64]), (1, [40, 33]), (1, [64, 1, 17]), (3, [40, 21]), (1, [1])]:
+        feeds = g.feeds((len(totals), sequence))
+        feeds |= {"total": np.array([max(totals)], I32), "lengths": np.array(totals, I32)}
+        expected = sparse_attention(*(feeds[n] for n in ("q", "k", "v", "past_key", "past_value")), totals, masks, block, heads)
         for output, value in zip(session.run(feeds).values(), expected):
-            assert_same(output, value.astype(F32), f"{batch}, {sequence}, {end}")
+            assert_same(output, value.astype(F32), f"{sequence}, {totals}")
 
 
 # Attention without padding
