@@ -379,8 +379,11 @@ LogicalResult importNGramRepeatBlock(Node &node) {
   Compose c(node);
   Value ids = node.input(0), scores = node.input(1);
   int64_t size = node.intAttr("ngram_size", 0);
+  constexpr int64_t kLargest = 64; // a comparison each
   if (size < 1)
     return node.invalid("expects an ngram_size of at least 1, got " + Twine(size));
+  if (size > kLargest)
+    return node.unsupported("an ngram_size up to " + Twine(kLargest) + " is supported, got " + Twine(size));
   if (!isa<IntegerType>(Node::element(ids)))
     return node.invalid("expects input_ids of integers");
   if (!c.areFloats({scores}) || !c.hasRank(ids, {2}, "input_ids") || !c.hasRank(scores, {2}, "scores"))

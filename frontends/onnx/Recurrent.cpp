@@ -100,6 +100,9 @@ protected:
   /// Entry `direction` of an input's first axis, null where it is left out.
   Value ofDirection(size_t input, int64_t direction) {
     Value value = node.input(input);
+    if (value && Node::rank(value) == 0)
+      return Compose::none(
+          node.invalid("expects input " + Twine(input) + " to have an axis of directions, got a scalar"));
     return value ? entryAt(node, value, node.index(direction), 0) : Value();
   }
   /// Product of the state with rows of the recurrent weights, those of `count` gates from one on.
@@ -204,6 +207,8 @@ std::optional<LoopResults> Recurrent::run(int64_t direction, bool backwards) {
   Values init;
   for (int64_t i = 0; i < numStates; ++i) {
     Value state = ofDirection(5 + i, direction);
+    if (node.input(5 + i) && !state)
+      return std::nullopt;
     init.push_back(state ? state : node.broadcast(node.scalar(Node::element(input), 0), {batch, node.index(hidden)}));
   }
   if (!x || llvm::is_contained(init, Value()))
@@ -374,9 +379,7 @@ public:
     return product(x, ofDirection(1, direction), 8, direction);
   }
   /// Of all gates at once, as Lstm asks for.
-  Value recur(Value state, int64_t, int64_t) override {
-    return product(state, recurrent, 10, own);
-  }
+  Value recur(Value state, int64_t, int64_t) override { return product(state, recurrent, 10, own); }
 
 private:
   static bool refuse(LogicalResult) { return false; }

@@ -343,15 +343,19 @@ def test_quantized_lstm(dtype, per_column, direction, target, tmp_path):
     ("LinearAttention", {"q_num_heads": 2, "kv_num_heads": 2, "state_window": 9}, [["n", "m", 6]] * 3, "state_window from 0 to 8"),
     ("PackedAttention", {"num_heads": 2}, [["t", 8], [8, 24], [24], ["n", "m"], ["k"]], "offsets and lengths of integers"),
     ("PackedMultiHeadAttention", {"num_heads": 0}, [["t", 8]] * 6, "'num_heads' of at least 1"),
+    ("NGramRepeatBlock", {"ngram_size": 1 << 40}, [["n", "m"], ["n", 8]], "up to 64 is supported"),
     ("NGramRepeatBlock", {"ngram_size": 0}, [["n", "m"], ["n", 8]], "ngram_size of at least 1"),
     ("RestorePadding", {}, [["t", 8], ["n", "m"]], "offsets and lengths of integers"),
     ("LongformerAttention", {"num_heads": 2, "window": 0}, [["n", "m", 8], [8, 24], [24], ["n", "m"], [8, 24], [24], ["n", "m"]], "a window of at least 1"),
     ("SparseAttention", {"num_heads": 2, "kv_num_heads": 2, "sparse_block_size": 16}, [["n", "m", 8]] * 9, "key_total_sequence_lengths of integers"),
+    ("LSTM", {"hidden_size": 4}, [["m", "n", 4], [1, 16, 4], [1, 16, 4], [1, 32], ["n"], [], [1, "n", 4]], "axis of directions, got a scalar"),
     ("DynamicQuantizeLSTM", {"hidden_size": 4}, [["m", "n", 4], [1, 4, 16], [1, 4, 16]] + [[1]] * 9, "weights of 8 bits"),
 ])  # fmt: skip
 def test_refused(op, attributes, inputs, reason, tmp_path):
     g = ContribGraph()
-    g.node(op, *(g.input(f"x{i}", shape) for i, shape in enumerate(inputs)), **attributes)
+    kinds = [{("NGramRepeatBlock", 0): I64, ("LSTM", 4): I32}.get((op, i), F32) for i in range(len(inputs))]
+    domain = {"domain": ""} if op == "LSTM" else {}
+    g.node(op, *(g.input(f"x{i}", shape, kinds[i]) for i, shape in enumerate(inputs)), **attributes, **domain)
     onnx.save(g.model(), tmp_path / "graph.onnx")
     with pytest.raises(lathe.Error, match=reason):
         lathe.compile(tmp_path / "graph.onnx", tmp_path / "graph.lathe")
