@@ -64,6 +64,52 @@ LogicalResult importBranch(Node &node, const onnx::GraphProto &graph, Region &re
   return success(results.has_value());
 }
 
+/// The branch whose results have the ranks that the model declares, where those of the branches differ; nullopt where
+/// none differs. 1 is that of a condition that holds.
+FailureOr<std::optional<int>> branchOfDeclaredRanks(Node &node, IfOp draft) {
+  std::optional<int> choice;
+  for (auto [i, yes, no] : llvm::enumerate(draft.getThenRegion().front().getTerminator()->getOperands(),
+                                           draft.getElseRegion().front().getTerminator()->getOperands())) {
+    if (Node::rank(yes) == Node::rank(no))
+      continue;
+    std::optional<int64_t> declared = node.declaredRank(i);
+    int own = declared == Node::rank(yes) ? 1 : 0;
+    if ((declared != Node::rank(yes) && declared != Node::rank(no)) || (choice && *choice != own))
+      return node.unsupported(
+          "branches whose results have different ranks are supported where the condition is known when the "
+          "model is compiled, or the model declares a rank; result " +
+              Twine(i) + " has " + Twine(Node::rank(yes)) + " and " + Twine(Node::rank(no)),
+          "export with a condition that is known, such as one fixed length, or reshape the results of both branches to "
+          "one rank");
+    choice = own;
+  }
+  return choice;
+}
+
+/// Takes one branch of an operation without results, whose condition the run tests, out of it. What is left is never
+/// run, and goes away where known conditions are followed.
+LogicalResult takeBranch(Node &node, IfOp draft, int choice) {
+  Region &taken = choice ? draft.getThenRegion() : draft.getElseRegion();
+  Region &left = choice ? draft.getElseRegion() : draft.getThenRegion();
+  SymExpr isFalse = node.context.eq(node.context.indexValue(draft.getCondition()), 0);
+  Values results(taken.front().getTerminator()->getOperands());
+  OpBuilder::InsertionGuard guard(node.builder);
+  node.builder.setInsertionPoint(draft);
+  if (failed(node.require(
+          choice ? SymExpr(1) - isFalse : isFalse,
+          "the result of the other branch has another rank than the model declares, and can't be chosen", {})))
+    return failure();
+  for (Operation &op : llvm::make_early_inc_range(taken.front().without_terminator()))
+    op.moveBefore(draft);
+  for (Region *region : {&taken, &left})
+    region->front().getTerminator()->setOperands({});
+  draft.getConditionMutable().assign(node.index(choice));
+  for (auto [i, result] : llvm::enumerate(results))
+    if (failed(node.result(result, i)))
+      return failure();
+  return success();
+}
+
 LogicalResult importIf(Node &node) {
   const onnx::GraphProto *branches[2] = {graphAttribute(node, "else_branch"), graphAttribute(node, "then_branch")};
   Value condition = node.input(0);
@@ -86,9 +132,21 @@ LogicalResult importIf(Node &node) {
     return failure();
   // The branches go into an operation without its results first, whose types follow from them.
   auto draft = node.builder.create<IfOp>(node.loc, TypeRange(), truth);
-  if (failed(importBranch(node, *branches[1], draft.getThenRegion())) ||
-      failed(importBranch(node, *branches[0], draft.getElseRegion())))
+  std::vector<ShapeCheck> &checks = node.context.checks;
+  size_t before = checks.size();
+  if (failed(importBranch(node, *branches[1], draft.getThenRegion())))
     return failure();
+  size_t between = checks.size();
+  if (failed(importBranch(node, *branches[0], draft.getElseRegion())))
+    return failure();
+  FailureOr<std::optional<int>> choice = branchOfDeclaredRanks(node, draft);
+  if (failed(choice))
+    return failure();
+  if (*choice) {
+    // What is never run needs nothing.
+    checks.erase(checks.begin() + (**choice ? between : before), **choice ? checks.end() : checks.begin() + between);
+    return takeBranch(node, draft, **choice);
+  }
   SmallVector<Type> types;
   for (auto [i, yes, no] : llvm::enumerate(draft.getThenRegion().front().getTerminator()->getOperands(),
                                            draft.getElseRegion().front().getTerminator()->getOperands())) {
@@ -96,13 +154,6 @@ LogicalResult importIf(Node &node) {
       return node.unsupported("branches whose results have different types are not supported, as result " + Twine(i) +
                                   " has",
                               "cast the results of both branches to one type");
-    if (Node::rank(yes) != Node::rank(no))
-      return node.unsupported(
-          "branches whose results have different ranks are supported where the condition is known when the "
-          "model is compiled; result " +
-              Twine(i) + " has " + Twine(Node::rank(yes)) + " and " + Twine(Node::rank(no)),
-          "export with a condition that is known, such as one fixed length, or reshape the results of both branches to "
-          "one rank");
     types.push_back(
         RankedTensorType::get(SmallVector<int64_t>(Node::rank(yes), ShapedType::kDynamic), Node::element(yes)));
   }

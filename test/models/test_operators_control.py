@@ -117,6 +117,37 @@ def test_branches_within_branches(target, tmp_path):
             check(g, tmp_path, [(2,), (1,), (5,)], **target)
 
 
+class Declared(Graph):
+    """With the shape of the result of the branches."""
+
+    shape = ()
+
+    def model(self):
+        model = super().model()
+        model.graph.value_info.append(value("if_0", shape=self.shape))
+        return model
+
+
+@pytest.mark.parametrize("rank", [2, 3])
+def test_branches_of_other_ranks(rank, target, tmp_path):
+    # As torch exports squeeze(1): which branch it is, the run says, and the model which one it was.
+    g = Declared(17)
+    g.shape = ["n", "m", 3][3 - rank :]
+    g.input("x", ["n", "m", 3])
+    squeezed = body([("Squeeze", ["x", "axis"], ["y"], {})], [], ["y"], axis=np.array([1]))
+    whole = body([("Identity", ["x"], ["y"], {})], [], ["y"])
+    place = "gather_0"
+    g.nodes.append(helper.make_node("Shape", ["x"], ["shape"]))
+    g.nodes.append(helper.make_node("Gather", ["shape", g.constant(1)], [place]))
+    g.nodes.append(helper.make_node("Equal", [place, g.constant(1)], ["is_one"]))
+    g.nodes.append(helper.make_node("If", ["is_one"], ["if_0"], then_branch=squeezed, else_branch=whole))
+    g.node("Exp", "if_0")
+    check(g, tmp_path, [(2, 1), (7, 1)] if rank == 2 else [(2, 3), (1, 7), (2, 0)], **target)
+    session = lathe.load(tmp_path / "graph.lathe").session()
+    with pytest.raises(lathe.Error, match="has another rank than the model declares"):
+        session.run(g.feeds((2, 3) if rank == 2 else (2, 1)))
+
+
 def test_branches_refused(tmp_path):
     g = Graph()
     x, c = g.input("x", ["n", "m"]), g.input("c", [], BOOL)
