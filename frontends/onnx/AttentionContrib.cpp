@@ -11,32 +11,63 @@ using namespace mlir;
 namespace lathe::frontend {
 namespace {
 
-/// Inputs that ask for caches of a fixed capacity.
-bool noSharedBuffers(Node &node, std::initializer_list<size_t> inputs) {
-  if (node.intAttr("past_present_share_buffer", 0))
-    return refuse(node.unsupported("past_present_share_buffer is not supported, only a present that is a new tensor",
-                                   "build the model without shared buffers: in onnxruntime-genai with "
-                                   "past_present_share_buffer=false, in Optimum without IO binding"));
+/// Inputs of a search with several beams, which share a cache.
+bool noBeams(Node &node, std::initializer_list<size_t> inputs) {
   for (size_t i : inputs)
     if (node.input(i))
-      return refuse(node.unsupported("input " + Twine(i) +
-                                     ", which belongs to caches of a fixed capacity or to beams, is "
-                                     "not supported"));
+      return refuse(
+          node.unsupported("input " + Twine(i) + ", which belongs to beams that share a cache, is not supported",
+                           "export the decoder without beams, and search outside of it"));
   return true;
 }
 
-/// Keys and values behind those of the past.
-bool appendTo(Compose &c, Heads &heads, Value pastKey, Value pastValue) {
+/// What the operators have of the past. A cache of a fixed capacity holds `length` tokens (index), any other one as
+/// many as it has room for, and `length` is null.
+struct Past {
+  Value key, value, length;
+
+  /// Reads the length from an input where caches share a buffer with what they become.
+  bool readLength(Node &node, size_t input) {
+    if (!node.input(input))
+      return refuse(node.invalid("expects input " + Twine(input) + ", the length of the past, got none"));
+    std::optional<SmallVector<Value>> values = node.indices(node.input(input), "lengths of the past");
+    if (values && values->size() != 1)
+      return refuse(node.invalid("expects one length of the past, got " + Twine(values->size())));
+    if (values)
+      length = values->front();
+    return values.has_value();
+  }
+};
+
+/// Puts keys or values behind those of the past, and gives what is kept for the next call.
+bool appendOne(Compose &c, Value &added, Value past, Value length, Value &present) {
   Node &node = c.node;
-  if (!pastKey != !pastValue)
-    return refuse(node.invalid("expects past_key and past_value together"));
-  if (!pastKey)
-    return true;
-  if (!c.hasRank(pastKey, {4}, "past_key") || !c.hasRank(pastValue, {4}, "past_value"))
+  if (!length) {
+    present = added = c.concat({past, added}, 2);
+    return static_cast<bool>(added);
+  }
+  Value end = c.addIndex(length, node.dim(added, 2)), capacity = node.dim(past, 2);
+  SymExpr last = node.context.indexValue(end), room = node.context.indexValue(capacity);
+  if (failed(node.require(SymExpr(1) - node.context.lt(room, last), "expects a cache with room for all tokens",
+                          {last, room})))
     return false;
-  heads.k = c.concat({pastKey, heads.k}, 2);
-  heads.v = c.concat({pastValue, heads.v}, 2);
-  return heads.k && heads.v;
+  added = c.concat({node.slice(past, 2, node.index(0), length), added}, 2);
+  present = node.reshape(c.concat({added, node.slice(past, 2, end, capacity)}, 2), node.dims(past));
+  return added && present;
+}
+
+/// Keys and values behind those of the past.
+bool appendTo(Compose &c, Heads &heads, const Past &past, Heads &present) {
+  Node &node = c.node;
+  if (!past.key != !past.value)
+    return refuse(node.invalid("expects past_key and past_value together"));
+  present = heads;
+  if (!past.key)
+    return true;
+  if (!c.hasRank(past.key, {4}, "past_key") || !c.hasRank(past.value, {4}, "past_value"))
+    return false;
+  return appendOne(c, heads.k, past.key, past.length, present.k) &&
+         appendOne(c, heads.v, past.value, past.length, present.v);
 }
 
 /// Which keys take part, as integers that are not 0, of a shape that broadcasts to [batch, heads, sequence, total];
@@ -129,8 +160,8 @@ SmallVector<int64_t> projectionSizes(Node &node, Value weights) {
 namespace {
 
 /// Attention of queries, keys and values that lie beside each other in the last axis.
-LogicalResult attendProjected(Compose &c, Value projected, ArrayRef<int64_t> sizes, Value past, Value mask,
-                              Value bias) {
+LogicalResult attendProjected(Compose &c, Value projected, ArrayRef<int64_t> sizes, Value past, Value mask, Value bias,
+                              Value length = {}) {
   Node &node = c.node;
   SmallVector<Value> parts;
   int64_t start = 0, count = node.intAttr("num_heads", 0);
@@ -140,7 +171,7 @@ LogicalResult attendProjected(Compose &c, Value projected, ArrayRef<int64_t> siz
   }
   if (llvm::is_contained(parts, Value()))
     return failure();
-  Heads heads{parts[0], parts[1], parts[2]};
+  Heads heads{parts[0], parts[1], parts[2]}, present = heads;
   if (past) {
     if (!c.hasRank(past, {5}, "a past"))
       return failure();
@@ -148,11 +179,11 @@ LogicalResult attendProjected(Compose &c, Value projected, ArrayRef<int64_t> siz
       SmallVector<Value> dims = node.dims(past);
       return node.reshape(c.slice(past, 0, i, i + 1), ArrayRef(dims).drop_front());
     };
-    if (!appendTo(c, heads, part(0), part(1)))
+    if (!appendTo(c, heads, {part(0), part(1), length}, present))
       return failure();
   }
   if (node.wantsOutput(1) &&
-      failed(node.result(c.concat({c.unsqueeze(heads.k, {0}), c.unsqueeze(heads.v, {0})}, 0), 1)))
+      failed(node.result(c.concat({c.unsqueeze(present.k, {0}), c.unsqueeze(present.v, {0})}, 0), 1)))
     return failure();
   return node.result(attend(c, heads, {mask, bias, node.intAttr("unidirectional", 0) != 0}));
 }
@@ -162,7 +193,10 @@ LogicalResult importAttention(Node &node) {
   Value x = node.input(0), weights = node.input(1), bias = node.input(2), past = node.input(4);
   if (node.intAttr("do_rotary", 0))
     return node.unsupported("do_rotary is not supported");
-  if (!noSharedBuffers(node, {7, 8}) || !c.areFloats({x, weights, bias, past}) || !c.hasRank(x, {3}, "an input") ||
+  Past held;
+  if (node.intAttr("past_present_share_buffer", 0) && !held.readLength(node, 6))
+    return failure();
+  if (!noBeams(node, {7, 8}) || !c.areFloats({x, weights, bias, past}) || !c.hasRank(x, {3}, "an input") ||
       !c.hasRank(weights, {2}, "weights"))
     return failure();
   SmallVector<int64_t> sizes = projectionSizes(node, weights);
@@ -171,7 +205,7 @@ LogicalResult importAttention(Node &node) {
   Value projected = c.matmul(x, weights);
   if (bias)
     projected = c.add(projected, bias);
-  return attendProjected(c, projected, sizes, past, node.input(3), node.input(5));
+  return attendProjected(c, projected, sizes, past, node.input(3), node.input(5), held.length);
 }
 
 LogicalResult importQAttention(Node &node) {
@@ -179,8 +213,11 @@ LogicalResult importQAttention(Node &node) {
   Value x = node.input(0), weights = node.input(1), bias = node.input(2), past = node.input(8);
   if (node.intAttr("do_rotary", 0))
     return node.unsupported("do_rotary is not supported");
-  if (!noSharedBuffers(node, {}) || !c.areFloats({bias, node.input(3), node.input(4), past}) ||
-      !c.hasRank(x, {3}, "an input") || !c.hasRank(weights, {2}, "weights") || !c.hasRank(bias, {1}, "a bias"))
+  if (node.intAttr("past_present_share_buffer", 0))
+    return node.unsupported("past_present_share_buffer is not supported here, only a present that is a new tensor",
+                            "build the model without shared buffers");
+  if (!c.areFloats({bias, node.input(3), node.input(4), past}) || !c.hasRank(x, {3}, "an input") ||
+      !c.hasRank(weights, {2}, "weights") || !c.hasRank(bias, {1}, "a bias"))
     return failure();
   SmallVector<int64_t> sizes = projectionSizes(node, weights);
   if (sizes.empty())
@@ -275,10 +312,14 @@ LogicalResult MultiHeadImporter::run() {
   if (node.wantsOutput(3))
     return node.unsupported("the scores as an output are not supported",
                             "export without the attention weights as outputs (output_attentions=False)");
-  if (!noSharedBuffers(node, {8, 9}) ||
-      !c.areFloats({node.input(0), node.input(1), node.input(2), node.input(3), node.input(6), node.input(7)}) ||
-      !readHeads() || !addBias() || !appendTo(c, heads, node.input(6), node.input(7)) ||
-      failed(node.result(heads.k, 1)) || failed(node.result(heads.v, 2)))
+  Past past{node.input(6), node.input(7), {}};
+  Heads present;
+  if (node.input(8) && !past.readLength(node, 8))
+    return failure();
+  if (!noBeams(node, {9}) ||
+      !c.areFloats({node.input(0), node.input(1), node.input(2), node.input(3), past.key, past.value}) ||
+      !readHeads() || !addBias() || !appendTo(c, heads, past, present) || failed(node.result(present.k, 1)) ||
+      failed(node.result(present.v, 2)))
     return failure();
   return node.result(attend(c, heads, {node.input(4), node.input(5), node.intAttr("unidirectional", 0) != 0}));
 }
@@ -290,8 +331,11 @@ LogicalResult importDecoderMaskedMultiHeadAttention(Node &node) {
   Compose c(node);
   if (node.wantsOutput(3) || node.intAttr("output_qk", 0))
     return node.unsupported("the scores as an output are not supported");
-  if (!noSharedBuffers(node, {8, 9}))
+  if (!noBeams(node, {8, 9}))
     return failure();
+  bool shares = node.intAttr("past_present_share_buffer", 0);
+  if (shares && !node.input(7))
+    return node.invalid("expects input 7, the length of the past, got none");
   Value query = node.input(0), key = node.input(1), value = node.input(2);
   if (!key && !value) {
     if (!c.hasRank(query, {3}, "a query"))
@@ -308,7 +352,9 @@ LogicalResult importDecoderMaskedMultiHeadAttention(Node &node) {
     if (!query || !key || !value)
       return failure();
   }
-  node.inputs = {query, key, value, node.input(10), node.input(3), node.input(4), node.input(5), node.input(6)};
+  node.inputs = {query,          key,           value,
+                 node.input(10), node.input(3), node.input(4),
+                 node.input(5),  node.input(6), shares ? node.input(7) : Value()};
   return importMultiHeadAttention(node);
 }
 

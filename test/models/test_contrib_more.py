@@ -4,6 +4,7 @@ operator stands for."""
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from graphs import F16, F32, I8, I32, I64, TARGETS, U8, Graph, assert_same, check
 from onnx import helper
@@ -281,6 +282,48 @@ def test_blocked_repetitions(size, target, tmp_path):
     session = lathe.load(tmp_path / "graph.lathe").session()
     feeds = g.feeds((2, size - 1))  # of which ONNX Runtime leaves the scores undefined
     np.testing.assert_array_equal(*session.run(feeds).values(), feeds["scores"])
+
+
+# Caches of a fixed capacity
+
+
+@pytest.mark.parametrize("op", ["Attention", "MultiHeadAttention", "DecoderMaskedMultiHeadAttention"])
+def test_caches_of_a_capacity(op, target, tmp_path):
+    # The same as with a past that is as long as it is full, but for the present.
+    heads, size, capacity = 2, 4, 8
+    wide = heads * size
+    graphs = []
+    for shared in (True, False):
+        g = ContribGraph(17)
+        length = g.input("length", [1], I32) if shared else ""
+        share = {"past_present_share_buffer": 1} if shared and op != "MultiHeadAttention" else {}
+        if op == "Attention":
+            past = g.input("past", [2, "n", heads, capacity if shared else "p", size])
+            inputs = [g.input("x", ["n", "m", wide]), g.input("w", [wide, 3 * wide]), g.input("b", [3 * wide]), "", past, "", length]
+            g.node(op, *inputs, num_heads=heads, unidirectional=1, count=2, **share)
+        else:
+            qkv = [g.input(name, ["n", "m", wide]) for name in "qkv"]
+            past = [g.input(name, ["n", heads, capacity if shared else "p", size]) for name in ("past_key", "past_value")]
+            causal = {} if shared and op != "MultiHeadAttention" else {"unidirectional": 1}
+            order = ["", "", *past, length] if op != "MultiHeadAttention" and shared else ["", "", "", *past, length]
+            g.node(op if shared else "MultiHeadAttention", *qkv, *order, num_heads=heads, count=3, **share, **causal)
+        graphs.append(g)
+    session = compiled(graphs[0], tmp_path, target)
+    oracle = onnxruntime.InferenceSession(graphs[1].model().SerializeToString(), providers=["CPUExecutionProvider"])
+    for batch, tokens, length in [(2, 1, 3), (1, 1, 0), (3, 1, 7), (2, 3, 4), (1, 8, 0)]:
+        if tokens > 1 and op.startswith("Decoder"):
+            continue
+        feeds = graphs[0].feeds((batch, tokens)) | {"length": np.array([length], I32)}
+        plain = {name: x[..., :length, :] if name.startswith("past") else x for name, x in feeds.items() if name != "length"}
+        expected = oracle.run(None, plain)
+        outputs = list(session.run(feeds).values())
+        assert_same(outputs[0], expected[0], f"{tokens} behind {length}")
+        pasts = [feeds[name] for name in feeds if name.startswith("past")]
+        for output, past, present in zip(outputs[1:], pasts, expected[1:]):
+            rest = past[..., length + tokens :, :]
+            assert_same(output, np.concatenate([present, rest], -2), f"present of {tokens} behind {length}")
+    with pytest.raises(lathe.Error, match="expects a cache with room for all tokens"):
+        session.run(graphs[0].feeds((1, 1)) | {"length": np.array([capacity], I32)})
 
 
 # Streams beside each other
