@@ -17,7 +17,7 @@ help:
 	@echo '               SENTENCES="a|b|c" QUERY="..." ranks your own sentences'
 	@echo 'make check     install, build, run every test; the last line is the summary'
 	@echo 'make conformance  run the ONNX backend test cases and write docs/conformance.md (over half an hour)'
-	@echo 'make fuzz      mutate models and modules for FUZZ_SECONDS (default 600) in a build of its own'
+	@echo 'make fuzz      mutate models, modules and artifacts for FUZZ_SECONDS (default 600) in a build of its own'
 	@echo 'make bench     compare with ONNX Runtime in one run'
 	@echo 'make build     install and build into $(BUILD)/ (PRESET=dev|ci, JOBS=n)'
 	@echo 'make docs      write the reference of operations and passes; list the documentation'
@@ -31,7 +31,7 @@ demo: build
 check: build build-sanitized
 	@scripts/check.sh
 
-fuzz: install
+fuzz: build
 	@mkdir -p build-fuzz
 	@cmake --preset fuzz >build-fuzz/configure.log 2>&1 || { cat build-fuzz/configure.log; exit 1; }
 	@cmake --build --preset fuzz --parallel $(JOBS)

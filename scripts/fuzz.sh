@@ -23,8 +23,9 @@ run() { # target, suffix of its files
 }
 
 status=0 pids=()
-for target in ${TARGETS:-import passes}; do
-  run "$target" "$([ "$target" = import ] && echo onnx || echo mlir)" &
+declare -A suffixes=([import]=onnx [passes]=mlir [artifact]=lathe)
+for target in ${TARGETS:-import passes artifact}; do
+  run "$target" "${suffixes[$target]}" &
   pids+=("$target:$!")
 done
 for entry in "${pids[@]}"; do

@@ -11,11 +11,33 @@ using namespace mlir;
 
 namespace lathe {
 
-std::optional<double> detail::floatElement(ShapeContext &context, Value tensor, int64_t position, int depth) {
-  constexpr int kDeepest = 32;
+namespace {
+/// Each element is computed once, however often it is used.
+struct FloatElements {
+  ShapeContext &context;
+  llvm::DenseMap<std::pair<Value, int64_t>, std::optional<double>> known;
+  int depth = 0;
+
+  explicit FloatElements(ShapeContext &context) : context(context) {}
+
+  std::optional<double> get(Value tensor, int64_t position) {
+    constexpr int kDeepest = 32;
+    auto [it, isNew] = known.try_emplace({tensor, position});
+    if (!isNew || depth > kDeepest)
+      return it->second;
+    ++depth;
+    std::optional<double> result = compute(tensor, position);
+    --depth;
+    return known[{tensor, position}] = result;
+  }
+  std::optional<double> compute(Value tensor, int64_t position);
+};
+} // namespace
+
+std::optional<double> FloatElements::compute(Value tensor, int64_t position) {
   auto type = dyn_cast<RankedTensorType>(tensor.getType());
   Operation *op = tensor.getDefiningOp();
-  if (!op || !type || !type.hasStaticShape() || position >= type.getNumElements() || depth > kDeepest)
+  if (!op || !type || !type.hasStaticShape() || position >= type.getNumElements())
     return std::nullopt;
   if (isa<IntegerType>(type.getElementType())) {
     std::optional<SymExpr> value = context.element(tensor, position);
@@ -33,20 +55,20 @@ std::optional<double> detail::floatElement(ShapeContext &context, Value tensor, 
   }
   if (!type.getElementType().isF32() && !type.getElementType().isF64())
     return std::nullopt;
-  auto get = [&](unsigned i) {
+  auto operandOf = [&](unsigned i) {
     Value operand = op->getOperand(i);
     int64_t elements = cast<RankedTensorType>(operand.getType()).hasStaticShape()
                            ? cast<RankedTensorType>(operand.getType()).getNumElements()
                            : 0;
     bool fits = elements == 1 || elements == type.getNumElements();
-    return fits ? floatElement(context, operand, elements == 1 ? 0 : position, depth + 1) : std::nullopt;
+    return fits ? get(operand, elements == 1 ? 0 : position) : std::nullopt;
   };
   auto rounded = [&](double number) {
     return std::optional(type.getElementType().isF32() ? static_cast<double>(static_cast<float>(number)) : number);
   };
   // Of one operand each.
   if (isa<ReshapeOp, CastOp, SqrtOp, FloorOp, CeilOp>(op)) {
-    std::optional<double> x = get(0);
+    std::optional<double> x = operandOf(0);
     if (!x)
       return std::nullopt;
     return rounded(isa<SqrtOp>(op)    ? std::sqrt(*x)
@@ -55,7 +77,7 @@ std::optional<double> detail::floatElement(ShapeContext &context, Value tensor, 
                                       : *x);
   }
   if (isa<AddOp, SubOp, MulOp, DivOp, PowOp>(op)) {
-    std::optional<double> x = get(0), y = get(1);
+    std::optional<double> x = operandOf(0), y = operandOf(1);
     if (!x || !y)
       return std::nullopt;
     return rounded(isa<AddOp>(op)   ? *x + *y
@@ -65,6 +87,10 @@ std::optional<double> detail::floatElement(ShapeContext &context, Value tensor, 
                                     : std::pow(*x, *y));
   }
   return std::nullopt;
+}
+
+std::optional<double> detail::floatElement(ShapeContext &context, Value tensor, int64_t position) {
+  return FloatElements(context).get(tensor, position);
 }
 
 } // namespace lathe

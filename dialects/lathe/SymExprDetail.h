@@ -21,7 +21,7 @@ SymExpr makeAtom(SymOp op, std::vector<SymExpr> args);
 std::optional<SymExpr> divideExactly(const SymExpr &a, const SymExpr &b);
 
 /// Element of a float tensor that is computed from constants and static extents alone.
-std::optional<double> floatElement(ShapeContext &context, mlir::Value tensor, int64_t position, int depth = 0);
+std::optional<double> floatElement(ShapeContext &context, mlir::Value tensor, int64_t position);
 
 } // namespace lathe::detail
 

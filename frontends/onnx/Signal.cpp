@@ -7,6 +7,7 @@
 //===----------------------------------------------------------------------===//
 #include "frontends/onnx/Arithmetic.h"
 #include "frontends/onnx/Axes.h"
+#include "frontends/onnx/Tensors.h"
 #include <cmath>
 
 using namespace mlir;
@@ -32,20 +33,31 @@ struct Transform {
 /// imaginary.
 Value constantMatrix(Node &node, Type type, const Transform &t, int64_t parts) {
   int64_t length = *t.length.constant(), in = *t.in.constant(), out = *t.out.constant();
-  std::vector<Attribute> values;
-  values.reserve(in * parts * out * t.outParts);
+  // cos(2 pi phase / length + pi / 2 quarter), quarters from -1 to 1.
+  std::vector<double> cosines;
+  for (int64_t phase = 0; phase < length; ++phase)
+    for (int quarter : {-1, 0, 1})
+      cosines.push_back(
+          std::cos(2 * kPi * static_cast<double>(phase) / static_cast<double>(length) + kPi / 2 * quarter));
+  size_t width = type.getIntOrFloatBitWidth() / 8;
+  std::vector<char> bytes;
+  bytes.reserve(in * parts * out * t.outParts * width);
   for (int64_t i = 0; i < in; ++i)
     for (int64_t c = 0; c < parts; ++c)
       for (int64_t j = 0; j < out; ++j)
         for (int64_t d = 0; d < t.outParts; ++d) {
-          double angle = 2 * kPi * static_cast<double>(i * j % length) / static_cast<double>(length);
-          double quarter = kPi / 2 * static_cast<double>(t.inverse ? c - d : d - c);
           double weight = t.inverse ? 1.0 / static_cast<double>(length) : 1.0;
           if (t.mirrored() && i != 0 && 2 * i != length)
             weight *= 2;
-          values.push_back(node.builder.getFloatAttr(type, weight * std::cos(angle + quarter)));
+          APFloat value(weight * cosines[i * j % length * 3 + (t.inverse ? c - d : d - c) + 1]);
+          bool exact;
+          value.convert(cast<FloatType>(type).getFloatSemantics(), APFloat::rmNearestTiesToEven, &exact);
+          uint64_t bits = value.bitcastToAPInt().getZExtValue();
+          bytes.insert(bytes.end(), reinterpret_cast<const char *>(&bits),
+                       reinterpret_cast<const char *>(&bits) + width);
         }
-  return node.constant(DenseElementsAttr::get(RankedTensorType::get({in, parts, out * t.outParts}, type), values));
+  return node.constant(
+      DenseElementsAttr::getFromRawBuffer(RankedTensorType::get({in, parts, out * t.outParts}, type), bytes));
 }
 
 /// The same computed when the model runs; angles of f32 would cost half of the digits.
@@ -73,15 +85,16 @@ Value computedMatrix(Node &node, const Transform &t) {
 
 /// Transforms the last but one axis of [rows…, in, inParts].
 Value transform(Node &node, Value x, const Transform &t) {
-  constexpr int64_t kLargest = 1 << 22; // elements of a constant, which are part of the program
+  constexpr int64_t kLargest = 3 << 19; // elements of a constant, which are part of the program
   if (!x)
     return {};
   Type type = Node::element(x);
-  std::optional<int64_t> length = t.length.constant(), elements = (t.in * t.out * 2 * t.outParts).constant();
+  std::optional<int64_t> length = t.length.constant(), in = t.in.constant(), out = t.out.constant(), elements;
+  if (in && out)
+    elements = elementCount({*in, *out, 2, t.outParts});
   std::optional<int64_t> parts = t.inParts.constant();
-  Value matrix = length && *length > 0 && elements && *elements <= kLargest
-                     ? constantMatrix(node, type, t, parts.value_or(2))
-                     : node.cast(computedMatrix(node, t), type);
+  bool isSmall = length && *length > 0 && *length <= kLargest && elements.value_or(0) > 0 && *elements <= kLargest;
+  Value matrix = isSmall ? constantMatrix(node, type, t, parts.value_or(2)) : node.cast(computedMatrix(node, t), type);
   // Real numbers have no use for the rows of imaginary ones.
   if (!parts && matrix && Node::type(matrix).getDimSize(1) == 2)
     matrix = node.slice(matrix, 1, node.index(0), node.index(t.inParts));

@@ -30,24 +30,34 @@ public:
   void run() {
     for (size_t count = 1 + pick(4); count > 0; --count) {
       collect(model, 0);
-      switch (pick(8)) {
+      switch (pick(17)) {
       case 0:
       case 1:
+      case 9:
+      case 10:
         changeField(*messages[pick(messages.size())]);
         break;
+      case 8:
+        enclose();
+        break;
       case 2:
+      case 11:
         changeNodes();
         break;
       case 3:
+      case 12:
         rewire();
         break;
       case 4:
+      case 13:
         changeNumber();
         break;
       case 5:
+      case 14:
         exchange();
         break;
       case 6:
+      case 15:
         changeOperator();
         break;
       default:
@@ -312,6 +322,85 @@ private:
       *list.Add() = names[pick(names.size())];
     else
       list[static_cast<int>(pick(list.size()))] = pick(6) ? names[pick(names.size())] : "";
+  }
+
+  /// A node goes into the branches of an If, or into the body of a Loop that its first input goes around.
+  void enclose() {
+    auto &graph = *model.mutable_graph();
+    if (graph.node_size() == 0)
+      return;
+    auto &node = *graph.mutable_node(static_cast<int>(pick(graph.node_size())));
+    if (node.input_size() == 0 || node.output_size() != 1)
+      return;
+    fuzz_onnx::NodeProto inner = node, outer;
+    const std::string result = node.output(0), state = node.input(0);
+    auto addGraph = [&](const char *name) {
+      fuzz_onnx::AttributeProto &attribute = *outer.add_attribute();
+      attribute.set_name(name);
+      attribute.set_type(fuzz_onnx::AttributeProto::GRAPH);
+      return attribute.mutable_g();
+    };
+    auto addNode = [](fuzz_onnx::GraphProto &to, const char *op, const std::string &input, const std::string &output) {
+      fuzz_onnx::NodeProto &added = *to.add_node();
+      added.set_op_type(op);
+      added.add_input(input);
+      added.add_output(output);
+    };
+    auto addInput = [](fuzz_onnx::GraphProto &to, const std::string &name, int type) {
+      fuzz_onnx::ValueInfoProto &value = *to.add_input();
+      value.set_name(name);
+      value.mutable_type()->mutable_tensor_type()->set_elem_type(type);
+      value.mutable_type()->mutable_tensor_type()->mutable_shape();
+    };
+    outer.add_output(result);
+    if (pick(2)) {
+      outer.set_op_type("If");
+      outer.add_input("c!");
+      fuzz_onnx::GraphProto &taken = *addGraph("then_branch"), &other = *addGraph("else_branch");
+      inner.set_output(0, "r!");
+      *taken.add_node() = inner;
+      addNode(other, pick(2) ? "Identity" : "Neg", state, "r!");
+      taken.add_output()->set_name("r!");
+      other.add_output()->set_name("r!");
+      addInput(graph, "c!", fuzz_onnx::TensorProto::BOOL);
+    } else {
+      outer.set_op_type("Loop");
+      bool bounded = pick(4) != 0, dynamic = pick(2) == 0;
+      outer.add_input(bounded ? "t!" : "");
+      outer.add_input(bounded && pick(2) ? "" : "c!");
+      outer.add_input(state);
+      fuzz_onnx::GraphProto &body = *addGraph("body");
+      addInput(body, "i!", fuzz_onnx::TensorProto::INT64);
+      addInput(body, "d!", fuzz_onnx::TensorProto::BOOL);
+      addInput(body, "v!", fuzz_onnx::TensorProto::FLOAT);
+      addNode(body, "Identity", pick(4) ? "d!" : "c!", "e!");
+      inner.set_input(0, "v!");
+      inner.set_output(0, "r!");
+      *body.add_node() = inner;
+      for (const char *output : {"e!", "r!", "r!"})
+        if (body.output_size() < 2 || pick(2))
+          body.add_output()->set_name(output);
+      if (body.output_size() == 3)
+        outer.add_output(result + "!");
+      addInput(graph, "c!", fuzz_onnx::TensorProto::BOOL);
+      if (bounded && dynamic) {
+        addInput(graph, "t!", fuzz_onnx::TensorProto::INT64);
+      } else if (bounded) {
+        fuzz_onnx::TensorProto &trips = *graph.add_initializer();
+        trips.set_name("t!");
+        trips.set_data_type(fuzz_onnx::TensorProto::INT64);
+        trips.add_int64_data(pick(2) ? number() : static_cast<int64_t>(pick(6)));
+      }
+    }
+    // Inputs of the graph are there once.
+    auto &inputs = *graph.mutable_input();
+    for (int i = inputs.size() - 1; i > 0; --i)
+      for (int j = 0; j < i; ++j)
+        if (inputs[i].name() == inputs[j].name()) {
+          inputs.DeleteSubrange(i, 1);
+          break;
+        }
+    node = outer;
   }
 
   /// Dimensions, axes, sizes: numbers are what most goes wrong with.

@@ -1,30 +1,67 @@
 # Lathe. Under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
-"""Writes what fuzzing begins with: seeds.py FOLDER makes FOLDER/import and FOLDER/passes."""
+"""Writes what fuzzing begins with: seeds.py FOLDER makes FOLDER/{import,passes,artifact}.
+
+Models are those of ONNX's test cases and of our tests of operators, as they hand them to the compiler, and what the test
+models begin with. Modules are those of the lit tests and what the compiler makes of some of the models; artifacts too.
+"""
+import contextlib
 import hashlib
+import io
+import os
+import subprocess
 import sys
+import tempfile
 import warnings
 from pathlib import Path
 
+import onnx
+from onnx import TensorProto, helper
+
 ROOT = Path(__file__).resolve().parents[2]
+LATHE = ROOT / "build/bin/lathe"
 LARGEST = 1 << 15
+LARGEST_ARTIFACT = 1 << 16
 # What runs on a module of lit tests; test/fuzz/Passes.cpp says what the bits are.
 PASSES = {"simplify": 1, "linalg": 2, "integer-products": 4, "select": 4, "plan-arena": 8, "kernel-to-llvm": 16}
+# The file of weights that test/fuzz/Import.cpp keeps beside a model.
+WEIGHTS, WEIGHT_BYTES = "weights.bin", 1 << 16
 
 
-def models():
-    """The cases of ONNX's operators, and parts of the test models: every one that is small."""
+def cases():
+    """The cases of ONNX's operators: every one that is small."""
     from onnx.backend.test.case.node import collect_testcases
 
     warnings.simplefilter("ignore")
     for case in collect_testcases(None):
         if case.model is not None:
-            yield case.model.SerializeToString()
+            yield case.model
 
 
-def large_models():
+def test_models():
+    """What the tests of operators compile: each test ends where it hands over its model."""
+    import pytest
+
+    sys.path.insert(0, str(ROOT / "build/python"))
+    os.environ.setdefault("LATHE_BUILD", str(ROOT / "build"))
+    import lathe
+
+    models = []
+
+    def take(path, *_, **__):
+        models.append(onnx.load(path, load_external_data=False))
+        pytest.skip("taken")
+
+    lathe.compile, compiled = take, lathe.compile
+    files = sorted(map(str, (ROOT / "test/models").glob("test_operators*.py")))
+    with contextlib.redirect_stdout(io.StringIO()):
+        pytest.main(["-q", "-p", "no:cacheprovider", *files])
+    lathe.compile = compiled
+    assert models, "no test handed over a model"
+    return models
+
+
+def exported_models():
     """Models of the tests with weights that are zeros of one element: graphs of real exporters."""
-    import onnx
-
     for path in sorted((ROOT / "test/models/data").glob("*.onnx")):
         model = onnx.load(path, load_external_data=False)
         for tensor in model.graph.initializer:
@@ -33,10 +70,49 @@ def large_models():
                 tensor.dims[:] = [1] * len(tensor.dims)
                 tensor.raw_data = bytes(8)
         del model.graph.node[60:]
-        yield model.SerializeToString()
+        yield model
 
 
-def modules():
+def with_external_data(model):
+    """The initializers in a file of weights."""
+    model = onnx.ModelProto.FromString(model.SerializeToString())
+    offset = 0
+    for tensor in model.graph.initializer:
+        size = len(tensor.raw_data)
+        if size == 0 or offset + size > WEIGHT_BYTES:
+            continue
+        tensor.ClearField("raw_data")
+        tensor.data_location = TensorProto.EXTERNAL
+        for key, value in (("location", WEIGHTS), ("offset", offset), ("length", size)):
+            tensor.external_data.add(key=key, value=str(value))
+        offset += size
+    return model if offset else None
+
+
+def with_function(model):
+    """The nodes in a function of the model."""
+    graph, outputs = model.graph, [output.name for output in model.graph.output]
+    inputs = [value.name for value in (*graph.input, *graph.initializer)]
+    if not graph.node or len(set(inputs)) != len(inputs):
+        return None
+    model = onnx.ModelProto.FromString(model.SerializeToString())
+    model.functions.append(helper.make_function("own", "all", inputs, outputs, model.graph.node, model.opset_import))
+    del model.graph.node[:]
+    model.graph.node.append(helper.make_node("all", inputs, outputs, domain="own"))
+    model.opset_import.append(helper.make_opsetid("own", 1))
+    return model
+
+
+def variants(models):
+    for i, model in enumerate(models):
+        yield model
+        if i % 8 == 0 and (other := with_external_data(model)):
+            yield other
+        if i % 8 == 4 and (other := with_function(model)):
+            yield other
+
+
+def lit_modules():
     for path in sorted((ROOT / "test/lit").rglob("*.mlir")):
         number = next((bit for word, bit in PASSES.items() if word in path.stem or word in str(path.parent)), 1)
         for part in path.read_text().split("// -----"):
@@ -45,15 +121,42 @@ def modules():
                 yield f"// passes: {chosen}\n".encode() + "\n".join(lines).encode()
 
 
-def write(folder, suffix, contents):
+def compiled(models):
+    """The module of each phase, and the artifact, of some of the models: (modules, artifacts)."""
+    modules, artifacts = [], []
+    following = {"import": 31, "simplify": 30, "select": 24, "plan": 16}
+    with tempfile.TemporaryDirectory() as folder:
+        model, artifact, phases = Path(folder, "m.onnx"), Path(folder, "m.lathe"), Path(folder, "phases")
+        for proto in models:
+            model.write_bytes(proto.SerializeToString())
+            command = [LATHE, "compile", model, "-o", artifact, "--target", "cpu:avx2", "-O1", "--dump-ir", phases, "-q"]
+            subprocess.run(command, capture_output=True, timeout=120)
+            for path in sorted(phases.glob("*.mlir")) if phases.exists() else []:
+                number = next((bits for word, bits in following.items() if word in path.stem), None)
+                if number is not None:
+                    modules.append(f"// passes: {number}\n".encode() + path.read_bytes())
+                path.unlink()
+            if artifact.exists():
+                artifacts.append(artifact.read_bytes())
+                artifact.unlink()
+    return modules, artifacts
+
+
+def write(folder, suffix, contents, largest=LARGEST):
     folder.mkdir(parents=True, exist_ok=True)
     for content in contents:
-        if len(content) <= LARGEST:
+        if len(content) <= largest:
             (folder / (hashlib.sha1(content).hexdigest()[:16] + suffix)).write_bytes(content)
 
 
 if __name__ == "__main__":
     target = Path(sys.argv[1])
-    write(target / "import", ".onnx", models())
-    write(target / "import", ".onnx", large_models())
-    write(target / "passes", ".mlir", modules())
+    tested = test_models()
+    models = [*cases(), *tested]
+    write(target / "import", ".onnx", (model.SerializeToString() for model in variants(models)))
+    write(target / "import", ".onnx", (model.SerializeToString() for model in exported_models()))
+    small = [model for model in tested if model.ByteSize() < 4096]
+    modules, artifacts = compiled(small[:: max(1, len(small) // 150)])
+    write(target / "passes", ".mlir", lit_modules())
+    write(target / "passes", ".mlir", modules)
+    write(target / "artifact", ".lathe", artifacts, LARGEST_ARTIFACT)

@@ -366,8 +366,26 @@ TEST_F(ShapeValuesTest, LongChains) {
       EXPECT_EQ(context.element(rows, 1), sym("ids[1]"));
     }
   }
-  EXPECT_TRUE(context.indexValue(sum).dependsOnData());
+  EXPECT_EQ(context.indexValue(sum), sym("n") + 50000);
   EXPECT_EQ(context.element(rows, 1), std::nullopt);
+  Value x = argument(tensor({kAny}, i(64)), "x", {"m"});
+  for (int k = 0; k < 50000; ++k)
+    x = k % 2 ? make<NegOp>({kAny}, i(64), x) : make<AddOp>({kAny}, i(64), x, x);
+  EXPECT_EQ(str(*context.shapeOf(x)), "[m]");
+}
+
+/// Code that is never reached may use what comes after it.
+TEST_F(ShapeValuesTest, Circles) {
+  Value a = index(1), b = arith<mlir::arith::AddIOp>(a, a), c = arith<mlir::arith::AddIOp>(b, b);
+  b.getDefiningOp()->setOperands({c, c});
+  EXPECT_TRUE(context.indexValue(c).dependsOnData());
+  Value x = argument(tensor({kAny}, i(64)), "x", {"n"});
+  Value y = make<AddOp>({kAny}, i(64), x, x), z = make<AddOp>({kAny}, i(64), y, y);
+  y.getDefiningOp()->setOperands({z, z});
+  EXPECT_EQ(context.shapeOf(z)->size(), 1u);
+  Value s = make<AddOp>({2}, i(64), constant({1, 2}), constant({1, 2})), t = make<AddOp>({2}, i(64), s, s);
+  s.getDefiningOp()->setOperands({t, t});
+  EXPECT_EQ(context.element(t, 0), std::nullopt);
 }
 
 /// What is too large is data: an unknown of its own, of which nothing is known but that it is the same each time.
