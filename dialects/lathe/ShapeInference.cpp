@@ -379,7 +379,8 @@ Shape ConcatOp::inferSymbolicShape(ShapeContext &context) {
     }
     for (auto [i, dim] : llvm::enumerate(*shape)) {
       if (i == getAxis()) {
-        result[i] = result[i] + dim;
+        if (result[i].size() < SymExpr::kTooLarge) // which it stays: a sum of any number of terms is as good as data
+          result[i] = result[i] + dim;
       } else if (failed(context.requireEqual(result[i], dim, *this, "concatenated tensors must agree off the axis"))) {
         emitOpError() << "expects equal dimensions off the axis, got " << result[i].str() << " and " << dim.str() << " at axis " << i;
         return failure();
