@@ -3,6 +3,7 @@
 // Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
 //
 //===----------------------------------------------------------------------===//
+#include "dialects/lathe/Materialize.h"
 #include "dialects/lathe/Lathe.h"
 #include "llvm/ADT/StringExtras.h"
 
@@ -15,7 +16,9 @@ namespace {
 struct Materializer {
   OpBuilder &builder;
   Location loc;
-  llvm::StringMap<Value> shared;
+  WrittenAtoms &before; // written by others
+  bool adds;
+  WrittenAtoms shared = WrittenAtoms();
 
   Value write(const SymExpr &expr);
   Value write(const SymAtom &atom);
@@ -83,10 +86,13 @@ Value Materializer::write(const SymExpr &expr) {
         multiply(write(*atom));
         continue;
       }
-      auto it = shared.find(atom->key);
-      if (it == shared.end())
-        it = shared.try_emplace(atom->key, write(*atom)).first;
-      multiply(it->second);
+      WrittenAtoms &added = adds ? before : shared;
+      Value value = before.lookup(atom->key);
+      if (!value && !adds)
+        value = shared.lookup(atom->key);
+      if (!value)
+        added[atom->key] = value = write(*atom);
+      multiply(value);
     }
     if (coefficient != 1 || !product)
       multiply(builder.create<arith::ConstantIndexOp>(loc, coefficient));
@@ -96,7 +102,12 @@ Value Materializer::write(const SymExpr &expr) {
 }
 
 Value materialize(OpBuilder &builder, Location loc, const SymExpr &expr) {
-  return Materializer{builder, loc, {}}.write(expr);
+  WrittenAtoms none;
+  return materialize(builder, loc, expr, none, /*adds=*/true);
+}
+
+Value materialize(OpBuilder &builder, Location loc, const SymExpr &expr, WrittenAtoms &written, bool adds) {
+  return Materializer{builder, loc, written, adds}.write(expr);
 }
 
 SmallVector<int64_t, 4> staticDims(const SymShape &shape) {

@@ -257,6 +257,7 @@ bool Importer::importNode(const onnx::NodeProto &proto, StringRef name) {
     if (!lookup(taken))
       return false; // the reason has been reported where the value is missing
   Node node(proto, builder, shapes, location(name), result.info.opset);
+  node.written = &written;
   node.importGraph = [&](const onnx::GraphProto &inner, ArrayRef<Value> arguments) {
     return importGraph(inner, arguments, node);
   };

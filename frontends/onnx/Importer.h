@@ -101,6 +101,7 @@ private:
   ImportResult &result;
 
   ShapeContext shapes;
+  WrittenAtoms written;
   std::vector<std::string> errors;
   std::vector<int> order;    ///< nodes, producers first
   std::vector<bool> refused; ///< nodes that are not imported

@@ -224,7 +224,12 @@ SymExpr Node::dimExpr(Value tensor, int64_t axis) {
   return succeeded(shape) ? (*shape)[axis] : SymExpr(0);
 }
 
-Value Node::index(const SymExpr &value) { return materialize(builder, loc, value); }
+Value Node::index(const SymExpr &value) {
+  if (!written)
+    return materialize(builder, loc, value);
+  // What branches and bodies compute is not there outside of them.
+  return materialize(builder, loc, value, *written, isa<func::FuncOp>(builder.getInsertionBlock()->getParentOp()));
+}
 
 Value Node::indexScalar(const SymExpr &value) {
   Type type = builder.getI64Type();

@@ -7,6 +7,7 @@
 #define LATHE_FRONTENDS_ONNX_NODE_H
 
 #include "dialects/lathe/Lathe.h"
+#include "dialects/lathe/Materialize.h"
 #include "onnx.pb.h"
 #include <functional>
 #include <optional>
@@ -45,6 +46,7 @@ public:
   ShapeContext &context;
   mlir::Location loc;
   int64_t opset;
+  WrittenAtoms *written = nullptr;       ///< of index values of the model's own graph
   llvm::SmallVector<mlir::Value> inputs; ///< null where left out
   llvm::SmallVector<bool> outputUsed;
   llvm::SmallVector<mlir::Value> results;

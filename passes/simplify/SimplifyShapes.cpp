@@ -3,6 +3,7 @@
 // Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
 //
 //===----------------------------------------------------------------------===//
+#include "dialects/lathe/Materialize.h"
 #include "passes/simplify/Passes.h"
 
 namespace lathe::simplify {
@@ -27,7 +28,8 @@ struct SimplifyShapes : impl::SimplifyShapesPassBase<SimplifyShapes> {
           shapes.ranges[entry.getName()] = {range[0], range[1] < 0 ? std::nullopt : std::optional<int64_t>(range[1])};
 
     SmallVector<Operation *> dead;
-    if (failed(simplify(func.getBody().front(), shapes, dead)))
+    WrittenAtoms written;
+    if (failed(simplify(func.getBody().front(), shapes, written, dead)))
       return signalPassFailure();
     for (Operation *op : dead)
       op->erase();
@@ -37,22 +39,23 @@ struct SimplifyShapes : impl::SimplifyShapesPassBase<SimplifyShapes> {
   }
 
   /// `dead` are not erased yet: what is known of a result must not pass to a new one at its address.
-  static LogicalResult simplify(Block &block, ShapeContext &shapes, SmallVectorImpl<Operation *> &dead) {
+  static LogicalResult simplify(Block &block, ShapeContext &shapes, WrittenAtoms &written,
+                                SmallVectorImpl<Operation *> &dead) {
     SmallVector<Operation *> ops;
     for (Operation &op : block)
       ops.push_back(&op);
     for (Operation *op : ops) {
       if (isa<RegionShapeOpInterface>(op)) {
-        if (failed(simplifyRegions(op, shapes, dead)))
+        if (failed(simplifyRegions(op, shapes, written, dead)))
           return failure();
         continue;
       }
       auto iface = dyn_cast<SymbolicShapeOpInterface>(op);
       if (!iface) {
         if (isa<DimOp, ToIndexOp>(op))
-          replaceIndex(op->getResult(0), shapes);
+          replaceIndex(op->getResult(0), shapes, written);
         else if (isa<YieldOp>(op))
-          simplifyIndices(op, shapes);
+          simplifyIndices(op, shapes, written);
         continue;
       }
       FailureOr<SymShape> shape = shapes.shapeOf(op->getResult(0));
@@ -69,7 +72,7 @@ struct SimplifyShapes : impl::SimplifyShapesPassBase<SimplifyShapes> {
         OpBuilder b(op);
         SmallVector<Value> dims;
         for (const SymExpr &dim : *shape)
-          dims.push_back(materialize(b, op->getLoc(), dim));
+          dims.push_back(write(b, op, dim, written));
         if (auto reshape = dyn_cast<ReshapeOp>(op)) {
           reshape.getDimsMutable().assign(dims);
           reshape.setZeroCopies(false);
@@ -78,24 +81,31 @@ struct SimplifyShapes : impl::SimplifyShapesPassBase<SimplifyShapes> {
         }
         continue;
       }
-      simplifyIndices(op, shapes);
+      simplifyIndices(op, shapes, written);
     }
     return success();
   }
 
-  static void simplifyIndices(Operation *op, ShapeContext &shapes) {
+  /// Writes before `op`. Operations are visited in order, so what the function's own block computes is there from then
+  /// on.
+  static Value write(OpBuilder &b, Operation *op, const SymExpr &expr, WrittenAtoms &written) {
+    return materialize(b, op->getLoc(), expr, written, /*adds=*/isa<func::FuncOp>(op->getParentOp()));
+  }
+
+  static void simplifyIndices(Operation *op, ShapeContext &shapes, WrittenAtoms &written) {
     for (OpOperand &operand : op->getOpOperands())
       if (operand.get().getType().isIndex()) {
         SymExpr value = shapes.indexValue(operand.get());
         if (value.dependsOnData())
           continue;
         OpBuilder b(op);
-        operand.set(materialize(b, op->getLoc(), value));
+        operand.set(write(b, op, value, written));
       }
   }
 
-  static LogicalResult simplifyRegions(Operation *op, ShapeContext &shapes, SmallVectorImpl<Operation *> &dead) {
-    simplifyIndices(op, shapes);
+  static LogicalResult simplifyRegions(Operation *op, ShapeContext &shapes, WrittenAtoms &written,
+                                       SmallVectorImpl<Operation *> &dead) {
+    simplifyIndices(op, shapes, written);
     for (Region &region : op->getRegions()) {
       RegionScope scope(shapes, region);
       for (Block &block : region) {
@@ -106,7 +116,7 @@ struct SimplifyShapes : impl::SimplifyShapesPassBase<SimplifyShapes> {
               return failure();
             refine(argument, *shape);
           }
-        if (failed(simplify(block, shapes, dead)))
+        if (failed(simplify(block, shapes, written, dead)))
           return failure();
       }
     }
@@ -120,12 +130,12 @@ struct SimplifyShapes : impl::SimplifyShapesPassBase<SimplifyShapes> {
     return success();
   }
 
-  static void replaceIndex(Value index, ShapeContext &shapes) {
+  static void replaceIndex(Value index, ShapeContext &shapes, WrittenAtoms &written) {
     SymExpr value = shapes.indexValue(index);
     if (value.dependsOnData())
       return;
     OpBuilder b(index.getDefiningOp());
-    index.replaceAllUsesWith(materialize(b, index.getLoc(), value));
+    index.replaceAllUsesWith(write(b, index.getDefiningOp(), value, written));
   }
 
   static void refine(Value value, const SymShape &shape) {

@@ -127,6 +127,30 @@ def files():
     halves[-1].output[0] = "last"
     numbers = [ints("one", [1]), ints("two", [2])]
     yield "polynomials of shapes", model([*shape_of, *halves, node("ConstantOfShape", ["last"], ["y"])], [("x", ["n", "m"])], numbers)
+    powers = chain(40, lambda _, a, b: [node("Mul", [a, a], [b])], "p")
+    powers[-1].output[0] = "last"
+    shape = [node("Cast", ["last"], ["s"], to=INT64), node("ConstantOfShape", ["s"], ["y"])]
+    yield "powers of floats", model([*powers, *shape], (), [floats("p", [1])])
+    parts = [node("Split", ["x"], [f"p{i}" for i in range(500)], axis=0, num_outputs=500)]
+    yield "parts", model([*parts, node("Concat", [f"p{i}" for i in range(500)], ["y"], axis=0)], [("x", ["n"])])
+    yield "transform", model([node("DFT", ["x"], ["y"])], [("x", [1, 1 << 40, 1])])
+    yield "transform to a length", model([node("DFT", ["x", "n"], ["y"])], [("x", [1, 16, 1])], [ints("n", 1 << 31)])
+    yield "transform of frames", model([node("STFT", ["x", "s", "", "n"], ["y"])], [("x", [1, 1 << 20, 1])], [ints("s", 1), ints("n", 1 << 19)])
+    yield "pooled", model([node("AveragePool", ["x"], ["y"], kernel_shape=[1 << 20], count_include_pad=1)], [("x", [1, 1, 1 << 30])])
+    yield "one of many", model([node("OneHot", ["i", "d", "v"], ["y"])], (), [ints("i", [0]), ints("d", 1 << 40), floats("v", [0, 1])])
+    fill = [node("ConstantOfShape", ["s"], ["w"]), node("MatMul", ["x", "w"], ["y"])]
+    yield "filled weights", model(fill, [("x", [4, 1 << 16])], [ints("s", [1 << 16, 1 << 16])])
+    kernels = [node("ConstantOfShape", ["s"], ["w"]), node("Conv", ["x", "w"], ["y"])]
+    yield "filled kernels", model(kernels, [("x", [1, 1 << 16, 3, 3])], [ints("s", [1 << 16, 1 << 16, 3, 3])])
+    yield "recurrence", model([node("RNN", ["x", "w", "r"], ["y"], hidden_size=2)], [("x", [1 << 20, 1, 2])], [floats("w", np.ones((1, 2, 2))), floats("r", np.ones((1, 2, 2)))])
+    halved = chain(
+        30,
+        lambda i, a, b: [node("Shape", [a], [f"s{i}"]), node("Div", [f"s{i}", "two"], [f"h{i}"]), node("Slice", [a, f"h{i}", "far"], [b])],
+    )
+    yield "slices of halves", model(halved, [("x", ["n"])], [ints("two", [2]), ints("far", [1 << 60])])
+    yield "chain", model(chain(2000, lambda _, a, b: [node("Relu", [a], [b])]), [("x", ["n"])])
+    yield "a sum of many", model([node("Sum", ["x"] * 3000, ["y"])], [("x", ["n"])])
+    yield "loop of 2^62", model([loop("t", [node("Add", ["v", "v"], ["w"])])], [("x", [2])], [ints("t", 1 << 62)])
     yield "functions of two calls", functions_that_call(40, 2)
     yield "functions of ten calls", functions_that_call(5, 10)
     yield "functions of one call", functions_that_call(200, 1)
