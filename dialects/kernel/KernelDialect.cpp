@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "dialects/kernel/Kernel.h"
+#include "mlir/Dialect/Utils/IndexingUtils.h"
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/TypeUtilities.h"
 #include "runtime/Abi.h"
@@ -192,6 +193,11 @@ LogicalResult RowOp::verify() {
   return verifySizes(*this, to, getDims());
 }
 
+SmallVector<int64_t> MatmulOp::matrixShape(Value buffer, std::optional<ArrayRef<int64_t>> axes) {
+  ArrayRef<int64_t> shape = cast<MemRefType>(buffer.getType()).getShape();
+  return axes ? applyPermutation(shape, *axes) : SmallVector<int64_t>(shape);
+}
+
 LogicalResult MatmulOp::verify() {
   auto weight = static_cast<int64_t>(getWeight());
   if (failed(verifyIndex(*this, "kernel", getKernel())) ||
@@ -210,20 +216,32 @@ LogicalResult MatmulOp::verify() {
   for (Value buffer : {Value(getLhs()), Value(getRhs()), Value(getBias()), Value(getOut())})
     if (buffer && !cast<MemRefType>(buffer.getType()).getElementType().isF32())
       return emitOpError() << "expects elements of f32, got " << buffer.getType();
-  MemRefType lhs = getLhs().getType(), out = getOut().getType();
-  ArrayRef<int64_t> rhs = getRhs() ? getRhs().getType().getShape() : weightShape;
-  int64_t ra = lhs.getRank(), rb = rhs.size(), ro = out.getRank();
+  for (auto [axes, buffer] : {std::pair(getLhsAxes(), Value(getLhs())), std::pair(getRhsAxes(), Value(getRhs())),
+                              std::pair(getOutAxes(), Value(getOut()))}) {
+    if (!axes)
+      continue;
+    if (weight >= 0)
+      return emitOpError() << "expects no order of axes with a weight";
+    if (static_cast<int64_t>(axes->size()) != cast<MemRefType>(buffer.getType()).getRank() || !isPermutationVector(*axes))
+      return emitOpError() << "expects axes that are a permutation of those of the buffer, got [" << *axes << "] for "
+                           << buffer.getType();
+  }
+  if (getOutAxes() && getOutAxes()->back() + 1 != static_cast<int64_t>(getOutAxes()->size()))
+    return emitOpError() << "expects axes of the result that keep the last one, got [" << *getOutAxes() << "]";
+  SmallVector<int64_t> lhs = matrixShape(getLhs(), getLhsAxes()), out = matrixShape(getOut(), getOutAxes());
+  SmallVector<int64_t> rhs = getRhs() ? matrixShape(getRhs(), getRhsAxes()) : SmallVector<int64_t>(weightShape);
+  int64_t ra = lhs.size(), rb = rhs.size(), ro = out.size();
   if (ra < 2 || rb < 2 || ro > 5 || ro != std::max(ra, rb))
     return emitOpError() << "expects ranks from 2 to 5, the result's the largest, got " << ra << " and " << rb
                          << " for " << ro;
   auto fit = [](int64_t x, int64_t y) { return ShapedType::isDynamic(x) || ShapedType::isDynamic(y) || x == y; };
   bool ta = getTransposeLhs(), tb = getRhs() && getTransposeRhs(); // weight_shape is [k, n] whatever the attribute
-  int64_t m = lhs.getDimSize(ra - (ta ? 1 : 2)), k = lhs.getDimSize(ra - (ta ? 2 : 1));
+  int64_t m = lhs[ra - (ta ? 1 : 2)], k = lhs[ra - (ta ? 2 : 1)];
   int64_t kb = rhs[rb - (tb ? 1 : 2)], n = rhs[rb - (tb ? 2 : 1)];
   if (!fit(k, kb))
     return emitOpError() << "expects inner dimensions to match, got " << k << " and " << kb;
-  if (!fit(m, out.getDimSize(ro - 2)) || !fit(n, out.getDimSize(ro - 1)))
-    return emitOpError() << "expects a result that fits the operands, got " << out;
+  if (!fit(m, out[ro - 2]) || !fit(n, out[ro - 1]))
+    return emitOpError() << "expects a result that fits the operands, got " << getOut().getType();
   if (getBias() && (getBias().getType().getRank() != 1 || !fit(getBias().getType().getDimSize(0), n)))
     return emitOpError() << "expects a bias of rank 1 that fits the result's columns, got " << getBias().getType();
   return success();

@@ -5,8 +5,10 @@
 //===----------------------------------------------------------------------===//
 #include "backends/cpu/compiler/Grouping.h"
 #include "runtime/Abi.h"
+#include "mlir/Dialect/Utils/IndexingUtils.h"
 #include "llvm/ADT/SmallPtrSet.h"
 #include "llvm/ADT/TypeSwitch.h"
+#include <cmath>
 
 using namespace mlir;
 
@@ -90,16 +92,94 @@ private:
     return library && type.getElementType().isF32() && type.getRank() <= 5;
   }
 
+  /// The number that all elements of an f32 constant are.
+  static std::optional<double> splat(Value value) {
+    auto constant = value.getDefiningOp<ConstantOp>();
+    auto dense = constant ? dyn_cast<DenseFPElementsAttr>(constant.getValue()) : DenseFPElementsAttr();
+    if (!dense || !dense.isSplat() || !dense.getElementType().isF32())
+      return std::nullopt;
+    return dense.getSplatValue<APFloat>().convertToDouble();
+  }
+
+  /// The factor that an operation multiplies one tensor of its own shape by.
+  static std::optional<std::pair<Value, double>> scaled(Operation *op) {
+    if (!isa<MulOp, DivOp>(op))
+      return std::nullopt;
+    for (unsigned i = 0; i < (isa<MulOp>(op) ? 2 : 1); ++i) {
+      std::optional<double> factor = splat(op->getOperand(1 - i));
+      if (factor && *factor != 0 && std::isfinite(*factor) && op->getOperand(i).getType() == op->getResult(0).getType())
+        return std::pair(op->getOperand(i), isa<MulOp>(op) ? *factor : 1 / *factor);
+    }
+    return std::nullopt;
+  }
+
+  /// Looks through transposes and factors that nothing else reads.
+  void lookThrough(MatrixOperand &operand, bool transposes, Epilogue &result) {
+    for (;;) {
+      Operation *op = operand.tensor.getDefiningOp();
+      if (!op || op->getBlock() != &block || !operand.tensor.hasOneUse())
+        return;
+      if (auto factor = scaled(op)) {
+        result.alpha *= factor->second;
+        operand.tensor = factor->first;
+      } else if (auto transpose = dyn_cast<TransposeOp>(op); transpose && transposes) {
+        ArrayRef<int64_t> permutation = transpose.getPermutation();
+        SmallVector<int64_t> axes(permutation);
+        if (operand.axes)
+          for (auto [axis, own] : llvm::zip(axes, *operand.axes))
+            axis = permutation[own];
+        // The library reads matrices of which one axis is dense.
+        auto rank = static_cast<int64_t>(axes.size());
+        if (axes[rank - 1] != rank - 1 && axes[rank - 2] != rank - 1)
+          return;
+        operand.axes = axes;
+        operand.tensor = transpose.getInput();
+      } else {
+        return;
+      }
+      absorbed.insert(op);
+      result.before.push_back(op);
+    }
+  }
+
   Epilogue epilogue(MatmulOp matmul) {
-    Epilogue result{matmul, {}, LATHE_ACT_NONE};
+    Epilogue result;
+    result.last = matmul;
+    result.lhs.tensor = matmul.getLhs();
+    result.rhs.tensor = matmul.getRhs();
     if (!fuse)
       return result;
+    bool isWeight = isa_and_nonnull<WeightOp, ConstantOp>(matmul.getRhs().getDefiningOp()) &&
+                    cast<RankedTensorType>(matmul.getRhs().getType()).getRank() == 2;
+    lookThrough(result.lhs, !isWeight, result);
+    lookThrough(result.rhs, !isWeight, result);
+    afterProduct(matmul, result);
+    if (!isWeight && result.last->hasOneUse())
+      if (auto transpose = dyn_cast<TransposeOp>(*result.last->getUsers().begin());
+          transpose && transpose->getBlock() == &block) {
+        ArrayRef<int64_t> permutation = transpose.getPermutation();
+        if (permutation.back() + 1 == static_cast<int64_t>(permutation.size())) {
+          result.outAxes = invertPermutationVector(permutation);
+          result.last = transpose;
+          absorbed.insert(transpose);
+        }
+      }
+    return result;
+  }
+
+  void afterProduct(MatmulOp matmul, Epilogue &result) {
     auto onlyUser = [&]() -> Operation * {
       Operation *user = result.last->hasOneUse() ? *result.last->getUsers().begin() : nullptr;
       return user && user->getBlock() == &block ? user : nullptr;
     };
     auto type = cast<RankedTensorType>(matmul.getType());
     Operation *user = onlyUser();
+    if (auto factor = user ? scaled(user) : std::nullopt; factor && factor->first == result.last->getResult(0)) {
+      result.alpha *= factor->second;
+      result.last = user;
+      absorbed.insert(user);
+      user = onlyUser();
+    }
     if (auto add = dyn_cast_or_null<AddOp>(user); add && add.getType() == type) {
       Value other = add.getLhs() == result.last->getResult(0) ? add.getRhs() : add.getLhs();
       auto otherType = cast<RankedTensorType>(other.getType());
@@ -112,7 +192,7 @@ private:
       }
     }
     if (!user)
-      return result;
+      return;
     int64_t activation =
         TypeSwitch<Operation *, int64_t>(user)
             .Case<ReluOp>([](auto) { return LATHE_ACT_RELU; })
@@ -127,7 +207,6 @@ private:
       result.last = user;
       absorbed.insert(user);
     }
-    return result;
   }
 
   SymShape shape(Value value) {

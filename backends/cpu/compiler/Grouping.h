@@ -11,11 +11,21 @@
 
 namespace lathe::cpu {
 
-/// A bias and activation that a matrix product applies itself.
+/// A tensor that a matrix product reads: axis i of its matrices is axis `axes[i]` of it; none where they are the same.
+struct MatrixOperand {
+  mlir::Value tensor;
+  std::optional<llvm::SmallVector<int64_t>> axes;
+};
+
+/// What a matrix product does itself beside multiplying.
 struct Epilogue {
   mlir::Operation *last = nullptr; ///< the operation whose result the product then computes
   mlir::Value bias;
   int64_t activation = 0; ///< lathe_activation
+  double alpha = 1;       ///< of the product
+  MatrixOperand lhs, rhs;
+  std::optional<llvm::SmallVector<int64_t>> outAxes; ///< as of an operand
+  llvm::SmallVector<mlir::Operation *> before;       ///< operations that the operands saw, without the product's own
 };
 
 /// What becomes of each operation of a lathe program.

@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "backends/cpu/compiler/Passes.h"
 #include "backends/cpu/compiler/RowKernel.h"
+#include "mlir/Dialect/Utils/IndexingUtils.h"
 #include "mlir/Conversion/LLVMCommon/MemRefBuilder.h"
 #include "mlir/Conversion/LLVMCommon/TypeConverter.h"
 #include "mlir/Conversion/SCFToControlFlow/SCFToControlFlow.h"
@@ -116,73 +117,77 @@ void Lowering::lowerMatmul(kernel::MatmulOp op) {
   Location loc = op.getLoc();
   Value call = scratch(op, sizeof(lathe_matmul_call));
   auto set = [&](size_t offset, Value value) { b.create<LLVM::StoreOp>(loc, value, at(loc, call, offset)); };
-  auto dims = [&](Value memref) {
-    SmallVector<Value> result;
-    for (int64_t i = 0; i < cast<MemRefType>(memref.getType()).getRank(); ++i)
-      result.push_back(toWord(b.create<memref::DimOp>(loc, memref, i)));
+  auto mul = [&](Value x, Value y) { return b.create<LLVM::MulOp>(loc, x, y).getResult(); };
+  Value one = word(loc, 1), zero = word(loc, 0), null = b.create<LLVM::ZeroOp>(loc, pointer);
+  struct Matrices {
+    SmallVector<Value> extents, strides;
+    SmallVector<int64_t> shape;
+    int64_t rank() const { return static_cast<int64_t>(shape.size()); }
+  };
+  auto matrices = [&](Value memref, std::optional<ArrayRef<int64_t>> axes) {
+    Matrices result;
+    result.shape = kernel::MatmulOp::matrixShape(memref, axes);
+    int64_t rank = result.rank();
+    SmallVector<Value> extents(rank), strides(rank, one);
+    for (int64_t i = 0; i < rank; ++i)
+      extents[i] = toWord(b.create<memref::DimOp>(loc, memref, i));
+    for (int64_t i = rank - 2; i >= 0; --i)
+      strides[i] = i == rank - 2 ? extents[i + 1] : mul(strides[i + 1], extents[i + 1]);
+    result.extents = axes ? applyPermutation<Value>(extents, *axes) : extents;
+    result.strides = axes ? applyPermutation<Value>(strides, *axes) : strides;
     return result;
   };
-  auto mul = [&](Value x, Value y) { return b.create<LLVM::MulOp>(loc, x, y).getResult(); };
-  auto rankOf = [](Value v) { return cast<MemRefType>(v.getType()).getRank(); };
-  auto extent = [](Value v, int64_t i) { return cast<MemRefType>(v.getType()).getDimSize(i); };
-  SmallVector<Value> a = dims(op.getLhs()), out = dims(op.getOut());
-  int64_t ra = a.size(), ro = out.size();
-  Value one = word(loc, 1), zero = word(loc, 0), null = b.create<LLVM::ZeroOp>(loc, pointer);
+  Matrices a = matrices(op.getLhs(), op.getLhsAxes()), out = matrices(op.getOut(), op.getOutAxes());
+  int64_t ra = a.rank(), ro = out.rank();
   bool ta = op.getTransposeLhs(), tb = op.getTransposeRhs();
-  Value m = a[ra - (ta ? 1 : 2)], k = a[ra - (ta ? 2 : 1)], n = out[ro - 1];
-  Value aRow = ta ? one : a[ra - 1], aCol = ta ? a[ra - 1] : one;
-  Value bRow, bCol;
+  int64_t aRows = ra - (ta ? 1 : 2), aColumns = ra - (ta ? 2 : 1);
+  Value m = a.extents[aRows], k = a.extents[aColumns], n = out.extents[ro - 1];
+  Value aRow = a.strides[aRows], aCol = a.strides[aColumns], bRow, bCol;
   SmallVector<Value> batch(3, one), aBatch(3, zero), bBatch(3, zero), outBatch(3, zero);
-  bool flat = !ta && (!op.getRhs() || rankOf(op.getRhs()) == 2);
+  // The rows of all matrices as those of one.
+  bool flat = !ta && !op.getLhsAxes() && !op.getOutAxes() && (!op.getRhs() || op.getRhs().getType().getRank() == 2);
   if (op.getRhs()) {
-    SmallVector<Value> rhs = dims(op.getRhs());
-    Value last = rhs.back();
-    bRow = tb ? one : last;
-    bCol = tb ? last : one;
+    Matrices rhs = matrices(op.getRhs(), op.getRhsAxes());
+    int64_t rb = rhs.rank();
+    bRow = rhs.strides[rb - (tb ? 1 : 2)];
+    bCol = rhs.strides[rb - (tb ? 2 : 1)];
     if (!flat) {
-      // Batch strides of dense operands; an extent of 1 against a larger one is read again and again.
-      auto strides = [&](Value operand, ArrayRef<Value> extents, SmallVector<Value> &into) {
-        int64_t rank = extents.size();
-        Value stride = mul(extents[rank - 2], extents[rank - 1]);
-        for (int64_t i = rank - 3; i >= 0; --i) {
-          int64_t axis = i + ro - rank;
-          bool repeated = extent(operand, i) == 1 && extent(op.getOut(), axis) != 1;
-          into[axis + 3 - (ro - 2)] = repeated ? zero : stride;
-          stride = mul(stride, extents[i]);
+      // An extent of 1 against a larger one is read again and again.
+      auto strides = [&](const Matrices &operand, SmallVector<Value> &into) {
+        for (int64_t i = 0; i < operand.rank() - 2; ++i) {
+          int64_t axis = i + ro - operand.rank();
+          bool repeated = operand.shape[i] == 1 && out.shape[axis] != 1;
+          into[axis + 3 - (ro - 2)] = repeated ? zero : operand.strides[i];
         }
       };
-      strides(op.getLhs(), a, aBatch);
-      strides(op.getRhs(), rhs, bBatch);
-      strides(op.getOut(), out, outBatch);
+      strides(a, aBatch);
+      strides(rhs, bBatch);
+      strides(out, outBatch);
       for (int64_t i = 0; i < ro - 2; ++i)
-        batch[i + 3 - (ro - 2)] = out[i];
+        batch[i + 3 - (ro - 2)] = out.extents[i];
     }
   } else {
     ArrayRef<int64_t> shape = op.getWeightShape();
     bRow = tb ? one : word(loc, shape[1]);
     bCol = tb ? word(loc, shape[0]) : one;
-    if (ta) { // a transposed left side keeps its batch: its rows are not those of one matrix
-      Value stride = mul(a[ra - 2], a[ra - 1]), outStride = mul(out[ro - 2], out[ro - 1]);
-      for (int64_t i = ra - 3; i >= 0; --i) {
+    if (ta) // a transposed left side keeps its batch: its rows are not those of one matrix
+      for (int64_t i = 0; i < ra - 2; ++i) {
         int64_t slot = i + 3 - (ra - 2);
-        batch[slot] = a[i];
-        aBatch[slot] = stride;
-        outBatch[slot] = outStride;
-        stride = mul(stride, a[i]);
-        outStride = mul(outStride, out[i]);
+        batch[slot] = a.extents[i];
+        aBatch[slot] = a.strides[i];
+        outBatch[slot] = out.strides[i];
       }
-    }
   }
   if (flat)
     for (int64_t i = 0; i < ra - 2; ++i)
-      m = mul(m, a[i]);
+      m = mul(m, a.extents[i]);
 
   using Call = lathe_matmul_call;
   set(offsetof(Call, kernel), word(loc, op.getKernel()));
   set(offsetof(Call, dtype), word(loc, LATHE_F32));
   set(offsetof(Call, weight), word(loc, op.getWeight()));
   set(offsetof(Call, activation), word(loc, op.getActivation()));
-  set(offsetof(Call, alpha), b.create<LLVM::ConstantOp>(loc, b.getF64Type(), b.getF64FloatAttr(1.0)));
+  set(offsetof(Call, alpha), b.create<LLVM::ConstantOp>(loc, b.getF64Type(), op.getAlphaAttr()));
   set(offsetof(Call, a), addressOf(loc, op.getLhs()));
   set(offsetof(Call, b), op.getRhs() ? addressOf(loc, op.getRhs()) : null);
   set(offsetof(Call, bias), op.getBias() ? addressOf(loc, op.getBias()) : null);
@@ -195,7 +200,7 @@ void Lowering::lowerMatmul(kernel::MatmulOp op) {
   set(offsetof(Call, a_col), aCol);
   set(offsetof(Call, b_row), bRow);
   set(offsetof(Call, b_col), bCol);
-  set(offsetof(Call, out_row), n);
+  set(offsetof(Call, out_row), out.strides[ro - 2]);
   for (size_t i = 0; i < 3; ++i) {
     set(offsetof(Call, batch) + 8 * i, batch[i]);
     set(offsetof(Call, a_batch) + 8 * i, aBatch[i]);

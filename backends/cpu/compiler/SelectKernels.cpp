@@ -131,7 +131,7 @@ Value Selector::output(Location loc, Value tensor, int64_t number) {
 }
 
 LogicalResult Selector::emitMatmul(MatmulOp op, const Epilogue &epilogue) {
-  Value lhs = buffer(op.getLhs());
+  Value lhs = buffer(epilogue.lhs.tensor);
   Value bias = epilogue.bias ? buffer(epilogue.bias) : Value();
   Value rhs;
   int64_t weight = -1;
@@ -147,15 +147,20 @@ LogicalResult Selector::emitMatmul(MatmulOp op, const Epilogue &epilogue) {
     weight = addConstant(op.getRhs(), packed, packed && transposed);
     weightShape = {rhsType.getDimSize(transposed ? 1 : 0), rhsType.getDimSize(transposed ? 0 : 1)};
   } else {
-    rhs = buffer(op.getRhs());
+    rhs = buffer(epilogue.rhs.tensor);
   }
-  SmallVector<Operation *> ops{op};
+  SmallVector<Operation *> ops(epilogue.before);
+  ops.push_back(op);
   for (Operation *next = op; next != epilogue.last; ops.push_back(next))
     next = *next->getUsers().begin();
   Value out = destination(epilogue.last->getResult(0));
+  auto axes = [&](const std::optional<SmallVector<int64_t>> &order) {
+    return order ? b.getDenseI64ArrayAttr(*order) : DenseI64ArrayAttr();
+  };
   int64_t id = addKernel("matmul_" + std::to_string(kernels.size()), "matmul", ops);
   b.create<kernel::MatmulOp>(op.getLoc(), frame, lhs, rhs, bias, out, id, weight, weightShape, epilogue.activation,
-                             op.getTransposeLhs(), op.getTransposeRhs());
+                             op.getTransposeLhs(), op.getTransposeRhs(), APFloat(epilogue.alpha),
+                             axes(epilogue.lhs.axes), axes(epilogue.rhs.axes), axes(epilogue.outAxes));
   return success();
 }
 

@@ -170,6 +170,55 @@ func.func @main(%x: tensor<?x4xf32> {lathe.dims = ["batch", "4"]}) -> (tensor<?x
 
 // -----
 
+// Attention's transposes and scales are the library's: it reads and writes heads where they lie.
+// CHECK-LABEL: func.func @run
+// CHECK-NOT: kernel.launch
+// CHECK: kernel.matmul
+// CHECK-SAME: alpha = 1.250000e-01
+// CHECK-SAME: lhs_axes = array<i64: 0, 2, 1, 3>
+// CHECK-SAME: rhs_axes = array<i64: 0, 2, 3, 1>
+// CHECK-COUNT-1: kernel.launch
+// CHECK: kernel.matmul
+// CHECK-SAME: out_axes = array<i64: 0, 2, 1, 3>
+// CHECK-SAME: rhs_axes = array<i64: 0, 2, 1, 3>
+// CHECK-NOT: kernel.launch
+// CHECK: return
+func.func @main(%q: tensor<?x?x4x8xf32> {lathe.dims = ["batch", "rows", "4", "8"]}, %k: tensor<?x?x4x8xf32> {lathe.dims = ["batch", "rows", "4", "8"]}, %v: tensor<?x?x4x8xf32> {lathe.dims = ["batch", "rows", "4", "8"]}) -> tensor<?x?x4x8xf32> {
+  %half = lathe.constant dense<0.5> : tensor<f32>
+  %two = lathe.constant dense<2.0> : tensor<f32>
+  %0 = lathe.transpose %q {permutation = array<i64: 0, 2, 1, 3>} : (tensor<?x?x4x8xf32>) -> tensor<?x4x?x8xf32>
+  %1 = lathe.mul %0, %half : (tensor<?x4x?x8xf32>, tensor<f32>) -> tensor<?x4x?x8xf32>
+  %2 = lathe.transpose %k {permutation = array<i64: 0, 2, 1, 3>} : (tensor<?x?x4x8xf32>) -> tensor<?x4x?x8xf32>
+  %3 = lathe.transpose %2 {permutation = array<i64: 0, 1, 3, 2>} : (tensor<?x4x?x8xf32>) -> tensor<?x4x8x?xf32>
+  %4 = lathe.mul %half, %3 : (tensor<f32>, tensor<?x4x8x?xf32>) -> tensor<?x4x8x?xf32>
+  %5 = lathe.matmul %1, %4 : (tensor<?x4x?x8xf32>, tensor<?x4x8x?xf32>) -> tensor<?x4x?x?xf32>
+  %6 = lathe.div %5, %two : (tensor<?x4x?x?xf32>, tensor<f32>) -> tensor<?x4x?x?xf32>
+  %7 = lathe.softmax %6 {axis = 3 : i64} : (tensor<?x4x?x?xf32>) -> tensor<?x4x?x?xf32>
+  %8 = lathe.transpose %v {permutation = array<i64: 0, 2, 1, 3>} : (tensor<?x?x4x8xf32>) -> tensor<?x4x?x8xf32>
+  %9 = lathe.matmul %7, %8 : (tensor<?x4x?x?xf32>, tensor<?x4x?x8xf32>) -> tensor<?x4x?x8xf32>
+  %10 = lathe.transpose %9 {permutation = array<i64: 0, 2, 1, 3>} : (tensor<?x4x?x8xf32>) -> tensor<?x?x4x8xf32>
+  return %10 : tensor<?x?x4x8xf32>
+}
+
+// -----
+
+// What something else reads, too, is stored; matrices of which no axis is dense, and a result whose last axis moves.
+// CHECK-LABEL: func.func @run
+// CHECK-COUNT-2: kernel.launch
+// CHECK: kernel.matmul
+// CHECK-NOT: axes
+// CHECK: kernel.launch
+// CHECK: return
+func.func @main(%x: tensor<2x3x4x8xf32>, %y: tensor<4x5x8x2xf32>) -> (tensor<2x4x3x8xf32>, tensor<2x4x5x3xf32>) {
+  %0 = lathe.transpose %x {permutation = array<i64: 0, 2, 1, 3>} : (tensor<2x3x4x8xf32>) -> tensor<2x4x3x8xf32>
+  %1 = lathe.transpose %y {permutation = array<i64: 3, 0, 2, 1>} : (tensor<4x5x8x2xf32>) -> tensor<2x4x8x5xf32>
+  %3 = lathe.matmul %0, %1 : (tensor<2x4x3x8xf32>, tensor<2x4x8x5xf32>) -> tensor<2x4x3x5xf32>
+  %4 = lathe.transpose %3 {permutation = array<i64: 0, 1, 3, 2>} : (tensor<2x4x3x5xf32>) -> tensor<2x4x5x3xf32>
+  return %0, %4 : tensor<2x4x3x8xf32>, tensor<2x4x5x3xf32>
+}
+
+// -----
+
 // Products of other types than f32 have no library call.
 // CHECK-LABEL: func.func @run
 // CHECK-NOT: kernel.matmul

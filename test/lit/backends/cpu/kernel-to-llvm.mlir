@@ -182,6 +182,43 @@ func.func @batches(%frame: !llvm.ptr, %x: memref<5x3x8xf32>, %w: memref<1x8x4xf3
 
 // -----
 
+// Transposed operands and a transposed result: [batch, rows, heads, size] as [batch, heads, rows, size]. Strides are those of
+// the buffers.
+// CHECK-LABEL: func.func @axes
+// CHECK-DAG: %[[C3:.*]] = arith.constant 3 : i64
+// CHECK-DAG: %[[C7:.*]] = arith.constant 7 : i64
+// CHECK-DAG: %[[C8:.*]] = arith.constant 8 : i64
+// CHECK-DAG: %[[C9:.*]] = arith.constant 9 : i64
+// CHECK-DAG: %[[HALF:.*]] = llvm.mlir.constant(5.000000e-01 : f64)
+// CHECK-DAG: %[[ONE:.*]] = llvm.mlir.constant(1 : i64)
+// CHECK: %[[CALL:.*]] = llvm.alloca
+// CHECK: %[[ROW:.*]] = llvm.mul %[[C8]], %[[C3]]
+// CHECK: %[[OUT_ROW:.*]] = llvm.mul %[[C9]], %[[C3]]
+// CHECK: %[[ALPHA_AT:.*]] = llvm.getelementptr %[[CALL]][32]
+// CHECK: llvm.store %[[HALF]], %[[ALPHA_AT]]
+// CHECK: %[[M_AT:.*]] = llvm.getelementptr %[[CALL]][80]
+// CHECK: llvm.store %[[C7]], %[[M_AT]]
+// CHECK: %[[A_ROW_AT:.*]] = llvm.getelementptr %[[CALL]][104]
+// CHECK: llvm.store %[[ROW]], %[[A_ROW_AT]]
+// CHECK: %[[B_ROW_AT:.*]] = llvm.getelementptr %[[CALL]][120]
+// CHECK: llvm.store %[[ONE]], %[[B_ROW_AT]]
+// CHECK: %[[B_COLUMN_AT:.*]] = llvm.getelementptr %[[CALL]][128]
+// CHECK: llvm.store %[[ROW]], %[[B_COLUMN_AT]]
+// CHECK: %[[OUT_ROW_AT:.*]] = llvm.getelementptr %[[CALL]][136]
+// CHECK: llvm.store %[[OUT_ROW]], %[[OUT_ROW_AT]]
+// CHECK: %[[HEADS_AT:.*]] = llvm.getelementptr %[[CALL]][160]
+// CHECK: llvm.store %[[C3]], %[[HEADS_AT]]
+// CHECK: %[[A_BATCH_AT:.*]] = llvm.getelementptr %[[CALL]][184]
+// CHECK: llvm.store %[[C8]], %[[A_BATCH_AT]]
+func.func @axes(%frame: !llvm.ptr, %x: memref<5x7x3x8xf32>, %w: memref<5x9x3x8xf32>, %y: memref<5x7x3x9xf32>) {
+  kernel.matmul %frame lhs(%x : memref<5x7x3x8xf32>) rhs(%w : memref<5x9x3x8xf32>) out(%y : memref<5x7x3x9xf32>)
+    {activation = 0 : i64, kernel = 0 : i64, weight = -1 : i64, weight_shape = array<i64>, transpose_rhs, alpha = 5.0e-01 : f64,
+     lhs_axes = array<i64: 0, 2, 1, 3>, rhs_axes = array<i64: 0, 2, 1, 3>, out_axes = array<i64: 0, 2, 1, 3>}
+  return
+}
+
+// -----
+
 // Other dialects' operations stay.
 // CHECK-LABEL: func.func @other
 // CHECK: memref.load

@@ -214,6 +214,42 @@ func.func @matmul_c7(%frame: !llvm.ptr, %x: memref<2x8xf32>, %y: memref<2x4xf32>
 
 // -----
 
+func.func @matmul_c8(%frame: !llvm.ptr, %x: memref<8x2xf32>, %w: memref<8x4xf32>, %y: memref<2x4xf32>) {
+  // expected-error @below {{expects axes that are a permutation of those of the buffer, got [1, 1] for 'memref<8x2xf32>'}}
+  kernel.matmul %frame lhs(%x : memref<8x2xf32>) rhs(%w : memref<8x4xf32>) out(%y : memref<2x4xf32>)
+    {activation = 0 : i64, kernel = 0 : i64, weight = -1 : i64, weight_shape = array<i64>, lhs_axes = array<i64: 1, 1>}
+  return
+}
+
+// -----
+
+func.func @matmul_c6_axes(%frame: !llvm.ptr, %x: memref<2x8xf32>, %w: memref<8x4xf32>, %y: memref<2x4xf32>) {
+  // expected-error @below {{expects inner dimensions to match, got 2 and 8}}
+  kernel.matmul %frame lhs(%x : memref<2x8xf32>) rhs(%w : memref<8x4xf32>) out(%y : memref<2x4xf32>)
+    {activation = 0 : i64, kernel = 0 : i64, weight = -1 : i64, weight_shape = array<i64>, lhs_axes = array<i64: 1, 0>}
+  return
+}
+
+// -----
+
+func.func @matmul_c9(%frame: !llvm.ptr, %x: memref<2x8xf32>, %w: memref<8x4xf32>, %y: memref<4x2xf32>) {
+  // expected-error @below {{expects axes of the result that keep the last one, got [1, 0]}}
+  kernel.matmul %frame lhs(%x : memref<2x8xf32>) rhs(%w : memref<8x4xf32>) out(%y : memref<4x2xf32>)
+    {activation = 0 : i64, kernel = 0 : i64, weight = -1 : i64, weight_shape = array<i64>, out_axes = array<i64: 1, 0>}
+  return
+}
+
+// -----
+
+func.func @matmul_c10(%frame: !llvm.ptr, %x: memref<8x2xf32>, %y: memref<2x4xf32>) {
+  // expected-error @below {{expects no order of axes with a weight}}
+  kernel.matmul %frame lhs(%x : memref<8x2xf32>) out(%y : memref<2x4xf32>)
+    {activation = 0 : i64, kernel = 0 : i64, weight = 0 : i64, weight_shape = array<i64: 8, 4>, lhs_axes = array<i64: 1, 0>}
+  return
+}
+
+// -----
+
 func.func @matmul_attributes(%frame: !llvm.ptr, %x: memref<2x8xf32>, %y: memref<2x4xf32>) {
   // expected-error @below {{requires attribute 'activation'}}
   kernel.matmul %frame lhs(%x : memref<2x8xf32>) out(%y : memref<2x4xf32>)

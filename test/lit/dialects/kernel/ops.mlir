@@ -49,7 +49,7 @@ module attributes {
 
   // CHECK-LABEL: func.func @matmul
   func.func @matmul(%frame: !llvm.ptr, %a: memref<?x8xf32>, %b: memref<2x8x4xf32>, %bias: memref<4xf32>, %y: memref<?x4xf32>,
-                    %z: memref<2x?x4xf32>) {
+                    %z: memref<2x?x4xf32>, %c: memref<2x4x8xf32>, %t: memref<?x2x4xf32>) {
     // CHECK: kernel.matmul %{{.*}} lhs(%{{.*}} : memref<?x8xf32>) out(%{{.*}} : memref<?x4xf32>)
     // CHECK-SAME: {activation = 0 : i64, kernel = 0 : i64, weight = 0 : i64, weight_shape = array<i64: 8, 4>}
     kernel.matmul %frame lhs(%a : memref<?x8xf32>) out(%y : memref<?x4xf32>)
@@ -58,6 +58,12 @@ module attributes {
     // CHECK-SAME: {activation = 6 : i64, kernel = 0 : i64, weight = -1 : i64, weight_shape = array<i64>}
     kernel.matmul %frame lhs(%a : memref<?x8xf32>) rhs(%b : memref<2x8x4xf32>) bias(%bias : memref<4xf32>)
       out(%z : memref<2x?x4xf32>) {activation = 6 : i64, kernel = 0 : i64, weight = -1 : i64, weight_shape = array<i64>}
+    // CHECK: kernel.matmul
+    // CHECK-SAME: alpha = 5.000000e-01 : f64
+    // CHECK-SAME: out_axes = array<i64: 1, 0, 2>, rhs_axes = array<i64: 0, 2, 1>
+    kernel.matmul %frame lhs(%a : memref<?x8xf32>) rhs(%c : memref<2x4x8xf32>) out(%t : memref<?x2x4xf32>)
+      {activation = 0 : i64, kernel = 0 : i64, weight = -1 : i64, weight_shape = array<i64>, alpha = 0.5 : f64,
+       rhs_axes = array<i64: 0, 2, 1>, out_axes = array<i64: 1, 0, 2>}
     return
   }
 
