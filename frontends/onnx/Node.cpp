@@ -204,8 +204,16 @@ std::optional<int64_t> Node::constantIndex(Value value) {
   return op ? std::optional(op.value()) : std::nullopt;
 }
 
+/// Whether the tensor has the axis.
+static bool hasAxis(Node &node, Value tensor, int64_t axis) {
+  if (axis >= 0 && axis < Node::rank(tensor))
+    return true;
+  (void)node.invalid("expects a tensor of rank " + Twine(axis + 1) + " or more, got rank " + Twine(Node::rank(tensor)));
+  return false;
+}
+
 Value Node::dim(Value tensor, int64_t axis) {
-  if (!tensor)
+  if (!tensor || !hasAxis(*this, tensor, axis))
     return {};
   int64_t extent = type(tensor).getDimSize(axis);
   return ShapedType::isDynamic(extent) ? builder.create<DimOp>(loc, builder.getIndexType(), tensor, static_cast<uint64_t>(axis)).getResult()
@@ -221,7 +229,7 @@ SmallVector<Value> Node::dims(Value tensor) {
 
 SymExpr Node::dimExpr(Value tensor, int64_t axis) {
   FailureOr<SymShape> shape = tensor ? context.shapeOf(tensor) : FailureOr<SymShape>();
-  return succeeded(shape) ? (*shape)[axis] : SymExpr(0);
+  return succeeded(shape) && hasAxis(*this, tensor, axis) ? (*shape)[axis] : SymExpr(0);
 }
 
 Value Node::index(const SymExpr &value) {
