@@ -230,8 +230,12 @@ def on_a_terminal(command):
     return text.decode()
 
 
-def test_progress(lathe_tool, onnx_path, linear_onnx, tmp_path):
-    slow = [lathe_tool.path, "compile", onnx_path("whisper"), "-o", tmp_path / "m.lathe", "--jobs", "1"]
+def test_progress(lathe_tool, linear_onnx, tmp_path):
+    # Kernels of which no two are equal, so that making their code takes its time.
+    count = range(90)
+    nodes = [helper.make_node("Softmax", [f"x{i}"], [f"y{i}"]) for i in count]
+    model = save(tmp_path / "slow.onnx", nodes, [(f"x{i}", ["n", 16 + i]) for i in count], [(f"y{i}", None) for i in count])
+    slow = [lathe_tool.path, "compile", model, "-o", tmp_path / "m.lathe", "--jobs", "1"]
     text = on_a_terminal(slow)
     assert "code for avx2, avx512" in text
     assert text.endswith("\r\033[K")
