@@ -167,9 +167,6 @@ bool Recurrent::check(int64_t directions) {
       (node.input(3) && !c.hasRank(node.input(3), {2}, "B")) ||
       (node.input(4) && !c.hasRank(node.input(4), {1}, "sequence_lens")))
     return false;
-  for (int64_t i = 0; i < numStates; ++i)
-    if (Value state = node.input(5 + i); state && !c.hasRank(state, {3}, "initial states"))
-      return false;
   int64_t inner = 3 - gateAxis();
   hidden = node.intAttr("hidden_size", Node::type(r).getDimSize(inner));
   if (hidden < 1)
