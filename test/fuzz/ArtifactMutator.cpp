@@ -6,13 +6,13 @@
 // hashes that belong to it: all but the hashes has to be refused for what it says.
 //
 //===----------------------------------------------------------------------===//
+#include "test/fuzz/Random.h"
 #include "runtime/ArtifactFormat.h"
 #include "runtime/Hash.h"
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <nlohmann/json.hpp>
-#include <random>
 #include <string>
 #include <vector>
 
@@ -72,7 +72,7 @@ public:
   }
 
 private:
-  size_t pick(size_t below) { return below ? std::uniform_int_distribution<size_t>(0, below - 1)(random) : 0; }
+  size_t pick(size_t below) { return random.pick(below); }
 
   uint64_t number() {
     static const uint64_t known[] = {0,          1,
@@ -280,7 +280,7 @@ private:
   }
 
   File &file;
-  std::minstd_rand random;
+  lathe::fuzz::Random random;
   std::vector<ordered_json *> values;
 };
 

@@ -6,12 +6,12 @@
 // format, or as a graph, and written again.
 //
 //===----------------------------------------------------------------------===//
+#include "test/fuzz/Random.h"
 #include "fuzz_onnx.pb.h"
 #include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <iterator>
-#include <random>
 #include <string>
 #include <vector>
 
@@ -86,47 +86,9 @@ public:
   }
 
 private:
-  size_t pick(size_t below) { return below ? std::uniform_int_distribution<size_t>(0, below - 1)(random) : 0; }
+  size_t pick(size_t below) { return random.pick(below); }
 
-  int64_t number() {
-    static const int64_t known[] = {0,
-                                    1,
-                                    2,
-                                    3,
-                                    4,
-                                    5,
-                                    7,
-                                    8,
-                                    16,
-                                    17,
-                                    31,
-                                    32,
-                                    64,
-                                    -1,
-                                    -2,
-                                    -3,
-                                    -4,
-                                    100,
-                                    1000,
-                                    4096,
-                                    65536,
-                                    1 << 20,
-                                    INT32_MAX,
-                                    INT32_MIN,
-                                    INT64_MAX,
-                                    INT64_MIN,
-                                    -7,
-                                    33,
-                                    127,
-                                    128,
-                                    1 << 30,
-                                    int64_t(1) << 31,
-                                    int64_t(1) << 32,
-                                    int64_t(1) << 40,
-                                    int64_t(1) << 60,
-                                    int64_t(1) << 62};
-    return known[pick(std::size(known))];
-  }
+  int64_t number() { return random.number(); }
 
   double real() {
     static const double known[] = {0, -0.0, 1, -1, 0.5, 2, 1e-6, 1e30, -1e30, 1e300, 1e-45};
@@ -473,7 +435,7 @@ private:
   }
 
   fuzz_onnx::ModelProto &model;
-  std::minstd_rand random;
+  lathe::fuzz::Random random;
   std::vector<Message *> messages;
   std::vector<fuzz_onnx::NodeProto *> nodes;
   std::vector<std::string> names;

@@ -6,6 +6,7 @@
 // by word or line by line. What comes out need not be valid: parsers and verifiers are to say so.
 //
 //===----------------------------------------------------------------------===//
+#include "test/fuzz/Random.h"
 #include "compiler/Dialects.h"
 #include "mlir/IR/AsmState.h"
 #include "mlir/IR/Builders.h"
@@ -14,59 +15,14 @@
 #include "mlir/Parser/Parser.h"
 #include "llvm/ADT/StringExtras.h"
 #include <cstdint>
-#include <random>
 #include <string>
 
 using namespace mlir;
+using lathe::fuzz::Random;
 
 extern "C" size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t maxSize);
 
 namespace {
-
-class Random {
-public:
-  explicit Random(unsigned seed) : engine(seed) {}
-  size_t pick(size_t below) { return below ? std::uniform_int_distribution<size_t>(0, below - 1)(engine) : 0; }
-
-  int64_t number() {
-    static const int64_t known[] = {0,
-                                    1,
-                                    2,
-                                    3,
-                                    4,
-                                    5,
-                                    7,
-                                    8,
-                                    16,
-                                    31,
-                                    32,
-                                    63,
-                                    64,
-                                    127,
-                                    128,
-                                    -1,
-                                    -2,
-                                    -3,
-                                    -8,
-                                    100,
-                                    4096,
-                                    65536,
-                                    1 << 20,
-                                    INT32_MAX,
-                                    INT32_MIN,
-                                    INT64_MAX,
-                                    INT64_MIN,
-                                    int64_t(1) << 31,
-                                    INT64_MIN + 1,
-                                    int64_t(1) << 32,
-                                    int64_t(1) << 40,
-                                    int64_t(1) << 62};
-    return known[pick(std::size(known))];
-  }
-
-private:
-  std::minstd_rand engine;
-};
 
 //===----------------------------------------------------------------------===//
 // Operations

@@ -1,7 +1,14 @@
 # Lathe. Under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
-"""The oracle, and loaded models."""
+"""The oracle, loaded models, and what operators are compiled for."""
 import onnxruntime
 import pytest
+from graphs import TARGETS
+
+
+@pytest.fixture(params=TARGETS)
+def target(request):
+    """Options of lathe.compile: each backend."""
+    return TARGETS[request.param]
 
 
 @pytest.fixture(scope="session")

@@ -98,6 +98,20 @@ class Graph:
         return feeds
 
 
+class ContribGraph(Graph):
+    """A model whose nodes are of com.microsoft, unless they say `domain=""`."""
+
+    def node(self, op, *inputs, **attributes):
+        return super().node(op, *inputs, **{"domain": "com.microsoft", **attributes})
+
+    def model(self):
+        model = super().model()
+        model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+        for output in [output for output in model.graph.output if not output.name]:  # left out
+            model.graph.output.remove(output)
+        return model
+
+
 class Oracle:
     """ONNX Runtime; where it lacks an operator on a type, the evaluator of the onnx package."""
 

@@ -6,27 +6,9 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from graphs import F16, F32, I8, I32, I64, TARGETS, U8, Graph, assert_same, check
-from onnx import helper
+from graphs import F16, F32, I8, I32, I64, U8, ContribGraph, assert_same, check
 
 import lathe
-
-
-class ContribGraph(Graph):
-    def node(self, op, *inputs, **attributes):
-        return super().node(op, *inputs, **{"domain": "com.microsoft", **attributes})
-
-    def model(self):
-        model = super().model()
-        model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
-        for output in [output for output in model.graph.output if not output.name]:  # left out
-            model.graph.output.remove(output)
-        return model
-
-
-@pytest.fixture(params=TARGETS)
-def target(request):
-    return TARGETS[request.param]
 
 
 def compiled(g, folder, target):

@@ -2,14 +2,8 @@
 """Patterns that exporters write for parts of models, each as a small graph, equal ONNX Runtime."""
 
 import numpy as np
-import pytest
-from graphs import F32, TARGETS, Graph, check
+from graphs import F32, Graph, check
 from onnx import TensorProto, helper
-
-
-@pytest.fixture(params=TARGETS)
-def target(request):
-    return TARGETS[request.param]
 
 
 def shape_vector(g, *dims):

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import onnx
 import pytest
-from graphs import BF16, BOOL, F16, F32, F64, I8, I16, I32, I64, TARGETS, U8, Graph, check, onnx_type
+from graphs import BF16, BOOL, F16, F32, F64, I8, I16, I32, I64, U8, Graph, check, onnx_type
 
 import lathe
 
@@ -31,11 +31,6 @@ FLOAT_UNARY = [
     "Round",
     "Gelu",
 ]
-
-
-@pytest.fixture(params=TARGETS)
-def target(request):
-    return TARGETS[request.param]
 
 
 def unary(g, x, names):

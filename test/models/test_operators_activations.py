@@ -4,17 +4,12 @@
 import numpy as np
 import onnx
 import pytest
-from graphs import BOOL, F16, F32, F64, I32, I64, TARGETS, U8, Graph, check
+from graphs import BOOL, F32, F64, I32, I64, U8, Graph, check
 from test_operators import EXTREMES, VECTOR
 
 import lathe
 
 U16, U32, U64 = np.uint16, np.uint32, np.uint64
-
-
-@pytest.fixture(params=TARGETS)
-def target(request):
-    return TARGETS[request.param]
 
 
 def activations(g, x):

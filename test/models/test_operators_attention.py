@@ -4,16 +4,11 @@
 import numpy as np
 import onnx
 import pytest
-from graphs import BOOL, F16, F32, I64, TARGETS, Graph, assert_runs_same, assert_same, check
+from graphs import BOOL, F16, I64, Graph, assert_runs_same, assert_same, check
 from onnx import helper
 from onnx.reference import ReferenceEvaluator
 
 import lathe
-
-
-@pytest.fixture(params=TARGETS)
-def target(request):
-    return TARGETS[request.param]
 
 
 SIZES = [(2, 3, 4), (1, 1, 1), (3, 7, 33), (2, 1, 5), (0, 3, 2)]

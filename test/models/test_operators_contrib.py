@@ -4,29 +4,11 @@
 import numpy as np
 import onnx
 import pytest
-from graphs import F32, I32, I64, TARGETS, Graph, assert_runs_same, check
-from onnx import helper
+from graphs import F32, I32, I64, ContribGraph, Graph, assert_runs_same, check
 
 import lathe
 
 SIZES = [(2, 3), (1, 1), (3, 7), (1, 33)]
-
-
-class ContribGraph(Graph):
-    def node(self, op, *inputs, **attributes):
-        return super().node(op, *inputs, **{"domain": "com.microsoft", **attributes})
-
-    def model(self):
-        model = super().model()
-        model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
-        for output in [output for output in model.graph.output if not output.name]:  # left out
-            model.graph.output.remove(output)
-        return model
-
-
-@pytest.fixture(params=TARGETS)
-def target(request):
-    return TARGETS[request.param]
 
 
 def test_norms(target, tmp_path):

@@ -4,27 +4,11 @@
 import numpy as np
 import onnx
 import pytest
-from graphs import F32, TARGETS, U8, Graph, assert_same, check
-from onnx import helper
+from graphs import F32, U8, ContribGraph, assert_same, check
 
 import lathe
 
 SIZES = [(2, 3), (1, 1), (5, 7), (33, 1), (0, 3)]
-
-
-class ContribGraph(Graph):
-    def node(self, op, *inputs, **attributes):
-        return super().node(op, *inputs, **{"domain": "com.microsoft", **attributes})
-
-    def model(self):
-        model = super().model()
-        model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
-        return model
-
-
-@pytest.fixture(params=TARGETS)
-def target(request):
-    return TARGETS[request.param]
 
 
 def weights(*shape, seed=0):

@@ -5,29 +5,11 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from graphs import BOOL, F16, F32, I8, I16, I32, I64, TARGETS, U8, Graph, assert_runs_same, assert_same, check
-from onnx import helper
+from graphs import BOOL, F32, I8, I16, I32, I64, U8, ContribGraph, Graph, assert_runs_same, assert_same, check
 
 import lathe
 
 SIZES = [(2, 3, 5), (1, 1, 1), (3, 7, 2), (1, 33, 4)]
-
-
-class ContribGraph(Graph):
-    def node(self, op, *inputs, **attributes):
-        return super().node(op, *inputs, **{"domain": "com.microsoft", **attributes})
-
-    def model(self):
-        model = super().model()
-        model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
-        for output in [output for output in model.graph.output if not output.name]:  # left out
-            model.graph.output.remove(output)
-        return model
-
-
-@pytest.fixture(params=TARGETS)
-def target(request):
-    return TARGETS[request.param]
 
 
 def compiled(g, folder, target):

@@ -4,15 +4,10 @@
 import numpy as np
 import onnx
 import pytest
-from graphs import BOOL, F32, I64, TARGETS, Graph, check
+from graphs import BOOL, I64, Graph, check
 from onnx import TensorProto, helper, numpy_helper
 
 import lathe
-
-
-@pytest.fixture(params=TARGETS)
-def target(request):
-    return TARGETS[request.param]
 
 
 def value(name, kind=TensorProto.FLOAT, shape=None):

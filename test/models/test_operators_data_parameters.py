@@ -5,14 +5,9 @@ import numpy as np
 import onnx
 import onnx.reference
 import pytest
-from graphs import BOOL, F32, F64, I32, I64, TARGETS, Graph, check
+from graphs import BOOL, F32, F64, I32, I64, Graph, check
 
 import lathe
-
-
-@pytest.fixture(params=TARGETS)
-def target(request):
-    return TARGETS[request.param]
 
 
 def axes_of(rank):

@@ -4,7 +4,7 @@
 import numpy as np
 import onnx
 import pytest
-from graphs import F32, F64, I64, TARGETS, Graph, assert_same
+from graphs import F32, F64, I64, Graph, assert_same
 
 import lathe
 
@@ -40,11 +40,6 @@ EQUATIONS = {
     "aBc->cBa": ["nmk"],
     ",->": ["", ""],
 }
-
-
-@pytest.fixture(params=TARGETS)
-def target(request):
-    return TARGETS[request.param]
 
 
 def check(g, folder, target):

@@ -3,12 +3,7 @@
 
 import numpy as np
 import pytest
-from graphs import F16, F32, F64, TARGETS, U8, Graph, check
-
-
-@pytest.fixture(params=TARGETS)
-def target(request):
-    return TARGETS[request.param]
+from graphs import F16, F32, F64, U8, Graph, check
 
 
 def weight(seed, *shape, dtype=F32):

@@ -3,14 +3,9 @@
 
 import numpy as np
 import pytest
-from graphs import BOOL, F16, F32, F64, I8, I32, I64, TARGETS, U8, Graph, check
+from graphs import BOOL, F16, F32, F64, I8, I32, I64, U8, Graph, check
 
 import lathe
-
-
-@pytest.fixture(params=TARGETS)
-def target(request):
-    return TARGETS[request.param]
 
 
 def distinct(random, shape):

@@ -5,7 +5,6 @@ import ml_dtypes
 import numpy as np
 import onnx
 import pytest
-from graphs import TARGETS
 from onnx import TensorProto, helper, numpy_helper
 
 import lathe
@@ -22,11 +21,6 @@ INTEGERS = {
     "INT2": (ml_dtypes.int2, np.int8),
     "UINT2": (ml_dtypes.uint2, np.uint8),
 }
-
-
-@pytest.fixture(params=TARGETS)
-def target(request):
-    return TARGETS[request.param]
 
 
 def build(nodes, inputs, outputs, initializers=()):

@@ -4,17 +4,12 @@
 import numpy as np
 import onnx
 import pytest
-from graphs import F16, F32, I8, I16, I32, TARGETS, U8, Graph, check
+from graphs import F16, F32, I8, I16, I32, U8, Graph, check
 
 import lathe
 
 U16 = np.uint16
 BYTES = [(U8, U8), (U8, I8), (I8, I8), (I8, U8)]
-
-
-@pytest.fixture(params=TARGETS)
-def target(request):
-    return TARGETS[request.param]
 
 
 def full(dtype):

@@ -5,29 +5,16 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from graphs import F32, I8, I32, I64, TARGETS, U8, Graph, check
-from onnx import helper
+from graphs import F32, I8, I32, I64, U8, ContribGraph, check
 
 import lathe
 
 
-@pytest.fixture(params=TARGETS)
-def target(request):
-    return TARGETS[request.param]
-
-
-class ContribGraph(Graph):
+class QuantizedGraph(ContribGraph):
     """Its operators are those of com.microsoft where ONNX has none of the name."""
 
     def node(self, op, *inputs, **attributes):
-        if not onnx.defs.has(op):
-            attributes["domain"] = "com.microsoft"
-        return super().node(op, *inputs, **attributes)
-
-    def model(self):
-        model = super().model()
-        model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
-        return model
+        return super().node(op, *inputs, **({"domain": ""} if onnx.defs.has(op) else {}), **attributes)
 
 
 def blocks(bits, rows, columns, block, packed_zero=True, seed=0):
@@ -46,7 +33,7 @@ def blocks(bits, rows, columns, block, packed_zero=True, seed=0):
 @pytest.mark.parametrize("bits", [2, 4, 8])
 @pytest.mark.parametrize("columns, block", [(64, 32), (80, 16), (48, 32)])
 def test_matmul_n_bits(target, bits, columns, block, tmp_path):
-    g = ContribGraph()
+    g = QuantizedGraph()
     a = g.input("a", ["n", "m", columns])
     attributes = {"K": columns, "N": 24, "bits": bits, "block_size": block}
     bytes_, scales, zero = blocks(bits, 24, columns, block)
@@ -58,7 +45,7 @@ def test_matmul_n_bits(target, bits, columns, block, tmp_path):
 
 
 def test_matmul_n_bits_float_zero_points(target, tmp_path):
-    g = ContribGraph()
+    g = QuantizedGraph()
     bytes_, scales, zero = blocks(4, 24, 64, 32, packed_zero=False)
     g.node("MatMulNBits", g.input("a", ["n", 64]), bytes_, scales, zero, K=64, N=24, bits=4, block_size=32)
     check(g, tmp_path, [(2,), (1,), (33,)], **target)
@@ -66,7 +53,7 @@ def test_matmul_n_bits_float_zero_points(target, tmp_path):
 
 def test_matmul_n_bits_groups(target, tmp_path):
     """Without zero points: beside g_idx, ONNX Runtime reads other ones than it says."""
-    g = ContribGraph()
+    g = QuantizedGraph()
     bytes_, scales, _ = blocks(4, 24, 64, 32)
     groups = np.random.default_rng(1).integers(0, 2, 64).astype(I32)
     g.node("MatMulNBits", g.input("a", ["n", 64]), bytes_, scales, "", groups, K=64, N=24, bits=4, block_size=32)
@@ -80,7 +67,7 @@ def full(dtype):
 
 @pytest.mark.parametrize("b", [U8, I8], ids=["u8", "i8"])
 def test_matmuls(target, b, tmp_path):
-    g = ContribGraph()
+    g = QuantizedGraph()
     x, y = g.input("x", ["n", "m", 8]), g.input("y", [8, 5], b, full(b))
     bias = g.input("bias", [5])
     g.node("DynamicQuantizeMatMul", x, y, np.float32(0.02))
@@ -93,7 +80,7 @@ def test_matmuls(target, b, tmp_path):
 
 @pytest.mark.parametrize("transposed", [0, 1])
 def test_gemm(target, transposed, tmp_path):
-    g = ContribGraph()
+    g = QuantizedGraph()
     a = g.input("a", ["n", 8], U8, full(U8))
     b = g.input("b", [5, 8] if transposed else [8, 5], I8, full(I8))
     c = g.input("c", [5], I32, (-99, 99))
@@ -107,7 +94,7 @@ def test_gemm(target, transposed, tmp_path):
 @pytest.mark.parametrize("dtype", [U8, I8], ids=["u8", "i8"])
 def test_elementwise(target, dtype, tmp_path):
     """Within one step of ONNX Runtime, which rounds in tables and in fixed point."""
-    g = ContribGraph()
+    g = QuantizedGraph()
     x, y = (g.input(name, ["n", "m"], dtype, full(dtype)) for name in "xy")
     s, z = np.float32(0.03), dtype(5)
     for name in ("QLinearAdd", "QLinearMul"):
@@ -134,14 +121,14 @@ def steps(g, folder, sizes, target):
 
 
 def test_global_average_pool(target, tmp_path):
-    g = ContribGraph()
+    g = QuantizedGraph()
     x = g.input("x", ["n", 4, "m", "k"], U8, full(U8))
     g.node("QLinearGlobalAveragePool", x, np.float32(0.03), U8(5), np.float32(0.02), U8(3))
     steps(g, tmp_path, [(2, 3, 5), (1, 1, 1), (3, 7, 2)], target)
 
 
 def test_embedding(target, tmp_path):
-    g = ContribGraph()
+    g = QuantizedGraph()
     random = np.random.default_rng(0)
     table = lambda *shape: random.integers(0, 256, shape, dtype=U8)  # noqa: E731
     ids, segments = g.input("ids", ["n", "m"], I32, (0, 30)), g.input("segments", ["n", "m"], I32, (0, 2))
@@ -157,7 +144,7 @@ def test_embedding(target, tmp_path):
 
 @pytest.mark.parametrize("bits", [4, 8])
 def test_gather_of_blocks(target, bits, tmp_path):
-    g = ContribGraph(21)
+    g = QuantizedGraph(21)
     random = np.random.default_rng(0)
     table = random.integers(0, 256, (30, 32 * bits // 8), dtype=U8)
     scales = random.uniform(0.01, 0.1, (30, 2)).astype(F32)
@@ -178,7 +165,7 @@ def test_gather_of_blocks(target, bits, tmp_path):
     ],
 )
 def test_refusals(message, bits, attributes, tmp_path):
-    g = ContribGraph()
+    g = QuantizedGraph()
     bytes_, scales, _ = blocks(bits, 24, 32, 32)
     given = {"K": 32, "N": 24, "bits": bits, "block_size": 32} | attributes
     g.node("MatMulNBits", g.input("a", ["n", 32]), bytes_, scales, **given)

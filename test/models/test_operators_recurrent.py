@@ -3,16 +3,11 @@
 
 import numpy as np
 import pytest
-from graphs import I32, TARGETS, Graph, check
+from graphs import I32, Graph, check
 
 HIDDEN, SIZE = 5, 3
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
 SHAPES = [(4, 2), (1, 1), (7, 3), (33, 1)]
-
-
-@pytest.fixture(params=TARGETS)
-def target(request):
-    return TARGETS[request.param]
 
 
 def weights(kind, directions, seed=0):

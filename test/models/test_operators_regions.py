@@ -4,7 +4,7 @@
 import numpy as np
 import onnx
 import pytest
-from graphs import BOOL, F16, F32, F64, I32, I64, TARGETS, U8, Graph, check
+from graphs import BOOL, F32, F64, I32, I64, U8, Graph, check
 
 import lathe
 
@@ -16,11 +16,6 @@ def sized(opset=22):
     g = Graph(opset)
     g.input("dims", ["n", "m", "k"], BOOL)
     return g
-
-
-@pytest.fixture(params=TARGETS)
-def target(request):
-    return TARGETS[request.param]
 
 
 def test_deformable_convolutions(target, tmp_path):

@@ -3,13 +3,8 @@
 
 import numpy as np
 import pytest
-from graphs import F16, F32, F64, I8, I64, TARGETS, U8, Graph, check
+from graphs import F16, F32, F64, I8, I64, U8, Graph, check
 from onnx import TensorProto
-
-
-@pytest.fixture(params=TARGETS)
-def target(request):
-    return TARGETS[request.param]
 
 
 def weight(seed, *shape, dtype=F32):

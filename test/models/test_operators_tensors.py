@@ -3,17 +3,12 @@
 
 import numpy as np
 import pytest
-from graphs import BOOL, F32, F64, I8, I32, I64, SIZES, TARGETS, U8, Graph, check
+from graphs import BOOL, F32, F64, I8, I32, I64, SIZES, U8, Graph, check
 from onnx import numpy_helper
 
 import lathe
 
 LARGEST = 2**63 - 1
-
-
-@pytest.fixture(params=TARGETS)
-def target(request):
-    return TARGETS[request.param]
 
 
 TYPES = pytest.mark.parametrize("dtype", [F32, F64, I64, I8, U8, BOOL], ids=lambda t: np.dtype(t).name)

@@ -3,12 +3,7 @@
 
 import numpy as np
 import pytest
-from graphs import BOOL, F16, F32, F64, I8, I64, TARGETS, U8, Graph, check
-
-
-@pytest.fixture(params=TARGETS)
-def target(request):
-    return TARGETS[request.param]
+from graphs import BOOL, F16, F32, F64, I8, I64, U8, Graph, check
 
 
 def weight(seed, *shape, dtype=F32):

@@ -27,34 +27,41 @@ double seconds() {
 /// Keeps a value that nothing else uses.
 template <typename T> void keep(const T &value) { __asm__ volatile("" : : "m"(value) : "memory"); }
 
-/// Work per second of `run(thread, repetitions)` on all threads at once: the best of several trials of some 10 ms.
+/// Seconds that `run(thread)` takes on all threads at once: from the first start to the last end.
+template <typename Run> double together(int threads, Run run) {
+  std::atomic<int> waiting{threads};
+  std::vector<double> starts(static_cast<size_t>(threads)), ends(static_cast<size_t>(threads));
+  auto body = [&](int thread) {
+    for (--waiting; waiting > 0;)
+      std::this_thread::yield();
+    starts[static_cast<size_t>(thread)] = seconds();
+    run(thread);
+    ends[static_cast<size_t>(thread)] = seconds();
+  };
+  std::vector<std::thread> others;
+  for (int thread = 1; thread < threads; ++thread)
+    others.emplace_back(body, thread);
+  body(0);
+  for (std::thread &other : others)
+    other.join();
+  return *std::max_element(ends.begin(), ends.end()) - *std::min_element(starts.begin(), starts.end());
+}
+
+/// Work per second of `run(thread, repetitions)` on all threads at once: the best of several trials of some 10 ms, or of one
+/// repetition where that takes longer.
 template <typename Run> double best(int threads, double workPerRepetition, Run run) {
-  int64_t repetitions = 16;
-  for (double time = 0; time < 0.002; repetitions *= 2) {
+  constexpr double kShortest = 0.01;
+  int64_t repetitions = 1;
+  for (double time = 0; time < kShortest; repetitions *= 2) {
     double start = seconds();
     run(0, repetitions);
     time = seconds() - start;
   }
-  repetitions *= 4;
+  repetitions /= 2;
   constexpr int kTrials = 7;
   double fastest = 0;
   for (int trial = 0; trial < kTrials; ++trial) {
-    std::atomic<int> waiting{threads};
-    std::vector<double> starts(static_cast<size_t>(threads)), ends(static_cast<size_t>(threads));
-    auto body = [&](int thread) {
-      for (--waiting; waiting > 0;)
-        std::this_thread::yield();
-      starts[static_cast<size_t>(thread)] = seconds();
-      run(thread, repetitions);
-      ends[static_cast<size_t>(thread)] = seconds();
-    };
-    std::vector<std::thread> others;
-    for (int thread = 1; thread < threads; ++thread)
-      others.emplace_back(body, thread);
-    body(0);
-    for (std::thread &other : others)
-      other.join();
-    double time = *std::max_element(ends.begin(), ends.end()) - *std::min_element(starts.begin(), starts.end());
+    double time = together(threads, [&](int thread) { run(thread, repetitions); });
     fastest = std::max(fastest, static_cast<double>(repetitions) * threads * workPerRepetition / time);
   }
   return fastest;
@@ -198,36 +205,10 @@ double readL3(int threads) {
   return readBandwidth(threads, std::max(l3 / 2 / static_cast<size_t>(threads), 2 * l2));
 }
 
-/// Passes over more than any cache holds: timed one by one, since one takes long.
+/// Passes over more than any cache holds.
 double readMemory(int threads) {
   size_t l3 = cacheSize(_SC_LEVEL3_CACHE_SIZE, 16 << 20), bytes = std::max<size_t>(4 * l3, 256 << 20);
-  bytes = bytes / static_cast<size_t>(threads) / 4096 * 4096;
-  std::vector<std::unique_ptr<char, Free>> buffers;
-  for (int thread = 0; thread < threads; ++thread) {
-    buffers.emplace_back(static_cast<char *>(aligned_alloc(4096, bytes)));
-    if (!buffers.back())
-      return 0;
-    memset(buffers.back().get(), 1, bytes);
-  }
-  auto read = hasAvx512() ? readAvx512 : readAvx2;
-  double fastest = 0;
-  for (int trial = 0; trial < 5; ++trial) {
-    std::atomic<int> waiting{threads};
-    auto body = [&](int thread) {
-      for (--waiting; waiting > 0;)
-        std::this_thread::yield();
-      read(buffers[static_cast<size_t>(thread)].get(), bytes);
-    };
-    std::vector<std::thread> others;
-    for (int thread = 1; thread < threads; ++thread)
-      others.emplace_back(body, thread);
-    double start = seconds();
-    body(0);
-    for (std::thread &other : others)
-      other.join();
-    fastest = std::max(fastest, static_cast<double>(bytes) * threads / (seconds() - start));
-  }
-  return fastest;
+  return readBandwidth(threads, bytes / static_cast<size_t>(threads));
 }
 
 //===----------------------------------------------------------------------===//
