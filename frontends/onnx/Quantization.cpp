@@ -38,10 +38,21 @@ struct Parameters {
 };
 } // namespace
 
+/// A parameter along one axis of a tensor, as a vector: NNCF gives it the axes behind, of extent 1.
+static Value asVector(Node &node, Value parameter) {
+  if (!parameter || Node::rank(parameter) < 2 || llvm::count(Node::type(parameter).getShape(), 1) + 1 < Node::rank(parameter))
+    return parameter;
+  return node.reshape(parameter, {node.product(node.dims(parameter))});
+}
+
 static std::optional<Parameters> parameters(Node &node) {
   Parameters result;
   result.scale = scalarLike(node, node.input(1));
   result.zero.value = scalarLike(node, node.input(2));
+  if (!node.intAttr("block_size", 0)) {
+    result.scale = asVector(node, result.scale);
+    result.zero.value = asVector(node, result.zero.value);
+  }
   if (!result.scale || (node.input(2) && !result.zero.value))
     return std::nullopt;
   if (Node::rank(result.scale) == 0)

@@ -151,3 +151,18 @@ def test_refusals(message, build, tmp_path):
     onnx.save(g.model(), tmp_path / "graph.onnx")
     with pytest.raises(lathe.Error, match=message):
         lathe.compile(tmp_path / "graph.onnx", tmp_path / "graph.lathe")
+
+
+def test_scales_with_axes_of_one(target, tmp_path):
+    """As NNCF writes those of a convolution's weights."""
+    random = np.random.default_rng(0)
+    weight, scale = random.integers(-128, 128, (4, 3, 2)).astype(I8), random.uniform(0.1, 1, (4, 1, 1)).astype(F32)
+    zero = random.integers(-9, 9, (4, 1, 1)).astype(I8)
+    g = Graph(21)
+    y = g.node("Add", g.input("x", ["n", 4, 3, 2]), g.node("DequantizeLinear", weight, scale, zero, axis=0))
+    onnx.save(g.model(), tmp_path / "graph.onnx")
+    session = lathe.load(lathe.compile(tmp_path / "graph.onnx", tmp_path / "graph.lathe", **target)).session()
+    for n in (1, 0, 3):
+        x = random.standard_normal((n, 4, 3, 2), F32)
+        expected = x + (weight.astype(F32) - zero) * scale
+        np.testing.assert_allclose(session.run({"x": x})[y], expected, rtol=1e-5, atol=1e-4)
