@@ -67,6 +67,14 @@ struct SimplifyShapes : impl::SimplifyShapesPassBase<SimplifyShapes> {
         dead.push_back(op);
         continue;
       }
+      if (auto permutation = transposeOfParts(op, *shape, shapes)) {
+        OpBuilder b(op);
+        Value whole = op->getOperand(0).getDefiningOp<TransposeOp>().getInput().getDefiningOp<ReshapeOp>().getInput();
+        Value transposed = b.create<TransposeOp>(op->getLoc(), op->getResult(0).getType(), whole, *permutation);
+        op->getResult(0).replaceAllUsesWith(transposed);
+        dead.push_back(op);
+        continue;
+      }
       if (isa<ReshapeOp, BroadcastOp>(op) &&
           llvm::none_of(*shape, [](const SymExpr &dim) { return dim.dependsOnData(); })) {
         OpBuilder b(op);
@@ -141,6 +149,38 @@ struct SimplifyShapes : impl::SimplifyShapesPassBase<SimplifyShapes> {
   static void refine(Value value, const SymShape &shape) {
     auto type = cast<RankedTensorType>(value.getType());
     value.setType(RankedTensorType::get(staticDims(shape), type.getElementType()));
+  }
+
+  /// Axes are merged, the merged ones are permuted, and they are taken apart again: a permutation of all axes, nullopt
+  /// where that is not what a reshape of a transpose of a reshape does.
+  static std::optional<SmallVector<int64_t>> transposeOfParts(Operation *op, const SymShape &shape, ShapeContext &shapes) {
+    auto transpose = isa<ReshapeOp>(op) ? op->getOperand(0).getDefiningOp<TransposeOp>() : TransposeOp();
+    auto merge = transpose ? transpose.getInput().getDefiningOp<ReshapeOp>() : ReshapeOp();
+    if (!merge)
+      return std::nullopt;
+    FailureOr<SymShape> whole = shapes.shapeOf(merge.getInput()), merged = shapes.shapeOf(merge.getResult());
+    if (failed(whole) || failed(merged))
+      return std::nullopt;
+    SmallVector<SmallVector<int64_t>> parts(merged->size());
+    int64_t next = 0, rank = whole->size();
+    for (auto [part, extent] : llvm::zip(parts, *merged)) {
+      SymExpr product(1);
+      while (next < rank && (part.empty() || product != extent || (*whole)[next].isConstant(1))) {
+        product = product * (*whole)[next];
+        part.push_back(next++);
+      }
+      if (product != extent)
+        return std::nullopt;
+    }
+    SmallVector<int64_t> permutation;
+    for (int64_t axis : transpose.getPermutation())
+      permutation.append(parts[axis]);
+    if (next != rank || shape.size() != permutation.size())
+      return std::nullopt;
+    for (auto [extent, axis] : llvm::zip(shape, permutation))
+      if (extent != (*whole)[axis])
+        return std::nullopt;
+    return permutation;
   }
 
   static bool changesNothing(Operation *op, const SymShape &shape, ShapeContext &shapes) {

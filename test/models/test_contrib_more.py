@@ -373,7 +373,7 @@ def test_quantized_lstm(dtype, per_column, direction, target, tmp_path):
     ("RestorePadding", {}, [["t", 8], ["n", "m"]], "offsets and lengths of integers"),
     ("LongformerAttention", {"num_heads": 2, "window": 0}, [["n", "m", 8], [8, 24], [24], ["n", "m"], [8, 24], [24], ["n", "m"]], "a window of at least 1"),
     ("SparseAttention", {"num_heads": 2, "kv_num_heads": 2, "sparse_block_size": 16}, [["n", "m", 8]] * 9, "key_total_sequence_lengths of integers"),
-    ("LSTM", {"hidden_size": 4}, [["m", "n", 4], [1, 16, 4], [1, 16, 4], [1, 32], ["n"], [], [1, "n", 4]], "of rank 3, got rank 0"),
+    ("LSTM", {"hidden_size": 4}, [["m", "n", 4], [1, 16, 4], [1, 16, 4], [1, 32], ["n"], [], [1, "n", 4]], "an axis of directions, got a scalar"),
     ("DynamicQuantizeLSTM", {"hidden_size": 4}, [["m", "n", 4], [1, 4, 16], [1, 4, 16]] + [[1]] * 9, "weights of 8 bits"),
 ])  # fmt: skip
 def test_refused(op, attributes, inputs, reason, tmp_path):

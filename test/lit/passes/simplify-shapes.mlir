@@ -128,6 +128,49 @@ func.func @depends_on_data(%x: tensor<1xf32>, %count: tensor<1xi64>) -> tensor<?
 
 // -----
 
+// Keys of attention: batch and heads are merged for a transpose of the others, and taken apart again.
+// CHECK-LABEL: func.func @transpose_of_parts
+// CHECK: %[[KEYS:.*]] = lathe.transpose %{{.*}} {permutation = array<i64: 0, 1, 3, 2>} : (tensor<?x12x?x32xf32>) -> tensor<?x12x32x?xf32>
+// CHECK: return %[[KEYS]]
+func.func @transpose_of_parts(%k: tensor<?x12x?x32xf32> {lathe.dims = ["batch", "12", "rows", "32"]}) -> tensor<?x12x32x?xf32> {
+  %c12 = arith.constant 12 : index
+  %c32 = arith.constant 32 : index
+  %minus1 = arith.constant -1 : index
+  %b = lathe.dim %k {axis = 0 : i64} : tensor<?x12x?x32xf32>
+  %n = lathe.dim %k {axis = 2 : i64} : tensor<?x12x?x32xf32>
+  %0 = lathe.reshape %k[%minus1, %n, %c32] : tensor<?x12x?x32xf32> -> tensor<?x?x32xf32>
+  %1 = lathe.transpose %0 {permutation = array<i64: 0, 2, 1>} : (tensor<?x?x32xf32>) -> tensor<?x32x?xf32>
+  %2 = lathe.reshape %1[%b, %c12, %c32, %n] : tensor<?x32x?xf32> -> tensor<?x12x32x?xf32>
+  return %2 : tensor<?x12x32x?xf32>
+}
+
+// -----
+
+// Axes that are taken apart in another way than they were merged, and axes that are cut.
+// CHECK-LABEL: func.func @transpose_stays
+// CHECK: lathe.reshape
+// CHECK: lathe.transpose %{{.*}} {permutation = array<i64: 1, 0>}
+// CHECK: lathe.reshape
+// CHECK: lathe.reshape
+// CHECK: lathe.transpose %{{.*}} {permutation = array<i64: 1, 0>}
+// CHECK: lathe.reshape
+func.func @transpose_stays(%x: tensor<2x3x4xf32>, %y: tensor<6x4xf32>) -> (tensor<4x3x2xf32>, tensor<4x6xf32>) {
+  %c2 = arith.constant 2 : index
+  %c3 = arith.constant 3 : index
+  %c4 = arith.constant 4 : index
+  %c6 = arith.constant 6 : index
+  %c8 = arith.constant 8 : index
+  %0 = lathe.reshape %x[%c6, %c4] : tensor<2x3x4xf32> -> tensor<6x4xf32>
+  %1 = lathe.transpose %0 {permutation = array<i64: 1, 0>} : (tensor<6x4xf32>) -> tensor<4x6xf32>
+  %2 = lathe.reshape %1[%c4, %c3, %c2] : tensor<4x6xf32> -> tensor<4x3x2xf32>
+  %3 = lathe.reshape %y[%c3, %c8] : tensor<6x4xf32> -> tensor<3x8xf32>
+  %4 = lathe.transpose %3 {permutation = array<i64: 1, 0>} : (tensor<3x8xf32>) -> tensor<8x3xf32>
+  %5 = lathe.reshape %4[%c4, %c6] : tensor<8x3xf32> -> tensor<4x6xf32>
+  return %2, %5 : tensor<4x3x2xf32>, tensor<4x6xf32>
+}
+
+// -----
+
 // Neither functions without a body nor those of several blocks are touched.
 // CHECK: func.func private @external(tensor<?xf32>) -> tensor<?xf32>
 func.func private @external(tensor<?xf32>) -> tensor<?xf32>
