@@ -16,7 +16,7 @@ help:
 	@echo 'make demo      install, build, compile all-MiniLM-L6-v2 and search sentences with it'
 	@echo '               SENTENCES="a|b|c" QUERY="..." ranks your own sentences'
 	@echo 'make check     install, build, run every test; the last line is the summary'
-	@echo 'make conformance  run the ONNX backend test cases and write docs/conformance.md (some ten minutes)'
+	@echo 'make conformance  run the ONNX backend test cases and write docs/conformance.md (about half an hour)'
 	@echo 'make fuzz      mutate models, modules and artifacts for FUZZ_SECONDS (default 600) in a build of its own'
 	@echo 'make bench     compare with ONNX Runtime in one run'
 	@echo 'make build     install and build into $(BUILD)/ (PRESET=dev|ci, JOBS=n)'
