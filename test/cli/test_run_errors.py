@@ -48,6 +48,9 @@ def test_wrong_input(inputs, words, lathe_tool, linear_artifact, npz, tmp_path):
 def test_range_holds_for_bench(lathe_tool, linear_artifact):
     check_failure(lathe_tool("bench", linear_artifact, "--dim", "batch=5"), USAGE, "batch")
     check_failure(lathe_tool("bench", linear_artifact, "--dim", "length=5"), USAGE, "length", "batch")
+    check_failure(lathe_tool("bench", linear_artifact, "--dim", "batch=min(3"), USAGE, "batch=min(3", "name=number")
+    check_failure(lathe_tool("profile", linear_artifact, "--dim", "batch=5"), USAGE, "batch")
+    check_failure(lathe_tool("profile"), USAGE, "artifact")
 
 
 @pytest.mark.parametrize(

@@ -207,7 +207,7 @@ TEST(DimExpression, Evaluates) {
   EXPECT_EQ(evaluateDim("(a - n_1) / 2", symbols), -4);
   EXPECT_EQ(evaluateDim("2*floordiv(a - n_1, 2) + max(a, 5)*min(a, 5)", symbols), 7);
   EXPECT_EQ(evaluateDim("mod(0 - a, 2)", symbols), 1);
-  for (const char *text : {"floordiv(a, 0)", "min(a)", "max(a, 2", "log(a, 2)", "min(a, 2, 3)"})
+  for (const char *text : {"floordiv(a, 0)", "min(a", "min(", "mod(a,", "min(a)", "max(a, 2", "log(a, 2)", "min(a, 2, 3)"})
     EXPECT_EQ(evaluateDim(text, symbols), std::nullopt) << text;
   for (const char *text :
        {"", "b", "a +", "(a", "a b", "a / 0", "9999999999999999999", "9223372036854775807 + 1", "-1"})

@@ -7,6 +7,7 @@
 #include "compiler/tools/lathe/RunCommands/DimExpression.h"
 #include "compiler/tools/lathe/RunCommands/Inputs.h"
 #include "compiler/tools/lathe/RunCommands/Limits.h"
+#include "compiler/tools/lathe/RunCommands/ManifestJson.h"
 #include "compiler/tools/lathe/RunCommands/Support.h"
 #include "runtime/ThreadPool.h"
 
@@ -18,7 +19,6 @@
 #include <cstring>
 #include <fstream>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <unistd.h>
 
@@ -37,11 +37,8 @@ uint64_t peakResidentBytes() {
   return 0;
 }
 
-struct BenchOptions {
-  std::string artifact, device;
-  InputOptions inputs;
-  int threads = 0, warmup = 3, iterations = 20;
-  bool json = false, verify = false, limits = false;
+struct BenchOptions : MeasureOptions {
+  bool verify = false, limits = false;
 };
 
 double now() {
@@ -57,8 +54,8 @@ struct ModelLimit {
 
 /// Nothing where the operations depend on data.
 std::optional<ModelLimit> modelLimit(const Module &module, const Dims &dims, int threads) {
-  auto manifest = nlohmann::json::parse(module.manifest(), nullptr, /*allow_exceptions=*/false);
-  if (!manifest.is_object() || !manifest.contains("work") || !manifest["work"].is_object())
+  nlohmann::ordered_json manifest = manifestOf(module), work = member(manifest, "work");
+  if (!work.is_object())
     return std::nullopt;
   bool wide = !strcmp(module.info().isa, "avx512");
   auto peak = [&](std::initializer_list<const char *> keys) {
@@ -69,7 +66,7 @@ std::optional<ModelLimit> modelLimit(const Module &module, const Dims &dims, int
   };
   const char *fma = wide ? "fma_avx512_gflops" : "fma_avx2_gflops";
   ModelLimit result;
-  for (const auto &[type, text] : manifest["work"].items()) {
+  for (const auto &[type, text] : work.items()) {
     std::optional<int64_t> operations = text.is_string() ? evaluateDim(text.get<std::string>(), dims) : std::nullopt;
     double speed = type == "i8"                      ? peak({"amx_int8_gops", "vnni_int8_gops", fma})
                    : type == "bf16" || type == "f16" ? peak({"amx_bf16_gflops", fma})
@@ -79,7 +76,7 @@ std::optional<ModelLimit> modelLimit(const Module &module, const Dims &dims, int
       return std::nullopt;
     result.computeMs += static_cast<double>(*operations) / speed / 1e6;
   }
-  double bytes = manifest.value("weights_bytes", 0.0);
+  auto bytes = static_cast<double>(weightsBytes(manifest, module.info()));
   long cache = sysconf(_SC_LEVEL3_CACHE_SIZE);
   if (double speed = measureLimit(bytes > static_cast<double>(cache) ? "dram_gb_s" : "l3_gb_s", threads))
     result.readMs = bytes / speed / 1e6;
@@ -185,14 +182,8 @@ int bench(const BenchOptions &options) {
 void tool::addBenchCommand(CLI::App &app, int &exitCode) {
   auto options = std::make_shared<BenchOptions>();
   CLI::App *command = app.add_subcommand("bench", "Measure how long a compiled model takes");
-  command->add_option("artifact", options->artifact, "Compiled model (.lathe)");
-  addInputOptions(*command, options->inputs);
-  command->add_option("--device", options->device, "Device to run on (default: the artifact's first)");
-  command->add_option("--threads", options->threads, "Threads (default: every processor)")->check(CLI::Range(0, 1024));
-  command->add_option("--warmup", options->warmup, "Runs before measuring (3)")->check(CLI::Range(1, 1000000));
-  command->add_option("--iterations", options->iterations, "Runs to measure (20)")->check(CLI::Range(1, 10000000));
+  addMeasureOptions(*command, *options);
   command->add_flag("--limits", options->limits, "Measure what this machine does at most, instead of a model");
-  command->add_flag("--json", options->json, "Print one JSON object");
   command->add_flag("--verify", options->verify, "Check every byte of the artifact");
   command->callback([options, &exitCode] { exitCode = guarded([&] { return bench(*options); }); });
 }

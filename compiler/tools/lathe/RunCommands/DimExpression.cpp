@@ -32,6 +32,14 @@ private:
     return at_ < text_.size() ? text_[at_] : 0;
   }
 
+  /// Takes the character that must come; nothing is read behind the end.
+  void expect(char c) {
+    if (peek() == c)
+      ++at_;
+    else
+      ok_ = false;
+  }
+
   int64_t apply(char operation, int64_t a, int64_t b) {
     int64_t value = 0;
     bool overflow = operation == '+'   ? __builtin_add_overflow(a, b, &value)
@@ -67,13 +75,11 @@ private:
 
   /// name(a, b), as the compiler writes what no other sign stands for.
   int64_t call(const std::string &name, int depth) {
-    ++at_;
+    expect('(');
     int64_t a = sum(depth);
-    ok_ &= peek() == ',';
-    ++at_;
+    expect(',');
     int64_t b = sum(depth);
-    ok_ &= peek() == ')';
-    ++at_;
+    expect(')');
     if (name == "min" || name == "max")
       return name == "min" ? std::min(a, b) : std::max(a, b);
     int64_t quotient = apply('/', a, name == "floordiv" || name == "mod" ? b : 0);
@@ -81,12 +87,10 @@ private:
   }
 
   int64_t primary(int depth) {
-    char c = peek();
-    if (c == '(' && depth < kMaxDepth) {
-      ++at_;
+    if (peek() == '(' && depth < kMaxDepth) {
+      expect('(');
       int64_t value = sum(depth + 1);
-      ok_ &= peek() == ')';
-      ++at_;
+      expect(')');
       return value;
     }
     size_t start = at_;

@@ -25,7 +25,15 @@ struct InputOptions {
   std::vector<std::string> dims;
   std::string file;
 };
-void addInputOptions(CLI::App &command, InputOptions &options);
+
+/// What the commands that measure have in common.
+struct MeasureOptions {
+  std::string artifact, device;
+  InputOptions inputs;
+  int threads = 0, warmup = 3, iterations = 20;
+  bool json = false;
+};
+void addMeasureOptions(CLI::App &command, MeasureOptions &options);
 
 struct ChosenInputs {
   std::vector<Tensor> tensors;

@@ -4,13 +4,13 @@
 //
 //===----------------------------------------------------------------------===//
 #include "compiler/tools/lathe/RunCommands/Commands.h"
+#include "compiler/tools/lathe/RunCommands/ManifestJson.h"
 #include "compiler/tools/lathe/RunCommands/Support.h"
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
 #include <memory>
-#include <nlohmann/json.hpp>
 
 using namespace lathe;
 using namespace lathe::tool;
@@ -23,11 +23,6 @@ struct InspectOptions {
   bool json = false, verify = false;
 };
 
-ordered_json member(const ordered_json &object, const char *key) {
-  auto it = object.is_object() ? object.find(key) : object.end();
-  return it == object.end() ? ordered_json() : ordered_json(*it);
-}
-
 ordered_json tensors(const std::vector<TensorInfo> &infos) {
   ordered_json list = ordered_json::array();
   for (const TensorInfo &info : infos) {
@@ -37,11 +32,6 @@ ordered_json tensors(const std::vector<TensorInfo> &infos) {
     list.push_back({{"name", info.name}, {"type", lathe_dtype_name(info.dtype)}, {"shape", shape}});
   }
   return list;
-}
-
-uint64_t weightsBytes(const ordered_json &manifest, const lathe_module_info &info) {
-  ordered_json bytes = member(manifest, "weights_bytes");
-  return bytes.is_number_unsigned() ? bytes.get<uint64_t>() : info.constants_bytes;
 }
 
 ordered_json describe(const Module &module, const ordered_json &manifest) {
@@ -121,7 +111,7 @@ int tool::inspectArtifact(const std::string &path, bool json, bool verify) {
     LoadOptions load;
     load.verify = verify;
     Module module(path, load);
-    ordered_json report = describe(module, ordered_json::parse(module.manifest()));
+    ordered_json report = describe(module, manifestOf(module));
     if (json)
       printf("%s\n", report.dump(2, ' ', false, ordered_json::error_handler_t::replace).c_str());
     else

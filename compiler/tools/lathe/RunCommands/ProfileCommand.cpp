@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "compiler/tools/lathe/RunCommands/Commands.h"
 #include "compiler/tools/lathe/RunCommands/Inputs.h"
+#include "compiler/tools/lathe/RunCommands/ManifestJson.h"
 #include "compiler/tools/lathe/RunCommands/Support.h"
 
 #include <CLI/CLI.hpp>
@@ -13,7 +14,6 @@
 #include <cstdio>
 #include <map>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <tuple>
 
@@ -23,12 +23,9 @@ using nlohmann::ordered_json;
 
 namespace {
 
-struct ProfileOptions {
-  std::string artifact, device, by = "kernel", trace;
-  InputOptions inputs;
-  int threads = 0, warmup = 3, iterations = 20;
+struct ProfileOptions : MeasureOptions {
+  std::string by = "kernel", trace;
   size_t top = 30;
-  bool json = false;
 };
 
 double milliseconds() {
@@ -49,12 +46,10 @@ struct Row {
 };
 
 std::vector<std::vector<std::string>> nodesOfKernels(const Module &module) {
-  auto manifest = nlohmann::json::parse(module.manifest(), nullptr, /*allow_exceptions=*/false);
+  ordered_json kernels = member(manifestOf(module), "kernels");
   std::vector<std::vector<std::string>> result(module.info().kernel_count);
-  if (!manifest.is_object() || !manifest.contains("kernels"))
-    return result;
-  for (size_t i = 0; i < result.size() && i < manifest["kernels"].size(); ++i)
-    for (const auto &node : manifest["kernels"][i].value("nodes", nlohmann::json::array()))
+  for (size_t i = 0; i < result.size() && i < kernels.size(); ++i)
+    for (const ordered_json &node : member(kernels[i], "nodes"))
       if (node.is_string())
         result[i].push_back(node.get<std::string>());
   return result;
@@ -192,16 +187,11 @@ int profile(const ProfileOptions &options) {
 void tool::addProfileCommand(CLI::App &app, int &exitCode) {
   auto options = std::make_shared<ProfileOptions>();
   CLI::App *command = app.add_subcommand("profile", "Tell where the time of a compiled model goes");
-  command->add_option("artifact", options->artifact, "Compiled model (.lathe)")->required();
+  addMeasureOptions(*command, *options);
+  command->get_option("artifact")->required();
   command->add_option("--by", options->by, "kernel, or node: a node of the ONNX model, fused ones sharing the time (kernel)")
       ->check(CLI::IsMember({"kernel", "node"}));
   command->add_option("--trace", options->trace, "Write the calls of one run as a Chrome trace (.json)");
-  addInputOptions(*command, options->inputs);
-  command->add_option("--device", options->device, "Device to run on (default: the artifact's first)");
-  command->add_option("--threads", options->threads, "Threads (default: every processor)")->check(CLI::Range(0, 1024));
-  command->add_option("--warmup", options->warmup, "Runs before measuring (3)")->check(CLI::Range(1, 1000000));
-  command->add_option("--iterations", options->iterations, "Runs to measure (20)")->check(CLI::Range(1, 10000000));
   command->add_option("--top", options->top, "Rows to print, 0 for all (30)");
-  command->add_flag("--json", options->json, "Print one JSON object");
   command->callback([options, &exitCode] { exitCode = guarded([&] { return profile(*options); }); });
 }
