@@ -9,6 +9,7 @@
 #include "llvm/ADT/SmallPtrSet.h"
 #include "llvm/ADT/TypeSwitch.h"
 #include <cmath>
+#include <limits>
 
 using namespace mlir;
 
@@ -107,10 +108,19 @@ private:
       return std::nullopt;
     for (unsigned i = 0; i < (isa<MulOp>(op) ? 2 : 1); ++i) {
       std::optional<double> factor = splat(op->getOperand(1 - i));
-      if (factor && *factor != 0 && std::isfinite(*factor) && op->getOperand(i).getType() == op->getResult(0).getType())
+      if (factor && op->getOperand(i).getType() == op->getResult(0).getType())
         return std::pair(op->getOperand(i), isa<MulOp>(op) ? *factor : 1 / *factor);
     }
     return std::nullopt;
+  }
+
+  /// Multiplies the product's factor, where it stays a normal number of f32, as the library takes it.
+  static bool takeFactor(double factor, Epilogue &result) {
+    double alpha = std::abs(result.alpha * factor);
+    if (!(alpha >= std::numeric_limits<float>::min() && alpha <= std::numeric_limits<float>::max())) // nor NaN
+      return false;
+    result.alpha *= factor;
+    return true;
   }
 
   /// Looks through transposes and factors that nothing else reads.
@@ -119,8 +129,7 @@ private:
       Operation *op = operand.tensor.getDefiningOp();
       if (!op || op->getBlock() != &block || !operand.tensor.hasOneUse())
         return;
-      if (auto factor = scaled(op)) {
-        result.alpha *= factor->second;
+      if (auto factor = scaled(op); factor && takeFactor(factor->second, result)) {
         operand.tensor = factor->first;
       } else if (auto transpose = dyn_cast<TransposeOp>(op); transpose && transposes) {
         ArrayRef<int64_t> permutation = transpose.getPermutation();
@@ -174,8 +183,8 @@ private:
     };
     auto type = cast<RankedTensorType>(matmul.getType());
     Operation *user = onlyUser();
-    if (auto factor = user ? scaled(user) : std::nullopt; factor && factor->first == result.last->getResult(0)) {
-      result.alpha *= factor->second;
+    if (auto factor = user ? scaled(user) : std::nullopt;
+        factor && factor->first == result.last->getResult(0) && takeFactor(factor->second, result)) {
       result.last = user;
       absorbed.insert(user);
       user = onlyUser();

@@ -219,6 +219,26 @@ func.func @main(%x: tensor<2x3x4x8xf32>, %y: tensor<4x5x8x2xf32>) -> (tensor<2x4
 
 // -----
 
+// Factors that are no normal number of f32, or whose reciprocal is none.
+// CHECK-LABEL: func.func @run
+// CHECK-COUNT-2: kernel.launch
+// CHECK: kernel.matmul
+// CHECK-NOT: alpha
+// CHECK: kernel.launch
+// CHECK: return
+func.func @main(%x: tensor<2x3xf32>, %y: tensor<3x2xf32>) -> tensor<2x2xf32> {
+  %zero = lathe.constant dense<0.0> : tensor<f32>
+  %nan = lathe.constant dense<0x7FC00000> : tensor<f32>
+  %tiny = lathe.constant dense<1.0e-44> : tensor<f32>
+  %0 = lathe.mul %x, %nan : (tensor<2x3xf32>, tensor<f32>) -> tensor<2x3xf32>
+  %1 = lathe.mul %y, %zero : (tensor<3x2xf32>, tensor<f32>) -> tensor<3x2xf32>
+  %2 = lathe.matmul %0, %1 : (tensor<2x3xf32>, tensor<3x2xf32>) -> tensor<2x2xf32>
+  %3 = lathe.div %2, %tiny : (tensor<2x2xf32>, tensor<f32>) -> tensor<2x2xf32>
+  return %3 : tensor<2x2xf32>
+}
+
+// -----
+
 // Products of other types than f32 have no library call.
 // CHECK-LABEL: func.func @run
 // CHECK-NOT: kernel.matmul
