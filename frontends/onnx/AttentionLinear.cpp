@@ -6,8 +6,8 @@
 //
 //===----------------------------------------------------------------------===//
 #include "frontends/onnx/AttentionContrib.h"
+#include "frontends/onnx/Formula.h"
 #include "frontends/onnx/Loops.h"
-#include <cmath>
 
 using namespace mlir;
 
@@ -75,12 +75,7 @@ bool LinearImporter::readTokens() {
   if (!q || !k || !v)
     return false;
   batch = node.dim(q, 1);
-  double scale = node.floatAttr("scale", 0);
-  int64_t size = Node::type(q).getDimSize(3);
-  if (scale != 0 || !ShapedType::isDynamic(size))
-    q = c.mul(q, scale != 0 ? scale : 1 / std::sqrt(static_cast<double>(std::max<int64_t>(size, 1))));
-  else
-    q = c.mul(q, c.unary<RsqrtOp>(node.cast(c.fromIndex(node.dim(q, 3)), type)));
+  q = scaledQuery(c, q, /*zeroIsDefault=*/true);
   // One token's queries beside the states: as many of them as share a state, or each of them for several.
   SmallVector<Value> tokens{node.dim(q, 0), batch};
   if (queries >= count) {
@@ -172,10 +167,8 @@ LogicalResult importLinearAttentionGate(Node &node) {
       !c.hasRank(scale, {1}, "decay_scale"))
     return failure();
   Type type = Node::element(bias);
-  Value x = c.add(node.cast(a, type), bias);
-  // max(x, 0) + log(1 + exp(-|x|)), which does not overflow
-  Value rest = c.unary<LogOp>(c.add(c.unary<ExpOp>(c.unary<NegOp>(c.unary<AbsOp>(x))), 1));
-  Value decay = c.mul(c.add(c.unary<ReluOp>(x), rest), scale);
+  Formula f{node, type};
+  Value decay = c.mul(f.softplus(c.add(node.cast(a, type), bias)), scale);
   if (failed(node.result(node.cast(decay, Node::element(a)))))
     return failure();
   if (!node.wantsOutput(1))

@@ -5,6 +5,7 @@
 // Products with the input are computed for all steps at once; what is left in the loop is one product with the state.
 //
 //===----------------------------------------------------------------------===//
+#include "frontends/onnx/Formula.h"
 #include "frontends/onnx/Loops.h"
 #include "frontends/onnx/Quantization.h"
 
@@ -52,9 +53,8 @@ constexpr Activation kActivations[] = {
     {"Softsign", 0, 0, [](Compose &c, Value x, double, double) { return c.div(x, c.add(c.unary<AbsOp>(x), 1)); }},
     {"Softplus", 0, 0,
      [](Compose &c, Value x, double, double) {
-       // max(x, 0) + log(1 + exp(-|x|)), which does not overflow
-       Value rest = c.unary<LogOp>(c.add(c.unary<ExpOp>(c.unary<NegOp>(c.unary<AbsOp>(x))), 1));
-       return c.add(c.unary<ReluOp>(x), rest);
+       Formula f{c.node, x ? Node::element(x) : Type()};
+       return x ? f.softplus(x) : x;
      }},
 };
 
