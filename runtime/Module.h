@@ -30,6 +30,7 @@ public:
 
 private:
   const void *constant(size_t index) const override { return artifact_.constant(index); }
+  std::string_view isa() const override { return artifact_.isa(); }
   bool chargePrivate(uint64_t bytes) override;
 
   Artifact artifact_;

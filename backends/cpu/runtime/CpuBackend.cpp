@@ -6,6 +6,7 @@
 #include "backends/cpu/runtime/CpuBackend.h"
 
 #include "backends/cpu/runtime/EmptyMatmul.h"
+#include "backends/cpu/runtime/GemmPlan.h"
 #include "backends/cpu/runtime/MatmulPlan.h"
 
 #include <unordered_map>
@@ -67,12 +68,12 @@ private:
   static constexpr size_t kMaxPlans = 1024;
 
   struct CachedPlan {
-    std::unique_ptr<MatmulPlan> plan;
+    std::unique_ptr<Plan> plan;
     uint64_t used = 0;
   };
 
   Status execute(const lathe_matmul_call &call);
-  Status findPlan(const PlanKey &key, MatmulPlan **plan);
+  Status findPlan(const PlanKey &key, Plan **plan);
   Status reserveScratch(size_t bytes);
   void dropOldest();
 
@@ -102,13 +103,14 @@ void CpuSession::dropOldest() {
   plans_.erase(oldest);
 }
 
-Status CpuSession::findPlan(const PlanKey &key, MatmulPlan **plan) {
+Status CpuSession::findPlan(const PlanKey &key, Plan **plan) {
   auto it = plans_.find(key);
   if (it == plans_.end()) {
-    std::unique_ptr<MatmulPlan> created;
-    if (Status status =
-            MatmulPlan::create(key, services_.pool().threads(), module_.primitives(), module_.weights(), &created);
-        status.failed())
+    std::unique_ptr<Plan> created;
+    int threads = services_.pool().threads();
+    Status status = key.weight >= 0 ? GemmPlan::create(key, threads, module_.services().isa(), module_.weights(), &created)
+                                    : MatmulPlan::create(key, threads, module_.primitives(), &created);
+    if (status.failed())
       return status;
     if (plans_.size() >= kMaxPlans)
       dropOldest();
@@ -144,7 +146,7 @@ Status CpuSession::execute(const lathe_matmul_call &call) {
     return success();
   if (call.k == 0)
     return emptyMatmul(call);
-  MatmulPlan *plan = nullptr;
+  Plan *plan = nullptr;
   if (Status status = findPlan(PlanKey(call), &plan); status.failed())
     return status;
   if (Status status = reserveScratch(plan->scratchBytes()); status.failed())
@@ -152,7 +154,7 @@ Status CpuSession::execute(const lathe_matmul_call &call) {
 
   struct Loop {
     CpuSession *session;
-    MatmulPlan *plan;
+    Plan *plan;
     const lathe_matmul_call *call;
     std::atomic<bool> ok{true};
   } loop{this, plan, &call};

@@ -6,7 +6,6 @@
 #ifndef LATHE_BACKENDS_CPU_RUNTIME_DNNL_H
 #define LATHE_BACKENDS_CPU_RUNTIME_DNNL_H
 
-#include "runtime/PackedLayout.h"
 #include "runtime/include/lathe/lathe.h"
 
 #include <memory>
@@ -37,15 +36,6 @@ dnnl_data_type_t dnnlType(lathe_dtype dtype);
 
 /// A strided matrix; NULL on failure.
 DnnlMemoryDesc matrix(dnnl_data_type_t type, int64_t rows, int64_t cols, int64_t rowStride, int64_t colStride);
-
-/// A matrix whose layout the primitive chooses; NULL on failure.
-DnnlMemoryDesc anyMatrix(dnnl_data_type_t type, int64_t rows, int64_t cols);
-
-/// Reads the layout of a matrix; false when it is one that PackedLayout cannot say.
-bool readLayout(const_dnnl_memory_desc_t desc, size_t elementSize, runtime::PackedLayout *layout);
-
-/// Whether a layout is row-major without padding.
-bool isPlain(const runtime::PackedLayout &layout);
 
 /// Sets the number of threads that oneDNN uses for work that the calling thread starts; returns the old one.
 int setOpenmpThreads(int threads);

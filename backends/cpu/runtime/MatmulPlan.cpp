@@ -11,7 +11,6 @@
 
 using namespace lathe;
 using namespace lathe::cpu;
-using runtime::PackedLayout;
 using runtime::Status;
 using runtime::success;
 
@@ -64,63 +63,6 @@ bool readable(int64_t rows, int64_t cols, int64_t rowStride, int64_t colStride) 
 
 } // namespace
 
-PlanKey::PlanKey(const lathe_matmul_call &call) {
-  dtype = call.dtype;
-  weight = call.weight >= 0 && !call.b ? call.weight : -1;
-  activation = call.activation;
-  hasBias = call.bias != nullptr;
-  residual = !call.residual ? Residual::none : call.residual == call.out ? Residual::inPlace : Residual::binary;
-  alpha = call.alpha;
-  m = call.m;
-  n = call.n;
-  k = call.k;
-  aRow = call.a_row;
-  aCol = call.a_col;
-  bRow = call.b_row;
-  bCol = call.b_col;
-  outRow = call.out_row;
-  // Innermost extents first; extents of one fall away, and neighbours that one stride describes become one.
-  int used = 0;
-  for (int i = 2; i >= 0; --i) {
-    int64_t extent = call.batch[i];
-    if (extent == 1)
-      continue;
-    if (used == 0 && call.b_batch[i] == 0 && m == 1) {
-      m = extent;
-      aRow = call.a_batch[i];
-      outRow = call.out_batch[i];
-      continue;
-    }
-    if (used == 0 && call.b_batch[i] == 0 && call.a_batch[i] == m * aRow && call.out_batch[i] == m * outRow) {
-      m *= extent;
-      continue;
-    }
-    int at = 3 - used;
-    if (used > 0 && call.a_batch[i] == aBatch[at] * batch[at] && call.b_batch[i] == bBatch[at] * batch[at] &&
-        call.out_batch[i] == outBatch[at] * batch[at]) {
-      batch[at] *= extent;
-      continue;
-    }
-    --at;
-    ++used;
-    batch[at] = extent;
-    aBatch[at] = call.a_batch[i];
-    bBatch[at] = call.b_batch[i];
-    outBatch[at] = call.out_batch[i];
-  }
-  // One stride of an extent of one is as good as another; choose what dense matrices have.
-  if (k == 1)
-    aCol = 1;
-  if (m == 1) {
-    aRow = aCol == 1 ? k : 1;
-    outRow = n;
-  }
-  if (n == 1)
-    bCol = 1;
-  if (k == 1)
-    bRow = bCol == 1 ? n : 1;
-}
-
 Tiling cpu::chooseTiling(int64_t m, int64_t n, int64_t k, int64_t items, int threads) {
   Tiling tiling;
   int64_t rowTiles = ceilDiv(m, kMaxRows);
@@ -150,7 +92,7 @@ void MatmulPlan::setTiling(Tiling tiling) {
   nLast_ = key_.n - (nTiles_ - 1) * tiling.nTile;
 }
 
-PrimitiveKey MatmulPlan::primitiveKey(int64_t m, int64_t n, bool openB) const {
+PrimitiveKey MatmulPlan::primitiveKey(int64_t m, int64_t n) const {
   PrimitiveKey key;
   key.dtype = key_.dtype;
   key.m = m;
@@ -160,8 +102,8 @@ PrimitiveKey MatmulPlan::primitiveKey(int64_t m, int64_t n, bool openB) const {
   key.aCol = stageA_ ? 1 : key_.aCol;
   if (m == 1 && !stageA_ && key_.aCol != 1)
     key.aRow = key_.aRow;
-  key.bRow = openB ? 0 : stageB_ ? n : key_.bRow;
-  key.bCol = openB ? 0 : stageB_ ? 1 : key_.bCol;
+  key.bRow = stageB_ ? n : key_.bRow;
+  key.bCol = stageB_ ? 1 : key_.bCol;
   key.outRow = stageOut_ || m == 1 ? n : key_.outRow;
   key.activation = key_.activation;
   key.hasBias = key_.hasBias;
@@ -171,7 +113,7 @@ PrimitiveKey MatmulPlan::primitiveKey(int64_t m, int64_t n, bool openB) const {
   return key;
 }
 
-Status MatmulPlan::findVariants(PrimitiveCache &primitives, bool openB) {
+Status MatmulPlan::findVariants(PrimitiveCache &primitives) {
   for (int i = 0; i < 2; ++i)
     for (int j = 0; j < 2; ++j) {
       // The only tile is the last one.
@@ -179,79 +121,15 @@ Status MatmulPlan::findVariants(PrimitiveCache &primitives, bool openB) {
         continue;
       Variant &variant = variants_[i][j];
       variant = {};
-      if (Status status = primitives.find(primitiveKey(tileRows(i), tileCols(j), openB), &variant.primitive);
+      if (Status status = primitives.find(primitiveKey(tileRows(i), tileCols(j)), &variant.primitive);
           status.failed())
         return status;
     }
   return success();
 }
 
-/// A constant right side, in whatever layout oneDNN wants for it.
-Status MatmulPlan::planWeights(PrimitiveCache &primitives, WeightStore &weights) {
-  // Dense operands, or the fast implementation and with it the packed layout do not come up.
-  stageA_ = !(key_.aCol == 1 && key_.aRow == key_.k);
-  bool oneRow = tiling_.mTile == 1;
-  stageOut_ = key_.outRow != key_.n && !oneRow;
-  std::shared_ptr<const Primitive> whole;
-  if (Status status = primitives.find(primitiveKey(tileRows(mTiles_ == 1), key_.n, true), &whole); status.failed())
-    return status;
-  layout_ = whole->layout();
-  blocked_ = whole->isBlocked() && !whole->isReference();
-  if (blocked_) {
-    if (Status status = weights.find(key_.weight, layout_, key_.bRow, key_.bCol, &weight_); status.failed())
-      return status;
-    return planBlockedTiles(primitives);
-  }
-  PackedLayout plain;
-  plain.dims[0] = plain.paddedDims[0] = key_.k;
-  plain.dims[1] = plain.paddedDims[1] = key_.n;
-  plain.strides[0] = key_.n;
-  plain.strides[1] = 1;
-  if (Status status = weights.find(key_.weight, plain, key_.bRow, key_.bCol, &weight_); status.failed())
-    return status;
-  key_.bRow = key_.n;
-  key_.bCol = 1;
-  return planStrided(primitives);
-}
-
-/// Tiles of a blocked weight are used where they lie if oneDNN wants them in the layout that the whole has.
-Status MatmulPlan::planBlockedTiles(PrimitiveCache &primitives) {
-  columnBlock_ = layout_.blockOf(1);
-  columnBlockStride_ = layout_.strides[1];
-  for (;;) {
-    stageOut_ = key_.outRow != tiling_.nTile && tiling_.mTile != 1;
-    if (Status status = findVariants(primitives, true); status.failed())
-      return status;
-    bool fits = nTiles_ == 1 || tiling_.nTile % columnBlock_ == 0;
-    for (int i = 0; i < 2; ++i)
-      for (int j = 0; j < 2; ++j) {
-        if (!variants_[i][j].primitive)
-          continue;
-        PackedLayout expected = layout_;
-        expected.dims[1] = tileCols(j);
-        expected.paddedDims[1] = roundUp(tileCols(j), columnBlock_);
-        fits &= variants_[i][j].primitive->layout() == expected;
-      }
-    if (fits)
-      return finish();
-    if (nTiles_ == 1 && mTiles_ == 1)
-      return runtime::failure(LATHE_INTERNAL, "oneDNN wants two layouts for one matmul of ", key_.m, "x", key_.k,
-                              " by ", key_.k, "x", key_.n);
-    // First give up the tiles of columns, then all.
-    Tiling tiling = tiling_;
-    if (nTiles_ == 1)
-      tiling.mTile = key_.m;
-    tiling.nTile = key_.n;
-    setTiling(tiling);
-    for (auto &row : variants_)
-      for (Variant &variant : row)
-        variant = {};
-  }
-}
-
 /// Strided operands: as they are if some fast implementation takes them, else staged until one does.
 Status MatmulPlan::planStrided(PrimitiveCache &primitives) {
-  blocked_ = false;
   bool needA = !readable(tiling_.mTile, key_.k, key_.aRow, key_.aCol);
   bool needB = !readable(key_.k, tiling_.nTile, key_.bRow, key_.bCol);
   const bool attempts[][3] = {{needA, needB, false}, {needA, needB, true}, {true, needB, true}, {true, true, true}};
@@ -260,7 +138,7 @@ Status MatmulPlan::planStrided(PrimitiveCache &primitives) {
     stageB_ = attempt[1];
     stageOut_ = attempt[2];
     // A failure to create one form does not mean that the next one fails too.
-    Status status = findVariants(primitives, false);
+    Status status = findVariants(primitives);
     bool last = stageA_ && stageB_ && stageOut_;
     if (status.failed()) {
       if (last)
@@ -299,8 +177,8 @@ Status MatmulPlan::finish() {
   return success();
 }
 
-Status MatmulPlan::create(const PlanKey &key, int threads, PrimitiveCache &primitives, WeightStore &weights,
-                          std::unique_ptr<MatmulPlan> *plan) {
+Status MatmulPlan::create(const PlanKey &key, int threads, PrimitiveCache &primitives,
+                          std::unique_ptr<Plan> *plan) {
   if (key.dtype != LATHE_F32) {
     const runtime::DataType *type = runtime::dataType(static_cast<lathe_dtype>(key.dtype));
     return runtime::failure(LATHE_INTERNAL, "the cpu backend has no matmul for type ", type ? type->name : "unknown",
@@ -308,7 +186,7 @@ Status MatmulPlan::create(const PlanKey &key, int threads, PrimitiveCache &primi
   }
   std::unique_ptr<MatmulPlan> result(new MatmulPlan(key, threads));
   result->setTiling(chooseTiling(key.m, key.n, key.k, key.items(), threads));
-  Status status = key.weight >= 0 ? result->planWeights(primitives, weights) : result->planStrided(primitives);
+  Status status = result->planStrided(primitives);
   if (!status.failed())
     *plan = std::move(result);
   return status;
@@ -338,11 +216,7 @@ bool MatmulPlan::execute(const lathe_matmul_call &call, int64_t piece, int threa
   auto *a = static_cast<const float *>(call.a) + aOffset;
   auto *out = static_cast<float *>(call.out) + outOffset;
   const float *residual = call.residual ? static_cast<const float *>(call.residual) + outOffset : nullptr;
-  auto *b = reinterpret_cast<const float *>(weight_ ? weight_ : static_cast<const unsigned char *>(call.b));
-  if (blocked_)
-    b += n0 / columnBlock_ * columnBlockStride_;
-  else
-    b += bOffset + n0 * key_.bCol;
+  auto *b = static_cast<const float *>(call.b) + bOffset + n0 * key_.bCol;
 
   const void *data[Primitive::kArgumentCount] = {};
   data[Primitive::kBias] = call.bias ? static_cast<const float *>(call.bias) + n0 : nullptr;

@@ -1,4 +1,4 @@
-//===- PackWeights.h - Weights in the layout that oneDNN wants ---*- C++ -*-===//
+//===- PackWeights.h - Weights in panels -----------------------*- C++ -*-===//
 //
 // Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
 //
@@ -17,15 +17,15 @@
 
 namespace lathe::cpu {
 
-/// What oneDNN prefers on this machine for a [k, n] right side.
+/// How the loops of GemmKernels.h want a [k, n] right side: panels of columns, each row-major.
 struct WeightLayout {
   bool plain = true;            ///< row-major without padding: nothing to pack
   runtime::PackedLayout layout; ///< as the manifest's "packed" says it; valid either way
   int64_t bytes = 0;            ///< of the packed form
 };
 
-/// Asks oneDNN for the layout of a [k, n] matrix of `dtype`. False, with a reason, when it cannot multiply such
-/// matrices. Does not depend on the number of rows of the left side.
+/// The layout of a [k, n] matrix of `dtype`, the same on every machine and for any number of rows of the left side. False,
+/// with a reason, when there are no loops for such matrices.
 bool preferredWeightLayout(int64_t k, int64_t n, lathe_dtype dtype, WeightLayout *layout, std::string *error);
 
 /// Writes the matrix whose element (k, n) is source[k * rowStride + n * colStride] into `target`, which has

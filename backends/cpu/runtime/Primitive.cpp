@@ -70,9 +70,8 @@ Status Primitive::build(const PrimitiveKey &key) {
   auto dtype = static_cast<lathe_dtype>(key.dtype);
   dnnl_data_type_t type = dnnlType(dtype);
   const runtime::DataType *info = runtime::dataType(dtype);
-  bool open = key.bRow == 0 && key.bCol == 0;
   descs_[kA] = matrix(type, key.m, key.k, key.aRow, key.aCol);
-  descs_[kB] = open ? anyMatrix(type, key.k, key.n) : matrix(type, key.k, key.n, key.bRow, key.bCol);
+  descs_[kB] = matrix(type, key.k, key.n, key.bRow, key.bCol);
   descs_[kOut] = matrix(type, key.m, key.n, key.outRow, 1);
   if (!info || !descs_[kA] || !descs_[kB] || !descs_[kOut])
     return dnnlFailure(key, "describe");
@@ -126,14 +125,6 @@ Status Primitive::build(const PrimitiveKey &key) {
   const char *name = nullptr;
   if (dnnl_primitive_desc_query(desc.get(), dnnl_query_impl_info_str, 0, &name) == dnnl_success && name)
     reference_ = std::string_view(name).substr(0, 3) == "ref";
-  if (open) {
-    const_dnnl_memory_desc_t chosen = dnnl_primitive_desc_query_md(desc.get(), dnnl_query_weights_md, 0);
-    dnnl_memory_desc_t clone = nullptr;
-    if (!readLayout(chosen, info->size, &layout_) || dnnl_memory_desc_clone(&clone, chosen) != dnnl_success)
-      return dnnlFailure(key, "describe the weights of");
-    descs_[kB].reset(clone);
-    blocked_ = !isPlain(layout_);
-  }
   const_dnnl_memory_desc_t scratch = dnnl_primitive_desc_query_md(desc.get(), dnnl_query_scratchpad_md, 0);
   scratchBytes_ = dnnl_memory_desc_get_size(scratch);
   dnnl_memory_desc_t scratchClone = nullptr;

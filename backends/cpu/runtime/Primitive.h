@@ -25,7 +25,7 @@ struct PrimitiveKey {
   int64_t dtype = 0;
   int64_t m = 0, n = 0, k = 0;
   int64_t aRow = 0, aCol = 0;
-  int64_t bRow = 0, bCol = 0; ///< both 0: oneDNN chooses the layout
+  int64_t bRow = 0, bCol = 0;
   int64_t outRow = 0;
   int64_t activation = 0;
   int64_t hasBias = 0;
@@ -63,10 +63,6 @@ public:
   size_t scratchBytes() const { return scratchBytes_; }
   /// Whether only oneDNN's reference implementation does this, a thousand times slower than the others.
   bool isReference() const { return reference_; }
-  /// Layout of the right side. Only where the key left it open.
-  const runtime::PackedLayout &layout() const { return layout_; }
-  /// Whether layout() is blocked; a layout that cannot be described counts as an error of create.
-  bool isBlocked() const { return blocked_; }
 
 private:
   runtime::Status build(const PrimitiveKey &key);
@@ -76,8 +72,6 @@ private:
   int ids_[kArgumentCount] = {};
   size_t scratchBytes_ = 0;
   bool reference_ = false;
-  bool blocked_ = false;
-  runtime::PackedLayout layout_;
 };
 
 /// Primitives of a module, the least recently used ones dropped. Thread-safe. Sessions keep what they use in their own

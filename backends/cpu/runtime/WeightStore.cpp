@@ -1,4 +1,4 @@
-//===- WeightStore.cpp - Weights of a module in the layouts that oneDNN wants ---*- C++ -*-===//
+//===- WeightStore.cpp - Weights of a module in panels ---------*- C++ -*-===//
 //
 // Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
 //
@@ -34,6 +34,14 @@ Status WeightStore::fill(const Constant &constant, const void *stored, Copy &cop
   if (!copy.buffer.reserve(bytes))
     return failure(LATHE_OUT_OF_MEMORY, "cannot allocate ", bytes, " bytes for '", constant.name, "'");
   runtime::pack(copy.layout, elementSize, stored, rowStride, colStride, copy.buffer.data());
+  return success();
+}
+
+Status WeightStore::type(int64_t index, lathe_dtype *type) const {
+  const std::vector<Constant> &constants = services_.manifest().constants;
+  if (index < 0 || static_cast<size_t>(index) >= constants.size())
+    return failure(LATHE_INTERNAL, "weight ", index, " does not exist");
+  *type = constants[static_cast<size_t>(index)].type->dtype;
   return success();
 }
 

@@ -1,4 +1,4 @@
-//===- WeightStore.h - Weights of a module in the layouts that oneDNN wants ---*- C++ -*-===//
+//===- WeightStore.h - Weights of a module in panels -----------*- C++ -*-===//
 //
 // Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
 //
@@ -15,11 +15,14 @@
 
 namespace lathe::cpu {
 
-/// Gives constants in the layout that a primitive asks for: in place where they are stored so, else as a copy that is
+/// Gives constants in the layout that a product asks for: in place where they are stored so, else as a copy that is
 /// made once and shared by all sessions. Thread-safe.
 class WeightStore {
 public:
   explicit WeightStore(runtime::ModuleServices &services) : services_(services) {}
+
+  /// The type of constant `index`.
+  runtime::Status type(int64_t index, lathe_dtype *type) const;
 
   /// Finds constant `index`, a [k, n] matrix of `elementSize` elements, in `layout`. `rowStride` and `colStride` say
   /// how a constant that is not packed is read. *data lives as long as the store.

@@ -4,9 +4,11 @@
 //
 //===----------------------------------------------------------------------===//
 #include "backends/cpu/runtime/CpuBackend.h"
+#include "backends/cpu/runtime/GemmPlan.h"
 #include "backends/cpu/runtime/MatmulPlan.h"
 #include "backends/cpu/runtime/PackWeights.h"
 #include "runtime/Backend.h"
+#include "runtime/CpuFeatures.h"
 
 #include <cmath>
 #include <gtest/gtest.h>
@@ -22,7 +24,9 @@ namespace {
 /// A module made of constants, and a session on it, without an artifact.
 class Services final : public runtime::ModuleServices, public runtime::SessionServices {
 public:
-  explicit Services(int threads) { EXPECT_FALSE(pool_.start(threads, cpu::cpuBackend().threadStart()).failed()); }
+  explicit Services(int threads, std::string isa = "avx2") : isa_(std::move(isa)) {
+    EXPECT_FALSE(pool_.start(threads, cpu::cpuBackend().threadStart()).failed());
+  }
 
   void start() {
     ASSERT_FALSE(cpu::cpuBackend().createModule(*this, &module_).failed());
@@ -40,9 +44,13 @@ public:
     return static_cast<int64_t>(data_.size()) - 1;
   }
 
-  int64_t addPacked(const std::vector<float> &packed, const runtime::PackedLayout &layout) {
+  int64_t addPacked(const std::vector<float> &packed, const runtime::PackedLayout &layout,
+                    lathe_dtype type = LATHE_F32) {
     int64_t index = addPlain(packed, {layout.dims[0], layout.dims[1]});
-    manifest_.constants.back().packed = layout;
+    Constant &constant = manifest_.constants.back();
+    constant.type = runtime::dataType(type);
+    constant.size = static_cast<uint64_t>(layout.elements()) * constant.type->size;
+    constant.packed = layout;
     return index;
   }
 
@@ -64,9 +72,12 @@ public:
   void fail(Status status) override { failure_ = std::move(status); }
   bool charge(int64_t) override { return true; }
 
+  std::string_view isa() const override { return isa_; }
+
   uint64_t privateBytes = 0;
 
 private:
+  std::string isa_;
   runtime::ThreadPool pool_;
   Manifest manifest_;
   std::vector<std::vector<float>> data_;
@@ -108,6 +119,7 @@ struct Case {
   int64_t activation = LATHE_ACT_NONE;
   double alpha = 1;
   Weight weight = Weight::none;
+  lathe_dtype weightType = LATHE_F32; ///< of a packed one
   /// Heads as attention has them: [batch, rows, heads, width] seen as [batch, heads, rows, width].
   bool heads = false;
 };
@@ -117,7 +129,7 @@ std::string describe(const Case &c) {
                        int(c.transposeA), " tB ", int(c.transposeB), " bA ", int(c.broadcastA), " bB ",
                        int(c.broadcastB), " pad ", c.padA, ",", c.padB, ",", c.padOut, " stretch ", c.stretch, " bias ",
                        int(c.bias), " residual ", c.residual, " act ", c.activation, " alpha ", c.alpha, " weight ",
-                       int(c.weight), " heads ", int(c.heads));
+                       int(c.weight), " of type ", int(c.weightType), " heads ", int(c.heads));
 }
 
 /// Lays a matrix out; returns the elements that one item takes.
@@ -145,6 +157,22 @@ std::vector<float> randomValues(int64_t count, unsigned seed) {
   return values;
 }
 
+/// The 16 bits of a number that bf16 or f16 can hold, which of those in [-1, 1] are written here only.
+uint16_t bitsOf(float value, lathe_dtype type) {
+  uint32_t bits;
+  memcpy(&bits, &value, 4);
+  if (type == LATHE_BF16)
+    return static_cast<uint16_t>(bits >> 16);
+  uint32_t sign = bits >> 31 << 15, exponent = bits >> 23 & 0xff;
+  return static_cast<uint16_t>(exponent == 0 ? sign : sign | (exponent - 112) << 10 | (bits >> 13 & 0x3ff));
+}
+
+/// Numbers that both bf16 and f16 can hold.
+void coarsen(std::vector<float> &values) {
+  for (float &value : values)
+    value = std::nearbyint(value * 64) / 64;
+}
+
 void setWeight(const Case &c, Services &services, lathe_matmul_call &call, const std::vector<float> &b) {
   if (c.weight == Weight::none)
     return;
@@ -155,7 +183,16 @@ void setWeight(const Case &c, Services &services, lathe_matmul_call &call, const
   }
   cpu::WeightLayout layout;
   std::string error;
-  ASSERT_TRUE(cpu::preferredWeightLayout(c.k, c.n, LATHE_F32, &layout, &error)) << error;
+  ASSERT_TRUE(cpu::preferredWeightLayout(c.k, c.n, c.weightType, &layout, &error)) << error;
+  if (c.weightType != LATHE_F32) {
+    std::vector<uint16_t> narrow;
+    for (float value : b)
+      narrow.push_back(bitsOf(value, c.weightType));
+    std::vector<float> packed(static_cast<size_t>(layout.layout.elements()) / 2);
+    cpu::packWeights(layout, c.weightType, narrow.data(), call.b_row, call.b_col, packed.data());
+    call.weight = services.addPacked(packed, layout.layout, c.weightType);
+    return;
+  }
   if (c.weight == Weight::foreign) {
     // As some other machine would have packed it.
     layout.layout = {};
@@ -193,9 +230,9 @@ void setHeads(const Case &c, lathe_matmul_call &call) {
   call.b_batch[0] = call.b_batch[1] * c.batch[1];
 }
 
-void check(const Case &c, int threads) {
-  SCOPED_TRACE(describe(c) + " threads " + std::to_string(threads));
-  Services services(threads);
+void check(const Case &c, int threads, const std::string &isa) {
+  SCOPED_TRACE(describe(c) + " threads " + std::to_string(threads) + " " + isa);
+  Services services(threads, isa);
   lathe_matmul_call call = {};
   call.dtype = LATHE_F32;
   call.weight = -1;
@@ -219,6 +256,8 @@ void check(const Case &c, int threads) {
     setHeads(c, call);
   std::vector<float> a = randomValues(std::max<int64_t>(aItem * items, 1), 1);
   std::vector<float> b = randomValues(std::max<int64_t>(bItem * items, 1), 2);
+  if (c.weightType != LATHE_F32)
+    coarsen(b);
   std::vector<float> bias = randomValues(c.n, 3);
   std::vector<float> residual = randomValues(outItem * items, 4);
   // What lies between rows of the output must stay.
@@ -261,6 +300,14 @@ void check(const Case &c, int threads) {
     for (size_t i = 0; i < out.size(); ++i)
       ASSERT_NEAR(out[i], expected[i], tolerance) << "element " << i << " of " << out.size();
   }
+}
+
+/// With all instruction sets whose loops differ and that the machine has.
+void check(const Case &c, int threads) {
+  const char *why = nullptr;
+  check(c, threads, "avx2");
+  if (c.weight != Weight::none && runtime::supportsIsa("avx512", &why))
+    check(c, threads, "avx512");
 }
 
 void checkAll(const Case &c) {
@@ -411,6 +458,34 @@ TEST(Matmul, Weights) {
   checkAll(c);
 }
 
+TEST(Matmul, NarrowWeights) {
+  for (lathe_dtype type : {LATHE_BF16, LATHE_F16})
+    for (int64_t m : {1, 2, 6, 7, 50, 170})
+      for (int64_t n : {1, 16, 100, 384})
+        for (int64_t k : {1, 64, 801}) {
+          Case c;
+          c.m = m, c.n = n, c.k = k;
+          c.weight = Weight::packed;
+          c.weightType = type;
+          c.bias = true;
+          c.activation = LATHE_ACT_SILU;
+          c.residual = 1;
+          checkAll(c);
+        }
+}
+
+TEST(Matmul, TransposedLeftSideOfWeights) {
+  for (int64_t m : {1, 5, 200}) {
+    Case c;
+    c.m = m, c.n = 130, c.k = 1700;
+    c.weight = Weight::packed;
+    c.transposeA = true;
+    c.batch[1] = 2;
+    c.activation = LATHE_ACT_RELU;
+    checkAll(c);
+  }
+}
+
 TEST(Matmul, UsesPackedWeightsInPlace) {
   cpu::WeightLayout layout;
   std::string error;
@@ -464,6 +539,19 @@ TEST(Matmul, TilingCoversTheProduct) {
           EXPECT_TRUE(tiling.nTile >= 1 && tiling.nTile <= n);
           EXPECT_TRUE(tiling.nTile == n || tiling.nTile % 64 == 0);
         }
+}
+
+TEST(Matmul, GemmTilingCoversTheProduct) {
+  for (int64_t m : {1, 5, 31, 64, 128, 1000})
+    for (int64_t n : {1, 63, 64, 65, 384, 3072, 50257})
+      for (int64_t k : {1, 767, 3072})
+        for (int64_t items : {1, 24})
+          for (int threads : {1, 2, 16}) {
+            cpu::GemmTiling tiling = cpu::chooseGemmTiling(m, n, k, items, threads);
+            EXPECT_TRUE(tiling.rows >= 1 && tiling.rows <= m);
+            EXPECT_TRUE(tiling.panels >= 1 && tiling.panels <= (n + 63) / 64);
+            EXPECT_TRUE(tiling.depth >= 1 && tiling.depth <= k);
+          }
 }
 
 TEST(PackWeights, RoundTrips) {

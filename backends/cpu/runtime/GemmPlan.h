@@ -1,0 +1,57 @@
+//===- GemmPlan.h - How a product with a constant is cut --------*- C++ -*-===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#ifndef LATHE_BACKENDS_CPU_RUNTIME_GEMMPLAN_H
+#define LATHE_BACKENDS_CPU_RUNTIME_GEMMPLAN_H
+
+#include "backends/cpu/runtime/GemmKernels.h"
+#include "backends/cpu/runtime/Plan.h"
+#include "backends/cpu/runtime/WeightStore.h"
+
+namespace lathe::cpu {
+
+/// Pieces of a product whose right side is a constant: some rows of one item times some panels of the weight.
+struct GemmTiling {
+  int64_t rows = 0;    ///< of a piece, but of the last one
+  int64_t panels = 0;  ///< of a piece, but of the last one
+  int64_t depth = 0;   ///< rows of a panel that are used before the next ones are read
+  bool parallel = true;///< false when the product is too small to be shared
+};
+
+/// Chooses pieces for `items` products of [m, k] by [k, n], for `threads` threads.
+GemmTiling chooseGemmTiling(int64_t m, int64_t n, int64_t k, int64_t items, int threads);
+
+/// A product with a constant, by our own loops: the weight is f32, bf16 or f16 in panels, the rest f32.
+class GemmPlan final : public Plan {
+public:
+  static runtime::Status create(const PlanKey &key, int threads, std::string_view isa, WeightStore &weights,
+                                std::unique_ptr<Plan> *plan);
+
+  int64_t pieces() const override { return key_.items() * rowTiles_ * panelGroups_; }
+  bool parallel() const override { return tiling_.parallel; }
+  size_t scratchBytes() const override { return scratchBytes_; }
+  bool execute(const lathe_matmul_call &call, int64_t piece, int thread, dnnl_stream_t stream,
+               unsigned char *scratch) override;
+
+private:
+  explicit GemmPlan(const PlanKey &key) : key_(key) {}
+
+  PlanKey key_;
+  GemmTiling tiling_;
+  const GemmKernels *kernels_ = nullptr;
+  void (*block_)(const GemmBlock &) = nullptr;
+  void (*widen_)(const void *, float *, int64_t) = nullptr; ///< where panels are widened before they are used
+  const unsigned char *weight_ = nullptr;
+  size_t elementSize_ = 4; ///< of the weight
+  int64_t width_ = 0, panels_ = 0;
+  int64_t rowTiles_ = 0, panelGroups_ = 0;
+  bool rowsFirst_ = false; ///< neighbouring pieces share panels, not rows
+  bool stageA_ = false;    ///< the left side is copied into rows
+  size_t aBytes_ = 0, sumBytes_ = 0, panelBytes_ = 0, scratchBytes_ = 0;
+};
+
+} // namespace lathe::cpu
+
+#endif // LATHE_BACKENDS_CPU_RUNTIME_GEMMPLAN_H

@@ -1,0 +1,53 @@
+//===- Plan.h - How a matrix product is cut into pieces ---------*- C++ -*-===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#ifndef LATHE_BACKENDS_CPU_RUNTIME_PLAN_H
+#define LATHE_BACKENDS_CPU_RUNTIME_PLAN_H
+
+#include "backends/cpu/runtime/Primitive.h"
+#include "runtime/Abi.h"
+
+namespace lathe::cpu {
+
+/// What a plan depends on: a call without its addresses. Only 8-byte members: compared and hashed as bytes.
+struct PlanKey {
+  int64_t dtype = 0;
+  int64_t weight = -1;
+  int64_t activation = 0;
+  int64_t hasBias = 0;
+  Residual residual = Residual::none;
+  double alpha = 1;
+  int64_t m = 0, n = 0, k = 0;
+  int64_t aRow = 0, aCol = 0, bRow = 0, bCol = 0, outRow = 0;
+  int64_t batch[3] = {1, 1, 1};
+  int64_t aBatch[3] = {}, bBatch[3] = {}, outBatch[3] = {};
+
+  /// Describes `call` in a canonical form: strides of extents of one do not matter, and batches that are only more
+  /// rows become rows.
+  explicit PlanKey(const lathe_matmul_call &call);
+
+  int64_t items() const { return batch[0] * batch[1] * batch[2]; }
+  bool operator==(const PlanKey &other) const { return memcmp(this, &other, sizeof(*this)) == 0; }
+};
+static_assert(sizeof(PlanKey) == 26 * 8, "hashed as bytes");
+
+/// A product cut into pieces that threads take one after another.
+class Plan {
+public:
+  virtual ~Plan() = default;
+  /// Pieces of the product.
+  virtual int64_t pieces() const = 0;
+  /// False when the product is too small to be shared.
+  virtual bool parallel() const = 0;
+  /// Scratch memory that each thread needs, 64-byte aligned.
+  virtual size_t scratchBytes() const = 0;
+  /// Executes one piece; false when a library fails. Different threads may execute different pieces at once.
+  virtual bool execute(const lathe_matmul_call &call, int64_t piece, int thread, dnnl_stream_t stream,
+                       unsigned char *scratch) = 0;
+};
+
+} // namespace lathe::cpu
+
+#endif // LATHE_BACKENDS_CPU_RUNTIME_PLAN_H

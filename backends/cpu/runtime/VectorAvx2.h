@@ -1,0 +1,60 @@
+//===- VectorAvx2.h - Eight floats ------------------------------*- C++ -*-===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//
+// Included only by sources that are compiled for AVX2, FMA and F16C; see VectorAvx512.h.
+//
+//===----------------------------------------------------------------------===//
+#ifndef LATHE_BACKENDS_CPU_RUNTIME_VECTORAVX2_H
+#define LATHE_BACKENDS_CPU_RUNTIME_VECTORAVX2_H
+
+#include <cstdint>
+#include <immintrin.h>
+
+namespace {
+
+struct Vector {
+  static constexpr int kLanes = 8;
+  __m256 v;
+
+  static __m256i first(int64_t count) {
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(count)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+  }
+  static Vector zero() { return {_mm256_setzero_ps()}; }
+  static Vector all(float x) { return {_mm256_set1_ps(x)}; }
+  static Vector load(const float *p) { return {_mm256_loadu_ps(p)}; }
+  static Vector loadBf16(const uint16_t *p) {
+    __m128i bits = _mm_loadu_si128(reinterpret_cast<const __m128i *>(p));
+    return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16))};
+  }
+  static Vector loadF16(const uint16_t *p) {
+    return {_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i *>(p)))};
+  }
+  static Vector load(const float *p, int64_t count) { return {_mm256_maskload_ps(p, first(count))}; }
+  void store(float *p) const { _mm256_storeu_ps(p, v); }
+  void store(float *p, int64_t count) const { _mm256_maskstore_ps(p, first(count), v); }
+};
+
+inline Vector fma(Vector a, Vector b, Vector c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
+inline Vector operator+(Vector a, Vector b) { return {_mm256_add_ps(a.v, b.v)}; }
+inline Vector operator-(Vector a, Vector b) { return {_mm256_sub_ps(a.v, b.v)}; }
+inline Vector operator*(Vector a, Vector b) { return {_mm256_mul_ps(a.v, b.v)}; }
+inline Vector operator/(Vector a, Vector b) { return {_mm256_div_ps(a.v, b.v)}; }
+inline Vector atMost(Vector x, Vector bound) { return {_mm256_min_ps(bound.v, x.v)}; }
+inline Vector atLeast(Vector x, Vector bound) { return {_mm256_max_ps(bound.v, x.v)}; }
+inline Vector roundToNearest(Vector x) {
+  return {_mm256_round_ps(x.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
+}
+/// In two steps, since 2^n may leave the normal numbers where the product does not; |n| up to 252.
+inline Vector scaleByPower(Vector x, Vector n) {
+  __m256i whole = _mm256_cvtps_epi32(n.v), half = _mm256_srai_epi32(whole, 1), rest = _mm256_sub_epi32(whole, half);
+  auto power = [](__m256i k) {
+    return Vector{_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(k, _mm256_set1_epi32(127)), 23))};
+  };
+  return x * power(half) * power(rest);
+}
+
+} // namespace
+
+#endif // LATHE_BACKENDS_CPU_RUNTIME_VECTORAVX2_H
