@@ -244,6 +244,11 @@ LogicalResult MatmulOp::verify() {
     return emitOpError() << "expects a result that fits the operands, got " << getOut().getType();
   if (getBias() && (getBias().getType().getRank() != 1 || !fit(getBias().getType().getDimSize(0), n)))
     return emitOpError() << "expects a bias of rank 1 that fits the result's columns, got " << getBias().getType();
+  if (getResidual() && getResidual().getType() != getOut().getType())
+    return emitOpError() << "expects a residual of the result's type " << getOut().getType() << ", got "
+                         << getResidual().getType();
+  if (getResidual() && getOutAxes())
+    return emitOpError() << "expects no order of the result's axes with a residual";
   return success();
 }
 

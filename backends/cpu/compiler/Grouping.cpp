@@ -163,7 +163,7 @@ private:
     lookThrough(result.lhs, !isWeight, result);
     lookThrough(result.rhs, !isWeight, result);
     afterProduct(matmul, result);
-    if (!isWeight && result.last->hasOneUse())
+    if (!isWeight && !result.residual && result.last->hasOneUse())
       if (auto transpose = dyn_cast<TransposeOp>(*result.last->getUsers().begin());
           transpose && transpose->getBlock() == &block) {
         ArrayRef<int64_t> permutation = transpose.getPermutation();
@@ -216,6 +216,25 @@ private:
       result.last = user;
       absorbed.insert(user);
     }
+    takeResidual(matmul, result);
+  }
+
+  /// A sum with a tensor of the product's own shape that is there before the product is.
+  void takeResidual(MatmulOp matmul, Epilogue &result) {
+    auto add = result.last->hasOneUse() ? dyn_cast<AddOp>(*result.last->getUsers().begin()) : AddOp();
+    if (!add || add->getBlock() != &block || absorbed.contains(add) || add.getType() != matmul.getType())
+      return;
+    Value other = add.getLhs() == result.last->getResult(0) ? add.getRhs() : add.getLhs();
+    Operation *producer = other.getDefiningOp();
+    bool isBefore = producer ? producer->getBlock() == &block && producer->isBeforeInBlock(matmul)
+                             : cast<BlockArgument>(other).getOwner() == &block;
+    // What nothing else reads is computed where it is added, in a kernel of the sum.
+    bool isStored = !producer || !other.hasOneUse() || !isElementwise(producer);
+    if (!isBefore || !isStored || other.getType() != add.getType() || shape(other) != shape(add) || shape(add).empty())
+      return;
+    result.residual = other;
+    result.last = add;
+    absorbed.insert(add);
   }
 
   SymShape shape(Value value) {

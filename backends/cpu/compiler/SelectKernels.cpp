@@ -133,6 +133,7 @@ Value Selector::output(Location loc, Value tensor, int64_t number) {
 LogicalResult Selector::emitMatmul(MatmulOp op, const Epilogue &epilogue) {
   Value lhs = buffer(epilogue.lhs.tensor);
   Value bias = epilogue.bias ? buffer(epilogue.bias) : Value();
+  Value residual = epilogue.residual ? buffer(epilogue.residual) : Value();
   Value rhs;
   int64_t weight = -1;
   SmallVector<int64_t> weightShape;
@@ -158,7 +159,7 @@ LogicalResult Selector::emitMatmul(MatmulOp op, const Epilogue &epilogue) {
     return order ? b.getDenseI64ArrayAttr(*order) : DenseI64ArrayAttr();
   };
   int64_t id = addKernel("matmul_" + std::to_string(kernels.size()), "matmul", ops);
-  b.create<kernel::MatmulOp>(op.getLoc(), frame, lhs, rhs, bias, out, id, weight, weightShape, epilogue.activation,
+  b.create<kernel::MatmulOp>(op.getLoc(), frame, lhs, rhs, bias, residual, out, id, weight, weightShape, epilogue.activation,
                              op.getTransposeLhs(), op.getTransposeRhs(), APFloat(epilogue.alpha),
                              axes(epilogue.lhs.axes), axes(epilogue.rhs.axes), axes(epilogue.outAxes));
   return success();

@@ -170,6 +170,44 @@ func.func @main(%x: tensor<?x4xf32> {lathe.dims = ["batch", "4"]}) -> (tensor<?x
 
 // -----
 
+// What is added after the bias is the product's residual, when it is there before the product is and has its shape.
+// CHECK-LABEL: func.func @run
+// CHECK-DAG: %[[X:.*]] = kernel.input %{{.*}} 0
+// CHECK-DAG: %[[Y:.*]] = kernel.output
+// CHECK: kernel.matmul %{{.*}} lhs(%[[X]] : memref<?x4xf32>) bias(%{{.*}} : memref<4xf32>) residual(%[[X]] : memref<?x4xf32>) out(%[[Y]] : memref<?x4xf32>)
+// CHECK-NOT: kernel.launch
+// CHECK: return
+func.func @main(%x: tensor<?x4xf32> {lathe.dims = ["batch", "4"]}) -> tensor<?x4xf32> {
+  %w = lathe.weight "w" in "model.safetensors" at 0 : tensor<4x4xf32>
+  %b = lathe.weight "b" in "model.safetensors" at 64 : tensor<4xf32>
+  %0 = lathe.matmul %x, %w : (tensor<?x4xf32>, tensor<4x4xf32>) -> tensor<?x4xf32>
+  %1 = lathe.add %0, %b : (tensor<?x4xf32>, tensor<4xf32>) -> tensor<?x4xf32>
+  %2 = lathe.add %x, %1 : (tensor<?x4xf32>, tensor<?x4xf32>) -> tensor<?x4xf32>
+  return %2 : tensor<?x4xf32>
+}
+
+// -----
+
+// No residual: one is computed later, the other has another shape, the third is read by nothing else and is computed
+// where it is added.
+// CHECK-LABEL: func.func @run
+// CHECK-NOT: residual
+// CHECK: return
+func.func @main(%x: tensor<?x4xf32> {lathe.dims = ["batch", "4"]}, %y: tensor<1x4xf32>) -> (tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x4xf32>) {
+  %w = lathe.weight "w" in "model.safetensors" at 0 : tensor<4x4xf32>
+  %0 = lathe.matmul %x, %w : (tensor<?x4xf32>, tensor<4x4xf32>) -> tensor<?x4xf32>
+  %1 = lathe.tanh %x : (tensor<?x4xf32>) -> tensor<?x4xf32>
+  %2 = lathe.add %0, %1 : (tensor<?x4xf32>, tensor<?x4xf32>) -> tensor<?x4xf32>
+  %3 = lathe.matmul %2, %w : (tensor<?x4xf32>, tensor<4x4xf32>) -> tensor<?x4xf32>
+  %4 = lathe.add %3, %y : (tensor<?x4xf32>, tensor<1x4xf32>) -> tensor<?x4xf32>
+  %5 = lathe.sigmoid %2 : (tensor<?x4xf32>) -> tensor<?x4xf32>
+  %6 = lathe.matmul %4, %w : (tensor<?x4xf32>, tensor<4x4xf32>) -> tensor<?x4xf32>
+  %7 = lathe.add %6, %5 : (tensor<?x4xf32>, tensor<?x4xf32>) -> tensor<?x4xf32>
+  return %1, %2, %4, %7 : tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x4xf32>
+}
+
+// -----
+
 // Attention's transposes and scales are the library's: it reads and writes heads where they lie.
 // CHECK-LABEL: func.func @run
 // CHECK-NOT: kernel.launch

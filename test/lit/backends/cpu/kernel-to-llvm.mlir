@@ -166,6 +166,22 @@ func.func @matmul(%frame: !llvm.ptr, %x: memref<2x3x8xf32>, %bias: memref<4xf32>
 
 // -----
 
+// The residual's address stands behind the bias's; its strides are the result's.
+// CHECK-LABEL: func.func @residual
+// CHECK-SAME: %[[R:[a-z0-9]+]]: memref<2x4xf32>, %{{.*}}: memref<2x4xf32>)
+// CHECK: %[[STRUCT:.*]] = builtin.unrealized_conversion_cast %[[R]]
+// CHECK: %[[ADDRESS:.*]] = llvm.extractvalue %[[STRUCT]][1]
+// CHECK: %[[AT:.*]] = llvm.getelementptr %{{.*}}[64]
+// CHECK: llvm.store %[[ADDRESS]], %[[AT]]
+// CHECK: llvm.call
+func.func @residual(%frame: !llvm.ptr, %x: memref<2x8xf32>, %r: memref<2x4xf32>, %y: memref<2x4xf32>) {
+  kernel.matmul %frame lhs(%x : memref<2x8xf32>) residual(%r : memref<2x4xf32>) out(%y : memref<2x4xf32>)
+    {activation = 0 : i64, kernel = 7 : i64, weight = 1 : i64, weight_shape = array<i64: 8, 4>}
+  return
+}
+
+// -----
+
 // Batches of two operands: the right one's is repeated, its batch stride (at 192 for the innermost axis + 16) is 0.
 // CHECK-LABEL: func.func @batches
 // CHECK: %[[ZERO:.*]] = llvm.mlir.constant(0 : i64)

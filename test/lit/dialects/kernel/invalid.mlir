@@ -250,6 +250,24 @@ func.func @matmul_c10(%frame: !llvm.ptr, %x: memref<8x2xf32>, %y: memref<2x4xf32
 
 // -----
 
+func.func @matmul_c11(%frame: !llvm.ptr, %x: memref<2x8xf32>, %r: memref<4xf32>, %y: memref<2x4xf32>) {
+  // expected-error @below {{expects a residual of the result's type 'memref<2x4xf32>', got 'memref<4xf32>'}}
+  kernel.matmul %frame lhs(%x : memref<2x8xf32>) residual(%r : memref<4xf32>) out(%y : memref<2x4xf32>)
+    {activation = 0 : i64, kernel = 0 : i64, weight = 0 : i64, weight_shape = array<i64: 8, 4>}
+  return
+}
+
+// -----
+
+func.func @matmul_c12(%frame: !llvm.ptr, %x: memref<3x2x8xf32>, %w: memref<8x4xf32>, %r: memref<2x3x4xf32>, %y: memref<2x3x4xf32>) {
+  // expected-error @below {{expects no order of the result's axes with a residual}}
+  kernel.matmul %frame lhs(%x : memref<3x2x8xf32>) rhs(%w : memref<8x4xf32>) residual(%r : memref<2x3x4xf32>) out(%y : memref<2x3x4xf32>)
+    {activation = 0 : i64, kernel = 0 : i64, weight = -1 : i64, weight_shape = array<i64>, out_axes = array<i64: 1, 0, 2>}
+  return
+}
+
+// -----
+
 func.func @matmul_attributes(%frame: !llvm.ptr, %x: memref<2x8xf32>, %y: memref<2x4xf32>) {
   // expected-error @below {{requires attribute 'activation'}}
   kernel.matmul %frame lhs(%x : memref<2x8xf32>) out(%y : memref<2x4xf32>)
