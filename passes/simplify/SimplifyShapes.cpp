@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "dialects/lathe/Materialize.h"
+#include "mlir/IR/IRMapping.h"
 #include "passes/simplify/Passes.h"
 
 namespace lathe::simplify {
@@ -73,6 +74,11 @@ struct SimplifyShapes : impl::SimplifyShapesPassBase<SimplifyShapes> {
         Value transposed = b.create<TransposeOp>(op->getLoc(), op->getResult(0).getType(), whole, *permutation);
         op->getResult(0).replaceAllUsesWith(transposed);
         dead.push_back(op);
+        continue;
+      }
+      if (Value product = productOfRows(op, *shape, shapes, written)) {
+        op->getResult(0).replaceAllUsesWith(product);
+        dead.push_back(op); // what it read is dead then
         continue;
       }
       if (isa<ReshapeOp, BroadcastOp>(op) &&
@@ -181,6 +187,75 @@ struct SimplifyShapes : impl::SimplifyShapesPassBase<SimplifyShapes> {
       if (extent != (*whole)[axis])
         return std::nullopt;
     return permutation;
+  }
+
+  /// Operations of a product's result, element by element, that take beside it only scalars and one value a column.
+  static bool isOfColumns(Operation *op, Value product) {
+    return op->hasTrait<OpTrait::BroadcastingElementwise>() && op->getNumResults() == 1 &&
+           llvm::all_of(op->getOperands(), [&](Value operand) {
+             auto type = dyn_cast<RankedTensorType>(operand.getType());
+             return operand == product || (type && type.getRank() <= 1);
+           });
+  }
+
+  /// Leading axes are merged into rows for a product with a constant matrix, and taken apart again: the product does that
+  /// itself, so that what comes before and behind it meet. Null where that is not what a reshape does.
+  static Value productOfRows(Operation *op, const SymShape &shape, ShapeContext &shapes, WrittenAtoms &written) {
+    auto apart = dyn_cast<ReshapeOp>(op);
+    constexpr size_t kMaxRank = 5; // of the products that backends have
+    if (!apart || shape.size() < 2 || shape.size() > kMaxRank)
+      return {};
+    SmallVector<Operation *> chain; // from the last one
+    Operation *next = apart.getInput().getDefiningOp();
+    auto product = [&]() -> MatmulOp {
+      while (next && next->getBlock() == op->getBlock() && next->hasOneUse()) {
+        if (auto matmul = dyn_cast<MatmulOp>(next))
+          return matmul;
+        Value input;
+        for (Value operand : next->getOperands())
+          if (auto type = dyn_cast<RankedTensorType>(operand.getType()); type && type.getRank() == 2)
+            input = operand;
+        if (!input || !isOfColumns(next, input))
+          return {};
+        chain.push_back(next);
+        next = input.getDefiningOp();
+      }
+      return {};
+    }();
+    if (!product || product.getTransposeLhs() || cast<RankedTensorType>(product.getLhs().getType()).getRank() != 2 ||
+        cast<RankedTensorType>(product.getRhs().getType()).getRank() != 2)
+      return {};
+    auto merged = product.getLhs().getDefiningOp<ReshapeOp>();
+    FailureOr<SymShape> rows = shapes.shapeOf(product.getLhs()), result = shapes.shapeOf(product.getResult());
+    if (!merged || failed(rows) || failed(result) || (*result)[1] != shape.back() ||
+        llvm::any_of(shape, [](const SymExpr &dim) { return dim.dependsOnData(); }))
+      return {};
+    OpBuilder b(op);
+    SymShape whole(shape);
+    whole.back() = (*rows)[1];
+    Value lhs = merged.getInput();
+    if (FailureOr<SymShape> before = shapes.shapeOf(lhs); failed(before) || *before != whole) {
+      SmallVector<Value> dims;
+      for (const SymExpr &dim : whole)
+        dims.push_back(write(b, op, dim, written));
+      auto element = cast<RankedTensorType>(lhs.getType()).getElementType();
+      lhs = b.create<ReshapeOp>(merged.getLoc(), RankedTensorType::get(staticDims(whole), element), lhs, dims);
+    }
+    auto typeOf = [&](Operation *from) {
+      return RankedTensorType::get(staticDims(shape), cast<RankedTensorType>(from->getResult(0).getType()).getElementType());
+    };
+    Value value = b.create<MatmulOp>(product.getLoc(), typeOf(product), lhs, product.getRhs(), false,
+                                     product.getTransposeRhs());
+    Operation *previous = product;
+    for (Operation *step : llvm::reverse(chain)) {
+      IRMapping map;
+      map.map(previous->getResult(0), value);
+      Operation *copy = b.clone(*step, map);
+      copy->getResult(0).setType(typeOf(step));
+      value = copy->getResult(0);
+      previous = step;
+    }
+    return value;
   }
 
   static bool changesNothing(Operation *op, const SymShape &shape, ShapeContext &shapes) {

@@ -171,6 +171,50 @@ func.func @transpose_stays(%x: tensor<2x3x4xf32>, %y: tensor<6x4xf32>) -> (tenso
 
 // -----
 
+// A linear layer whose exporter made rows of batch and sequence: the product keeps the axes, so does what is added.
+// CHECK-LABEL: func.func @product_of_rows
+// CHECK: %[[P:.*]] = lathe.matmul %{{.*}}, %{{.*}} : (tensor<?x?x8xf32>, tensor<8x4xf32>) -> tensor<?x?x4xf32>
+// CHECK: %[[S:.*]] = lathe.add %{{.*}}, %[[P]] : (tensor<4xf32>, tensor<?x?x4xf32>) -> tensor<?x?x4xf32>
+// CHECK: %[[T:.*]] = lathe.tanh %[[S]]
+// CHECK: return %[[T]]
+func.func @product_of_rows(%x: tensor<?x?x8xf32> {lathe.dims = ["batch", "rows", "8"]}, %w: tensor<8x4xf32>, %bias: tensor<4xf32>) -> tensor<?x?x4xf32> {
+  %c4 = arith.constant 4 : index
+  %c8 = arith.constant 8 : index
+  %minus1 = arith.constant -1 : index
+  %b = lathe.dim %x {axis = 0 : i64} : tensor<?x?x8xf32>
+  %n = lathe.dim %x {axis = 1 : i64} : tensor<?x?x8xf32>
+  %0 = lathe.reshape %x[%minus1, %c8] : tensor<?x?x8xf32> -> tensor<?x8xf32>
+  %1 = lathe.matmul %0, %w : (tensor<?x8xf32>, tensor<8x4xf32>) -> tensor<?x4xf32>
+  %2 = lathe.add %bias, %1 : (tensor<4xf32>, tensor<?x4xf32>) -> tensor<?x4xf32>
+  %3 = lathe.tanh %2 : (tensor<?x4xf32>) -> tensor<?x4xf32>
+  %4 = lathe.reshape %3[%b, %n, %c4] : tensor<?x4xf32> -> tensor<?x?x4xf32>
+  return %4 : tensor<?x?x4xf32>
+}
+
+// -----
+
+// Not where the product is read elsewhere, where a tensor of its rows is added, and where columns are taken apart.
+// CHECK-LABEL: func.func @rows_stay
+// CHECK-COUNT-3: lathe.matmul %{{.*}}, %{{.*}} : (tensor<6x8xf32>, tensor<8x4xf32>) -> tensor<6x4xf32>
+func.func @rows_stay(%x: tensor<2x3x8xf32>, %w: tensor<8x4xf32>, %v: tensor<8x4xf32>, %u: tensor<8x4xf32>, %r: tensor<6x4xf32>) -> (tensor<6x4xf32>, tensor<2x3x4xf32>, tensor<2x3x4xf32>, tensor<6x2x2xf32>) {
+  %c2 = arith.constant 2 : index
+  %c3 = arith.constant 3 : index
+  %c4 = arith.constant 4 : index
+  %c6 = arith.constant 6 : index
+  %c8 = arith.constant 8 : index
+  %0 = lathe.reshape %x[%c6, %c8] : tensor<2x3x8xf32> -> tensor<6x8xf32>
+  %1 = lathe.matmul %0, %w : (tensor<6x8xf32>, tensor<8x4xf32>) -> tensor<6x4xf32>
+  %2 = lathe.reshape %1[%c2, %c3, %c4] : tensor<6x4xf32> -> tensor<2x3x4xf32>
+  %3 = lathe.matmul %0, %v : (tensor<6x8xf32>, tensor<8x4xf32>) -> tensor<6x4xf32>
+  %4 = lathe.mul %3, %r : (tensor<6x4xf32>, tensor<6x4xf32>) -> tensor<6x4xf32>
+  %5 = lathe.reshape %4[%c2, %c3, %c4] : tensor<6x4xf32> -> tensor<2x3x4xf32>
+  %6 = lathe.matmul %0, %u : (tensor<6x8xf32>, tensor<8x4xf32>) -> tensor<6x4xf32>
+  %7 = lathe.reshape %6[%c6, %c2, %c2] : tensor<6x4xf32> -> tensor<6x2x2xf32>
+  return %1, %2, %5, %7 : tensor<6x4xf32>, tensor<2x3x4xf32>, tensor<2x3x4xf32>, tensor<6x2x2xf32>
+}
+
+// -----
+
 // Neither functions without a body nor those of several blocks are touched.
 // CHECK: func.func private @external(tensor<?xf32>) -> tensor<?xf32>
 func.func private @external(tensor<?xf32>) -> tensor<?xf32>
