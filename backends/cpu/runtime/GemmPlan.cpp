@@ -26,7 +26,7 @@ constexpr double kMinParallelOperations = 5e5;
 /// So that a thread that is held up does not hold up the others.
 constexpr int64_t kPiecesPerThread = 4;
 /// Rows whose part of the left side stays in the second cache beside two blocks of a panel.
-constexpr int64_t kMaxRows = 224;
+constexpr int64_t kMaxRows = 132;
 constexpr int64_t kMinRows = 24;
 /// Weights that are larger than this are read from memory, so each panel is used for all rows at once.
 constexpr int64_t kCachedWeightBytes = int64_t(16) << 20;
