@@ -9,6 +9,7 @@
 #include "compiler/Dialects.h"
 #include "compiler/Manifest.h"
 #include "compiler/MemoryWatch.h"
+#include "compiler/Precision.h"
 #include "compiler/Work.h"
 #include "frontends/onnx/Import.h"
 #include "mlir/IR/Diagnostics.h"
@@ -16,6 +17,7 @@
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Transforms/Passes.h"
 #include "passes/memory/Passes.h"
+#include "passes/precision/Passes.h"
 #include "passes/simplify/Passes.h"
 #include "runtime/Abi.h"
 #include "llvm/Support/FileSystem.h"
@@ -74,7 +76,12 @@ private:
   bool phase(const std::string &name, llvm::function_ref<void(OpPassManager &)> passes, ExitCode onFailure);
   bool dump(const std::string &name);
   bool writeText(const std::string &path, llvm::function_ref<void(llvm::raw_ostream &)> write);
+  bool narrowWeights();
   void describeModel();
+  std::string weightFolder() {
+    auto attribute = (*module)->getAttrOfType<StringAttr>(LatheDialect::kModelDirAttr);
+    return attribute ? attribute.str() : std::string();
+  }
 
   const std::string &model;
   const CompileOptions &options;
@@ -162,6 +169,28 @@ void Compilation::describeModel() {
   });
 }
 
+bool Compilation::narrowWeights() {
+  auto main = module->lookupSymbol<func::FuncOp>("main");
+  if (options.precision == "f32" || !main)
+    return true;
+  begin("precision");
+  WeightFiles files(weightFolder());
+  std::string error;
+  if (!choosePrecision(main, files, options.precision, result.precision, error))
+    return fail(ExitCode::invalid_model, error);
+  precision::NarrowWeightsPassOptions narrow;
+  narrow.type = options.precision == "bf16" ? "bf16" : "f16";
+  std::vector<std::string> exceptions;
+  for (const PrecisionPlan::Decision &decision : result.precision.decisions)
+    if (decision.type != narrow.type)
+      exceptions.push_back(decision.weight + "=" + decision.type);
+  narrow.types = exceptions;
+  return phase(
+      "precision",
+      [&](OpPassManager &passes) { passes.addNestedPass<func::FuncOp>(precision::createNarrowWeightsPass(narrow)); },
+      ExitCode::internal);
+}
+
 bool Compilation::toKernels() {
   begin("import");
   ImportResult imported = importOnnx(context, model, options.import);
@@ -186,6 +215,8 @@ bool Compilation::toKernels() {
     return false;
   if (auto main = module->lookupSymbol<func::FuncOp>("main"))
     work = matmulOperations(main);
+  if (!narrowWeights())
+    return false;
   auto select = [&](OpPassManager &passes) {
     if (!options.reference)
       passes.addNestedPass<func::FuncOp>(cpu::createCpuIntegerProductsPass());
@@ -203,15 +234,12 @@ bool Compilation::toKernels() {
 }
 
 void Compilation::toArtifact(const std::string &output) {
-  std::string folder;
-  if (auto attribute = (*module)->getAttrOfType<StringAttr>(LatheDialect::kModelDirAttr))
-    folder = attribute.str();
-  WeightFiles files(folder);
+  WeightFiles files(weightFolder());
   ordered_json manifest;
   manifest["producer"] = "lathe " LATHE_VERSION;
   manifest["abi_version"] = LATHE_ABI_VERSION;
   manifest["model"] = {{"name", result.info.name}, {"sha256", result.info.sha256}, {"opset", result.info.opset}};
-  manifest["options"] = {{"target", options.reference ? "reference" : "cpu"}, {"optimization", options.level}};
+  manifest["options"] = {{"target", options.reference ? "reference" : "cpu"}, {"optimization", options.level}, {"precision", options.precision}};
   manifest["devices"] = {"cpu"};
   manifest["work"] = ordered_json::object();
   for (const auto &[type, operations] : work)
@@ -262,6 +290,12 @@ void Compilation::toArtifact(const std::string &output) {
   manifest["recipe"] = nullptr;
   if (!options.report.empty()) {
     ordered_json report = {{"kernels", manifest["kernels"]}, {"weights_bytes", manifest["weights_bytes"]}};
+    report["precision"] = ordered_json::array();
+    for (const PrecisionPlan::Decision &decision : result.precision.decisions) {
+      report["precision"].push_back({{"weight", decision.weight}, {"type", decision.type}});
+      if (!decision.reason.empty())
+        report["precision"].back()["reason"] = decision.reason;
+    }
     if (!writeText(options.report, [&](llvm::raw_ostream &stream) { stream << report.dump(2) << "\n"; }))
       return;
   }

@@ -23,6 +23,7 @@ struct CompileOptions {
   ImportOptions import;
   std::string dumpDir;               ///< folder for one numbered .mlir file a phase; none, if empty
   std::string emit;                  ///< "artifact" (or empty), "mlir", "llvm", "obj"
+  std::string precision = "f32";     ///< that weights are stored in: "f32", "bf16", "f16" or "auto"
   std::string report;                ///< file for the per-kernel report (JSON); none, if empty
   unsigned jobs = 1;                 ///< threads that work side by side at most; the output does not depend on it
   uint64_t maxMemory = 0;            ///< bytes that the process may hold resident; 0: any number
@@ -30,6 +31,15 @@ struct CompileOptions {
   /// given, the compiler stops at the end of the phase, or of the piece of a file.
   std::function<void(const std::string &message)> overBudget;
   std::function<void(const std::string &)> progress; ///< told what begins: phases, and parts of long ones
+};
+
+/// What becomes of the weights that products and gathers read.
+struct PrecisionPlan {
+  struct Decision {
+    std::string weight, type; ///< type: "bf16", "f16" or "f32"
+    std::string reason;       ///< where it is not the type that was asked for
+  };
+  std::vector<Decision> decisions; ///< in the order of the program
 };
 
 struct CompileResult {
@@ -44,6 +54,7 @@ struct CompileResult {
   std::vector<Value> inputs, outputs;
   ModelInfo info;
   uint64_t weightsBytes = 0;
+  PrecisionPlan precision; ///< without decisions where it is f32
   size_t operations = 0;
   size_t kernels = 0, matmuls = 0;
 };

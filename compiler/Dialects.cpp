@@ -11,6 +11,7 @@
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Transforms/Passes.h"
 #include "passes/memory/Passes.h"
+#include "passes/precision/Passes.h"
 #include "passes/simplify/Passes.h"
 
 using namespace mlir;
@@ -25,6 +26,7 @@ void lathe::registerDialects(DialectRegistry &registry) {
 void lathe::registerPasses() {
   simplify::registerLatheSimplifyPasses();
   memory::registerLatheMemoryPasses();
+  precision::registerLathePrecisionPasses();
   cpu::registerLatheCpuPasses();
   registerLatheReferencePasses();
   registerReferencePipelines();

@@ -113,15 +113,25 @@ static bool writeDense(DenseElementsAttr dense, size_t elementBytes, artifact::S
   return true;
 }
 
-/// A [k, n] matrix of f32 as it lies in memory.
+/// A [k, n] matrix as it lies in memory.
 struct Matrix {
   const char *data = nullptr;
   int64_t rowStride = 0, colStride = 0; ///< in elements
+  lathe_dtype type = LATHE_F32;         ///< of its elements
+  lathe_dtype stored = LATHE_F32;       ///< what they are rounded to, where that is another
 };
+
+/// Writes f32 as another type.
+static bool writeRounded(const char *data, int64_t count, lathe_dtype stored, artifact::Sink &sink) {
+  std::vector<uint16_t> rounded(count);
+  cpu::roundWeights(stored, reinterpret_cast<const float *>(data), count, rounded.data());
+  return sink.write(rounded.data(), rounded.size() * 2);
+}
 
 /// Packs slabs of whole outermost blocks, which lie one after another, each of pieces of the source.
 static bool writePacked(const cpu::WeightLayout &layout, Matrix matrix, const WeightFiles *files, artifact::Sink &sink) {
-  constexpr int64_t kElement = 4, kSlabBytes = 4 * kPieceBytes;
+  constexpr int64_t kSlabBytes = 4 * kPieceBytes;
+  const int64_t kElement = matrix.type == LATHE_F32 ? 4 : 2;
   const runtime::PackedLayout &whole = layout.layout;
   int outer = whole.strides[1] * whole.paddedDims[1] / whole.blockOf(1) == whole.elements() ? 1 : 0, inner = 1 - outer;
   int64_t block = whole.blockOf(outer), blocks = whole.paddedDims[outer] / block;
@@ -136,7 +146,7 @@ static bool writePacked(const cpu::WeightLayout &layout, Matrix matrix, const We
   for (int64_t first = 0; first < blocks; first += atOnce) {
     int64_t count = std::min(atOnce, blocks - first), begin = first * block;
     int64_t extent = std::min(whole.dims[outer] - begin, count * block);
-    slab.assign(hasSlabs ? count * whole.strides[outer] * kElement : layout.bytes, 0);
+    slab.assign((hasSlabs ? count * whole.strides[outer] : whole.elements()) * kElement, 0);
     int64_t step = isInnerMajor ? std::max<int64_t>(kPieceBytes / (strides[inner] * kElement) / innerBlock, 1) * innerBlock
                                 : whole.dims[inner];
     for (int64_t row = 0; extent > 0 && row < whole.dims[inner]; row += step) {
@@ -144,27 +154,35 @@ static bool writePacked(const cpu::WeightLayout &layout, Matrix matrix, const We
       piece.layout.dims[outer] = piece.layout.paddedDims[outer] = extent;
       piece.layout.dims[inner] = piece.layout.paddedDims[inner] = std::min(step, whole.dims[inner] - row);
       const char *source = matrix.data + (begin * strides[outer] + row * strides[inner]) * kElement;
-      cpu::packWeights(piece, LATHE_F32, source, matrix.rowStride, matrix.colStride,
+      cpu::packWeights(piece, matrix.type, source, matrix.rowStride, matrix.colStride,
                        slab.data() + whole.term(inner, row) * kElement);
       if (files)
         files->release(source, ((extent - 1) * strides[outer] + (piece.layout.dims[inner] - 1) * strides[inner] + 1) * kElement);
     }
-    if (!sink.write(slab.data(), slab.size()))
+    if (matrix.type != matrix.stored ? !writeRounded(slab.data(), slab.size() / kElement, matrix.stored, sink)
+                                     : !sink.write(slab.data(), slab.size()))
       return false;
   }
   return true;
 }
+
+/// The type of a matrix that can be packed; others are refused where they are.
+static lathe_dtype matrixType(Type type) { return type.isBF16() ? LATHE_BF16 : type.isF16() ? LATHE_F16 : LATHE_F32; }
 
 static bool describeConstant(DictionaryAttr entry, WeightFiles &files, ordered_json &json, artifact::ConstantSource &source,
                              std::string &error) {
   auto type = cast<RankedTensorType>(cast<TypeAttr>(entry.get("type")).getValue());
   size_t elementBytes = std::max<size_t>(type.getElementTypeBitWidth() / 8, 1);
   uint64_t size = type.getNumElements() * elementBytes;
+  // As it is in its file, where it is rounded when it is written.
+  auto rounded = entry.getAs<TypeAttr>("source");
+  Type sourceType = rounded ? cast<RankedTensorType>(rounded.getValue()).getElementType() : type.getElementType();
+  uint64_t sourceSize = rounded ? uint64_t(4) * type.getNumElements() : size;
   bool transposed = cast<BoolAttr>(entry.get("transposed")).getValue();
   auto dense = entry.getAs<DenseElementsAttr>("value");
   const char *data = nullptr;
   if (!dense) {
-    data = files.bytes(text(entry, "file"), cast<IntegerAttr>(entry.get("offset")).getInt(), size, error);
+    data = files.bytes(text(entry, "file"), cast<IntegerAttr>(entry.get("offset")).getInt(), sourceSize, error);
     if (!data) {
       error = "initializer '" + text(entry, "name") + "': " + error;
       return false;
@@ -177,7 +195,8 @@ static bool describeConstant(DictionaryAttr entry, WeightFiles &files, ordered_j
   cpu::WeightLayout layout;
   if (cast<BoolAttr>(entry.get("packed")).getValue()) {
     int64_t k = shape[transposed ? 1 : 0], n = shape[transposed ? 0 : 1];
-    if (k > 0 && n > 0 && !cpu::preferredWeightLayout(k, n, LATHE_F32, &layout, &error))
+    lathe_dtype stored = matrixType(type.getElementType());
+    if (k > 0 && n > 0 && !cpu::preferredWeightLayout(k, n, stored, &layout, &error))
       return false;
     if (!layout.plain) {
       shape = {k, n};
@@ -195,9 +214,10 @@ static bool describeConstant(DictionaryAttr entry, WeightFiles &files, ordered_j
       json["shape"] = shape;
       json["packed"] = packed;
       source.size = layout.bytes;
-      Matrix matrix{data, transposed ? 1 : n, transposed ? k : 1};
+      Matrix matrix{data, transposed ? 1 : n, transposed ? k : 1, matrixType(sourceType), stored};
       if (dense) // one value for all elements, or all of them
-        matrix = {dense.getRawData().data(), dense.isSplat() ? 0 : matrix.rowStride, dense.isSplat() ? 0 : matrix.colStride};
+        matrix = {dense.getRawData().data(), dense.isSplat() ? 0 : matrix.rowStride, dense.isSplat() ? 0 : matrix.colStride,
+                  stored, stored};
       source.produce = [=, &files](artifact::Sink &sink, std::string *) {
         return writePacked(layout, matrix, dense ? nullptr : &files, sink);
       };
@@ -208,9 +228,10 @@ static bool describeConstant(DictionaryAttr entry, WeightFiles &files, ordered_j
   source.produce = [=, &files](artifact::Sink &sink, std::string *) {
     if (dense)
       return writeDense(dense, elementBytes, sink);
-    for (uint64_t begin = 0; begin < size; begin += kPieceBytes) {
-      uint64_t count = std::min<uint64_t>(kPieceBytes, size - begin);
-      if (!sink.write(data + begin, count))
+    for (uint64_t begin = 0; begin < sourceSize; begin += kPieceBytes) {
+      uint64_t count = std::min<uint64_t>(kPieceBytes, sourceSize - begin);
+      if (rounded ? !writeRounded(data + begin, count / 4, matrixType(type.getElementType()), sink)
+                  : !sink.write(data + begin, count))
         return false;
       files.release(data + begin, count);
     }

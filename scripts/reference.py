@@ -16,6 +16,7 @@ DIALECTS = {"lathe": "dialects/lathe/LatheOps.td", "kernel": "dialects/kernel/Ke
 PASSES = {
     "passes/simplify/Passes.td": "Simplification",
     "passes/memory/Passes.td": "Memory",
+    "passes/precision/Passes.td": "Precision",
     "backends/reference/compiler/Passes.td": "Reference backend",
     "backends/cpu/compiler/Passes.td": "CPU backend",
 }

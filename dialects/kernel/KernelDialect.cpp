@@ -110,8 +110,16 @@ private:
     if (failed(text("name")) || failed(flag("packed")) || failed(flag("transposed")))
       return failure();
     bool packed = entry.getAs<BoolAttr>("packed").getValue();
-    if (packed && (tensor.getRank() != 2 || !tensor.getElementType().isF32()))
-      return misfit("type", "a matrix of f32 where it is packed");
+    Type element = tensor.getElementType();
+    if (packed && (tensor.getRank() != 2 || !(element.isF32() || element.isBF16() || element.isF16())))
+      return misfit("type", "a matrix of f32, bf16 or f16 where it is packed");
+    if (Attribute given = entry.get("source")) {
+      auto source = dyn_cast<TypeAttr>(given);
+      auto wide = source ? dyn_cast<RankedTensorType>(source.getValue()) : RankedTensorType();
+      if (!wide || !wide.getElementType().isF32() || wide.getShape() != tensor.getShape() || entry.get("value") ||
+          !(element.isBF16() || element.isF16()))
+        return misfit("source", "the type of a weight of f32 that is rounded to bf16 or f16");
+    }
     if (!entry.get("value"))
       return failure(failed(text("file")) || failed(word("offset")));
     auto value = entry.getAs<DenseElementsAttr>("value");

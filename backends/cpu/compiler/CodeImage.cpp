@@ -81,8 +81,9 @@ struct BitsOfBF16 : PassWrapper<BitsOfBF16, OperationPass<ModuleOp>> {
         return std::nullopt;
       return attr.bitcast(bits);
     });
-    replacer.recursivelyReplaceElementsIn(getOperation(), /*replaceAttrs=*/true, /*replaceLocs=*/false,
-                                          /*replaceTypes=*/true);
+    // The module's own tables say what is stored.
+    for (Operation &op : *getOperation().getBody())
+      replacer.recursivelyReplaceElementsIn(&op, /*replaceAttrs=*/true, /*replaceLocs=*/false, /*replaceTypes=*/true);
   }
 };
 

@@ -57,11 +57,17 @@ public:
   Grouping run() {
     SmallVector<Operation *> ops;
     for (Operation &op : block)
-      if (isa<SymbolicShapeOpInterface>(op) && !isa<ConstantOp, WeightOp>(op))
+      if (isa<SymbolicShapeOpInterface>(op) && !isStored(op.getResult(0)))
         ops.push_back(&op);
     for (Operation *op : ops)
       if (auto matmul = dyn_cast<MatmulOp>(op); matmul && isLibraryMatmul(matmul))
         grouping.matmuls[op] = epilogue(matmul);
+    for (Operation *op : ops)
+      if (isa<CastOp>(op) && storedMatrix(op->getResult(0)) && llvm::all_of(op->getUses(), [&](OpOperand &use) {
+            return grouping.matmuls.count(use.getOwner()) && use.getOperandNumber() == 1 &&
+                   use.getOwner()->getOperand(0) != use.get();
+          }))
+        absorbed.insert(op); // the product widens what it reads
     for (Operation *op : llvm::reverse(ops)) {
       if (grouping.matmuls.count(op) || absorbed.contains(op) || isa<ReshapeOp>(op))
         continue;
@@ -158,10 +164,10 @@ private:
     result.rhs.tensor = matmul.getRhs();
     if (!fuse)
       return result;
-    bool isWeight = isa_and_nonnull<WeightOp, ConstantOp>(matmul.getRhs().getDefiningOp()) &&
-                    cast<RankedTensorType>(matmul.getRhs().getType()).getRank() == 2;
+    bool isWeight = cast<RankedTensorType>(matmul.getRhs().getType()).getRank() == 2 && storedMatrix(matmul.getRhs());
     lookThrough(result.lhs, !isWeight, result);
-    lookThrough(result.rhs, !isWeight, result);
+    if (!isWeight)
+      lookThrough(result.rhs, true, result);
     afterProduct(matmul, result);
     if (!isWeight && !result.residual && result.last->hasOneUse())
       if (auto transpose = dyn_cast<TransposeOp>(*result.last->getUsers().begin());
@@ -319,6 +325,28 @@ private:
 };
 
 } // namespace
+
+bool isStored(Value value) {
+  Operation *op = value.getDefiningOp();
+  if (isa_and_nonnull<ConstantOp, WeightOp>(op))
+    return true;
+  auto rounding = dyn_cast_or_null<CastOp>(op);
+  auto element = [](Value tensor) { return cast<RankedTensorType>(tensor.getType()).getElementType(); };
+  return rounding && rounding.getInput().getDefiningOp<WeightOp>() && element(rounding.getInput()).isF32() &&
+         (element(value).isBF16() || element(value).isF16());
+}
+
+Value storedMatrix(Value value) {
+  if (isStored(value))
+    return value;
+  auto widening = value.getDefiningOp<CastOp>();
+  if (!widening || !isStored(widening.getInput()))
+    return {};
+  Type from = cast<RankedTensorType>(widening.getInput().getType()).getElementType();
+  return (from.isBF16() || from.isF16()) && cast<RankedTensorType>(value.getType()).getElementType().isF32()
+             ? widening.getInput()
+             : Value();
+}
 
 Grouping formGroups(Block &block, ShapeContext &shapes, bool fuse, bool library) {
   return Former(block, shapes, fuse, library).run();

@@ -11,6 +11,13 @@
 
 namespace lathe::cpu {
 
+/// Whether a value is a constant as it is stored: a weight or a literal, or a weight that is rounded to 16 bits when it is
+/// written.
+bool isStored(mlir::Value value);
+
+/// The stored constant that a value is, or that it is widened from as it is read; null for none.
+mlir::Value storedMatrix(mlir::Value value);
+
 /// A tensor that a matrix product reads: axis i of its matrices is axis `axes[i]` of it; none where they are the same.
 struct MatrixOperand {
   mlir::Value tensor;

@@ -50,7 +50,12 @@ int64_t Selector::addConstant(Value tensor, bool packed, bool transposed) {
   entry.set("type", TypeAttr::get(tensor.getType()));
   entry.set("packed", b.getBoolAttr(packed));
   entry.set("transposed", b.getBoolAttr(transposed));
-  if (auto weight = tensor.getDefiningOp<WeightOp>()) {
+  // What is rounded when it is written.
+  auto rounding = tensor.getDefiningOp<CastOp>();
+  Value source = rounding ? rounding.getInput() : tensor;
+  if (rounding)
+    entry.set("source", TypeAttr::get(source.getType()));
+  if (auto weight = source.getDefiningOp<WeightOp>()) {
     entry.set("name", weight.getNameAttr());
     entry.set("file", weight.getFileAttr());
     entry.set("offset", weight.getOffsetAttr());
@@ -138,14 +143,19 @@ LogicalResult Selector::emitMatmul(MatmulOp op, const Epilogue &epilogue) {
   int64_t weight = -1;
   SmallVector<int64_t> weightShape;
   auto rhsType = cast<RankedTensorType>(op.getRhs().getType());
-  if (isa_and_nonnull<WeightOp, ConstantOp>(op.getRhs().getDefiningOp()) && rhsType.getRank() == 2) {
+  if (Value stored = rhsType.getRank() == 2 ? storedMatrix(op.getRhs()) : Value()) {
     bool transposed = op.getTransposeRhs();
-    bool packed = llvm::all_of(op.getRhs().getUses(), [&](OpOperand &use) {
+    auto isMatrix = [&](OpOperand &use) {
       auto user = dyn_cast<MatmulOp>(use.getOwner());
-      return user && use.getOperandNumber() == 1 && grouping.matmuls.count(user) && user.getLhs() != op.getRhs() &&
+      return user && use.getOperandNumber() == 1 && grouping.matmuls.count(user) && user.getLhs() != use.get() &&
              user.getTransposeRhs() == transposed;
+    };
+    bool packed = llvm::all_of(stored.getUses(), [&](OpOperand &use) {
+      Operation *user = use.getOwner();
+      return isMatrix(use) || (user->getNumResults() == 1 && storedMatrix(user->getResult(0)) == stored &&
+                               llvm::all_of(user->getUses(), isMatrix));
     });
-    weight = addConstant(op.getRhs(), packed, packed && transposed);
+    weight = addConstant(stored, packed, packed && transposed);
     weightShape = {rhsType.getDimSize(transposed ? 1 : 0), rhsType.getDimSize(transposed ? 0 : 1)};
   } else {
     rhs = buffer(epilogue.rhs.tensor);

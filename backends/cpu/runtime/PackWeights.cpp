@@ -9,6 +9,8 @@
 #include "runtime/DataType.h"
 
 #include <algorithm>
+#include <cstring>
+#include <immintrin.h>
 
 using namespace lathe;
 
@@ -49,4 +51,27 @@ bool cpu::preferredWeightLayout(int64_t k, int64_t n, lathe_dtype dtype, WeightL
 void cpu::packWeights(const WeightLayout &layout, lathe_dtype dtype, const void *source, int64_t rowStride,
                       int64_t colStride, void *target) {
   runtime::pack(layout.layout, elementBytes(dtype), source, rowStride, colStride, target);
+}
+
+namespace {
+uint16_t toBf16(float value) {
+  uint32_t bits;
+  memcpy(&bits, &value, sizeof(bits));
+  if (value != value)
+    return static_cast<uint16_t>(bits >> 16 | 0x40);
+  return static_cast<uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+__attribute__((target("avx,f16c"))) void toF16(const float *source, int64_t count, uint16_t *target) {
+  for (int64_t i = 0; i < count; ++i)
+    target[i] = static_cast<uint16_t>(_mm_cvtsi128_si32(
+        _mm_cvtps_ph(_mm_set_ss(source[i]), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)));
+}
+} // namespace
+
+void cpu::roundWeights(lathe_dtype dtype, const float *source, int64_t count, uint16_t *target) {
+  if (dtype == LATHE_F16)
+    return toF16(source, count, target);
+  for (int64_t i = 0; i < count; ++i)
+    target[i] = toBf16(source[i]);
 }

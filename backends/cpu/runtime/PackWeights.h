@@ -33,6 +33,9 @@ bool preferredWeightLayout(int64_t k, int64_t n, lathe_dtype dtype, WeightLayout
 void packWeights(const WeightLayout &layout, lathe_dtype dtype, const void *source, int64_t rowStride,
                  int64_t colStride, void *target);
 
+/// Rounds `count` numbers to bf16 or f16, the nearest one, of two the even one. Thread-safe.
+void roundWeights(lathe_dtype dtype, const float *source, int64_t count, uint16_t *target);
+
 } // namespace lathe::cpu
 
 #endif // LATHE_BACKENDS_CPU_RUNTIME_PACKWEIGHTS_H

@@ -219,7 +219,7 @@ struct Flags {
   std::string model, output, target = "cpu", precision = "f32", emit = "artifact", dumpDir, report, maxMemory;
   std::vector<std::string> dims;
   unsigned level = 2, jobs = 0;
-  bool json = false, verify = false, quiet = false;
+  bool json = false, verify = false, quiet = false, bf16 = false, fp16 = false;
 };
 
 /// Options of the compiler from flags; an error message, or nothing.
@@ -229,8 +229,14 @@ std::string toOptions(const Flags &flags, CompileOptions &options, Progress &pro
   options.emit = flags.emit;
   options.dumpDir = flags.dumpDir;
   options.report = flags.report;
-  if (flags.precision != "f32")
-    return "precision '" + flags.precision + "' is not supported yet: expected f32";
+  if (flags.bf16 && flags.fp16)
+    return "--bf16 and --fp16 exclude each other";
+  options.precision = flags.bf16 ? "bf16" : flags.fp16 ? "f16" : flags.precision;
+  if ((flags.bf16 || flags.fp16) && flags.precision != "f32" && flags.precision != options.precision)
+    return "--" + std::string(flags.bf16 ? "bf16" : "fp16") + " and --precision " + flags.precision + " exclude each other";
+  const std::string &precision = options.precision;
+  if (precision != "f32" && precision != "bf16" && precision != "f16" && precision != "auto")
+    return "precision '" + precision + "' is not known: expected f32, bf16, f16 or auto";
   std::string error = parseTarget(flags.target, options);
   for (const std::string &dim : flags.dims)
     if (error.empty())
@@ -279,6 +285,26 @@ int check(const Flags &flags) {
   return 0;
 }
 
+/// What was asked for and what became of it, where that is another.
+void printPrecision(const PrecisionPlan &plan, const std::string &asked) {
+  if (asked == "f32")
+    return;
+  std::map<std::string, size_t> counts;
+  for (const PrecisionPlan::Decision &decision : plan.decisions)
+    ++counts[decision.type];
+  std::string text;
+  for (const auto &[type, count] : counts)
+    text += (text.empty() ? "" : ", ") + std::to_string(count) + " in " + type;
+  std::printf("precision %s: weights of products and gathers %s\n", asked.c_str(), text.empty() ? "none" : text.c_str());
+  constexpr size_t kMost = 10;
+  size_t told = 0;
+  for (const PrecisionPlan::Decision &decision : plan.decisions)
+    if (!decision.reason.empty() && ++told <= kMost)
+      std::printf("  '%s' is in %s: %s\n", decision.weight.c_str(), decision.type.c_str(), decision.reason.c_str());
+  if (told > kMost)
+    std::printf("  and %zu more (--report tells them all)\n", told - kMost);
+}
+
 int compile(const Flags &flags) {
   CompileOptions options;
   Progress progress(flags.quiet);
@@ -294,6 +320,8 @@ int compile(const Flags &flags) {
   if (!flags.quiet)
     std::printf("wrote %s: %.1f MB, %zu library calls, %zu generated kernels, in %.1f s\n", flags.output.c_str(),
                 static_cast<double>(file.tellg()) / 1e6, result.matmuls, result.kernels, seconds.count());
+  if (!flags.quiet)
+    printPrecision(result.precision, options.precision);
   return 0;
 }
 
@@ -340,7 +368,10 @@ void addCompileCommand(CLI::App &app, int &exitCode) {
   command->add_option("-o,--output", flags->output, "the .lathe file")->required();
   command->add_option("-O", flags->level, "optimization of generated code, 0 to 3")->check(CLI::Range(0, 3))->capture_default_str();
   command->add_option("--target", flags->target, "cpu, cpu:avx2, cpu:avx512 or reference")->capture_default_str();
-  command->add_option("--precision", flags->precision, "f32")->capture_default_str();
+  command->add_option("--precision", flags->precision, "type that weights are stored in: f32, bf16, f16 or auto; what is computed stays f32")
+      ->capture_default_str();
+  command->add_flag("--bf16", flags->bf16, "the same as --precision bf16");
+  command->add_flag("--fp16", flags->fp16, "the same as --precision f16");
   command->add_option("--dim", flags->dims, "range of a symbolic dimension: NAME=N or NAME=MIN..MAX");
   command->add_option("--emit", flags->emit, "artifact, mlir, llvm or obj")
       ->check(CLI::IsMember({"artifact", "mlir", "llvm", "obj"}))

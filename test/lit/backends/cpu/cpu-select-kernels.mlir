@@ -170,6 +170,31 @@ func.func @main(%x: tensor<?x4xf32> {lathe.dims = ["batch", "4"]}) -> (tensor<?x
 
 // -----
 
+// A weight that is rounded to 16 bits is stored so; the product widens what it reads, and so does the gather.
+// CHECK: kernel.constants = [
+// CHECK-SAME: name = "table", offset = 0 : i64, packed = false, source = tensor<8x4xf32>, transposed = false, type = tensor<8x4xbf16>}
+// CHECK-SAME: name = "w", offset = 128 : i64, packed = true, source = tensor<4x4xf32>, transposed = false, type = tensor<4x4xf16>}
+// CHECK-LABEL: func.func @run
+// CHECK: %[[TABLE:.*]] = kernel.constant %{{.*}} 0 : memref<8x4xbf16>
+// CHECK: kernel.launch %{{.*}} @{{.*}}(%[[TABLE]]
+// CHECK: kernel.matmul
+// CHECK-SAME: weight = 1
+// CHECK-NOT: kernel.launch
+// CHECK-LABEL: func.func @plan
+func.func @main(%ids: tensor<?xi64> {lathe.dims = ["batch"]}) -> tensor<?x4xf32> {
+  %t = lathe.weight "table" in "model.safetensors" at 0 : tensor<8x4xf32>
+  %w = lathe.weight "w" in "model.safetensors" at 128 : tensor<4x4xf32>
+  %0 = lathe.cast %t : (tensor<8x4xf32>) -> tensor<8x4xbf16>
+  %1 = lathe.cast %0 : (tensor<8x4xbf16>) -> tensor<8x4xf32>
+  %2 = lathe.gather %1, %ids {axis = 0 : i64} : (tensor<8x4xf32>, tensor<?xi64>) -> tensor<?x4xf32>
+  %3 = lathe.cast %w : (tensor<4x4xf32>) -> tensor<4x4xf16>
+  %4 = lathe.cast %3 : (tensor<4x4xf16>) -> tensor<4x4xf32>
+  %5 = lathe.matmul %2, %4 : (tensor<?x4xf32>, tensor<4x4xf32>) -> tensor<?x4xf32>
+  return %5 : tensor<?x4xf32>
+}
+
+// -----
+
 // What is added after the bias is the product's residual, when it is there before the product is and has its shape.
 // CHECK-LABEL: func.func @run
 // CHECK-DAG: %[[X:.*]] = kernel.input %{{.*}} 0

@@ -354,8 +354,13 @@ module attributes {kernel.constants = [{name = "w", type = tensor<2xf32>, packed
 
 // -----
 
-// expected-error @below {{expects 'type' of entry 0 of 'kernel.constants' to be a matrix of f32 where it is packed, got tensor<2xf32>}}
+// expected-error @below {{expects 'type' of entry 0 of 'kernel.constants' to be a matrix of f32, bf16 or f16 where it is packed, got tensor<2xf32>}}
 module attributes {kernel.constants = [{name = "w", type = tensor<2xf32>, packed = true, transposed = false}]} {}
+
+// -----
+
+// expected-error @below {{expects 'source' of entry 0 of 'kernel.constants' to be the type of a weight of f32 that is rounded to bf16 or f16, got tensor<3xf32>}}
+module attributes {kernel.constants = [{name = "w", type = tensor<2xf16>, source = tensor<3xf32>, file = "f", offset = 0 : i64, packed = false, transposed = false}]} {}
 
 // -----
 

@@ -1,0 +1,92 @@
+//===- Precision.cpp - Which weights are stored in 16 bits --------------------===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#include "compiler/Precision.h"
+#include "passes/precision/Passes.h"
+#include "llvm/Support/Format.h"
+#include "llvm/Support/raw_ostream.h"
+#include <cmath>
+
+using namespace mlir;
+
+namespace lathe {
+namespace {
+
+struct Range {
+  double largest = 0, squares = 0; ///< of the finite elements
+  uint64_t tiny = 0;               ///< elements below the normal numbers of f16, but not 0
+};
+
+constexpr double kLargestF16 = 65504, kLargestBf16 = 0x1.fep127;
+constexpr float kSmallestF16 = 0x1p-14f;
+/// Half a step of bf16 next to 1, which is the error that storing in 16 bits may make.
+constexpr double kAllowedError = 0x1p-9;
+
+Range rangeOf(const float *data, uint64_t count) {
+  Range range;
+  constexpr uint64_t kPiece = 4096; // whose squares f32 adds well enough
+  for (uint64_t begin = 0; begin < count; begin += kPiece) {
+    float largest = 0, squares = 0;
+    for (uint64_t i = begin; i < std::min(begin + kPiece, count); ++i) {
+      float x = std::isfinite(data[i]) ? std::abs(data[i]) : 0;
+      largest = std::max(largest, x);
+      squares += x * x;
+      range.tiny += x > 0 && x < kSmallestF16;
+    }
+    range.largest = std::max<double>(range.largest, largest);
+    range.squares += squares;
+  }
+  return range;
+}
+
+std::string number(double x) {
+  std::string text;
+  llvm::raw_string_ostream(text) << llvm::format("%.4g", x);
+  return text;
+}
+
+/// Why f16 does not hold a weight; empty where it does.
+std::string againstF16(const Range &range) {
+  if (range.largest > kLargestF16)
+    return "its largest magnitude " + number(range.largest) + " is beyond the 65504 of f16";
+  // Each is rounded to a multiple of 2^-24.
+  double error = 0x1p-25 * std::sqrt(static_cast<double>(range.tiny) / 3);
+  if (error > kAllowedError * std::sqrt(range.squares))
+    return std::to_string(range.tiny) + " of its elements are below the normal numbers of f16";
+  return "";
+}
+
+std::string againstBf16(const Range &range) {
+  return range.largest > kLargestBf16 ? "its largest magnitude " + number(range.largest) + " is beyond what bf16 holds" : "";
+}
+
+} // namespace
+
+bool choosePrecision(func::FuncOp main, WeightFiles &files, const std::string &precision, PrecisionPlan &plan,
+                     std::string &error) {
+  auto decided = main.walk([&](WeightOp weight) {
+    if (!precision::canNarrow(weight))
+      return WalkResult::advance();
+    uint64_t count = cast<RankedTensorType>(weight.getType()).getNumElements();
+    const char *data = files.bytes(weight.getFile(), weight.getOffset(), count * 4, error);
+    if (!data) {
+      error = "initializer '" + weight.getName().str() + "': " + error;
+      return WalkResult::interrupt();
+    }
+    Range range = rangeOf(reinterpret_cast<const float *>(data), count);
+    files.release(data, count * 4);
+    PrecisionPlan::Decision decision{weight.getName().str(), precision == "bf16" ? "bf16" : "f16",
+                                     precision == "bf16" ? againstBf16(range) : againstF16(range)};
+    if (!decision.reason.empty())
+      decision.type = "f32";
+    if (precision == "auto" && decision.type == "f32" && againstBf16(range).empty())
+      decision.type = "bf16";
+    plan.decisions.push_back(decision);
+    return WalkResult::advance();
+  });
+  return !decided.wasInterrupted();
+}
+
+} // namespace lathe

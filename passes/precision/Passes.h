@@ -1,0 +1,22 @@
+//===- Passes.h - Passes that choose types ------------------------------------===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#ifndef LATHE_PASSES_PRECISION_PASSES_H
+#define LATHE_PASSES_PRECISION_PASSES_H
+
+#include "dialects/lathe/Lathe.h"
+#include "mlir/Pass/Pass.h"
+
+namespace lathe::precision {
+#define GEN_PASS_DECL
+#include "passes/precision/Passes.h.inc"
+#define GEN_PASS_REGISTRATION
+#include "passes/precision/Passes.h.inc"
+
+/// Whether narrow-weights may store a weight in fewer bits: all that read it would widen it as they do.
+bool canNarrow(WeightOp weight);
+} // namespace lathe::precision
+
+#endif // LATHE_PASSES_PRECISION_PASSES_H

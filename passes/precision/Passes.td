@@ -1,0 +1,36 @@
+//===- Passes.td - Passes that choose types -----------------------------------===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#ifndef LATHE_PASSES_PRECISION_PASSES_TD
+#define LATHE_PASSES_PRECISION_PASSES_TD
+
+include "mlir/Pass/PassBase.td"
+
+def NarrowWeightsPass : Pass<"narrow-weights", "::mlir::func::FuncOp"> {
+  let summary = "Store weights in 16 bits";
+  let description = [{
+    Pre-condition: a lathe program of one block. Post-condition: each f32 `lathe.weight` of two axes or more that is read only as the
+    right side of matrix products, or as the table of a `lathe.gather`, is rounded to `type`, and widened for each of its readers. What
+    is computed stays f32. The rounding is of a constant: it is done once, when the artifact is written, and the widening is part
+    of the product that reads it. Weights for which `types` has an entry are rounded to that type, or are left as they are where that
+    is `f32`.
+
+    ```mlir
+    // before
+    %w = lathe.weight "w" in "model.onnx.data" at 0 : tensor<8x4xf32>
+    %y = lathe.matmul %x, %w : (tensor<?x8xf32>, tensor<8x4xf32>) -> tensor<?x4xf32>
+    // after
+    %w = lathe.weight "w" in "model.onnx.data" at 0 : tensor<8x4xf32>
+    %n = lathe.cast %w : (tensor<8x4xf32>) -> tensor<8x4xbf16>
+    %d = lathe.cast %n : (tensor<8x4xbf16>) -> tensor<8x4xf32>
+    %y = lathe.matmul %x, %d : (tensor<?x8xf32>, tensor<8x4xf32>) -> tensor<?x4xf32>
+    ```
+  }];
+  let options = [Option<"type", "type", "std::string", "\"bf16\"", "bf16 or f16">,
+      ListOption<"types", "types", "std::string", "exceptions: name=bf16, name=f16 or name=f32">];
+  let dependentDialects = ["::lathe::LatheDialect"];
+}
+
+#endif // LATHE_PASSES_PRECISION_PASSES_TD
