@@ -85,7 +85,7 @@ struct lathe_frame {
   int64_t *symbols;              ///< values of the manifest's "symbols", in order; `run` writes the computed ones
   const void *const *inputs;     ///< dense row-major, in the order of the manifest's "inputs"
   void *const *outputs;          ///< dense row-major, at least the size that `plan` gave
-  const void *const *constants;  ///< in the order of the manifest's "constants"; NULL for those stored packed
+  const void *const *constants;  ///< in the order of the manifest's "constants", as they are stored
   unsigned char *arena;          ///< 64-byte aligned, at least the size that `plan` gave
 };
 

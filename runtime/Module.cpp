@@ -19,7 +19,7 @@ Status Module::load(const char *path, const Artifact::Options &options, std::sha
     return failure(LATHE_UNSUPPORTED_DEVICE, "'", path, "': this runtime was built without device '", artifact.device(),
                    "'");
   for (size_t i = 0; i < artifact.manifest().constants.size(); ++i)
-    result->constants_.push_back(artifact.manifest().constants[i].packed ? nullptr : artifact.constant(i));
+    result->constants_.push_back(artifact.constant(i));
   if (Status status = result->backend_->createModule(*result, &result->backendModule_); status.failed())
     return status;
   *module = std::move(result);

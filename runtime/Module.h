@@ -22,7 +22,7 @@ public:
 
   const Artifact &artifact() const { return artifact_; }
   const Manifest &manifest() const override { return artifact_.manifest(); }
-  /// As the frame of a run wants them: NULL for packed ones.
+  /// As the frame of a run wants them.
   const void *const *constants() const { return constants_.data(); }
   Backend &backend() const { return *backend_; }
   BackendModule &backendModule() const { return *backendModule_; }

@@ -6,7 +6,11 @@
 #include "backends/cpu/compiler/Passes.h"
 #include "backends/cpu/compiler/RowKernel.h"
 #include "backends/cpu/compiler/Selector.h"
+#include "backends/cpu/runtime/PackWeights.h"
 #include "backends/reference/compiler/Passes.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Linalg/IR/Linalg.h"
+#include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/IR/IRMapping.h"
 #include "mlir/Pass/PassManager.h"
 #include "runtime/Abi.h"
@@ -135,6 +139,54 @@ Value Selector::output(Location loc, Value tensor, int64_t number) {
   return b.create<kernel::OutputOp>(loc, type, frame, number, dynamicDims(tensor));
 }
 
+std::optional<bool> Selector::packedAs(Value stored) {
+  std::optional<bool> transposed;
+  auto isReader = [&](OpOperand &use) {
+    // Rows of a table are few: they are read where they lie.
+    if (isa<GatherOp>(use.getOwner()))
+      return use.getOperandNumber() == 0;
+    auto matmul = dyn_cast<MatmulOp>(use.getOwner());
+    if (!matmul || use.getOperandNumber() != 1 || !grouping.matmuls.count(matmul) || matmul.getLhs() == use.get())
+      return false;
+    bool own = matmul.getTransposeRhs();
+    bool agrees = !transposed || *transposed == own;
+    transposed = own;
+    return agrees;
+  };
+  bool all = cast<RankedTensorType>(stored.getType()).getRank() == 2 &&
+             llvm::all_of(stored.getUses(), [&](OpOperand &use) {
+               Operation *user = use.getOwner();
+               bool isWidened = isa<CastOp>(user) && storedMatrix(user->getResult(0)) == stored;
+               return isWidened ? llvm::all_of(user->getUses(), isReader) : isReader(use);
+             });
+  return all ? transposed : std::nullopt;
+}
+
+/// A packed constant as the tensor that it is of, for a kernel's group: element (k, n) lies in panel n / width.
+Value Selector::readPanels(Value stored, bool transposed, OpBuilder &body, Block *block, SmallVectorImpl<Value> &arguments) {
+  Location loc = stored.getLoc();
+  auto type = cast<RankedTensorType>(stored.getType());
+  int64_t k = type.getDimSize(transposed ? 1 : 0), n = type.getDimSize(transposed ? 0 : 1), width = panelWidth(n);
+  SmallVector<int64_t> shape{(n + width - 1) / width, k, width};
+  auto panels = RankedTensorType::get(shape, type.getElementType());
+  arguments.push_back(
+      b.create<kernel::ConstantOp>(loc, bufferType(panels), frame, addConstant(stored, /*packed=*/true, transposed)));
+  Value argument = block->addArgument(panels, loc);
+  Value empty = body.create<tensor::EmptyOp>(loc, type.getShape(), type.getElementType());
+  SmallVector<AffineMap> maps{AffineMap::getMultiDimIdentityMap(2, context)};
+  SmallVector<utils::IteratorType> iterators(2, utils::IteratorType::parallel);
+  auto generic = body.create<linalg::GenericOp>(
+      loc, type, ValueRange{}, empty, maps, iterators, [&](OpBuilder &inner, Location, ValueRange) {
+        Value row = inner.create<linalg::IndexOp>(loc, transposed ? 1 : 0);
+        Value column = inner.create<linalg::IndexOp>(loc, transposed ? 0 : 1);
+        Value step = inner.create<arith::ConstantIndexOp>(loc, width);
+        Value panel = inner.create<arith::DivUIOp>(loc, column, step), rest = inner.create<arith::RemUIOp>(loc, column, step);
+        Value element = inner.create<tensor::ExtractOp>(loc, argument, ValueRange{panel, row, rest});
+        inner.create<linalg::YieldOp>(loc, element);
+      });
+  return generic.getResult(0);
+}
+
 LogicalResult Selector::emitMatmul(MatmulOp op, const Epilogue &epilogue) {
   Value lhs = buffer(epilogue.lhs.tensor);
   Value bias = epilogue.bias ? buffer(epilogue.bias) : Value();
@@ -145,16 +197,7 @@ LogicalResult Selector::emitMatmul(MatmulOp op, const Epilogue &epilogue) {
   auto rhsType = cast<RankedTensorType>(op.getRhs().getType());
   if (Value stored = rhsType.getRank() == 2 ? storedMatrix(op.getRhs()) : Value()) {
     bool transposed = op.getTransposeRhs();
-    auto isMatrix = [&](OpOperand &use) {
-      auto user = dyn_cast<MatmulOp>(use.getOwner());
-      return user && use.getOperandNumber() == 1 && grouping.matmuls.count(user) && user.getLhs() != use.get() &&
-             user.getTransposeRhs() == transposed;
-    };
-    bool packed = llvm::all_of(stored.getUses(), [&](OpOperand &use) {
-      Operation *user = use.getOwner();
-      return isMatrix(use) || (user->getNumResults() == 1 && storedMatrix(user->getResult(0)) == stored &&
-                               llvm::all_of(user->getUses(), isMatrix));
-    });
+    bool packed = packedAs(stored).has_value();
     weight = addConstant(stored, packed, packed && transposed);
     weightShape = {rhsType.getDimSize(transposed ? 1 : 0), rhsType.getDimSize(transposed ? 0 : 1)};
   } else {
@@ -196,6 +239,9 @@ LogicalResult Selector::emitGroup(ArrayRef<Operation *> ops, Value root, Value t
       arguments.push_back(host(value));
     } else if (isSplatConstant(operand)) {
       body.clone(*operand.getDefiningOp(), map);
+      return;
+    } else if (std::optional<bool> transposed = isStored(operand) ? packedAs(operand) : std::nullopt) {
+      map.map(operand, readPanels(operand, *transposed, body, block, arguments));
       return;
     } else {
       arguments.push_back(buffer(operand));

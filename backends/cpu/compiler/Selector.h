@@ -74,6 +74,10 @@ private:
   int64_t addCheck(Location loc, StringRef message);
   /// A kernel without a body.
   func::FuncOp addKernelFunc(Location loc, StringRef name);
+  /// Whether a stored constant is transposed when it is packed for products; nullopt where it is not packed, since
+  /// something else than products, and gathers beside them, reads it.
+  std::optional<bool> packedAs(Value stored);
+  Value readPanels(Value stored, bool transposed, OpBuilder &body, Block *block, SmallVectorImpl<Value> &arguments);
   LogicalResult emitMatmul(MatmulOp op, const Epilogue &epilogue);
   LogicalResult emitGroup(ArrayRef<Operation *> ops, Value root, Value target);
   LogicalResult emitScatter(Operation *op);

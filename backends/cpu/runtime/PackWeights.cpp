@@ -26,6 +26,8 @@ std::string typeName(lathe_dtype dtype) {
 }
 } // namespace
 
+int64_t cpu::panelWidth(int64_t n) { return std::min(kPanelColumns, (n + kPanelStep - 1) / kPanelStep * kPanelStep); }
+
 bool cpu::preferredWeightLayout(int64_t k, int64_t n, lathe_dtype dtype, WeightLayout *layout, std::string *error) {
   *layout = {};
   if ((dtype != LATHE_F32 && dtype != LATHE_BF16 && dtype != LATHE_F16) || k < 1 || n < 1) {
@@ -33,7 +35,7 @@ bool cpu::preferredWeightLayout(int64_t k, int64_t n, lathe_dtype dtype, WeightL
              ": expected f32, bf16 or f16 and no empty dimension";
     return false;
   }
-  int64_t width = std::min(kPanelColumns, (n + kPanelStep - 1) / kPanelStep * kPanelStep);
+  int64_t width = panelWidth(n);
   runtime::PackedLayout &panels = layout->layout;
   panels.dims[0] = panels.paddedDims[0] = k;
   panels.dims[1] = n;

@@ -24,6 +24,9 @@ struct WeightLayout {
   int64_t bytes = 0;            ///< of the packed form
 };
 
+/// Columns of a panel of a matrix of n columns, the same for all of its panels.
+int64_t panelWidth(int64_t n);
+
 /// The layout of a [k, n] matrix of `dtype`, the same on every machine and for any number of rows of the left side. False,
 /// with a reason, when there are no loops for such matrices.
 bool preferredWeightLayout(int64_t k, int64_t n, lathe_dtype dtype, WeightLayout *layout, std::string *error);

@@ -195,6 +195,27 @@ func.func @main(%ids: tensor<?xi64> {lathe.dims = ["batch"]}) -> tensor<?x4xf32>
 
 // -----
 
+// A table that is a matrix too (tied embeddings) is stored once, in panels, and the gather reads it there: 70 rows are two
+// panels of 64 columns.
+// CHECK: kernel.constants = [{file = "model.safetensors", name = "table", offset = 0 : i64, packed = true, transposed = true, type = tensor<70x4xf32>}]
+// CHECK-LABEL: func.func @run
+// CHECK: %[[PANELS:.*]] = kernel.constant %{{.*}} 0 : memref<2x4x64xf32>
+// CHECK: kernel.launch %{{.*}} @kernel_0({{.*}}%[[PANELS]]
+// CHECK: kernel.matmul
+// CHECK-SAME: transpose_rhs, weight = 0
+// CHECK-LABEL: func.func private @kernel_0
+// CHECK-DAG: arith.divui %{{.*}}, %c64
+// CHECK-DAG: arith.remui %{{.*}}, %c64
+// CHECK: memref.load %{{.*}} : memref<2x4x64xf32>
+func.func @main(%ids: tensor<?xi64> {lathe.dims = ["batch"]}) -> tensor<?x70xf32> {
+  %t = lathe.weight "table" in "model.safetensors" at 0 : tensor<70x4xf32>
+  %0 = lathe.gather %t, %ids {axis = 0 : i64} : (tensor<70x4xf32>, tensor<?xi64>) -> tensor<?x4xf32>
+  %1 = lathe.matmul %0, %t {transpose_rhs} : (tensor<?x4xf32>, tensor<70x4xf32>) -> tensor<?x70xf32>
+  return %1 : tensor<?x70xf32>
+}
+
+// -----
+
 // What is added after the bias is the product's residual, when it is there before the product is and has its shape.
 // CHECK-LABEL: func.func @run
 // CHECK-DAG: %[[X:.*]] = kernel.input %{{.*}} 0
