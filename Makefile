@@ -7,6 +7,7 @@ BUILD := build
 PYTHON := $(BUILD)/venv/bin/python
 SENTENCES ?=
 QUERY ?=
+ARGS ?=
 export BUILD PRESET JOBS SENTENCES QUERY
 
 .DEFAULT_GOAL := help
@@ -18,7 +19,8 @@ help:
 	@echo 'make check     install, build, run every test; the last line is the summary'
 	@echo 'make conformance  run the ONNX backend test cases and write docs/conformance.md (about half an hour)'
 	@echo 'make fuzz      mutate models, modules and artifacts for FUZZ_SECONDS (default 600) in a build of its own'
-	@echo 'make bench     compare with ONNX Runtime in one run'
+	@echo 'make bench     compare with ONNX Runtime and OpenVINO in one run and write docs/performance.md (some ten minutes)'
+	@echo '               ARGS="--quick", ARGS="--only REGEX": a part of it'
 	@echo 'make build     install and build into $(BUILD)/ (PRESET=dev|ci, JOBS=n)'
 	@echo 'make docs      write the reference of operations and passes; list the documentation'
 	@echo 'make install   install what the build needs: Debian packages, a virtual environment in $(BUILD)/venv'
@@ -41,7 +43,7 @@ conformance: build
 	@$(PYTHON) test/conformance/conformance.py --jobs $(JOBS)
 
 bench: build
-	@$(PYTHON) test/bench/minilm_vs_ort.py
+	@scripts/bench.sh $(ARGS)
 
 docs: install
 	@$(PYTHON) scripts/reference.py

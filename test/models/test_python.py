@@ -48,6 +48,27 @@ def test_load_errors(tmp_path):
     assert caught.value.status == lathe.Status.INVALID_ARTIFACT
 
 
+def test_bound_inputs(artifact, oracle):
+    session = lathe.load(artifact("bert")).session()
+    with pytest.raises(lathe.Error, match="expects inputs"):
+        session.run()
+    first, second = make_inputs("bert", 2, 7), make_inputs("bert", 1, 5)
+    session.bind(first)
+    assert session.run(outputs=()) == {}
+    assert_close(session.run(), oracle("bert", first))
+    first["input_ids"][:] = first["input_ids"][:, ::-1]
+    assert_close(session.run(), oracle("bert", first))
+    only = session.run(outputs=["output_1"])
+    assert_close(only, {"output_1": oracle("bert", first)["output_1"]})
+    assert_close(session.run(second), oracle("bert", second))
+    with pytest.raises(lathe.Error, match="expects inputs"):
+        session.run()
+    with pytest.raises(lathe.Error, match="output_2"):
+        session.run(second, outputs=["output_2"])
+    with pytest.raises(lathe.Error, match="attention_mask"):
+        session.bind({"input_ids": first["input_ids"]})
+
+
 @pytest.mark.parametrize(
     "change, word",
     [

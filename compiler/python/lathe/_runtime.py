@@ -153,6 +153,7 @@ class Session:
         self._finalizer = weakref.finalize(self, library().lathe_session_release, handle)
         self._lock = threading.Lock()
         self._index = {info.name: index for index, info in enumerate(module.inputs)}
+        self._bound = None  # the arrays that the runtime borrows
 
     @property
     def threads(self):
@@ -168,21 +169,45 @@ class Session:
         check(library().lathe_session_memory(self._handle, c.byref(value)))
         return value.value
 
-    def run(self, inputs):
+    def bind(self, inputs):
+        """Sets inputs for the calls of run() without inputs, which then convert and copy nothing.
+
+        inputs: as for run(). The runtime borrows the arrays until others take their place; between runs, the values of
+        contiguous ones may change.
+        """
+        with self._lock:
+            self._bind_all(inputs)
+
+    def run(self, inputs=None, outputs=None):
         """Executes the model once.
 
-        inputs: an array for each input name, of the very type of the input (nothing is converted silently).
-        Returns an array, a copy, for each output name. Raises Error.
+        inputs: an array for each input name, of the very type of the input (nothing is converted silently); None for
+        those of bind(). outputs: names of the outputs to return, None for all.
+        Returns an array, a copy, for each of these names. Raises Error.
         """
+        names = {info.name: index for index, info in enumerate(self.module.outputs)}
+        unknown = [name for name in outputs or () if name not in names]
+        if unknown:
+            raise Error(f"no output is called '{unknown[0]}', only {', '.join(names)}", status=Status.NOT_FOUND)
+        with self._lock:
+            if inputs is not None:
+                self._bind_all(inputs)
+            if self._bound is None:
+                raise Error("expects inputs, from bind() or given to run()", status=Status.INVALID_ARGUMENT)
+            try:
+                check(library().lathe_session_run(self._handle))
+            finally:
+                if inputs is not None:
+                    self._bound = None
+            return {name: self._output(names[name]) for name in (names if outputs is None else outputs)}
+
+    def _bind_all(self, inputs):
         missing = [name for name in self._index if name not in inputs]
         if missing:
             raise Error(f"missing inputs: {', '.join(missing)}", status=Status.INVALID_ARGUMENT)
-        with self._lock:
-            # The runtime borrows the data until the run is over.
-            arrays = [self._bind(name, value) for name, value in inputs.items()]
-            check(library().lathe_session_run(self._handle))
-            del arrays
-            return {info.name: self._output(index) for index, info in enumerate(self.module.outputs)}
+        # A run must not find some of the old inputs and some of the new.
+        self._bound = None
+        self._bound = [self._bind(name, value) for name, value in inputs.items()]
 
     def _bind(self, name, value):
         index = self._index.get(name)

@@ -48,6 +48,7 @@ double now() {
 /// The least time that this machine can take for what a model has to do, as its manifest tells: the operations of its
 /// matrix products at the speed of the registers, or reading its weights once.
 struct ModelLimit {
+  nlohmann::ordered_json operations = nlohmann::ordered_json::object(); ///< by type
   double computeMs = 0, readMs = 0;
   double ms() const { return std::max(computeMs, readMs); }
 };
@@ -74,6 +75,7 @@ std::optional<ModelLimit> modelLimit(const Module &module, const Dims &dims, int
                                                      : peak({fma});
     if (!operations || speed <= 0)
       return std::nullopt;
+    result.operations[type] = *operations;
     result.computeMs += static_cast<double>(*operations) / speed / 1e6;
   }
   auto bytes = static_cast<double>(weightsBytes(manifest, module.info()));
@@ -152,6 +154,8 @@ int bench(const BenchOptions &options) {
     report["first_run_ms"] = firstMs;
     report["load_ms"] = loadMs;
     report["peak_rss_bytes"] = peak;
+    report["work"] = limit ? limit->operations : nlohmann::ordered_json();
+    report["weights_bytes"] = weightsBytes(manifestOf(module), module.info());
     report["limit_ms"] = limit ? nlohmann::ordered_json(limit->ms()) : nlohmann::ordered_json();
     report["percent_of_limit"] = limit ? nlohmann::ordered_json(percent) : nlohmann::ordered_json();
     report["iterations"] = options.iterations;
