@@ -218,8 +218,10 @@ bool Compilation::toKernels() {
   if (!narrowWeights())
     return false;
   auto select = [&](OpPassManager &passes) {
-    if (!options.reference)
+    if (!options.reference) {
       passes.addNestedPass<func::FuncOp>(cpu::createCpuIntegerProductsPass());
+      passes.addNestedPass<func::FuncOp>(cpu::createCpuWideProductsPass());
+    }
     cpu::CpuSelectKernelsPassOptions selection;
     selection.fuse = selection.library = !options.reference;
     passes.addPass(cpu::createCpuSelectKernelsPass(selection));

@@ -27,6 +27,25 @@ def CpuIntegerProductsPass : Pass<"cpu-integer-products", "::mlir::func::FuncOp"
   let dependentDialects = ["::lathe::LatheDialect"];
 }
 
+def CpuWideProductsPass : Pass<"cpu-wide-products", "::mlir::func::FuncOp"> {
+  let summary = "Compute matrix products of 16-bit floats in f32";
+  let description = [{
+    Pre-condition: a lathe program. Post-condition: no product of f16 or bf16 is left: each is one of f32, whose operands are widened and
+    whose result is rounded. A constant stays as it is stored, as the product widens what it reads of it.
+
+    ```mlir
+    // before
+    %r = lathe.matmul %a, %b : (tensor<?x8xf16>, tensor<8x4xf16>) -> tensor<?x4xf16>
+    // after
+    %x = lathe.cast %a : (tensor<?x8xf16>) -> tensor<?x8xf32>
+    %y = lathe.cast %b : (tensor<8x4xf16>) -> tensor<8x4xf32>
+    %p = lathe.matmul %x, %y : (tensor<?x8xf32>, tensor<8x4xf32>) -> tensor<?x4xf32>
+    %r = lathe.cast %p : (tensor<?x4xf32>) -> tensor<?x4xf16>
+    ```
+  }];
+  let dependentDialects = ["::lathe::LatheDialect"];
+}
+
 def CpuSelectKernelsPass : Pass<"cpu-select-kernels", "::mlir::ModuleOp"> {
   let summary = "Turn a lathe program into library calls and generated kernels over buffers";
   let description = [{
