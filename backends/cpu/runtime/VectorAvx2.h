@@ -46,6 +46,12 @@ inline Vector atLeast(Vector x, Vector bound) { return {_mm256_max_ps(bound.v, x
 inline Vector roundToNearest(Vector x) {
   return {_mm256_round_ps(x.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
 }
+/// 1 with the sign of x where |x| is `bound` or more, else y.
+inline Vector signBeyond(Vector x, float bound, Vector y) {
+  __m256 sign = _mm256_and_ps(x.v, _mm256_set1_ps(-0.0f));
+  __m256 beyond = _mm256_cmp_ps(_mm256_andnot_ps(_mm256_set1_ps(-0.0f), x.v), _mm256_set1_ps(bound), _CMP_GE_OQ);
+  return {_mm256_blendv_ps(y.v, _mm256_or_ps(sign, _mm256_set1_ps(1)), beyond)};
+}
 /// In two steps, since 2^n may leave the normal numbers where the product does not; |n| up to 252.
 inline Vector scaleByPower(Vector x, Vector n) {
   __m256i whole = _mm256_cvtps_epi32(n.v), half = _mm256_srai_epi32(whole, 1), rest = _mm256_sub_epi32(whole, half);

@@ -50,6 +50,12 @@ inline Vector atLeast(Vector x, Vector bound) { return {_mm512_max_ps(bound.v, x
 inline Vector roundToNearest(Vector x) {
   return {_mm512_roundscale_ps(x.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
 }
+/// 1 with the sign of x where |x| is `bound` or more, else y.
+inline Vector signBeyond(Vector x, float bound, Vector y) {
+  __m512 sign = _mm512_and_ps(x.v, _mm512_set1_ps(-0.0f));
+  __mmask16 beyond = _mm512_cmp_ps_mask(_mm512_abs_ps(x.v), _mm512_set1_ps(bound), _CMP_GE_OQ);
+  return {_mm512_mask_or_ps(y.v, beyond, sign, _mm512_set1_ps(1))};
+}
 /// x 2^n for a whole n.
 inline Vector scaleByPower(Vector x, Vector n) { return {_mm512_scalef_ps(x.v, n.v)}; }
 
