@@ -257,10 +257,13 @@ bool describeProgram(ModuleOp module, WeightFiles &files, ordered_json &manifest
   }
   for (auto [key, name] : {std::pair("inputs", kernel::kInputsAttr), std::pair("outputs", kernel::kOutputsAttr)}) {
     manifest[key] = ordered_json::array();
-    for (DictionaryAttr value : list(name))
+    for (DictionaryAttr value : list(name)) {
       manifest[key].push_back({{"name", text(value, "name")},
                                {"type", typeName(cast<TypeAttr>(value.get("type")).getValue())},
                                {"shape", strings(value.get("shape"))}});
+      if (auto below = value.getAs<IntegerAttr>("below"))
+        manifest[key].back()["below"] = below.getInt();
+    }
   }
   uint64_t weights = 0;
   manifest["constants"] = ordered_json::array();
@@ -269,6 +272,8 @@ bool describeProgram(ModuleOp module, WeightFiles &files, ordered_json &manifest
     artifact::ConstantSource source;
     if (!describeConstant(constant, files, json, source, error))
       return false;
+    if (constant.get("rows"))
+      json["rows"] = text(constant, "rows");
     weights += source.size;
     manifest["constants"].push_back(std::move(json));
     constants.push_back(std::move(source));

@@ -55,6 +55,8 @@ public:
   virtual void endRun() {}
   /// lathe_runtime_table::matmul. Failures go to SessionServices::fail.
   virtual void matmul(const lathe_matmul_call &call) = 0;
+  /// Does what a matmul like this needs once, and reserves what it needs: the call itself then only computes. Reads no operands.
+  virtual void prepareMatmul(const lathe_matmul_call &) {}
 };
 
 /// A backend's part of a module: thread-safe.

@@ -335,6 +335,12 @@ lathe_status lathe_session_run(lathe_session *session) {
   return report(session->session->run());
 }
 
+lathe_status lathe_session_prepare(lathe_session *session) {
+  if (!session)
+    return nullArgument("session");
+  return report(session->session->prepare());
+}
+
 lathe_status lathe_session_output(lathe_session *session, size_t index, lathe_output *output) {
   if (!output)
     return nullArgument("output");
@@ -360,6 +366,26 @@ lathe_status lathe_session_memory(const lathe_session *session, uint64_t *bytes)
   if (!session)
     return nullArgument("session");
   *bytes = session->session->memory();
+  return LATHE_OK;
+}
+
+void lathe_memory_info_init(lathe_memory_info *info) {
+  if (info)
+    *info = {sizeof(lathe_memory_info), 0, 0, 0};
+}
+
+lathe_status lathe_session_get_memory_info(const lathe_session *session, lathe_memory_info *info) {
+  if (!info)
+    return nullArgument("info");
+  if (info->struct_size != sizeof(lathe_memory_info))
+    return badOptions("lathe_memory_info_init");
+  lathe_memory_info_init(info);
+  if (!session)
+    return nullArgument("session");
+  const Session &held = *session->session;
+  info->arena_bytes = held.arenaMemory();
+  info->output_bytes = held.outputMemory();
+  info->scratch_bytes = held.memory() - info->arena_bytes - info->output_bytes;
   return LATHE_OK;
 }
 

@@ -397,12 +397,51 @@ void Session::fail(Status status) {
     failure_ = std::move(status);
 }
 
+void Session::prepareMatmulEntry(lathe_frame *frame, const lathe_matmul_call *call) {
+  static_cast<Frame *>(frame)->session->backend_->prepareMatmul(*call);
+}
+
+uint64_t Session::outputMemory() const {
+  uint64_t bytes = 0;
+  for (const Output &output : outputs_)
+    bytes += output.buffer.capacity();
+  return bytes;
+}
+
 Status Session::run() {
   if (Status status = bind(); status.failed())
     return status;
   hasResult_ = false;
   if (Status status = prepareBuffers(); status.failed())
     return status;
+  if (Status status = execute(profiling_ ? kProfilingTable : kTable); status.failed())
+    return status;
+  for (size_t i = 0; i < outputs_.size(); ++i)
+    if (!outputs_[i].data)
+      return failure(LATHE_INTERNAL, "the artifact's code did not compute output ", i);
+  hasResult_ = true;
+  return success();
+}
+
+Status Session::prepare() {
+  if (Status status = bind(); status.failed())
+    return status;
+  hasResult_ = false;
+  if (Status status = prepareBuffers(); status.failed())
+    return status;
+  // Shapes that the run computes would follow from what no kernel has written.
+  const std::vector<Symbol> &symbols = module_->manifest().symbols;
+  if (std::any_of(symbols.begin(), symbols.end(), [](const Symbol &symbol) { return symbol.computed; }))
+    return success();
+  // The host program walks through its calls, of which none computes.
+  lathe_runtime_table table = kTable;
+  table.parallel_for = [](lathe_frame *, int64_t, lathe_task_fn, const void *, int64_t, int64_t) {};
+  table.fail = [](lathe_frame *, int64_t) {};
+  table.matmul = prepareMatmulEntry;
+  return execute(table);
+}
+
+Status Session::execute(const lathe_runtime_table &table) {
   // Empty inputs have an address too: generated code may form pointers from it.
   static const uint64_t kNothing[8] = {};
   std::vector<const void *> inputs;
@@ -414,7 +453,7 @@ Status Session::run() {
 
   failure_ = success();
   Frame frame;
-  frame.rt = profiling_ ? &kProfilingTable : &kTable;
+  frame.rt = &table;
   frame.symbols = symbols_.data();
   frame.inputs = inputs.data();
   frame.outputs = outputs.data();
@@ -424,9 +463,5 @@ Status Session::run() {
   backend_->beginRun();
   module_->artifact().run()(&frame);
   backend_->endRun();
-  for (size_t i = 0; i < outputs_.size(); ++i)
-    if (!outputs_[i].data)
-      fail(failure(LATHE_INTERNAL, "the artifact's code did not compute output ", i));
-  hasResult_ = !failure_.failed();
   return failure_;
 }

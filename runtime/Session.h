@@ -59,10 +59,14 @@ public:
   /// Computes the dimensions of the outputs.
   Status bind();
   Status run();
+  /// Does what the first run would do before it computes.
+  Status prepare();
   /// Valid after bind() or run().
   const Output &output(size_t index) const { return outputs_[index]; }
   bool hasResult() const { return hasResult_; }
   uint64_t memory() const { return memory_; }
+  uint64_t arenaMemory() const { return arena_.capacity(); }
+  uint64_t outputMemory() const;
   int threads() const { return pool_.threads(); }
   void setProfiling(bool enabled) { profiling_ = enabled; }
   void setTrace(lathe_trace_fn trace, void *context) { trace_ = trace, traceContext_ = context; }
@@ -82,6 +86,7 @@ private:
   static void timedParallelFor(lathe_frame *frame, int64_t kernel, lathe_task_fn task, const void *args, int64_t count,
                                int64_t grain);
   static void timedMatmul(lathe_frame *frame, const lathe_matmul_call *call);
+  static void prepareMatmulEntry(lathe_frame *frame, const lathe_matmul_call *call);
 
   ThreadPool &pool() override { return pool_; }
   void fail(Status status) override;
@@ -92,6 +97,7 @@ private:
   Status checkPlan();
   Status reserve(Buffer &buffer, int64_t size, const char *what);
   Status prepareBuffers();
+  Status execute(const lathe_runtime_table &table);
   Status prepareOutput(size_t index);
   Status checkFailed(int64_t check) const;
   void record(int64_t kernel, uint64_t start);

@@ -97,6 +97,8 @@ private:
         return misfit("shape", "a list of integers and strings");
       if (!entry.getAs<TypeAttr>("type"))
         return misfit("type", "a type");
+      if (entry.get("below") && failed(word("below")))
+        return failure();
       return text("name");
     }
     return op->emitOpError() << "unexpected attribute '" << name << "'";
@@ -108,6 +110,8 @@ private:
     if (!tensor || !tensor.hasStaticShape() || !tensor.getElementType().isIntOrFloat())
       return misfit("type", "a static tensor type of numbers");
     if (failed(text("name")) || failed(flag("packed")) || failed(flag("transposed")))
+      return failure();
+    if (entry.get("rows") && failed(text("rows")))
       return failure();
     bool packed = entry.getAs<BoolAttr>("packed").getValue();
     Type element = tensor.getElementType();

@@ -55,7 +55,7 @@ class Runtime:
         if not line:
             code = self._process.wait()
             said = self._log.read_text(errors="replace").strip().splitlines()
-            raise RuntimeFailed(f"{self.name} ended with code {code}: {said[-1] if said else 'it said nothing'} ({self._log})")
+            raise RuntimeFailed(f"{self.name} ended with code {code}: {said[-1] if said else 'it said nothing'}")
         self._process.send_signal(signal.SIGSTOP)
         return json.loads(line)
 

@@ -30,8 +30,8 @@ def draw(report):
             axes.barh(at, min(share, MOST), height * 0.92, color=COLORS[name])
             text = f"{figures['min_ms']:.3g} ms" + (f" ({share:.1f} times)" if share > MOST else "")
             axes.text(min(share, MOST) + 0.015, at, text, va="center", fontsize=7, color="#334155")
-        if entry["target for Lathe"] is not None:
-            axes.plot([entry["target for Lathe"]] * 2, [row - 0.46, row - 0.36 + height], color="black", linewidth=1.6)
+        if entry["target"] is not None:
+            axes.plot([entry["target"]] * 2, [row - 0.46, row - 0.36 + height], color="black", linewidth=1.6)
     axes.axvline(1, color="#cbd5e1", linewidth=0.8, zorder=0)
     axes.set_yticks(range(len(entries)), [f"{entry['name']}, {entry['precision']}" for entry in entries])
     axes.set_ylim(len(entries) - 0.4, -0.6)

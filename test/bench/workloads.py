@@ -94,7 +94,7 @@ def make_inputs(declared, past=0):
             array = random.standard_normal(shape, dtype=np.float32)
         else:
             array = np.zeros(shape)
-        inputs[name] = np.ascontiguousarray(array, dtype=dtype)
+        inputs[name] = np.array(array, dtype=dtype, order="C")  # a copy: one that is broadcast could not be written
     return inputs
 
 

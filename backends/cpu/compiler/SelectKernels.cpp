@@ -67,6 +67,8 @@ int64_t Selector::addConstant(Value tensor, bool packed, bool transposed) {
     entry.set("name", b.getStringAttr("constant_" + std::to_string(constants.size())));
     entry.set("value", tensor.getDefiningOp<ConstantOp>().getValue());
   }
+  if (auto rows = rowsRead.find(tensor); rows != rowsRead.end() && !packed)
+    entry.set("rows", b.getStringAttr(rows->second.str()));
   constants.push_back(entry.getDictionary(context));
   return constants.size() - 1;
 }
@@ -455,6 +457,7 @@ LogicalResult Selector::run() {
     return failure();
   collectConditions();
   padExtentsOfOne(main, shapes);
+  findLookups();
   main.walk<WalkOrder::PreOrder>([&](Block *block) {
     Grouping found = formGroups(*block, shapes, fuse, library);
     for (auto &entry : found.kernels)

@@ -74,6 +74,39 @@ LogicalResult Selector::addElements(SmallVectorImpl<Attribute> &symbolTable) {
   return success();
 }
 
+void Selector::findLookups() {
+  llvm::SmallPtrSet<Value, 8> readOtherwise;
+  main.walk([&](Operation *op) {
+    auto gather = dyn_cast<GatherOp>(op);
+    for (OpOperand &operand : op->getOpOperands()) {
+      Value table = operand.get();
+      if (!isa_and_nonnull<WeightOp, ConstantOp>(table.getDefiningOp()))
+        continue;
+      auto type = cast<RankedTensorType>(table.getType());
+      if (!gather || operand.getOperandNumber() != 0 || gather.getAxis() != 0 || type.getNumElements() == 0) {
+        readOtherwise.insert(table);
+        continue;
+      }
+      SymExpr rows(1);
+      for (const SymExpr &dim : shape(gather.getIndices()))
+        rows = rows * dim;
+      // A loop may look up other rows each time.
+      if (isComputed(rows) || op->getParentOfType<LoopOp>())
+        readOtherwise.insert(table);
+      else
+        rowsRead[table] = rowsRead.lookup(table) + rows;
+      Value indices = gather.getIndices();
+      while (isa_and_nonnull<ReshapeOp, CastOp>(indices.getDefiningOp()))
+        indices = indices.getDefiningOp()->getOperand(0);
+      if (isa<BlockArgument>(indices) && indices.getParentBlock() == &main.getBody().front()) {
+        int64_t &most = below.try_emplace(indices, type.getDimSize(0)).first->second;
+        most = std::min(most, type.getDimSize(0));
+      }
+    }
+  });
+  rowsRead.remove_if([&](const auto &entry) { return readOtherwise.contains(entry.first); });
+}
+
 LogicalResult Selector::emitPlan() {
   Location loc = main.getLoc();
   Operation *terminator = main.getBody().front().getTerminator();
@@ -101,8 +134,15 @@ LogicalResult Selector::emitPlan() {
         alone.insert(*name);
       dim.collectSymbols(mentioned);
     }
-    inputTable.push_back(valueTable(argument, main.getArgAttr(argument.getArgNumber(), LatheDialect::kNameAttr),
-                                    "input_" + Twine(argument.getArgNumber())));
+    auto entry = cast<DictionaryAttr>(valueTable(argument,
+                                                 main.getArgAttr(argument.getArgNumber(), LatheDialect::kNameAttr),
+                                                 "input_" + Twine(argument.getArgNumber())));
+    if (int64_t rows = below.lookup(argument)) {
+      NamedAttrList extended(entry);
+      extended.set("below", b.getI64IntegerAttr(rows));
+      entry = extended.getDictionary(context);
+    }
+    inputTable.push_back(entry);
   }
   for (OpOperand &operand : terminator->getOpOperands()) {
     for (const SymExpr &dim : shape(operand.get())) {

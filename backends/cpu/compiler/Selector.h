@@ -8,6 +8,7 @@
 
 #include "backends/cpu/compiler/Grouping.h"
 #include "backends/cpu/compiler/RowKernel.h"
+#include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/SetVector.h"
 #include "llvm/ADT/StringSet.h"
 #include <functional>
@@ -44,6 +45,8 @@ private:
   void findComputed(Block &block);
   void collectConditions();
   LogicalResult emitPlan();
+  /// Of tables that are only looked up, how many rows a run reads at most; of inputs that look them up, how many rows there are.
+  void findLookups();
   LogicalResult addElements(SmallVectorImpl<Attribute> &symbolTable);
   LogicalResult emitRun();
   LogicalResult emitBlock(Block &block);
@@ -108,6 +111,8 @@ private:
   };
   std::vector<Condition> conditions;
   std::map<Operation *, SymExpr> guards; ///< of conditions that the model states, what must hold for them to matter
+  llvm::MapVector<Value, SymExpr> rowsRead;
+  DenseMap<Value, int64_t> below; ///< smallest table that the values of an input are rows of
   llvm::StringMap<Region *> computed;    ///< symbols that the run gives their values, and where it does
   DenseMap<std::pair<Value, uint64_t>, SmallVector<ToIndexOp>> reads; ///< of elements that the run computes
   llvm::StringSet<> defined;             ///< those that it has computed so far

@@ -19,6 +19,19 @@ using runtime::success;
 
 namespace {
 
+/// oneDNN writes the code of its plain matrix products, some megabytes for all shapes together, when the first of them runs.
+void makeGemmKernels() {
+  constexpr int kSize = 32;
+  static const bool done = [] {
+    std::vector<float> a(kSize * kSize), b(kSize * kSize), c(kSize * kSize);
+    int threads = setOpenmpThreads(1);
+    dnnl_sgemm('N', 'N', kSize, kSize, kSize, 1, a.data(), kSize, b.data(), kSize, 0, c.data(), kSize);
+    setOpenmpThreads(threads);
+    return true;
+  }();
+  (void)done;
+}
+
 /// Caches that the sessions of a module share.
 class CpuModule final : public runtime::BackendModule {
 public:
@@ -53,8 +66,18 @@ public:
   void beginRun() override { callerThreads_ = setOpenmpThreads(1); }
   void endRun() override { setOpenmpThreads(callerThreads_); }
 
-  void matmul(const lathe_matmul_call &call) override {
-    if (Status status = execute(call); status.failed()) {
+  void matmul(const lathe_matmul_call &call) override { report(call, execute(call)); }
+  void prepareMatmul(const lathe_matmul_call &call) override {
+    Plan *plan = nullptr;
+    report(call, findWork(call, &plan));
+    bool isMatrix = call.m > 1 && call.n > 1 && call.k > 1; // for vectors oneDNN has other code
+    if (plan && isMatrix && PlanKey(call).weight < 0)
+      makeGemmKernels();
+  }
+
+private:
+  void report(const lathe_matmul_call &call, const Status &status) {
+    if (status.failed()) {
       const auto &kernels = module_.services().manifest().kernels;
       bool known = call.kernel >= 0 && static_cast<size_t>(call.kernel) < kernels.size();
       services_.fail(failure(status.code(), "kernel '",
@@ -63,7 +86,6 @@ public:
     }
   }
 
-private:
   /// Plans of a session; models with more distinct shapes than this pay for planning again.
   static constexpr size_t kMaxPlans = 1024;
 
@@ -73,6 +95,7 @@ private:
   };
 
   Status execute(const lathe_matmul_call &call);
+  Status findWork(const lathe_matmul_call &call, Plan **plan);
   Status findPlan(const PlanKey &key, Plan **plan);
   Status reserveScratch(size_t bytes);
   void dropOldest();
@@ -138,19 +161,25 @@ Status CpuSession::reserveScratch(size_t bytes) {
   return success();
 }
 
-Status CpuSession::execute(const lathe_matmul_call &call) {
+/// The plan of a matmul, with memory for it; none where there is nothing to multiply.
+Status CpuSession::findWork(const lathe_matmul_call &call, Plan **plan) {
   for (int64_t extent : {call.m, call.n, call.k, call.batch[0], call.batch[1], call.batch[2]})
     if (extent < 0)
       return failure(LATHE_INTERNAL, "negative extent in matmul");
-  if (call.m == 0 || call.n == 0 || call.batch[0] == 0 || call.batch[1] == 0 || call.batch[2] == 0)
+  bool isEmpty = call.m == 0 || call.n == 0 || call.batch[0] == 0 || call.batch[1] == 0 || call.batch[2] == 0;
+  if (isEmpty || call.k == 0)
     return success();
-  if (call.k == 0)
-    return emptyMatmul(call);
+  if (Status status = findPlan(PlanKey(call), plan); status.failed())
+    return status;
+  return reserveScratch((*plan)->scratchBytes());
+}
+
+Status CpuSession::execute(const lathe_matmul_call &call) {
   Plan *plan = nullptr;
-  if (Status status = findPlan(PlanKey(call), &plan); status.failed())
+  if (Status status = findWork(call, &plan); status.failed())
     return status;
-  if (Status status = reserveScratch(plan->scratchBytes()); status.failed())
-    return status;
+  if (!plan)
+    return call.k == 0 ? emptyMatmul(call) : success();
 
   struct Loop {
     CpuSession *session;

@@ -325,17 +325,19 @@ int compile(const Flags &flags) {
   return 0;
 }
 
-int inspect(const Flags &flags) {
+int inspect(const InspectOptions &flags) {
   char magic[8] = {};
-  std::ifstream(flags.model, std::ios::binary).read(magic, sizeof magic);
-  const std::string &path = flags.model;
+  const std::string &path = flags.file;
+  std::ifstream(path, std::ios::binary).read(magic, sizeof magic);
   bool named = path.size() > 5 && path.compare(path.size() - 5, 5, ".onnx") == 0;
   if (!named || std::memcmp(magic, artifact::kMagic, sizeof magic) == 0)
-    return inspectArtifact(flags.model, flags.json, flags.verify);
+    return inspectArtifact(flags);
+  if (!flags.dims.empty())
+    return usage("--dim forecasts the memory of a compiled model: expected a .lathe file, got '" + path + "'");
   CompileOptions options;
-  CompileResult result = runCheck(flags.model, options);
+  CompileResult result = runCheck(path, options);
   if (result.inputs.empty() && result.code != ExitCode::ok)
-    return report(flags.model, result);
+    return report(path, result);
   if (!flags.json) {
     printModel(result);
     return 0;
@@ -343,7 +345,7 @@ int inspect(const Flags &flags) {
   ordered_json json = {{"name", result.info.name}, {"sha256", result.info.sha256}, {"opset", result.info.opset},
                        {"inputs", valuesJson(result.inputs)}, {"outputs", valuesJson(result.outputs)},
                        {"weights_bytes", result.weightsBytes},
-                       {"file_bytes", static_cast<int64_t>(std::ifstream(flags.model, std::ios::ate | std::ios::binary).tellg())},
+                       {"file_bytes", static_cast<int64_t>(std::ifstream(path, std::ios::ate | std::ios::binary).tellg())},
                        {"recipe", nullptr}, {"devices", ordered_json::array()}};
   std::printf("%s\n", json.dump(2).c_str());
   return 0;
@@ -386,11 +388,10 @@ void addCompileCommand(CLI::App &app, int &exitCode) {
 }
 
 void addInspectAnyCommand(CLI::App &app, int &exitCode) {
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<InspectOptions>();
   CLI::App *command = app.add_subcommand("inspect", "Tell what is inside a model or an artifact");
-  command->add_option("file", flags->model, "a .lathe or .onnx file")->required();
-  command->add_flag("--json", flags->json, "print one JSON object");
-  command->add_flag("--verify", flags->verify, "check the hashes of every byte of an artifact");
+  command->add_option("file", flags->file, "a .lathe or .onnx file")->required();
+  addInspectOptions(*command, *flags);
   command->callback([=, &exitCode] { exitCode = inspect(*flags); });
 }
 

@@ -235,6 +235,12 @@ LATHE_API lathe_status lathe_session_output_shape(lathe_session *session, size_t
  * hold unspecified values), INTERNAL. */
 LATHE_API lathe_status lathe_session_run(lathe_session *session);
 
+/** Does for the inputs bound now what the first run would do before it computes: reserves memory, plans the library's calls
+ *  and copies weights that it wants in another layout. Later runs with these shapes are then as fast as any, and
+ *  lathe_session_get_memory_info tells what they hold. Of a model whose run computes shapes, only what is known before is done.
+ *  Errors: as lathe_session_run, but EXECUTION_ERROR. */
+LATHE_API lathe_status lathe_session_prepare(lathe_session *session);
+
 /** An output of the last successful run. */
 typedef struct lathe_output {
   void *data; /**< the runtime's buffer, valid until the next run or release, or the caller's own */
@@ -249,6 +255,20 @@ LATHE_API lathe_status lathe_session_output(lathe_session *session, size_t index
 
 /** Bytes that the session holds now and counts against its budget. */
 LATHE_API lathe_status lathe_session_memory(const lathe_session *session, uint64_t *bytes);
+
+/** What a session holds now, in bytes. */
+typedef struct lathe_memory_info {
+  size_t struct_size;
+  uint64_t arena_bytes;   /**< intermediate values */
+  uint64_t output_bytes;  /**< outputs that the runtime owns */
+  uint64_t scratch_bytes; /**< the rest: of the library, for each thread, and values whose sizes runs compute */
+} lathe_memory_info;
+
+/** Sets struct_size; required before lathe_session_get_memory_info. */
+LATHE_API void lathe_memory_info_init(lathe_memory_info *info);
+
+/** Tells what lathe_session_memory is the sum of. Errors: INVALID_ARGUMENT. */
+LATHE_API lathe_status lathe_session_get_memory_info(const lathe_session *session, lathe_memory_info *info);
 
 /** Number of threads that a run uses. */
 LATHE_API lathe_status lathe_session_threads(const lathe_session *session, int32_t *threads);

@@ -241,6 +241,7 @@ public:
   }
 
   void run() { check(lathe_session_run(get())); }
+  void prepare() { check(lathe_session_prepare(get())); }
 
   Output output(size_t index) const {
     lathe_output native;
@@ -257,6 +258,13 @@ public:
     uint64_t bytes = 0;
     check(lathe_session_memory(get(), &bytes));
     return bytes;
+  }
+
+  lathe_memory_info memoryInfo() const {
+    lathe_memory_info info;
+    lathe_memory_info_init(&info);
+    check(lathe_session_get_memory_info(get(), &info));
+    return info;
   }
 
   int threads() const {

@@ -202,6 +202,37 @@ TEST(Session, KeepsToItsBudget) {
   EXPECT_THROW(lathe::Session(module, options), lathe::Error);
 }
 
+TEST(Session, PreparesWhatARunHolds) {
+  DemoArtifact demo;
+  lathe::Module module(demo.write("demo.lathe"));
+  lathe::Session prepared(module), run(module);
+  EXPECT_NE(messageOf(LATHE_INVALID_ARGUMENT, [&] { prepared.prepare(); }).find("is missing"), std::string::npos);
+  Inputs in(40, 30), other(3, 5);
+  in.bind(prepared);
+  in.bind(run);
+  prepared.prepare();
+  EXPECT_THROW(prepared.output(0), lathe::Error);
+  run.run();
+  EXPECT_EQ(prepared.memory(), run.memory());
+  lathe_memory_info info = prepared.memoryInfo();
+  EXPECT_EQ(info.arena_bytes + info.output_bytes + info.scratch_bytes, prepared.memory());
+  EXPECT_GE(info.output_bytes, 40u * (30 + 16) * sizeof(float));
+  prepared.run();
+  expectResult(prepared, demo, in);
+  EXPECT_EQ(prepared.memory(), run.memory());
+  // Checks that fail on data are no matter of preparation; nor does it spoil later runs.
+  in.index[33] = 4;
+  prepared.prepare();
+  messageOf(LATHE_EXECUTION_ERROR, [&] { prepared.run(); });
+  other.bind(prepared);
+  prepared.run();
+  expectResult(prepared, demo, other);
+  EXPECT_EQ(lathe_session_prepare(nullptr), LATHE_INVALID_ARGUMENT);
+  lathe_memory_info none = {};
+  EXPECT_EQ(lathe_session_get_memory_info(prepared.get(), &none), LATHE_INVALID_ARGUMENT);
+  EXPECT_EQ(lathe_session_get_memory_info(prepared.get(), nullptr), LATHE_INVALID_ARGUMENT);
+}
+
 TEST(Session, ProfilesKernels) {
   DemoArtifact demo;
   lathe::Module module(demo.write("demo.lathe"));

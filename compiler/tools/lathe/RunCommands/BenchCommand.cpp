@@ -15,9 +15,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
-#include <fstream>
 #include <memory>
 #include <string>
 #include <unistd.h>
@@ -26,16 +24,6 @@ using namespace lathe;
 using namespace lathe::tool;
 
 namespace {
-
-/// Peak resident memory of this program, 0 if unknown. Not getrusage: its maximum is inherited through exec, so that it
-/// would tell how large the calling program was.
-uint64_t peakResidentBytes() {
-  std::ifstream status("/proc/self/status");
-  for (std::string line; std::getline(status, line);)
-    if (line.rfind("VmHWM:", 0) == 0)
-      return std::strtoull(line.c_str() + 6, nullptr, 10) * 1024;
-  return 0;
-}
 
 struct BenchOptions : MeasureOptions {
   bool verify = false, limits = false;
@@ -141,7 +129,8 @@ int bench(const BenchOptions &options) {
   double sum = 0;
   for (double time : times)
     sum += time;
-  uint64_t peak = peakResidentBytes();
+  // Not getrusage: its maximum is inherited through exec, so that it would tell how large the calling program was.
+  uint64_t peak = processStatus("VmHWM");
   std::optional<ModelLimit> limit = modelLimit(module, dims, session.threads());
   double percent = limit ? 100 * limit->ms() / median : 0;
 

@@ -10,6 +10,7 @@
 #define LATHE_COMPILER_TOOLS_LATHE_RUNCOMMANDS_COMMANDS_H
 
 #include <string>
+#include <vector>
 
 namespace CLI {
 class App;
@@ -29,8 +30,16 @@ void addProfileCommand(CLI::App &app, int &exitCode);
 /// Adds `lathe inspect`, for .lathe files.
 void addInspectCommand(CLI::App &app, int &exitCode);
 
+struct InspectOptions {
+  std::string file;
+  bool json = false, verify = false;
+  std::vector<std::string> dims; ///< for which peak memory is forecast
+  int threads = 0;
+};
+void addInspectOptions(CLI::App &command, InspectOptions &options);
+
 /// What `lathe inspect` does, for a tool that decides by the kind of file; returns the exit code.
-int inspectArtifact(const std::string &path, bool json, bool verify);
+int inspectArtifact(const InspectOptions &options);
 
 } // namespace lathe::tool
 

@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "compiler/tools/lathe/RunCommands/Inputs.h"
 #include "compiler/tools/lathe/RunCommands/DimExpression.h"
+#include "compiler/tools/lathe/RunCommands/ManifestJson.h"
 #include "compiler/tools/lathe/RunCommands/Support.h"
 
 #include <CLI/CLI.hpp>
@@ -41,10 +42,11 @@ Dims parseDims(const Module &module, const InputOptions &options) {
   return dims;
 }
 
-/// Numbers that say nothing about the model: ones for integers and booleans, for they may be masks or indices, and
-/// a normal distribution for floating point. The same at every call.
-void fill(Tensor &tensor, int64_t count) {
+/// Numbers that say nothing about the model: ones for integers and booleans, for they may be masks or indices, any below `below`
+/// for integers that are known to be indices of so many rows, and a normal distribution for floating point. The same at every call.
+void fill(Tensor &tensor, int64_t count, int64_t below) {
   std::mt19937 random(42);
+  std::uniform_int_distribution<int64_t> row(0, std::max<int64_t>(below, 1) - 1);
   std::normal_distribution<float> normal;
   auto put = [&](auto value, int64_t i) {
     memcpy(tensor.bytes.data() + static_cast<size_t>(i) * sizeof(value), &value, sizeof(value));
@@ -82,11 +84,11 @@ void fill(Tensor &tensor, int64_t count) {
       break;
     case LATHE_I32:
     case LATHE_U32:
-      put(uint32_t(1), i);
+      put(below ? static_cast<uint32_t>(row(random)) : uint32_t(1), i);
       break;
     case LATHE_I64:
     case LATHE_U64:
-      put(uint64_t(1), i);
+      put(below ? static_cast<uint64_t>(row(random)) : uint64_t(1), i);
       break;
     case LATHE_I8:
     case LATHE_U8:
@@ -100,8 +102,22 @@ void fill(Tensor &tensor, int64_t count) {
     }
 }
 
+/// Of inputs whose values are indices of a table, how many rows that has, as the manifest tells. Not of inputs whose elements shapes
+/// depend on: these would become as large.
+std::map<std::string, int64_t> rowsOfInputs(const nlohmann::ordered_json &manifest) {
+  std::map<std::string, int64_t> result;
+  for (const nlohmann::ordered_json &input : member(manifest, "inputs"))
+    if (nlohmann::ordered_json below = member(input, "below"); below.is_number_integer())
+      result[member(input, "name").get<std::string>()] = below.get<int64_t>();
+  for (const nlohmann::ordered_json &symbol : member(manifest, "symbols"))
+    if (nlohmann::ordered_json input = member(symbol, "input"); input.is_string())
+      result.erase(input.get<std::string>());
+  return result;
+}
+
 std::vector<Tensor> makeInputs(const Module &module, const Dims &dims) {
   std::vector<Tensor> tensors;
+  std::map<std::string, int64_t> below = rowsOfInputs(manifestOf(module));
   for (const TensorInfo &info : module.inputs()) {
     Tensor tensor;
     tensor.name = info.name;
@@ -121,7 +137,7 @@ std::vector<Tensor> makeInputs(const Module &module, const Dims &dims) {
         throw CommandError(kUsage, "input '" + info.name + "' with shape " + shapeText(tensor.dims) + " is too large");
     }
     tensor.bytes.resize(static_cast<size_t>(bytes));
-    fill(tensor, tensor.elements());
+    fill(tensor, tensor.elements(), below[info.name]);
     tensors.push_back(std::move(tensor));
   }
   return tensors;

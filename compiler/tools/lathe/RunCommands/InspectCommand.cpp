@@ -4,6 +4,8 @@
 //
 //===----------------------------------------------------------------------===//
 #include "compiler/tools/lathe/RunCommands/Commands.h"
+#include "compiler/tools/lathe/RunCommands/DimExpression.h"
+#include "compiler/tools/lathe/RunCommands/Inputs.h"
 #include "compiler/tools/lathe/RunCommands/ManifestJson.h"
 #include "compiler/tools/lathe/RunCommands/Support.h"
 
@@ -17,11 +19,6 @@ using namespace lathe::tool;
 using nlohmann::ordered_json;
 
 namespace {
-
-struct InspectOptions {
-  std::string artifact;
-  bool json = false, verify = false;
-};
 
 ordered_json tensors(const std::vector<TensorInfo> &infos) {
   ordered_json list = ordered_json::array();
@@ -59,6 +56,70 @@ ordered_json describe(const Module &module, const ordered_json &manifest) {
   report["options"] = member(manifest, "options");
   report["recipe"] = member(manifest, "recipe");
   return report;
+}
+
+/// Bytes that a run reads of the mapped constants. Of a table that is looked up, each row brings at most what the system maps
+/// around it.
+uint64_t constantBytes(const ordered_json &manifest, const Dims &dims) {
+  constexpr uint64_t kMappedAround = 2 << 20;
+  uint64_t sum = 0;
+  for (const ordered_json &constant : member(manifest, "constants")) {
+    auto size = member(constant, "size").get<uint64_t>();
+    ordered_json rows = member(constant, "rows");
+    std::optional<int64_t> read = rows.is_string() ? evaluateDim(rows.get<std::string>(), dims) : std::nullopt;
+    if (read && *read >= 0 && static_cast<uint64_t>(*read) < size / kMappedAround)
+      size = static_cast<uint64_t>(*read) * kMappedAround;
+    sum += size;
+  }
+  return sum;
+}
+
+/// What this program will have resident at most when it runs the model: from the sizes of buffers, and from what it takes to
+/// prepare the run.
+ordered_json forecast(const Module &module, const ordered_json &manifest, const InspectOptions &options) {
+  auto [inputs, dims] = chooseInputs(module, {options.dims, ""});
+  SessionOptions sessionOptions;
+  sessionOptions.threads = options.threads;
+  Session session(module, sessionOptions);
+  bindInputs(module, session, inputs);
+  session.prepare();
+  lathe_memory_info held = session.memoryInfo();
+  uint64_t inputBytes = 0, copies = module.info().private_bytes;
+  for (const Tensor &input : inputs)
+    inputBytes += input.bytes.size();
+  // Inputs and copies are there by now, the latter with the constants that they are of.
+  uint64_t resident = processStatus("VmRSS"), known = inputBytes + 2 * copies;
+  uint64_t program = resident > known ? resident - known : 0, constants = constantBytes(manifest, dims);
+  ordered_json report;
+  report["dims"] = dims;
+  report["threads"] = session.threads();
+  report["weights_bytes"] = constants;
+  report["copies_bytes"] = copies;
+  report["arena_bytes"] = held.arena_bytes;
+  report["input_bytes"] = inputBytes;
+  report["output_bytes"] = held.output_bytes;
+  report["scratch_bytes"] = held.scratch_bytes;
+  report["program_bytes"] = program;
+  report["peak_bytes"] = constants + copies + held.arena_bytes + inputBytes + held.output_bytes + held.scratch_bytes + program;
+  bool isComplete = true; // what depends on data adds to it
+  for (const ordered_json &symbol : member(manifest, "symbols"))
+    isComplete &= member(symbol, "computed").is_null();
+  report["complete"] = isComplete;
+  return report;
+}
+
+void printForecast(const ordered_json &memory) {
+  std::string at;
+  for (const auto &[name, value] : memory["dims"].items())
+    at += (at.empty() ? "" : ", ") + name + " = " + value.dump();
+  printf("memory         %s%s%s threads\n", at.c_str(), at.empty() ? "" : ", ", memory["threads"].dump().c_str());
+  for (auto [key, what] : {std::pair("weights_bytes", "weights"), std::pair("copies_bytes", "their copies"),
+                           std::pair("arena_bytes", "arena"), std::pair("input_bytes", "inputs"),
+                           std::pair("output_bytes", "outputs"), std::pair("scratch_bytes", "scratch"),
+                           std::pair("program_bytes", "program"), std::pair("peak_bytes", "at most")})
+    printf("  %-12s %.2f MiB\n", what, memory[key].get<double>() / (1 << 20));
+  if (!memory["complete"].get<bool>())
+    printf("  and buffers whose sizes the run computes\n");
 }
 
 void printTensors(const char *title, const std::vector<TensorInfo> &infos) {
@@ -106,16 +167,33 @@ void printTable(const Module &module, const ordered_json &report) {
 
 } // namespace
 
-int tool::inspectArtifact(const std::string &path, bool json, bool verify) {
+void tool::addInspectOptions(CLI::App &command, InspectOptions &options) {
+  command.add_flag("--json", options.json, "Print one JSON object");
+  command.add_flag("--verify", options.verify, "Check the hashes of every byte of an artifact");
+  command
+      .add_option("--dim", options.dims,
+                  "Of an artifact: forecast the peak memory of a run; value of a symbolic dimension: name=number (repeatable; "
+                  "others: 1)")
+      ->take_all();
+  command.add_option("--threads", options.threads, "Threads of that run (default: every processor)")
+      ->check(CLI::Range(0, 1024));
+}
+
+int tool::inspectArtifact(const InspectOptions &options) {
   return guarded([&] {
     LoadOptions load;
-    load.verify = verify;
-    Module module(path, load);
-    ordered_json report = describe(module, manifestOf(module));
-    if (json)
+    load.verify = options.verify;
+    Module module(options.file, load);
+    ordered_json manifest = manifestOf(module), report = describe(module, manifest);
+    // A model without symbols needs no values to say what it takes.
+    if (!options.dims.empty() || module.symbols().empty())
+      report["memory"] = forecast(module, manifest, options);
+    if (options.json)
       printf("%s\n", report.dump(2, ' ', false, ordered_json::error_handler_t::replace).c_str());
     else
       printTable(module, report);
+    if (!options.json && report.contains("memory"))
+      printForecast(report["memory"]);
     return static_cast<int>(kOk);
   });
 }
@@ -123,9 +201,7 @@ int tool::inspectArtifact(const std::string &path, bool json, bool verify) {
 void tool::addInspectCommand(CLI::App &app, int &exitCode) {
   auto options = std::make_shared<InspectOptions>();
   CLI::App *command = app.add_subcommand("inspect", "Show what is inside a compiled model");
-  command->add_option("artifact", options->artifact, "Compiled model (.lathe)")->required();
-  command->add_flag("--json", options->json, "Print one JSON object");
-  command->add_flag("--verify", options->verify, "Check every byte of the artifact");
-  command->callback(
-      [options, &exitCode] { exitCode = inspectArtifact(options->artifact, options->json, options->verify); });
+  command->add_option("artifact", options->file, "Compiled model (.lathe)")->required();
+  addInspectOptions(*command, *options);
+  command->callback([options, &exitCode] { exitCode = inspectArtifact(*options); });
 }

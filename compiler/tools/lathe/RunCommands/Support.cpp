@@ -6,6 +6,8 @@
 #include "compiler/tools/lathe/RunCommands/Support.h"
 
 #include <cstdio>
+#include <cstdlib>
+#include <fstream>
 #include <new>
 
 using namespace lathe;
@@ -63,6 +65,15 @@ std::string tool::shapeText(const std::vector<int64_t> &dims) {
   for (int64_t dim : dims)
     texts.push_back(std::to_string(dim));
   return shapeText(texts);
+}
+
+uint64_t tool::processStatus(const char *key) {
+  std::ifstream status("/proc/self/status");
+  std::string wanted = std::string(key) + ":";
+  for (std::string line; std::getline(status, line);)
+    if (line.rfind(wanted, 0) == 0)
+      return std::strtoull(line.c_str() + wanted.size(), nullptr, 10) * 1024;
+  return 0;
 }
 
 void tool::bindInputs(const Module &module, Session &session, const std::vector<Tensor> &tensors) {

@@ -48,6 +48,9 @@ template <typename Body> int guarded(Body body) {
 std::string shapeText(const std::vector<std::string> &dims);
 std::string shapeText(const std::vector<int64_t> &dims);
 
+/// What the system says of this process's memory in bytes, such as VmRSS or VmHWM; 0 if unknown.
+uint64_t processStatus(const char *key);
+
 /// Binds tensors to the inputs of their names; every input must be there and nothing else.
 void bindInputs(const Module &module, Session &session, const std::vector<Tensor> &tensors);
 

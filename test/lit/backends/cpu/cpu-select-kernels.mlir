@@ -455,6 +455,9 @@ func.func @main(%x: tensor<2x2xi1>) -> (tensor<4xi1>, tensor<2x2xi1>) {
 
 // An index out of bounds is found while the model runs.
 // CHECK: kernel.checks = [{message = "{{.*}}", node = "/embeddings"}]
+// A table that is only looked up tells how many rows a run reads, and the indices how many rows there are.
+// CHECK-SAME: kernel.constants = [{file = "model.safetensors", name = "w", {{.*}}, rows = "sequence"
+// CHECK-SAME: kernel.inputs = [{below = 10 : i64, name = "input_0"
 // CHECK-LABEL: func.func @run
 // CHECK-LABEL: func.func private @kernel_0
 // CHECK: kernel.check %{{.*}}, %{{.*}} {check = 1 : i64}
@@ -462,6 +465,21 @@ func.func @main(%ids: tensor<?xi64> {lathe.dims = ["sequence"]}) -> tensor<?x4xf
   %w = lathe.weight "w" in "model.safetensors" at 0 : tensor<10x4xf32>
   %0 = lathe.gather %w, %ids {axis = 0 : i64} : (tensor<10x4xf32>, tensor<?xi64>) -> tensor<?x4xf32> loc("/embeddings")
   return %0 : tensor<?x4xf32>
+}
+
+// -----
+
+// A table that is read as a whole as well tells nothing; indices that are computed say nothing of the input.
+// CHECK: kernel.constants = [
+// CHECK-NOT: rows =
+// CHECK-NOT: below =
+// CHECK-LABEL: func.func @run
+func.func @main(%ids: tensor<?xi64> {lathe.dims = ["sequence"]}) -> (tensor<?x4xf32>, tensor<10x4xf32>) {
+  %w = lathe.weight "w" in "model.safetensors" at 0 : tensor<10x4xf32>
+  %i = lathe.neg %ids : (tensor<?xi64>) -> tensor<?xi64>
+  %0 = lathe.gather %w, %i {axis = 0 : i64} : (tensor<10x4xf32>, tensor<?xi64>) -> tensor<?x4xf32>
+  %1 = lathe.exp %w : (tensor<10x4xf32>) -> tensor<10x4xf32>
+  return %0, %1 : tensor<?x4xf32>, tensor<10x4xf32>
 }
 
 // -----

@@ -434,3 +434,13 @@ func.func @row_c2(%x: memref<?x?xf32>, %i: index) {
   %0 = kernel.row %x at %i [] : memref<?x?xf32> -> memref<?xf32>
   return
 }
+
+// -----
+
+// expected-error @below {{expects 'below' of entry 0 of 'kernel.inputs' to be a 64-bit integer, got "x"}}
+module attributes {kernel.inputs = [{name = "a", type = i64, shape = [1 : i64], below = "x"}]} {}
+
+// -----
+
+// expected-error @below {{expects 'rows' of entry 0 of 'kernel.constants' to be a string, got 3 : i64}}
+module attributes {kernel.constants = [{name = "a", type = tensor<1x1xf32>, packed = false, transposed = false, rows = 3 : i64}]} {}
