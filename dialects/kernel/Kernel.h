@@ -33,6 +33,8 @@ inline constexpr llvm::StringLiteral kKernelsAttr = "kernel.kernels";
 inline constexpr llvm::StringLiteral kChecksAttr = "kernel.checks";
 inline constexpr llvm::StringLiteral kInputsAttr = "kernel.inputs";
 inline constexpr llvm::StringLiteral kOutputsAttr = "kernel.outputs";
+/// Of a launch: positions of arguments that the kernel reads only at the element of its last argument that it writes next.
+inline constexpr llvm::StringLiteral kInPlaceAttr = "kernel.in_place";
 /// Names of the entry points.
 inline constexpr llvm::StringLiteral kRunName = "run";
 inline constexpr llvm::StringLiteral kPlanName = "plan";

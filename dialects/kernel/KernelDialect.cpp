@@ -138,7 +138,22 @@ private:
 
 } // namespace
 
+static LogicalResult verifyInPlace(Operation *op, Attribute attribute) {
+  auto launch = dyn_cast<LaunchOp>(op);
+  auto positions = dyn_cast<DenseI64ArrayAttr>(attribute);
+  auto isOperand = [&](int64_t i) {
+    return i >= 0 && i + 1 < static_cast<int64_t>(launch.getArgs().size()) &&
+           isa<MemRefType>(launch.getArgs()[i].getType());
+  };
+  if (!launch || !positions || !llvm::all_of(positions.asArrayRef(), isOperand))
+    return op->emitOpError() << "expects '" << kInPlaceAttr
+                             << "' on a launch, with positions of buffers before its last argument, got " << attribute;
+  return success();
+}
+
 LogicalResult KernelDialect::verifyOperationAttribute(Operation *op, NamedAttribute attribute) {
+  if (attribute.getName() == kInPlaceAttr)
+    return verifyInPlace(op, attribute.getValue());
   return TableVerifier(op, attribute).verify();
 }
 

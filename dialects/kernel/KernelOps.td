@@ -215,6 +215,9 @@ def Kernel_LaunchOp : Kernel_Op<"launch", [DeclareOpInterfaceMethods<SymbolUserO
     Memrefs and index values are laid out one behind the other as the kernel's arguments: memrefs as the descriptors that MLIR's
     lowering to LLVM uses. `callee` is a kernel: a function (frame, arguments, begin, end) (C1).
 
+    `kernel.in_place` lists the positions of buffers that the kernel reads only at the element that it writes next: the last argument,
+    its result, may lie at the same place.
+
     ```mlir
     kernel.launch %frame @add(%x, %y) count %rows grain %g {kernel = 1 : i64} : memref<?xf32>, memref<?xf32>
     ```

@@ -14,8 +14,10 @@ def PlanArenaPass : Pass<"plan-arena", "::mlir::ModuleOp"> {
     Pre-condition: `@run` is one block of `kernel` operations, `@plan` computes its third argument nowhere. Post-condition: no
     `kernel.alloc` is left; offsets are expressions of the symbolic dimensions; `@plan` stores the arena's size.
 
-    Buffers whose lives don't overlap share a slot. A buffer goes to the free slot that it fits provably, the one of equal size first;
-    else a new slot is made. Slots lie one behind the other, each a multiple of 64 bytes.
+    A launch's result takes the place of a buffer that `kernel.in_place` lists, has the same size and is not needed afterwards. Sizes that
+    are multiples of one expression of the symbols, which compare like numbers, share a part of the arena: from the largest on,
+    each buffer goes to the smallest gap that it fits between those whose lives overlap with its own. A part begins behind those buffers of
+    the parts before it that are needed together with one of its own. All places are multiples of 64 bytes.
 
     ```mlir
     // before
@@ -24,6 +26,7 @@ def PlanArenaPass : Pass<"plan-arena", "::mlir::ModuleOp"> {
     %t = kernel.arena %frame at %offset [%batch] : memref<?x4xf32>
     ```
   }];
+  let options = [Option<"inPlace", "in-place", "bool", "true", "Let results take the place of operands">];
   let dependentDialects = ["::lathe::LatheDialect", "::lathe::kernel::KernelDialect", "::mlir::LLVM::LLVMDialect"];
 }
 

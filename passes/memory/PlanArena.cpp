@@ -6,6 +6,9 @@
 #include "passes/memory/Passes.h"
 #include "llvm/ADT/SetVector.h"
 #include "llvm/ADT/StringSet.h"
+#include "llvm/Support/MathExtras.h"
+#include <map>
+#include <numeric>
 
 namespace lathe::memory {
 #define GEN_PASS_DEF_PLANARENAPASS
@@ -17,9 +20,23 @@ using namespace mlir;
 namespace lathe::memory {
 namespace {
 
-struct Slot {
-  SymExpr size;
-  size_t freeFrom = 0; ///< position in the program from which it may be used again
+/// Intermediate values that lie at one place one after the other: each but the first is computed in place of the one before.
+struct Tenant {
+  SmallVector<kernel::AllocOp, 1> allocs;
+  SymExpr bytes;
+  size_t begin, end; ///< first and last position in the program at which one of them is needed
+  size_t family = 0;
+  uint64_t offset = 0; ///< in units of the family
+
+  size_t length() const { return end - begin; }
+  bool overlaps(const Tenant &other) const { return begin <= other.end && other.begin <= end; }
+};
+
+/// A part of the arena that only tenants of comparable sizes share: multiples of one expression, of which none may be negative.
+struct Family {
+  SymExpr unit;
+  SmallVector<size_t> tenants;
+  uint64_t units = 0; ///< of all
 };
 
 /// Positions in the program of operations, and of the last one within them.
@@ -56,6 +73,184 @@ size_t lastUse(kernel::AllocOp alloc, const Order &order) {
   return last;
 }
 
+/// The buffer that a value is another shape of.
+Value withoutViews(Value buffer) {
+  while (auto view = buffer.getDefiningOp<kernel::ViewOp>())
+    buffer = view.getSource();
+  return buffer;
+}
+
+/// Whether the value lies within the buffer.
+bool isWithin(Value value, Value buffer) {
+  while (value != buffer)
+    if (auto row = value.getDefiningOp<kernel::RowOp>())
+      value = row.getSource();
+    else if (auto view = value.getDefiningOp<kernel::ViewOp>())
+      value = view.getSource();
+    else
+      return false;
+  return true;
+}
+
+/// The launch that gives the buffer its first content, if that is all of it: what `kernel.in_place` is about.
+kernel::LaunchOp writerOf(kernel::AllocOp alloc, const Order &order) {
+  Operation *first = nullptr;
+  for (Operation *user : alloc->getUsers())
+    if (!first || order.begin.lookup(user) < order.begin.lookup(first))
+      first = user;
+  auto launch = dyn_cast_or_null<kernel::LaunchOp>(first);
+  bool isResult = launch && launch->getBlock() == alloc->getBlock() && launch->hasAttr(kernel::kInPlaceAttr) &&
+                  launch.getArgs().back() == alloc.getResult() &&
+                  llvm::count(launch.getArgs(), alloc.getResult()) == 1;
+  return isResult ? launch : kernel::LaunchOp();
+}
+
+/// Whether the launch may write its result where `operand` lies, of which nothing else is needed from then on.
+bool mayTakePlaceOf(kernel::AllocOp operand, kernel::LaunchOp launch, const Order &order) {
+  if (operand->getBlock() != launch->getBlock() || lastUse(operand, order) != order.end.lookup(launch))
+    return false;
+  ArrayRef<int64_t> listed = launch->getAttrOfType<DenseI64ArrayAttr>(kernel::kInPlaceAttr).asArrayRef();
+  bool found = false;
+  for (auto [i, argument] : llvm::enumerate(launch.getArgs())) {
+    if (!isWithin(argument, operand))
+      continue;
+    // Under another shape, or as a part, it might be read elsewhere.
+    if (withoutViews(argument) != operand.getResult() || !llvm::is_contained(listed, static_cast<int64_t>(i)))
+      return false;
+    found = true;
+  }
+  return found;
+}
+
+/// A size as so many times a unit: the factor of all coefficients, rounded up to 64 bytes, so that all multiples are aligned,
+/// if that wastes little. Else the rounded size is the unit.
+std::pair<uint64_t, SymExpr> splitSize(const SymExpr &bytes, ShapeContext &shapes) {
+  constexpr uint64_t kAlignment = 64, kLeast = 8 * kAlignment;
+  uint64_t factor = 0;
+  for (const auto &[monomial, coefficient] : bytes.getTerms())
+    factor = std::gcd(factor, static_cast<uint64_t>(coefficient < 0 ? -coefficient : coefficient));
+  if (factor == 0)
+    return {0, SymExpr(1)};
+  bool isAligned = factor % kAlignment == 0;
+  if (!isAligned && factor < kLeast && !bytes.constant())
+    return {kAlignment, shapes.floorDiv(bytes + SymExpr(kAlignment - 1), kAlignment)};
+  SymExpr unit;
+  for (const auto &[monomial, coefficient] : bytes.getTerms()) {
+    SymExpr term(coefficient / static_cast<int64_t>(factor));
+    for (const SymAtomRef &atom : monomial.atoms)
+      term = term * SymExpr::atom(atom);
+    unit = unit + term;
+  }
+  return {llvm::alignTo(factor, kAlignment), unit};
+}
+
+/// Gives each tenant of a family, in this order, the place that wastes least among those that were given places before it.
+uint64_t place(ArrayRef<size_t> order, MutableArrayRef<Tenant> tenants, ArrayRef<uint64_t> sizes) {
+  uint64_t units = 0;
+  SmallVector<size_t> done;
+  for (size_t tenant : order) {
+    Tenant &here = tenants[tenant];
+    SmallVector<size_t> neighbours;
+    for (size_t other : done)
+      if (here.overlaps(tenants[other]))
+        neighbours.push_back(other);
+    llvm::sort(neighbours, [&](size_t a, size_t b) {
+      return std::pair(tenants[a].offset, a) < std::pair(tenants[b].offset, b);
+    });
+    std::optional<uint64_t> gap;
+    uint64_t free = 0; // from here on, as far as seen
+    for (size_t other : neighbours) {
+      uint64_t begin = tenants[other].offset;
+      if (begin > free && begin - free >= sizes[tenant] && (!gap || begin - free < *gap)) {
+        gap = begin - free;
+        here.offset = free;
+      }
+      free = std::max(free, begin + sizes[other]);
+    }
+    if (!gap)
+      here.offset = free;
+    units = std::max(units, here.offset + sizes[tenant]);
+    done.push_back(tenant);
+  }
+  return units;
+}
+
+/// Places a family: from the largest tenant on, from the one that is needed longest, or as the program comes to them, whichever
+/// takes least; of equals, the one that leaves most to the other families where these need something.
+void pack(size_t number, MutableArrayRef<Family> families, MutableArrayRef<Tenant> tenants, ArrayRef<uint64_t> sizes) {
+  Family &family = families[number];
+  llvm::DenseSet<size_t> shared; // tenants that are needed together with those of families that come above
+  for (size_t own : family.tenants)
+    for (auto [other, tenant] : llvm::enumerate(tenants))
+      if (tenant.family > number && tenant.overlaps(tenants[own])) {
+        shared.insert(own);
+        break;
+      }
+  SmallVector<size_t> orders[3] = {family.tenants, family.tenants, family.tenants};
+  llvm::sort(orders[0], [&](size_t a, size_t b) { return std::pair(sizes[b], a) < std::pair(sizes[a], b); });
+  llvm::sort(orders[1], [&](size_t a, size_t b) {
+    return std::pair(tenants[b].length(), a) < std::pair(tenants[a].length(), b);
+  });
+  std::optional<std::pair<uint64_t, uint64_t>> best;
+  SmallVector<uint64_t> offsets;
+  for (ArrayRef<size_t> order : orders) {
+    uint64_t units = place(order, tenants, sizes), top = 0;
+    for (size_t tenant : shared)
+      top = std::max(top, tenants[tenant].offset + sizes[tenant]);
+    if (best && *best <= std::pair(units, top))
+      continue;
+    best = {units, top};
+    offsets.clear();
+    for (size_t tenant : family.tenants)
+      offsets.push_back(tenants[tenant].offset);
+  }
+  for (auto [tenant, offset] : llvm::zip_equal(family.tenants, offsets))
+    tenants[tenant].offset = offset;
+  family.units = best->first;
+}
+
+/// Where the families lie, as code. A family begins where those tenants of the families before it end that are needed together with
+/// one of its own.
+class Layout {
+public:
+  Layout(ArrayRef<Family> families, ArrayRef<Tenant> tenants, ArrayRef<uint64_t> sizes, OpBuilder &b, Location loc)
+      : b(b), loc(loc) {
+    end = b.create<arith::ConstantIndexOp>(loc, 0);
+    for (const Family &family : families) {
+      Value start = b.create<arith::ConstantIndexOp>(loc, 0);
+      for (size_t before = 0; before < starts.size(); ++before) {
+        uint64_t top = 0;
+        for (size_t other : families[before].tenants)
+          if (llvm::any_of(family.tenants, [&](size_t own) { return tenants[own].overlaps(tenants[other]); }))
+            top = std::max(top, tenants[other].offset + sizes[other]);
+        if (top > 0)
+          start = b.create<arith::MaxSIOp>(loc, start, at(before, top));
+      }
+      starts.push_back(start);
+      units.push_back(family.unit.isConstant(1) ? Value() : materialize(b, loc, family.unit));
+      if (family.units > 0)
+        end = b.create<arith::MaxSIOp>(loc, end, at(starts.size() - 1, family.units));
+    }
+  }
+
+  /// So many units behind the start of a family.
+  Value at(size_t family, uint64_t offset) {
+    if (offset == 0)
+      return starts[family];
+    Value value = b.create<arith::ConstantIndexOp>(loc, static_cast<int64_t>(offset));
+    if (units[family])
+      value = b.create<arith::MulIOp>(loc, units[family], value);
+    return b.create<arith::AddIOp>(loc, starts[family], value);
+  }
+  Value total() const { return end; }
+
+private:
+  OpBuilder &b;
+  Location loc;
+  SmallVector<Value> starts, units;
+  Value end;
+};
+
 /// One block, over this many pointers.
 LogicalResult verifyEntry(func::FuncOp func, unsigned pointers) {
   if (!func.getBody().hasOneBlock())
@@ -68,6 +263,7 @@ LogicalResult verifyEntry(func::FuncOp func, unsigned pointers) {
 }
 
 struct PlanArena : impl::PlanArenaPassBase<PlanArena> {
+  using PlanArenaPassBase::PlanArenaPassBase;
   void runOnOperation() override {
     ModuleOp module = getOperation();
     auto run = module.lookupSymbol<func::FuncOp>(kernel::kRunName);
@@ -98,8 +294,7 @@ struct PlanArena : impl::PlanArenaPassBase<PlanArena> {
     SmallVector<kernel::AllocOp> allocs;
     run.walk<WalkOrder::PreOrder>([&](kernel::AllocOp alloc) { allocs.push_back(alloc); });
 
-    SmallVector<Slot> slots;
-    SmallVector<std::pair<kernel::AllocOp, size_t>> placed; ///< in which slot
+    SmallVector<Tenant> tenants;
     int64_t dynamicSlots = 0;
     for (kernel::AllocOp alloc : allocs) {
       auto type = cast<MemRefType>(alloc.getType());
@@ -122,69 +317,69 @@ struct PlanArena : impl::PlanArenaPassBase<PlanArena> {
         alloc.erase();
         continue;
       }
-      // A size that is a multiple of 64 whatever the symbols needs no rounding.
-      if (!llvm::all_of(bytes.getTerms(), [](const auto &term) { return term.second % 64 == 0; }))
-        bytes = shapes.floorDiv(bytes + SymExpr(63), 64) * SymExpr(64);
       size_t begin = order.begin[alloc], end = lastUse(alloc, order);
-      std::optional<size_t> chosen;
-      for (auto [i, slot] : llvm::enumerate(slots)) {
-        if (slot.freeFrom > begin)
-          continue;
-        if (slot.size == bytes) {
-          chosen = i;
-          break;
-        }
-        if (!chosen && shapes.atLeast(slot.size - bytes, 0))
-          chosen = i;
+      // What is computed element by element from a buffer that nothing needs afterwards takes its place.
+      kernel::LaunchOp writer = inPlace ? writerOf(alloc, order) : kernel::LaunchOp();
+      auto before = llvm::find_if(llvm::reverse(tenants), [&](Tenant &tenant) {
+        return writer && tenant.bytes == bytes && tenant.end == order.end.lookup(writer) &&
+               mayTakePlaceOf(tenant.allocs.back(), writer, order);
+      });
+      if (before != tenants.rend()) {
+        before->allocs.push_back(alloc);
+        before->end = end;
+      } else {
+        tenants.push_back({{alloc}, bytes, begin, end});
       }
-      // A slot that provably is the smaller of the two grows.
-      for (size_t i = 0; !chosen && i < slots.size(); ++i)
-        if (slots[i].freeFrom <= begin && shapes.atLeast(bytes - slots[i].size, 0)) {
-          slots[i].size = bytes;
-          chosen = i;
-        }
-      if (!chosen) {
-        chosen = slots.size();
-        slots.push_back({bytes, 0});
-      }
-      slots[*chosen].freeFrom = end + 1;
-      placed.push_back({alloc, *chosen});
     }
 
-    // Each size is written once, where the run begins: written at every buffer, the sums of a model of many sizes that
-    // nothing relates, such as those of an image's stages, are millions of operations.
-    SymExpr total;
-    SmallVector<Value> offsets;
-    OpBuilder entry = OpBuilder::atBlockBegin(&run.getBody().front());
-    Location loc = run.getLoc();
-    Value offset; // of what does not add up to a constant
-    int64_t constant = 0;
-    for (const Slot &slot : slots) {
-      Value place = offset;
-      if (!offset || constant != 0) {
-        Value known = entry.create<arith::ConstantIndexOp>(loc, constant);
-        place = offset ? entry.create<arith::AddIOp>(loc, offset, known).getResult() : known;
-      }
-      offsets.push_back(place);
-      total = total + slot.size;
-      if (std::optional<int64_t> size = slot.size.constant()) {
-        constant =
-            static_cast<int64_t>(static_cast<uint64_t>(constant) + static_cast<uint64_t>(*size)); // as total does
-        continue;
-      }
-      Value size = materialize(entry, loc, slot.size);
-      offset = offset ? entry.create<arith::AddIOp>(loc, offset, size).getResult() : size;
+    SmallVector<Family> families;
+    SmallVector<uint64_t> sizes; // in units
+    for (auto [i, tenant] : llvm::enumerate(tenants)) {
+      auto [size, unit] = splitSize(tenant.bytes, shapes);
+      auto family = llvm::find_if(families, [&](const Family &family) { return family.unit == unit; });
+      if (family == families.end())
+        family = families.insert(families.end(), {unit, {}});
+      family->tenants.push_back(i);
+      sizes.push_back(size);
     }
-    for (auto [alloc, slot] : placed) {
-      OpBuilder b(alloc);
-      Value place = b.create<kernel::ArenaOp>(alloc.getLoc(), alloc.getType(), run.getArgument(0), offsets[slot],
-                                              alloc.getDims());
-      alloc.replaceAllUsesWith(place);
-      alloc.erase();
+
+    // What is needed long, such as masks, lies below: above others it would keep those away that are needed only at times.
+    auto longest = [&](const Family &family) {
+      size_t length = 0;
+      for (size_t tenant : family.tenants)
+        length = std::max(length, tenants[tenant].length());
+      return length;
+    };
+    llvm::sort(families, [&](const Family &a, const Family &b) {
+      return std::pair(longest(b), a.tenants.front()) < std::pair(longest(a), b.tenants.front());
+    });
+    for (auto [number, family] : llvm::enumerate(families))
+      for (size_t tenant : family.tenants)
+        tenants[tenant].family = number;
+    for (size_t family = 0; family < families.size(); ++family)
+      pack(family, families, tenants, sizes);
+
+    // Each unit is written once, where the run begins: written at every buffer, the sums of a model of many sizes that
+    // nothing relates, such as those of an image's stages, are millions of operations.
+    OpBuilder entry = OpBuilder::atBlockBegin(&run.getBody().front());
+    Layout inRun(families, tenants, sizes, entry, run.getLoc());
+    std::map<std::pair<size_t, uint64_t>, Value> places;
+    for (Tenant &tenant : tenants) {
+      Value &place = places[{tenant.family, tenant.offset}];
+      if (!place)
+        place = inRun.at(tenant.family, tenant.offset);
+      for (kernel::AllocOp alloc : tenant.allocs) {
+        OpBuilder b(alloc);
+        Value buffer =
+            b.create<kernel::ArenaOp>(alloc.getLoc(), alloc.getType(), run.getArgument(0), place, alloc.getDims());
+        alloc.replaceAllUsesWith(buffer);
+        alloc.erase();
+      }
     }
     Operation *end = plan.getBody().front().getTerminator();
     OpBuilder b(end);
-    Value bytes = b.create<arith::IndexCastOp>(plan.getLoc(), b.getI64Type(), materialize(b, plan.getLoc(), total));
+    Value total = Layout(families, tenants, sizes, b, plan.getLoc()).total();
+    Value bytes = b.create<arith::IndexCastOp>(plan.getLoc(), b.getI64Type(), total);
     b.create<LLVM::StoreOp>(plan.getLoc(), bytes, plan.getArgument(2));
   }
 };

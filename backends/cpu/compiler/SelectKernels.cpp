@@ -3,6 +3,7 @@
 // Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
 //
 //===----------------------------------------------------------------------===//
+#include "backends/cpu/compiler/InPlace.h"
 #include "backends/cpu/compiler/Passes.h"
 #include "backends/cpu/compiler/RowKernel.h"
 #include "backends/cpu/compiler/Selector.h"
@@ -269,6 +270,7 @@ LogicalResult Selector::emitGroup(ArrayRef<Operation *> ops, Value root, Value t
   int64_t id = addKernel(name, "generated", ops);
   func::FuncOp kernelFunc = addKernelFunc(loc, name);
   bool isUnsigned = cast<RankedTensorType>(root.getType()).getElementType().isUnsignedInteger();
+  SmallVector<int64_t> inPlace = findInPlace(groupFunc);
   LogicalResult result = emitRowKernel(groupFunc, kernelFunc, isUnsigned,
                                        [&](Location at, StringRef message) { return addCheck(at, message); });
   groupFunc.erase();
@@ -284,7 +286,9 @@ LogicalResult Selector::emitGroup(ArrayRef<Operation *> ops, Value root, Value t
   SymExpr columns = dims.empty() ? SymExpr(1) : dims.back();
   Value grain = host(shapes.max(shapes.floorDiv(kChunk, shapes.max(columns, 1)), 1));
   arguments.push_back(target);
-  b.create<kernel::LaunchOp>(loc, frame, name, arguments, host(rows), grain, id);
+  auto launch = b.create<kernel::LaunchOp>(loc, frame, name, arguments, host(rows), grain, id);
+  if (!inPlace.empty())
+    launch->setAttr(kernel::kInPlaceAttr, b.getDenseI64ArrayAttr(inPlace));
   return success();
 }
 

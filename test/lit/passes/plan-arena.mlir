@@ -1,4 +1,5 @@
 // RUN: lathe-opt %s -split-input-file --plan-arena --canonicalize --cse | FileCheck %s
+// RUN: lathe-opt %s -split-input-file --plan-arena=in-place=false --canonicalize --cse | FileCheck %s --check-prefix=APART
 
 // %a is last read where %b is written, %b where %c is: %c takes the place of %a, two slots of 64 bytes do.
 // CHECK-LABEL: func.func @run
@@ -64,26 +65,36 @@ func.func @plan(%symbols: !llvm.ptr, %dims: !llvm.ptr, %bytes: !llvm.ptr) -> i64
 
 // -----
 
-// Sizes of symbols: batch * 64 bytes need no rounding. One row fits into batch rows, for batch is at least 1, so that
-// the second buffer is given the first one's place.
-module attributes {kernel.symbols = [{name = "batch", min = 1 : i64, max = -1 : i64}]} {
+// Sizes of symbols: batch * 64 and batch * 192 bytes need no rounding, and compare like numbers: three of the smaller buffers, which are
+// needed together, lie where the larger one was.
+module attributes {kernel.symbols = [{name = "batch", min = 0 : i64, max = -1 : i64}]} {
   // CHECK-LABEL: func.func @run
   // CHECK-NOT: arith.floordivsi
-  // CHECK: kernel.arena %{{.*}} at %[[C0:.*]][%{{.*}}] : memref<?x16xf32>
-  // CHECK: kernel.arena %{{.*}} at %[[C0]][] : memref<16xf32>
+  // CHECK-DAG: %[[C0:.*]] = arith.constant 0 : index
+  // CHECK-DAG: %[[C64:.*]] = arith.constant 64 : index
+  // CHECK-DAG: %[[C128:.*]] = arith.constant 128 : index
+  // CHECK-DAG: %[[ONE:.*]] = arith.muli %{{.*}}, %[[C64]]
+  // CHECK-DAG: %[[TWO:.*]] = arith.muli %{{.*}}, %[[C128]]
+  // CHECK: kernel.arena %{{.*}} at %[[C0]][%{{.*}}] : memref<?x48xf32>
+  // CHECK-DAG: kernel.arena %{{.*}} at %[[C0]][%{{.*}}] : memref<?x16xf32>
+  // CHECK-DAG: kernel.arena %{{.*}} at %[[ONE]][%{{.*}}] : memref<?x16xf32>
+  // CHECK-DAG: kernel.arena %{{.*}} at %[[TWO]][%{{.*}}] : memref<?x16xf32>
   // CHECK-LABEL: func.func @plan
   // CHECK-DAG: %[[BATCH:.*]] = lathe.symbol "batch"
-  // CHECK-DAG: %[[C64:.*]] = arith.constant 64 : index
-  // CHECK: %[[TOTAL:.*]] = arith.muli %[[BATCH]], %[[C64]]
+  // CHECK-DAG: %[[C192:.*]] = arith.constant 192 : index
+  // CHECK: %[[BYTES:.*]] = arith.muli %[[BATCH]], %[[C192]]
+  // CHECK: %[[TOTAL:.*]] = arith.maxsi %[[BYTES]], %{{.*}}
   // CHECK: %[[WORD:.*]] = arith.index_cast %[[TOTAL]]
   // CHECK: llvm.store %[[WORD]]
   func.func private @kernel(!llvm.ptr, !llvm.ptr, index, index)
   func.func @run(%frame: !llvm.ptr) {
     %batch = lathe.symbol "batch"
-    %a = kernel.alloc [%batch] : memref<?x16xf32>
-    kernel.launch %frame @kernel(%a) count %batch grain %batch {kernel = 0 : i64} : memref<?x16xf32>
-    %b = kernel.alloc [] : memref<16xf32>
-    kernel.launch %frame @kernel(%b) count %batch grain %batch {kernel = 0 : i64} : memref<16xf32>
+    %a = kernel.alloc [%batch] : memref<?x48xf32>
+    kernel.launch %frame @kernel(%a) count %batch grain %batch {kernel = 0 : i64} : memref<?x48xf32>
+    %b = kernel.alloc [%batch] : memref<?x16xf32>
+    %c = kernel.alloc [%batch] : memref<?x16xf32>
+    %d = kernel.alloc [%batch] : memref<?x16xf32>
+    kernel.launch %frame @kernel(%b, %c, %d) count %batch grain %batch {kernel = 0 : i64} : memref<?x16xf32>, memref<?x16xf32>, memref<?x16xf32>
     return
   }
   func.func @plan(%symbols: !llvm.ptr, %dims: !llvm.ptr, %bytes: !llvm.ptr) -> i64 {
@@ -94,11 +105,12 @@ module attributes {kernel.symbols = [{name = "batch", min = 1 : i64, max = -1 : 
 
 // -----
 
-// Nothing says which of two symbols is the larger: two slots, each rounded up to 64 bytes.
+// Nothing says which of two symbols is the larger: two parts, each rounded up to 64 bytes.
 // CHECK-LABEL: func.func @run
 // CHECK: %[[C0:.*]] = arith.constant 0 : index
 // CHECK: arith.floordivsi
-// CHECK: %[[END:.*]] = arith.muli
+// CHECK: %[[SIZE:.*]] = arith.muli
+// CHECK: %[[END:.*]] = arith.maxsi %[[SIZE]], %[[C0]]
 // CHECK: kernel.arena %{{.*}} at %[[C0]][%{{.*}}] : memref<?xf32>
 // CHECK: kernel.arena %{{.*}} at %[[END]][%{{.*}}] : memref<?xf32>
 func.func private @kernel(!llvm.ptr, !llvm.ptr, index, index)
@@ -108,7 +120,7 @@ func.func @run(%frame: !llvm.ptr) {
   %a = kernel.alloc [%m] : memref<?xf32>
   kernel.launch %frame @kernel(%a) count %m grain %m {kernel = 0 : i64} : memref<?xf32>
   %b = kernel.alloc [%n] : memref<?xf32>
-  kernel.launch %frame @kernel(%b) count %n grain %n {kernel = 0 : i64} : memref<?xf32>
+  kernel.launch %frame @kernel(%a, %b) count %n grain %n {kernel = 0 : i64} : memref<?xf32>, memref<?xf32>
   return
 }
 func.func @plan(%symbols: !llvm.ptr, %dims: !llvm.ptr, %bytes: !llvm.ptr) -> i64 {
@@ -196,4 +208,128 @@ module {
     %0 = arith.constant 0 : i64
     return %0 : i64
   }
+}
+
+// -----
+
+// What a kernel computes element by element takes the place of an operand that nothing needs afterwards.
+// CHECK-LABEL: func.func @run
+// CHECK: %[[ZERO:.*]] = arith.constant 0 : index
+// CHECK: %[[A:.*]] = kernel.arena %{{.*}} at %[[ZERO]][] : memref<4x4xf32>
+// CHECK: %[[V:.*]] = kernel.view %[[A]][] : memref<4x4xf32> -> memref<16xf32>
+// CHECK: %[[B:.*]] = kernel.arena %{{.*}} at %[[ZERO]][] : memref<16xf32>
+// CHECK: kernel.launch %{{.*}}(%[[V]], %[[B]])
+// CHECK-LABEL: func.func @plan
+// CHECK: arith.constant 64 : i64
+// APART: %[[V:.*]] = kernel.view %{{.*}}[] : memref<4x4xf32> -> memref<16xf32>
+// APART: kernel.launch %{{.*}}(%[[V]], %{{.*}}) {{.*}}kernel.in_place
+// APART-LABEL: func.func @plan
+// APART: arith.constant 128 : i64
+func.func private @kernel(!llvm.ptr, !llvm.ptr, index, index)
+func.func @run(%frame: !llvm.ptr) {
+  %n = arith.constant 1 : index
+  %a = kernel.alloc [] : memref<4x4xf32>
+  kernel.launch %frame @kernel(%a) count %n grain %n {kernel = 0 : i64} : memref<4x4xf32>
+  %v = kernel.view %a [] : memref<4x4xf32> -> memref<16xf32>
+  %b = kernel.alloc [] : memref<16xf32>
+  kernel.launch %frame @kernel(%v, %b) count %n grain %n {kernel = 0 : i64, kernel.in_place = array<i64: 0>} : memref<16xf32>, memref<16xf32>
+  kernel.launch %frame @kernel(%b) count %n grain %n {kernel = 0 : i64} : memref<16xf32>
+  return
+}
+func.func @plan(%symbols: !llvm.ptr, %dims: !llvm.ptr, %bytes: !llvm.ptr) -> i64 {
+  %0 = arith.constant 0 : i64
+  return %0 : i64
+}
+
+// -----
+
+// Not where the operand is needed later (%a), is not listed (%b), is read under another shape too (%c), or has another size (%d).
+// CHECK-LABEL: func.func @run
+// CHECK-DAG: %[[ZERO:.*]] = arith.constant 0 : index
+// CHECK-DAG: %[[NEXT:.*]] = arith.constant 64 : index
+// CHECK: %[[A:.*]] = kernel.arena %{{.*}} at %[[ZERO]][] : memref<16xf32>
+// CHECK: %[[B:.*]] = kernel.arena %{{.*}} at %[[NEXT]][] : memref<16xf32>
+// The pass gives %c what %a had, and %d what %b had: one operation each once they are merged.
+// CHECK: kernel.launch %{{.*}}(%[[A]], %[[B]]) {{.*}}kernel = 1
+// CHECK: kernel.launch %{{.*}}(%[[B]], %[[A]]) {{.*}}kernel = 3
+// CHECK: kernel.launch %{{.*}}(%[[A]], %{{.*}}, %[[B]]) {{.*}}kernel = 4
+// CHECK: kernel.arena %{{.*}} at %[[ZERO]][] : memref<8xf32>
+// CHECK-LABEL: func.func @plan
+// CHECK: arith.constant 128 : i64
+func.func private @kernel(!llvm.ptr, !llvm.ptr, index, index)
+func.func @run(%frame: !llvm.ptr) {
+  %n = arith.constant 1 : index
+  %a = kernel.alloc [] : memref<16xf32>
+  kernel.launch %frame @kernel(%a) count %n grain %n {kernel = 0 : i64} : memref<16xf32>
+  %b = kernel.alloc [] : memref<16xf32>
+  kernel.launch %frame @kernel(%a, %b) count %n grain %n {kernel = 1 : i64, kernel.in_place = array<i64: 0>} : memref<16xf32>, memref<16xf32>
+  kernel.launch %frame @kernel(%a) count %n grain %n {kernel = 2 : i64} : memref<16xf32>
+  %c = kernel.alloc [] : memref<16xf32>
+  kernel.launch %frame @kernel(%b, %c) count %n grain %n {kernel = 3 : i64} : memref<16xf32>, memref<16xf32>
+  %v = kernel.view %c [] : memref<16xf32> -> memref<4x4xf32>
+  %d = kernel.alloc [] : memref<16xf32>
+  kernel.launch %frame @kernel(%c, %v, %d) count %n grain %n {kernel = 4 : i64, kernel.in_place = array<i64: 0>} : memref<16xf32>, memref<4x4xf32>, memref<16xf32>
+  %e = kernel.alloc [] : memref<8xf32>
+  kernel.launch %frame @kernel(%d, %e) count %n grain %n {kernel = 5 : i64, kernel.in_place = array<i64: 0>} : memref<16xf32>, memref<8xf32>
+  return
+}
+func.func @plan(%symbols: !llvm.ptr, %dims: !llvm.ptr, %bytes: !llvm.ptr) -> i64 {
+  %0 = arith.constant 0 : i64
+  return %0 : i64
+}
+
+// -----
+
+// In a loop, the state that the next iteration reads keeps its place.
+// CHECK-LABEL: func.func @run
+// CHECK-DAG: %[[ZERO:.*]] = arith.constant 0 : index
+// CHECK-DAG: %[[NEXT:.*]] = arith.constant 64 : index
+// CHECK: %[[A:.*]] = kernel.arena %{{.*}} at %[[ZERO]][] : memref<16xf32>
+// CHECK: scf.for
+// CHECK: %[[B:.*]] = kernel.arena %{{.*}} at %[[NEXT]][] : memref<16xf32>
+// CHECK: kernel.launch %{{.*}}(%[[A]], %[[B]])
+func.func private @kernel(!llvm.ptr, !llvm.ptr, index, index)
+func.func @run(%frame: !llvm.ptr) {
+  %n = arith.constant 3 : index
+  %one = arith.constant 1 : index
+  %a = kernel.alloc [] : memref<16xf32>
+  kernel.launch %frame @kernel(%a) count %n grain %n {kernel = 0 : i64} : memref<16xf32>
+  scf.for %i = %one to %n step %one {
+    %b = kernel.alloc [] : memref<16xf32>
+    kernel.launch %frame @kernel(%a, %b) count %n grain %n {kernel = 1 : i64, kernel.in_place = array<i64: 0>} : memref<16xf32>, memref<16xf32>
+    kernel.launch %frame @kernel(%b) count %n grain %n {kernel = 2 : i64} : memref<16xf32>
+  }
+  return
+}
+func.func @plan(%symbols: !llvm.ptr, %dims: !llvm.ptr, %bytes: !llvm.ptr) -> i64 {
+  %0 = arith.constant 0 : i64
+  return %0 : i64
+}
+
+// -----
+
+// Sizes that don't compare: what is never needed together with %b, as %a, gives its place to %b all the same; the arena is as large as the larger.
+// CHECK-LABEL: func.func @run
+// CHECK: %[[ZERO:.*]] = arith.constant 0 : index
+// CHECK: kernel.arena %{{.*}} at %[[ZERO]][%{{.*}}] : memref<?x16xf32>
+// CHECK: kernel.arena %{{.*}} at %[[ZERO]][%{{.*}}] : memref<?x16xf32>
+// CHECK-LABEL: func.func @plan
+// CHECK-DAG: %[[M:.*]] = lathe.symbol "m"
+// CHECK-DAG: %[[N:.*]] = lathe.symbol "n"
+// CHECK-DAG: %[[A:.*]] = arith.muli %[[M]], %{{.*}}
+// CHECK-DAG: %[[B:.*]] = arith.muli %[[N]], %{{.*}}
+// CHECK: arith.maxsi %{{.*}}, %[[B]]
+func.func private @kernel(!llvm.ptr, !llvm.ptr, index, index)
+func.func @run(%frame: !llvm.ptr) {
+  %m = lathe.symbol "m"
+  %n = lathe.symbol "n"
+  %a = kernel.alloc [%m] : memref<?x16xf32>
+  kernel.launch %frame @kernel(%a) count %m grain %m {kernel = 0 : i64} : memref<?x16xf32>
+  %b = kernel.alloc [%n] : memref<?x16xf32>
+  kernel.launch %frame @kernel(%b) count %n grain %n {kernel = 0 : i64} : memref<?x16xf32>
+  return
+}
+func.func @plan(%symbols: !llvm.ptr, %dims: !llvm.ptr, %bytes: !llvm.ptr) -> i64 {
+  %0 = arith.constant 0 : i64
+  return %0 : i64
 }

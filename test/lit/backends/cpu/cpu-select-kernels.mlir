@@ -20,7 +20,7 @@
 // CHECK: %[[Y:.*]] = kernel.input %[[FRAME]] 1[] : memref<4xf32>
 // CHECK-NOT: kernel.alloc
 // CHECK: %[[Z:.*]] = kernel.output %[[FRAME]] 0[%[[BATCH]]] : memref<?x4xf32>
-// CHECK: kernel.launch %[[FRAME]] @kernel_0(%[[X]], %[[Y]], %[[Z]]) count %[[BATCH]] grain %[[GRAIN]] {kernel = 0 : i64}
+// CHECK: kernel.launch %[[FRAME]] @kernel_0(%[[X]], %[[Y]], %[[Z]]) count %[[BATCH]] grain %[[GRAIN]] {kernel = 0 : i64, kernel.in_place = array<i64: 0>}
 // CHECK-NOT: kernel.launch
 // CHECK-LABEL: func.func private @kernel_0
 // CHECK-SAME: (%{{.*}}: !llvm.ptr, %[[ARGS:.*]]: !llvm.ptr, %[[BEGIN:.*]]: index, %[[END:.*]]: index)
@@ -480,6 +480,29 @@ func.func @main(%ids: tensor<?xi64> {lathe.dims = ["sequence"]}) -> (tensor<?x4x
   %0 = lathe.gather %w, %i {axis = 0 : i64} : (tensor<10x4xf32>, tensor<?xi64>) -> tensor<?x4xf32>
   %1 = lathe.exp %w : (tensor<10x4xf32>) -> tensor<10x4xf32>
   return %0, %1 : tensor<?x4xf32>, tensor<10x4xf32>
+}
+
+// -----
+
+// Operands that are read only at the element that is written may give the result their place: not one that is broadcast (%b), transposed
+// (%t), read at another place too (%x as its own transpose), of another width (%h), or of a kernel that reduces.
+// CHECK-LABEL: func.func @run
+// CHECK: kernel.launch %{{.*}} @kernel_0({{.*}}) count {{.*}}kernel.in_place = array<i64: 0, 3>
+// CHECK: kernel.launch %{{.*}} @kernel_1({{.*}}) count {{.*}} {kernel = 1 : i64} :
+// CHECK: kernel.launch %{{.*}} @kernel_2({{.*}}) count {{.*}} {kernel = 2 : i64} :
+// CHECK: kernel.launch %{{.*}} @kernel_3({{.*}}) count {{.*}} {kernel = 3 : i64} :
+func.func @main(%x: tensor<4x4xf32>, %b: tensor<4xf32>, %y: tensor<4x4xf32>, %t: tensor<4x4xf32>, %h: tensor<4x4xf64>)
+    -> (tensor<4x4xf32>, tensor<4x4xf32>, tensor<4x4xf32>, tensor<4xf32>) {
+  %0 = lathe.add %x, %b : (tensor<4x4xf32>, tensor<4xf32>) -> tensor<4x4xf32>
+  %1 = lathe.transpose %t {permutation = array<i64: 1, 0>} : (tensor<4x4xf32>) -> tensor<4x4xf32>
+  %2 = lathe.mul %0, %y : (tensor<4x4xf32>, tensor<4x4xf32>) -> tensor<4x4xf32>
+  %3 = lathe.sub %2, %1 : (tensor<4x4xf32>, tensor<4x4xf32>) -> tensor<4x4xf32>
+  %4 = lathe.transpose %x {permutation = array<i64: 1, 0>} : (tensor<4x4xf32>) -> tensor<4x4xf32>
+  %5 = lathe.sub %x, %4 : (tensor<4x4xf32>, tensor<4x4xf32>) -> tensor<4x4xf32>
+  %6 = lathe.cast %h : (tensor<4x4xf64>) -> tensor<4x4xf32>
+  %7 = lathe.exp %6 : (tensor<4x4xf32>) -> tensor<4x4xf32>
+  %8 = lathe.reduce sum %y {axes = array<i64: 1>} : (tensor<4x4xf32>) -> tensor<4xf32>
+  return %3, %5, %7, %8 : tensor<4x4xf32>, tensor<4x4xf32>, tensor<4x4xf32>, tensor<4xf32>
 }
 
 // -----

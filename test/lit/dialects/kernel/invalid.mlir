@@ -444,3 +444,28 @@ module attributes {kernel.inputs = [{name = "a", type = i64, shape = [1 : i64], 
 
 // expected-error @below {{expects 'rows' of entry 0 of 'kernel.constants' to be a string, got 3 : i64}}
 module attributes {kernel.constants = [{name = "a", type = tensor<1x1xf32>, packed = false, transposed = false, rows = 3 : i64}]} {}
+
+// -----
+
+func.func private @k(!llvm.ptr, !llvm.ptr, index, index)
+func.func @in_place(%frame: !llvm.ptr, %x: memref<4xf32>, %n: index) {
+  // The result itself is no operand.
+  // expected-error @below {{expects 'kernel.in_place' on a launch, with positions of buffers before its last argument, got array<i64: 1>}}
+  kernel.launch %frame @k(%x, %x) count %n grain %n {kernel = 0 : i64, kernel.in_place = array<i64: 1>} : memref<4xf32>, memref<4xf32>
+  return
+}
+
+// -----
+
+func.func private @k(!llvm.ptr, !llvm.ptr, index, index)
+func.func @in_place(%frame: !llvm.ptr, %x: memref<4xf32>, %n: index) {
+  // An index is no buffer.
+  // expected-error @below {{expects 'kernel.in_place' on a launch}}
+  kernel.launch %frame @k(%n, %x) count %n grain %n {kernel = 0 : i64, kernel.in_place = array<i64: 0>} : index, memref<4xf32>
+  return
+}
+
+// -----
+
+// expected-error @below {{expects 'kernel.in_place' on a launch}}
+module attributes {kernel.in_place = array<i64: 0>} {}
