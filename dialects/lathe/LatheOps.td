@@ -81,6 +81,20 @@ def Lathe_GeluOp : Lathe_TensorOp<"gelu", [Lathe_Elementwise, SameOperandsAndRes
   let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";
 }
 
+def Lathe_SwishOp : Lathe_TensorOp<"swish", [Lathe_Elementwise, SameOperandsAndResultElementType]> {
+  let summary = "Sigmoid-weighted linear unit";
+  let description = [{
+    `x / (1 + exp(-beta x))`: silu where `beta` is 1, the quick form of gelu where it is 1.702. `beta` is finite (C1).
+    Source: Ramachandran, Zoph, Le, Searching for Activation Functions (2017).
+
+    ```mlir
+    %y = lathe.swish %x {beta = 1.702 : f64} : (tensor<?x4xf32>) -> tensor<?x4xf32>
+    ```
+  }];
+  let arguments = (ins Lathe_AnyFloatTensor:$input, DefaultValuedAttr<F64Attr, "1.0">:$beta);
+  let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";
+}
+
 class Lathe_Test<string mnemonic, string formula> : Lathe_TensorOp<mnemonic, [Lathe_Elementwise]> {
   let summary = "Elementwise test: " # formula;
   let description = "True where x " # formula # [{.

@@ -76,6 +76,14 @@ ELEMENTWISE(ShiftRightOp)
 ELEMENTWISE(CompareOp)
 ELEMENTWISE(SelectOp)
 ELEMENTWISE(CastOp)
+
+Shape SwishOp::inferSymbolicShape(ShapeContext &context) {
+  if (!getBeta().isFinite()) {
+    emitOpError() << "expects a finite beta, got " << getBeta().convertToDouble();
+    return failure();
+  }
+  return elementwise(*this, context);
+}
 #undef ELEMENTWISE
 
 static LogicalResult verifyAxis(Operation *op, int64_t axis, int64_t rank) {

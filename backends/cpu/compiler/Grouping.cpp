@@ -216,6 +216,7 @@ private:
             .Case<GeluOp>([](GeluOp op) {
               return op.getApproximation() == GeluApproximation::erf ? LATHE_ACT_GELU_ERF : LATHE_ACT_GELU_TANH;
             })
+            .Case<SwishOp>([](SwishOp op) { return op.getBeta().isExactlyValue(1) ? LATHE_ACT_SILU : LATHE_ACT_NONE; })
             .Default(int64_t(LATHE_ACT_NONE));
     if (activation != LATHE_ACT_NONE) {
       result.activation = activation;

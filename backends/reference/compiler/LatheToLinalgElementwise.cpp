@@ -79,6 +79,11 @@ Value compute(S &s, GeluOp op, ValueRange x) {
   return s.mul(half, s.add(one, s.op<math::TanhOp>(scaled)));
 }
 
+Value compute(S &s, SwishOp op, ValueRange x) {
+  Value scaled = s.mul(x[0], number(s, x[0], -op.getBeta().convertToDouble()));
+  return s.div(x[0], s.add(number(s, x[0], 1), s.op<math::ExpOp>(scaled)));
+}
+
 Value compute(S &s, IsNanOp, ValueRange x) { return s.op<arith::CmpFOp>(arith::CmpFPredicate::UNO, x[0], x[0]); }
 
 Value compute(S &s, IsInfOp, ValueRange x) {
@@ -234,7 +239,7 @@ template <typename... OpTys> void addElementwise(RewritePatternSet &patterns) {
 void populateElementwise(RewritePatternSet &patterns) {
   addElementwise<NegOp, AbsOp, SignOp, SqrtOp, RsqrtOp, ReciprocalOp, ExpOp, LogOp, ErfOp, TanhOp, SinOp, CosOp,
                  AtanOp, ShiftLeftOp, ShiftRightOp,
-                 SigmoidOp, ReluOp, FloorOp, CeilOp, RoundOp, NotOp, GeluOp, IsNanOp, IsInfOp, AddOp, SubOp, MulOp,
+                 SigmoidOp, ReluOp, FloorOp, CeilOp, RoundOp, NotOp, GeluOp, SwishOp, IsNanOp, IsInfOp, AddOp, SubOp, MulOp,
                  DivOp, PowOp, MinOp, MaxOp, AndOp, OrOp, XorOp, ModOp, CompareOp, SelectOp, CastOp>(patterns);
 }
 

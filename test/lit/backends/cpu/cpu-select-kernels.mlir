@@ -152,6 +152,27 @@ func.func @main(%x: tensor<?x8xf32> {lathe.dims = ["batch", "8"]}) -> tensor<?x4
 
 // -----
 
+// Silu is an epilogue, with another factor it is not.
+// CHECK-LABEL: func.func @run
+// CHECK: kernel.matmul
+// CHECK-SAME: activation = 5 : i64, kernel = 0 : i64
+// CHECK: kernel.matmul
+// CHECK-SAME: activation = 0 : i64, kernel = 1 : i64
+// CHECK: kernel.launch
+// CHECK-NOT: kernel.launch
+// CHECK-LABEL: func.func @plan
+func.func @main(%x: tensor<?x8xf32> {lathe.dims = ["batch", "8"]}) -> (tensor<?x4xf32>, tensor<?x4xf32>) {
+  %w = lathe.weight "w" in "model.safetensors" at 0 : tensor<8x4xf32>
+  %v = lathe.weight "v" in "model.safetensors" at 128 : tensor<8x4xf32>
+  %0 = lathe.matmul %x, %w : (tensor<?x8xf32>, tensor<8x4xf32>) -> tensor<?x4xf32>
+  %1 = lathe.swish %0 : (tensor<?x4xf32>) -> tensor<?x4xf32>
+  %2 = lathe.matmul %x, %v : (tensor<?x8xf32>, tensor<8x4xf32>) -> tensor<?x4xf32>
+  %3 = lathe.swish %2 {beta = 1.702 : f64} : (tensor<?x4xf32>) -> tensor<?x4xf32>
+  return %1, %3 : tensor<?x4xf32>, tensor<?x4xf32>
+}
+
+// -----
+
 // No epilogue: what is added is no constant, and the product is needed without it, too. The constant is not packed,
 // for another operation reads it as it is.
 // CHECK: kernel.constants = [{{.*}}name = "w"{{.*}}packed = false

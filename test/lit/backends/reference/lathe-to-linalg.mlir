@@ -34,6 +34,20 @@ func.func @splat(%a: tensor<?xf16>) -> tensor<?xf16> {
 
 // -----
 
+// CHECK-LABEL: func.func @swish
+// CHECK: linalg.generic
+// CHECK: ^bb0(%[[X:[a-z0-9]*]]: f32
+// CHECK: %[[SCALED:.*]] = arith.mulf %[[X]], %{{.*}} : f32
+// CHECK: %[[EXP:.*]] = math.exp %[[SCALED]]
+// CHECK: %[[SUM:.*]] = arith.addf %{{.*}}, %[[EXP]]
+// CHECK: arith.divf %[[X]], %[[SUM]]
+func.func @swish(%a: tensor<?xf32>) -> tensor<?xf32> {
+  %0 = lathe.swish %a {beta = 1.702 : f64} : (tensor<?xf32>) -> tensor<?xf32>
+  return %0 : tensor<?xf32>
+}
+
+// -----
+
 // Neither division by zero nor that of the smallest integer by -1 reaches the instruction.
 // CHECK-LABEL: func.func @integer_division
 // CHECK: %[[SAFE:.*]] = arith.select %{{.*}}, %{{.*}}, %{{.*}} : i32

@@ -26,6 +26,14 @@ func.func @elementwise_types(%a: tensor<3xf32>, %b: tensor<3xf64>) {
 
 // -----
 
+func.func @swish_c1(%a: tensor<3xf32>) {
+  // expected-error @below {{expects a finite beta, got INF}}
+  %0 = lathe.swish %a {beta = 0x7FF0000000000000 : f64} : (tensor<3xf32>) -> tensor<3xf32>
+  return
+}
+
+// -----
+
 func.func @matmul_c1(%a: tensor<8xf32>, %b: tensor<8x4xf32>) {
   // expected-error @below {{expects operands of rank 2 or more, got ranks 1 and 2}}
   %0 = lathe.matmul %a, %b : (tensor<8xf32>, tensor<8x4xf32>) -> tensor<4xf32>

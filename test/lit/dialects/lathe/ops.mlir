@@ -44,6 +44,8 @@ func.func @unary(%x: tensor<?x4xf32>, %b: tensor<?xi1>) {
   %g = lathe.gelu %x {approximation = #lathe.gelu_approximation<tanh>} : (tensor<?x4xf32>) -> tensor<?x4xf32>
   // CHECK: lathe.gelu %{{[a-z0-9]*}} :
   %h = lathe.gelu %x : (tensor<?x4xf32>) -> tensor<?x4xf32>
+  // CHECK: lathe.swish %{{.*}} {beta = 1.702000e+00 : f64} : (tensor<?x4xf32>) -> tensor<?x4xf32>
+  %swish = lathe.swish %x {beta = 1.702 : f64} : (tensor<?x4xf32>) -> tensor<?x4xf32>
   // CHECK: lathe.is_nan %{{.*}} : (tensor<?x4xf32>) -> tensor<?x4xi1>
   %is_nan = lathe.is_nan %x : (tensor<?x4xf32>) -> tensor<?x4xi1>
   // CHECK: lathe.is_inf %{{.*}} : (tensor<?x4xf32>) -> tensor<?x4xi1>
