@@ -16,6 +16,8 @@
 #include "mlir/IR/Verifier.h"
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Transforms/Passes.h"
+#include "passes/fusion/Passes.h"
+#include "passes/fusion/Report.h"
 #include "passes/memory/Passes.h"
 #include "passes/precision/Passes.h"
 #include "passes/simplify/Passes.h"
@@ -56,6 +58,7 @@ public:
     });
   }
 
+  bool explain();
   bool toKernels();
   void toArtifact(const std::string &output);
   CompileResult result;
@@ -77,6 +80,7 @@ private:
   bool dump(const std::string &name);
   bool writeText(const std::string &path, llvm::function_ref<void(llvm::raw_ostream &)> write);
   bool narrowWeights();
+  bool toFused(bool explain = false);
   void describeModel();
   std::string weightFolder() {
     auto attribute = (*module)->getAttrOfType<StringAttr>(LatheDialect::kModelDirAttr);
@@ -191,7 +195,7 @@ bool Compilation::narrowWeights() {
       ExitCode::internal);
 }
 
-bool Compilation::toKernels() {
+bool Compilation::toFused(bool explain) {
   begin("import");
   ImportResult imported = importOnnx(context, model, options.import);
   result.info = imported.info;
@@ -213,6 +217,15 @@ bool Compilation::toKernels() {
     return false;
   if (!phase("simplify", simplify::buildPipeline, ExitCode::invalid_model))
     return false;
+  if (explain)
+    fusion::collectStated(*module, result.findings);
+  return phase(
+      "fuse", [&](OpPassManager &passes) { fusion::buildPipeline(passes, explain); }, ExitCode::invalid_model);
+}
+
+bool Compilation::toKernels() {
+  if (!toFused())
+    return false;
   if (auto main = module->lookupSymbol<func::FuncOp>("main"))
     work = matmulOperations(main);
   if (!narrowWeights())
@@ -232,6 +245,13 @@ bool Compilation::toKernels() {
     return false;
   for (auto entry : (*module)->getAttrOfType<ArrayAttr>(kernel::kKernelsAttr).getAsRange<DictionaryAttr>())
     ++(cast<StringAttr>(entry.get("kind")).getValue() == "matmul" ? result.matmuls : result.kernels);
+  return true;
+}
+
+bool Compilation::explain() {
+  if (!toFused(/*explain=*/true))
+    return false;
+  fusion::collectFound(*module, result.findings);
   return true;
 }
 
@@ -326,6 +346,12 @@ void Compilation::toArtifact(const std::string &output) {
 CompileResult checkModel(const std::string &model, const CompileOptions &options) {
   Compilation compilation(model, options);
   compilation.toKernels();
+  return std::move(compilation.result);
+}
+
+CompileResult explainModel(const std::string &model, const CompileOptions &options) {
+  Compilation compilation(model, options);
+  compilation.explain();
   return std::move(compilation.result);
 }
 

@@ -7,6 +7,7 @@
 #define LATHE_COMPILER_COMPILE_H
 
 #include "frontends/onnx/ImportOptions.h"
+#include "passes/fusion/Findings.h"
 #include <functional>
 #include <string>
 #include <vector>
@@ -57,10 +58,14 @@ struct CompileResult {
   PrecisionPlan precision; ///< without decisions where it is f32
   size_t operations = 0;
   size_t kernels = 0, matmuls = 0;
+  fusion::Findings findings; ///< of `explain`
 };
 
 /// Imports, simplifies and selects kernels for the model, without making code: finds what can't be compiled.
 CompileResult checkModel(const std::string &model, const CompileOptions &options);
+
+/// Imports, simplifies and fuses: finds which composite operations are recognised, and what nearly is one.
+CompileResult explainModel(const std::string &model, const CompileOptions &options);
 
 /// Compiles `model` into `output`, which is only touched when all went well. The same input gives the same bytes.
 CompileResult compileModel(const std::string &model, const std::string &output, const CompileOptions &options);

@@ -14,6 +14,7 @@ namespace lathe {
 /// at start, which running a model must not pay.
 struct CompilerLibrary {
   CompileResult (*check)(const std::string &model, const CompileOptions &options);
+  CompileResult (*explain)(const std::string &model, const CompileOptions &options);
   CompileResult (*compile)(const std::string &model, const std::string &output, const CompileOptions &options);
 };
 

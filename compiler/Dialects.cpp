@@ -10,6 +10,7 @@
 #include "mlir/Dialect/Index/IR/IndexDialect.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Transforms/Passes.h"
+#include "passes/fusion/Passes.h"
 #include "passes/memory/Passes.h"
 #include "passes/precision/Passes.h"
 #include "passes/simplify/Passes.h"
@@ -25,6 +26,7 @@ void lathe::registerDialects(DialectRegistry &registry) {
 
 void lathe::registerPasses() {
   simplify::registerLatheSimplifyPasses();
+  fusion::registerLatheFusionPasses();
   memory::registerLatheMemoryPasses();
   precision::registerLathePrecisionPasses();
   cpu::registerLatheCpuPasses();

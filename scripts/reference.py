@@ -15,6 +15,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 DIALECTS = {"lathe": "dialects/lathe/LatheOps.td", "kernel": "dialects/kernel/KernelOps.td"}
 PASSES = {
     "passes/simplify/Passes.td": "Simplification",
+    "passes/fusion/Passes.td": "Fusion",
     "passes/memory/Passes.td": "Memory",
     "passes/precision/Passes.td": "Precision",
     "backends/reference/compiler/Passes.td": "Reference backend",

@@ -9,6 +9,7 @@
 #include "compiler/tools/lathe/RunCommands/Commands.h"
 #include "runtime/ArtifactFormat.h"
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cctype>
 #include <chrono>
 #include <cstdlib>
@@ -64,6 +65,11 @@ CompileResult runCheck(const std::string &model, const CompileOptions &options) 
 CompileResult runCompile(const std::string &model, const std::string &output, const CompileOptions &options) {
   const CompilerLibrary *library = loadCompiler();
   return library ? library->compile(model, output, options) : noCompiler();
+}
+
+CompileResult runExplain(const std::string &model, const CompileOptions &options) {
+  const CompilerLibrary *library = loadCompiler();
+  return library ? library->explain(model, options) : noCompiler();
 }
 
 /// What is wrong for one reason, in the order of the graph.
@@ -219,7 +225,7 @@ struct Flags {
   std::string model, output, target = "cpu", precision = "f32", emit = "artifact", dumpDir, report, maxMemory;
   std::vector<std::string> dims;
   unsigned level = 2, jobs = 0;
-  bool json = false, verify = false, quiet = false, bf16 = false, fp16 = false;
+  bool json = false, verify = false, quiet = false, bf16 = false, fp16 = false, fusions = false;
 };
 
 /// Options of the compiler from flags; an error message, or nothing.
@@ -305,6 +311,83 @@ void printPrecision(const PrecisionPlan &plan, const std::string &asked) {
     std::printf("  and %zu more (--report tells them all)\n", told - kMost);
 }
 
+/// Nodes of one operation as text; of many the first and the last.
+std::string nodesText(const std::vector<std::string> &nodes) {
+  if (nodes.empty())
+    return "(nodes without names)";
+  std::string text = "'" + nodes.front() + "'";
+  if (nodes.size() > 1)
+    text += (nodes.size() > 2 ? " … '" : ", '") + nodes.back() + "'";
+  return nodes.size() > 2 ? text + " (" + std::to_string(nodes.size()) + " nodes)" : text;
+}
+
+ordered_json findingsJson(const fusion::Findings &findings) {
+  ordered_json fusions = ordered_json::array(), misses = ordered_json::array(), counts = ordered_json::object();
+  for (const auto &fusion : findings.fusions) {
+    ordered_json &count = counts[fusion.kind];
+    if (count.is_null())
+      count = {{"recognised", 0}, {"stated", 0}};
+    count[fusion.stated ? "stated" : "recognised"] = count[fusion.stated ? "stated" : "recognised"].get<size_t>() + 1;
+    fusions.push_back({{"kind", fusion.kind}, {"stated", fusion.stated}, {"nodes", fusion.nodes}});
+  }
+  for (const auto &miss : findings.nearMisses)
+    misses.push_back({{"kind", miss.kind}, {"node", miss.node}, {"at", miss.at}, {"met", miss.met}, {"failed", miss.failed}, {"advice", miss.advice}});
+  return {{"counts", counts}, {"fusions", fusions}, {"near_misses", misses}};
+}
+
+void printFindings(const fusion::Findings &findings) {
+  // Kinds in the order in which they were found.
+  std::vector<std::string> kinds;
+  for (const auto &fusion : findings.fusions)
+    if (std::find(kinds.begin(), kinds.end(), fusion.kind) == kinds.end())
+      kinds.push_back(fusion.kind);
+  for (const std::string &kind : kinds) {
+    size_t recognised = 0, stated = 0;
+    for (const auto &fusion : findings.fusions)
+      if (fusion.kind == kind)
+        ++(fusion.stated ? stated : recognised);
+    std::printf("%s: %zu\n", kind.c_str(), recognised + stated);
+    if (stated)
+      std::printf("  %zu operation%s of the model\n", stated, stated == 1 ? "" : "s");
+    for (const auto &fusion : findings.fusions)
+      if (fusion.kind == kind && !fusion.stated)
+        std::printf("  %s\n", nodesText(fusion.nodes).c_str());
+  }
+  if (kinds.empty())
+    std::printf("nothing fused\n");
+  if (findings.nearMisses.empty()) {
+    std::printf("no near misses\n");
+    return;
+  }
+  std::printf("near misses: %zu\n", findings.nearMisses.size());
+  for (const auto &miss : findings.nearMisses) {
+    std::printf("  %s at node '%s'\n", miss.kind.c_str(), miss.node.c_str());
+    for (const std::string &condition : miss.met)
+      std::printf("    holds: %s\n", condition.c_str());
+    std::printf("    fails: %s%s\n", miss.failed.c_str(), miss.at.empty() || miss.at == miss.node ? "" : (", node '" + miss.at + "'").c_str());
+    if (!miss.advice.empty())
+      std::printf("    change: %s\n", miss.advice.c_str());
+  }
+}
+
+int explain(const Flags &flags) {
+  if (!flags.fusions)
+    return usage("explain expects what to explain: --fusions");
+  CompileOptions options;
+  Progress progress(flags.json);
+  if (std::string error = toOptions(flags, options, progress); !error.empty())
+    return usage(error);
+  CompileResult result = runExplain(flags.model, options);
+  progress.stop();
+  if (result.code != ExitCode::ok)
+    return report(flags.model, result);
+  if (flags.json)
+    std::printf("%s\n", findingsJson(result.findings).dump(2).c_str());
+  else
+    printFindings(result.findings);
+  return 0;
+}
+
 int compile(const Flags &flags) {
   CompileOptions options;
   Progress progress(flags.quiet);
@@ -361,6 +444,17 @@ void addCheckCommand(CLI::App &app, int &exitCode) {
   command->add_option("--max-memory", flags->maxMemory, "resident memory allowed, such as 800MiB or 2GB");
   command->add_flag("--json", flags->json, "print one JSON object");
   command->callback([=, &exitCode] { exitCode = check(*flags); });
+}
+
+void addExplainCommand(CLI::App &app, int &exitCode) {
+  auto flags = std::make_shared<Flags>();
+  CLI::App *command = app.add_subcommand("explain", "Tell what fused in a model, and what nearly did and why not, by node name");
+  command->add_option("model", flags->model, "the .onnx file")->required();
+  command->add_flag("--fusions", flags->fusions, "composite operations: norms, activations");
+  command->add_option("--dim", flags->dims, "range of a symbolic dimension: NAME=N or NAME=MIN..MAX");
+  command->add_option("--max-memory", flags->maxMemory, "resident memory allowed, such as 800MiB or 2GB");
+  command->add_flag("--json", flags->json, "print one JSON object");
+  command->callback([=, &exitCode] { exitCode = explain(*flags); });
 }
 
 void addCompileCommand(CLI::App &app, int &exitCode) {
