@@ -92,30 +92,46 @@ bool isWithin(Value value, Value buffer) {
   return true;
 }
 
-/// The launch that gives the buffer its first content, if that is all of it: what `kernel.in_place` is about.
-kernel::LaunchOp writerOf(kernel::AllocOp alloc, const Order &order) {
+/// Operands, by their numbers, that the operation reads only at the element of its result that it writes next.
+SmallVector<unsigned> inPlaceOperands(Operation *op, bool kernels) {
+  SmallVector<unsigned> numbers;
+  if (auto matmul = dyn_cast<kernel::MatmulOp>(op)) {
+    if (Value residual = matmul.getResidual())
+      for (OpOperand &operand : op->getOpOperands())
+        if (&operand == &matmul.getResidualMutable()[0])
+          numbers.push_back(operand.getOperandNumber());
+  } else if (auto launch = dyn_cast<kernel::LaunchOp>(op)) {
+    if (auto listed = op->getAttrOfType<DenseI64ArrayAttr>(kernel::kInPlaceAttr); listed && kernels)
+      for (int64_t position : listed.asArrayRef())
+        numbers.push_back(launch.getArgsMutable()[position].getOperandNumber());
+  }
+  return numbers;
+}
+
+/// The operation that gives the buffer its first content, if that is all of it.
+Operation *writerOf(kernel::AllocOp alloc, const Order &order) {
   Operation *first = nullptr;
   for (Operation *user : alloc->getUsers())
     if (!first || order.begin.lookup(user) < order.begin.lookup(first))
       first = user;
-  auto launch = dyn_cast_or_null<kernel::LaunchOp>(first);
-  bool isResult = launch && launch->getBlock() == alloc->getBlock() && launch->hasAttr(kernel::kInPlaceAttr) &&
-                  launch.getArgs().back() == alloc.getResult() &&
-                  llvm::count(launch.getArgs(), alloc.getResult()) == 1;
-  return isResult ? launch : kernel::LaunchOp();
+  if (!first || first->getBlock() != alloc->getBlock() || llvm::count(first->getOperands(), alloc.getResult()) != 1)
+    return nullptr;
+  if (auto matmul = dyn_cast<kernel::MatmulOp>(first))
+    return matmul.getOut() == alloc.getResult() ? first : nullptr;
+  auto launch = dyn_cast<kernel::LaunchOp>(first);
+  return launch && launch.getArgs().back() == alloc.getResult() ? first : nullptr;
 }
 
-/// Whether the launch may write its result where `operand` lies, of which nothing else is needed from then on.
-bool mayTakePlaceOf(kernel::AllocOp operand, kernel::LaunchOp launch, const Order &order) {
-  if (operand->getBlock() != launch->getBlock() || lastUse(operand, order) != order.end.lookup(launch))
+/// Whether `writer` may write its result where `buffer` lies: nothing else is needed of that from then on.
+bool mayTakePlaceOf(kernel::AllocOp buffer, Operation *writer, ArrayRef<unsigned> inPlace, const Order &order) {
+  if (buffer->getBlock() != writer->getBlock() || lastUse(buffer, order) != order.end.lookup(writer))
     return false;
-  ArrayRef<int64_t> listed = launch->getAttrOfType<DenseI64ArrayAttr>(kernel::kInPlaceAttr).asArrayRef();
   bool found = false;
-  for (auto [i, argument] : llvm::enumerate(launch.getArgs())) {
-    if (!isWithin(argument, operand))
+  for (OpOperand &operand : writer->getOpOperands()) {
+    if (!isWithin(operand.get(), buffer))
       continue;
     // Under another shape, or as a part, it might be read elsewhere.
-    if (withoutViews(argument) != operand.getResult() || !llvm::is_contained(listed, static_cast<int64_t>(i)))
+    if (withoutViews(operand.get()) != buffer.getResult() || !llvm::is_contained(inPlace, operand.getOperandNumber()))
       return false;
     found = true;
   }
@@ -319,10 +335,11 @@ struct PlanArena : impl::PlanArenaPassBase<PlanArena> {
       }
       size_t begin = order.begin[alloc], end = lastUse(alloc, order);
       // What is computed element by element from a buffer that nothing needs afterwards takes its place.
-      kernel::LaunchOp writer = inPlace ? writerOf(alloc, order) : kernel::LaunchOp();
+      Operation *writer = writerOf(alloc, order);
+      SmallVector<unsigned> operands = writer ? inPlaceOperands(writer, inPlace) : SmallVector<unsigned>();
       auto before = llvm::find_if(llvm::reverse(tenants), [&](Tenant &tenant) {
-        return writer && tenant.bytes == bytes && tenant.end == order.end.lookup(writer) &&
-               mayTakePlaceOf(tenant.allocs.back(), writer, order);
+        return !operands.empty() && tenant.bytes == bytes && tenant.end == order.end.lookup(writer) &&
+               mayTakePlaceOf(tenant.allocs.back(), writer, operands, order);
       });
       if (before != tenants.rend()) {
         before->allocs.push_back(alloc);

@@ -223,7 +223,7 @@ module {
 // CHECK: arith.constant 64 : i64
 // APART: %[[V:.*]] = kernel.view %{{.*}}[] : memref<4x4xf32> -> memref<16xf32>
 // APART: kernel.launch %{{.*}}(%[[V]], %{{.*}}) {{.*}}kernel.in_place
-// APART-LABEL: func.func @plan
+// APART: func.func @plan
 // APART: arith.constant 128 : i64
 func.func private @kernel(!llvm.ptr, !llvm.ptr, index, index)
 func.func @run(%frame: !llvm.ptr) {
@@ -332,4 +332,41 @@ func.func @run(%frame: !llvm.ptr) {
 func.func @plan(%symbols: !llvm.ptr, %dims: !llvm.ptr, %bytes: !llvm.ptr) -> i64 {
   %0 = arith.constant 0 : i64
   return %0 : i64
+}
+
+// -----
+
+// A product takes the place of its residual; not of one that is its left side, too, or is needed later.
+// CHECK-LABEL: func.func @run
+// CHECK-DAG: %[[ZERO:.*]] = arith.constant 0 : index
+// CHECK-DAG: %[[NEXT:.*]] = arith.constant 64 : index
+// CHECK: %[[A:.*]] = kernel.arena %{{.*}} at %[[ZERO]][] : memref<4x4xf32>
+// CHECK: kernel.matmul %{{.*}} lhs(%{{.*}}) residual(%[[A]] : memref<4x4xf32>) out(%[[A]] : memref<4x4xf32>)
+// CHECK: %[[B:.*]] = kernel.arena %{{.*}} at %[[NEXT]][] : memref<4x4xf32>
+// CHECK: kernel.matmul %{{.*}} lhs(%[[A]] : memref<4x4xf32>) residual(%[[A]] : memref<4x4xf32>) out(%[[B]] : memref<4x4xf32>)
+// CHECK: kernel.matmul %{{.*}} lhs(%{{.*}}) residual(%[[B]] : memref<4x4xf32>) out(%[[A]] : memref<4x4xf32>)
+// CHECK-LABEL: func.func @plan
+// CHECK: arith.constant 128 : i64
+// APART: func.func @run
+// APART: kernel.matmul %{{.*}} lhs(%{{.*}}) residual(%[[A:.*]] : memref<4x4xf32>) out(%[[A]] : memref<4x4xf32>)
+module attributes {kernel.constants = [{name = "w", type = tensor<4x4xf32>, value = dense<1.0> : tensor<4x4xf32>, packed = true, transposed = false}]} {
+  func.func private @kernel(!llvm.ptr, !llvm.ptr, index, index)
+  func.func @run(%frame: !llvm.ptr) {
+    %n = arith.constant 1 : index
+    %x = kernel.input %frame 0 [] : memref<4x4xf32>
+    %a = kernel.alloc [] : memref<4x4xf32>
+    kernel.launch %frame @kernel(%a) count %n grain %n {kernel = 0 : i64} : memref<4x4xf32>
+    %b = kernel.alloc [] : memref<4x4xf32>
+    kernel.matmul %frame lhs(%x : memref<4x4xf32>) residual(%a : memref<4x4xf32>) out(%b : memref<4x4xf32>) {activation = 0 : i64, kernel = 1 : i64, weight = 0 : i64, weight_shape = array<i64: 4, 4>}
+    %c = kernel.alloc [] : memref<4x4xf32>
+    kernel.matmul %frame lhs(%b : memref<4x4xf32>) residual(%b : memref<4x4xf32>) out(%c : memref<4x4xf32>) {activation = 0 : i64, kernel = 2 : i64, weight = 0 : i64, weight_shape = array<i64: 4, 4>}
+    %d = kernel.alloc [] : memref<4x4xf32>
+    kernel.matmul %frame lhs(%x : memref<4x4xf32>) residual(%c : memref<4x4xf32>) out(%d : memref<4x4xf32>) {activation = 0 : i64, kernel = 3 : i64, weight = 0 : i64, weight_shape = array<i64: 4, 4>}
+    kernel.launch %frame @kernel(%c, %d) count %n grain %n {kernel = 0 : i64} : memref<4x4xf32>, memref<4x4xf32>
+    return
+  }
+  func.func @plan(%symbols: !llvm.ptr, %dims: !llvm.ptr, %bytes: !llvm.ptr) -> i64 {
+    %0 = arith.constant 0 : i64
+    return %0 : i64
+  }
 }
