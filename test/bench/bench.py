@@ -172,6 +172,8 @@ def measure_entry(workload, precision, model, artifact, args, facts):
         "target": workloads.target(workload, precision),
         "work": known["work"],
         "weights_bytes": known["weights_bytes"],
+        "read_bytes": known["read_bytes"],
+        "read_limit": known["read_limit"],
         "runtimes": runtimes,
     }
 
@@ -197,6 +199,13 @@ def processor():
         if line.startswith("model name"):
             return line.split(":", 1)[1].strip()
     return "an unknown processor"
+
+
+def commit():
+    """Of the sources, where they are under version control."""
+    command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    return "" if result.returncode else f" at {result.stdout.strip()}"
 
 
 def machine_facts(threads):
@@ -264,6 +273,7 @@ def run(args):
         limits = run_lathe("bench", "--limits", "--threads", args.threads)
         report["machine"]["limits"] = better_limits(report["machine"]["limits"], limits)
     report["overhead"] = measure_overhead()
+    report["versions"]["lathe"] += commit()
     reports.write_whole(FOLDER / "performance.json", json.dumps(report, indent=1) + "\n")
     say("\n" + reports.render(report))
     if args.write:

@@ -28,7 +28,8 @@ def draw(report):
                 continue
             share, at = figures["min_ms"] / best, row - 0.4 + height * (place + 0.5)
             axes.barh(at, min(share, MOST), height * 0.92, color=COLORS[name])
-            text = f"{figures['min_ms']:.3g} ms" + (f" ({share:.1f} times)" if share > MOST else "")
+            time = figures["min_ms"]
+            text = (f"{time:,.0f} ms" if time >= 100 else f"{time:.3g} ms") + (f" ({share:.1f} times)" if share > MOST else "")
             axes.text(min(share, MOST) + 0.015, at, text, va="center", fontsize=7, color="#334155")
         if entry["target"] is not None:
             axes.plot([entry["target"]] * 2, [row - 0.46, row - 0.36 + height], color="black", linewidth=1.6)

@@ -5,7 +5,7 @@ A report is what JSON can hold:
     date, command, versions {name: text}, notes [text], skipped [text]
     machine   {"processor", "threads", "limits": {key of `lathe bench --limits`: value or None}}
     compile   {"MODEL PRECISION": {"compile_s", "compile_rss_bytes", "file_bytes", "weights_bytes", "load_ms"}}
-    entries   [{"name", "model", "precision", "target", "work": {type: operations}, "weights_bytes", "runtimes": {name: figures}}]
+    entries   [{"name", "model", "precision", "target", "work": {type: operations}, "weights_bytes", "read_bytes", "read_limit" (key of limits), "runtimes": {name: figures}}]
               figures: median_ms, min_ms, load_ms, first_run_ms, load_rss_bytes, run_rss_bytes, file_bytes,
               max_abs_error, max_rel_error (None where there is nothing to compare with)
     overhead  {"name", "run_us", "kernels_us", "goal_us"} or None
@@ -30,7 +30,7 @@ _PEAKS = {
 }
 
 
-def limit_ms(work, weights_bytes, limits):
+def limit_ms(work, read_bytes, limits, read_limit="dram_gb_s"):
     """The least time that the machine can take: for the operations at the speed of its registers, or to read the weights once.
     None where that is not known."""
     compute = 0.0
@@ -42,8 +42,8 @@ def limit_ms(work, weights_bytes, limits):
         if not peak:
             return None
         compute += operations / (peak * share) / 1e6
-    bandwidth = limits.get("dram_gb_s")
-    read = weights_bytes / bandwidth / 1e6 if bandwidth and weights_bytes else 0.0
+    bandwidth = limits.get(read_limit)
+    read = read_bytes / bandwidth / 1e6 if bandwidth and read_bytes else 0.0
     return max(compute, read) or None
 
 
@@ -116,7 +116,7 @@ def names_of(report):
 def time_table(report):
     names, rows = names_of(report), []
     for entry in report["entries"]:
-        limit = limit_ms(entry["work"], entry["weights_bytes"], report["machine"]["limits"])
+        limit = limit_ms(entry["work"], entry["read_bytes"], report["machine"]["limits"], entry["read_limit"])
         row = [entry["name"], entry["precision"], _ms(limit)]
         for name in names:
             figures = entry["runtimes"].get(name)

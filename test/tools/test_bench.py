@@ -37,7 +37,7 @@ def figures(median, least, error=0.0):
 def make_report():
     peers = {"onnxruntime": figures(20.0, 10.0), "openvino": figures(16.0, 12.0)}
     entry = {"name": "BERT-base b1 s128", "model": "bert", "precision": "f32", "target": 0.85, "work": {"f32": 2_000_000_000}}
-    entry.update(weights_bytes=200 << 20, runtimes={"lathe": figures(12.0, 9.0), **peers})
+    entry.update(weights_bytes=200 << 20, read_bytes=200 << 20, read_limit="dram_gb_s", runtimes={"lathe": figures(12.0, 9.0), **peers})
     alone = {**entry, "name": "ViT-base b1", "model": "vit", "work": None, "target": None}
     alone["runtimes"] = {"lathe": figures(1234.5, 1000.0)}
     low = {**entry, "precision": "bf16", "target": 0.4, "work": {"bf16": 2_000_000_000}}
@@ -71,6 +71,12 @@ def test_limit(work, weights_bytes, expected):
     limits = {"fma_avx2_gflops": 100.0, "fma_avx512_gflops": 250.0, "amx_bf16_gflops": None, "dram_gb_s": 20.0}
     found = reports.limit_ms(work, weights_bytes, limits)
     assert found == (None if expected is None else pytest.approx(expected))
+
+
+def test_limit_of_reads():
+    limits = {"l3_gb_s": 40.0, "dram_gb_s": 20.0}
+    assert reports.limit_ms({}, 40_000_000, limits) == pytest.approx(2)
+    assert reports.limit_ms({}, 40_000_000, limits, "l3_gb_s") == pytest.approx(1)
 
 
 def test_limit_takes_the_best_there_is():

@@ -37,6 +37,8 @@ double now() {
 /// matrix products at the speed of the registers, or reading its weights once.
 struct ModelLimit {
   nlohmann::ordered_json operations = nlohmann::ordered_json::object(); ///< by type
+  uint64_t bytes = 0;     ///< of weights that a run reads
+  const char *from = ""; ///< the limit of such reads
   double computeMs = 0, readMs = 0;
   double ms() const { return std::max(computeMs, readMs); }
 };
@@ -66,9 +68,11 @@ std::optional<ModelLimit> modelLimit(const Module &module, const Dims &dims, int
     result.operations[type] = *operations;
     result.computeMs += static_cast<double>(*operations) / speed / 1e6;
   }
-  auto bytes = static_cast<double>(weightsBytes(manifest, module.info()));
+  result.bytes = bytesRead(module, dims);
+  auto bytes = static_cast<double>(result.bytes);
   long cache = sysconf(_SC_LEVEL3_CACHE_SIZE);
-  if (double speed = measureLimit(bytes > static_cast<double>(cache) ? "dram_gb_s" : "l3_gb_s", threads))
+  result.from = bytes > static_cast<double>(cache) ? "dram_gb_s" : "l3_gb_s";
+  if (double speed = measureLimit(result.from, threads))
     result.readMs = bytes / speed / 1e6;
   return result;
 }
@@ -145,6 +149,8 @@ int bench(const BenchOptions &options) {
     report["peak_rss_bytes"] = peak;
     report["work"] = limit ? limit->operations : nlohmann::ordered_json();
     report["weights_bytes"] = weightsBytes(manifestOf(module), module.info());
+    report["read_bytes"] = limit ? nlohmann::ordered_json(limit->bytes) : nlohmann::ordered_json();
+    report["read_limit"] = limit ? nlohmann::ordered_json(limit->from) : nlohmann::ordered_json();
     report["limit_ms"] = limit ? nlohmann::ordered_json(limit->ms()) : nlohmann::ordered_json();
     report["percent_of_limit"] = limit ? nlohmann::ordered_json(percent) : nlohmann::ordered_json();
     report["iterations"] = options.iterations;

@@ -158,6 +158,22 @@ Dims readDims(const Module &module, const std::vector<Tensor> &tensors) {
 
 } // namespace
 
+uint64_t tool::bytesRead(const Module &module, const Dims &dims, uint64_t leastOfRow) {
+  uint64_t sum = 0;
+  for (const nlohmann::ordered_json &constant : member(manifestOf(module), "constants")) {
+    auto size = member(constant, "size").get<uint64_t>();
+    nlohmann::ordered_json rows = member(constant, "rows"), shape = member(constant, "shape");
+    std::optional<int64_t> read = rows.is_string() ? evaluateDim(rows.get<std::string>(), dims) : std::nullopt;
+    if (read && *read >= 0 && !shape.empty() && shape.front().is_number_unsigned() && shape.front() != 0) {
+      uint64_t row = std::max(size / shape.front().get<uint64_t>(), leastOfRow), bytes = 0;
+      if (!__builtin_mul_overflow(row, static_cast<uint64_t>(*read), &bytes))
+        size = std::min(size, bytes);
+    }
+    sum += size;
+  }
+  return sum;
+}
+
 void tool::addMeasureOptions(CLI::App &command, MeasureOptions &options) {
   command.add_option("artifact", options.artifact, "Compiled model (.lathe)");
   command.add_option("--dim", options.inputs.dims, "Value of a symbolic dimension: name=number (repeatable; default 1)")

@@ -35,6 +35,10 @@ struct MeasureOptions {
 };
 void addMeasureOptions(CLI::App &command, MeasureOptions &options);
 
+/// Bytes of an artifact's constants that a run reads: of tables that are only looked up, their rows at most, of which each counts
+/// `leastOfRow` bytes at least.
+uint64_t bytesRead(const Module &module, const Dims &dims, uint64_t leastOfRow = 0);
+
 struct ChosenInputs {
   std::vector<Tensor> tensors;
   Dims dims; ///< values of symbols

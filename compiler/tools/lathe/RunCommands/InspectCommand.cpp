@@ -4,7 +4,6 @@
 //
 //===----------------------------------------------------------------------===//
 #include "compiler/tools/lathe/RunCommands/Commands.h"
-#include "compiler/tools/lathe/RunCommands/DimExpression.h"
 #include "compiler/tools/lathe/RunCommands/Inputs.h"
 #include "compiler/tools/lathe/RunCommands/ManifestJson.h"
 #include "compiler/tools/lathe/RunCommands/Support.h"
@@ -58,25 +57,10 @@ ordered_json describe(const Module &module, const ordered_json &manifest) {
   return report;
 }
 
-/// Bytes that a run reads of the mapped constants. Of a table that is looked up, each row brings at most what the system maps
-/// around it.
-uint64_t constantBytes(const ordered_json &manifest, const Dims &dims) {
-  constexpr uint64_t kMappedAround = 2 << 20;
-  uint64_t sum = 0;
-  for (const ordered_json &constant : member(manifest, "constants")) {
-    auto size = member(constant, "size").get<uint64_t>();
-    ordered_json rows = member(constant, "rows");
-    std::optional<int64_t> read = rows.is_string() ? evaluateDim(rows.get<std::string>(), dims) : std::nullopt;
-    if (read && *read >= 0 && static_cast<uint64_t>(*read) < size / kMappedAround)
-      size = static_cast<uint64_t>(*read) * kMappedAround;
-    sum += size;
-  }
-  return sum;
-}
-
 /// What this program will have resident at most when it runs the model: from the sizes of buffers, and from what it takes to
 /// prepare the run.
 ordered_json forecast(const Module &module, const ordered_json &manifest, const InspectOptions &options) {
+  constexpr uint64_t kMappedAround = 2 << 20; // what the system maps at most where one byte is read
   auto [inputs, dims] = chooseInputs(module, {options.dims, ""});
   SessionOptions sessionOptions;
   sessionOptions.threads = options.threads;
@@ -89,7 +73,7 @@ ordered_json forecast(const Module &module, const ordered_json &manifest, const 
     inputBytes += input.bytes.size();
   // Inputs and copies are there by now, the latter with the constants that they are of.
   uint64_t resident = processStatus("VmRSS"), known = inputBytes + 2 * copies;
-  uint64_t program = resident > known ? resident - known : 0, constants = constantBytes(manifest, dims);
+  uint64_t program = resident > known ? resident - known : 0, constants = bytesRead(module, dims, kMappedAround);
   ordered_json report;
   report["dims"] = dims;
   report["threads"] = session.threads();
