@@ -230,7 +230,7 @@ def run(args):
     version = subprocess.run([str(LATHE), "--version"], capture_output=True, text=True).stdout.split()
     report = {
         "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
-        "command": shlex.join(["make", "bench"] + ([f"ARGS={shlex.join(sys.argv[1:])}"] if sys.argv[1:] else [])),
+        "command": shlex.join(["scripts/bench.sh", *sys.argv[1:]]) if sys.argv[1:] else "make bench",
         "versions": {"lathe": version[-1] if version else ""},
         "notes": [],
         "skipped": [],
