@@ -20,7 +20,8 @@ using namespace mlir;
 namespace lathe::memory {
 namespace {
 
-/// Intermediate values that lie at one place one after the other: each but the first is computed in place of the one before.
+/// Intermediate values that lie at one place one after the other: each but the first is computed in place of the one
+/// before.
 struct Tenant {
   SmallVector<kernel::AllocOp, 1> allocs;
   SymExpr bytes;
@@ -32,7 +33,8 @@ struct Tenant {
   bool overlaps(const Tenant &other) const { return begin <= other.end && other.begin <= end; }
 };
 
-/// A part of the arena that only tenants of comparable sizes share: multiples of one expression, of which none may be negative.
+/// A part of the arena that only tenants of comparable sizes share: multiples of one expression, of which none may be
+/// negative.
 struct Family {
   SymExpr unit;
   SmallVector<size_t> tenants;
@@ -138,8 +140,8 @@ bool mayTakePlaceOf(kernel::AllocOp buffer, Operation *writer, ArrayRef<unsigned
   return found;
 }
 
-/// A size as so many times a unit: the factor of all coefficients, rounded up to 64 bytes, so that all multiples are aligned,
-/// if that wastes little. Else the rounded size is the unit.
+/// A size as so many times a unit: the factor of all coefficients, rounded up to 64 bytes, so that all multiples are
+/// aligned, if that wastes little. Else the rounded size is the unit.
 std::pair<uint64_t, SymExpr> splitSize(const SymExpr &bytes, ShapeContext &shapes) {
   constexpr uint64_t kAlignment = 64, kLeast = 8 * kAlignment;
   uint64_t factor = 0;
@@ -160,7 +162,8 @@ std::pair<uint64_t, SymExpr> splitSize(const SymExpr &bytes, ShapeContext &shape
   return {llvm::alignTo(factor, kAlignment), unit};
 }
 
-/// Gives each tenant of a family, in this order, the place that wastes least among those that were given places before it.
+/// Gives each tenant of a family, in this order, the place that wastes least among those that were given places before
+/// it.
 uint64_t place(ArrayRef<size_t> order, MutableArrayRef<Tenant> tenants, ArrayRef<uint64_t> sizes) {
   uint64_t units = 0;
   SmallVector<size_t> done;
@@ -170,9 +173,8 @@ uint64_t place(ArrayRef<size_t> order, MutableArrayRef<Tenant> tenants, ArrayRef
     for (size_t other : done)
       if (here.overlaps(tenants[other]))
         neighbours.push_back(other);
-    llvm::sort(neighbours, [&](size_t a, size_t b) {
-      return std::pair(tenants[a].offset, a) < std::pair(tenants[b].offset, b);
-    });
+    llvm::sort(neighbours,
+               [&](size_t a, size_t b) { return std::pair(tenants[a].offset, a) < std::pair(tenants[b].offset, b); });
     std::optional<uint64_t> gap;
     uint64_t free = 0; // from here on, as far as seen
     for (size_t other : neighbours) {
@@ -191,8 +193,8 @@ uint64_t place(ArrayRef<size_t> order, MutableArrayRef<Tenant> tenants, ArrayRef
   return units;
 }
 
-/// Places a family: from the largest tenant on, from the one that is needed longest, or as the program comes to them, whichever
-/// takes least; of equals, the one that leaves most to the other families where these need something.
+/// Places a family: from the largest tenant on, from the one that is needed longest, or as the program comes to them,
+/// whichever takes least; of equals, the one that leaves most to the other families where these need something.
 void pack(size_t number, MutableArrayRef<Family> families, MutableArrayRef<Tenant> tenants, ArrayRef<uint64_t> sizes) {
   Family &family = families[number];
   llvm::DenseSet<size_t> shared; // tenants that are needed together with those of families that come above
@@ -204,9 +206,8 @@ void pack(size_t number, MutableArrayRef<Family> families, MutableArrayRef<Tenan
       }
   SmallVector<size_t> orders[3] = {family.tenants, family.tenants, family.tenants};
   llvm::sort(orders[0], [&](size_t a, size_t b) { return std::pair(sizes[b], a) < std::pair(sizes[a], b); });
-  llvm::sort(orders[1], [&](size_t a, size_t b) {
-    return std::pair(tenants[b].length(), a) < std::pair(tenants[a].length(), b);
-  });
+  llvm::sort(orders[1],
+             [&](size_t a, size_t b) { return std::pair(tenants[b].length(), a) < std::pair(tenants[a].length(), b); });
   std::optional<std::pair<uint64_t, uint64_t>> best;
   SmallVector<uint64_t> offsets;
   for (ArrayRef<size_t> order : orders) {
@@ -225,8 +226,8 @@ void pack(size_t number, MutableArrayRef<Family> families, MutableArrayRef<Tenan
   family.units = best->first;
 }
 
-/// Where the families lie, as code. A family begins where those tenants of the families before it end that are needed together with
-/// one of its own.
+/// Where the families lie, as code. A family begins where those tenants of the families before it end that are needed
+/// together with one of its own.
 class Layout {
 public:
   Layout(ArrayRef<Family> families, ArrayRef<Tenant> tenants, ArrayRef<uint64_t> sizes, OpBuilder &b, Location loc)
@@ -360,7 +361,8 @@ struct PlanArena : impl::PlanArenaPassBase<PlanArena> {
       sizes.push_back(size);
     }
 
-    // What is needed long, such as masks, lies below: above others it would keep those away that are needed only at times.
+    // What is needed long, such as masks, lies below: above others it would keep those away that are needed only at
+    // times.
     auto longest = [&](const Family &family) {
       size_t length = 0;
       for (size_t tenant : family.tenants)

@@ -74,7 +74,8 @@ SmallVector<int64_t> findInPlace(func::FuncOp group) {
   }
   SmallVector<int64_t> result;
   for (BlockArgument argument : block.getArguments())
-    if (isa<RankedTensorType>(argument.getType()) && reads.isSame(argument) && elementBits(argument) == elementBits(root))
+    if (isa<RankedTensorType>(argument.getType()) && reads.isSame(argument) &&
+        elementBits(argument) == elementBits(root))
       result.push_back(argument.getArgNumber());
   return result;
 }

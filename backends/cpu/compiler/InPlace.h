@@ -10,8 +10,9 @@
 
 namespace lathe::cpu {
 
-/// Arguments of `group` (see RowKernel.h) that its kernel reads only at the element that it is about to write: the result may
-/// lie where such an argument does. None where something is reduced, since the result's rows then hold other values in between.
+/// Arguments of `group` (see RowKernel.h) that its kernel reads only at the element that it is about to write: the
+/// result may lie where such an argument does. None where something is reduced, since the result's rows then hold other
+/// values in between.
 llvm::SmallVector<int64_t> findInPlace(mlir::func::FuncOp group);
 
 } // namespace lathe::cpu

@@ -57,8 +57,8 @@ ordered_json describe(const Module &module, const ordered_json &manifest) {
   return report;
 }
 
-/// What this program will have resident at most when it runs the model: from the sizes of buffers, and from what it takes to
-/// prepare the run.
+/// What this program will have resident at most when it runs the model: from the sizes of buffers, and from what it
+/// takes to prepare the run.
 ordered_json forecast(const Module &module, const ordered_json &manifest, const InspectOptions &options) {
   constexpr uint64_t kMappedAround = 2 << 20; // what the system maps at most where one byte is read
   auto [inputs, dims] = chooseInputs(module, {options.dims, ""});
@@ -84,7 +84,8 @@ ordered_json forecast(const Module &module, const ordered_json &manifest, const 
   report["output_bytes"] = held.output_bytes;
   report["scratch_bytes"] = held.scratch_bytes;
   report["program_bytes"] = program;
-  report["peak_bytes"] = constants + copies + held.arena_bytes + inputBytes + held.output_bytes + held.scratch_bytes + program;
+  report["peak_bytes"] =
+      constants + copies + held.arena_bytes + inputBytes + held.output_bytes + held.scratch_bytes + program;
   bool isComplete = true; // what depends on data adds to it
   for (const ordered_json &symbol : member(manifest, "symbols"))
     isComplete &= member(symbol, "computed").is_null();
@@ -155,9 +156,10 @@ void tool::addInspectOptions(CLI::App &command, InspectOptions &options) {
   command.add_flag("--json", options.json, "Print one JSON object");
   command.add_flag("--verify", options.verify, "Check the hashes of every byte of an artifact");
   command
-      .add_option("--dim", options.dims,
-                  "Of an artifact: forecast the peak memory of a run; value of a symbolic dimension: name=number (repeatable; "
-                  "others: 1)")
+      .add_option(
+          "--dim", options.dims,
+          "Of an artifact: forecast the peak memory of a run; value of a symbolic dimension: name=number (repeatable; "
+          "others: 1)")
       ->take_all();
   command.add_option("--threads", options.threads, "Threads of that run (default: every processor)")
       ->check(CLI::Range(0, 1024));
