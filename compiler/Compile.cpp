@@ -280,7 +280,9 @@ void Compilation::toArtifact(const std::string &output) {
             passes.addPass(memory::createPlanArenaPass(planOptions));
           },
           ExitCode::internal) ||
-      !phase("llvm", [](OpPassManager &passes) { cpu::addLoweringPasses(passes); }, ExitCode::internal))
+      !phase(
+          "llvm", [&](OpPassManager &passes) { cpu::addLoweringPasses(passes, options.level > 0 && !options.reference); },
+          ExitCode::internal))
     return;
   if (options.emit == "mlir") {
     writeText(output, [&](llvm::raw_ostream &stream) { module->print(stream); });

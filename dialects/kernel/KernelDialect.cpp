@@ -4,6 +4,8 @@
 //
 //===----------------------------------------------------------------------===//
 #include "dialects/kernel/Kernel.h"
+#include "dialects/kernel/LoopAttributes.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Utils/IndexingUtils.h"
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/TypeUtilities.h"
@@ -154,6 +156,11 @@ static LogicalResult verifyInPlace(Operation *op, Attribute attribute) {
 LogicalResult KernelDialect::verifyOperationAttribute(Operation *op, NamedAttribute attribute) {
   if (attribute.getName() == kInPlaceAttr)
     return verifyInPlace(op, attribute.getValue());
+  if (attribute.getName() == kScalarAttr) {
+    if (!isa<scf::ForOp>(op) || !isa<StringAttr>(attribute.getValue()))
+      return op->emitOpError() << "expects '" << kScalarAttr << "' to be a text, on a loop";
+    return success();
+  }
   return TableVerifier(op, attribute).verify();
 }
 

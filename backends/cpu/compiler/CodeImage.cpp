@@ -14,6 +14,7 @@
 #include "mlir/Conversion/MemRefToLLVM/MemRefToLLVM.h"
 #include "mlir/Conversion/ReconcileUnrealizedCasts/ReconcileUnrealizedCasts.h"
 #include "mlir/Conversion/SCFToControlFlow/SCFToControlFlow.h"
+#include "mlir/Conversion/VectorToLLVM/ConvertVectorToLLVMPass.h"
 #include "mlir/Dialect/Arith/Transforms/Passes.h"
 #include "mlir/Dialect/Math/Transforms/Passes.h"
 #include "mlir/Target/LLVMIR/Dialect/Builtin/BuiltinToLLVMIRTranslation.h"
@@ -89,9 +90,14 @@ struct BitsOfBF16 : PassWrapper<BitsOfBF16, OperationPass<ModuleOp>> {
 
 } // namespace
 
-void addLoweringPasses(OpPassManager &passes) {
+void addLoweringPasses(OpPassManager &passes, bool vectorize) {
   passes.addPass(createCanonicalizerPass());
   passes.addPass(createCSEPass());
+  if (vectorize) {
+    passes.addNestedPass<func::FuncOp>(createCpuVectorizeLoopsPass());
+    passes.addPass(createCanonicalizerPass());
+    passes.addPass(createCSEPass());
+  }
   passes.addPass(createKernelToLLVMPass());
   passes.addNestedPass<func::FuncOp>(std::make_unique<ExpandMath>());
   arith::ArithExpandOpsPassOptions expansion;
@@ -99,6 +105,7 @@ void addLoweringPasses(OpPassManager &passes) {
   passes.addPass(arith::createArithExpandOpsPass(expansion));
   passes.addPass(createCSEPass());
   passes.addPass(createConvertSCFToCFPass());
+  passes.addPass(createConvertVectorToLLVMPass());
   passes.addPass(createFinalizeMemRefToLLVMConversionPass());
   passes.addPass(createConvertMathToLLVMPass());
   passes.addPass(createArithToLLVMConversionPass());

@@ -20,8 +20,8 @@ struct InstructionSet {
 };
 llvm::ArrayRef<InstructionSet> instructionSets();
 
-/// Passes from the kernel dialect with a planned arena to the LLVM dialect.
-void addLoweringPasses(mlir::OpPassManager &passes);
+/// Passes from the kernel dialect with a planned arena to the LLVM dialect. `vectorize`: by our own loops over vectors.
+void addLoweringPasses(mlir::OpPassManager &passes, bool vectorize);
 
 /// Machine code as runtime/Abi.h asks for it: one block, position-independent, without relocations.
 struct CodeImage {

@@ -2,15 +2,14 @@
 //
 // Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
 //
-// Without branches, so that loops over them vectorize; but for fmod, which iterates. Polynomials are those of Taylor on
+// Without branches, so that they take vectors; but for fmod, which iterates. Polynomials are those of Taylor on
 // intervals where they end below the last bit: these functions are rare enough in f64 for the longer ones not to
-// matter.
+// matter. f32 has its own where they are frequent (ExpandSingle.cpp).
 //
 //===----------------------------------------------------------------------===//
 #include "backends/cpu/compiler/ExpandMath.h"
-#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "backends/cpu/compiler/MathBuilder.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
-#include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include <limits>
 #include <numbers>
@@ -27,40 +26,12 @@ constexpr double kSmallestNormal = std::numeric_limits<double>::min();
 constexpr double kLn2High = 0x1.62e42fefa38p-1, kLn2Low = 0x1.ef35793c7673p-45;
 constexpr double kHalfPi[] = {0x1.921fb54442d18p+0, 0x1.1a62633145c07p-54, -0x1.f1976b7ed8fbcp-110};
 
-/// Arithmetic on f64.
-struct Arithmetic {
-  OpBuilder &b;
-  Location loc;
-
-  template <typename OpTy, typename... Args> Value op(Args &&...args) {
-    return b.create<OpTy>(loc, std::forward<Args>(args)...);
-  }
-  Value number(double x) { return op<arith::ConstantOp>(b.getF64FloatAttr(x)); }
-  Value integer(int64_t x) { return op<arith::ConstantOp>(b.getI64IntegerAttr(x)); }
-  Value add(Value x, Value y) { return op<arith::AddFOp>(x, y); }
-  Value sub(Value x, Value y) { return op<arith::SubFOp>(x, y); }
-  Value mul(Value x, Value y) { return op<arith::MulFOp>(x, y); }
-  Value div(Value x, Value y) { return op<arith::DivFOp>(x, y); }
-  Value fma(Value x, Value y, Value z) { return op<math::FmaOp>(x, y, z); }
-  Value neg(Value x) { return op<arith::NegFOp>(x); }
-  Value abs(Value x) { return op<math::AbsFOp>(x); }
-  Value select(Value c, Value x, Value y) { return op<arith::SelectOp>(c, x, y); }
-  /// False where either is NaN.
-  Value less(Value x, Value y) { return op<arith::CmpFOp>(arith::CmpFPredicate::OLT, x, y); }
-  Value equal(Value x, Value y) { return op<arith::CmpFOp>(arith::CmpFPredicate::OEQ, x, y); }
-  Value isNan(Value x) { return op<arith::CmpFOp>(arith::CmpFPredicate::UNO, x, x); }
-  Value both(Value x, Value y) { return op<arith::AndIOp>(x, y); }
-  Value toInteger(Value x) { return op<arith::FPToSIOp>(b.getI64Type(), x); }
-  Value toFloat(Value x) { return op<arith::SIToFPOp>(b.getF64Type(), x); }
-  Value bits(Value x) { return op<arith::BitcastOp>(b.getI64Type(), x); }
-  Value fromBits(Value x) { return op<arith::BitcastOp>(b.getF64Type(), x); }
-
-  /// c[0] + c[1] x + ...
-  Value polynomial(ArrayRef<double> c, Value x) {
-    Value sum = number(c.back());
-    for (double term : llvm::reverse(c.drop_back()))
-      sum = fma(sum, x, number(term));
-    return sum;
+/// The functions of f64.
+struct Arithmetic : MathBuilder {
+  /// A whole number below 2^51 as an integer.
+  Value toInteger(Value x) {
+    constexpr double kShift = 0x1.8p52; // numbers there are as far apart as integers
+    return minus(bits(add(x, number(kShift))), integer(llvm::bit_cast<int64_t>(kShift)));
   }
 
   /// 2^k for an integer k of a normal number.
@@ -153,6 +124,8 @@ Value Arithmetic::sine(Value x, bool cosine) {
   };
   Value result = select(bit(1), cosRest, sinRest);
   result = select(bit(2), neg(result), result);
+  if (!cosine) // the sign of a zero is lost in the angle's reduction
+    result = select(equal(x, number(0)), x, result);
   // Of infinity it is NaN.
   return select(inRange, result, mul(x, number(0)));
 }
@@ -203,9 +176,9 @@ Value Arithmetic::pow(Value x, Value y) {
   Value result = exp(mul(y, log(a)));
   result = select(equal(a, one), one, result); // the logarithm is 0, which infinity must not meet
   Value whole = isWhole(y);
-  Value odd = both(whole, op<arith::XOrIOp>(isWhole(half), op<arith::ConstantOp>(b.getBoolAttr(true))));
+  Value odd = both(whole, op<arith::XOrIOp>(isWhole(half), truth(true)));
   Value finiteNegative = both(less(x, zero), less(number(-kInfinity), x));
-  Value undefined = both(finiteNegative, op<arith::XOrIOp>(whole, op<arith::ConstantOp>(b.getBoolAttr(true))));
+  Value undefined = both(finiteNegative, op<arith::XOrIOp>(whole, truth(true)));
   result = select(odd, op<math::CopySignOp>(result, x), result);
   result = select(undefined, number(kNan), result);
   result = select(op<arith::OrIOp>(isNan(x), isNan(y)), number(kNan), result);
@@ -225,7 +198,7 @@ Value Arithmetic::fmod(Value x, Value y) {
         nested.create<scf::ConditionOp>(loc, more, state);
       },
       [&](OpBuilder &nested, Location, ValueRange state) {
-        Arithmetic body{nested, loc};
+        Arithmetic body{{nested, loc, f64}};
         // Subtract the divisor times 2^k as often as it goes, with k so high that the quotient is an exact number. What
         // is left is then a multiple of the last bit of the subtrahend, and below it: exact as well.
         Value k =
@@ -243,26 +216,32 @@ Value Arithmetic::fmod(Value x, Value y) {
 
 using Function = Value (*)(Arithmetic &, ValueRange);
 
-/// Computes an operation on f64, or by way of it on f32 where `alsoF32`.
+/// Computes an operation on f64, and on f32 by a function of its own or by way of f64.
 template <typename OpTy> struct Expand : OpRewritePattern<OpTy> {
-  Expand(MLIRContext *context, Function function, bool alsoF32)
-      : OpRewritePattern<OpTy>(context, /*benefit=*/2), function(function), alsoF32(alsoF32) {}
+  using Single = Value (*)(MathBuilder &, Value);
+  Expand(MLIRContext *context, Function function, Single single = nullptr)
+      : OpRewritePattern<OpTy>(context, /*benefit=*/2), function(function), single(single) {}
   LogicalResult matchAndRewrite(OpTy op, PatternRewriter &rewriter) const override {
-    Type type = op.getType();
-    bool narrow = alsoF32 && type.isF32();
-    if (!type.isF64() && !narrow)
+    Type type = op.getType(), element = getElementTypeOrSelf(type);
+    if (!element.isF64() && !element.isF32())
       return rewriter.notifyMatchFailure(op, "of another type than is expanded");
-    Arithmetic arithmetic{rewriter, op.getLoc()};
+    Arithmetic arithmetic{{rewriter, op.getLoc(), type}};
+    if (element.isF32() && single) {
+      rewriter.replaceOp(op, single(arithmetic, op->getOperand(0)));
+      return success();
+    }
     SmallVector<Value> operands(op->getOperands());
-    for (Value &operand : operands)
-      if (narrow)
-        operand = arithmetic.op<arith::ExtFOp>(rewriter.getF64Type(), operand);
+    if (element.isF32()) {
+      arithmetic.type = arithmetic.like(rewriter.getF64Type());
+      for (Value &operand : operands)
+        operand = arithmetic.op<arith::ExtFOp>(arithmetic.type, operand);
+    }
     Value result = function(arithmetic, operands);
-    rewriter.replaceOp(op, narrow ? arithmetic.op<arith::TruncFOp>(type, result) : result);
+    rewriter.replaceOp(op, element.isF32() ? arithmetic.op<arith::TruncFOp>(type, result) : result);
     return success();
   }
   Function function;
-  bool alsoF32;
+  Single single;
 };
 
 /// The best of a loop, as the one operation that LLVM vectorizes such loops of; the comparisons that are faster elsewhere
@@ -288,15 +267,15 @@ template <typename OpTy, typename IntrinsicOp> struct BestOfLoop : OpRewritePatt
 void populateExpandMathPatterns(RewritePatternSet &patterns) {
   MLIRContext *context = patterns.getContext();
   patterns.add<BestOfLoop<arith::MaximumFOp, LLVM::MaximumOp>, BestOfLoop<arith::MinimumFOp, LLVM::MinimumOp>>(context);
-  patterns.add<Expand<math::ExpOp>>(context, [](Arithmetic &s, ValueRange x) { return s.exp(x[0]); }, false);
-  patterns.add<Expand<math::TanhOp>>(context, [](Arithmetic &s, ValueRange x) { return s.tanh(x[0]); }, false);
-  patterns.add<Expand<math::ErfOp>>(context, [](Arithmetic &s, ValueRange x) { return s.erf(x[0]); }, false);
-  patterns.add<Expand<math::AtanOp>>(context, [](Arithmetic &s, ValueRange x) { return s.atan(x[0]); }, true);
-  patterns.add<Expand<math::LogOp>>(context, [](Arithmetic &s, ValueRange x) { return s.log(x[0]); }, true);
-  patterns.add<Expand<math::SinOp>>(context, [](Arithmetic &s, ValueRange x) { return s.sine(x[0], false); }, true);
-  patterns.add<Expand<math::CosOp>>(context, [](Arithmetic &s, ValueRange x) { return s.sine(x[0], true); }, true);
-  patterns.add<Expand<math::PowFOp>>(context, [](Arithmetic &s, ValueRange x) { return s.pow(x[0], x[1]); }, true);
-  patterns.add<Expand<arith::RemFOp>>(context, [](Arithmetic &s, ValueRange x) { return s.fmod(x[0], x[1]); }, true);
+  patterns.add<Expand<math::ExpOp>>(context, [](Arithmetic &s, ValueRange x) { return s.exp(x[0]); }, expSingle);
+  patterns.add<Expand<math::TanhOp>>(context, [](Arithmetic &s, ValueRange x) { return s.tanh(x[0]); }, tanhSingle);
+  patterns.add<Expand<math::ErfOp>>(context, [](Arithmetic &s, ValueRange x) { return s.erf(x[0]); }, erfSingle);
+  patterns.add<Expand<math::AtanOp>>(context, [](Arithmetic &s, ValueRange x) { return s.atan(x[0]); });
+  patterns.add<Expand<math::LogOp>>(context, [](Arithmetic &s, ValueRange x) { return s.log(x[0]); }, logSingle);
+  patterns.add<Expand<math::SinOp>>(context, [](Arithmetic &s, ValueRange x) { return s.sine(x[0], false); });
+  patterns.add<Expand<math::CosOp>>(context, [](Arithmetic &s, ValueRange x) { return s.sine(x[0], true); });
+  patterns.add<Expand<math::PowFOp>>(context, [](Arithmetic &s, ValueRange x) { return s.pow(x[0], x[1]); });
+  patterns.add<Expand<arith::RemFOp>>(context, [](Arithmetic &s, ValueRange x) { return s.fmod(x[0], x[1]); });
 }
 
 } // namespace lathe::cpu

@@ -56,7 +56,7 @@ def CpuSelectKernelsPass : Pass<"cpu-select-kernels", "::mlir::ModuleOp"> {
     f32 matrix products become `kernel.matmul`, with a following bias and activation as its epilogue. All other operations are grouped:
     an operation joins the group of its users when it is computed in one place only, or is cheap enough to be computed
     again, and the group's loops can compute it without storing it. Each group becomes one generated kernel
-    through its operations' lowering to linalg. With `fuse=false` every operation is a group of its own, with
+    through its operations' lowering to linalg; one of elementwise operations on a single shape sees its buffers with one axis. With `fuse=false` every operation is a group of its own, with
     `library=false` matrix products are generated too: that is the reference backend.
 
     ```mlir
@@ -73,6 +73,28 @@ def CpuSelectKernelsPass : Pass<"cpu-select-kernels", "::mlir::ModuleOp"> {
   ];
   let dependentDialects = ["::lathe::LatheDialect", "::lathe::kernel::KernelDialect", "::mlir::linalg::LinalgDialect", "::mlir::scf::SCFDialect",
     "::mlir::math::MathDialect", "::mlir::tensor::TensorDialect", "::mlir::cf::ControlFlowDialect", "::mlir::memref::MemRefDialect"];
+}
+
+def CpuVectorizeLoopsPass : Pass<"cpu-vectorize-loops", "::mlir::func::FuncOp"> {
+  let summary = "Compute iterations of a kernel's loops side by side, in vectors";
+  let description = [{
+    Pre-condition: kernels of `cpu-select-kernels`. Post-condition: the outermost loops whose iterations read and write elements
+    that follow one another are loops over vectors of 512 bits, and a masked one for what is left. The states of a loop that are
+    sums, maxima and the like are kept in four vectors, which are combined behind it. Branches on what differs from lane to lane are
+    both computed, with masked reads. A loop that stays as it is, without loops in it, has an attribute `kernel.scalar` that
+    says why.
+
+    ```mlir
+    // before
+    scf.for %j = %c0 to %n step %c1 {
+      %x = memref.load %a[%i, %j] : memref<?x?xf32>
+    // after
+    scf.for %j = %c0 to %whole step %c16 {
+      %x = vector.load %a[%i, %j] : memref<?x?xf32>, vector<16xf32>
+    ```
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::memref::MemRefDialect", "::mlir::scf::SCFDialect",
+    "::mlir::vector::VectorDialect"];
 }
 
 def KernelToLLVMPass : Pass<"kernel-to-llvm", "::mlir::ModuleOp"> {

@@ -246,9 +246,9 @@ FailureOr<Value> lowerSoftmax(SoftmaxOp op, PatternRewriter &rewriter) {
   int64_t rank = tensorType(input).getRank();
   int64_t axis = op.getAxis();
   AffineMap identity = rewriter.getMultiDimIdentityMap(rank), rowMap = withoutAxes(rewriter, rank, axis);
-  // The sign of a zero maximum doesn't matter, NaN does: it makes all of the row NaN.
+  // The sign of a zero maximum doesn't matter, nor does NaN here: its exponential makes all of the row NaN.
   Value maximum = reduceAxes(rewriter, loc, input, axis, lowest(accType), {}, {}, [](S &s, ValueRange x) {
-    return s.op<arith::MaximumFOp>(x[1], s.widen(x[0]), arith::FastMathFlags::nsz);
+    return s.op<arith::MaxNumFOp>(x[1], s.widen(x[0]), arith::FastMathFlags::nsz);
   });
   Value exponentials =
       createParallel(rewriter, loc, {input, maximum}, {identity, rowMap},

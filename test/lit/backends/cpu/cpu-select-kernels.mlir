@@ -60,7 +60,7 @@ func.func @main(%x: tensor<?x4xf32> {lathe.name = "x", lathe.dims = ["batch", "4
 // CHECK-LABEL: func.func private @kernel_0
 // CHECK: scf.for %[[ROW:.*]] =
 // CHECK:   %[[MAX:.*]] = scf.for {{.*}} iter_args
-// CHECK:     arith.maximumf
+// CHECK:     arith.maxnumf
 // CHECK:   %[[SUM:.*]] = scf.for {{.*}} iter_args
 // CHECK:     %[[EXP:.*]] = math.exp
 // CHECK:     arith.addf

@@ -77,7 +77,7 @@ func.func @matmul(%a: tensor<?x?x8xf32>, %b: tensor<4x8xf32>) -> tensor<?x?x4xf3
 // Minus infinity under the maximum; four loops.
 // CHECK-LABEL: func.func @softmax
 // CHECK: arith.constant 0xFF800000 : f32
-// CHECK: arith.maximumf
+// CHECK: arith.maxnumf
 // CHECK: math.exp
 // CHECK: arith.addf {{.*}} fastmath<reassoc,contract>
 // CHECK: arith.divf

@@ -389,6 +389,11 @@ func.func private @not_a_module() attributes {kernel.checks = []}
 
 // -----
 
+// expected-error @below {{expects 'kernel.scalar' to be a text, on a loop}}
+func.func private @not_a_loop() attributes {kernel.scalar = "calls a function"}
+
+// -----
+
 func.func @dynamic_alloc(%frame: !llvm.ptr, %n: index) {
   // expected-error @below {{expects a size for each of the 1 dynamic dimensions}}
   %0 = kernel.dynamic_alloc %frame 0 [] : memref<?xf32>
