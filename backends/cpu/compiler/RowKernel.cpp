@@ -30,6 +30,47 @@ MemRefType bufferType(RankedTensorType type) {
   return MemRefType::get(type.getShape(), element);
 }
 
+MemRefType flatBufferType(RankedTensorType type) {
+  return MemRefType::get(type.hasStaticShape() ? type.getNumElements() : ShapedType::kDynamic,
+                         bufferType(type).getElementType());
+}
+
+bool isFlat(func::FuncOp group) {
+  Value root = group.getBody().front().getTerminator()->getOperand(0);
+  ArrayRef<int64_t> shape = cast<RankedTensorType>(root.getType()).getShape();
+  if (shape.empty())
+    return false;
+  auto isPlain = [&](Value value) {
+    auto type = dyn_cast<RankedTensorType>(value.getType());
+    return !type || type.getShape() == shape || (type.hasStaticShape() && type.getNumElements() == 1);
+  };
+  for (Operation &op : group.getBody().front().without_terminator()) {
+    if (!llvm::all_of(op.getOperands(), isPlain) || !llvm::all_of(op.getResults(), isPlain))
+      return false;
+    if (isa<linalg::FillOp, tensor::EmptyOp, tensor::DimOp, arith::ConstantOp>(op))
+      continue;
+    // Bodies that ask where they are may read elsewhere.
+    auto generic = dyn_cast<linalg::GenericOp>(op);
+    if (!generic || generic.getNumParallelLoops() != generic.getNumLoops() ||
+        generic
+            .walk([](Operation *inner) {
+              bool asks = isa<linalg::IndexOp, tensor::ExtractOp, tensor::DimOp>(inner);
+              return asks ? WalkResult::interrupt() : WalkResult::advance();
+            })
+            .wasInterrupted())
+      return false;
+    for (OpOperand &operand : generic->getOpOperands()) {
+      auto type = dyn_cast<RankedTensorType>(operand.get().getType());
+      // A permutation of axes of the same length is no such thing.
+      if (type && type.getShape() == shape)
+        for (auto [axis, expr] : llvm::enumerate(generic.getMatchingIndexingMap(&operand).getResults()))
+          if (auto dim = dyn_cast<AffineDimExpr>(expr); dim ? dim.getPosition() != axis : shape[axis] != 1)
+            return false;
+    }
+  }
+  return true;
+}
+
 int64_t argumentBytes(Type type) {
   auto memref = dyn_cast<MemRefType>(type);
   return memref ? 8 * (3 + 2 * memref.getRank()) : 8;
@@ -39,8 +80,9 @@ namespace {
 
 class Emitter {
 public:
-  Emitter(func::FuncOp group, func::FuncOp kernel, bool isUnsigned, std::function<int64_t(Location, StringRef)> addCheck)
-      : group(group), kernel(kernel), isUnsigned(isUnsigned), addCheck(std::move(addCheck)), b(kernel.getContext()), loc(kernel.getLoc()) {}
+  Emitter(func::FuncOp group, func::FuncOp kernel, bool isUnsigned, bool flat,
+          std::function<int64_t(Location, StringRef)> addCheck)
+      : group(group), kernel(kernel), isUnsigned(isUnsigned), flat(flat), addCheck(std::move(addCheck)), b(kernel.getContext()), loc(kernel.getLoc()) {}
 
   LogicalResult run();
 
@@ -65,6 +107,7 @@ private:
   Value load(Value buffer, Type element, ArrayRef<Value> indices);
   bool isInRow(ArrayRef<Value> indices) const;
   void keepElement(Value column);
+  void store(Value value, ValueRange indices);
   SmallVector<Value> firstRow(ArrayRef<int64_t> counted, ArrayRef<Value> extents, Value row);
   void nextRow(ArrayRef<int64_t> counted, ArrayRef<Value> extents, ValueRange indices);
   Value fail(Operation *op, const Twine &message) {
@@ -79,6 +122,7 @@ private:
 
   func::FuncOp group, kernel;
   bool isUnsigned; ///< the result
+  bool flat;       ///< an index into buffers of one axis stands as the last
   std::function<int64_t(Location, StringRef)> addCheck;
   OpBuilder b;
   Location loc;
@@ -168,6 +212,8 @@ Value Emitter::dim(Value tensor, int64_t axis) {
 }
 
 Value Emitter::load(Value buffer, Type element, ArrayRef<Value> indices) {
+  if (flat && cast<MemRefType>(buffer.getType()).getRank() == 1)
+    indices = indices.take_back();
   Value value = b.create<memref::LoadOp>(loc, buffer, indices);
   if (element.isInteger(1))
     return b.create<arith::CmpIOp>(loc, arith::CmpIPredicate::ne, value, zero(value.getType()));
@@ -461,6 +507,18 @@ void Emitter::nextRow(ArrayRef<int64_t> counted, ArrayRef<Value> extents, ValueR
     b.create<scf::YieldOp>(loc, result);
 }
 
+/// Writes an element of the result.
+void Emitter::store(Value value, ValueRange indices) {
+  Type stored = cast<MemRefType>(out.getType()).getElementType();
+  if (isa<FloatType>(value.getType()) && value.getType() != stored)
+    value = b.create<arith::BitcastOp>(loc, stored, value);
+  else if (value.getType() != stored && (isUnsigned || value.getType().isInteger(1)))
+    value = b.create<arith::ExtUIOp>(loc, stored, value);
+  else if (value.getType() != stored)
+    value = b.create<arith::ExtSIOp>(loc, stored, value);
+  b.create<memref::StoreOp>(loc, value, out, indices);
+}
+
 LogicalResult Emitter::run() {
   Block *entry = &kernel.getBody().front();
   b.setInsertionPointToStart(entry);
@@ -472,16 +530,27 @@ LogicalResult Emitter::run() {
     offset += argumentBytes(type);
     return value;
   };
+  Value root = group.getBody().front().getTerminator()->getOperand(0);
+  auto type = cast<RankedTensorType>(root.getType());
   for (BlockArgument value : group.getArguments()) {
     if (auto tensor = dyn_cast<RankedTensorType>(value.getType()))
-      buffers[value] = argument(bufferType(tensor));
+      buffers[value] = argument(flat && tensor.getShape() == type.getShape() ? flatBufferType(tensor) : bufferType(tensor));
     else
       scalars[value] = argument(value.getType());
   }
-  Value root = group.getBody().front().getTerminator()->getOperand(0);
-  auto type = cast<RankedTensorType>(root.getType());
-  out = argument(bufferType(type));
+  out = argument(flat ? flatBufferType(type) : bufferType(type));
   int64_t rank = type.getRank();
+  if (flat) {
+    auto elements = b.create<scf::ForOp>(loc, entry->getArgument(2), entry->getArgument(3), constant(1));
+    b.setInsertionPointToStart(elements.getBody());
+    scopes.push_back({elements, elements.getBody(), {}});
+    SmallVector<Value> indices(rank, constant(0));
+    indices.back() = elements.getInductionVar();
+    store(element(root, indices), indices.back());
+    b.setInsertionPointToEnd(entry);
+    b.create<func::ReturnOp>(loc);
+    return success(!failed);
+  }
   SmallVector<Value> extents;
   for (int64_t i = 0; i < rank; ++i)
     extents.push_back(type.isDynamicDim(i) ? b.create<memref::DimOp>(loc, out, i).getResult() : constant(type.getDimSize(i)));
@@ -509,15 +578,7 @@ LogicalResult Emitter::run() {
     scopes.push_back({columns, columns.getBody(), {}});
     indices.back() = columns.getInductionVar();
   }
-  Value value = element(root, indices);
-  Type stored = cast<MemRefType>(out.getType()).getElementType();
-  if (isa<FloatType>(value.getType()) && value.getType() != stored)
-    value = b.create<arith::BitcastOp>(loc, stored, value);
-  else if (value.getType() != stored && (isUnsigned || value.getType().isInteger(1)))
-    value = b.create<arith::ExtUIOp>(loc, stored, value);
-  else if (value.getType() != stored)
-    value = b.create<arith::ExtSIOp>(loc, stored, value);
-  b.create<memref::StoreOp>(loc, value, out, indices);
+  store(element(root, indices), indices);
   b.setInsertionPointToEnd(rows.getBody());
   nextRow(counted, extents, rows.getRegionIterArgs());
   b.setInsertionPointToEnd(entry);
@@ -527,9 +588,9 @@ LogicalResult Emitter::run() {
 
 } // namespace
 
-LogicalResult emitRowKernel(func::FuncOp group, func::FuncOp kernel, bool isUnsigned,
+LogicalResult emitRowKernel(func::FuncOp group, func::FuncOp kernel, bool isUnsigned, bool flat,
                             std::function<int64_t(Location, StringRef)> addCheck) {
-  return Emitter(group, kernel, isUnsigned, std::move(addCheck)).run();
+  return Emitter(group, kernel, isUnsigned, flat, std::move(addCheck)).run();
 }
 
 } // namespace lathe::cpu

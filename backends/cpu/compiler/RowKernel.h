@@ -27,8 +27,17 @@ int64_t argumentBytes(mlir::Type type);
 /// the outermost loop at which its indices are known, so that no intermediate is stored: a reduction along a row is
 /// one loop before the loop that uses it. But an exponential or the like that both loops want, if it is of the result's
 /// type, is kept in the result's row in between; so the result's buffer must not be one of the operands'. `isUnsigned` says how the result's integers below 8 bits fill a byte. `addCheck` gives the index of a run-time check.
-mlir::LogicalResult emitRowKernel(mlir::func::FuncOp group, mlir::func::FuncOp kernel, bool isUnsigned,
+///
+/// Where `flat`, buffers of the result's type have one axis, of all elements, and a work item is an element.
+mlir::LogicalResult emitRowKernel(mlir::func::FuncOp group, mlir::func::FuncOp kernel, bool isUnsigned, bool flat,
                                   std::function<int64_t(mlir::Location, llvm::StringRef)> addCheck);
+
+/// Whether all that a group does is to compute each element of its result from the elements at the same place, of tensors
+/// of the result's type, and from tensors of one element.
+bool isFlat(mlir::func::FuncOp group);
+
+/// The buffer type of a tensor type with one axis for all of its elements.
+mlir::MemRefType flatBufferType(mlir::RankedTensorType type);
 
 /// The kernel (frame, arguments: indices, updates, result) that changes a result which holds the input, in the order of
 /// the updates; one call does all of it.

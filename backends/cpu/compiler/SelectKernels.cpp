@@ -230,6 +230,19 @@ LogicalResult Selector::emitGroup(ArrayRef<Operation *> ops, Value root, Value t
   Block *block = groupFunc.addEntryBlock();
   OpBuilder body = OpBuilder::atBlockEnd(block);
   SmallVector<Value> arguments;
+  SmallVector<Value> tensors; // that the arguments are buffers of
+  SymShape dims = shape(root);
+  SymExpr count(1);
+  for (const SymExpr &dim : dims)
+    count = count * dim;
+  // Types alone do not tell that dynamic dimensions are the same.
+  bool flat = fuse;
+  auto sameShape = [&](Value tensor) {
+    return cast<RankedTensorType>(tensor.getType()).hasStaticShape() || shape(tensor) == dims;
+  };
+  for (Operation *op : ops)
+    for (Value result : op->getResults())
+      flat = flat && (!isa<RankedTensorType>(result.getType()) || sameShape(result));
   auto import = [&](Value operand) {
     if (map.contains(operand) || inside.contains(operand.getDefiningOp()))
       return;
@@ -240,6 +253,7 @@ LogicalResult Selector::emitGroup(ArrayRef<Operation *> ops, Value root, Value t
         return;
       }
       arguments.push_back(host(value));
+      tensors.push_back({});
     } else if (isSplatConstant(operand)) {
       body.clone(*operand.getDefiningOp(), map);
       return;
@@ -248,6 +262,8 @@ LogicalResult Selector::emitGroup(ArrayRef<Operation *> ops, Value root, Value t
       return;
     } else {
       arguments.push_back(buffer(operand));
+      tensors.push_back(operand);
+      flat = flat && sameShape(operand);
     }
     map.map(operand, block->addArgument(operand.getType(), loc));
   };
@@ -271,24 +287,43 @@ LogicalResult Selector::emitGroup(ArrayRef<Operation *> ops, Value root, Value t
   func::FuncOp kernelFunc = addKernelFunc(loc, name);
   bool isUnsigned = cast<RankedTensorType>(root.getType()).getElementType().isUnsignedInteger();
   SmallVector<int64_t> inPlace = findInPlace(groupFunc);
-  LogicalResult result = emitRowKernel(groupFunc, kernelFunc, isUnsigned,
+  flat = flat && isFlat(groupFunc);
+  LogicalResult result = emitRowKernel(groupFunc, kernelFunc, isUnsigned, flat,
                                        [&](Location at, StringRef message) { return addCheck(at, message); });
   groupFunc.erase();
   if (failed(result))
     return failure();
 
-  SymShape dims = shape(root);
+  // Chunks of a few thousand elements: less is not worth a hand-over to another thread.
+  constexpr int64_t kChunk = 4096;
+  auto launch = [&](const SymExpr &items, Value grain) {
+    auto op = b.create<kernel::LaunchOp>(loc, frame, name, arguments, host(items), grain, id);
+    if (!inPlace.empty())
+      op->setAttr(kernel::kInPlaceAttr, b.getDenseI64ArrayAttr(inPlace));
+  };
+  if (flat) {
+    auto rootType = cast<RankedTensorType>(root.getType());
+    auto asOneAxis = [&](Value memref, Value tensor) -> Value {
+      auto type = flatBufferType(cast<RankedTensorType>(tensor.getType()));
+      if (memref.getType() == type)
+        return memref;
+      SmallVector<Value> extent(type.getNumDynamicDims(), type.hasStaticShape() ? Value() : host(count));
+      return b.create<kernel::ViewOp>(loc, type, memref, extent);
+    };
+    for (auto [argument, tensor] : llvm::zip(arguments, tensors))
+      if (tensor && cast<RankedTensorType>(tensor.getType()).getShape() == rootType.getShape())
+        argument = asOneAxis(argument, tensor);
+    arguments.push_back(asOneAxis(target, root));
+    launch(count, host(kChunk));
+    return success();
+  }
   SymExpr rows(1);
   for (size_t i = 0; i + 1 < dims.size(); ++i)
     rows = rows * dims[i];
-  // Chunks of a few thousand elements: less is not worth a hand-over to another thread.
-  constexpr int64_t kChunk = 4096;
   SymExpr columns = dims.empty() ? SymExpr(1) : dims.back();
   Value grain = host(shapes.max(shapes.floorDiv(kChunk, shapes.max(columns, 1)), 1));
   arguments.push_back(target);
-  auto launch = b.create<kernel::LaunchOp>(loc, frame, name, arguments, host(rows), grain, id);
-  if (!inPlace.empty())
-    launch->setAttr(kernel::kInPlaceAttr, b.getDenseI64ArrayAttr(inPlace));
+  launch(rows, grain);
   return success();
 }
 

@@ -52,6 +52,45 @@ func.func @main(%x: tensor<?x4xf32> {lathe.name = "x", lathe.dims = ["batch", "4
 
 // -----
 
+// Elements that are computed from those at the same place and from numbers alone have no rows: a work item is an element.
+// CHECK-LABEL: func.func @run
+// CHECK-DAG: %[[C4096:.*]] = arith.constant 4096 : index
+// CHECK-DAG: %[[X:.*]] = kernel.input %{{.*}} 0[
+// CHECK-DAG: %[[S:.*]] = kernel.input %{{.*}} 1[] : memref<1xf32>
+// CHECK-DAG: %[[Y:.*]] = kernel.output
+// CHECK: %[[COUNT:.*]] = arith.muli
+// CHECK: %[[X1:.*]] = kernel.view %[[X]][%[[COUNT]]] : memref<?x4xf32> -> memref<?xf32>
+// CHECK: %[[Y1:.*]] = kernel.view %[[Y]][%[[COUNT]]] : memref<?x4xf32> -> memref<?xf32>
+// CHECK: kernel.launch %{{.*}} @kernel_0(%[[X1]], %[[S]], %[[Y1]]) count %[[COUNT]] grain %[[C4096]]
+// CHECK-LABEL: func.func private @kernel_0
+// CHECK-SAME: %[[BEGIN:[^ ]*]]: index, %[[END:[^ ]*]]: index)
+// CHECK: scf.for %[[I:.*]] = %[[BEGIN]] to %[[END]]
+// CHECK-NOT: scf.for
+// CHECK: memref.load %{{.*}}[%[[I]]] : memref<?xf32>
+// CHECK: memref.store %{{.*}}[%[[I]]] : memref<?xf32>
+func.func @main(%x: tensor<?x4xf32> {lathe.dims = ["batch", "4"]}, %s: tensor<1xf32>) -> tensor<?x4xf32> {
+  %0 = lathe.mul %x, %s : (tensor<?x4xf32>, tensor<1xf32>) -> tensor<?x4xf32>
+  %1 = lathe.tanh %0 : (tensor<?x4xf32>) -> tensor<?x4xf32>
+  %2 = lathe.add %1, %x : (tensor<?x4xf32>, tensor<?x4xf32>) -> tensor<?x4xf32>
+  return %2 : tensor<?x4xf32>
+}
+
+// -----
+
+// A transpose reads elsewhere, though its shape is the same.
+// CHECK-LABEL: func.func @run
+// CHECK-NOT: kernel.view
+// CHECK-LABEL: func.func private @kernel_0
+// CHECK: scf.for
+// CHECK: scf.for
+func.func @main(%x: tensor<4x4xf32>) -> tensor<4x4xf32> {
+  %0 = lathe.transpose %x {permutation = array<i64: 1, 0>} : (tensor<4x4xf32>) -> tensor<4x4xf32>
+  %1 = lathe.add %0, %x : (tensor<4x4xf32>, tensor<4x4xf32>) -> tensor<4x4xf32>
+  return %1 : tensor<4x4xf32>
+}
+
+// -----
+
 // A softmax and what is done to its result: the row's maximum and sum are loops of their own before the last one. The
 // exponentials stay in the result's row until that is computed.
 // CHECK-LABEL: func.func @run
@@ -119,7 +158,8 @@ func.func @main(%x: tensor<?x4xf32> {lathe.dims = ["batch", "4"]}, %y: tensor<?x
 // CHECK-LABEL: func.func @run
 // CHECK: %[[T:.*]] = kernel.alloc
 // CHECK: kernel.launch %{{.*}} @kernel_0(%{{.*}}, %[[T]])
-// CHECK: kernel.launch %{{.*}} @kernel_1(%[[T]], %{{.*}})
+// CHECK: %[[V:.*]] = kernel.view %[[T]][
+// CHECK: kernel.launch %{{.*}} @kernel_1(%[[V]], %{{.*}})
 func.func @main(%x: tensor<?x4xf32> {lathe.dims = ["batch", "4"]}) -> tensor<?x4xf32> {
   %0 = lathe.softmax %x {axis = 0 : i64} : (tensor<?x4xf32>) -> tensor<?x4xf32>
   %1 = lathe.tanh %0 : (tensor<?x4xf32>) -> tensor<?x4xf32>
@@ -361,8 +401,9 @@ func.func @main(%x: tensor<2x3xi32>, %y: tensor<3x2xi32>) -> tensor<2x2xi32> {
 // CHECK-LABEL: func.func @run
 // CHECK: %[[E:.*]] = kernel.alloc
 // CHECK: kernel.launch %{{.*}} @kernel_0(%{{.*}}, %{{.*}}, %[[E]])
-// CHECK: kernel.launch %{{.*}} @kernel_1(%[[E]], %{{.*}})
-// CHECK: kernel.launch %{{.*}} @kernel_2(%[[E]], %{{.*}})
+// CHECK: %[[V:.*]] = kernel.view %[[E]][
+// CHECK: kernel.launch %{{.*}} @kernel_1(%[[V]], %{{.*}})
+// CHECK: kernel.launch %{{.*}} @kernel_2(%[[V]], %{{.*}})
 // CHECK-LABEL: func.func private @kernel_0
 // CHECK: math.exp
 // CHECK-LABEL: func.func private @kernel_1
@@ -401,8 +442,9 @@ func.func @main(%x: tensor<?x4xf32> {lathe.dims = ["batch", "4"]}) -> tensor<?x4
 // An intermediate value that is an output as well is computed in the output's buffer, and read from there.
 // CHECK-LABEL: func.func @run
 // CHECK: %[[E:.*]] = kernel.output %{{.*}} 1[
-// CHECK: kernel.launch %{{.*}} @kernel_0(%{{.*}}, %[[E]])
-// CHECK: kernel.launch %{{.*}} @kernel_1(%[[E]], %{{.*}})
+// CHECK: %[[V:.*]] = kernel.view %[[E]][
+// CHECK: kernel.launch %{{.*}} @kernel_0(%{{.*}}, %[[V]])
+// CHECK: kernel.launch %{{.*}} @kernel_1(%[[V]], %{{.*}})
 func.func @main(%x: tensor<?x4xf32> {lathe.dims = ["batch", "4"]}) -> (tensor<?x4xf32>, tensor<?x4xf32>) {
   %e = lathe.exp %x : (tensor<?x4xf32>) -> tensor<?x4xf32>
   %1 = lathe.sqrt %e : (tensor<?x4xf32>) -> tensor<?x4xf32>
@@ -464,7 +506,7 @@ func.func @main(%x: tensor<1xf32>, %counts: tensor<2xi64> {lathe.name = "counts"
 // CHECK: %[[X:.*]] = kernel.input %{{.*}} 0[] : memref<2x2xi8>
 // CHECK: %[[V:.*]] = kernel.view %[[X]][] : memref<2x2xi8> -> memref<4xi8>
 // CHECK: kernel.launch %{{.*}} @kernel_0(%[[V]], %{{.*}})
-// CHECK: kernel.launch %{{.*}} @kernel_1(%[[X]], %{{.*}})
+// CHECK: kernel.launch %{{.*}} @kernel_1(%[[V]], %{{.*}})
 func.func @main(%x: tensor<2x2xi1>) -> (tensor<4xi1>, tensor<2x2xi1>) {
   %c4 = arith.constant 4 : index
   %0 = lathe.reshape %x [%c4] : tensor<2x2xi1> -> tensor<4xi1>
@@ -552,8 +594,8 @@ func.func @other(%x: tensor<4xf32>) -> tensor<4xf32> {
 // CHECK: %[[CARRY:.*]] = arith.select %[[OVER]]
 // CHECK: %[[I1:.*]] = arith.addi %[[I]], %[[CARRY]]
 // CHECK: scf.yield %[[J1]], %[[I1]]
-func.func @main(%x: tensor<?x7x4xf32> {lathe.dims = ["batch", "7", "4"]}) -> tensor<?x7x4xf32> {
-  %0 = lathe.relu %x : (tensor<?x7x4xf32>) -> tensor<?x7x4xf32>
+func.func @main(%x: tensor<?x7x4xf32> {lathe.dims = ["batch", "7", "4"]}, %y: tensor<4xf32>) -> tensor<?x7x4xf32> {
+  %0 = lathe.add %x, %y : (tensor<?x7x4xf32>, tensor<4xf32>) -> tensor<?x7x4xf32>
   return %0 : tensor<?x7x4xf32>
 }
 
@@ -564,7 +606,8 @@ func.func @main(%x: tensor<?x7x4xf32> {lathe.dims = ["batch", "7", "4"]}) -> ten
 // CHECK-LABEL: func.func @run
 // CHECK: kernel.launch %{{.*}} @kernel_0
 // CHECK: %[[Z:.*]] = kernel.output
-// CHECK: kernel.launch %{{.*}} @kernel_1(%{{.*}}, %[[Z]])
+// CHECK: %[[V:.*]] = kernel.view %[[Z]][
+// CHECK: kernel.launch %{{.*}} @kernel_1(%{{.*}}, %[[V]])
 // CHECK: kernel.launch %{{.*}} @kernel_2(%{{.*}}, %{{.*}}, %[[Z]]) count %[[ONE:.*]] grain %[[ONE]] {kernel = 2 : i64}
 // CHECK-LABEL: func.func private @kernel_2
 // CHECK: scf.for
