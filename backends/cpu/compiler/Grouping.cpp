@@ -63,7 +63,7 @@ public:
       if (auto matmul = dyn_cast<MatmulOp>(op); matmul && isLibraryMatmul(matmul))
         grouping.matmuls[op] = epilogue(matmul);
     for (Operation *op : ops)
-      if (isa<CastOp>(op) && storedMatrix(op->getResult(0)) && llvm::all_of(op->getUses(), [&](OpOperand &use) {
+      if (isa<CastOp>(op) && isWeight(op->getResult(0)) && llvm::all_of(op->getUses(), [&](OpOperand &use) {
             return grouping.matmuls.count(use.getOwner()) && use.getOperandNumber() == 1 &&
                    use.getOwner()->getOperand(0) != use.get();
           }))
@@ -93,6 +93,9 @@ private:
     bool aligned = false; ///< element (i, j) of the root needs only row i of this
     int64_t distance = 0; ///< length of the longest chain of operations from this to the root
   };
+
+  /// A constant that a product reads packed.
+  static bool isWeight(Value rhs) { return cast<RankedTensorType>(rhs.getType()).getRank() == 2 && storedMatrix(rhs); }
 
   bool isLibraryMatmul(MatmulOp op) {
     auto type = cast<RankedTensorType>(op.getType());
@@ -164,12 +167,12 @@ private:
     result.rhs.tensor = matmul.getRhs();
     if (!fuse)
       return result;
-    bool isWeight = cast<RankedTensorType>(matmul.getRhs().getType()).getRank() == 2 && storedMatrix(matmul.getRhs());
-    lookThrough(result.lhs, !isWeight, result);
-    if (!isWeight)
+    bool hasWeight = isWeight(matmul.getRhs());
+    lookThrough(result.lhs, !hasWeight, result);
+    if (!hasWeight)
       lookThrough(result.rhs, true, result);
     afterProduct(matmul, result);
-    if (!isWeight && !result.residual && result.last->hasOneUse())
+    if (!hasWeight && !result.residual && result.last->hasOneUse())
       if (auto transpose = dyn_cast<TransposeOp>(*result.last->getUsers().begin());
           transpose && transpose->getBlock() == &block) {
         ArrayRef<int64_t> permutation = transpose.getPermutation();
