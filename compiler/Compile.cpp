@@ -244,7 +244,7 @@ bool Compilation::toKernels() {
   if (!phase("select", select, ExitCode::invalid_model))
     return false;
   for (auto entry : (*module)->getAttrOfType<ArrayAttr>(kernel::kKernelsAttr).getAsRange<DictionaryAttr>())
-    ++(cast<StringAttr>(entry.get("kind")).getValue() == "matmul" ? result.matmuls : result.kernels);
+    ++(cast<StringAttr>(entry.get("kind")).getValue() == "generated" ? result.kernels : result.matmuls);
   return true;
 }
 

@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "compiler/Work.h"
 #include "compiler/Manifest.h"
+#include "dialects/lathe/Attention.h"
 
 using namespace mlir;
 
@@ -24,6 +25,17 @@ std::map<std::string, SymExpr> matmulOperations(func::FuncOp function) {
     // Products of integers are sums of 32 bits over 8-bit numbers.
     std::string type = element.isInteger(32) ? "i8" : typeName(element);
     SymExpr &sum = result[type];
+    sum = sum + operations;
+  });
+  function.walk([&](AttentionOp op) {
+    FailureOr<SymShape> query = shapes.shapeOf(op.getQuery()), key = shapes.shapeOf(op.getKey()),
+                        output = shapes.shapeOf(op.getResult());
+    if (failed(query) || failed(key) || failed(output))
+      return;
+    SymExpr operations = SymExpr(2) * (query->back() + output->back()) * (*key)[key->size() - 2];
+    for (const SymExpr &dim : llvm::drop_end(*output))
+      operations = operations * dim;
+    SymExpr &sum = result[typeName(op.getResult().getType().getElementType())];
     sum = sum + operations;
   });
   return result;

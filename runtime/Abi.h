@@ -17,7 +17,7 @@
 extern "C" {
 #endif
 
-#define LATHE_ABI_VERSION 2
+#define LATHE_ABI_VERSION 3
 
 typedef struct lathe_frame lathe_frame;
 
@@ -59,6 +59,32 @@ typedef struct lathe_matmul_call {
   int64_t a_batch[3], b_batch[3], out_batch[3];
 } lathe_matmul_call;
 
+/// A strided tensor that an attention reads or writes. Strides are in elements; 0 broadcasts.
+typedef struct lathe_attention_view {
+  void *data;
+  int64_t batch[3];        ///< of the leading axes; of a key and a value the last is that of their own heads
+  int64_t row, col;
+} lathe_attention_view;
+
+/// Attention of b queries [s, d] to keys [t, d] and values [t, e]:
+/// out = softmax(cap(scale * query * key^T) + bias[0] + bias[1]) * value, where cap(x) = softcap * tanh(x / softcap).
+/// Every extent may be 0. Laid out without padding surprises: only 8-byte members.
+typedef struct lathe_attention_call {
+  int64_t kernel;          ///< index into the manifest's "kernels"
+  int64_t dtype;           ///< lathe_dtype of all tensors
+  int64_t zero_masked;     ///< not 0: rows all of whose scores are minus infinity are 0, not NaN
+  int64_t zero_nan;        ///< not 0: these, and rows with a score that is NaN
+  int64_t biases;          ///< how many of `bias` there are
+  double scale;
+  double softcap;          ///< 0: none
+  int64_t batch[3];        ///< extents of the leading axes; the last are the heads of queries
+  int64_t key_heads;       ///< divides batch[2]; query head h reads head h / (batch[2] / key_heads)
+  int64_t s, t, d, e;
+  lathe_attention_view query, key, value;
+  lathe_attention_view bias[2]; ///< [s, t], of the heads of queries
+  lathe_attention_view out;     ///< must not overlap the others
+} lathe_attention_call;
+
 /// The functions that the loader hands to generated code. All but fail are called from the thread that
 /// entered `run`, outside of tasks; fail from any thread.
 typedef struct lathe_runtime_table {
@@ -77,6 +103,7 @@ typedef struct lathe_runtime_table {
   void *(*allocate)(lathe_frame *frame, int64_t slot, int64_t bytes);
   /// Memory for an output for which `plan` gave -1 as a dimension. NULL as for `allocate`.
   void *(*output)(lathe_frame *frame, int64_t index, const int64_t *dims);
+  void (*attention)(lathe_frame *frame, const lathe_attention_call *call);
 } lathe_runtime_table;
 
 /// What generated code sees of one run. Private state of the runtime may follow these members.

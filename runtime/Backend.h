@@ -57,6 +57,9 @@ public:
   virtual void matmul(const lathe_matmul_call &call) = 0;
   /// Does what a matmul like this needs once, and reserves what it needs: the call itself then only computes. Reads no operands.
   virtual void prepareMatmul(const lathe_matmul_call &) {}
+  /// lathe_runtime_table::attention. Failures go to SessionServices::fail.
+  virtual void attention(const lathe_attention_call &call) = 0;
+  virtual void prepareAttention(const lathe_attention_call &) {}
 };
 
 /// A backend's part of a module: thread-safe.

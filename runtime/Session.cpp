@@ -294,9 +294,11 @@ struct Session::Frame : lathe_frame {
 };
 
 const lathe_runtime_table Session::kTable = {LATHE_ABI_VERSION, parallelForEntry, matmulEntry,
-                                             failEntry,         allocateEntry,    outputEntry};
+                                             failEntry,         allocateEntry,    outputEntry,
+                                             attentionEntry};
 const lathe_runtime_table Session::kProfilingTable = {LATHE_ABI_VERSION, timedParallelFor, timedMatmul,
-                                                      failEntry,         allocateEntry,    outputEntry};
+                                                      failEntry,         allocateEntry,    outputEntry,
+                                             attentionEntry};
 
 void Session::parallelForEntry(lathe_frame *frame, int64_t, lathe_task_fn task, const void *args, int64_t count,
                                int64_t grain) {
@@ -316,6 +318,10 @@ void Session::parallelForEntry(lathe_frame *frame, int64_t, lathe_task_fn task, 
 
 void Session::matmulEntry(lathe_frame *frame, const lathe_matmul_call *call) {
   static_cast<Frame *>(frame)->session->backend_->matmul(*call);
+}
+
+void Session::attentionEntry(lathe_frame *frame, const lathe_attention_call *call) {
+  static_cast<Frame *>(frame)->session->backend_->attention(*call);
 }
 
 void Session::failEntry(lathe_frame *frame, int64_t check) {
@@ -391,10 +397,20 @@ void Session::timedMatmul(lathe_frame *frame, const lathe_matmul_call *call) {
   static_cast<Frame *>(frame)->session->record(call->kernel, start);
 }
 
+void Session::timedAttention(lathe_frame *frame, const lathe_attention_call *call) {
+  uint64_t start = now();
+  attentionEntry(frame, call);
+  static_cast<Frame *>(frame)->session->record(call->kernel, start);
+}
+
 void Session::fail(Status status) {
   std::lock_guard<std::mutex> lock(failureMutex_);
   if (!failure_.failed())
     failure_ = std::move(status);
+}
+
+void Session::prepareAttentionEntry(lathe_frame *frame, const lathe_attention_call *call) {
+  static_cast<Frame *>(frame)->session->backend_->prepareAttention(*call);
 }
 
 void Session::prepareMatmulEntry(lathe_frame *frame, const lathe_matmul_call *call) {
@@ -438,6 +454,7 @@ Status Session::prepare() {
   table.parallel_for = [](lathe_frame *, int64_t, lathe_task_fn, const void *, int64_t, int64_t) {};
   table.fail = [](lathe_frame *, int64_t) {};
   table.matmul = prepareMatmulEntry;
+  table.attention = prepareAttentionEntry;
   return execute(table);
 }
 

@@ -80,6 +80,7 @@ private:
   static void parallelForEntry(lathe_frame *frame, int64_t kernel, lathe_task_fn task, const void *args, int64_t count,
                                int64_t grain);
   static void matmulEntry(lathe_frame *frame, const lathe_matmul_call *call);
+  static void attentionEntry(lathe_frame *frame, const lathe_attention_call *call);
   static void failEntry(lathe_frame *frame, int64_t check);
   static void *allocateEntry(lathe_frame *frame, int64_t slot, int64_t bytes);
   static void *outputEntry(lathe_frame *frame, int64_t index, const int64_t *dims);
@@ -87,6 +88,8 @@ private:
                                int64_t grain);
   static void timedMatmul(lathe_frame *frame, const lathe_matmul_call *call);
   static void prepareMatmulEntry(lathe_frame *frame, const lathe_matmul_call *call);
+  static void timedAttention(lathe_frame *frame, const lathe_attention_call *call);
+  static void prepareAttentionEntry(lathe_frame *frame, const lathe_attention_call *call);
 
   ThreadPool &pool() override { return pool_; }
   void fail(Status status) override;

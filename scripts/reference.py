@@ -12,7 +12,7 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-DIALECTS = {"lathe": "dialects/lathe/LatheOps.td", "kernel": "dialects/kernel/KernelOps.td"}
+DIALECTS = {"lathe": "dialects/lathe/LatheAttentionOps.td", "kernel": "dialects/kernel/KernelOps.td"}
 PASSES = {
     "passes/simplify/Passes.td": "Simplification",
     "passes/fusion/Passes.td": "Fusion",

@@ -286,6 +286,29 @@ LogicalResult MatmulOp::verify() {
   return success();
 }
 
+LogicalResult AttentionOp::verify() {
+  constexpr size_t kSizes = 8, kView = 6, kMostBiases = 2;
+  if (failed(verifyIndex(*this, "kernel", getKernel())))
+    return failure();
+  if (getSizes().size() != kSizes)
+    return emitOpError() << "expects " << kSizes << " sizes, got " << getSizes().size();
+  if (getBiases().size() > kMostBiases)
+    return emitOpError() << "expects at most " << kMostBiases << " biases, got " << getBiases().size();
+  for (auto [name, view, buffers] :
+       {std::tuple("query", getQueryView(), size_t(1)), std::tuple("key", getKeyView(), size_t(1)),
+        std::tuple("value", getValueView(), size_t(1)), std::tuple("out", getOutView(), size_t(1)),
+        std::tuple("biases", getBiasViews(), size_t(getBiases().size()))})
+    if (view.size() != kView * buffers)
+      return emitOpError() << "expects an offset and " << kView - 1 << " strides for each view of '" << name << "', got "
+                           << view.size() << " numbers for " << buffers;
+  for (Value operand : getOperands())
+    if (auto buffer = dyn_cast<MemRefType>(operand.getType()); buffer && !buffer.getElementType().isF32())
+      return emitOpError() << "expects elements of f32, got " << buffer;
+  if (!(getSoftcap().convertToDouble() >= 0))
+    return emitOpError() << "expects a softcap of at least 0, got " << getSoftcap().convertToDouble();
+  return success();
+}
+
 LogicalResult LaunchOp::verify() { return verifyIndex(*this, "kernel", getKernel()); }
 
 LogicalResult LaunchOp::verifySymbolUses(SymbolTableCollection &symbols) {

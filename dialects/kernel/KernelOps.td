@@ -209,6 +209,34 @@ def Kernel_MatmulOp : Kernel_Op<"matmul", [AttrSizedOperandSegments]> {
   let hasVerifier = 1;
 }
 
+def Kernel_AttentionOp : Kernel_Op<"attention", [AttrSizedOperandSegments]> {
+  let summary = "Library call: attention over strided views";
+  let description = [{
+    As `lathe.attention`, of three leading axes. `sizes` are the extents of the leading axes, the last of which are the heads of
+    queries, then the heads of keys, and S, T, D and E (C1: eight). A view of a buffer is an offset and the strides of the leading axes
+    (of a key and a value the third is that of their own heads), rows and columns, in elements (C2: six): transposes, parts of
+    a merged projection, heads that several queries share and broadcasts cost nothing. There are at most two biases, whose views
+    stand one behind the other (C3). Elements are f32 (C4), and the views lie within their buffers. `softcap` is 0 for
+    none (C5); `kernel` is an index into `kernel.kernels`.
+
+    ```mlir
+    kernel.attention %frame sizes[%b, %one, %h, %h, %s, %s, %d, %d] query(%q : memref<?x?x8x64xf32>)[%z, %qb, %z, %d, %qr, %one]
+      key(%k : memref<?x?x8x64xf32>)[%z, %qb, %z, %d, %qr, %one] value(%v : memref<?x?x8x64xf32>)[%z, %qb, %z, %d, %qr, %one]
+      biases(%m : memref<?x?xf32>)[%z, %s, %z, %z, %z, %one]
+      out(%y : memref<?x?x8x64xf32>)[%z, %qb, %z, %d, %qr, %one] {kernel = 0 : i64, scale = 1.250000e-01 : f64}
+    ```
+  }];
+  let arguments = (ins Kernel_Pointer:$frame, Variadic<Index>:$sizes, Kernel_Buffer:$query, Variadic<Index>:$query_view,
+      Kernel_Buffer:$key, Variadic<Index>:$key_view, Kernel_Buffer:$value, Variadic<Index>:$value_view,
+      Variadic<Kernel_Buffer>:$biases, Variadic<Index>:$bias_views, Kernel_Buffer:$out, Variadic<Index>:$out_view,
+      I64Attr:$kernel, F64Attr:$scale, DefaultValuedAttr<F64Attr, "0.0">:$softcap, UnitAttr:$zero_masked,
+      UnitAttr:$zero_nan);
+  let assemblyFormat = [{$frame `sizes` `[` $sizes `]` `query` `(` $query `:` type($query) `)` `[` $query_view `]`
+    `key` `(` $key `:` type($key) `)` `[` $key_view `]` `value` `(` $value `:` type($value) `)` `[` $value_view `]`
+    (`biases` `(` $biases^ `:` type($biases) `)` `[` $bias_views `]`)? `out` `(` $out `:` type($out) `)` `[` $out_view `]` attr-dict}];
+  let hasVerifier = 1;
+}
+
 def Kernel_LaunchOp : Kernel_Op<"launch", [DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
   let summary = "Runs a generated kernel over [0, count), in chunks of at least `grain` work items";
   let description = [{

@@ -3,7 +3,7 @@
 // Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
 //
 //===----------------------------------------------------------------------===//
-#include "dialects/lathe/Lathe.h"
+#include "dialects/lathe/Attention.h"
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/DialectImplementation.h"
 #include "llvm/ADT/TypeSwitch.h"
@@ -24,6 +24,10 @@ void LatheDialect::initialize() {
   addOperations<
 #define GET_OP_LIST
 #include "dialects/lathe/LatheOps.cpp.inc"
+      >();
+  addOperations<
+#define GET_OP_LIST
+#include "dialects/lathe/LatheAttentionOps.cpp.inc"
       >();
   addAttributes<
 #define GET_ATTRDEF_LIST

@@ -15,6 +15,36 @@ class Lathe_FusionPass<string name> : Pass<name, "::mlir::func::FuncOp"> {
   let dependentDialects = ["::lathe::LatheDialect"];
 }
 
+def FuseAttentionPass : Lathe_FusionPass<"fuse-attention"> {
+  let summary = "Recognise attention";
+  let description = [{
+    Pre-condition: a simplified lathe program. Post-condition: a softmax, over the last axis, of products of queries and keys, whose
+    only use is a product with values, is `lathe.attention` with the products and what is between them:
+
+    - constant factors of the query, the key, their product or sums with it;
+    - a tanh between constant factors (softcap);
+    - sums and differences with biases, which are summed where they are more than two;
+    - choices between a score and a number of at least 1e20 in magnitude below zero, or minus infinity: masks, which become biases;
+    - reshapes of the axes before the last two;
+    - the choice of 0 where the softmax is NaN;
+    - keys and values whose heads are repeated by a broadcast and a reshape: they are read by groups of queries.
+
+    Everything that is not the result is used by nothing else, and types are f32.
+
+    ```mlir
+    // before
+    %0 = lathe.matmul %q, %k {transpose_rhs} : (tensor<?x8x?x64xf32>, tensor<?x8x?x64xf32>) -> tensor<?x8x?x?xf32>
+    %1 = lathe.mul %0, %scale : (tensor<?x8x?x?xf32>, tensor<f32>) -> tensor<?x8x?x?xf32>
+    %2 = lathe.add %1, %mask : (tensor<?x8x?x?xf32>, tensor<?x1x1x?xf32>) -> tensor<?x8x?x?xf32>
+    %3 = lathe.softmax %2 {axis = 3 : i64} : (tensor<?x8x?x?xf32>) -> tensor<?x8x?x?xf32>
+    %r = lathe.matmul %3, %v : (tensor<?x8x?x?xf32>, tensor<?x8x?x64xf32>) -> tensor<?x8x?x64xf32>
+    // after
+    %r = lathe.attention %q, %k, %v, %mask {scale = 1.250000e-01 : f64}
+       : (tensor<?x8x?x64xf32>, tensor<?x8x?x64xf32>, tensor<?x8x?x64xf32>, tensor<?x1x1x?xf32>) -> tensor<?x8x?x64xf32>
+    ```
+  }];
+}
+
 def FuseGeluPass : Lathe_FusionPass<"fuse-gelu"> {
   let summary = "Recognise gelu";
   let description = [{

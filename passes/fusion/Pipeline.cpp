@@ -13,6 +13,7 @@ namespace lathe::fusion {
 
 void buildPipeline(OpPassManager &passes, bool explain) {
   OpPassManager &functions = passes.nest<func::FuncOp>();
+  functions.addPass(createFuseAttentionPass({explain}));
   functions.addPass(createFuseLayerNormPass({explain}));
   functions.addPass(createFuseRmsNormPass({explain}));
   functions.addPass(createFuseGeluPass({explain}));

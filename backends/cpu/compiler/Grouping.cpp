@@ -68,8 +68,11 @@ public:
                    use.getOwner()->getOperand(0) != use.get();
           }))
         absorbed.insert(op); // the product widens what it reads
+    for (Operation *op : ops)
+      if (auto attention = dyn_cast<AttentionOp>(op))
+        grouping.attentions[op] = callOf(attention);
     for (Operation *op : llvm::reverse(ops)) {
-      if (grouping.matmuls.count(op) || absorbed.contains(op) || isa<ReshapeOp>(op))
+      if (grouping.matmuls.count(op) || grouping.attentions.count(op) || absorbed.contains(op) || isa<ReshapeOp>(op))
         continue;
       Operation *root = joined(op);
       member[op].root = root ? root : op;
@@ -83,6 +86,7 @@ public:
     for (Operation *op : ops)
       if (auto it = member.find(op); it != member.end())
         grouping.kernels[it->second.root].push_back(op);
+    grouping.absorbed.insert(absorbed.begin(), absorbed.end());
     return std::move(grouping);
   }
 
@@ -158,6 +162,30 @@ private:
       absorbed.insert(op);
       result.before.push_back(op);
     }
+  }
+
+  AttentionCall callOf(AttentionOp op) {
+    AttentionCall result;
+    auto mayTake = [&](Operation *other) { return fuse && !absorbed.contains(other); };
+    auto view = [&](Value operand) {
+      TensorView found = viewOperand(operand, block, shapes, mayTake);
+      absorbed.insert(found.ops.begin(), found.ops.end());
+      return found;
+    };
+    result.query = view(op.getQuery());
+    result.key = view(op.getKey());
+    result.value = view(op.getValue());
+    for (Value bias : op.getBiases())
+      result.biases.push_back(view(bias));
+    result.last = op;
+    if (op->hasOneUse())
+      if (auto transpose = dyn_cast<TransposeOp>(*op->getUsers().begin());
+          transpose && transpose->getBlock() == &block && mayTake(transpose) &&
+          transpose.getPermutation().back() + 1 == static_cast<int64_t>(transpose.getPermutation().size())) {
+        result.last = transpose;
+        absorbed.insert(transpose);
+      }
+    return result;
   }
 
   Epilogue epilogue(MatmulOp matmul) {
@@ -350,6 +378,11 @@ Value storedMatrix(Value value) {
   return (from.isBF16() || from.isF16()) && cast<RankedTensorType>(value.getType()).getElementType().isF32()
              ? widening.getInput()
              : Value();
+}
+
+bool isLibraryAttention(AttentionOp op) {
+  constexpr size_t kMostBiases = 2;
+  return cast<RankedTensorType>(op.getType()).getElementType().isF32() && op.getBiases().size() <= kMostBiases;
 }
 
 Grouping formGroups(Block &block, ShapeContext &shapes, bool fuse, bool library) {

@@ -6,7 +6,8 @@
 #ifndef LATHE_BACKENDS_CPU_COMPILER_GROUPING_H
 #define LATHE_BACKENDS_CPU_COMPILER_GROUPING_H
 
-#include "dialects/lathe/Lathe.h"
+#include "backends/cpu/compiler/TensorView.h"
+#include "dialects/lathe/Attention.h"
 #include "llvm/ADT/MapVector.h"
 
 namespace lathe::cpu {
@@ -36,16 +37,29 @@ struct Epilogue {
   llvm::SmallVector<mlir::Operation *> before;       ///< operations that the operands saw, without the product's own
 };
 
+/// What an attention of the library reads and writes.
+struct AttentionCall {
+  mlir::Operation *last = nullptr; ///< the operation whose result it then computes: itself or a transpose
+  TensorView query, key, value;
+  llvm::SmallVector<TensorView, 2> biases;
+};
+
 /// What becomes of each operation of a lathe program.
 struct Grouping {
   /// Operations of a generated kernel, in program order; by the operation whose result is stored.
   llvm::MapVector<mlir::Operation *, llvm::SmallVector<mlir::Operation *>> kernels;
   /// Matrix products of the library.
   llvm::DenseMap<mlir::Operation *, Epilogue> matmuls;
+  llvm::DenseMap<mlir::Operation *, AttentionCall> attentions;
+  /// Operations of which nothing is left: library calls read through them.
+  llvm::DenseSet<mlir::Operation *> absorbed;
 };
 
 /// Written in the order of its updates, by a kernel of its own.
 inline bool isScatter(mlir::Operation *op) { return llvm::isa<ScatterElementsOp, ScatterNDOp>(op); }
+
+/// Whether the library has it; others are decomposed before.
+bool isLibraryAttention(AttentionOp op);
 
 /// Groups the operations of a block, not those of regions within it. `library`: f32 products go to the library; `fuse`:
 /// as the pass's options.

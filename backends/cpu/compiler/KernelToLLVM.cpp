@@ -51,6 +51,7 @@ private:
   Value scratch(Operation *op, int64_t bytes);
   LogicalResult lower(Operation &op);
   void lowerMatmul(kernel::MatmulOp op);
+  void lowerAttention(kernel::AttentionOp op);
   void lowerLaunch(kernel::LaunchOp op);
   void callFail(Location loc, Value frame, int64_t check);
   void returnUnless(Value condition, llvm::function_ref<void()> before);
@@ -213,6 +214,48 @@ void Lowering::lowerMatmul(kernel::MatmulOp op) {
   b.create<LLVM::CallOp>(loc, type, ValueRange{function, op.getFrame(), call});
 }
 
+void Lowering::lowerAttention(kernel::AttentionOp op) {
+  using Call = lathe_attention_call;
+  using View = lathe_attention_view;
+  Location loc = op.getLoc();
+  Value call = scratch(op, sizeof(Call));
+  auto set = [&](size_t offset, Value value) { b.create<LLVM::StoreOp>(loc, value, at(loc, call, offset)); };
+  auto real = [&](const APFloat &value) {
+    return b.create<LLVM::ConstantOp>(loc, b.getF64FloatAttr(value.convertToDouble()));
+  };
+  auto setWords = [&](size_t offset, ValueRange values) {
+    for (auto [i, value] : llvm::enumerate(values))
+      set(offset + 8 * i, toWord(value));
+  };
+  set(offsetof(Call, kernel), word(loc, op.getKernel()));
+  set(offsetof(Call, dtype), word(loc, LATHE_F32));
+  set(offsetof(Call, zero_masked), word(loc, op.getZeroMasked()));
+  set(offsetof(Call, zero_nan), word(loc, op.getZeroNan()));
+  set(offsetof(Call, biases), word(loc, op.getBiases().size()));
+  set(offsetof(Call, scale), real(op.getScale()));
+  set(offsetof(Call, softcap), real(op.getSoftcap()));
+  static_assert(offsetof(Call, e) == offsetof(Call, batch) + 7 * 8, "sizes are written one behind the other");
+  static_assert(offsetof(View, col) == offsetof(View, batch) + 4 * 8, "strides are written one behind the other");
+  setWords(offsetof(Call, batch), op.getSizes());
+  auto setView = [&](size_t offset, Value buffer, ValueRange view) {
+    Value first = b.create<LLVM::GEPOp>(loc, pointer, b.getF32Type(), addressOf(loc, buffer),
+                                        ArrayRef<LLVM::GEPArg>{toWord(view.front())});
+    set(offset + offsetof(View, data), first);
+    setWords(offset + offsetof(View, batch), view.drop_front());
+  };
+  setView(offsetof(Call, query), op.getQuery(), op.getQueryView());
+  setView(offsetof(Call, key), op.getKey(), op.getKeyView());
+  setView(offsetof(Call, value), op.getValue(), op.getValueView());
+  setView(offsetof(Call, out), op.getOut(), op.getOutView());
+  constexpr size_t kNumbers = 6;
+  for (auto [i, bias] : llvm::enumerate(op.getBiases()))
+    setView(offsetof(Call, bias) + i * sizeof(View), bias, op.getBiasViews().slice(i * kNumbers, kNumbers));
+  Value table = loadPointer(loc, op.getFrame(), offsetof(lathe_frame, rt));
+  Value function = loadPointer(loc, table, offsetof(lathe_runtime_table, attention));
+  auto type = LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(context), {pointer, pointer});
+  b.create<LLVM::CallOp>(loc, type, ValueRange{function, op.getFrame(), call});
+}
+
 void Lowering::lowerLaunch(kernel::LaunchOp op) {
   Location loc = op.getLoc();
   int64_t bytes = 0;
@@ -357,6 +400,8 @@ LogicalResult Lowering::lower(Operation &op) {
     result = describe(loc, type, address, output.getDims());
   } else if (auto matmul = dyn_cast<kernel::MatmulOp>(op)) {
     lowerMatmul(matmul);
+  } else if (auto attention = dyn_cast<kernel::AttentionOp>(op)) {
+    lowerAttention(attention);
   } else if (auto launch = dyn_cast<kernel::LaunchOp>(op)) {
     lowerLaunch(launch);
   } else {

@@ -449,6 +449,8 @@ LogicalResult Selector::emitRun() {
     stored.insert(entry.first);
   for (auto &entry : grouping.matmuls)
     stored.insert(entry.second.last);
+  for (auto &entry : grouping.attentions)
+    stored.insert(entry.second.last);
   main.walk([&](RegionShapeOpInterface op) { stored.insert(op); });
   for (OpOperand &operand : terminator->getOpOperands())
     if (stored.contains(operand.get().getDefiningOp()))
@@ -472,9 +474,11 @@ LogicalResult Selector::emitBlock(Block &block) {
     LogicalResult emitted = success();
     if (auto it = grouping.matmuls.find(&op); it != grouping.matmuls.end()) {
       emitted = emitMatmul(cast<MatmulOp>(op), it->second);
+    } else if (auto it = grouping.attentions.find(&op); it != grouping.attentions.end()) {
+      emitAttention(cast<AttentionOp>(op), it->second);
     } else if (auto it = grouping.kernels.find(&op); it != grouping.kernels.end()) {
       emitted = isScatter(&op) ? emitScatter(&op) : emitGroup(it->second, op.getResult(0), {});
-    } else if (auto reshape = dyn_cast<ReshapeOp>(op)) {
+    } else if (auto reshape = dyn_cast<ReshapeOp>(op); reshape && !grouping.absorbed.contains(&op)) {
       buffers[reshape.getResult()] =
           b.create<kernel::ViewOp>(op.getLoc(), bufferType(cast<RankedTensorType>(reshape.getType())),
                                    buffer(reshape.getInput()), dynamicDims(reshape.getResult()));
@@ -492,7 +496,7 @@ LogicalResult Selector::emitBlock(Block &block) {
 }
 
 LogicalResult Selector::run() {
-  if (failed(verifyProgram()) || failed(analyze()))
+  if (failed(verifyProgram()) || failed(decomposeAttentions()) || failed(analyze()))
     return failure();
   collectConditions();
   padExtentsOfOne(main, shapes);
@@ -502,6 +506,8 @@ LogicalResult Selector::run() {
     for (auto &entry : found.kernels)
       grouping.kernels.insert(entry);
     grouping.matmuls.insert(found.matmuls.begin(), found.matmuls.end());
+    grouping.attentions.insert(found.attentions.begin(), found.attentions.end());
+    grouping.absorbed.insert(found.absorbed.begin(), found.absorbed.end());
   });
   if (failed(emitRun()) || failed(emitPlan()))
     return failure();

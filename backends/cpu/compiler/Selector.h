@@ -82,6 +82,8 @@ private:
   std::optional<bool> packedAs(Value stored);
   Value readPanels(Value stored, bool transposed, OpBuilder &body, Block *block, SmallVectorImpl<Value> &arguments);
   LogicalResult emitMatmul(MatmulOp op, const Epilogue &epilogue);
+  LogicalResult decomposeAttentions();
+  void emitAttention(AttentionOp op, const AttentionCall &call);
   LogicalResult emitGroup(ArrayRef<Operation *> ops, Value root, Value target);
   LogicalResult emitScatter(Operation *op);
   DictionaryAttr dictionary(std::initializer_list<std::pair<StringRef, Attribute>> entries);

@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "backends/cpu/runtime/CpuBackend.h"
 
+#include "backends/cpu/runtime/Attention.h"
 #include "backends/cpu/runtime/EmptyMatmul.h"
 #include "backends/cpu/runtime/GemmPlan.h"
 #include "backends/cpu/runtime/MatmulPlan.h"
@@ -66,26 +67,22 @@ public:
   void beginRun() override { callerThreads_ = setOpenmpThreads(1); }
   void endRun() override { setOpenmpThreads(callerThreads_); }
 
-  void matmul(const lathe_matmul_call &call) override { report(call, execute(call)); }
+  void matmul(const lathe_matmul_call &call) override { report(call.kernel, execute(call)); }
   void prepareMatmul(const lathe_matmul_call &call) override {
     Plan *plan = nullptr;
-    report(call, findWork(call, &plan));
+    report(call.kernel, findWork(call, &plan));
     bool isMatrix = call.m > 1 && call.n > 1 && call.k > 1; // for vectors oneDNN has other code
     if (plan && isMatrix && PlanKey(call).weight < 0)
       makeGemmKernels();
   }
 
-private:
-  void report(const lathe_matmul_call &call, const Status &status) {
-    if (status.failed()) {
-      const auto &kernels = module_.services().manifest().kernels;
-      bool known = call.kernel >= 0 && static_cast<size_t>(call.kernel) < kernels.size();
-      services_.fail(failure(status.code(), "kernel '",
-                             known ? kernels[static_cast<size_t>(call.kernel)].name : std::to_string(call.kernel),
-                             "': ", status.message()));
-    }
+  void attention(const lathe_attention_call &call) override { report(call.kernel, execute(call)); }
+  void prepareAttention(const lathe_attention_call &call) override {
+    Status status = verifyAttention(call);
+    report(call.kernel, status.failed() ? std::move(status) : reserve(AttentionPlan(call, services_.pool().threads())));
   }
 
+private:
   /// Plans of a session; models with more distinct shapes than this pay for planning again.
   static constexpr size_t kMaxPlans = 1024;
 
@@ -94,10 +91,14 @@ private:
     uint64_t used = 0;
   };
 
+  void report(int64_t kernel, Status status);
   Status execute(const lathe_matmul_call &call);
+  Status execute(const lathe_attention_call &call);
   Status findWork(const lathe_matmul_call &call, Plan **plan);
   Status findPlan(const PlanKey &key, Plan **plan);
   Status reserveScratch(size_t bytes);
+  Status reserveParts(size_t bytes);
+  Status reserve(const AttentionPlan &plan);
   void dropOldest();
 
   CpuModule &module_;
@@ -107,6 +108,8 @@ private:
   uint64_t clock_ = 0;
   runtime::Buffer scratch_;
   size_t threadScratch_ = 0;
+  runtime::Buffer parts_; ///< of attentions
+  size_t partBytes_ = 0;
   int callerThreads_ = 1;
 };
 
@@ -116,6 +119,16 @@ Status CpuModule::createSession(runtime::SessionServices &services, std::unique_
     return status;
   *session = std::move(result);
   return success();
+}
+
+void CpuSession::report(int64_t kernel, Status status) {
+  if (!status.failed())
+    return;
+  const auto &kernels = module_.services().manifest().kernels;
+  bool known = kernel >= 0 && static_cast<size_t>(kernel) < kernels.size();
+  services_.fail(failure(status.code(), "kernel '",
+                         known ? kernels[static_cast<size_t>(kernel)].name : std::to_string(kernel),
+                         "': ", status.message()));
 }
 
 void CpuSession::dropOldest() {
@@ -200,6 +213,67 @@ Status CpuSession::execute(const lathe_matmul_call &call) {
       },
       &loop);
   return loop.ok ? success() : failure(LATHE_INTERNAL, "oneDNN failed to execute a matmul");
+}
+
+Status CpuSession::reserveParts(size_t bytes) {
+  if (bytes <= partBytes_)
+    return success();
+  auto more = static_cast<int64_t>(bytes - partBytes_);
+  if (!services_.charge(more))
+    return failure(LATHE_OVER_BUDGET, bytes, " bytes for parts of an attention would pass the session's memory budget");
+  if (!parts_.reserve(bytes)) {
+    services_.charge(-static_cast<int64_t>(bytes));
+    partBytes_ = 0;
+    return failure(LATHE_OUT_OF_MEMORY, "cannot allocate ", bytes, " bytes for parts of an attention");
+  }
+  partBytes_ = bytes;
+  return success();
+}
+
+Status CpuSession::reserve(const AttentionPlan &plan) {
+  if (plan.blocks() == 0)
+    return success();
+  Status status = reserveScratch(plan.scratchBytes());
+  return status.failed() ? std::move(status) : reserveParts(plan.partBytes());
+}
+
+Status CpuSession::execute(const lathe_attention_call &call) {
+  if (Status status = verifyAttention(call); status.failed())
+    return status;
+  AttentionPlan plan(call, services_.pool().threads());
+  if (plan.blocks() == 0)
+    return success();
+  if (Status status = reserve(plan); status.failed())
+    return status;
+  struct Loop {
+    CpuSession *session;
+    const AttentionPlan *plan;
+    const AttentionKernels *kernels;
+    float *parts;
+    float *scratch(int thread) {
+      return reinterpret_cast<float *>(session->scratch_.data() + static_cast<size_t>(thread) * session->threadScratch_);
+    }
+  } loop{this, &plan, &attentionKernels(module_.services().isa()), reinterpret_cast<float *>(parts_.data())};
+  int64_t pieces = plan.blocks() * plan.parts();
+  services_.pool().parallelFor(
+      pieces, plan.parallel() ? 1 : pieces,
+      [](void *context, int64_t begin, int64_t end, int thread) {
+        auto *loop = static_cast<Loop *>(context);
+        int64_t parts = loop->plan->parts();
+        for (int64_t i = begin; i < end; ++i)
+          loop->plan->run(*loop->kernels, i / parts, i % parts, loop->parts, loop->scratch(thread));
+      },
+      &loop);
+  if (plan.parts() > 1)
+    services_.pool().parallelFor(
+        plan.blocks(), 1,
+        [](void *context, int64_t begin, int64_t end, int thread) {
+          auto *loop = static_cast<Loop *>(context);
+          for (int64_t i = begin; i < end; ++i)
+            loop->plan->combine(*loop->kernels, i, loop->parts, loop->scratch(thread));
+        },
+        &loop);
+  return success();
 }
 
 class CpuBackend final : public runtime::Backend {

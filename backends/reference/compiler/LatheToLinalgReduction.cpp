@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "backends/reference/compiler/LatheToLinalgSupport.h"
+#include "dialects/lathe/Attention.h"
 
 using namespace mlir;
 
@@ -264,6 +265,8 @@ FailureOr<Value> lowerSoftmax(SoftmaxOp op, PatternRewriter &rewriter) {
                         [&](S &s, ValueRange x) { return s.narrow(s.mul(x[0], x[1]), elementType); });
 }
 
+FailureOr<Value> lowerAttention(AttentionOp op, PatternRewriter &rewriter) { return decomposeAttention(rewriter, op); }
+
 SmallVector<int64_t> axesFrom(int64_t axis, int64_t rank) {
   return llvm::to_vector(llvm::seq<int64_t>(axis, rank));
 }
@@ -370,6 +373,7 @@ FailureOr<Value> lowerCumSum(CumSumOp op, PatternRewriter &rewriter) {
 void populateReduction(RewritePatternSet &patterns) {
   addPattern<MatmulOp>(patterns, lowerMatmul);
   addPattern<ReduceOp>(patterns, lowerReduce);
+  addPattern<AttentionOp>(patterns, lowerAttention);
   addPattern<SoftmaxOp>(patterns, lowerSoftmax);
   addPattern<LayerNormOp>(patterns, lowerLayerNorm);
   addPattern<RmsNormOp>(patterns, lowerRmsNorm);

@@ -474,3 +474,57 @@ func.func @in_place(%frame: !llvm.ptr, %x: memref<4xf32>, %n: index) {
 
 // expected-error @below {{expects 'kernel.in_place' on a launch}}
 module attributes {kernel.in_place = array<i64: 0>} {}
+
+// -----
+
+func.func @attention_c1(%frame: !llvm.ptr, %i: index, %x: memref<2x8xf32>, %h: memref<2x8xf16>) {
+  // expected-error @below {{expects 8 sizes, got 7}}
+  kernel.attention %frame sizes[%i, %i, %i, %i, %i, %i, %i] query(%x : memref<2x8xf32>)[%i, %i, %i, %i, %i, %i] key(%x : memref<2x8xf32>)[%i, %i, %i, %i, %i, %i]
+      value(%x : memref<2x8xf32>)[%i, %i, %i, %i, %i, %i] out(%x : memref<2x8xf32>)[%i, %i, %i, %i, %i, %i] {kernel = 0 : i64, scale = 1.0 : f64}
+  return
+}
+
+// -----
+
+func.func @attention_c2(%frame: !llvm.ptr, %i: index, %x: memref<2x8xf32>, %h: memref<2x8xf16>) {
+  // expected-error @below {{expects an offset and 5 strides for each view of 'key', got 5 numbers for 1}}
+  kernel.attention %frame sizes[%i, %i, %i, %i, %i, %i, %i, %i] query(%x : memref<2x8xf32>)[%i, %i, %i, %i, %i, %i] key(%x : memref<2x8xf32>)[%i, %i, %i, %i, %i]
+      value(%x : memref<2x8xf32>)[%i, %i, %i, %i, %i, %i] out(%x : memref<2x8xf32>)[%i, %i, %i, %i, %i, %i] {kernel = 0 : i64, scale = 1.0 : f64}
+  return
+}
+
+// -----
+
+func.func @attention_c3(%frame: !llvm.ptr, %i: index, %x: memref<2x8xf32>, %h: memref<2x8xf16>) {
+  // expected-error @below {{expects at most 2 biases, got 3}}
+  kernel.attention %frame sizes[%i, %i, %i, %i, %i, %i, %i, %i] query(%x : memref<2x8xf32>)[%i, %i, %i, %i, %i, %i] key(%x : memref<2x8xf32>)[%i, %i, %i, %i, %i, %i]
+      value(%x : memref<2x8xf32>)[%i, %i, %i, %i, %i, %i] biases(%x, %x, %x : memref<2x8xf32>, memref<2x8xf32>, memref<2x8xf32>)[%i, %i, %i, %i, %i, %i, %i, %i, %i, %i, %i, %i, %i, %i, %i, %i, %i, %i] out(%x : memref<2x8xf32>)[%i, %i, %i, %i, %i, %i] {kernel = 0 : i64, scale = 1.0 : f64}
+  return
+}
+
+// -----
+
+func.func @attention_c3_views(%frame: !llvm.ptr, %i: index, %x: memref<2x8xf32>, %h: memref<2x8xf16>) {
+  // expected-error @below {{expects an offset and 5 strides for each view of 'biases', got 6 numbers for 2}}
+  kernel.attention %frame sizes[%i, %i, %i, %i, %i, %i, %i, %i] query(%x : memref<2x8xf32>)[%i, %i, %i, %i, %i, %i] key(%x : memref<2x8xf32>)[%i, %i, %i, %i, %i, %i]
+      value(%x : memref<2x8xf32>)[%i, %i, %i, %i, %i, %i] biases(%x, %x : memref<2x8xf32>, memref<2x8xf32>)[%i, %i, %i, %i, %i, %i] out(%x : memref<2x8xf32>)[%i, %i, %i, %i, %i, %i] {kernel = 0 : i64, scale = 1.0 : f64}
+  return
+}
+
+// -----
+
+func.func @attention_c4(%frame: !llvm.ptr, %i: index, %x: memref<2x8xf32>, %h: memref<2x8xf16>) {
+  // expected-error @below {{expects elements of f32, got}}
+  kernel.attention %frame sizes[%i, %i, %i, %i, %i, %i, %i, %i] query(%x : memref<2x8xf32>)[%i, %i, %i, %i, %i, %i] key(%x : memref<2x8xf32>)[%i, %i, %i, %i, %i, %i]
+      value(%h : memref<2x8xf16>)[%i, %i, %i, %i, %i, %i] out(%x : memref<2x8xf32>)[%i, %i, %i, %i, %i, %i] {kernel = 0 : i64, scale = 1.0 : f64}
+  return
+}
+
+// -----
+
+func.func @attention_c5(%frame: !llvm.ptr, %i: index, %x: memref<2x8xf32>, %h: memref<2x8xf16>) {
+  // expected-error @below {{expects a softcap of at least 0, got -1.000000e+00}}
+  kernel.attention %frame sizes[%i, %i, %i, %i, %i, %i, %i, %i] query(%x : memref<2x8xf32>)[%i, %i, %i, %i, %i, %i] key(%x : memref<2x8xf32>)[%i, %i, %i, %i, %i, %i]
+      value(%x : memref<2x8xf32>)[%i, %i, %i, %i, %i, %i] out(%x : memref<2x8xf32>)[%i, %i, %i, %i, %i, %i] {kernel = 0 : i64, scale = 1.0 : f64, softcap = -1.0 : f64}
+  return
+}

@@ -1,0 +1,65 @@
+//===- AttentionKernels.h - Attention of a block of queries -----*- C++ -*-===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#ifndef LATHE_BACKENDS_CPU_RUNTIME_ATTENTIONKERNELS_H
+#define LATHE_BACKENDS_CPU_RUNTIME_ATTENTIONKERNELS_H
+
+#include <cstddef>
+#include <cstdint>
+
+/// Before a loop over registers.
+#ifdef __clang__
+#define LATHE_UNROLL _Pragma("unroll")
+#else
+#define LATHE_UNROLL _Pragma("GCC unroll 16")
+#endif
+
+namespace lathe::cpu {
+
+/// Some queries and all or some of the keys and values that they read. Scores are kept transposed: a vector holds
+/// the scores of one key with as many queries as it has lanes. So keys and values are read as they lie, a number at a
+/// time, the softmax needs no sums across lanes, and queries of several heads that read the same keys share a block.
+struct AttentionBlock {
+  static constexpr int64_t kLanes = 64;
+  /// Keys whose scores are kept at once: scores of 64 lanes and values of 64 numbers take 16 KiB each, half of the first cache.
+  static constexpr int64_t kKeys = 64;
+
+  int64_t lanes = 0; ///< queries, from 1 to kLanes
+  int64_t keys = 0, d = 0, e = 0;
+  const float *query[kLanes];   ///< row of each
+  const float *bias[2][kLanes]; ///< row of each
+  float *out[kLanes];           ///< row of each; not used for a part
+  int64_t queryCol = 0, biasCol[2] = {}, outCol = 0;
+  int biases = 0;
+  bool sameBias[2] = {}; ///< all lanes have the same row
+  const float *key = nullptr, *value = nullptr;
+  int64_t keyRow = 0, keyCol = 0, valueRow = 0, valueCol = 0;
+  float scale = 1, softcap = 0;
+  bool zeroMasked = false, zeroNan = false; ///< as of lathe_attention_call
+  float *part = nullptr;                    ///< where a part of the keys leaves partFloats(e), else null
+  float *scratch = nullptr;                 ///< scratchFloats(d, e), 64-byte aligned
+
+  static int64_t scratchFloats(int64_t d, int64_t e) { return (d + e + kKeys + 20) * kLanes + kKeys * e + 256; }
+  static int64_t partFloats(int64_t e) { return (e + 2) * kLanes; }
+};
+
+/// The functions of one instruction set.
+struct AttentionKernels {
+  const char *isa;
+  void (*run)(const AttentionBlock &block);
+  /// Makes the results of a block from those of its parts, which lie one behind the other.
+  void (*combine)(const AttentionBlock &block, const float *parts, int64_t count);
+  /// y = exp(x), within 2 units in the last place.
+  void (*exponential)(const float *x, float *y, int64_t count);
+  /// y = tanh(x), within 4 units in the last place.
+  void (*hyperbolicTangent)(const float *x, float *y, int64_t count);
+};
+
+extern const AttentionKernels kAttentionAvx512;
+extern const AttentionKernels kAttentionAvx2;
+
+} // namespace lathe::cpu
+
+#endif // LATHE_BACKENDS_CPU_RUNTIME_ATTENTIONKERNELS_H

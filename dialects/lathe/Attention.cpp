@@ -1,0 +1,217 @@
+//===- Attention.cpp - The shapes of attention, and what it stands for ----===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#include "dialects/lathe/Attention.h"
+#include <limits>
+
+using namespace mlir;
+
+#define GET_OP_CLASSES
+#include "dialects/lathe/LatheAttentionOps.cpp.inc"
+
+namespace lathe {
+
+using Shape = FailureOr<SymShape>;
+
+/// Dimension `axis`, counted from the end, or 1 where there is none.
+static SymExpr fromEnd(const SymShape &shape, size_t axis) {
+  return axis <= shape.size() ? shape[shape.size() - axis] : SymExpr(1);
+}
+
+/// The heads of the result; null where they don't fit.
+static std::optional<SymExpr> inferHeads(AttentionOp op, const SymExpr &query, const SymExpr &shared,
+                                         ShapeContext &context) {
+  if (query.isConstant(1))
+    return shared;
+  if (shared.isConstant(1) || query == shared)
+    return query;
+  // Which heads are shared is a matter of static extents, as it is of broadcasts.
+  std::optional<int64_t> all = query.constant(), some = shared.constant();
+  bool fits = all && some
+                  ? *some > 0 && *all % *some == 0
+                  : succeeded(context.requireEqual(query, shared, op, "heads of queries and keys must be equal"));
+  if (!fits) {
+    op.emitOpError() << "expects query heads that are a multiple of the key heads, got " << query.str() << " and "
+                     << shared.str();
+    return std::nullopt;
+  }
+  return query;
+}
+
+Shape AttentionOp::inferSymbolicShape(ShapeContext &context) {
+  if (std::optional<APFloat> cap = getSoftcap(); cap && !(cap->convertToDouble() > 0)) {
+    emitOpError() << "expects a softcap above 0, got " << cap->convertToDouble();
+    return failure();
+  }
+  Shape q = context.shapeOf(getQuery()), k = context.shapeOf(getKey()), v = context.shapeOf(getValue());
+  if (failed(q) || failed(k) || failed(v))
+    return failure();
+  size_t rank = 0;
+  for (const SymShape *shape : {&*q, &*k, &*v}) {
+    rank = std::max(rank, shape->size());
+    if (shape->size() < 3 || shape->size() > 5) {
+      emitOpError() << "expects operands of ranks from 3 to 5, got " << q->size() << ", " << k->size() << " and "
+                    << v->size();
+      return failure();
+    }
+  }
+  if (failed(context.requireEqual(q->back(), k->back(), *this, "queries and keys must be of the same size"))) {
+    emitOpError() << "expects queries and keys of the same size, got " << q->back().str() << " and " << k->back().str();
+    return failure();
+  }
+  SymExpr keys = fromEnd(*k, 2), values = fromEnd(*v, 2);
+  if (failed(context.requireEqual(keys, values, *this, "there must be as many keys as values"))) {
+    emitOpError() << "expects as many keys as values, got " << keys.str() << " and " << values.str();
+    return failure();
+  }
+  SymShape result;
+  for (size_t axis = rank; axis > 2; --axis) {
+    SymExpr a = fromEnd(*k, axis), b = fromEnd(*v, axis), c = fromEnd(*q, axis);
+    FailureOr<SymExpr> shared = context.broadcast(a, b, *this);
+    FailureOr<SymExpr> all = failed(shared) || axis == 3 ? shared : context.broadcast(*shared, c, *this);
+    if (failed(all)) {
+      emitOpError() << "expects leading dimensions that broadcast, got " << c.str() << ", " << a.str() << " and "
+                    << b.str() << " at axis " << rank - axis;
+      return failure();
+    }
+    if (axis == 3) {
+      std::optional<SymExpr> heads = inferHeads(*this, c, *shared, context);
+      if (!heads)
+        return failure();
+      all = *heads;
+    }
+    result.push_back(*all);
+  }
+  result.push_back(fromEnd(*q, 2));
+  SymShape scores = result;
+  scores.push_back(keys);
+  for (Value bias : getBiases()) {
+    Shape shape = context.shapeOf(bias);
+    if (failed(shape))
+      return failure();
+    bool fits = shape->size() <= rank;
+    for (size_t axis = 1; fits && axis <= shape->size(); ++axis) {
+      SymExpr own = fromEnd(*shape, axis);
+      SymExpr whole = fromEnd(scores, axis);
+      fits = own.isConstant(1) || (!whole.isConstant(1) && succeeded(context.broadcast(whole, own, *this)));
+    }
+    if (!fits) {
+      emitOpError() << "expects biases that broadcast to the scores' shape " << str(scores) << ", got " << str(*shape);
+      return failure();
+    }
+  }
+  result.push_back(v->back());
+  return result;
+}
+
+namespace {
+
+/// Writes operations with inferred shapes; null values go through, after the error of the first.
+class Writer {
+public:
+  Writer(OpBuilder &b, Location loc, Type elementType) : b(b), loc(loc), elementType(elementType) {}
+
+  template <typename OpTy, typename... Args> Value make(Value first, Args &&...args) {
+    return first ? makeOf<OpTy>(elementType, first, std::forward<Args>(args)...) : Value();
+  }
+  template <typename OpTy, typename... Args> Value makeOf(Type type, Args &&...args) {
+    auto op = createInferred<OpTy>(b, loc, shapes, type, std::forward<Args>(args)...);
+    return succeeded(op) ? op->getResult() : Value();
+  }
+  Value number(double value) {
+    auto type = RankedTensorType::get({}, elementType);
+    return b.create<ConstantOp>(loc, type, DenseElementsAttr::get(type, b.getFloatAttr(elementType, value)));
+  }
+  Value extent(Value tensor, int64_t axis) {
+    auto type = cast<RankedTensorType>(tensor.getType());
+    if (!type.isDynamicDim(axis))
+      return b.create<arith::ConstantIndexOp>(loc, type.getDimSize(axis));
+    return b.create<DimOp>(loc, b.getIndexType(), tensor, b.getI64IntegerAttr(axis));
+  }
+  SmallVector<Value> extents(Value tensor) {
+    SmallVector<Value> result;
+    for (int64_t axis = 0; axis < cast<RankedTensorType>(tensor.getType()).getRank(); ++axis)
+      result.push_back(extent(tensor, axis));
+    return result;
+  }
+  Value reshape(Value tensor, ArrayRef<Value> dims) { return make<ReshapeOp>(tensor, dims, /*zero_copies=*/false); }
+
+  OpBuilder &b;
+  Location loc;
+  Type elementType;
+  ShapeContext shapes;
+};
+
+} // namespace
+
+FailureOr<Value> decomposeAttention(OpBuilder &builder, AttentionOp op) {
+  Location loc = op.getLoc();
+  Writer w(builder, loc, cast<RankedTensorType>(op.getType()).getElementType());
+  Value query = op.getQuery(), key = op.getKey(), value = op.getValue();
+  auto heads = [](Value tensor) {
+    auto type = cast<RankedTensorType>(tensor.getType());
+    return type.getDimSize(type.getRank() - 3);
+  };
+  if (double scale = op.getScale().convertToDouble(); scale != 1)
+    query = w.make<MulOp>(query, w.number(scale));
+  if (!query)
+    return failure();
+  // Heads that read the same keys are one head of more queries.
+  int64_t shared = heads(key) == 1 ? heads(value) : heads(key);
+  bool isStatic = !ShapedType::isDynamic(shared) && !ShapedType::isDynamic(heads(query));
+  bool isGrouped = isStatic && shared != heads(query) && shared > 1 && heads(query) != 1;
+  SmallVector<Value> whole;
+  if (isGrouped) {
+    whole = w.extents(query);
+    int64_t axis = static_cast<int64_t>(whole.size()) - 3;
+    Value groups = builder.create<arith::ConstantIndexOp>(loc, shared);
+    SmallVector<Value> dims(whole);
+    Value rows = builder.create<arith::MulIOp>(loc, whole[axis], whole[axis + 1]);
+    dims[axis] = groups;
+    dims[axis + 1] = builder.create<arith::FloorDivSIOp>(loc, rows, groups);
+    query = w.reshape(query, dims);
+  }
+  Value scores = w.make<MatmulOp>(query, key, /*transpose_lhs=*/false, /*transpose_rhs=*/true);
+  auto regroup = [&](Value tensor, bool merge) {
+    if (!isGrouped || !tensor)
+      return tensor;
+    SmallVector<Value> dims = w.extents(tensor);
+    int64_t axis = static_cast<int64_t>(dims.size()) - 3, own = static_cast<int64_t>(whole.size()) - 3;
+    SmallVector<Value> queryDims = w.extents(query);
+    dims[axis] = merge ? queryDims[own] : whole[own];
+    dims[axis + 1] = merge ? queryDims[own + 1] : whole[own + 1];
+    return w.reshape(tensor, dims);
+  };
+  scores = regroup(scores, false);
+  if (op.getSoftcap() && scores) {
+    Value cap = w.number(op.getSoftcap()->convertToDouble());
+    Value bounded = w.make<TanhOp>(w.make<DivOp>(scores, cap));
+    scores = w.make<MulOp>(bounded, cap);
+  }
+  for (Value bias : op.getBiases())
+    scores = w.make<AddOp>(scores, bias);
+  if (!scores)
+    return failure();
+  int64_t last = cast<RankedTensorType>(scores.getType()).getRank() - 1;
+  Value weights = w.make<SoftmaxOp>(scores, last);
+  Value isZero;
+  if (op.getZeroNan() && weights) {
+    isZero = w.makeOf<IsNanOp>(builder.getI1Type(), weights);
+  } else if (op.getZeroMasked() && weights) {
+    Value best = w.makeOf<ReduceOp>(w.elementType, Reduction::max, scores, ArrayRef<int64_t>{last}, /*keep_dims=*/true);
+    if (best)
+      isZero = w.makeOf<CompareOp>(builder.getI1Type(), Comparison::eq, best,
+                                   w.number(-std::numeric_limits<double>::infinity()));
+  }
+  if (isZero)
+    weights = w.make<SelectOp>(isZero, w.number(0), weights);
+  Value result = w.make<MatmulOp>(regroup(weights, true), value, /*transpose_lhs=*/false, /*transpose_rhs=*/false);
+  result = regroup(result, false);
+  if (!result)
+    return failure();
+  return result;
+}
+
+} // namespace lathe

@@ -1,0 +1,128 @@
+// RUN: split-file %s %t
+// RUN: lathe-opt %t/ops.mlir | lathe-opt | FileCheck %t/ops.mlir
+// RUN: lathe-opt %t/invalid.mlir -verify-diagnostics -split-input-file
+// RUN: lathe-opt %t/ops.mlir --lathe-to-linalg | FileCheck %t/ops.mlir --check-prefix=LINALG
+
+//--- ops.mlir
+
+// CHECK-LABEL: func.func @plain
+// CHECK: lathe.attention %{{.*}}, %{{.*}}, %{{.*}} : (tensor<?x4x?x8xf32>, tensor<?x4x?x8xf32>, tensor<?x4x?x6xf32>) -> tensor<?x4x?x6xf32>
+// It is two products, and a softmax between them.
+// LINALG-LABEL: func.func @plain
+// LINALG-NOT: lathe.attention
+// LINALG: arith.mulf
+// LINALG: arith.maximumf
+// LINALG: math.exp
+// LINALG: arith.mulf
+// LINALG: return
+func.func @plain(%q: tensor<?x4x?x8xf32>, %k: tensor<?x4x?x8xf32>, %v: tensor<?x4x?x6xf32>) -> tensor<?x4x?x6xf32> {
+  %0 = lathe.attention %q, %k, %v : (tensor<?x4x?x8xf32>, tensor<?x4x?x8xf32>, tensor<?x4x?x6xf32>) -> tensor<?x4x?x6xf32>
+  return %0 : tensor<?x4x?x6xf32>
+}
+
+// Two heads are shared by eight; biases broadcast; rows without a key are 0.
+// CHECK-LABEL: func.func @shared
+// CHECK: lathe.attention {{.*}} {scale = 2.500000e-01 : f64, softcap = 5.000000e+01 : f64, zero_masked}
+// LINALG-LABEL: func.func @shared
+// LINALG: tensor.reshape
+// LINALG: math.tanh
+// LINALG: arith.addf
+// LINALG: arith.cmpf oeq
+// LINALG: return
+func.func @shared(%q: tensor<2x8x3x16xf32>, %k: tensor<2x2x5x16xf32>, %v: tensor<2x2x5x16xf32>, %a: tensor<5xf32>, %b: tensor<2x1x3x1xf32>)
+    -> tensor<2x8x3x16xf32> {
+  %0 = lathe.attention %q, %k, %v, %a, %b {scale = 0.25 : f64, softcap = 50.0 : f64, zero_masked}
+    : (tensor<2x8x3x16xf32>, tensor<2x2x5x16xf32>, tensor<2x2x5x16xf32>, tensor<5xf32>, tensor<2x1x3x1xf32>) -> tensor<2x8x3x16xf32>
+  return %0 : tensor<2x8x3x16xf32>
+}
+
+// Three axes and five, of which the first broadcast.
+// CHECK-LABEL: func.func @ranks
+// CHECK: lathe.attention {{.*}} {zero_nan}
+// LINALG-LABEL: func.func @ranks
+// LINALG: arith.cmpf uno
+// LINALG: return
+func.func @ranks(%q: tensor<4x3x8xf32>, %k: tensor<2x7x1x5x8xf32>, %v: tensor<1x7x1x5x6xf32>) -> tensor<2x7x4x3x6xf32> {
+  %0 = lathe.attention %q, %k, %v {zero_nan} : (tensor<4x3x8xf32>, tensor<2x7x1x5x8xf32>, tensor<1x7x1x5x6xf32>) -> tensor<2x7x4x3x6xf32>
+  return %0 : tensor<2x7x4x3x6xf32>
+}
+
+//--- invalid.mlir
+
+func.func @c1(%q: tensor<3x8xf32>, %k: tensor<2x5x8xf32>) {
+  // expected-error @below {{expects operands of ranks from 3 to 5, got 2, 3 and 3}}
+  %0 = lathe.attention %q, %k, %k : (tensor<3x8xf32>, tensor<2x5x8xf32>, tensor<2x5x8xf32>) -> tensor<2x3x8xf32>
+  return
+}
+
+// -----
+
+func.func @c2(%q: tensor<2x3x8xf32>, %k: tensor<2x5x7xf32>) {
+  // expected-error @below {{expects queries and keys of the same size, got 8 and 7}}
+  %0 = lathe.attention %q, %k, %k : (tensor<2x3x8xf32>, tensor<2x5x7xf32>, tensor<2x5x7xf32>) -> tensor<2x3x7xf32>
+  return
+}
+
+// -----
+
+func.func @c3(%q: tensor<2x3x8xf32>, %k: tensor<2x5x8xf32>, %v: tensor<2x4x8xf32>) {
+  // expected-error @below {{expects as many keys as values, got 5 and 4}}
+  %0 = lathe.attention %q, %k, %v : (tensor<2x3x8xf32>, tensor<2x5x8xf32>, tensor<2x4x8xf32>) -> tensor<2x3x8xf32>
+  return
+}
+
+// -----
+
+func.func @c4_broadcast(%q: tensor<2x4x3x8xf32>, %k: tensor<3x4x5x8xf32>) {
+  // expected-error @below {{expects leading dimensions that broadcast, got 2, 3 and 3 at axis 0}}
+  %0 = lathe.attention %q, %k, %k : (tensor<2x4x3x8xf32>, tensor<3x4x5x8xf32>, tensor<3x4x5x8xf32>) -> tensor<2x4x3x8xf32>
+  return
+}
+
+// -----
+
+func.func @c4_heads(%q: tensor<2x4x3x8xf32>, %k: tensor<2x3x5x8xf32>) {
+  // expected-error @below {{expects query heads that are a multiple of the key heads, got 4 and 3}}
+  %0 = lathe.attention %q, %k, %k : (tensor<2x4x3x8xf32>, tensor<2x3x5x8xf32>, tensor<2x3x5x8xf32>) -> tensor<2x4x3x8xf32>
+  return
+}
+
+// -----
+
+func.func @c4_no_heads(%q: tensor<4x3x8xf32>, %k: tensor<0x5x8xf32>) {
+  // expected-error @below {{expects query heads that are a multiple of the key heads, got 4 and 0}}
+  %0 = lathe.attention %q, %k, %k : (tensor<4x3x8xf32>, tensor<0x5x8xf32>, tensor<0x5x8xf32>) -> tensor<4x3x8xf32>
+  return
+}
+
+// -----
+
+func.func @c5(%q: tensor<2x3x8xf32>, %k: tensor<2x5x8xf32>, %b: tensor<3x4xf32>) {
+  // expected-error @below {{expects biases that broadcast to the scores' shape [2, 3, 5], got [3, 4]}}
+  %0 = lathe.attention %q, %k, %k, %b : (tensor<2x3x8xf32>, tensor<2x5x8xf32>, tensor<2x5x8xf32>, tensor<3x4xf32>) -> tensor<2x3x8xf32>
+  return
+}
+
+// -----
+
+func.func @c5_larger(%q: tensor<1x3x8xf32>, %k: tensor<1x5x8xf32>, %b: tensor<2x3x5xf32>) {
+  // expected-error @below {{expects biases that broadcast to the scores' shape [1, 3, 5], got [2, 3, 5]}}
+  %0 = lathe.attention %q, %k, %k, %b : (tensor<1x3x8xf32>, tensor<1x5x8xf32>, tensor<1x5x8xf32>, tensor<2x3x5xf32>) -> tensor<2x3x8xf32>
+  return
+}
+
+// -----
+
+func.func @c6(%q: tensor<2x3x8xf32>) {
+  // expected-error @below {{expects a softcap above 0, got 0.000000e+00}}
+  %0 = lathe.attention %q, %q, %q {softcap = 0.0 : f64} : (tensor<2x3x8xf32>, tensor<2x3x8xf32>, tensor<2x3x8xf32>) -> tensor<2x3x8xf32>
+  return
+}
+
+// -----
+
+func.func @result(%q: tensor<2x3x8xf32>) {
+  // expected-error @below {{expects a result of shape}}
+  %0 = lathe.attention %q, %q, %q : (tensor<2x3x8xf32>, tensor<2x3x8xf32>, tensor<2x3x8xf32>) -> tensor<2x3x7xf32>
+  return
+}
