@@ -61,11 +61,16 @@ bool isFlat(func::FuncOp group) {
       return false;
     for (OpOperand &operand : generic->getOpOperands()) {
       auto type = dyn_cast<RankedTensorType>(operand.get().getType());
-      // A permutation of axes of the same length is no such thing.
-      if (type && type.getShape() == shape)
-        for (auto [axis, expr] : llvm::enumerate(generic.getMatchingIndexingMap(&operand).getResults()))
-          if (auto dim = dyn_cast<AffineDimExpr>(expr); dim ? dim.getPosition() != axis : shape[axis] != 1)
-            return false;
+      if (!type)
+        continue;
+      bool isWhole = type.getShape() == shape;
+      for (auto [axis, expr] : llvm::enumerate(generic.getMatchingIndexingMap(&operand).getResults())) {
+        // A permutation of axes of the same length is no such thing; and the index of a last axis of one element, which that
+        // of a single number may follow, counts all elements here.
+        auto dim = dyn_cast<AffineDimExpr>(expr);
+        if (isWhole ? dim ? dim.getPosition() != axis : shape[axis] != 1 : dim != nullptr)
+          return false;
+      }
     }
   }
   return true;

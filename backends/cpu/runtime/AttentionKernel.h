@@ -223,15 +223,23 @@ public:
     }
     for (int i = 0; i < block.biases; ++i)
       hasTile |= !block.sameBias[i];
+    single = block.lanes == 1 && block.keyCol == 1 && block.valueCol == 1;
   }
 
   void run() {
-    packLanes(queries, 0, block.queryCol, block.d, width, block.scale, query, false);
+    if (single)
+      for (int64_t c = 0; c < block.d; ++c)
+        query[c] = block.scale * block.query[0][c * block.queryCol];
+    else
+      packLanes(queries, 0, block.queryCol, block.d, width, block.scale, query, false);
     fill(maximum, 1, -kInfinity);
     fill(total, 1, 0);
     fill(sums, block.e, 0);
     for (int64_t first = 0; first < block.keys; first += Block::kKeys)
       runKeys(first, least(Block::kKeys, block.keys - first));
+    if (single && started)
+      for (int64_t c = 0; c < block.e; ++c)
+        forLanes([&](int64_t at) { V::store(sums + c * width + at, V::set(values[c])); });
     if (block.part)
       leavePart();
     else
@@ -341,9 +349,13 @@ private:
       if (block.biases > 0 && readBiases(key, some))
         continue;
       float *own = scores + kept * width;
-      multiply({block.key + key * block.keyRow, block.keyRow, block.keyCol}, some, block.d, query, width, own, false);
+      if (single)
+        scoreKeys(key, some, kept, own);
+      else
+        multiply({block.key + key * block.keyRow, block.keyRow, block.keyCol}, some, block.d, query, width, own, false);
       addScores(own, some);
-      copyValues(key, some, values + kept * block.e);
+      if (!single)
+        copyValues(key, some, values + kept * block.e);
       kept += some;
     }
     if (kept == 0)
@@ -359,8 +371,57 @@ private:
       }
       V::store(total + at, sum);
     });
-    multiply({values, 1, block.e}, block.e, kept, scores, width, sums, started);
+    if (single)
+      addValues(kept);
+    else
+      multiply({values, 1, block.e}, block.e, kept, scores, width, sums, started);
     started = true;
+  }
+
+  /// The scores of a single query, in all of its lanes: what is side by side is the numbers of a key.
+  void scoreKeys(int64_t key, int64_t count, int64_t kept, float *own) {
+    for (int64_t first = 0; first < count; first += kWidth) {
+      int64_t some = least(count - first, kWidth);
+      V::T sum[kWidth];
+      const float *row[kWidth];
+      for (int64_t i = 0; i < kWidth; ++i) {
+        int64_t at = key + first + (i < some ? i : 0);
+        row[i] = block.key + at * block.keyRow;
+        sum[i] = V::set(0);
+      }
+      for (int64_t c = 0; c < block.d; c += kWidth) {
+        int64_t left = block.d - c;
+        V::T q = V::loadFirst(query + c, left);
+        LATHE_UNROLL for (int64_t i = 0; i < kWidth; ++i) sum[i] = V::fma(q, V::loadFirst(row[i] + c, left), sum[i]);
+      }
+      V::transpose(sum);
+      for (int64_t step = kWidth / 2; step > 0; step /= 2)
+        for (int64_t i = 0; i < step; ++i)
+          sum[i] = V::add(sum[i], sum[i + step]);
+      float totals[kWidth];
+      V::store(totals, sum[0]);
+      for (int64_t i = 0; i < some; ++i) {
+        V::T score = V::set(totals[i]);
+        forLanes([&](int64_t at) { V::store(own + (first + i) * width + at, score); });
+        valueRows[kept + first + i] = block.value + (key + first + i) * block.valueRow;
+      }
+    }
+  }
+
+  /// Adds the weighted values of a single query to its sums, which lie one behind the other in `values`.
+  void addValues(int64_t count) {
+    for (int64_t c = 0; c < block.e; c += kWidth) {
+      int64_t left = block.e - c;
+      V::T even = started ? V::loadFirst(values + c, left) : V::set(0), odd = V::set(0);
+      int64_t i = 0;
+      for (; i + 2 <= count; i += 2) {
+        even = V::fma(V::set(scores[i * width]), V::loadFirst(valueRows[i] + c, left), even);
+        odd = V::fma(V::set(scores[(i + 1) * width]), V::loadFirst(valueRows[i + 1] + c, left), odd);
+      }
+      if (i < count)
+        even = V::fma(V::set(scores[i * width]), V::loadFirst(valueRows[i] + c, left), even);
+      V::storeFirst(values + c, V::add(even, odd), left);
+    }
   }
 
   /// Each is read for every few lanes' sums, and rows far apart would push each other out of the cache.
@@ -385,6 +446,12 @@ private:
         return;
       V::T factor = exponential(V::sub(old, finite(most)));
       V::store(total + at, V::mul(V::load(total + at), factor));
+      if (single) {
+        if (at == 0)
+          for (int64_t c = 0; c < block.e; c += kWidth)
+            V::storeFirst(values + c, V::mul(V::loadFirst(values + c, block.e - c), factor), block.e - c);
+        return;
+      }
       for (int64_t i = 0; i < block.e; ++i)
         V::store(sums + i * width + at, V::mul(V::load(sums + i * width + at), factor));
     });
@@ -421,6 +488,10 @@ private:
   const float *queries[Block::kLanes], *biases[2][Block::kLanes];
   bool hasTile = false; ///< a bias differs between lanes
   bool started = false; ///< sums hold something
+  /// One query, whose lanes are all the same, of keys and values whose numbers lie one behind the other: these are
+  /// computed side by side instead of queries.
+  bool single = false;
+  const float *valueRows[Block::kKeys]; ///< of the keys that count, where single
 };
 
 void runBlock(const Block &block) { BlockRun(block).run(); }

@@ -277,6 +277,18 @@ func.func @main(%ids: tensor<?xi64> {lathe.dims = ["batch"]}) -> tensor<?x70xf32
 
 // -----
 
+// A single number beside columns of one element: its index stays 0 whatever the row.
+// CHECK-LABEL: func.func private @kernel_0
+// CHECK: scf.for %[[I:.*]] = %arg2 to %arg3
+// CHECK-DAG: memref.load %{{.*}}[%[[I]]{{.*}}] : memref<?x1xi64>
+// CHECK-DAG: memref.load %{{.*}}[%c0] : memref<1xi64>
+func.func @main(%x: tensor<?x1xi64> {lathe.dims = ["batch", "1"]}, %n: tensor<1xi64>) -> tensor<?x1xi64> {
+  %0 = lathe.mul %x, %n : (tensor<?x1xi64>, tensor<1xi64>) -> tensor<?x1xi64>
+  return %0 : tensor<?x1xi64>
+}
+
+// -----
+
 // What is added after the bias is the product's residual, when it is there before the product is and has its shape.
 // CHECK-LABEL: func.func @run
 // CHECK-DAG: %[[X:.*]] = kernel.input %{{.*}} 0

@@ -11,7 +11,7 @@
 // LINALG-LABEL: func.func @plain
 // LINALG-NOT: lathe.attention
 // LINALG: arith.mulf
-// LINALG: arith.maximumf
+// LINALG: arith.maxnumf
 // LINALG: math.exp
 // LINALG: arith.mulf
 // LINALG: return

@@ -51,7 +51,7 @@ func.func @biases(%q: tensor<2x3x8xf32>, %unused: tensor<f32>, %b: tensor<3x3xf3
 // CHECK-DAG: %[[ZERO:.*]] = lathe.constant dense<0.000000e+00> : tensor<f32>
 // CHECK-DAG: %[[LEAST:.*]] = lathe.constant dense<0xFF800000> : tensor<f32>
 // CHECK: %[[MASK:.*]] = lathe.select %arg1, %[[LEAST]], %[[ZERO]]
-// CHECK: lathe.attention %arg0, %arg0, %arg0, %[[MASK]] {scale = 1.000000e+00 : f64, zero_masked}
+// CHECK: lathe.attention %arg0, %arg0, %arg0, %[[MASK]] {zero_masked}
 // CHECK-NOT: lathe.reduce
 func.func @masked_rows(%q: tensor<2x3x8xf32>, %c: tensor<3x3xi1>) -> tensor<2x3x8xf32> {
   %least = lathe.constant dense<0xFF800000> : tensor<f32>
@@ -68,7 +68,7 @@ func.func @masked_rows(%q: tensor<2x3x8xf32>, %c: tensor<3x3xi1>) -> tensor<2x3x
 
 // Repeated heads are read by groups of queries.
 // CHECK-LABEL: func.func @repeated
-// CHECK-NEXT: lathe.attention %arg0, %arg1, %arg1 {{.*}} : (tensor<1x8x3x16xf32>, tensor<1x2x5x16xf32>, tensor<1x2x5x16xf32>) -> tensor<1x8x3x16xf32>
+// CHECK-NEXT: lathe.attention %arg0, %arg1, %arg1 : (tensor<1x8x3x16xf32>, tensor<1x2x5x16xf32>, tensor<1x2x5x16xf32>) -> tensor<1x8x3x16xf32>
 func.func @repeated(%q: tensor<1x8x3x16xf32>, %k: tensor<1x2x5x16xf32>) -> tensor<1x8x3x16xf32> {
   %c1 = arith.constant 1 : index
   %c2 = arith.constant 2 : index
@@ -88,7 +88,7 @@ func.func @repeated(%q: tensor<1x8x3x16xf32>, %k: tensor<1x2x5x16xf32>) -> tenso
 // The masks of windows are repeated for each image: the axes are apart, so that the mask and the position's bias are read as they are.
 // CHECK-LABEL: func.func @windows
 // CHECK-DAG: %[[Q:.*]] = lathe.reshape %arg0{{.*}} tensor<?x3x4x8xf32> -> tensor<?x7x3x4x8xf32>
-// CHECK-DAG: %[[POSITION:.*]] = lathe.reshape %arg1{{.*}} -> tensor<1x1x3x4x4xf32>
+// CHECK-DAG: %[[POSITION:.*]] = lathe.reshape %{{.*}} : tensor<1x3x4x4xf32> -> tensor<1x1x3x4x4xf32>
 // CHECK-DAG: %[[WINDOW:.*]] = lathe.reshape %arg2{{.*}} -> tensor<1x7x1x4x4xf32>
 // CHECK: %[[R:.*]] = lathe.attention %[[Q]], {{.*}}, %[[POSITION]], %[[WINDOW]]
 // CHECK: lathe.reshape %[[R]]{{.*}} tensor<?x7x3x4x8xf32> -> tensor<?x3x4x8xf32>
