@@ -298,7 +298,7 @@ const lathe_runtime_table Session::kTable = {LATHE_ABI_VERSION, parallelForEntry
                                              attentionEntry};
 const lathe_runtime_table Session::kProfilingTable = {LATHE_ABI_VERSION, timedParallelFor, timedMatmul,
                                                       failEntry,         allocateEntry,    outputEntry,
-                                             attentionEntry};
+                                                      timedAttention};
 
 void Session::parallelForEntry(lathe_frame *frame, int64_t, lathe_task_fn task, const void *args, int64_t count,
                                int64_t grain) {

@@ -2,6 +2,9 @@
 """Attention in the spellings of exporters is one kernel, and equals ONNX Runtime at several sizes from one artifact."""
 
 import json
+import os
+import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -177,6 +180,8 @@ FORMS = [
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.__name__)
 @pytest.mark.parametrize("isa", ["avx2", "avx512"])
 def test_form(form, isa, tmp_path):
+    if isa == "avx512" and "avx512vl" not in Path("/proc/cpuinfo").read_text():
+        pytest.skip("this machine has no AVX-512")
     g = Graph()
     form(g)
     report = tmp_path / "report.json"
@@ -184,6 +189,19 @@ def test_form(form, isa, tmp_path):
     kinds = [kernel["kind"] for kernel in json.loads(report.read_text())["kernels"]]
     assert kinds.count("attention") == 1, kinds
     assert "matmul" not in kinds
+
+
+def test_profile(tmp_path):
+    """A profile tells the time of attention, too."""
+    g = Graph()
+    masked_scores(g)
+    check(g, tmp_path, [(2, 70, 64)])
+    artifact = next(tmp_path.glob("*.lathe"))
+    command = [Path(os.environ["LATHE_BUILD"]) / "bin/lathe", "profile", artifact, "--json", "--iterations", "3"]
+    for name, value in {"n": 2, "m": 70, "k": 64}.items():
+        command += ["--dim", f"{name}={value}"]
+    profile = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    assert [row["ms"] > 0 for row in profile["rows"] if row["kind"] == "attention"] == [True]
 
 
 def test_weights_that_are_an_output_stay(tmp_path):
