@@ -231,7 +231,7 @@ Value AttentionWriter::operand(Value from, bool swap, double &scale) {
       for (int64_t &axis : axes)
         axis = transpose.getPermutation()[axis];
       from = transpose.getInput();
-    } else if (Value shared = withoutRepeats(from, axes[rank - 3])) {
+    } else if (Value shared = rank >= 3 ? withoutRepeats(from, axes[rank - 3]) : Value()) {
       from = shared;
     } else {
       break;
@@ -243,7 +243,7 @@ Value AttentionWriter::operand(Value from, bool swap, double &scale) {
 Value AttentionWriter::withoutBroadcasts(Value tensor) {
   for (;;) {
     // What is merged after it was repeated is apart in the common frame.
-    auto broadcast = tensor.getDefiningOp<BroadcastOp>();
+    auto broadcast = tensor ? tensor.getDefiningOp<BroadcastOp>() : BroadcastOp();
     if (!broadcast || !fits(broadcast.getInput(), rows, columns, false))
       return tensor;
     tensor = broadcast.getInput();
@@ -374,6 +374,8 @@ Value AttentionWriter::write() {
     return refuse("expects operands that fit");
   if (valueScale != 1)
     attention = make<MulOp>(attention, number(valueScale));
+  if (!attention)
+    return {};
   return reshape(attention, shape(result.getResult()));
 }
 

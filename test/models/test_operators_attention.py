@@ -188,3 +188,12 @@ def test_functions_refused(tmp_path):
     assert "is defined twice" in message(lambda model: model.functions.append(model.functions[0]))
     assert "at most 1 inputs" in message(lambda model: model.graph.node[0].input.append("x"))
     assert "operators of domain 'own' are not supported" in message(lambda model: model.functions.pop(0))
+
+
+def test_heads_that_are_symbols(target, tmp_path):
+    """How many queries share a key is known when the model runs."""
+    g = Graph(23)
+    q, k, v = g.input("q", ["n", "h", "m", 8]), g.input("k", ["n", "g", "k", 8]), g.input("v", ["n", "g", "k", 8])
+    g.node("Attention", q, k, v, is_causal=1)
+    g.node("Attention", q, k, v, g.input("a", ["m", "k"]))
+    check(g, tmp_path, [dict(n=2, h=9, g=3, m=4, k=6), dict(n=1, h=4, g=4, m=7, k=3), dict(n=3, h=6, g=1, m=1, k=1)], **target)
