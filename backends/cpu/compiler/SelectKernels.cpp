@@ -259,6 +259,7 @@ LogicalResult Selector::emitGroup(ArrayRef<Operation *> ops, Value root, Value t
       return;
     } else if (std::optional<bool> transposed = isStored(operand) ? packedAs(operand) : std::nullopt) {
       map.map(operand, readPanels(operand, *transposed, body, block, arguments));
+      tensors.push_back({}); // its buffer is not the tensor's
       return;
     } else {
       arguments.push_back(buffer(operand));

@@ -5,6 +5,8 @@
 //===----------------------------------------------------------------------===//
 #include "backends/cpu/runtime/Attention.h"
 
+#include "backends/cpu/runtime/Rounding.h"
+
 #include "runtime/DataType.h"
 #include "runtime/include/lathe/lathe.h"
 
@@ -21,12 +23,10 @@ namespace {
 constexpr int64_t kLanes = AttentionBlock::kLanes;
 constexpr int64_t kGroup = 16; ///< lanes come in groups of the largest vector
 
-int64_t ceilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 } // namespace
 
 const AttentionKernels &cpu::attentionKernels(std::string_view isa) {
-  return isa == kAttentionAvx2.isa ? kAttentionAvx2 : kAttentionAvx512;
+  return isa == kAttentionAvx512.isa ? kAttentionAvx512 : kAttentionAvx2;
 }
 
 Status cpu::verifyAttention(const lathe_attention_call &call) {

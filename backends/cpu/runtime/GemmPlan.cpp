@@ -6,6 +6,7 @@
 #include "backends/cpu/runtime/GemmPlan.h"
 
 #include "backends/cpu/runtime/PackWeights.h"
+#include "backends/cpu/runtime/Rounding.h"
 #include "runtime/DataType.h"
 
 #include <algorithm>
@@ -17,9 +18,6 @@ using runtime::Status;
 using runtime::success;
 
 namespace {
-
-int64_t ceilDiv(int64_t a, int64_t b) { return a / b + (a % b != 0); }
-size_t aligned(size_t size) { return (size + 63) / 64 * 64; }
 
 /// Below this many operations, waking threads costs more than they save.
 constexpr double kMinParallelOperations = 5e5;

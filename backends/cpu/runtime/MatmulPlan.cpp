@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "backends/cpu/runtime/MatmulPlan.h"
 
+#include "backends/cpu/runtime/Rounding.h"
 #include "runtime/DataType.h"
 
 #include <algorithm>
@@ -16,9 +17,7 @@ using runtime::success;
 
 namespace {
 
-int64_t ceilDiv(int64_t a, int64_t b) { return a / b + (a % b != 0); }
 int64_t roundUp(int64_t a, int64_t b) { return ceilDiv(a, b) * b; }
-size_t aligned(size_t size) { return (size + 63) / 64 * 64; }
 
 /// What a product costs one thread, roughly: the rate of its arithmetic and of calling oneDNN.
 constexpr double kFlopsPerMicrosecond = 1e5;
