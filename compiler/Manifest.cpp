@@ -285,6 +285,15 @@ bool describeProgram(ModuleOp module, WeightFiles &files, ordered_json &manifest
   manifest["checks"] = ordered_json::array();
   for (DictionaryAttr check : list(kernel::kChecksAttr))
     manifest["checks"].push_back({{"node", text(check, "node")}, {"message", text(check, "message")}});
+  if (module->hasAttr(kernel::kCachesAttr)) {
+    manifest["caches"] = ordered_json::array();
+    for (DictionaryAttr cache : list(kernel::kCachesAttr))
+      manifest["caches"].push_back({{"name", text(cache, "name")},
+                                    {"type", typeName(cast<TypeAttr>(cache.get("type")).getValue())},
+                                    {"heads", cast<IntegerAttr>(cache.get("heads")).getInt()},
+                                    {"size", cast<IntegerAttr>(cache.get("size")).getInt()},
+                                    {"appended", cast<BoolAttr>(cache.get("appended")).getValue()}});
+  }
   manifest["weights_bytes"] = weights;
   return true;
 }

@@ -17,7 +17,7 @@
 extern "C" {
 #endif
 
-#define LATHE_ABI_VERSION 3
+#define LATHE_ABI_VERSION 4
 
 typedef struct lathe_frame lathe_frame;
 
@@ -83,7 +83,24 @@ typedef struct lathe_attention_call {
   lathe_attention_view query, key, value;
   lathe_attention_view bias[2]; ///< [s, t], of the heads of queries
   lathe_attention_view out;     ///< must not overlap the others
+  int64_t key_cache;       ///< index into the manifest's "caches" where keys are rows of it, which `key` then does not tell, else -1
+  int64_t value_cache;     ///< likewise; with either, batch[1] counts the run's sequences, batch[0] is 1 and t is not read
+  const int64_t *positions; ///< of each query the last key that it sees, less than 2^24; NULL: all keys
+  int64_t position_batch, position_row; ///< strides of positions along batch[1] and queries
+  int64_t window;          ///< not 0: of the keys up to its position a query sees as many as this; goes with positions
 } lathe_attention_call;
+
+/// Rows [b, h, n, d] that a session keeps for the b sequences of a run. Laid out without padding surprises: only 8-byte
+/// members.
+typedef struct lathe_cache_call {
+  int64_t kernel;          ///< index into the manifest's "kernels"
+  int64_t cache;           ///< index into the manifest's "caches"
+  int64_t dtype;           ///< lathe_dtype of the rows
+  int64_t read;            ///< 0: puts the rows behind those that the cache has; else copies its first n, zeros behind its last
+  void *data;
+  int64_t sizes[4];        ///< b, h, n, d
+  int64_t strides[4];      ///< of these, in elements
+} lathe_cache_call;
 
 /// The functions that the loader hands to generated code. All but fail are called from the thread that
 /// entered `run`, outside of tasks; fail from any thread.
@@ -104,6 +121,7 @@ typedef struct lathe_runtime_table {
   /// Memory for an output for which `plan` gave -1 as a dimension. NULL as for `allocate`.
   void *(*output)(lathe_frame *frame, int64_t index, const int64_t *dims);
   void (*attention)(lathe_frame *frame, const lathe_attention_call *call);
+  void (*cache)(lathe_frame *frame, const lathe_cache_call *call);
 } lathe_runtime_table;
 
 /// What generated code sees of one run. Private state of the runtime may follow these members.

@@ -18,6 +18,17 @@
 
 namespace lathe::runtime {
 
+/// Rows [sequence, head, row, size] of f32 that a cache has for the sequences of a run, in pages of which each has some
+/// rows of all heads, those of a head one behind the other.
+struct CacheRows {
+  static constexpr int64_t kPageRows = 64;
+
+  const unsigned char *const *const *pages = nullptr; ///< of each sequence
+  const int64_t *counts = nullptr;                    ///< rows of each sequence
+  int64_t offset = 0;                                 ///< of the cache in a page, in elements
+  int64_t sequences = 0, heads = 0, size = 0;
+};
+
 /// What a backend may use of a module; outlives the backend's part of it.
 class ModuleServices {
 public:
@@ -57,8 +68,9 @@ public:
   virtual void matmul(const lathe_matmul_call &call) = 0;
   /// Does what a matmul like this needs once, and reserves what it needs: the call itself then only computes. Reads no operands.
   virtual void prepareMatmul(const lathe_matmul_call &) {}
-  /// lathe_runtime_table::attention. Failures go to SessionServices::fail.
-  virtual void attention(const lathe_attention_call &call) = 0;
+  /// lathe_runtime_table::attention, of keys and values in caches where these are not null. Failures go to
+  /// SessionServices::fail.
+  virtual void attention(const lathe_attention_call &call, const CacheRows *keys, const CacheRows *values) = 0;
   virtual void prepareAttention(const lathe_attention_call &) {}
 };
 

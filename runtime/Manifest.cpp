@@ -80,6 +80,13 @@ public:
     return static_cast<int64_t>(*number);
   }
 
+  bool boolean(const json &object, const char *key, const std::string &where) {
+    const json *value = member(object, key, where);
+    if (value && !value->is_boolean())
+      fail(join(where, ".", key), "must be true or false");
+    return value && value->is_boolean() && value->get<bool>();
+  }
+
   int64_t integer(const json &object, const char *key, const std::string &where) {
     const json *value = member(object, key, where);
     return value ? integer(*value, join(where, ".", key)) : 0;
@@ -247,6 +254,23 @@ Constant readConstant(Reader &reader, const json &value, const std::string &wher
   return constant;
 }
 
+void readCaches(Reader &reader, const json &root, std::vector<Cache> &caches) {
+  reader.each(root, "caches", "manifest", [&](const json &value, const std::string &where) {
+    constexpr int64_t kMost = 1 << 24;
+    Cache cache;
+    cache.name = reader.string(value, "name", where);
+    cache.type = dataType(reader.string(value, "type", where));
+    cache.heads = reader.integer(value, "heads", where);
+    cache.size = reader.integer(value, "size", where);
+    cache.appended = reader.boolean(value, "appended", where);
+    if (!cache.type || cache.type->dtype != LATHE_F32)
+      reader.fail(where, "must be of type f32");
+    if (cache.heads < 1 || cache.heads > kMost || cache.size < 1 || cache.size > kMost)
+      reader.fail(where, join("must have from 1 to ", kMost, " heads and columns, found ", cache.heads, " and ", cache.size));
+    caches.push_back(std::move(cache));
+  });
+}
+
 void readCode(Reader &reader, const json &root, Manifest &manifest) {
   reader.each(root, "code", "manifest", [&](const json &value, const std::string &where) {
     Code code;
@@ -267,6 +291,8 @@ void readCode(Reader &reader, const json &root, Manifest &manifest) {
   reader.each(root, "checks", "manifest", [&](const json &value, const std::string &where) {
     manifest.checks.push_back({reader.string(value, "node", where), reader.string(value, "message", where)});
   });
+  if (root.contains("caches"))
+    readCaches(reader, root, manifest.caches);
 }
 
 void checkUnique(Reader &reader, const std::vector<Tensor> &tensors, const char *what) {

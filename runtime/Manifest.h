@@ -72,6 +72,15 @@ struct Check {
   std::string message;
 };
 
+/// Rows that a program keeps for each sequence between runs.
+struct Cache {
+  std::string name;
+  const DataType *type = nullptr;
+  int64_t heads = 0;
+  int64_t size = 0;      ///< columns of a row
+  bool appended = false; ///< runs put new rows behind; else they are given once
+};
+
 /// docs/artifact.md, read and checked. Whatever it says about offsets, sizes and indices holds within itself; what
 /// depends on the sections is checked by the artifact.
 struct Manifest {
@@ -85,6 +94,7 @@ struct Manifest {
   std::vector<Code> code;
   std::vector<Kernel> kernels;
   std::vector<Check> checks;
+  std::vector<Cache> caches;
 
   static constexpr size_t kMaxRank = 64;
 

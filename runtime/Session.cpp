@@ -5,6 +5,8 @@
 //===----------------------------------------------------------------------===//
 #include "runtime/Session.h"
 
+#include "runtime/generation/KvCache.h"
+
 #include <algorithm>
 #include <chrono>
 #include <cstring>
@@ -25,6 +27,10 @@ std::string describe(const std::vector<Dimension> &dims) {
   for (size_t i = 0; i < dims.size(); ++i)
     text += (i ? ", " : "") + dims[i].text;
   return text + "]";
+}
+
+Status noCache() {
+  return failure(LATHE_INVALID_ARGUMENT, "the program keeps a cache between runs: use the functions for generation");
 }
 
 template <typename... Parts> Status badArgument(const Parts &...parts) {
@@ -295,10 +301,10 @@ struct Session::Frame : lathe_frame {
 
 const lathe_runtime_table Session::kTable = {LATHE_ABI_VERSION, parallelForEntry, matmulEntry,
                                              failEntry,         allocateEntry,    outputEntry,
-                                             attentionEntry};
+                                             attentionEntry,    cacheEntry};
 const lathe_runtime_table Session::kProfilingTable = {LATHE_ABI_VERSION, timedParallelFor, timedMatmul,
                                                       failEntry,         allocateEntry,    outputEntry,
-                                                      timedAttention};
+                                                      timedAttention,    timedCache};
 
 void Session::parallelForEntry(lathe_frame *frame, int64_t, lathe_task_fn task, const void *args, int64_t count,
                                int64_t grain) {
@@ -321,7 +327,22 @@ void Session::matmulEntry(lathe_frame *frame, const lathe_matmul_call *call) {
 }
 
 void Session::attentionEntry(lathe_frame *frame, const lathe_attention_call *call) {
-  static_cast<Frame *>(frame)->session->backend_->attention(*call);
+  Session *session = static_cast<Frame *>(frame)->session;
+  CacheRows keys, values;
+  for (auto [index, rows] : {std::pair(call->key_cache, &keys), std::pair(call->value_cache, &values)})
+    if (index >= 0) {
+      Status status = session->cache_ ? session->cache_->rows(index, rows) : noCache();
+      if (status.failed())
+        return session->fail(std::move(status));
+    }
+  session->backend_->attention(*call, call->key_cache >= 0 ? &keys : nullptr, call->value_cache >= 0 ? &values : nullptr);
+}
+
+void Session::cacheEntry(lathe_frame *frame, const lathe_cache_call *call) {
+  Session *session = static_cast<Frame *>(frame)->session;
+  Status status = session->cache_ ? session->cache_->execute(*call, session->pool_) : noCache();
+  if (status.failed())
+    session->fail(std::move(status));
 }
 
 void Session::failEntry(lathe_frame *frame, int64_t check) {
@@ -403,6 +424,12 @@ void Session::timedAttention(lathe_frame *frame, const lathe_attention_call *cal
   static_cast<Frame *>(frame)->session->record(call->kernel, start);
 }
 
+void Session::timedCache(lathe_frame *frame, const lathe_cache_call *call) {
+  uint64_t start = now();
+  cacheEntry(frame, call);
+  static_cast<Frame *>(frame)->session->record(call->kernel, start);
+}
+
 void Session::fail(Status status) {
   std::lock_guard<std::mutex> lock(failureMutex_);
   if (!failure_.failed())
@@ -455,6 +482,7 @@ Status Session::prepare() {
   table.fail = [](lathe_frame *, int64_t) {};
   table.matmul = prepareMatmulEntry;
   table.attention = prepareAttentionEntry;
+  table.cache = [](lathe_frame *, const lathe_cache_call *) {};
   return execute(table);
 }
 

@@ -18,6 +18,8 @@
 
 namespace lathe::runtime {
 
+class KvCache;
+
 /// Inputs, outputs and memory of runs. Used by one thread at a time.
 class Session final : private SessionServices {
 public:
@@ -68,6 +70,10 @@ public:
   uint64_t arenaMemory() const { return arena_.capacity(); }
   uint64_t outputMemory() const;
   int threads() const { return pool_.threads(); }
+  /// What the program's caches are; runs of one that has some need it. Borrowed.
+  void setCache(KvCache *cache) { cache_ = cache; }
+  /// Counts memory that the caller keeps for the session against its budget.
+  bool chargeMemory(int64_t bytes) { return charge(bytes); }
   void setProfiling(bool enabled) { profiling_ = enabled; }
   void setTrace(lathe_trace_fn trace, void *context) { trace_ = trace, traceContext_ = context; }
   std::vector<KernelTime> &profile() { return profile_; }
@@ -81,6 +87,8 @@ private:
                                int64_t grain);
   static void matmulEntry(lathe_frame *frame, const lathe_matmul_call *call);
   static void attentionEntry(lathe_frame *frame, const lathe_attention_call *call);
+  static void cacheEntry(lathe_frame *frame, const lathe_cache_call *call);
+  static void timedCache(lathe_frame *frame, const lathe_cache_call *call);
   static void failEntry(lathe_frame *frame, int64_t check);
   static void *allocateEntry(lathe_frame *frame, int64_t slot, int64_t bytes);
   static void *outputEntry(lathe_frame *frame, int64_t index, const int64_t *dims);
@@ -109,6 +117,7 @@ private:
   Options options_;
   ThreadPool pool_;
   std::unique_ptr<BackendSession> backend_;
+  KvCache *cache_ = nullptr;
   std::vector<Input> inputs_;
   std::vector<Output> outputs_;
   Buffer arena_;

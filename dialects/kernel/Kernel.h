@@ -30,6 +30,7 @@ namespace lathe::kernel {
 inline constexpr llvm::StringLiteral kSymbolsAttr = "kernel.symbols";
 inline constexpr llvm::StringLiteral kConstantsAttr = "kernel.constants";
 inline constexpr llvm::StringLiteral kKernelsAttr = "kernel.kernels";
+inline constexpr llvm::StringLiteral kCachesAttr = "kernel.caches";
 inline constexpr llvm::StringLiteral kChecksAttr = "kernel.checks";
 inline constexpr llvm::StringLiteral kInputsAttr = "kernel.inputs";
 inline constexpr llvm::StringLiteral kOutputsAttr = "kernel.outputs";

@@ -295,17 +295,48 @@ LogicalResult AttentionOp::verify() {
   if (getBiases().size() > kMostBiases)
     return emitOpError() << "expects at most " << kMostBiases << " biases, got " << getBiases().size();
   for (auto [name, view, buffers] :
-       {std::tuple("query", getQueryView(), size_t(1)), std::tuple("key", getKeyView(), size_t(1)),
-        std::tuple("value", getValueView(), size_t(1)), std::tuple("out", getOutView(), size_t(1)),
+       {std::tuple("query", getQueryView(), size_t(1)), std::tuple("key", getKeyView(), size_t(getKey() ? 1 : 0)),
+        std::tuple("value", getValueView(), size_t(getValue() ? 1 : 0)), std::tuple("out", getOutView(), size_t(1)),
         std::tuple("biases", getBiasViews(), size_t(getBiases().size()))})
     if (view.size() != kView * buffers)
       return emitOpError() << "expects an offset and " << kView - 1 << " strides for each view of '" << name << "', got "
                            << view.size() << " numbers for " << buffers;
   for (Value operand : getOperands())
-    if (auto buffer = dyn_cast<MemRefType>(operand.getType()); buffer && !buffer.getElementType().isF32())
+    if (auto buffer = dyn_cast<MemRefType>(operand.getType());
+        buffer && operand != getPositions() && !buffer.getElementType().isF32())
       return emitOpError() << "expects elements of f32, got " << buffer;
+  for (auto [name, buffer, cache] : {std::tuple("key", getKey(), getKeyCache()), std::tuple("value", getValue(), getValueCache())})
+    if (!buffer != cache.has_value() || (cache && failed(verifyIndex(*this, "cache", *cache))))
+      return emitOpError() << "expects a buffer or a cache as '" << name << "', got " << (buffer ? "both" : "none");
+  if (getPositions() && !cast<MemRefType>(getPositions().getType()).getElementType().isInteger(64))
+    return emitOpError() << "expects positions of i64, got " << getPositions().getType();
+  if (getPositionsView().size() != (getPositions() ? 3 : 0))
+    return emitOpError() << "expects an offset and 2 strides for a view of positions, got " << getPositionsView().size()
+                         << " numbers";
+  if (static_cast<int64_t>(getWindow()) < 0 || (getWindow() != 0 && !getPositions()))
+    return emitOpError() << "expects a window of at least 0 that goes with positions, got " << static_cast<int64_t>(getWindow());
   if (!(getSoftcap().convertToDouble() >= 0))
     return emitOpError() << "expects a softcap of at least 0, got " << getSoftcap().convertToDouble();
+  return success();
+}
+
+LogicalResult CacheAppendOp::verify() {
+  constexpr size_t kRank = 4;
+  if (failed(verifyIndex(*this, "kernel", getKernel())) || failed(verifyIndex(*this, "cache", getCache())))
+    return failure();
+  if (getSizes().size() != kRank || getView().size() != kRank + 1)
+    return emitOpError() << "expects " << kRank << " sizes, an offset and as many strides, got " << getSizes().size() << " and "
+                         << getView().size() << " numbers";
+  if (auto type = cast<MemRefType>(getRows().getType()); !type.getElementType().isF32())
+    return emitOpError() << "expects elements of f32, got " << type;
+  return success();
+}
+
+LogicalResult CacheReadOp::verify() {
+  if (failed(verifyIndex(*this, "kernel", getKernel())) || failed(verifyIndex(*this, "cache", getCache())))
+    return failure();
+  if (auto type = cast<MemRefType>(getOut().getType()); type.getRank() != 4 || !type.getElementType().isF32())
+    return emitOpError() << "expects a buffer of f32 of rank 4, got " << type;
   return success();
 }
 

@@ -20,7 +20,7 @@ def Kernel_Dialect : Dialect {
     `@plan(%symbols, %dims, %bytes)` computes the dimensions of inputs and outputs and the size of the arena. `%frame` is the
     `lathe_frame` of runtime/Abi.h. A kernel is a function `(%frame, %args, %begin, %end)` that executes the work items
     [begin, end). Module attributes hold the tables that the artifact's manifest is written from: `kernel.symbols`,
-    `kernel.constants`, `kernel.kernels`, `kernel.checks`, `kernel.inputs`, `kernel.outputs`. Operations name the entries by index,
+    `kernel.constants`, `kernel.kernels`, `kernel.checks`, `kernel.inputs`, `kernel.outputs`, `kernel.caches`. Operations name the entries by index,
     which is below 2^24.
   }];
   let dependentDialects = ["::mlir::func::FuncDialect", "::mlir::LLVM::LLVMDialect", "::mlir::memref::MemRefDialect"];
@@ -219,6 +219,10 @@ def Kernel_AttentionOp : Kernel_Op<"attention", [AttrSizedOperandSegments]> {
     stand one behind the other (C3). Elements are f32 (C4), and the views lie within their buffers. `softcap` is 0 for
     none (C5); `kernel` is an index into `kernel.kernels`.
 
+    Keys and values are those of a cache (`key_cache`, `value_cache`: indices into `kernel.caches`) where there is no buffer (C6);
+    the second leading axis then counts sequences. `positions` are i64, and their view an offset and the strides of the second
+    leading axis and of the queries (C7).
+
     ```mlir
     kernel.attention %frame sizes[%b, %one, %h, %h, %s, %s, %d, %d] query(%q : memref<?x?x8x64xf32>)[%z, %qb, %z, %d, %qr, %one]
       key(%k : memref<?x?x8x64xf32>)[%z, %qb, %z, %d, %qr, %one] value(%v : memref<?x?x8x64xf32>)[%z, %qb, %z, %d, %qr, %one]
@@ -227,13 +231,47 @@ def Kernel_AttentionOp : Kernel_Op<"attention", [AttrSizedOperandSegments]> {
     ```
   }];
   let arguments = (ins Kernel_Pointer:$frame, Variadic<Index>:$sizes, Kernel_Buffer:$query, Variadic<Index>:$query_view,
-      Kernel_Buffer:$key, Variadic<Index>:$key_view, Kernel_Buffer:$value, Variadic<Index>:$value_view,
-      Variadic<Kernel_Buffer>:$biases, Variadic<Index>:$bias_views, Kernel_Buffer:$out, Variadic<Index>:$out_view,
+      Optional<Kernel_Buffer>:$key, Variadic<Index>:$key_view, Optional<Kernel_Buffer>:$value, Variadic<Index>:$value_view,
+      Variadic<Kernel_Buffer>:$biases, Variadic<Index>:$bias_views, Optional<Kernel_Buffer>:$positions,
+      Variadic<Index>:$positions_view, Kernel_Buffer:$out, Variadic<Index>:$out_view,
       I64Attr:$kernel, F64Attr:$scale, DefaultValuedAttr<F64Attr, "0.0">:$softcap, UnitAttr:$zero_masked,
-      UnitAttr:$zero_nan);
+      UnitAttr:$zero_nan, OptionalAttr<I64Attr>:$key_cache, OptionalAttr<I64Attr>:$value_cache,
+      DefaultValuedAttr<I64Attr, "0">:$window);
   let assemblyFormat = [{$frame `sizes` `[` $sizes `]` `query` `(` $query `:` type($query) `)` `[` $query_view `]`
-    `key` `(` $key `:` type($key) `)` `[` $key_view `]` `value` `(` $value `:` type($value) `)` `[` $value_view `]`
-    (`biases` `(` $biases^ `:` type($biases) `)` `[` $bias_views `]`)? `out` `(` $out `:` type($out) `)` `[` $out_view `]` attr-dict}];
+    (`key` `(` $key^ `:` type($key) `)` `[` $key_view `]`)? (`value` `(` $value^ `:` type($value) `)` `[` $value_view `]`)?
+    (`biases` `(` $biases^ `:` type($biases) `)` `[` $bias_views `]`)?
+    (`positions` `(` $positions^ `:` type($positions) `)` `[` $positions_view `]`)? `out` `(` $out `:` type($out) `)` `[` $out_view `]` attr-dict}];
+  let hasVerifier = 1;
+}
+
+def Kernel_CacheAppendOp : Kernel_Op<"cache_append", [AttrSizedOperandSegments]> {
+  let summary = "Puts new rows behind those that the sequences of the run have in a cache";
+  let description = [{
+    `sizes` are the extents B, H, N and D of the rows (C1: four), `view` an offset and the strides of these (C2: five). `cache` is an index
+    into `kernel.caches`, `kernel` one into `kernel.kernels`. Elements are f32 (C3).
+
+    ```mlir
+    kernel.cache_append %frame 0 sizes[%b, %h, %n, %d] rows(%k : memref<?x?x8x64xf32>)[%z, %kb, %d, %kr, %one] {kernel = 0 : i64}
+    ```
+  }];
+  let arguments = (ins Kernel_Pointer:$frame, I64Attr:$cache, Variadic<Index>:$sizes, Kernel_Buffer:$rows, Variadic<Index>:$view,
+      I64Attr:$kernel);
+  let assemblyFormat = [{$frame $cache `sizes` `[` $sizes `]` `rows` `(` $rows `:` type($rows) `)` `[` $view `]` attr-dict}];
+  let hasVerifier = 1;
+}
+
+def Kernel_CacheReadOp : Kernel_Op<"cache_read"> {
+  let summary = "Copies the rows that the sequences of the run have in a cache";
+  let description = [{
+    `out` is [B, H, T, D] (C1) of f32 (C2): of each sequence the first T rows, and zeros behind its last. `cache` is an index into
+    `kernel.caches`, `kernel` one into `kernel.kernels`.
+
+    ```mlir
+    kernel.cache_read %frame 0 out(%k : memref<?x8x?x64xf32>) {kernel = 1 : i64}
+    ```
+  }];
+  let arguments = (ins Kernel_Pointer:$frame, I64Attr:$cache, Kernel_Buffer:$out, I64Attr:$kernel);
+  let assemblyFormat = [{$frame $cache `out` `(` $out `:` type($out) `)` attr-dict}];
   let hasVerifier = 1;
 }
 

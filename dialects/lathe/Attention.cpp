@@ -40,6 +40,30 @@ static std::optional<SymExpr> inferHeads(AttentionOp op, const SymExpr &query, c
   return query;
 }
 
+/// `result` has the shape of the scores without the keys.
+static LogicalResult verifyPositions(AttentionOp op, const SymShape &result, ShapeContext &context) {
+  if (op.getWindow() && (*op.getWindow() == 0 || static_cast<int64_t>(*op.getWindow()) < 0 || !op.getPositions()))
+    return op.emitOpError() << "expects a window above 0 and positions, got " << static_cast<int64_t>(*op.getWindow())
+                            << (op.getPositions() ? "" : " and none");
+  if (!op.getPositions())
+    return success();
+  constexpr size_t kRank = 4;
+  Shape shape = context.shapeOf(op.getPositions());
+  if (failed(shape))
+    return failure();
+  bool fits = shape->size() == 2 && result.size() + 1 == kRank;
+  if (fits) {
+    SymExpr extents[2] = {result[0], result[2]};
+    for (size_t axis : {0, 1})
+      fits = fits && ((*shape)[axis].isConstant(1) ||
+                      succeeded(context.requireEqual((*shape)[axis], extents[axis], op, "each query must have a position")));
+  }
+  if (!fits)
+    return op.emitOpError() << "expects positions of shape [B, S] of queries [B, H, S, D], got " << str(*shape)
+                            << " for scores of " << str(result);
+  return success();
+}
+
 Shape AttentionOp::inferSymbolicShape(ShapeContext &context) {
   if (std::optional<APFloat> cap = getSoftcap(); cap && !(cap->convertToDouble() > 0)) {
     emitOpError() << "expects a softcap above 0, got " << cap->convertToDouble();
@@ -102,7 +126,43 @@ Shape AttentionOp::inferSymbolicShape(ShapeContext &context) {
       return failure();
     }
   }
+  for (Value bias : getBiases())
+    if (cast<RankedTensorType>(bias.getType()).getElementType() != cast<RankedTensorType>(getQuery().getType()).getElementType()) {
+      emitOpError() << "expects biases of the queries' element type, got " << bias.getType();
+      return failure();
+    }
+  if (failed(verifyPositions(*this, result, context)))
+    return failure();
   result.push_back(v->back());
+  return result;
+}
+
+Shape CacheOp::inferSymbolicShape(ShapeContext &context) {
+  constexpr size_t kRank = 4;
+  SymShape result;
+  for (Value dim : getDims())
+    result.push_back(context.indexValue(dim));
+  if (result.size() != kRank) {
+    emitOpError() << "expects the extents of four axes, got " << result.size();
+    return failure();
+  }
+  if (!getRows())
+    return result;
+  Shape rows = context.shapeOf(getRows());
+  if (failed(rows))
+    return failure();
+  bool fits = rows->size() == kRank;
+  for (size_t axis : {0, 1, 3})
+    fits = fits && succeeded(context.requireEqual((*rows)[axis], result[axis], *this, "rows must be like those in the cache"));
+  if (!fits) {
+    emitOpError() << "expects rows of shape [.., N, D] for a result of shape [.., T, D], got " << str(*rows) << " and "
+                  << str(result);
+    return failure();
+  }
+  if (cast<RankedTensorType>(getRows().getType()).getElementType() != cast<RankedTensorType>(getType()).getElementType()) {
+    emitOpError() << "expects rows of the result's element type, got " << getRows().getType();
+    return failure();
+  }
   return result;
 }
 
@@ -145,6 +205,31 @@ public:
 };
 
 } // namespace
+
+/// Minus infinity at keys that a query does not see.
+static Value hideKeys(Writer &w, AttentionOp op, Value scores) {
+  if (!scores)
+    return {};
+  auto constant = [&](int64_t value) -> Value { return w.b.create<arith::ConstantIndexOp>(w.loc, value); };
+  Type i64 = w.b.getI64Type();
+  Value keys = w.extent(op.getKey(), cast<RankedTensorType>(op.getKey().getType()).getRank() - 2);
+  Value range = w.makeOf<RangeOp>(i64, constant(0), keys, constant(1));
+  SmallVector<Value> extents = w.extents(op.getPositions());
+  Value one = constant(1);
+  Value last = w.makeOf<ReshapeOp>(i64, op.getPositions(), ValueRange{extents[0], one, extents[1], one}, /*zero_copies=*/false);
+  if (!range || !last)
+    return {};
+  Value isSeen = w.makeOf<CompareOp>(w.b.getI1Type(), Comparison::le, range, last);
+  if (op.getWindow()) {
+    auto type = RankedTensorType::get({}, i64);
+    Value window = w.b.create<ConstantOp>(w.loc, type,
+                                          DenseElementsAttr::get(type, static_cast<int64_t>(*op.getWindow())));
+    Value first = w.makeOf<SubOp>(i64, last, window);
+    Value isRecent = first ? w.makeOf<CompareOp>(w.b.getI1Type(), Comparison::gt, range, first) : Value();
+    isSeen = isSeen && isRecent ? w.makeOf<AndOp>(w.b.getI1Type(), isSeen, isRecent) : Value();
+  }
+  return isSeen ? w.make<SelectOp>(isSeen, scores, w.number(-std::numeric_limits<double>::infinity())) : Value();
+}
 
 FailureOr<Value> decomposeAttention(OpBuilder &builder, AttentionOp op) {
   Location loc = op.getLoc();
@@ -192,6 +277,8 @@ FailureOr<Value> decomposeAttention(OpBuilder &builder, AttentionOp op) {
   }
   for (Value bias : op.getBiases())
     scores = w.make<AddOp>(scores, bias);
+  if (op.getPositions())
+    scores = hideKeys(w, op, scores);
   if (!scores)
     return failure();
   int64_t last = cast<RankedTensorType>(scores.getType()).getRank() - 1;

@@ -368,8 +368,8 @@ Value AttentionWriter::write() {
   }
   FloatAttr softcap = pattern.softcap ? b.getF64FloatAttr(*pattern.softcap) : FloatAttr();
   Value attention = make<AttentionOp>(query, key, value, biases, b.getF64FloatAttr(scale), softcap,
-                                      pattern.zeroMasked ? b.getUnitAttr() : UnitAttr(),
-                                      pattern.zeroNan ? b.getUnitAttr() : UnitAttr());
+                                      /*positions=*/Value(), pattern.zeroMasked ? b.getUnitAttr() : UnitAttr(),
+                                      pattern.zeroNan ? b.getUnitAttr() : UnitAttr(), /*window=*/IntegerAttr());
   if (!attention)
     return refuse("expects operands that fit");
   if (valueScale != 1)

@@ -71,8 +71,11 @@ public:
     for (Operation *op : ops)
       if (auto attention = dyn_cast<AttentionOp>(op))
         grouping.attentions[op] = callOf(attention);
+    for (Operation *op : ops)
+      if (auto cache = dyn_cast<CacheOp>(op))
+        grouping.caches[op] = callOf(cache);
     for (Operation *op : llvm::reverse(ops)) {
-      if (grouping.matmuls.count(op) || grouping.attentions.count(op) || absorbed.contains(op) || isa<ReshapeOp>(op))
+      if (grouping.matmuls.count(op) || grouping.attentions.count(op) || grouping.caches.count(op) || absorbed.contains(op) || isa<ReshapeOp>(op))
         continue;
       Operation *root = joined(op);
       member[op].root = root ? root : op;
@@ -185,6 +188,16 @@ private:
         result.last = transpose;
         absorbed.insert(transpose);
       }
+    return result;
+  }
+
+  CacheCall callOf(CacheOp op) {
+    CacheCall result;
+    if (op.getRows()) {
+      result.rows = viewOperand(op.getRows(), block, shapes, [&](Operation *other) { return fuse && !absorbed.contains(other); });
+      absorbed.insert(result.rows->ops.begin(), result.rows->ops.end());
+    }
+    result.isRead = llvm::any_of(op->getUses(), [&](OpOperand &use) { return !library || !readsCache(use); });
     return result;
   }
 
@@ -383,6 +396,13 @@ Value storedMatrix(Value value) {
 bool isLibraryAttention(AttentionOp op) {
   constexpr size_t kMostBiases = 2;
   return cast<RankedTensorType>(op.getType()).getElementType().isF32() && op.getBiases().size() <= kMostBiases;
+}
+
+bool readsCache(OpOperand &use) {
+  auto attention = dyn_cast<AttentionOp>(use.getOwner());
+  if (!attention || !isLibraryAttention(attention) || !attention.getPositions() || !use.get().getDefiningOp<CacheOp>())
+    return false;
+  return &use == &attention.getKeyMutable() || &use == &attention.getValueMutable();
 }
 
 Grouping formGroups(Block &block, ShapeContext &shapes, bool fuse, bool library) {

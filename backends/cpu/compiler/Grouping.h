@@ -44,6 +44,12 @@ struct AttentionCall {
   llvm::SmallVector<TensorView, 2> biases;
 };
 
+/// What becomes of a cache.
+struct CacheCall {
+  std::optional<TensorView> rows; ///< that are put into it
+  bool isRead = false;            ///< something else than attentions of the library needs its rows as a tensor
+};
+
 /// What becomes of each operation of a lathe program.
 struct Grouping {
   /// Operations of a generated kernel, in program order; by the operation whose result is stored.
@@ -51,6 +57,7 @@ struct Grouping {
   /// Matrix products of the library.
   llvm::DenseMap<mlir::Operation *, Epilogue> matmuls;
   llvm::DenseMap<mlir::Operation *, AttentionCall> attentions;
+  llvm::DenseMap<mlir::Operation *, CacheCall> caches;
   /// Operations of which nothing is left: library calls read through them.
   llvm::DenseSet<mlir::Operation *> absorbed;
 };
@@ -60,6 +67,9 @@ inline bool isScatter(mlir::Operation *op) { return llvm::isa<ScatterElementsOp,
 
 /// Whether the library has it; others are decomposed before.
 bool isLibraryAttention(AttentionOp op);
+
+/// Whether the operand is the keys or values of an attention of the library that reads them where a cache has them.
+bool readsCache(mlir::OpOperand &use);
 
 /// Groups the operations of a block, not those of regions within it. `library`: f32 products go to the library; `fuse`:
 /// as the pass's options.

@@ -52,6 +52,8 @@ private:
   LogicalResult lower(Operation &op);
   void lowerMatmul(kernel::MatmulOp op);
   void lowerAttention(kernel::AttentionOp op);
+  void lowerCache(Operation *op, Value frame, int64_t kernelIndex, int64_t cache, bool read, Value rows, ValueRange sizes,
+                  ValueRange view);
   void lowerLaunch(kernel::LaunchOp op);
   void callFail(Location loc, Value frame, int64_t check);
   void returnUnless(Value condition, llvm::function_ref<void()> before);
@@ -244,8 +246,21 @@ void Lowering::lowerAttention(kernel::AttentionOp op) {
     setWords(offset + offsetof(View, batch), view.drop_front());
   };
   setView(offsetof(Call, query), op.getQuery(), op.getQueryView());
-  setView(offsetof(Call, key), op.getKey(), op.getKeyView());
-  setView(offsetof(Call, value), op.getValue(), op.getValueView());
+  if (op.getKey())
+    setView(offsetof(Call, key), op.getKey(), op.getKeyView());
+  if (op.getValue())
+    setView(offsetof(Call, value), op.getValue(), op.getValueView());
+  set(offsetof(Call, key_cache), word(loc, op.getKeyCache().value_or(-1)));
+  set(offsetof(Call, value_cache), word(loc, op.getValueCache().value_or(-1)));
+  set(offsetof(Call, window), word(loc, op.getWindow()));
+  if (Value positions = op.getPositions()) {
+    ValueRange view = op.getPositionsView();
+    set(offsetof(Call, positions), b.create<LLVM::GEPOp>(loc, pointer, i64, addressOf(loc, positions),
+                                                         ArrayRef<LLVM::GEPArg>{toWord(view.front())}));
+    setWords(offsetof(Call, position_batch), view.drop_front());
+  } else {
+    set(offsetof(Call, positions), b.create<LLVM::ZeroOp>(loc, pointer));
+  }
   setView(offsetof(Call, out), op.getOut(), op.getOutView());
   constexpr size_t kNumbers = 6;
   for (auto [i, bias] : llvm::enumerate(op.getBiases()))
@@ -254,6 +269,45 @@ void Lowering::lowerAttention(kernel::AttentionOp op) {
   Value function = loadPointer(loc, table, offsetof(lathe_runtime_table, attention));
   auto type = LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(context), {pointer, pointer});
   b.create<LLVM::CallOp>(loc, type, ValueRange{function, op.getFrame(), call});
+}
+
+/// `view` is empty for a dense buffer.
+void Lowering::lowerCache(Operation *op, Value frame, int64_t kernelIndex, int64_t cache, bool read, Value rows, ValueRange sizes,
+                          ValueRange view) {
+  using Call = lathe_cache_call;
+  Location loc = op->getLoc();
+  Value call = scratch(op, sizeof(Call));
+  auto set = [&](size_t offset, Value value) { b.create<LLVM::StoreOp>(loc, value, at(loc, call, offset)); };
+  set(offsetof(Call, kernel), word(loc, kernelIndex));
+  set(offsetof(Call, cache), word(loc, cache));
+  set(offsetof(Call, dtype), word(loc, LATHE_F32));
+  set(offsetof(Call, read), word(loc, read));
+  SmallVector<Value> extents, strides;
+  for (Value size : sizes)
+    extents.push_back(toWord(size));
+  Value offset = word(loc, 0);
+  if (view.empty()) {
+    auto rank = cast<MemRefType>(rows.getType()).getRank();
+    for (int64_t i = 0; i < rank; ++i)
+      extents.push_back(toWord(b.create<memref::DimOp>(loc, rows, i)));
+    strides.assign(rank, word(loc, 1));
+    for (int64_t i = rank - 2; i >= 0; --i)
+      strides[i] = b.create<LLVM::MulOp>(loc, strides[i + 1], extents[i + 1]);
+  } else {
+    offset = toWord(view.front());
+    for (Value stride : view.drop_front())
+      strides.push_back(toWord(stride));
+  }
+  set(offsetof(Call, data), b.create<LLVM::GEPOp>(loc, pointer, b.getF32Type(), addressOf(loc, rows),
+                                                  ArrayRef<LLVM::GEPArg>{offset}));
+  for (size_t i = 0; i < 4; ++i) {
+    set(offsetof(Call, sizes) + 8 * i, extents[i]);
+    set(offsetof(Call, strides) + 8 * i, strides[i]);
+  }
+  Value table = loadPointer(loc, frame, offsetof(lathe_frame, rt));
+  Value function = loadPointer(loc, table, offsetof(lathe_runtime_table, cache));
+  auto type = LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(context), {pointer, pointer});
+  b.create<LLVM::CallOp>(loc, type, ValueRange{function, frame, call});
 }
 
 void Lowering::lowerLaunch(kernel::LaunchOp op) {
@@ -402,6 +456,11 @@ LogicalResult Lowering::lower(Operation &op) {
     lowerMatmul(matmul);
   } else if (auto attention = dyn_cast<kernel::AttentionOp>(op)) {
     lowerAttention(attention);
+  } else if (auto append = dyn_cast<kernel::CacheAppendOp>(op)) {
+    lowerCache(append, append.getFrame(), append.getKernel(), append.getCache(), /*read=*/false, append.getRows(),
+               append.getSizes(), append.getView());
+  } else if (auto read = dyn_cast<kernel::CacheReadOp>(op)) {
+    lowerCache(read, read.getFrame(), read.getKernel(), read.getCache(), /*read=*/true, read.getOut(), {}, {});
   } else if (auto launch = dyn_cast<kernel::LaunchOp>(op)) {
     lowerLaunch(launch);
   } else {

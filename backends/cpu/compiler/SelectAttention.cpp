@@ -27,6 +27,38 @@ LogicalResult Selector::decomposeAttentions() {
   return success();
 }
 
+LogicalResult Selector::emitCache(CacheOp op, const CacheCall &call) {
+  SymShape dims = shape(op.getResult());
+  std::optional<int64_t> heads = dims[1].constant(), size = dims[3].constant();
+  Type type = cast<RankedTensorType>(op.getType()).getElementType();
+  if (!heads || !size || !type.isF32())
+    return op.emitError() << "expects a cache of f32 with fixed numbers of heads and columns, got " << op.getType();
+  if (!cacheIndex.try_emplace(op.getName(), caches.size()).second)
+    return op.emitError() << "expects each cache once, got '" << op.getName() << "' twice";
+  auto index = static_cast<int64_t>(caches.size());
+  caches.push_back(dictionary({{"name", op.getNameAttr()},
+                               {"type", TypeAttr::get(type)},
+                               {"heads", b.getI64IntegerAttr(*heads)},
+                               {"size", b.getI64IntegerAttr(*size)},
+                               {"appended", b.getBoolAttr(call.rows.has_value())}}));
+  if (call.rows) {
+    SmallVector<Value> sizes, view{host(call.rows->offset)};
+    for (auto [dim, stride] : llvm::zip_equal(shape(op.getRows()), call.rows->strides)) {
+      sizes.push_back(host(dim));
+      view.push_back(host(stride));
+    }
+    SmallVector<Operation *> ops(call.rows->ops);
+    ops.push_back(op);
+    int64_t id = addKernel("cache_" + std::to_string(kernels.size()), "cache", ops);
+    b.create<kernel::CacheAppendOp>(op.getLoc(), frame, index, sizes, buffer(call.rows->tensor), view, id);
+  }
+  if (call.isRead) {
+    int64_t id = addKernel("cache_" + std::to_string(kernels.size()), "cache", {op});
+    b.create<kernel::CacheReadOp>(op.getLoc(), frame, index, destination(op.getResult()), id);
+  }
+  return success();
+}
+
 void Selector::emitAttention(AttentionOp op, const AttentionCall &call) {
   constexpr size_t kLeading = 3;
   Location loc = op.getLoc();
@@ -60,14 +92,28 @@ void Selector::emitAttention(AttentionOp op, const AttentionCall &call) {
     indices(from.offset, shape(operand), from.strides, numbers);
     return numbers;
   };
-  SmallVector<Value> queryView = view(call.query, op.getQuery()), keyView = view(call.key, op.getKey()),
-                     valueView = view(call.value, op.getValue()), biasViews, outView, biases;
+  SmallVector<Value> queryView = view(call.query, op.getQuery()), keyView, valueView, biasViews, outView, biases, positionsView;
+  Value keyBuffer, valueBuffer, positions;
+  auto keysOrValues = [&](OpOperand &use, const TensorView &from, Value &into, SmallVector<Value> &numbers) {
+    if (readsCache(use))
+      return b.getI64IntegerAttr(cacheIndex.at(use.get().getDefiningOp<CacheOp>().getName()));
+    into = buffer(from.tensor);
+    numbers = view(from, use.get());
+    return IntegerAttr();
+  };
+  IntegerAttr keyCache = keysOrValues(op.getKeyMutable(), call.key, keyBuffer, keyView);
+  IntegerAttr valueCache = keysOrValues(op.getValueMutable(), call.value, valueBuffer, valueView);
+  if (op.getPositions()) {
+    SymShape dims = shape(op.getPositions());
+    SymExpr strides[2] = {dims[0].isConstant(1) ? SymExpr(0) : dims[1], SymExpr(dims[1].isConstant(1) ? 0 : 1)};
+    positions = buffer(op.getPositions());
+    positionsView = {host(SymExpr(0)), host(strides[0]), host(strides[1])};
+  }
   for (auto [from, operand] : llvm::zip(call.biases, op.getBiases())) {
     indices(from.offset, shape(operand), from.strides, biasViews);
     biases.push_back(buffer(from.tensor));
   }
-  Value queryBuffer = buffer(call.query.tensor), keyBuffer = buffer(call.key.tensor),
-        valueBuffer = buffer(call.value.tensor);
+  Value queryBuffer = buffer(call.query.tensor);
   Value stored = call.last->getResult(0);
   SmallVector<SymExpr, 5> strides = denseStrides(shape(stored));
   if (auto transpose = dyn_cast<TransposeOp>(call.last)) {
@@ -87,8 +133,9 @@ void Selector::emitAttention(AttentionOp op, const AttentionCall &call) {
     ops.push_back(call.last);
   int64_t id = addKernel("attention_" + std::to_string(kernels.size()), "attention", ops);
   b.create<kernel::AttentionOp>(loc, frame, sizes, queryBuffer, queryView, keyBuffer, keyView, valueBuffer, valueView,
-                                biases, biasViews, out, outView, id, op.getScale(),
-                                op.getSoftcap().value_or(APFloat(0.0)), op.getZeroMasked(), op.getZeroNan());
+                                biases, biasViews, positions, positionsView, out, outView, id, op.getScale(),
+                                op.getSoftcap().value_or(APFloat(0.0)), op.getZeroMasked(), op.getZeroNan(), keyCache,
+                                valueCache, op.getWindow().value_or(0));
 }
 
 } // namespace lathe::cpu

@@ -452,6 +452,8 @@ LogicalResult Selector::emitRun() {
     stored.insert(entry.second.last);
   for (auto &entry : grouping.attentions)
     stored.insert(entry.second.last);
+  for (auto &entry : grouping.caches)
+    stored.insert(entry.first);
   main.walk([&](RegionShapeOpInterface op) { stored.insert(op); });
   for (OpOperand &operand : terminator->getOpOperands())
     if (stored.contains(operand.get().getDefiningOp()))
@@ -477,6 +479,8 @@ LogicalResult Selector::emitBlock(Block &block) {
       emitted = emitMatmul(cast<MatmulOp>(op), it->second);
     } else if (auto it = grouping.attentions.find(&op); it != grouping.attentions.end()) {
       emitAttention(cast<AttentionOp>(op), it->second);
+    } else if (auto it = grouping.caches.find(&op); it != grouping.caches.end()) {
+      emitted = emitCache(cast<CacheOp>(op), it->second);
     } else if (auto it = grouping.kernels.find(&op); it != grouping.kernels.end()) {
       emitted = isScatter(&op) ? emitScatter(&op) : emitGroup(it->second, op.getResult(0), {});
     } else if (auto reshape = dyn_cast<ReshapeOp>(op); reshape && !grouping.absorbed.contains(&op)) {
@@ -508,6 +512,7 @@ LogicalResult Selector::run() {
       grouping.kernels.insert(entry);
     grouping.matmuls.insert(found.matmuls.begin(), found.matmuls.end());
     grouping.attentions.insert(found.attentions.begin(), found.attentions.end());
+    grouping.caches.insert(found.caches.begin(), found.caches.end());
     grouping.absorbed.insert(found.absorbed.begin(), found.absorbed.end());
   });
   if (failed(emitRun()) || failed(emitPlan()))
@@ -515,6 +520,8 @@ LogicalResult Selector::run() {
   module->setAttr(kernel::kConstantsAttr, b.getArrayAttr(constants));
   module->setAttr(kernel::kKernelsAttr, b.getArrayAttr(kernels));
   module->setAttr(kernel::kChecksAttr, b.getArrayAttr(checks));
+  if (!caches.empty())
+    module->setAttr(kernel::kCachesAttr, b.getArrayAttr(caches));
   main.erase();
   return success();
 }

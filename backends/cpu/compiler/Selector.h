@@ -84,6 +84,7 @@ private:
   LogicalResult emitMatmul(MatmulOp op, const Epilogue &epilogue);
   LogicalResult decomposeAttentions();
   void emitAttention(AttentionOp op, const AttentionCall &call);
+  LogicalResult emitCache(CacheOp op, const CacheCall &call);
   LogicalResult emitGroup(ArrayRef<Operation *> ops, Value root, Value target);
   LogicalResult emitScatter(Operation *op);
   DictionaryAttr dictionary(std::initializer_list<std::pair<StringRef, Attribute>> entries);
@@ -103,7 +104,8 @@ private:
   DenseMap<Value, Value> placed;             ///< of values that are computed where a branch or loop wants them
   llvm::SmallPtrSet<Operation *, 32> stored; ///< operations whose results get buffers of their own
   DenseMap<std::pair<Value, int64_t>, int64_t> constantIndex;
-  SmallVector<Attribute> constants, kernels, checks;
+  SmallVector<Attribute> constants, kernels, checks, caches;
+  llvm::StringMap<int64_t> cacheIndex; ///< by name
 
   /// Something that shapes must satisfy, with the entry of `kernel.checks` that says so.
   struct Condition {

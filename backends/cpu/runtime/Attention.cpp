@@ -29,7 +29,7 @@ const AttentionKernels &cpu::attentionKernels(std::string_view isa) {
   return isa == kAttentionAvx512.isa ? kAttentionAvx512 : kAttentionAvx2;
 }
 
-Status cpu::verifyAttention(const lathe_attention_call &call) {
+Status cpu::verifyAttention(const lathe_attention_call &call, const runtime::CacheRows *keys, const runtime::CacheRows *values) {
   if (call.dtype != LATHE_F32) {
     const runtime::DataType *type = runtime::dataType(static_cast<lathe_dtype>(call.dtype));
     return failure(LATHE_INTERNAL, "the cpu backend has no attention for type ", type ? type->name : "?",
@@ -43,10 +43,24 @@ Status cpu::verifyAttention(const lathe_attention_call &call) {
                    " and ", call.key_heads);
   if (call.biases < 0 || call.biases > 2)
     return failure(LATHE_INTERNAL, "expected at most 2 biases, got ", call.biases);
+  if (call.window < 0 || (call.window > 0 && !call.positions))
+    return failure(LATHE_INTERNAL, "expected a window of at least 0 with positions, got ", call.window);
+  for (auto [cache, size] : {std::pair(keys, call.d), std::pair(values, call.e)})
+    if (cache && (call.batch[0] != 1 || call.batch[1] != cache->sequences || cache->heads != call.key_heads || cache->size != size))
+      return failure(LATHE_INTERNAL, "attention of ", call.batch[1], " sequences, ", call.key_heads, " heads and ", size,
+                     " columns does not fit a cache of ", cache->sequences, ", ", cache->heads, " and ", cache->size);
+  static_assert(runtime::CacheRows::kPageRows == AttentionBlock::kKeys, "a page is what a kernel looks at together");
+  for (int64_t i = 0; keys && values && i < keys->sequences; ++i)
+    if (keys->counts[i] != values->counts[i])
+      return failure(LATHE_INTERNAL, "expected as many keys as values, got ", keys->counts[i], " and ", values->counts[i]);
   return success();
 }
 
-AttentionPlan::AttentionPlan(const lathe_attention_call &call, int threads) : call_(call) {
+AttentionPlan::AttentionPlan(const lathe_attention_call &call, int threads, const runtime::CacheRows *keys,
+                             const runtime::CacheRows *values)
+    : call_(call), keyCache_(keys), valueCache_(values), keys_(call.t) {
+  if (const runtime::CacheRows *cache = keys ? keys : values)
+    keys_ = cache->sequences > 0 ? *std::max_element(cache->counts, cache->counts + cache->sequences) : 0;
   if (call.batch[2] == 0 || call.s == 0 || call.e == 0)
     return;
   rows_ = call.batch[2] / call.key_heads * call.s;
@@ -56,12 +70,12 @@ AttentionPlan::AttentionPlan(const lathe_attention_call &call, int threads) : ca
   // Full blocks are the fastest, but each thread should have something to do.
   if (heads_ > 0 && heads_ * blocksPerHead_ < threads)
     blocksPerHead_ = std::min(groups, ceilDiv(threads, heads_));
-  int64_t products = heads_ * rows_ * call.t * (call.d + call.e);
+  int64_t products = heads_ * rows_ * keys_ * (call.d + call.e);
   constexpr int64_t kWorthSharing = 1 << 16;
   parallel_ = threads > 1 && products >= kWorthSharing;
   int64_t blocks = heads_ * blocksPerHead_;
   if (parallel_ && blocks > 0 && blocks < threads) // of at least a few hundred keys: what is combined takes time too
-    parts_ = std::max<int64_t>(1, std::min(ceilDiv(threads, blocks), call.t / (4 * AttentionBlock::kKeys)));
+    parts_ = std::max<int64_t>(1, std::min(ceilDiv(threads, blocks), keys_ / (4 * AttentionBlock::kKeys)));
 }
 
 size_t AttentionPlan::partBytes() const {
@@ -82,6 +96,11 @@ AttentionBlock AttentionPlan::describe(int64_t index, float *scratch) const {
   };
   block.lanes = end - first;
   block.keys = call_.t;
+  if (const runtime::CacheRows *cache = keyCache_ ? keyCache_ : valueCache_)
+    block.keys = cache->counts[batch[1]];
+  block.hasLimits = call_.positions != nullptr;
+  block.window = static_cast<float>(std::min<int64_t>(call_.window, 1 << 24));
+  int64_t mostKeys = 0, firstKey = block.keys;
   block.d = call_.d;
   block.e = call_.e;
   block.biases = static_cast<int>(call_.biases);
@@ -92,6 +111,17 @@ AttentionBlock AttentionPlan::describe(int64_t index, float *scratch) const {
     block.out[lane] = at(call_.out, queryHead, row);
     for (int i = 0; i < block.biases; ++i)
       block.bias[i][lane] = at(call_.bias[i], queryHead, row);
+    if (!block.hasLimits)
+      continue;
+    int64_t position = call_.positions[batch[1] * call_.position_batch + row * call_.position_row];
+    position = std::clamp<int64_t>(position, -1, block.keys - 1);
+    block.limit[lane] = static_cast<float>(position);
+    mostKeys = std::max(mostKeys, position + 1);
+    firstKey = std::min(firstKey, call_.window > 0 ? std::max<int64_t>(position + 1 - call_.window, 0) : 0);
+  }
+  if (block.hasLimits) {
+    block.keys = mostKeys;
+    block.first = std::min(firstKey, mostKeys) / AttentionBlock::kKeys * AttentionBlock::kKeys;
   }
   for (int i = 0; i < block.biases; ++i) {
     block.biasCol[i] = call_.bias[i].col;
@@ -100,12 +130,18 @@ AttentionBlock AttentionPlan::describe(int64_t index, float *scratch) const {
   }
   block.queryCol = call_.query.col;
   block.outCol = call_.out.col;
-  block.key = at(call_.key, keyHead, 0);
-  block.value = at(call_.value, keyHead, 0);
-  block.keyRow = call_.key.row;
-  block.keyCol = call_.key.col;
-  block.valueRow = call_.value.row;
-  block.valueCol = call_.value.col;
+  auto rows = [&](const lathe_attention_view &view, const runtime::CacheRows *cache, AttentionBlock::Rows &into) {
+    if (!cache) {
+      into = {at(view, keyHead, 0), view.row, view.col};
+      return;
+    }
+    into.pages = cache->pages[batch[1]];
+    into.offset = cache->offset + keyHead * runtime::CacheRows::kPageRows * cache->size;
+    into.row = cache->size;
+    into.col = 1;
+  };
+  rows(call_.key, keyCache_, block.key);
+  rows(call_.value, valueCache_, block.value);
   block.scale = static_cast<float>(call_.scale);
   block.softcap = static_cast<float>(call_.softcap);
   block.zeroMasked = call_.zero_masked != 0;
@@ -118,13 +154,9 @@ void AttentionPlan::run(const AttentionKernels &kernels, int64_t index, int64_t 
                         float *scratch) const {
   AttentionBlock block = describe(index, scratch);
   if (parts_ > 1) {
-    int64_t first = part * call_.t / parts_;
-    block.keys = (part + 1) * call_.t / parts_ - first;
-    block.key += first * block.keyRow;
-    block.value += first * block.valueRow;
-    for (int i = 0; i < block.biases; ++i)
-      for (int64_t lane = 0; lane < block.lanes; ++lane)
-        block.bias[i][lane] += first * block.biasCol[i];
+    int64_t some = ceilDiv(block.keys - block.first, AttentionBlock::kKeys), first = block.first;
+    block.first = first + part * some / parts_ * AttentionBlock::kKeys;
+    block.keys = std::min(block.keys, first + (part + 1) * some / parts_ * AttentionBlock::kKeys);
     block.part = parts + (index * parts_ + part) * partFloats();
   }
   kernels.run(block);

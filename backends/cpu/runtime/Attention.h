@@ -8,6 +8,7 @@
 
 #include "backends/cpu/runtime/AttentionKernels.h"
 #include "runtime/Abi.h"
+#include "runtime/Backend.h"
 #include "runtime/Status.h"
 
 #include <string_view>
@@ -17,14 +18,16 @@ namespace lathe::cpu {
 /// The kernels for code of instruction set `isa`; where it has none of its own, those for the largest that is smaller.
 const AttentionKernels &attentionKernels(std::string_view isa);
 
-/// Fails where a call makes no sense.
-runtime::Status verifyAttention(const lathe_attention_call &call);
+/// Fails where a call makes no sense. `keys` and `values` are the caches that it reads, or null.
+runtime::Status verifyAttention(const lathe_attention_call &call, const runtime::CacheRows *keys = nullptr,
+                                const runtime::CacheRows *values = nullptr);
 
 /// A verified attention, cut into blocks of queries that read the same keys. Where these are fewer than threads, their
 /// keys are cut too, and what the parts leave is combined.
 class AttentionPlan {
 public:
-  AttentionPlan(const lathe_attention_call &call, int threads);
+  AttentionPlan(const lathe_attention_call &call, int threads, const runtime::CacheRows *keys = nullptr,
+                const runtime::CacheRows *values = nullptr);
 
   /// Blocks of queries.
   int64_t blocks() const { return heads_ * blocksPerHead_; }
@@ -48,6 +51,8 @@ private:
   int64_t partFloats() const { return AttentionBlock::partFloats(call_.e); }
 
   const lathe_attention_call &call_;
+  const runtime::CacheRows *keyCache_, *valueCache_;
+  int64_t keys_ = 0;  ///< of the longest sequence
   int64_t rows_ = 0;  ///< queries of a head of keys
   int64_t heads_ = 0; ///< of keys, in all batches
   int64_t blocksPerHead_ = 0, parts_ = 1;

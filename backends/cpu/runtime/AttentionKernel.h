@@ -222,8 +222,17 @@ public:
         biases[i][lane] = block.bias[i][own];
     }
     for (int i = 0; i < block.biases; ++i)
-      hasTile |= !block.sameBias[i];
-    single = block.lanes == 1 && block.keyCol == 1 && block.valueCol == 1;
+      hasOwnBiases |= !block.sameBias[i];
+    if (block.hasLimits) {
+      for (int64_t lane = 0; lane < width; ++lane)
+        limits[lane] = block.limit[lane < block.lanes ? lane : 0];
+      leastLimit = mostLimit = limits[0];
+      for (int64_t lane = 1; lane < block.lanes; ++lane) {
+        leastLimit = limits[lane] < leastLimit ? limits[lane] : leastLimit;
+        mostLimit = limits[lane] > mostLimit ? limits[lane] : mostLimit;
+      }
+    }
+    single = block.lanes == 1 && block.key.col == 1 && block.value.col == 1;
   }
 
   void run() {
@@ -235,7 +244,7 @@ public:
     fill(maximum, 1, -kInfinity);
     fill(total, 1, 0);
     fill(sums, block.e, 0);
-    for (int64_t first = 0; first < block.keys; first += Block::kKeys)
+    for (int64_t first = block.first; first < block.keys; first += Block::kKeys)
       runKeys(first, least(Block::kKeys, block.keys - first));
     if (single && started)
       for (int64_t c = 0; c < block.e; ++c)
@@ -282,12 +291,33 @@ private:
   /// What is subtracted from scores whose maximum this is.
   static V::T finite(V::T x) { return V::selectLess(V::set(-kInfinity), x, x, V::set(0)); }
 
+  /// Whether a lane does not see all of a group of keys.
+  bool hidesSome(int64_t key, int64_t count) const {
+    return block.hasLimits && (static_cast<float>(key + count - 1) > leastLimit ||
+                               (block.window > 0 && static_cast<float>(key) <= mostLimit - block.window));
+  }
+
+  /// Minus infinity in `tile` where a lane does not see a key.
+  void hideKeys(int64_t key, int64_t count, bool adds) {
+    hasTile = true;
+    forLanes([&](int64_t at) {
+      V::T last = V::load(limits + at), hidden = V::set(-kInfinity);
+      V::T first = V::set(block.window > 0 ? 1 - block.window : -kInfinity);
+      first = V::add(last, first);
+      for (int64_t i = 0; i < count; ++i) {
+        V::T x = adds ? V::load(tile + i * width + at) : V::set(0), own = V::set(static_cast<float>(key + i));
+        V::store(tile + i * width + at, V::selectLess(last, own, hidden, V::selectLess(own, first, hidden, x)));
+      }
+    });
+  }
+
   /// The biases of a group of keys: those of all lanes in `shared`, the others in `tile`. Returns whether the keys are
   /// masked for all lanes, so that they add nothing to any row.
   bool readBiases(int64_t key, int64_t count) {
     for (int64_t i = 0; i < kGroup; ++i)
       shared[i] = 0;
     bool adds = false;
+    hasTile = hasOwnBiases;
     for (int b = 0; b < block.biases; ++b) {
       if (block.sameBias[b]) {
         for (int64_t i = 0; i < count; ++i)
@@ -297,6 +327,8 @@ private:
         adds = true;
       }
     }
+    if (hidesSome(key, count))
+      hideKeys(key, count, adds);
     bool masked = true, infinite = true;
     for (int64_t i = 0; i < count && masked; ++i) {
       if (!hasTile) {
@@ -318,7 +350,7 @@ private:
     return others;
   }
 
-  void addScores(float *own, int64_t count) {
+  void addScores(float *own, int64_t count, bool biased) {
     V::T cap = V::set(block.softcap), inverse = V::set(block.softcap > 0 ? 1 / block.softcap : 0);
     forLanes([&](int64_t at) {
       V::T most = V::load(maximum + at);
@@ -327,12 +359,12 @@ private:
         V::T x = V::load(score);
         if (block.softcap > 0)
           x = V::mul(cap, hyperbolicTangent(V::mul(x, inverse)));
-        if (block.biases > 0) {
+        if (biased) {
           x = V::add(x, V::set(shared[i]));
           if (hasTile)
             x = V::add(x, V::load(tile + i * width + at));
         }
-        if (block.softcap > 0 || block.biases > 0)
+        if (block.softcap > 0 || biased)
           V::store(score, x);
         most = V::max(x, most); // NaN is found in the sum
       }
@@ -346,14 +378,15 @@ private:
     int64_t kept = 0;
     for (int64_t key = first; key < first + count; key += kGroup) {
       int64_t some = least(kGroup, first + count - key);
-      if (block.biases > 0 && readBiases(key, some))
+      bool biased = block.biases > 0 || hidesSome(key, some);
+      if (biased && readBiases(key, some))
         continue;
       float *own = scores + kept * width;
       if (single)
         scoreKeys(key, some, kept, own);
       else
-        multiply({block.key + key * block.keyRow, block.keyRow, block.keyCol}, some, block.d, query, width, own, false);
-      addScores(own, some);
+        multiply({block.key.at(key), block.key.row, block.key.col}, some, block.d, query, width, own, false);
+      addScores(own, some, biased);
       if (!single)
         copyValues(key, some, values + kept * block.e);
       kept += some;
@@ -386,7 +419,7 @@ private:
       const float *row[kWidth];
       for (int64_t i = 0; i < kWidth; ++i) {
         int64_t at = key + first + (i < some ? i : 0);
-        row[i] = block.key + at * block.keyRow;
+        row[i] = block.key.at(at);
         sum[i] = V::set(0);
       }
       for (int64_t c = 0; c < block.d; c += kWidth) {
@@ -403,7 +436,7 @@ private:
       for (int64_t i = 0; i < some; ++i) {
         V::T score = V::set(totals[i]);
         forLanes([&](int64_t at) { V::store(own + (first + i) * width + at, score); });
-        valueRows[kept + first + i] = block.value + (key + first + i) * block.valueRow;
+        valueRows[kept + first + i] = block.value.at(key + first + i);
       }
     }
   }
@@ -427,11 +460,11 @@ private:
   /// Each is read for every few lanes' sums, and rows far apart would push each other out of the cache.
   void copyValues(int64_t key, int64_t count, float *target) {
     for (int64_t i = 0; i < count; ++i) {
-      const float *row = block.value + (key + i) * block.valueRow;
+      const float *row = block.value.at(key + i);
       float *to = target + i * block.e;
-      if (block.valueCol != 1)
+      if (block.value.col != 1)
         for (int64_t c = 0; c < block.e; ++c)
-          to[c] = row[c * block.valueCol];
+          to[c] = row[c * block.value.col];
       else
         for (int64_t c = 0; c < block.e; c += kWidth)
           V::storeFirst(to + c, V::loadFirst(row + c, block.e - c), block.e - c);
@@ -472,8 +505,8 @@ private:
       V::T sum = V::load(total + at);
       // Of no keys the result is a sum of nothing. The sum is positive; else all keys are masked, where it is 0, or it
       // is NaN.
-      V::T factor = block.keys == 0 ? V::set(0) : V::div(V::set(1.0f), sum);
-      V::T other = block.keys == 0 || block.zeroNan ? V::set(0) : V::mul(sum, V::set(block.zeroMasked ? 0 : kInfinity));
+      V::T factor = block.keys <= block.first ? V::set(0) : V::div(V::set(1.0f), sum);
+      V::T other = block.keys <= block.first || block.zeroNan ? V::set(0) : V::mul(sum, V::set(block.zeroMasked ? 0 : kInfinity));
       for (int64_t i = 0; i < block.e; ++i) {
         V::T x = V::selectLess(V::set(0), sum, V::mul(V::load(sums + i * width + at), factor), other);
         V::store(sums + i * width + at, x);
@@ -486,7 +519,9 @@ private:
   int64_t width; ///< lanes, in whole groups
   float *query, *sums, *scores, *tile, *maximum, *total, *before, *shared, *values;
   const float *queries[Block::kLanes], *biases[2][Block::kLanes];
-  bool hasTile = false; ///< a bias differs between lanes
+  float limits[Block::kLanes], leastLimit = 0, mostLimit = 0;
+  bool hasOwnBiases = false; ///< a bias differs between lanes
+  bool hasTile = false;      ///< what is added to the scores of this group of keys does
   bool started = false; ///< sums hold something
   /// One query, whose lanes are all the same, of keys and values whose numbers lie one behind the other: these are
   /// computed side by side instead of queries.

@@ -22,20 +22,35 @@ namespace lathe::cpu {
 /// the scores of one key with as many queries as it has lanes. So keys and values are read as they lie, a number at a
 /// time, the softmax needs no sums across lanes, and queries of several heads that read the same keys share a block.
 struct AttentionBlock {
+  /// Keys or values: one behind the other, or in pages of kKeys each.
+  struct Rows {
+    const float *data = nullptr;
+    int64_t row = 0, col = 0;
+    const unsigned char *const *pages = nullptr;
+    int64_t offset = 0; ///< of the first row of a page, in elements
+
+    const float *at(int64_t index) const {
+      return pages ? reinterpret_cast<const float *>(pages[index / kKeys]) + offset + index % kKeys * row : data + index * row;
+    }
+  };
+
   static constexpr int64_t kLanes = 64;
   /// Keys whose scores are kept at once: scores of 64 lanes and values of 64 numbers take 16 KiB each, half of the first cache.
   static constexpr int64_t kKeys = 64;
 
   int64_t lanes = 0; ///< queries, from 1 to kLanes
-  int64_t keys = 0, d = 0, e = 0;
+  int64_t first = 0, keys = 0; ///< reads the keys from `first`, a multiple of kKeys, to below `keys`
+  int64_t d = 0, e = 0;
   const float *query[kLanes];   ///< row of each
   const float *bias[2][kLanes]; ///< row of each
   float *out[kLanes];           ///< row of each; not used for a part
   int64_t queryCol = 0, biasCol[2] = {}, outCol = 0;
   int biases = 0;
   bool sameBias[2] = {}; ///< all lanes have the same row
-  const float *key = nullptr, *value = nullptr;
-  int64_t keyRow = 0, keyCol = 0, valueRow = 0, valueCol = 0;
+  Rows key, value;
+  bool hasLimits = false;
+  float limit[kLanes];       ///< last key that each sees
+  float window = 0;          ///< not 0: how many keys, the last one included, each sees
   float scale = 1, softcap = 0;
   bool zeroMasked = false, zeroNan = false; ///< as of lathe_attention_call
   float *part = nullptr;                    ///< where a part of the keys leaves partFloats(e), else null

@@ -14,6 +14,7 @@
 
 using namespace lathe;
 using namespace lathe::cpu;
+using runtime::CacheRows;
 using runtime::failure;
 using runtime::Status;
 using runtime::success;
@@ -76,7 +77,9 @@ public:
       makeGemmKernels();
   }
 
-  void attention(const lathe_attention_call &call) override { report(call.kernel, execute(call)); }
+  void attention(const lathe_attention_call &call, const CacheRows *keys, const CacheRows *values) override {
+    report(call.kernel, execute(call, keys, values));
+  }
   void prepareAttention(const lathe_attention_call &call) override {
     Status status = verifyAttention(call);
     report(call.kernel, status.failed() ? std::move(status) : reserve(AttentionPlan(call, services_.pool().threads())));
@@ -93,7 +96,7 @@ private:
 
   void report(int64_t kernel, Status status);
   Status execute(const lathe_matmul_call &call);
-  Status execute(const lathe_attention_call &call);
+  Status execute(const lathe_attention_call &call, const CacheRows *keys, const CacheRows *values);
   Status findWork(const lathe_matmul_call &call, Plan **plan);
   Status findPlan(const PlanKey &key, Plan **plan);
   Status reserveScratch(size_t bytes);
@@ -237,10 +240,10 @@ Status CpuSession::reserve(const AttentionPlan &plan) {
   return status.failed() ? std::move(status) : reserveParts(plan.partBytes());
 }
 
-Status CpuSession::execute(const lathe_attention_call &call) {
-  if (Status status = verifyAttention(call); status.failed())
+Status CpuSession::execute(const lathe_attention_call &call, const CacheRows *keys, const CacheRows *values) {
+  if (Status status = verifyAttention(call, keys, values); status.failed())
     return status;
-  AttentionPlan plan(call, services_.pool().threads());
+  AttentionPlan plan(call, services_.pool().threads(), keys, values);
   if (plan.blocks() == 0)
     return success();
   if (Status status = reserve(plan); status.failed())

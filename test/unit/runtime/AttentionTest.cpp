@@ -35,7 +35,7 @@ public:
   Status attention(const lathe_attention_call &call) {
     failure_ = {};
     session_->beginRun();
-    session_->attention(call);
+    session_->attention(call, nullptr, nullptr);
     session_->endRun();
     return failure_;
   }

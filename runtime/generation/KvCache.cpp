@@ -1,0 +1,195 @@
+//===- KvCache.cpp - Keys and values of sequences ---------------*- C++ -*-===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#include "runtime/generation/KvCache.h"
+
+#include <algorithm>
+#include <cstring>
+
+using namespace lathe::runtime;
+
+namespace {
+constexpr int64_t kPageRows = CacheRows::kPageRows;
+}
+
+KvCache::KvCache(const std::vector<Cache> &caches, Charge charge) : caches_(caches), charge_(std::move(charge)) {
+  for (const Cache &cache : caches_) {
+    int64_t &bytes = cache.appended ? appendedBytes_ : fixedBytes_;
+    offsets_.push_back(bytes / static_cast<int64_t>(sizeof(float)));
+    bytes += cache.heads * kPageRows * cache.size * static_cast<int64_t>(sizeof(float));
+  }
+}
+
+KvCache::~KvCache() = default;
+
+KvCache::Page::~Page() {
+  if (!owner)
+    return;
+  auto held = static_cast<int64_t>(data.capacity());
+  owner->charge_(-held);
+  owner->bytes_ -= static_cast<uint64_t>(held);
+}
+
+Status KvCache::newPage(int64_t bytes, std::shared_ptr<Page> *page) {
+  if (!charge_(bytes))
+    return failure(LATHE_OVER_BUDGET, "the cache needs ", bytes, " bytes for ", kPageRows, " more positions; it holds ", bytes_,
+                   " and that would pass the memory budget");
+  auto result = std::make_shared<Page>();
+  if (!result->data.reserve(static_cast<size_t>(bytes))) {
+    charge_(-bytes);
+    return failure(LATHE_OUT_OF_MEMORY, "cannot allocate ", bytes, " bytes for the cache");
+  }
+  charge_(static_cast<int64_t>(result->data.capacity()) - bytes);
+  result->owner = this;
+  bytes_ += result->data.capacity();
+  *page = std::move(result);
+  return success();
+}
+
+Status KvCache::reserve(Rows &rows, int64_t more, int64_t pageBytes) {
+  size_t needed = static_cast<size_t>((rows.count + more + kPageRows - 1) / kPageRows);
+  size_t first = static_cast<size_t>(rows.count / kPageRows);
+  if (more > 0 && first < rows.pages.size() && rows.pages[first].use_count() > 1) {
+    std::shared_ptr<Page> own;
+    if (Status status = newPage(pageBytes, &own); status.failed())
+      return status;
+    std::memcpy(own->data.data(), rows.pages[first]->data.data(), static_cast<size_t>(pageBytes));
+    rows.pages[first] = std::move(own);
+    rows.addresses[first] = rows.pages[first]->data.data();
+  }
+  // Pages behind it that another sequence shares were reserved and never written by this one.
+  for (size_t i = first + 1; i < rows.pages.size(); ++i)
+    if (rows.pages[i].use_count() > 1) {
+      rows.pages.resize(i);
+      rows.addresses.resize(i);
+    }
+  while (rows.pages.size() < needed) {
+    std::shared_ptr<Page> page;
+    if (Status status = newPage(pageBytes, &page); status.failed())
+      return status;
+    rows.addresses.push_back(page->data.data());
+    rows.pages.push_back(std::move(page));
+  }
+  return success();
+}
+
+void KvCache::truncate(Sequence &sequence, int64_t count) {
+  Rows &rows = sequence.appended;
+  rows.count = std::clamp<int64_t>(count, 0, rows.count);
+  auto pages = static_cast<size_t>((rows.count + kPageRows - 1) / kPageRows);
+  rows.pages.resize(std::min(rows.pages.size(), pages));
+  rows.addresses.resize(rows.pages.size());
+}
+
+float *KvCache::at(const Sequence &sequence, size_t cache, int64_t head, int64_t row) const {
+  const Cache &own = caches_[cache];
+  const Rows &rows = own.appended ? sequence.appended : sequence.fixed;
+  auto *page = reinterpret_cast<float *>(rows.pages[static_cast<size_t>(row / kPageRows)]->data.data());
+  return page + offsets_[cache] + (head * kPageRows + row % kPageRows) * own.size;
+}
+
+Status KvCache::fill(Sequence &sequence, size_t cache, const float *data, int64_t rows) {
+  const Cache &own = caches_[cache];
+  Rows &fixed = sequence.fixed;
+  if (fixed.count == 0) {
+    if (Status status = reserve(fixed, rows, fixedBytes_); status.failed())
+      return status;
+    fixed.count = rows;
+  }
+  if (fixed.count != rows)
+    return failure(LATHE_INTERNAL, "cache '", own.name, "' has ", rows, " rows, but others of the sequence have ", fixed.count);
+  for (int64_t head = 0; head < own.heads; ++head)
+    for (int64_t row = 0; row < rows; row += kPageRows) {
+      int64_t some = std::min(kPageRows, rows - row);
+      std::memcpy(at(sequence, cache, head, row), data + (head * rows + row) * own.size,
+                  static_cast<size_t>(some * own.size) * sizeof(float));
+    }
+  return success();
+}
+
+Status KvCache::begin(const std::vector<Sequence *> &sequences, int64_t rows) {
+  active_ = sequences;
+  newRows_ = rows;
+  appendedPages_.clear();
+  fixedPages_.clear();
+  appendedCounts_.clear();
+  fixedCounts_.clear();
+  for (Sequence *sequence : active_) {
+    Rows &own = sequence->appended;
+    if (static_cast<int64_t>(own.pages.size()) * kPageRows < own.count + rows)
+      return failure(LATHE_INTERNAL, "a run appends ", rows, " rows to a cache without room for them");
+    appendedPages_.push_back(own.addresses.data());
+    fixedPages_.push_back(sequence->fixed.addresses.data());
+    appendedCounts_.push_back(own.count + rows);
+    fixedCounts_.push_back(sequence->fixed.count);
+  }
+  return success();
+}
+
+void KvCache::commit() {
+  for (Sequence *sequence : active_)
+    sequence->appended.count += newRows_;
+  active_.clear();
+}
+
+Status KvCache::rows(int64_t cache, CacheRows *rows) const {
+  if (cache < 0 || static_cast<size_t>(cache) >= caches_.size())
+    return failure(LATHE_INTERNAL, "cache ", cache, " does not exist: the program has ", caches_.size());
+  auto index = static_cast<size_t>(cache);
+  bool appended = caches_[index].appended;
+  rows->pages = (appended ? appendedPages_ : fixedPages_).data();
+  rows->counts = (appended ? appendedCounts_ : fixedCounts_).data();
+  rows->offset = offsets_[index];
+  rows->sequences = static_cast<int64_t>(active_.size());
+  rows->heads = caches_[index].heads;
+  rows->size = caches_[index].size;
+  return success();
+}
+
+Status KvCache::execute(const lathe_cache_call &call, ThreadPool &pool) {
+  CacheRows view;
+  if (Status status = rows(call.cache, &view); status.failed())
+    return status;
+  auto index = static_cast<size_t>(call.cache);
+  const Cache &cache = caches_[index];
+  bool fits = call.dtype == LATHE_F32 && call.sizes[0] == view.sequences && call.sizes[1] == cache.heads &&
+              call.sizes[3] == cache.size && call.sizes[2] >= 0;
+  if (!fits || (!call.read && (!cache.appended || call.sizes[2] != newRows_)))
+    return failure(LATHE_INTERNAL, "rows [", call.sizes[0], ", ", call.sizes[1], ", ", call.sizes[2], ", ", call.sizes[3],
+                   "] do not fit cache '", cache.name, "' of ", view.sequences, " sequences, ", cache.heads, " heads, ", newRows_,
+                   " new rows and ", cache.size, " columns");
+  struct Loop {
+    const KvCache *self;
+    const lathe_cache_call *call;
+    const int64_t *counts;
+    size_t cache;
+  } loop{this, &call, view.counts, index};
+  constexpr int64_t kWorthSharing = 1 << 14; // elements
+  int64_t each = std::max<int64_t>(call.sizes[2] * call.sizes[3], 1);
+  pool.parallelFor(
+      call.sizes[0] * call.sizes[1], std::max<int64_t>(kWorthSharing / each, 1),
+      [](void *context, int64_t begin, int64_t end, int) {
+        auto *loop = static_cast<Loop *>(context);
+        const lathe_cache_call &call = *loop->call;
+        for (int64_t i = begin; i < end; ++i) {
+          int64_t sequence = i / call.sizes[1], head = i % call.sizes[1];
+          const Sequence &own = *loop->self->active_[static_cast<size_t>(sequence)];
+          float *data = static_cast<float *>(call.data) + sequence * call.strides[0] + head * call.strides[1];
+          int64_t count = loop->counts[sequence], first = call.read ? 0 : own.appended.count;
+          for (int64_t row = 0; row < call.sizes[2]; ++row) {
+            float *other = data + row * call.strides[2];
+            bool exists = first + row < count;
+            float *kept = exists ? loop->self->at(own, loop->cache, head, first + row) : nullptr;
+            for (int64_t c = 0; c < call.sizes[3]; ++c)
+              if (!call.read)
+                kept[c] = other[c * call.strides[3]];
+              else
+                other[c * call.strides[3]] = exists ? kept[c] : 0;
+          }
+        }
+      },
+      &loop);
+  return success();
+}
