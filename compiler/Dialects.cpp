@@ -11,6 +11,7 @@
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Transforms/Passes.h"
 #include "passes/fusion/Passes.h"
+#include "passes/generation/Passes.h"
 #include "passes/memory/Passes.h"
 #include "passes/precision/Passes.h"
 #include "passes/simplify/Passes.h"
@@ -28,6 +29,7 @@ void lathe::registerPasses() {
   simplify::registerLatheSimplifyPasses();
   fusion::registerLatheFusionPasses();
   memory::registerLatheMemoryPasses();
+  generation::registerLatheGenerationPasses();
   precision::registerLathePrecisionPasses();
   cpu::registerLatheCpuPasses();
   registerLatheReferencePasses();

@@ -17,6 +17,7 @@ PASSES = {
     "passes/simplify/Passes.td": "Simplification",
     "passes/fusion/Passes.td": "Fusion",
     "passes/memory/Passes.td": "Memory",
+    "passes/generation/Passes.td": "Generation",
     "passes/precision/Passes.td": "Precision",
     "backends/reference/compiler/Passes.td": "Reference backend",
     "backends/cpu/compiler/Passes.td": "CPU backend",
