@@ -142,20 +142,26 @@ void Sampler::narrow() {
     selection_.largest(static_cast<size_t>(config_.top_k), candidates_);
     weigh(candidates_.values.data(), candidates_.count);
     narrowToMass();
-  } else if (byMass) {
-    // What lies below the threshold has, all together, less than the mass that may be left out: only the rest is looked
-    // at one by one. The distance is kept a little larger, for the rounding of the exponentials.
-    double sum = rowKernels().sumOfExponentials(row_, vocabulary_, scan_.max, scale_);
-    double distance = std::log(static_cast<double>(vocabulary_) / ((1 - config_.top_p) * sum)) + 1e-3;
-    double threshold = static_cast<double>(scan_.max) - distance / static_cast<double>(scale_);
+  } else {
+    // Only what can be left is looked at one by one; the limits are kept a little lower, for the rounding of
+    // exponentials.
+    constexpr double kSlack = 1e-3;
+    double distance = std::numeric_limits<double>::infinity();
+    if (config_.min_p.value_or(0) > 0)
+      distance = kSlack - std::log(*config_.min_p);
+    double sum = 0;
+    if (byMass) {
+      // What lies farther below has, all together, less than the mass that may be left out.
+      sum = rowKernels().sumOfExponentials(row_, vocabulary_, scan_.max, scale_);
+      distance = std::min(distance, kSlack + std::log(static_cast<double>(vocabulary_) / ((1 - config_.top_p) * sum)));
+    }
     constexpr double kLowest = -std::numeric_limits<float>::max();
+    double threshold = static_cast<double>(scan_.max) - distance / static_cast<double>(scale_);
     selection_.collect(static_cast<float>(std::max(threshold, kLowest)), candidates_);
     weigh(candidates_.values.data(), candidates_.count);
-    total_ = sum;
+    if (byMass)
+      total_ = sum;
     narrowToMass();
-  } else {
-    selection_.collect(-kInfinity, candidates_);
-    weigh(candidates_.values.data(), candidates_.count);
   }
   narrowToProbable();
 }
