@@ -272,14 +272,7 @@ void Compilation::toArtifact(const std::string &output) {
     return void(fail(ExitCode::invalid_model, error));
 
   if (!phase(
-          "plan",
-          [](OpPassManager &passes) {
-            // LLVM's vectorizer leaves loops alone whose result and operand overlap: a gelu in place takes three times as long.
-            memory::PlanArenaPassOptions planOptions;
-            planOptions.inPlace = false;
-            passes.addPass(memory::createPlanArenaPass(planOptions));
-          },
-          ExitCode::internal) ||
+          "plan", [](OpPassManager &passes) { passes.addPass(memory::createPlanArenaPass()); }, ExitCode::internal) ||
       !phase(
           "llvm", [&](OpPassManager &passes) { cpu::addLoweringPasses(passes, options.level > 0 && !options.reference); },
           ExitCode::internal))

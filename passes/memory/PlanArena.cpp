@@ -113,15 +113,21 @@ SmallVector<unsigned> inPlaceOperands(Operation *op, bool kernels) {
 /// The operation that gives the buffer its first content, if that is all of it.
 Operation *writerOf(kernel::AllocOp alloc, const Order &order) {
   Operation *first = nullptr;
-  for (Operation *user : alloc->getUsers())
-    if (!first || order.begin.lookup(user) < order.begin.lookup(first))
-      first = user;
-  if (!first || first->getBlock() != alloc->getBlock() || llvm::count(first->getOperands(), alloc.getResult()) != 1)
+  SmallVector<Value> names{alloc.getResult()};
+  for (size_t i = 0; i < names.size(); ++i)
+    for (Operation *user : names[i].getUsers())
+      if (auto view = dyn_cast<kernel::ViewOp>(user))
+        names.push_back(view.getResult());
+      else if (!first || order.begin.lookup(user) < order.begin.lookup(first))
+        first = user;
+  if (!first || first->getBlock() != alloc->getBlock() ||
+      llvm::count_if(first->getOperands(), [&](Value operand) { return isWithin(operand, alloc.getResult()); }) != 1)
     return nullptr;
+  auto writes = [&](Value result) { return withoutViews(result) == alloc.getResult(); };
   if (auto matmul = dyn_cast<kernel::MatmulOp>(first))
-    return matmul.getOut() == alloc.getResult() ? first : nullptr;
+    return writes(matmul.getOut()) ? first : nullptr;
   auto launch = dyn_cast<kernel::LaunchOp>(first);
-  return launch && launch.getArgs().back() == alloc.getResult() ? first : nullptr;
+  return launch && writes(launch.getArgs().back()) ? first : nullptr;
 }
 
 /// Whether `writer` may write its result where `buffer` lies: nothing else is needed of that from then on.

@@ -243,6 +243,36 @@ func.func @plan(%symbols: !llvm.ptr, %dims: !llvm.ptr, %bytes: !llvm.ptr) -> i64
 
 // -----
 
+// Also where operand and result are written under another shape.
+// CHECK-LABEL: func.func @run
+// CHECK: %[[ZERO:.*]] = arith.constant 0 : index
+// CHECK: %[[A:.*]] = kernel.arena %{{.*}} at %[[ZERO]][] : memref<4x4xf32>
+// CHECK: %[[V:.*]] = kernel.view %[[A]][] : memref<4x4xf32> -> memref<16xf32>
+// CHECK: kernel.launch %{{.*}}(%[[V]], %[[V]])
+// CHECK-LABEL: func.func @plan
+// CHECK: arith.constant 64 : i64
+// APART: kernel.launch %{{.*}}(%{{.*}}, %{{.*}}) {{.*}}kernel.in_place
+// APART: func.func @plan
+// APART: arith.constant 128 : i64
+func.func private @kernel(!llvm.ptr, !llvm.ptr, index, index)
+func.func @run(%frame: !llvm.ptr) {
+  %n = arith.constant 1 : index
+  %a = kernel.alloc [] : memref<4x4xf32>
+  kernel.launch %frame @kernel(%a) count %n grain %n {kernel = 0 : i64} : memref<4x4xf32>
+  %b = kernel.alloc [] : memref<4x4xf32>
+  %v = kernel.view %a [] : memref<4x4xf32> -> memref<16xf32>
+  %w = kernel.view %b [] : memref<4x4xf32> -> memref<16xf32>
+  kernel.launch %frame @kernel(%v, %w) count %n grain %n {kernel = 0 : i64, kernel.in_place = array<i64: 0>} : memref<16xf32>, memref<16xf32>
+  kernel.launch %frame @kernel(%b) count %n grain %n {kernel = 0 : i64} : memref<4x4xf32>
+  return
+}
+func.func @plan(%symbols: !llvm.ptr, %dims: !llvm.ptr, %bytes: !llvm.ptr) -> i64 {
+  %0 = arith.constant 0 : i64
+  return %0 : i64
+}
+
+// -----
+
 // Not where the operand is needed later (%a), is not listed (%b), is read under another shape too (%c), or has another size (%d).
 // CHECK-LABEL: func.func @run
 // CHECK-DAG: %[[ZERO:.*]] = arith.constant 0 : index
