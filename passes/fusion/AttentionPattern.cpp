@@ -90,6 +90,46 @@ bool AttentionMatcher::leadsToProduct(Value value, int depth) {
   return false;
 }
 
+/// Added to a score it gives itself.
+constexpr double kAbsorbs = -1e20;
+/// Beside scores that are not masked, which are far above it, it has no weight; that is what it is for.
+constexpr double kMasks = -1e4;
+
+/// Makes the choices of numbers sums with numbers, where that is the same.
+LogicalResult AttentionMatcher::settleMasks(AttentionPattern &pattern) {
+  auto &biases = pattern.biases;
+  // Where two masks meet, the later number is the score; those of one number are one mask.
+  for (size_t outer = 0; outer < biases.size(); ++outer)
+    for (size_t inner = 0; inner < outer;) {
+      AttentionPattern::Bias &first = biases[inner], &second = biases[outer];
+      auto number = static_cast<float>(second.factor);
+      bool isSame = static_cast<float>(first.factor) == number;
+      if (!first.isMask || !second.isMask || (!isSame && static_cast<float>(first.factor + second.factor) == number) ||
+          (isSame && std::isinf(number))) {
+        ++inner;
+        continue;
+      }
+      if (!isSame || first.frame != second.frame)
+        return refuse(pattern.product, "expects masked scores of one number, got " + Twine(std::to_string(first.factor)) +
+                                           " and " + Twine(std::to_string(second.factor)));
+      second.others.push_back({first.value, first.isNegated});
+      second.others.append(first.others);
+      biases.erase(biases.begin() + inner);
+      --outer;
+    }
+  // A smaller number would leave something of a score that it is added to. It may be any lower one, since what is masked has no weight
+  // in one row and the same weight in a row of nothing else; but not where something is added to it, or it to something.
+  for (AttentionPattern::Bias &bias : biases) {
+    if (!bias.isMask || bias.factor <= kAbsorbs)
+      continue;
+    if (biases.size() > 1)
+      return refuse(pattern.product, "expects masked scores of minus infinity or at most -1e20 beside other biases, got " +
+                                         Twine(std::to_string(bias.factor)));
+    bias.factor = std::numeric_limits<float>::lowest();
+  }
+  return success();
+}
+
 LogicalResult AttentionMatcher::matchScores(AttentionPattern &pattern) {
   scores = softmax.getInput();
   frame = frameOf(scores);
@@ -110,7 +150,7 @@ LogicalResult AttentionMatcher::matchScores(AttentionPattern &pattern) {
       pattern.productFrame = frame;
       pattern.scale = isCapped ? factor * *pattern.softcap : factor;
       std::reverse(pattern.biases.begin(), pattern.biases.end());
-      return success();
+      return settleMasks(pattern);
     }
     if (failed(matchStep(op, pattern)))
       return failure();
@@ -170,11 +210,9 @@ LogicalResult AttentionMatcher::matchMask(SelectOp op, AttentionPattern &pattern
     std::optional<double> number = splatNumber(fill);
     if (!number || own.getType() != op.getType() || !leadsToProduct(own))
       continue;
-    // Added to a score it gives itself. A smaller one, in a row of nothing else, would leave something of the scores.
-    constexpr double kAbsorbs = -1e20;
-    if (!(*number * factor <= kAbsorbs) || !(*number <= kAbsorbs))
-      return refuse(op,
-                    "expects masked scores of minus infinity or at most -1e20, got " + Twine(std::to_string(*number)));
+    if (!(*number * factor <= kMasks) || !(*number <= kMasks))
+      return refuse(op, "expects masked scores of minus infinity or at most -10000, got " +
+                            Twine(std::to_string(std::max(*number, *number * factor))));
     AttentionPattern::Bias bias;
     bias.value = op.getCondition();
     bias.factor = *number * factor;

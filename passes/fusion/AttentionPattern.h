@@ -18,6 +18,8 @@ struct AttentionPattern {
     double factor = 1;   ///< of the value
     bool isMask = false; ///< 0 where the condition holds (or, negated, does not), else `factor`
     bool isNegated = false;
+    /// Of a mask, more conditions that must hold, or, where the second is true, must not.
+    llvm::SmallVector<std::pair<mlir::Value, bool>, 0> others;
     SymShape frame;
   };
 
@@ -52,6 +54,7 @@ private:
   mlir::LogicalResult matchStep(mlir::Operation *op, AttentionPattern &pattern);
   mlir::LogicalResult matchSum(mlir::Operation *op, AttentionPattern &pattern);
   mlir::LogicalResult matchMask(SelectOp op, AttentionPattern &pattern);
+  mlir::LogicalResult settleMasks(AttentionPattern &pattern);
   mlir::LogicalResult matchWeights(AttentionPattern &pattern);
   mlir::Value guarded(mlir::Value weights, AttentionPattern &pattern);
   mlir::LogicalResult enterReshape(mlir::Value from, mlir::Value to, SymShape &frame);

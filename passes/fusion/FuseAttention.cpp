@@ -74,6 +74,10 @@ private:
     auto op = createInferred<OpTy>(b, loc, shapes, b.getF32Type(), first, std::forward<Args>(args)...);
     return succeeded(op) ? op->getResult() : Value();
   }
+  template <typename OpTy, typename... Args> Value makeTruth(Value first, Args &&...args) {
+    auto op = createInferred<OpTy>(b, loc, shapes, b.getI1Type(), first, std::forward<Args>(args)...);
+    return succeeded(op) ? op->getResult() : Value();
+  }
   Value number(double value) {
     auto type = RankedTensorType::get({}, b.getF32Type());
     return b.create<ConstantOp>(loc, type, DenseElementsAttr::get(type, static_cast<float>(value)));
@@ -86,6 +90,7 @@ private:
   Value withoutRepeats(Value tensor, int64_t axis);
   Value reshape(Value tensor, const SymShape &to);
   Value toFrame(Value tensor, const SymShape &own);
+  Value bothHold(const AttentionPattern::Bias &bias);
   Value writeBias(const AttentionPattern::Bias &bias);
   Value withoutBroadcasts(Value tensor);
   bool fits(Value tensor, const SymExpr &rows, const SymExpr &columns, bool mayShareHeads);
@@ -250,16 +255,35 @@ Value AttentionWriter::withoutBroadcasts(Value tensor) {
   }
 }
 
+/// Of a mask of several conditions, where all of them hold, in the common frame.
+Value AttentionWriter::bothHold(const AttentionPattern::Bias &bias) {
+  auto condition = [&](Value value, bool isNegated) {
+    value = withoutBroadcasts(toFrame(value, bias.frame));
+    return value && isNegated ? makeTruth<NotOp>(value) : value;
+  };
+  Value all = condition(bias.value, bias.isNegated);
+  for (auto [value, isNegated] : bias.others) {
+    Value other = all ? condition(value, isNegated) : Value();
+    all = other ? makeTruth<AndOp>(other, all) : Value();
+  }
+  return all;
+}
+
 Value AttentionWriter::writeBias(const AttentionPattern::Bias &bias) {
   Value value = bias.value;
   if (bias.isMask) {
+    bool isNegated = bias.isNegated;
+    if (!bias.others.empty()) {
+      value = bothHold(bias);
+      isNegated = false;
+    }
     Value zero = number(0), fill = number(bias.factor);
-    value = make<SelectOp>(value, bias.isNegated ? fill : zero, bias.isNegated ? zero : fill);
+    value = value ? make<SelectOp>(value, isNegated ? fill : zero, isNegated ? zero : fill) : Value();
   } else if (!cast<RankedTensorType>(value.getType()).getElementType().isF32()) {
     return refuse("expects biases of f32");
   }
   // The frame alone is told by the first of them: axes of 1 before it don't matter.
-  value = withoutBroadcasts(toFrame(value, bias.frame));
+  value = bias.others.empty() ? withoutBroadcasts(toFrame(value, bias.frame)) : value;
   if (!value)
     return {};
   if (!fits(value, rows, columns, false) && !mayBroadcast(value))

@@ -24,7 +24,10 @@ def FuseAttentionPass : Lathe_FusionPass<"fuse-attention"> {
     - constant factors of the query, the key, their product or sums with it;
     - a tanh between constant factors (softcap);
     - sums and differences with biases, which are summed where they are more than two;
-    - choices between a score and a number of at least 1e20 in magnitude below zero, or minus infinity: masks, which become biases;
+    - choices between a score and minus infinity or a number of at most -1e20: masks, which become biases. A sum with such a
+      number is that number. A number of at most -10000 will do for a mask that is the only bias: it becomes the lowest number, which is
+      the same as long as each row that is not masked as a whole has a score above it by more than 104, where exp is 0.
+      Masks of one number are one mask;
     - reshapes of the axes before the last two;
     - the choice of 0 where the softmax is NaN;
     - keys and values whose heads are repeated by a broadcast and a reshape: they are read by groups of queries.

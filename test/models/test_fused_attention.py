@@ -87,6 +87,33 @@ def masked_scores(g):
     g.node("MatMul", weights_of(g, masked), v)
 
 
+def small_mask(g):
+    """Masked scores of -10000: of a row that is masked as a whole the result is the values' mean, too."""
+    q, k, v = operands(g)
+    scores = g.node("Mul", scores_of(g, q, k), np.float32(0.25))
+    mask = g.input("mask", ["n", 1, "m", "k"], BOOL, kept)
+    g.node("MatMul", weights_of(g, g.node("Where", mask, scores, np.float32(-1e4))), v)
+
+
+def masked_twice(g):
+    """By causality and padding; rows are masked as a whole by both together."""
+    q, k, v = operands(g)
+    mask = g.input("mask", ["n", 1, 1, "k"], BOOL, kept)
+    other = g.input("other", ["m", "k"], BOOL, kept)
+    masked = g.node("Where", other, g.node("Where", mask, scores_of(g, q, k), LOWEST), LOWEST)
+    g.node("MatMul", weights_of(g, masked), v)
+
+
+def small_masks(g):
+    """Two masks, one of them by what does not count."""
+    q, k, v = operands(g)
+    mask = g.input("mask", ["n", 1, 1, "k"], BOOL, kept)
+    other = g.input("other", ["m", "k"], BOOL, lambda random, shape: ~kept(random, shape))
+    scores = g.node("Where", mask, scores_of(g, q, k), np.float32(-1e4))
+    masked = g.node("Where", other, np.float32(-1e4), scores)
+    g.node("MatMul", weights_of(g, masked), v)
+
+
 def causal(g):
     """By positions, with keys of the past."""
     q, k, v = operands(g)
@@ -172,8 +199,8 @@ def merged_projection(g):
 
 
 FORMS = [
-    scale_on_query, scale_on_both, scale_on_scores, chosen_scores, masked_scores, causal, alibi, relative, windows, shared_heads,
-    softcap, merged_projection,
+    scale_on_query, scale_on_both, scale_on_scores, chosen_scores, masked_scores, small_mask, small_masks, masked_twice, causal,
+    alibi, relative, windows, shared_heads, softcap, merged_projection,
 ]
 
 

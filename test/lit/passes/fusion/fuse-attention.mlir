@@ -145,13 +145,91 @@ func.func @scores_used(%q: tensor<2x3x8xf32>) -> (tensor<2x3x8xf32>, tensor<2x3x
   return %2, %0 : tensor<2x3x8xf32>, tensor<2x3x3xf32>
 }
 
-// A mask that leaves something of the scores where a row has nothing else; a softmax over another axis; other types; a product
+// Masked scores of -10000: any number does where nothing is added, and the lowest gives itself.
+// CHECK-LABEL: func.func @small_mask
+// CHECK-DAG: %[[ZERO:.*]] = lathe.constant dense<0.000000e+00> : tensor<f32>
+// CHECK-DAG: %[[LOWEST:.*]] = lathe.constant dense<-3.40282347E+38> : tensor<f32>
+// CHECK: %[[MASK:.*]] = lathe.select %arg1, %[[ZERO]], %[[LOWEST]]
+// CHECK: lathe.attention %arg0, %arg0, %arg0, %[[MASK]] {softcap = 5.000000e+01 : f64}
+func.func @small_mask(%q: tensor<2x3x8xf32>, %c: tensor<3x3xi1>) -> tensor<2x3x8xf32> {
+  %small = lathe.constant dense<-1.0e4> : tensor<f32>
+  %cap = lathe.constant dense<50.0> : tensor<f32>
+  %0 = lathe.matmul %q, %q {transpose_rhs} : (tensor<2x3x8xf32>, tensor<2x3x8xf32>) -> tensor<2x3x3xf32>
+  %1 = lathe.div %0, %cap : (tensor<2x3x3xf32>, tensor<f32>) -> tensor<2x3x3xf32>
+  %2 = lathe.tanh %1 : (tensor<2x3x3xf32>) -> tensor<2x3x3xf32>
+  %3 = lathe.mul %2, %cap : (tensor<2x3x3xf32>, tensor<f32>) -> tensor<2x3x3xf32>
+  %4 = lathe.select %c, %3, %small : (tensor<3x3xi1>, tensor<2x3x3xf32>, tensor<f32>) -> tensor<2x3x3xf32>
+  %5 = lathe.softmax %4 {axis = 2 : i64} : (tensor<2x3x3xf32>) -> tensor<2x3x3xf32>
+  %6 = lathe.matmul %5, %q : (tensor<2x3x3xf32>, tensor<2x3x8xf32>) -> tensor<2x3x8xf32>
+  return %6 : tensor<2x3x8xf32>
+}
+
+// Masks of one number are one: their sum would be minus infinity. Not where that is what they are: then their sum is right, too.
+// CHECK-LABEL: func.func @two_masks
+// CHECK-DAG: %[[NOT:.*]] = lathe.not %arg2
+// CHECK-DAG: %[[BOTH:.*]] = lathe.and %[[NOT]], %arg1
+// CHECK-DAG: %[[MASK:.*]] = lathe.select %[[BOTH]], %{{.*}} -> tensor<2x3x3xf32>
+// CHECK: lathe.attention %arg0, %arg0, %arg0, %[[MASK]] :
+// CHECK: lathe.attention %arg0, %arg0, %arg0, %{{.*}}, %{{.*}} : {{.*}}tensor<3x3xf32>, tensor<2x1x3xf32>)
+func.func @two_masks(%q: tensor<2x3x8xf32>, %c: tensor<3x3xi1>, %d: tensor<2x1x3xi1>) -> (tensor<2x3x8xf32>, tensor<2x3x8xf32>) {
+  %lowest = lathe.constant dense<-3.40282347E+38> : tensor<f32>
+  %0 = lathe.matmul %q, %q {transpose_rhs} : (tensor<2x3x8xf32>, tensor<2x3x8xf32>) -> tensor<2x3x3xf32>
+  %1 = lathe.select %d, %lowest, %0 : (tensor<2x1x3xi1>, tensor<f32>, tensor<2x3x3xf32>) -> tensor<2x3x3xf32>
+  %2 = lathe.select %c, %1, %lowest : (tensor<3x3xi1>, tensor<2x3x3xf32>, tensor<f32>) -> tensor<2x3x3xf32>
+  %3 = lathe.softmax %2 {axis = 2 : i64} : (tensor<2x3x3xf32>) -> tensor<2x3x3xf32>
+  %4 = lathe.matmul %3, %q : (tensor<2x3x3xf32>, tensor<2x3x8xf32>) -> tensor<2x3x8xf32>
+
+  %least = lathe.constant dense<0xFF800000> : tensor<f32>
+  %5 = lathe.matmul %q, %q {transpose_rhs} : (tensor<2x3x8xf32>, tensor<2x3x8xf32>) -> tensor<2x3x3xf32>
+  %6 = lathe.select %c, %5, %least : (tensor<3x3xi1>, tensor<2x3x3xf32>, tensor<f32>) -> tensor<2x3x3xf32>
+  %7 = lathe.select %d, %6, %least : (tensor<2x1x3xi1>, tensor<2x3x3xf32>, tensor<f32>) -> tensor<2x3x3xf32>
+  %8 = lathe.softmax %7 {axis = 2 : i64} : (tensor<2x3x3xf32>) -> tensor<2x3x3xf32>
+  %9 = lathe.matmul %8, %q : (tensor<2x3x3xf32>, tensor<2x3x8xf32>) -> tensor<2x3x8xf32>
+  return %4, %9 : tensor<2x3x8xf32>, tensor<2x3x8xf32>
+}
+
+// Not beside a bias, in whatever order, nor beside a mask of another number: which number it is matters in rows that are masked as a
+// whole. Nor where a factor makes it one that scores may reach.
+// CHECK-LABEL: func.func @small_masks
+// CHECK-NOT: lathe.attention
+func.func @small_masks(%q: tensor<2x3x8xf32>, %c: tensor<3x3xi1>, %d: tensor<2x1x3xi1>, %b: tensor<2x1x3xf32>)
+    -> (tensor<2x3x8xf32>, tensor<2x3x8xf32>, tensor<2x3x8xf32>, tensor<2x3x8xf32>) {
+  %small = lathe.constant dense<-1.0e4> : tensor<f32>
+  %smaller = lathe.constant dense<-1.0e9> : tensor<f32>
+  %eighth = lathe.constant dense<0.125> : tensor<f32>
+  %0 = lathe.matmul %q, %q {transpose_rhs} : (tensor<2x3x8xf32>, tensor<2x3x8xf32>) -> tensor<2x3x3xf32>
+  %1 = lathe.select %c, %0, %small : (tensor<3x3xi1>, tensor<2x3x3xf32>, tensor<f32>) -> tensor<2x3x3xf32>
+  %2 = lathe.add %1, %b : (tensor<2x3x3xf32>, tensor<2x1x3xf32>) -> tensor<2x3x3xf32>
+  %3 = lathe.softmax %2 {axis = 2 : i64} : (tensor<2x3x3xf32>) -> tensor<2x3x3xf32>
+  %4 = lathe.matmul %3, %q : (tensor<2x3x3xf32>, tensor<2x3x8xf32>) -> tensor<2x3x8xf32>
+
+  %5 = lathe.matmul %q, %q {transpose_rhs} : (tensor<2x3x8xf32>, tensor<2x3x8xf32>) -> tensor<2x3x3xf32>
+  %6 = lathe.add %5, %b : (tensor<2x3x3xf32>, tensor<2x1x3xf32>) -> tensor<2x3x3xf32>
+  %7 = lathe.select %c, %6, %small : (tensor<3x3xi1>, tensor<2x3x3xf32>, tensor<f32>) -> tensor<2x3x3xf32>
+  %8 = lathe.softmax %7 {axis = 2 : i64} : (tensor<2x3x3xf32>) -> tensor<2x3x3xf32>
+  %9 = lathe.matmul %8, %q : (tensor<2x3x3xf32>, tensor<2x3x8xf32>) -> tensor<2x3x8xf32>
+
+  %10 = lathe.matmul %q, %q {transpose_rhs} : (tensor<2x3x8xf32>, tensor<2x3x8xf32>) -> tensor<2x3x3xf32>
+  %11 = lathe.select %c, %10, %small : (tensor<3x3xi1>, tensor<2x3x3xf32>, tensor<f32>) -> tensor<2x3x3xf32>
+  %12 = lathe.select %d, %11, %smaller : (tensor<2x1x3xi1>, tensor<2x3x3xf32>, tensor<f32>) -> tensor<2x3x3xf32>
+  %13 = lathe.softmax %12 {axis = 2 : i64} : (tensor<2x3x3xf32>) -> tensor<2x3x3xf32>
+  %14 = lathe.matmul %13, %q : (tensor<2x3x3xf32>, tensor<2x3x8xf32>) -> tensor<2x3x8xf32>
+
+  %15 = lathe.matmul %q, %q {transpose_rhs} : (tensor<2x3x8xf32>, tensor<2x3x8xf32>) -> tensor<2x3x3xf32>
+  %16 = lathe.select %c, %15, %small : (tensor<3x3xi1>, tensor<2x3x3xf32>, tensor<f32>) -> tensor<2x3x3xf32>
+  %17 = lathe.mul %16, %eighth : (tensor<2x3x3xf32>, tensor<f32>) -> tensor<2x3x3xf32>
+  %18 = lathe.softmax %17 {axis = 2 : i64} : (tensor<2x3x3xf32>) -> tensor<2x3x3xf32>
+  %19 = lathe.matmul %18, %q : (tensor<2x3x3xf32>, tensor<2x3x8xf32>) -> tensor<2x3x8xf32>
+  return %4, %9, %14, %19 : tensor<2x3x8xf32>, tensor<2x3x8xf32>, tensor<2x3x8xf32>, tensor<2x3x8xf32>
+}
+
+// A mask of a number that scores may reach; a softmax over another axis; other types; a product
 // with a weight; something else in between.
 // CHECK-LABEL: func.func @others
 // CHECK-NOT: lathe.attention
 func.func @others(%q: tensor<2x3x8xf32>, %c: tensor<3x3xi1>, %h: tensor<2x3x8xf16>, %w: tensor<8x3xf32>)
     -> (tensor<2x3x8xf32>, tensor<2x3x8xf32>, tensor<2x3x8xf16>, tensor<2x3x8xf32>, tensor<2x3x8xf32>) {
-  %small = lathe.constant dense<-1.0e4> : tensor<f32>
+  %small = lathe.constant dense<-1.0e3> : tensor<f32>
   %0 = lathe.matmul %q, %q {transpose_rhs} : (tensor<2x3x8xf32>, tensor<2x3x8xf32>) -> tensor<2x3x3xf32>
   %1 = lathe.select %c, %0, %small : (tensor<3x3xi1>, tensor<2x3x3xf32>, tensor<f32>) -> tensor<2x3x3xf32>
   %2 = lathe.softmax %1 {axis = 2 : i64} : (tensor<2x3x3xf32>) -> tensor<2x3x3xf32>
