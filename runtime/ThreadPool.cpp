@@ -185,12 +185,13 @@ void ThreadPool::parallelFor(int64_t count, int64_t grain, Task task, void *cont
     return;
   grain = std::max<int64_t>(grain, 1);
   bool nested = activePool == this;
-  if (workers_.empty() || nested || count <= grain) {
+  // No piece is smaller than the grain: a little more than that is not worth a hand-over either, and pieces are equal.
+  int64_t pieces = std::min(count / grain, threads() * kChunksPerThread);
+  if (workers_.empty() || nested || pieces <= 1) {
     task(context, 0, count, nested ? activeThread : 0);
     return;
   }
-  int64_t parts = threads() * kChunksPerThread;
-  int64_t chunk = std::max(grain, count / parts + (count % parts != 0));
+  int64_t chunk = count / pieces + (count % pieces != 0);
   auto chunks = static_cast<uint32_t>(count / chunk + (count % chunk != 0));
 
   // Close the old loop before its fields change: see work().

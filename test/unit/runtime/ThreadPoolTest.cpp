@@ -7,6 +7,8 @@
 
 #include <chrono>
 #include <gtest/gtest.h>
+#include <mutex>
+#include <set>
 #include <thread>
 
 using lathe::runtime::ThreadPool;
@@ -40,6 +42,26 @@ TEST(ThreadPool, CoversEveryItemOnce) {
           ASSERT_EQ(value, 1) << threads << " " << count << " " << grain;
       }
   }
+}
+
+TEST(ThreadPool, CutsNoPieceBelowTheGrain) {
+  ThreadPool pool;
+  ASSERT_FALSE(pool.start(2, nullptr).failed());
+  auto lengths = [&](int64_t count, int64_t grain) {
+    std::mutex mutex;
+    std::multiset<int64_t> result;
+    loop(pool, count, grain, [&](int64_t begin, int64_t end, int) {
+      std::lock_guard lock(mutex);
+      result.insert(end - begin);
+    });
+    return result;
+  };
+  using Lengths = std::multiset<int64_t>;
+  EXPECT_EQ(lengths(100, 100), Lengths{100});
+  EXPECT_EQ(lengths(199, 100), Lengths{199});
+  EXPECT_EQ(lengths(201, 100), (Lengths{100, 101}));
+  EXPECT_EQ(lengths(300, 100), (Lengths{100, 100, 100}));
+  EXPECT_EQ(lengths(8000, 100).size(), 8u);
 }
 
 TEST(ThreadPool, SurvivesManyLoopsAndPauses) {
