@@ -25,7 +25,7 @@ typedef struct lathe_frame lathe_frame;
 /// parallel_for; it outlives the call. May be called from several threads at once on disjoint ranges.
 typedef void (*lathe_task_fn)(lathe_frame *frame, const void *args, int64_t begin, int64_t end);
 
-/// What is applied to a matmul's result (after alpha and bias), in this order: bias, activation, residual.
+/// What is applied to a matmul's result (after alpha and bias), in this order: bias, activation, multiplier, residual.
 typedef enum lathe_activation {
   LATHE_ACT_NONE = 0,
   LATHE_ACT_RELU = 1,
@@ -36,12 +36,13 @@ typedef enum lathe_activation {
   LATHE_ACT_SIGMOID = 6,
 } lathe_activation;
 
-/// One (batched, strided) matrix product: out[b][m][n] = act(alpha * sum_k a[b][m][k] * b[b][k][n] + bias[n]) + residual.
+/// One (batched, strided) matrix product:
+/// out[b][m][n] = act(alpha * sum_k a[b][m][k] * b[b][k][n] + bias[n]) * multiplier + residual.
 /// All strides are in elements; a batch stride of 0 broadcasts. Every extent may be 0 (then, if out is not empty and
-/// k == 0, out is act(bias) + residual). Laid out without padding surprises: only 8-byte members.
+/// k == 0, out is act(bias) * multiplier + residual). Laid out without padding surprises: only 8-byte members.
 typedef struct lathe_matmul_call {
   int64_t kernel;          ///< index into the manifest's "kernels": names, for profiles and errors
-  int64_t dtype;           ///< lathe_dtype of a, b, bias, residual and out
+  int64_t dtype;           ///< lathe_dtype of a, b, bias, multiplier, residual and out
   int64_t weight;          ///< index into the manifest's "constants" when b is a constant, else -1; a constant that is not
                            ///< packed is read through b_row and b_col, and packed into private memory once
   int64_t activation;      ///< lathe_activation
@@ -49,8 +50,9 @@ typedef struct lathe_matmul_call {
   const void *a;           ///< base address of a
   const void *b;           ///< base address of b; NULL when `weight` >= 0 (the runtime knows where its packed form is)
   const void *bias;        ///< n contiguous elements, or NULL
+  const void *multiplier;  ///< same strides as out, or NULL, as it is where b is not a constant
   const void *residual;    ///< same strides as out, or NULL
-  void *out;               ///< must not overlap a, b or bias; may equal residual
+  void *out;               ///< must not overlap a, b or bias; may equal multiplier or residual
   int64_t m, n, k;
   int64_t a_row, a_col;    ///< strides of a along m and k
   int64_t b_row, b_col;    ///< strides of b along k and n

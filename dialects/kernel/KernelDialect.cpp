@@ -283,6 +283,11 @@ LogicalResult MatmulOp::verify() {
                          << getResidual().getType();
   if (getResidual() && getOutAxes())
     return emitOpError() << "expects no order of the result's axes with a residual";
+  if (getMultiplier() && getMultiplier().getType() != getOut().getType())
+    return emitOpError() << "expects a multiplier of the result's type " << getOut().getType() << ", got "
+                         << getMultiplier().getType();
+  if (getMultiplier() && weight < 0)
+    return emitOpError() << "expects a multiplier with a weight alone, got one with rhs";
   return success();
 }
 

@@ -177,10 +177,10 @@ def Kernel_RowOp : Kernel_Op<"row", [Pure]> {
 }
 
 def Kernel_MatmulOp : Kernel_Op<"matmul", [AttrSizedOperandSegments]> {
-  let summary = "Library call: (batched) matrix product with bias, activation and residual";
+  let summary = "Library call: (batched) matrix product with bias, activation, multiplier and residual";
   let description = [{
-    `out = activation(alpha * lhs * rhs + bias) + residual` over the last two axes, leading ones broadcast. `rhs` is absent when it is the
-    constant `weight` (an index into `kernel.constants`, else -1); that constant has `weight_shape` [k, n] once
+    `out = activation(alpha * lhs * rhs + bias) * multiplier + residual` over the last two axes, leading ones broadcast; the multiplier
+    multiplies elements. `rhs` is absent when it is the constant `weight` (an index into `kernel.constants`, else -1); that constant has `weight_shape` [k, n] once
     `transpose_rhs` is applied. `activation` is a `lathe_activation` of runtime/Abi.h; `kernel` an index into
     `kernel.kernels`.
 
@@ -189,7 +189,8 @@ def Kernel_MatmulOp : Kernel_Op<"matmul", [AttrSizedOperandSegments]> {
 
     Where `lhs_axes`, `rhs_axes` or `out_axes` is there, axis i of the matrices is axis `axes[i]` of that buffer: transposes cost
     nothing. They are permutations (C8), the result's keeps the last axis (C9), and there is none with a weight (C10). The residual has the result's type (C11) and order of
-    axes, so it does not go with `out_axes` (C12); it may be the result's buffer.
+    axes, so it does not go with `out_axes` (C12); it may be the result's buffer. So may the multiplier, which has the result's type (C13) and
+    goes with a weight alone (C14).
 
     ```mlir
     kernel.matmul %frame lhs(%a : memref<?x8xf32>) out(%y : memref<?x4xf32>) {activation = 0 : i64, kernel = 0 : i64,
@@ -197,11 +198,11 @@ def Kernel_MatmulOp : Kernel_Op<"matmul", [AttrSizedOperandSegments]> {
     ```
   }];
   let arguments = (ins Kernel_Pointer:$frame, Kernel_Buffer:$lhs, Optional<Kernel_Buffer>:$rhs, Optional<Kernel_Buffer>:$bias,
-      Optional<Kernel_Buffer>:$residual, Kernel_Buffer:$out, I64Attr:$kernel, I64Attr:$weight, DenseI64ArrayAttr:$weight_shape, I64Attr:$activation,
+      Optional<Kernel_Buffer>:$multiplier, Optional<Kernel_Buffer>:$residual, Kernel_Buffer:$out, I64Attr:$kernel, I64Attr:$weight, DenseI64ArrayAttr:$weight_shape, I64Attr:$activation,
       UnitAttr:$transpose_lhs, UnitAttr:$transpose_rhs, DefaultValuedAttr<F64Attr, "1.0">:$alpha,
       OptionalAttr<DenseI64ArrayAttr>:$lhs_axes, OptionalAttr<DenseI64ArrayAttr>:$rhs_axes,
       OptionalAttr<DenseI64ArrayAttr>:$out_axes);
-  let assemblyFormat = "$frame `lhs` `(` $lhs `:` type($lhs) `)` (`rhs` `(` $rhs^ `:` type($rhs) `)`)? (`bias` `(` $bias^ `:` type($bias) `)`)? (`residual` `(` $residual^ `:` type($residual) `)`)? `out` `(` $out `:` type($out) `)` attr-dict";
+  let assemblyFormat = "$frame `lhs` `(` $lhs `:` type($lhs) `)` (`rhs` `(` $rhs^ `:` type($rhs) `)`)? (`bias` `(` $bias^ `:` type($bias) `)`)? (`multiplier` `(` $multiplier^ `:` type($multiplier) `)`)? (`residual` `(` $residual^ `:` type($residual) `)`)? `out` `(` $out `:` type($out) `)` attr-dict";
   let extraClassDeclaration = [{
     /// The shape of a buffer's matrices: its own, with the axes in the order that `axes` says.
     static ::llvm::SmallVector<int64_t> matrixShape(::mlir::Value buffer, ::std::optional<::llvm::ArrayRef<int64_t>> axes);

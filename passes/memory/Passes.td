@@ -14,7 +14,7 @@ def PlanArenaPass : Pass<"plan-arena", "::mlir::ModuleOp"> {
     Pre-condition: `@run` is one block of `kernel` operations, `@plan` computes its third argument nowhere. Post-condition: no
     `kernel.alloc` is left; offsets are expressions of the symbolic dimensions; `@plan` stores the arena's size.
 
-    The result of a launch takes the place of a buffer that `kernel.in_place` lists, and that of a matmul the place of its residual, if
+    The result of a launch takes the place of a buffer that `kernel.in_place` lists, and that of a matmul the place of its residual or multiplier, if
     that has the same size and is not needed afterwards. Sizes that
     are multiples of one expression of the symbols, which compare like numbers, share a part of the arena: from the largest on,
     each buffer goes to the smallest gap that it fits between those whose lives overlap with its own. A part begins behind those buffers of

@@ -98,10 +98,9 @@ bool isWithin(Value value, Value buffer) {
 SmallVector<unsigned> inPlaceOperands(Operation *op, bool kernels) {
   SmallVector<unsigned> numbers;
   if (auto matmul = dyn_cast<kernel::MatmulOp>(op)) {
-    if (Value residual = matmul.getResidual())
-      for (OpOperand &operand : op->getOpOperands())
-        if (&operand == &matmul.getResidualMutable()[0])
-          numbers.push_back(operand.getOperandNumber());
+    for (MutableOperandRange range : {matmul.getResidualMutable(), matmul.getMultiplierMutable()})
+      for (OpOperand &operand : range)
+        numbers.push_back(operand.getOperandNumber());
   } else if (auto launch = dyn_cast<kernel::LaunchOp>(op)) {
     if (auto listed = op->getAttrOfType<DenseI64ArrayAttr>(kernel::kInPlaceAttr); listed && kernels)
       for (int64_t position : listed.asArrayRef())

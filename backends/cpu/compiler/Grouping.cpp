@@ -61,7 +61,7 @@ public:
         ops.push_back(&op);
     for (Operation *op : ops)
       if (auto matmul = dyn_cast<MatmulOp>(op); matmul && isLibraryMatmul(matmul))
-        grouping.matmuls[op] = epilogue(matmul);
+        lastOf[(grouping.matmuls[op] = epilogue(matmul)).last] = op;
     for (Operation *op : ops)
       if (isa<CastOp>(op) && isWeight(op->getResult(0)) && llvm::all_of(op->getUses(), [&](OpOperand &use) {
             return grouping.matmuls.count(use.getOwner()) && use.getOperandNumber() == 1 &&
@@ -143,7 +143,8 @@ private:
   void lookThrough(MatrixOperand &operand, bool transposes, Epilogue &result) {
     for (;;) {
       Operation *op = operand.tensor.getDefiningOp();
-      if (!op || op->getBlock() != &block || !operand.tensor.hasOneUse())
+      // What is a step of the product before is stored behind it.
+      if (!op || op->getBlock() != &block || !operand.tensor.hasOneUse() || absorbed.contains(op))
         return;
       if (auto factor = scaled(op); factor && takeFactor(factor->second, result)) {
         operand.tensor = factor->first;
@@ -267,25 +268,35 @@ private:
       result.last = user;
       absorbed.insert(user);
     }
-    takeResidual(matmul, result);
+    // Those of a gated layer; products that a run computes have no place for it.
+    if (isWeight(matmul.getRhs()))
+      if (Value other = besideProduct<MulOp>(matmul, result))
+        result.multiplier = other;
+    if (Value other = besideProduct<AddOp>(matmul, result))
+      result.residual = other;
   }
 
-  /// A sum with a tensor of the product's own shape that is there before the product is.
-  void takeResidual(MatmulOp matmul, Epilogue &result) {
-    auto add = result.last->hasOneUse() ? dyn_cast<AddOp>(*result.last->getUsers().begin()) : AddOp();
-    if (!add || add->getBlock() != &block || absorbed.contains(add) || add.getType() != matmul.getType())
-      return;
-    Value other = add.getLhs() == result.last->getResult(0) ? add.getRhs() : add.getLhs();
+  /// Makes a sum or product with a tensor of the matrix product's own shape its step, if that tensor is there before the matrix
+  /// product is; returns the tensor.
+  template <typename OpTy> Value besideProduct(MatmulOp matmul, Epilogue &result) {
+    auto op = result.last->hasOneUse() ? dyn_cast<OpTy>(*result.last->getUsers().begin()) : OpTy();
+    if (!op || op->getBlock() != &block || absorbed.contains(op) || op.getType() != matmul.getType())
+      return {};
+    Value other = op.getLhs() == result.last->getResult(0) ? op.getRhs() : op.getLhs();
     Operation *producer = other.getDefiningOp();
-    bool isBefore = producer ? producer->getBlock() == &block && producer->isBeforeInBlock(matmul)
-                             : cast<BlockArgument>(other).getOwner() == &block;
-    // What nothing else reads is computed where it is added, in a kernel of the sum.
-    bool isStored = !producer || !other.hasOneUse() || !isElementwise(producer);
-    if (!isBefore || !isStored || other.getType() != add.getType() || shape(other) != shape(add) || shape(add).empty())
-      return;
-    result.residual = other;
-    result.last = add;
-    absorbed.insert(add);
+    // What another product computes is there when that is.
+    Operation *place = producer;
+    if (auto it = lastOf.find(producer); producer && it != lastOf.end())
+      place = it->second;
+    bool isBefore = place ? place->getBlock() == &block && place->isBeforeInBlock(matmul)
+                          : cast<BlockArgument>(other).getOwner() == &block;
+    // What nothing else reads is computed where it is used, in a kernel of the sum or product.
+    bool isStored = !producer || place != producer || !other.hasOneUse() || !isElementwise(producer);
+    if (!isBefore || !isStored || other.getType() != op.getType() || shape(other) != shape(op) || shape(op).empty())
+      return {};
+    result.last = op;
+    absorbed.insert(op);
+    return other;
   }
 
   SymShape shape(Value value) {
@@ -366,6 +377,7 @@ private:
   bool fuse, library;
   Grouping grouping;
   llvm::DenseMap<Operation *, Member> member;
+  llvm::DenseMap<Operation *, Operation *> lastOf; ///< products, by the operation whose result they compute
   llvm::SmallPtrSet<Operation *, 32> absorbed;
 };
 

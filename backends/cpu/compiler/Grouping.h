@@ -30,6 +30,7 @@ struct Epilogue {
   mlir::Operation *last = nullptr; ///< the operation whose result the product then computes
   mlir::Value bias;
   int64_t activation = 0; ///< lathe_activation
+  mlir::Value multiplier; ///< of the activation's result, element by element
   mlir::Value residual;   ///< added at the end
   double alpha = 1;       ///< of the product
   MatrixOperand lhs, rhs;

@@ -194,6 +194,7 @@ void Lowering::lowerMatmul(kernel::MatmulOp op) {
   set(offsetof(Call, a), addressOf(loc, op.getLhs()));
   set(offsetof(Call, b), op.getRhs() ? addressOf(loc, op.getRhs()) : null);
   set(offsetof(Call, bias), op.getBias() ? addressOf(loc, op.getBias()) : null);
+  set(offsetof(Call, multiplier), op.getMultiplier() ? addressOf(loc, op.getMultiplier()) : null);
   set(offsetof(Call, residual), op.getResidual() ? addressOf(loc, op.getResidual()) : null);
   set(offsetof(Call, out), addressOf(loc, op.getOut()));
   set(offsetof(Call, m), m);

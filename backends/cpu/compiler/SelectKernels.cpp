@@ -193,6 +193,7 @@ Value Selector::readPanels(Value stored, bool transposed, OpBuilder &body, Block
 LogicalResult Selector::emitMatmul(MatmulOp op, const Epilogue &epilogue) {
   Value lhs = buffer(epilogue.lhs.tensor);
   Value bias = epilogue.bias ? buffer(epilogue.bias) : Value();
+  Value multiplier = epilogue.multiplier ? buffer(epilogue.multiplier) : Value();
   Value residual = epilogue.residual ? buffer(epilogue.residual) : Value();
   Value rhs;
   int64_t weight = -1;
@@ -215,9 +216,8 @@ LogicalResult Selector::emitMatmul(MatmulOp op, const Epilogue &epilogue) {
     return order ? b.getDenseI64ArrayAttr(*order) : DenseI64ArrayAttr();
   };
   int64_t id = addKernel("matmul_" + std::to_string(kernels.size()), "matmul", ops);
-  b.create<kernel::MatmulOp>(op.getLoc(), frame, lhs, rhs, bias, residual, out, id, weight, weightShape, epilogue.activation,
-                             op.getTransposeLhs(), op.getTransposeRhs(), APFloat(epilogue.alpha),
-                             axes(epilogue.lhs.axes), axes(epilogue.rhs.axes), axes(epilogue.outAxes));
+  b.create<kernel::MatmulOp>(op.getLoc(), frame, lhs, rhs, bias, multiplier, residual, out, id, weight, weightShape,
+                             epilogue.activation, op.getTransposeLhs(), op.getTransposeRhs(), APFloat(epilogue.alpha), axes(epilogue.lhs.axes), axes(epilogue.rhs.axes), axes(epilogue.outAxes));
   return success();
 }
 

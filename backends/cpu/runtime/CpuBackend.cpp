@@ -185,6 +185,8 @@ Status CpuSession::findWork(const lathe_matmul_call &call, Plan **plan) {
   bool isEmpty = call.m == 0 || call.n == 0 || call.batch[0] == 0 || call.batch[1] == 0 || call.batch[2] == 0;
   if (isEmpty || call.k == 0)
     return success();
+  if (call.multiplier && PlanKey(call).weight < 0)
+    return failure(LATHE_INTERNAL, "a multiplier of a matmul without a constant");
   if (Status status = findPlan(PlanKey(call), plan); status.failed())
     return status;
   return reserveScratch((*plan)->scratchBytes());

@@ -36,6 +36,7 @@ runtime::Status cpu::emptyMatmul(const lathe_matmul_call &call) {
   if (call.dtype != LATHE_F32)
     return runtime::failure(LATHE_INTERNAL, "the cpu backend has no matmul of this type; expected f32");
   auto *bias = static_cast<const float *>(call.bias);
+  auto *multiplier = static_cast<const float *>(call.multiplier);
   auto *residual = static_cast<const float *>(call.residual);
   auto *out = static_cast<float *>(call.out);
   for (int64_t b0 = 0; b0 < call.batch[0]; ++b0)
@@ -46,6 +47,8 @@ runtime::Status cpu::emptyMatmul(const lathe_matmul_call &call) {
             int64_t at =
                 b0 * call.out_batch[0] + b1 * call.out_batch[1] + b2 * call.out_batch[2] + m * call.out_row + n;
             float value = activate(call.activation, bias ? bias[n] : 0);
+            if (multiplier)
+              value *= multiplier[at];
             out[at] = residual ? value + residual[at] : value;
           }
   return runtime::success();

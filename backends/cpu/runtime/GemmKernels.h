@@ -32,12 +32,13 @@ struct GemmBlock {
   int64_t width = 0;       ///< of the panel: a multiple of kPanelStep, at most kPanelColumns
   float *sums = nullptr;   ///< [rows, width]; only where the block is not both first and last
   bool first = true;       ///< sums start at zero
-  bool last = true;        ///< the result is out = activation(alpha * sums + bias) + residual
+  bool last = true;        ///< the result is out = activation(alpha * sums + bias) * multiplier + residual
   float *out = nullptr;
   int64_t outRow = 0;
-  int64_t columns = 0; ///< that `out`, `bias` and `residual` have, at most `width`
+  int64_t columns = 0; ///< that `out` and what is read beside it have, at most `width`
   const float *bias = nullptr;
-  const float *residual = nullptr; ///< strides of `out`
+  const float *multiplier = nullptr; ///< strides of `out`
+  const float *residual = nullptr;   ///< strides of `out`
   float alpha = 1;
   int64_t activation = 0;      ///< lathe_activation
   const char *next = nullptr;  ///< what is read after this block

@@ -138,6 +138,7 @@ bool GemmPlan::execute(const lathe_matmul_call &call, int64_t piece, int, dnnl_s
     block.columns = std::min(width_, key_.n - column);
     block.out = static_cast<float *>(call.out) + outOffset + column;
     block.bias = call.bias ? static_cast<const float *>(call.bias) + column : nullptr;
+    block.multiplier = call.multiplier ? static_cast<const float *>(call.multiplier) + outOffset + column : nullptr;
     block.residual = call.residual ? static_cast<const float *>(call.residual) + outOffset + column : nullptr;
     const unsigned char *b = weight_ + static_cast<size_t>(panel * key_.k) * panelRow;
     for (int64_t k = 0; k < key_.k; k += tiling_.depth) {

@@ -366,6 +366,34 @@ func.func @plan(%symbols: !llvm.ptr, %dims: !llvm.ptr, %bytes: !llvm.ptr) -> i64
 
 // -----
 
+// A product takes the place of its multiplier.
+// CHECK-LABEL: func.func @run
+// CHECK-DAG: %[[ZERO:.*]] = arith.constant 0 : index
+// CHECK: %[[A:.*]] = kernel.arena %{{.*}} at %[[ZERO]][] : memref<4x4xf32>
+// CHECK: kernel.matmul %{{.*}} lhs(%{{.*}}) multiplier(%[[A]] : memref<4x4xf32>) residual(%{{.*}} : memref<4x4xf32>) out(%[[A]] : memref<4x4xf32>)
+// CHECK: kernel.launch %{{.*}} @kernel(%[[A]])
+// CHECK-LABEL: func.func @plan
+// CHECK: arith.constant 64 : i64
+module attributes {kernel.constants = [{name = "w", type = tensor<4x4xf32>, value = dense<1.0> : tensor<4x4xf32>, packed = true, transposed = false}]} {
+  func.func private @kernel(!llvm.ptr, !llvm.ptr, index, index)
+  func.func @run(%frame: !llvm.ptr) {
+    %n = arith.constant 1 : index
+    %x = kernel.input %frame 0 [] : memref<4x4xf32>
+    %a = kernel.alloc [] : memref<4x4xf32>
+    kernel.launch %frame @kernel(%a) count %n grain %n {kernel = 0 : i64} : memref<4x4xf32>
+    %b = kernel.alloc [] : memref<4x4xf32>
+    kernel.matmul %frame lhs(%x : memref<4x4xf32>) multiplier(%a : memref<4x4xf32>) residual(%x : memref<4x4xf32>) out(%b : memref<4x4xf32>) {activation = 0 : i64, kernel = 1 : i64, weight = 0 : i64, weight_shape = array<i64: 4, 4>}
+    kernel.launch %frame @kernel(%b) count %n grain %n {kernel = 0 : i64} : memref<4x4xf32>
+    return
+  }
+  func.func @plan(%symbols: !llvm.ptr, %dims: !llvm.ptr, %bytes: !llvm.ptr) -> i64 {
+    %0 = arith.constant 0 : i64
+    return %0 : i64
+  }
+}
+
+// -----
+
 // A product takes the place of its residual; not of one that is its left side, too, or is needed later.
 // CHECK-LABEL: func.func @run
 // CHECK-DAG: %[[ZERO:.*]] = arith.constant 0 : index

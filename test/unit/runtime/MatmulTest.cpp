@@ -115,7 +115,8 @@ struct Case {
   int64_t padA = 0, padB = 0, padOut = 0; ///< additional elements between rows
   int64_t stretch = 1;                    ///< distance of neighbours in a and b
   bool bias = false;
-  int residual = 0; ///< 1 apart, 2 in place
+  int multiplier = 0; ///< 1 apart, 2 in place
+  int residual = 0;   ///< likewise
   int64_t activation = LATHE_ACT_NONE;
   double alpha = 1;
   Weight weight = Weight::none;
@@ -128,7 +129,7 @@ std::string describe(const Case &c) {
   return runtime::join(c.m, "x", c.k, "x", c.n, " batch ", c.batch[0], ",", c.batch[1], ",", c.batch[2], " tA ",
                        int(c.transposeA), " tB ", int(c.transposeB), " bA ", int(c.broadcastA), " bB ",
                        int(c.broadcastB), " pad ", c.padA, ",", c.padB, ",", c.padOut, " stretch ", c.stretch, " bias ",
-                       int(c.bias), " residual ", c.residual, " act ", c.activation, " alpha ", c.alpha, " weight ",
+                       int(c.bias), " multiplier ", c.multiplier, " residual ", c.residual, " act ", c.activation, " alpha ", c.alpha, " weight ",
                        int(c.weight), " of type ", int(c.weightType), " heads ", int(c.heads));
 }
 
@@ -260,13 +261,17 @@ void check(const Case &c, int threads, const std::string &isa) {
     coarsen(b);
   std::vector<float> bias = randomValues(c.n, 3);
   std::vector<float> residual = randomValues(outItem * items, 4);
+  std::vector<float> multiplier = randomValues(outItem * items, 5);
   // What lies between rows of the output must stay.
-  std::vector<float> out = c.residual == 2 ? residual : std::vector<float>(static_cast<size_t>(outItem * items), 77.0f);
+  std::vector<float> out(static_cast<size_t>(outItem * items), 77.0f);
+  if (c.residual == 2 || c.multiplier == 2)
+    out = c.residual == 2 ? residual : multiplier;
   std::vector<float> before = out;
   call.a = a.data();
   call.b = b.data();
   call.bias = c.bias ? bias.data() : nullptr;
   call.out = out.data();
+  call.multiplier = c.multiplier == 2 ? out.data() : c.multiplier == 1 ? multiplier.data() : nullptr;
   call.residual = c.residual == 2 ? out.data() : c.residual == 1 ? residual.data() : nullptr;
   int64_t bRow = call.b_row, bCol = call.b_col;
   setWeight(c, services, call, b);
@@ -293,6 +298,7 @@ void check(const Case &c, int threads, const std::string &isa) {
                    b[static_cast<size_t>(bAt + k * bRow + n * bCol)];
           sum = activate(c.activation, c.alpha * sum + (c.bias ? bias[static_cast<size_t>(n)] : 0));
           auto at = static_cast<size_t>(outAt + m * call.out_row + n);
+          sum *= c.multiplier ? multiplier[at] : 1;
           expected[at] = static_cast<float>(sum + (c.residual ? residual[at] : 0));
         }
     }
@@ -335,6 +341,7 @@ TEST(Matmul, EmptyExtents) {
       c.batch[1] = which == 3 ? 0 : 2;
       c.bias = bias;
       c.residual = bias ? 1 : 0;
+      c.multiplier = c.residual;
       c.activation = LATHE_ACT_GELU_ERF;
       if (which == 3 || c.m == 0 || c.n == 0) {
         c.padOut = 0;
@@ -386,6 +393,39 @@ TEST(Matmul, Epilogues) {
               c.weight = weight;
               check(c, 2);
             }
+}
+
+TEST(Matmul, Multipliers) {
+  for (lathe_dtype type : {LATHE_F32, LATHE_BF16})
+    for (int64_t m : {1, 7, 140})
+      for (int64_t n : {1, 17, 130})
+        for (int64_t k : {1, 33, 900})
+          for (int multiplier : {1, 2})
+            for (int residual : {0, 1}) {
+              Case c;
+              c.m = m, c.n = n, c.k = k;
+              c.activation = LATHE_ACT_SILU;
+              c.bias = true;
+              c.multiplier = multiplier;
+              c.residual = residual;
+              c.weight = Weight::packed;
+              c.weightType = type;
+              c.padOut = k == 33 ? 3 : 0;
+              checkAll(c);
+            }
+  // A product of computed values has no such step.
+  Services services(1);
+  float one = 1;
+  lathe_matmul_call call{};
+  call.weight = -1;
+  call.alpha = 1;
+  call.a = call.b = call.multiplier = &one;
+  float out = 0;
+  call.out = &out;
+  call.m = call.n = call.k = call.a_row = call.a_col = call.b_row = call.b_col = call.out_row = 1;
+  call.batch[0] = call.batch[1] = call.batch[2] = 1;
+  services.start();
+  EXPECT_NE(services.matmul(call).message().find("a multiplier of a matmul without a constant"), std::string::npos);
 }
 
 TEST(Matmul, LongSumsWithResidualInPlace) {

@@ -307,6 +307,60 @@ func.func @main(%x: tensor<?x4xf32> {lathe.dims = ["batch", "4"]}) -> tensor<?x4
 
 // -----
 
+// A gated layer: the second product multiplies its result by that of the first, whichever of the two that is.
+// CHECK-LABEL: func.func @run
+// CHECK-NOT: kernel.launch
+// CHECK: kernel.matmul %{{.*}} lhs(%{{.*}}) out(%[[GATE:.*]] : memref<?x8xf32>) {activation = 5 : i64
+// CHECK: kernel.matmul %{{.*}} lhs(%{{.*}}) bias(%{{.*}}) multiplier(%[[GATE]] : memref<?x8xf32>) out(%[[H:.*]] : memref<?x8xf32>) {activation = 0 : i64
+// CHECK: kernel.matmul %{{.*}} lhs(%[[H]] : memref<?x8xf32>) residual(%[[X:.*]] : memref<?x4xf32>) out(%[[SUM:.*]] : memref<?x4xf32>)
+// CHECK: kernel.matmul %{{.*}} lhs(%[[SUM]] : memref<?x4xf32>) out(%[[UP:.*]] : memref<?x8xf32>) {activation = 0 : i64
+// CHECK: kernel.matmul %{{.*}} lhs(%[[SUM]] : memref<?x4xf32>) multiplier(%[[UP]] : memref<?x8xf32>) residual(%{{.*}} : memref<?x8xf32>) out(%{{.*}} : memref<?x8xf32>) {activation = 3 : i64
+// CHECK-NOT: kernel.launch
+// CHECK: return
+func.func @main(%x: tensor<?x4xf32> {lathe.dims = ["batch", "4"]}, %y: tensor<?x8xf32> {lathe.dims = ["batch", "8"]}) -> tensor<?x8xf32> {
+  %g = lathe.weight "g" in "model.safetensors" at 0 : tensor<4x8xf32>
+  %u = lathe.weight "u" in "model.safetensors" at 128 : tensor<4x8xf32>
+  %b = lathe.weight "b" in "model.safetensors" at 256 : tensor<8xf32>
+  %d = lathe.weight "d" in "model.safetensors" at 288 : tensor<8x4xf32>
+  %0 = lathe.matmul %x, %g : (tensor<?x4xf32>, tensor<4x8xf32>) -> tensor<?x8xf32>
+  %1 = lathe.matmul %x, %u : (tensor<?x4xf32>, tensor<4x8xf32>) -> tensor<?x8xf32>
+  %2 = lathe.swish %0 : (tensor<?x8xf32>) -> tensor<?x8xf32>
+  %3 = lathe.add %1, %b : (tensor<?x8xf32>, tensor<8xf32>) -> tensor<?x8xf32>
+  %4 = lathe.mul %2, %3 : (tensor<?x8xf32>, tensor<?x8xf32>) -> tensor<?x8xf32>
+  %5 = lathe.matmul %4, %d : (tensor<?x8xf32>, tensor<8x4xf32>) -> tensor<?x4xf32>
+  %6 = lathe.add %x, %5 : (tensor<?x4xf32>, tensor<?x4xf32>) -> tensor<?x4xf32>
+  %7 = lathe.matmul %6, %u : (tensor<?x4xf32>, tensor<4x8xf32>) -> tensor<?x8xf32>
+  %8 = lathe.matmul %6, %g : (tensor<?x4xf32>, tensor<4x8xf32>) -> tensor<?x8xf32>
+  %9 = lathe.gelu %8 {approximation = #lathe.gelu_approximation<tanh>} : (tensor<?x8xf32>) -> tensor<?x8xf32>
+  %10 = lathe.mul %9, %7 : (tensor<?x8xf32>, tensor<?x8xf32>) -> tensor<?x8xf32>
+  %11 = lathe.add %10, %y : (tensor<?x8xf32>, tensor<?x8xf32>) -> tensor<?x8xf32>
+  return %11 : tensor<?x8xf32>
+}
+
+// -----
+
+// No multiplier: of a product that the run computes both sides of, of another shape, and of what is multiplied by itself. A factor
+// is a step of the product before, not of the one behind, too.
+// CHECK-LABEL: func.func @run
+// CHECK-NOT: multiplier
+// CHECK: return
+func.func @main(%x: tensor<?x4xf32> {lathe.dims = ["batch", "4"]}, %y: tensor<4x4xf32>, %s: tensor<?x1xf32> {lathe.dims = ["batch", "1"]}) -> (tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x4xf32>) {
+  %half = lathe.constant dense<0.5> : tensor<f32>
+  %w = lathe.weight "w" in "model.safetensors" at 0 : tensor<4x4xf32>
+  %0 = lathe.matmul %x, %y : (tensor<?x4xf32>, tensor<4x4xf32>) -> tensor<?x4xf32>
+  %1 = lathe.mul %0, %x : (tensor<?x4xf32>, tensor<?x4xf32>) -> tensor<?x4xf32>
+  %2 = lathe.matmul %x, %w : (tensor<?x4xf32>, tensor<4x4xf32>) -> tensor<?x4xf32>
+  %3 = lathe.mul %2, %s : (tensor<?x4xf32>, tensor<?x1xf32>) -> tensor<?x4xf32>
+  %4 = lathe.matmul %3, %w : (tensor<?x4xf32>, tensor<4x4xf32>) -> tensor<?x4xf32>
+  %5 = lathe.mul %4, %4 : (tensor<?x4xf32>, tensor<?x4xf32>) -> tensor<?x4xf32>
+  %6 = lathe.matmul %5, %w : (tensor<?x4xf32>, tensor<4x4xf32>) -> tensor<?x4xf32>
+  %7 = lathe.mul %6, %half : (tensor<?x4xf32>, tensor<f32>) -> tensor<?x4xf32>
+  %8 = lathe.matmul %7, %w : (tensor<?x4xf32>, tensor<4x4xf32>) -> tensor<?x4xf32>
+  return %1, %3, %5, %8 : tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x4xf32>
+}
+
+// -----
+
 // No residual: one is computed later, the other has another shape, the third is read by nothing else and is computed
 // where it is added.
 // CHECK-LABEL: func.func @run

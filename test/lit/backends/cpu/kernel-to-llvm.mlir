@@ -130,8 +130,8 @@ module attributes {kernel.symbols = [{name = "batch", min = 1 : i64, max = -1 : 
 
 // -----
 
-// A matrix product with a constant, by lathe_runtime_table::matmul (at 16). The leading axes are rows, too: m (at 80) is
-// 2 * 3. The constant stands transposed: its row stride (120) is 1, its column stride (128) is k.
+// A matrix product with a constant, by lathe_runtime_table::matmul (at 16). The leading axes are rows, too: m (at 88) is
+// 2 * 3. The constant stands transposed: its row stride (128) is 1, its column stride (136) is k.
 // CHECK-LABEL: func.func @matmul
 // CHECK-SAME: (%[[FRAME:.*]]: !llvm.ptr
 // CHECK-DAG: %[[C2:.*]] = llvm.mlir.constant(2 : i64)
@@ -148,11 +148,11 @@ module attributes {kernel.symbols = [{name = "batch", min = 1 : i64, max = -1 : 
 // CHECK: llvm.store %[[C2]], %[[ACTIVATION]]
 // CHECK: %[[B:.*]] = llvm.getelementptr %[[CALL]][48]
 // CHECK: llvm.store %[[NULL]], %[[B]]
-// CHECK: %[[M:.*]] = llvm.getelementptr %[[CALL]][80]
+// CHECK: %[[M:.*]] = llvm.getelementptr %[[CALL]][88]
 // CHECK: llvm.store %[[ROWS]], %[[M]]
-// CHECK: %[[B_ROW:.*]] = llvm.getelementptr %[[CALL]][120]
+// CHECK: %[[B_ROW:.*]] = llvm.getelementptr %[[CALL]][128]
 // CHECK: llvm.store %[[C1]], %[[B_ROW]]
-// CHECK: %[[B_COLUMN:.*]] = llvm.getelementptr %[[CALL]][128]
+// CHECK: %[[B_COLUMN:.*]] = llvm.getelementptr %[[CALL]][136]
 // CHECK: llvm.store %[[C8]], %[[B_COLUMN]]
 // CHECK: %[[TABLE:.*]] = llvm.load %[[FRAME]]
 // CHECK: %[[FUNCTION_AT:.*]] = llvm.getelementptr %[[TABLE]][16]
@@ -166,29 +166,33 @@ func.func @matmul(%frame: !llvm.ptr, %x: memref<2x3x8xf32>, %bias: memref<4xf32>
 
 // -----
 
-// The residual's address stands behind the bias's; its strides are the result's.
+// The multiplier's and the residual's addresses stand behind the bias's; their strides are the result's.
 // CHECK-LABEL: func.func @residual
-// CHECK-SAME: %[[R:[a-z0-9]+]]: memref<2x4xf32>, %{{.*}}: memref<2x4xf32>)
-// CHECK: %[[STRUCT:.*]] = builtin.unrealized_conversion_cast %[[R]]
+// CHECK-SAME: %[[G:[a-z0-9]+]]: memref<2x4xf32>, %[[R:[a-z0-9]+]]: memref<2x4xf32>, %{{.*}}: memref<2x4xf32>)
+// CHECK: %[[STRUCT:.*]] = builtin.unrealized_conversion_cast %[[G]]
 // CHECK: %[[ADDRESS:.*]] = llvm.extractvalue %[[STRUCT]][1]
 // CHECK: %[[AT:.*]] = llvm.getelementptr %{{.*}}[64]
 // CHECK: llvm.store %[[ADDRESS]], %[[AT]]
+// CHECK: %[[STRUCT:.*]] = builtin.unrealized_conversion_cast %[[R]]
+// CHECK: %[[ADDRESS:.*]] = llvm.extractvalue %[[STRUCT]][1]
+// CHECK: %[[AT:.*]] = llvm.getelementptr %{{.*}}[72]
+// CHECK: llvm.store %[[ADDRESS]], %[[AT]]
 // CHECK: llvm.call
-func.func @residual(%frame: !llvm.ptr, %x: memref<2x8xf32>, %r: memref<2x4xf32>, %y: memref<2x4xf32>) {
-  kernel.matmul %frame lhs(%x : memref<2x8xf32>) residual(%r : memref<2x4xf32>) out(%y : memref<2x4xf32>)
+func.func @residual(%frame: !llvm.ptr, %x: memref<2x8xf32>, %g: memref<2x4xf32>, %r: memref<2x4xf32>, %y: memref<2x4xf32>) {
+  kernel.matmul %frame lhs(%x : memref<2x8xf32>) multiplier(%g : memref<2x4xf32>) residual(%r : memref<2x4xf32>) out(%y : memref<2x4xf32>)
     {activation = 0 : i64, kernel = 7 : i64, weight = 1 : i64, weight_shape = array<i64: 8, 4>}
   return
 }
 
 // -----
 
-// Batches of two operands: the right one's is repeated, its batch stride (at 192 for the innermost axis + 16) is 0.
+// Batches of two operands: the right one's is repeated, its batch stride (at 200 for the innermost axis + 16) is 0.
 // CHECK-LABEL: func.func @batches
 // CHECK: %[[ZERO:.*]] = llvm.mlir.constant(0 : i64)
 // CHECK: %[[CALL:.*]] = llvm.alloca
-// CHECK: %[[BATCH:.*]] = llvm.getelementptr %[[CALL]][160]
+// CHECK: %[[BATCH:.*]] = llvm.getelementptr %[[CALL]][168]
 // CHECK: llvm.store %c5_i64, %[[BATCH]]
-// CHECK: %[[STRIDE:.*]] = llvm.getelementptr %[[CALL]][208]
+// CHECK: %[[STRIDE:.*]] = llvm.getelementptr %[[CALL]][216]
 // CHECK: llvm.store %[[ZERO]], %[[STRIDE]]
 func.func @batches(%frame: !llvm.ptr, %x: memref<5x3x8xf32>, %w: memref<1x8x4xf32>, %y: memref<5x3x4xf32>) {
   kernel.matmul %frame lhs(%x : memref<5x3x8xf32>) rhs(%w : memref<1x8x4xf32>) out(%y : memref<5x3x4xf32>)
@@ -212,19 +216,19 @@ func.func @batches(%frame: !llvm.ptr, %x: memref<5x3x8xf32>, %w: memref<1x8x4xf3
 // CHECK: %[[OUT_ROW:.*]] = llvm.mul %[[C9]], %[[C3]]
 // CHECK: %[[ALPHA_AT:.*]] = llvm.getelementptr %[[CALL]][32]
 // CHECK: llvm.store %[[HALF]], %[[ALPHA_AT]]
-// CHECK: %[[M_AT:.*]] = llvm.getelementptr %[[CALL]][80]
+// CHECK: %[[M_AT:.*]] = llvm.getelementptr %[[CALL]][88]
 // CHECK: llvm.store %[[C7]], %[[M_AT]]
-// CHECK: %[[A_ROW_AT:.*]] = llvm.getelementptr %[[CALL]][104]
+// CHECK: %[[A_ROW_AT:.*]] = llvm.getelementptr %[[CALL]][112]
 // CHECK: llvm.store %[[ROW]], %[[A_ROW_AT]]
-// CHECK: %[[B_ROW_AT:.*]] = llvm.getelementptr %[[CALL]][120]
+// CHECK: %[[B_ROW_AT:.*]] = llvm.getelementptr %[[CALL]][128]
 // CHECK: llvm.store %[[ONE]], %[[B_ROW_AT]]
-// CHECK: %[[B_COLUMN_AT:.*]] = llvm.getelementptr %[[CALL]][128]
+// CHECK: %[[B_COLUMN_AT:.*]] = llvm.getelementptr %[[CALL]][136]
 // CHECK: llvm.store %[[ROW]], %[[B_COLUMN_AT]]
-// CHECK: %[[OUT_ROW_AT:.*]] = llvm.getelementptr %[[CALL]][136]
+// CHECK: %[[OUT_ROW_AT:.*]] = llvm.getelementptr %[[CALL]][144]
 // CHECK: llvm.store %[[OUT_ROW]], %[[OUT_ROW_AT]]
-// CHECK: %[[HEADS_AT:.*]] = llvm.getelementptr %[[CALL]][160]
+// CHECK: %[[HEADS_AT:.*]] = llvm.getelementptr %[[CALL]][168]
 // CHECK: llvm.store %[[C3]], %[[HEADS_AT]]
-// CHECK: %[[A_BATCH_AT:.*]] = llvm.getelementptr %[[CALL]][184]
+// CHECK: %[[A_BATCH_AT:.*]] = llvm.getelementptr %[[CALL]][192]
 // CHECK: llvm.store %[[C8]], %[[A_BATCH_AT]]
 func.func @axes(%frame: !llvm.ptr, %x: memref<5x7x3x8xf32>, %w: memref<5x9x3x8xf32>, %y: memref<5x7x3x9xf32>) {
   kernel.matmul %frame lhs(%x : memref<5x7x3x8xf32>) rhs(%w : memref<5x9x3x8xf32>) out(%y : memref<5x7x3x9xf32>)

@@ -268,6 +268,24 @@ func.func @matmul_c12(%frame: !llvm.ptr, %x: memref<3x2x8xf32>, %w: memref<8x4xf
 
 // -----
 
+func.func @matmul_c13(%frame: !llvm.ptr, %x: memref<2x8xf32>, %g: memref<1x4xf32>, %y: memref<2x4xf32>) {
+  // expected-error @below {{expects a multiplier of the result's type 'memref<2x4xf32>', got 'memref<1x4xf32>'}}
+  kernel.matmul %frame lhs(%x : memref<2x8xf32>) multiplier(%g : memref<1x4xf32>) out(%y : memref<2x4xf32>)
+    {activation = 0 : i64, kernel = 0 : i64, weight = 0 : i64, weight_shape = array<i64: 8, 4>}
+  return
+}
+
+// -----
+
+func.func @matmul_c14(%frame: !llvm.ptr, %x: memref<2x8xf32>, %w: memref<8x4xf32>, %g: memref<2x4xf32>, %y: memref<2x4xf32>) {
+  // expected-error @below {{expects a multiplier with a weight alone, got one with rhs}}
+  kernel.matmul %frame lhs(%x : memref<2x8xf32>) rhs(%w : memref<8x4xf32>) multiplier(%g : memref<2x4xf32>) out(%y : memref<2x4xf32>)
+    {activation = 0 : i64, kernel = 0 : i64, weight = -1 : i64, weight_shape = array<i64>}
+  return
+}
+
+// -----
+
 func.func @matmul_attributes(%frame: !llvm.ptr, %x: memref<2x8xf32>, %y: memref<2x4xf32>) {
   // expected-error @below {{requires attribute 'activation'}}
   kernel.matmul %frame lhs(%x : memref<2x8xf32>) out(%y : memref<2x4xf32>)
