@@ -10,6 +10,7 @@
 #include "compiler/Manifest.h"
 #include "compiler/MemoryWatch.h"
 #include "compiler/Precision.h"
+#include "compiler/Programs.h"
 #include "compiler/Work.h"
 #include "frontends/onnx/Import.h"
 #include "mlir/IR/Diagnostics.h"
@@ -53,7 +54,7 @@ public:
     context.loadAllAvailableDialects();
     context.getDiagEngine().registerHandler([this](Diagnostic &diagnostic) {
       if (diagnostic.getSeverity() == DiagnosticSeverity::Error)
-        result.errors.push_back(describe(diagnostic));
+        result.errors.push_back(who() + describe(diagnostic));
       return success();
     });
   }
@@ -76,14 +77,24 @@ private:
       options.progress(name);
   }
   bool withinMemory() { return !watch.exceeded() || fail(ExitCode::over_budget, watch.message()); }
-  bool phase(const std::string &name, llvm::function_ref<void(OpPassManager &)> passes, ExitCode onFailure);
+  /// What messages about the program at hand begin with.
+  std::string who() const { return current == 0 || current >= programs.size() ? "" : "program '" + programs[current].name + "': "; }
+  /// Runs passes on each program, in order; `before` is called before each.
+  bool phase(const std::string &name, llvm::function_ref<void(OpPassManager &)> passes, ExitCode onFailure,
+             llvm::function_ref<void(size_t program)> before = [](size_t) {});
   bool dump(const std::string &name);
+  bool addPrograms();
+  SmallVector<func::FuncOp> mains();
+  void describePrograms(ordered_json &manifest);
+  bool makeCode(const std::string &output, ordered_json &manifest);
+  bool writeReport(const ordered_json &manifest);
   bool writeText(const std::string &path, llvm::function_ref<void(llvm::raw_ostream &)> write);
   bool narrowWeights();
   bool toFused(bool explain = false);
   void describeModel();
+  ModuleOp main() { return *programs.front().module; }
   std::string weightFolder() {
-    auto attribute = (*module)->getAttrOfType<StringAttr>(LatheDialect::kModelDirAttr);
+    auto attribute = main()->getAttrOfType<StringAttr>(LatheDialect::kModelDirAttr);
     return attribute ? attribute.str() : std::string();
   }
 
@@ -91,9 +102,10 @@ private:
   const CompileOptions &options;
   MemoryWatch watch;
   MLIRContext context;
-  OwningOpRef<ModuleOp> module;
-  std::map<std::string, SymExpr> work;
-  int phases = 0;
+  std::vector<Program> programs; ///< that of the model, and those of the options
+  size_t current = 0;            ///< the program at hand
+  std::vector<cpu::CompiledCode> compiled;
+  std::vector<artifact::CodeImage> code;
 };
 
 bool Compilation::writeText(const std::string &path, llvm::function_ref<void(llvm::raw_ostream &)> write) {
@@ -118,34 +130,67 @@ bool Compilation::writeText(const std::string &path, llvm::function_ref<void(llv
 }
 
 bool Compilation::dump(const std::string &name) {
-  ++phases;
+  Program &program = programs[current];
+  ++program.phases;
   if (options.dumpDir.empty())
     return true;
   if (auto code = llvm::sys::fs::create_directories(options.dumpDir))
     return fail(ExitCode::internal, "can't make the folder '" + options.dumpDir + "': " + code.message());
   char number[8];
-  snprintf(number, sizeof number, "%02d", phases);
+  snprintf(number, sizeof number, "%02d", program.phases);
   llvm::SmallString<256> path(options.dumpDir);
-  llvm::sys::path::append(path, std::string(number) + "-" + name + ".mlir");
+  llvm::sys::path::append(path, std::string(number) + (program.isMain() ? "" : "-" + program.name) + "-" + name + ".mlir");
   return writeText(std::string(path), [&](llvm::raw_ostream &stream) {
     OpPrintingFlags flags;
     flags.enableDebugInfo();
-    module->print(stream, flags);
+    program.module->print(stream, flags);
     stream << "\n";
   });
 }
 
-bool Compilation::phase(const std::string &name, llvm::function_ref<void(OpPassManager &)> passes, ExitCode onFailure) {
-  begin(name);
-  PassManager manager(&context);
-  passes(manager);
-  if (failed(manager.run(*module)))
-    return fail(onFailure, result.errors.empty() ? "phase '" + name + "' failed without a reason" : "");
-  return withinMemory() && dump(name);
+bool Compilation::phase(const std::string &name, llvm::function_ref<void(OpPassManager &)> passes, ExitCode onFailure,
+                        llvm::function_ref<void(size_t program)> before) {
+  for (current = 0; current < programs.size(); ++current) {
+    begin(programs[current].labelOf(name));
+    before(current);
+    PassManager manager(&context);
+    passes(manager);
+    if (failed(manager.run(*programs[current].module)))
+      return fail(onFailure, result.errors.empty() ? who() + "phase '" + name + "' failed without a reason" : "");
+    if (!withinMemory() || !dump(name))
+      return false;
+  }
+  current = 0;
+  return true;
+}
+
+SmallVector<func::FuncOp> Compilation::mains() {
+  SmallVector<func::FuncOp> functions;
+  for (Program &program : programs)
+    if (auto main = program.module->lookupSymbol<func::FuncOp>("main"))
+      functions.push_back(main);
+  return functions;
+}
+
+bool Compilation::addPrograms() {
+  if (!options.programs)
+    return true;
+  begin("programs");
+  std::vector<NewProgram> added;
+  std::string error = options.programs(main(), added);
+  if (error.empty())
+    error = lathe::addPrograms(added, programs);
+  if (!error.empty())
+    return fail(ExitCode::invalid_model, error);
+  for (current = 1; current < programs.size(); ++current)
+    if (!dump("import"))
+      return false;
+  current = 0;
+  return withinMemory();
 }
 
 void Compilation::describeModel() {
-  auto main = module->lookupSymbol<func::FuncOp>("main");
+  auto main = this->main().lookupSymbol<func::FuncOp>("main");
   if (!main)
     return;
   ShapeContext shapes;
@@ -174,13 +219,12 @@ void Compilation::describeModel() {
 }
 
 bool Compilation::narrowWeights() {
-  auto main = module->lookupSymbol<func::FuncOp>("main");
-  if (options.precision == "f32" || !main)
+  if (options.precision == "f32")
     return true;
   begin("precision");
   WeightFiles files(weightFolder());
   std::string error;
-  if (!choosePrecision(main, files, options.precision, result.precision, error))
+  if (!choosePrecision(mains(), files, options.precision, result.precision, error))
     return fail(ExitCode::invalid_model, error);
   precision::NarrowWeightsPassOptions narrow;
   narrow.type = options.precision == "bf16" ? "bf16" : "f16";
@@ -207,18 +251,18 @@ bool Compilation::toFused(bool explain) {
     // A file that is not there is a mistake on the command line, not a bad model.
     return fail(!imported.badOptions && llvm::sys::fs::exists(model) ? ExitCode::invalid_model : ExitCode::usage, "");
   }
-  module = std::move(imported.module);
+  programs.push_back({"main", std::move(imported.module)});
   if (!withinMemory())
     return false;
   describeModel();
-  if (failed(verify(*module)))
+  if (failed(verify(main())))
     return fail(ExitCode::invalid_model, "");
-  if (!dump("import"))
+  if (!dump("import") || (!explain && !addPrograms()))
     return false;
   if (!phase("simplify", simplify::buildPipeline, ExitCode::invalid_model))
     return false;
   if (explain)
-    fusion::collectStated(*module, result.findings);
+    fusion::collectStated(main(), result.findings);
   return phase(
       "fuse", [&](OpPassManager &passes) { fusion::buildPipeline(passes, explain); }, ExitCode::invalid_model);
 }
@@ -226,8 +270,9 @@ bool Compilation::toFused(bool explain) {
 bool Compilation::toKernels() {
   if (!toFused())
     return false;
-  if (auto main = module->lookupSymbol<func::FuncOp>("main"))
-    work = matmulOperations(main);
+  for (Program &program : programs)
+    if (auto function = program.module->lookupSymbol<func::FuncOp>("main"))
+      program.work = matmulOperations(function);
   if (!narrowWeights())
     return false;
   auto select = [&](OpPassManager &passes) {
@@ -241,46 +286,50 @@ bool Compilation::toKernels() {
     passes.addPass(createCanonicalizerPass());
     passes.addPass(createCSEPass());
   };
-  if (!phase("select", select, ExitCode::invalid_model))
+  // Each program begins with the constants of those before it, so that the last one's table is that of all.
+  auto handOver = [&](size_t program) {
+    if (program > 0)
+      (*programs[program].module)->setAttr(kernel::kConstantsAttr, (*programs[program - 1].module)->getAttr(kernel::kConstantsAttr));
+  };
+  if (!phase("select", select, ExitCode::invalid_model, handOver))
     return false;
-  for (auto entry : (*module)->getAttrOfType<ArrayAttr>(kernel::kKernelsAttr).getAsRange<DictionaryAttr>())
-    ++(cast<StringAttr>(entry.get("kind")).getValue() == "generated" ? result.kernels : result.matmuls);
+  for (Program &program : programs) {
+    auto table = [&](StringRef name) { return (*program.module)->getAttrOfType<ArrayAttr>(name); };
+    program.constants = table(kernel::kConstantsAttr).size();
+    for (auto entry : table(kernel::kKernelsAttr).getAsRange<DictionaryAttr>())
+      ++(cast<StringAttr>(entry.get("kind")).getValue() == "generated" ? result.kernels : result.matmuls);
+  }
   return true;
 }
 
 bool Compilation::explain() {
   if (!toFused(/*explain=*/true))
     return false;
-  fusion::collectFound(*module, result.findings);
+  fusion::collectFound(main(), result.findings);
   return true;
 }
 
-void Compilation::toArtifact(const std::string &output) {
-  WeightFiles files(weightFolder());
-  ordered_json manifest;
-  manifest["producer"] = "lathe " LATHE_VERSION;
-  manifest["abi_version"] = LATHE_ABI_VERSION;
-  manifest["model"] = {{"name", result.info.name}, {"sha256", result.info.sha256}, {"opset", result.info.opset}};
-  manifest["options"] = {{"target", options.reference ? "reference" : "cpu"}, {"optimization", options.level}, {"precision", options.precision}};
-  manifest["devices"] = {"cpu"};
-  manifest["work"] = ordered_json::object();
-  for (const auto &[type, operations] : work)
-    manifest["work"][type] = operations.str();
-  std::vector<artifact::ConstantSource> constants;
-  std::string error;
-  if (!describeProgram(*module, files, manifest, constants, error))
-    return void(fail(ExitCode::invalid_model, error));
-
-  if (!phase(
-          "plan", [](OpPassManager &passes) { passes.addPass(memory::createPlanArenaPass()); }, ExitCode::internal) ||
-      !phase(
-          "llvm", [&](OpPassManager &passes) { cpu::addLoweringPasses(passes, options.level > 0 && !options.reference); },
-          ExitCode::internal))
-    return;
-  if (options.emit == "mlir") {
-    writeText(output, [&](llvm::raw_ostream &stream) { module->print(stream); });
-    return;
+/// What users read of the programs: that of the model is described by the manifest itself.
+void Compilation::describePrograms(ordered_json &manifest) {
+  for (const Program &program : programs) {
+    ordered_json description = ordered_json::object();
+    if (!program.isMain())
+      description["name"] = program.name;
+    describeProgram(*program.module, description);
+    description["work"] = ordered_json::object();
+    for (const auto &[type, operations] : program.work)
+      description["work"][type] = operations.str();
+    description["code"] = ordered_json::array();
+    if (program.isMain())
+      manifest.update(description);
+    else
+      manifest["programs"].push_back(std::move(description));
   }
+}
+
+/// Compiles the programs for each instruction set; or writes the code of `main` for one of them as text or as an object file, and ends
+/// there. False when that is all, or on failure.
+bool Compilation::makeCode(const std::string &output, ordered_json &manifest) {
   std::vector<cpu::InstructionSet> isas;
   std::string names;
   bool isText = options.emit == "llvm" || options.emit == "obj"; // of one instruction set
@@ -293,36 +342,78 @@ void Compilation::toArtifact(const std::string &output) {
     }
   begin("code for " + names);
   cpu::CodeText text = options.emit == "llvm" ? cpu::CodeText::llvmIr : isText ? cpu::CodeText::object : cpu::CodeText::none;
-  std::vector<cpu::CompiledCode> compiled = cpu::compileImages(*module, isas, options.level, options.jobs, text);
-  std::vector<artifact::CodeImage> code;
-  manifest["code"] = ordered_json::array();
-  for (auto [isa, result] : llvm::zip_equal(isas, compiled)) {
-    if (!result.image)
-      return void(fail(ExitCode::invalid_model, result.error));
+  SmallVector<ModuleOp> modules;
+  for (const Program &program : programs)
+    if (!isText || program.isMain())
+      modules.push_back(*program.module);
+  compiled = cpu::compileImages(modules, isas, options.level, options.jobs, text);
+  for (auto [i, made] : llvm::enumerate(compiled)) {
+    const Program &program = programs[i / isas.size()];
+    const cpu::InstructionSet &isa = isas[i % isas.size()];
+    if (!made.image)
+      return fail(ExitCode::invalid_model, (program.isMain() ? "" : "program '" + program.name + "': ") + made.error);
     if (isText) {
       writeText(output, [&](llvm::raw_ostream &stream) {
-        stream << (options.emit == "llvm" ? StringRef(result.llvmIr) : StringRef(result.object.data(), result.object.size()));
+        stream << (options.emit == "llvm" ? StringRef(made.llvmIr) : StringRef(made.object.data(), made.object.size()));
       });
-      return;
+      return false;
     }
-    std::string section = std::string("code.") + isa.name;
-    manifest["code"].push_back({{"isa", isa.name}, {"section", section}, {"plan", result.image->plan}, {"run", result.image->run}});
-    code.push_back({section, result.image->bytes.data(), result.image->bytes.size()});
+    std::string section = "code." + (program.isMain() ? "" : program.name + ".") + isa.name;
+    ordered_json &description = program.isMain() ? manifest : manifest["programs"][i / isas.size() - 1];
+    description["code"].push_back({{"isa", isa.name}, {"section", section}, {"plan", made.image->plan}, {"run", made.image->run}});
+    code.push_back({section, made.image->bytes.data(), made.image->bytes.size()});
   }
-  if (!withinMemory())
+  return withinMemory();
+}
+
+bool Compilation::writeReport(const ordered_json &manifest) {
+  if (options.report.empty())
+    return true;
+  ordered_json report = {{"kernels", manifest["kernels"]}, {"weights_bytes", manifest["weights_bytes"]}};
+  report["precision"] = ordered_json::array();
+  for (const PrecisionPlan::Decision &decision : result.precision.decisions) {
+    report["precision"].push_back({{"weight", decision.weight}, {"type", decision.type}});
+    if (!decision.reason.empty())
+      report["precision"].back()["reason"] = decision.reason;
+  }
+  if (manifest.contains("programs"))
+    for (const ordered_json &program : manifest["programs"])
+      report["programs"].push_back({{"name", program["name"]}, {"kernels", program["kernels"]}});
+  return writeText(options.report, [&](llvm::raw_ostream &stream) { stream << report.dump(2) << "\n"; });
+}
+
+void Compilation::toArtifact(const std::string &output) {
+  WeightFiles files(weightFolder());
+  ordered_json manifest;
+  manifest["producer"] = "lathe " LATHE_VERSION;
+  manifest["abi_version"] = LATHE_ABI_VERSION;
+  manifest["model"] = {{"name", result.info.name}, {"sha256", result.info.sha256}, {"opset", result.info.opset}};
+  manifest["options"] = {{"target", options.reference ? "reference" : "cpu"}, {"optimization", options.level}, {"precision", options.precision}};
+  manifest["devices"] = {"cpu"};
+  std::vector<artifact::ConstantSource> constants;
+  std::string error;
+  if (!describeConstants(*programs.back().module, files, manifest, constants, error))
+    return void(fail(ExitCode::invalid_model, error));
+  for (size_t i = 1; i < programs.size(); ++i)
+    for (size_t constant = programs[i - 1].constants; constant < programs[i].constants; ++constant)
+      manifest["constants"][constant]["program"] = programs[i].name;
+  describePrograms(manifest);
+
+  if (!phase(
+          "plan", [](OpPassManager &passes) { passes.addPass(memory::createPlanArenaPass()); }, ExitCode::internal) ||
+      !phase(
+          "llvm", [&](OpPassManager &passes) { cpu::addLoweringPasses(passes, options.level > 0 && !options.reference); },
+          ExitCode::internal))
+    return;
+  if (options.emit == "mlir") {
+    writeText(output, [&](llvm::raw_ostream &stream) { main().print(stream); });
+    return;
+  }
+  if (!makeCode(output, manifest))
     return;
   manifest["recipe"] = nullptr;
-  if (!options.report.empty()) {
-    ordered_json report = {{"kernels", manifest["kernels"]}, {"weights_bytes", manifest["weights_bytes"]}};
-    report["precision"] = ordered_json::array();
-    for (const PrecisionPlan::Decision &decision : result.precision.decisions) {
-      report["precision"].push_back({{"weight", decision.weight}, {"type", decision.type}});
-      if (!decision.reason.empty())
-        report["precision"].back()["reason"] = decision.reason;
-    }
-    if (!writeText(options.report, [&](llvm::raw_ostream &stream) { stream << report.dump(2) << "\n"; }))
-      return;
-  }
+  if (!writeReport(manifest))
+    return;
   begin("write");
   auto held = watch.holdFiles();
   auto written = [&](uint64_t bytes, uint64_t total) {

@@ -12,7 +12,12 @@
 #include <string>
 #include <vector>
 
+namespace mlir {
+class ModuleOp;
+}
+
 namespace lathe {
+struct NewProgram; // compiler/Programs.h
 
 /// Exit codes of the command line (docs/exit-codes.md), which are the compiler's statuses too.
 enum class ExitCode { ok = 0, internal = 1, usage = 2, invalid_model = 3, tolerance = 4, over_budget = 5 };
@@ -31,6 +36,10 @@ struct CompileOptions {
   /// Told, on another thread and while no file is half written, that `maxMemory` is passed. Where it returns, or is not
   /// given, the compiler stops at the end of the phase, or of the piece of a file.
   std::function<void(const std::string &message)> overBudget;
+  /// Called with the imported module, before anything is simplified: appends further programs to the artifact, such as changed clones
+  /// of the module, and returns why it can't, or an empty text. They go through the same phases as the model, which is the
+  /// program `main`, and share its weights. What `emit` writes, but the artifact, is of `main`.
+  std::function<std::string(mlir::ModuleOp imported, std::vector<NewProgram> &added)> programs;
   std::function<void(const std::string &)> progress; ///< told what begins: phases, and parts of long ones
 };
 

@@ -240,11 +240,13 @@ static bool describeConstant(DictionaryAttr entry, WeightFiles &files, ordered_j
   return true;
 }
 
-bool describeProgram(ModuleOp module, WeightFiles &files, ordered_json &manifest, std::vector<artifact::ConstantSource> &constants,
-                     std::string &error) {
-  auto list = [&](StringRef name) { return module->getAttrOfType<ArrayAttr>(name).getAsRange<DictionaryAttr>(); };
-  manifest["symbols"] = ordered_json::array();
-  for (DictionaryAttr symbol : list(kernel::kSymbolsAttr)) {
+static auto entriesOf(ModuleOp module, StringRef name) {
+  return module->getAttrOfType<ArrayAttr>(name).getAsRange<DictionaryAttr>();
+}
+
+void describeProgram(ModuleOp module, ordered_json &program) {
+  program["symbols"] = ordered_json::array();
+  for (DictionaryAttr symbol : entriesOf(module, kernel::kSymbolsAttr)) {
     int64_t max = cast<IntegerAttr>(symbol.get("max")).getInt();
     ordered_json entry = {{"name", text(symbol, "name")}};
     if (auto element = symbol.getAs<IntegerAttr>("element"))
@@ -253,21 +255,40 @@ bool describeProgram(ModuleOp module, WeightFiles &files, ordered_json &manifest
       entry.update({{"min", nullptr}, {"max", nullptr}, {"computed", true}});
     else
       entry.update({{"min", cast<IntegerAttr>(symbol.get("min")).getInt()}, {"max", max < 0 ? ordered_json() : ordered_json(max)}});
-    manifest["symbols"].push_back(std::move(entry));
+    program["symbols"].push_back(std::move(entry));
   }
   for (auto [key, name] : {std::pair("inputs", kernel::kInputsAttr), std::pair("outputs", kernel::kOutputsAttr)}) {
-    manifest[key] = ordered_json::array();
-    for (DictionaryAttr value : list(name)) {
-      manifest[key].push_back({{"name", text(value, "name")},
-                               {"type", typeName(cast<TypeAttr>(value.get("type")).getValue())},
-                               {"shape", strings(value.get("shape"))}});
+    program[key] = ordered_json::array();
+    for (DictionaryAttr value : entriesOf(module, name)) {
+      program[key].push_back({{"name", text(value, "name")},
+                              {"type", typeName(cast<TypeAttr>(value.get("type")).getValue())},
+                              {"shape", strings(value.get("shape"))}});
       if (auto below = value.getAs<IntegerAttr>("below"))
-        manifest[key].back()["below"] = below.getInt();
+        program[key].back()["below"] = below.getInt();
     }
   }
+  program["kernels"] = ordered_json::array();
+  for (DictionaryAttr entry : entriesOf(module, kernel::kKernelsAttr))
+    program["kernels"].push_back({{"name", text(entry, "name")}, {"kind", text(entry, "kind")}, {"nodes", strings(entry.get("nodes"))}});
+  program["checks"] = ordered_json::array();
+  for (DictionaryAttr check : entriesOf(module, kernel::kChecksAttr))
+    program["checks"].push_back({{"node", text(check, "node")}, {"message", text(check, "message")}});
+  if (!module->hasAttr(kernel::kCachesAttr))
+    return;
+  program["caches"] = ordered_json::array();
+  for (DictionaryAttr cache : entriesOf(module, kernel::kCachesAttr))
+    program["caches"].push_back({{"name", text(cache, "name")},
+                                 {"type", typeName(cast<TypeAttr>(cache.get("type")).getValue())},
+                                 {"heads", cast<IntegerAttr>(cache.get("heads")).getInt()},
+                                 {"size", cast<IntegerAttr>(cache.get("size")).getInt()},
+                                 {"appended", cast<BoolAttr>(cache.get("appended")).getValue()}});
+}
+
+bool describeConstants(ModuleOp module, WeightFiles &files, ordered_json &manifest, std::vector<artifact::ConstantSource> &constants,
+                       std::string &error) {
   uint64_t weights = 0;
   manifest["constants"] = ordered_json::array();
-  for (DictionaryAttr constant : list(kernel::kConstantsAttr)) {
+  for (DictionaryAttr constant : entriesOf(module, kernel::kConstantsAttr)) {
     ordered_json json;
     artifact::ConstantSource source;
     if (!describeConstant(constant, files, json, source, error))
@@ -277,22 +298,6 @@ bool describeProgram(ModuleOp module, WeightFiles &files, ordered_json &manifest
     weights += source.size;
     manifest["constants"].push_back(std::move(json));
     constants.push_back(std::move(source));
-  }
-  manifest["kernels"] = ordered_json::array();
-  for (DictionaryAttr kernelEntry : list(kernel::kKernelsAttr))
-    manifest["kernels"].push_back(
-        {{"name", text(kernelEntry, "name")}, {"kind", text(kernelEntry, "kind")}, {"nodes", strings(kernelEntry.get("nodes"))}});
-  manifest["checks"] = ordered_json::array();
-  for (DictionaryAttr check : list(kernel::kChecksAttr))
-    manifest["checks"].push_back({{"node", text(check, "node")}, {"message", text(check, "message")}});
-  if (module->hasAttr(kernel::kCachesAttr)) {
-    manifest["caches"] = ordered_json::array();
-    for (DictionaryAttr cache : list(kernel::kCachesAttr))
-      manifest["caches"].push_back({{"name", text(cache, "name")},
-                                    {"type", typeName(cast<TypeAttr>(cache.get("type")).getValue())},
-                                    {"heads", cast<IntegerAttr>(cache.get("heads")).getInt()},
-                                    {"size", cast<IntegerAttr>(cache.get("size")).getInt()},
-                                    {"appended", cast<BoolAttr>(cache.get("appended")).getValue()}});
   }
   manifest["weights_bytes"] = weights;
   return true;

@@ -34,10 +34,13 @@ private:
   std::map<std::string, std::unique_ptr<llvm::MemoryBuffer>> files;
 };
 
-/// Fills the manifest's symbols, inputs, outputs, kernels, checks and constants from a selected module, and says where
-/// the constants' bytes come from; those are valid as long as `files` and the module are. False with `error` set.
-bool describeProgram(mlir::ModuleOp module, WeightFiles &files, nlohmann::ordered_json &manifest,
-                     std::vector<artifact::ConstantSource> &constants, std::string &error);
+/// Fills a program's symbols, inputs, outputs, kernels and checks from its selected module.
+void describeProgram(mlir::ModuleOp module, nlohmann::ordered_json &program);
+
+/// Fills the manifest's constants from the table of a selected module, and says where their bytes come from; those are valid as
+/// long as `files` and the module's context are. False with `error` set.
+bool describeConstants(mlir::ModuleOp module, WeightFiles &files, nlohmann::ordered_json &manifest,
+                       std::vector<artifact::ConstantSource> &constants, std::string &error);
 
 } // namespace lathe
 

@@ -8,6 +8,7 @@
 #include "llvm/Support/Format.h"
 #include "llvm/Support/raw_ostream.h"
 #include <cmath>
+#include <set>
 
 using namespace mlir;
 
@@ -64,29 +65,41 @@ std::string againstBf16(const Range &range) {
 
 } // namespace
 
-bool choosePrecision(func::FuncOp main, WeightFiles &files, const std::string &precision, PrecisionPlan &plan,
+bool choosePrecision(ArrayRef<func::FuncOp> programs, WeightFiles &files, const std::string &precision, PrecisionPlan &plan,
                      std::string &error) {
-  auto decided = main.walk([&](WeightOp weight) {
-    if (!precision::canNarrow(weight))
+  using Place = std::pair<StringRef, uint64_t>;
+  auto placeOf = [](WeightOp weight) { return Place(weight.getFile(), weight.getOffset()); };
+  std::set<Place> narrow, wide;
+  for (func::FuncOp program : programs)
+    program.walk([&](WeightOp weight) {
+      if (!weight->use_empty())
+        (precision::canNarrow(weight) ? narrow : wide).insert(placeOf(weight));
+    });
+  std::set<std::pair<Place, StringRef>> done;
+  auto decide = [&](WeightOp weight) {
+    if (!narrow.count(placeOf(weight)) || !done.insert({placeOf(weight), weight.getName()}).second)
       return WalkResult::advance();
-    uint64_t count = cast<RankedTensorType>(weight.getType()).getNumElements();
-    const char *data = files.bytes(weight.getFile(), weight.getOffset(), count * 4, error);
-    if (!data) {
-      error = "initializer '" + weight.getName().str() + "': " + error;
-      return WalkResult::interrupt();
+    PrecisionPlan::Decision decision{weight.getName().str(), "f32", "it is read as something else than a matrix or a table, too"};
+    if (!wide.count(placeOf(weight))) {
+      uint64_t count = cast<RankedTensorType>(weight.getType()).getNumElements();
+      const char *data = files.bytes(weight.getFile(), weight.getOffset(), count * 4, error);
+      if (!data) {
+        error = "initializer '" + weight.getName().str() + "': " + error;
+        return WalkResult::interrupt();
+      }
+      Range range = rangeOf(reinterpret_cast<const float *>(data), count);
+      files.release(data, count * 4);
+      decision = {weight.getName().str(), precision == "bf16" ? "bf16" : "f16",
+                  precision == "bf16" ? againstBf16(range) : againstF16(range)};
+      if (!decision.reason.empty())
+        decision.type = "f32";
+      if (precision == "auto" && decision.type == "f32" && againstBf16(range).empty())
+        decision.type = "bf16";
     }
-    Range range = rangeOf(reinterpret_cast<const float *>(data), count);
-    files.release(data, count * 4);
-    PrecisionPlan::Decision decision{weight.getName().str(), precision == "bf16" ? "bf16" : "f16",
-                                     precision == "bf16" ? againstBf16(range) : againstF16(range)};
-    if (!decision.reason.empty())
-      decision.type = "f32";
-    if (precision == "auto" && decision.type == "f32" && againstBf16(range).empty())
-      decision.type = "bf16";
     plan.decisions.push_back(decision);
     return WalkResult::advance();
-  });
-  return !decided.wasInterrupted();
+  };
+  return llvm::none_of(programs, [&](func::FuncOp program) { return program.walk(decide).wasInterrupted(); });
 }
 
 } // namespace lathe

@@ -14,8 +14,9 @@ namespace lathe {
 
 /// Chooses a type for each weight that can be narrowed, from the range of its elements. `precision` is "bf16", "f16" or
 /// "auto": f16, whose steps are eight times finer, or bf16 where f16 does not reach. A weight that leaves the range of the type
-/// that is asked for, or is lost in the smallest numbers of it, stays f32. False with `error` set where a weight can't be read.
-bool choosePrecision(mlir::func::FuncOp main, WeightFiles &files, const std::string &precision, PrecisionPlan &plan,
+/// that is asked for, or is lost in the smallest numbers of it, stays f32. So does one that some of the programs can't narrow, as
+/// they share it. False with `error` set where a weight can't be read.
+bool choosePrecision(llvm::ArrayRef<mlir::func::FuncOp> programs, WeightFiles &files, const std::string &precision, PrecisionPlan &plan,
                      std::string &error);
 
 } // namespace lathe

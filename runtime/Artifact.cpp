@@ -25,7 +25,7 @@ std::string_view nameOf(const SectionEntry &entry) { return {entry.name, strnlen
 
 std::string listIsas(const Manifest &manifest) {
   std::string list;
-  for (const Code &code : manifest.code)
+  for (const Code &code : manifest.main().code)
     list += (list.empty() ? "" : ", ") + code.isa;
   return list.empty() ? "none" : list;
 }
@@ -141,10 +141,10 @@ Status Artifact::chooseDevice(const std::string &wanted) {
   return success();
 }
 
-Status Artifact::loadCode(const std::string &wanted) {
+Status Artifact::chooseIsa(const std::string &wanted) {
   const Code *best = nullptr;
   std::string reasons;
-  for (const Code &code : manifest_.code) {
+  for (const Code &code : manifest_.main().code) {
     if (!wanted.empty() && code.isa != wanted)
       continue;
     const char *why = nullptr;
@@ -161,19 +161,27 @@ Status Artifact::loadCode(const std::string &wanted) {
   if (!best)
     return failure(LATHE_UNSUPPORTED_DEVICE, "this machine cannot execute the artifact's code (",
                    reasons.empty() ? "it has none" : reasons, "); compile the model for this machine");
+  isa_ = best->isa;
+  return success();
+}
 
-  const SectionEntry *entry = find(SectionKind::code, best->section);
+Status Artifact::loadCode(const Program &program) {
+  auto code = std::find_if(program.code.begin(), program.code.end(), [&](const Code &c) { return c.isa == isa_; });
+  if (code == program.code.end())
+    return invalid("program '", program.name, "' has no code for instruction set '", isa_, "'");
+  const SectionEntry *entry = find(SectionKind::code, code->section);
   if (!entry)
-    return invalid("the manifest names section '", best->section, "', which does not exist");
-  if (best->plan >= entry->size || best->run >= entry->size)
-    return invalid("entry points of section '", best->section, "' lie outside of it");
+    return invalid("the manifest names section '", code->section, "', which does not exist");
+  if (code->plan >= entry->size || code->run >= entry->size)
+    return invalid("entry points of section '", code->section, "' lie outside of it");
   if (Status status = checkHash(*entry); status.failed())
     return status;
-  if (Status status = file_.mapExecutable(entry->offset, entry->padded_size, &code_); status.failed())
+  Entry loaded;
+  if (Status status = file_.mapExecutable(entry->offset, entry->padded_size, &loaded.code); status.failed())
     return status;
-  isa_ = best->isa;
-  plan_ = reinterpret_cast<lathe_plan_fn>(reinterpret_cast<uintptr_t>(code_.data() + best->plan));
-  run_ = reinterpret_cast<lathe_run_fn>(reinterpret_cast<uintptr_t>(code_.data() + best->run));
+  loaded.plan = reinterpret_cast<lathe_plan_fn>(reinterpret_cast<uintptr_t>(loaded.code.data() + code->plan));
+  loaded.run = reinterpret_cast<lathe_run_fn>(reinterpret_cast<uintptr_t>(loaded.code.data() + code->run));
+  entries_.push_back(std::move(loaded));
   return success();
 }
 
@@ -193,7 +201,10 @@ Status Artifact::open(const char *path, const Options &options, Artifact *artifa
   if (!status.failed())
     status = result.chooseDevice(options.device);
   if (!status.failed())
-    status = result.loadCode(options.isa);
+    status = result.chooseIsa(options.isa);
+  for (const Program &program : result.manifest_.programs)
+    if (!status.failed())
+      status = result.loadCode(program);
   result.file_.closeFile();
   if (status.failed())
     return failure(status.code(), "'", path, "': ", status.message());

@@ -38,20 +38,21 @@ public:
   uint64_t constantsSize() const { return constantsSize_; }
   /// Address of a constant; readable to the end of its page.
   const unsigned char *constant(size_t index) const { return constants_ + manifest_.constants[index].offset; }
-  lathe_plan_fn plan() const { return plan_; }
-  lathe_run_fn run() const { return run_; }
+  /// Entry points of a program.
+  lathe_plan_fn plan(size_t program) const { return entries_[program].plan; }
+  lathe_run_fn run(size_t program) const { return entries_[program].run; }
 
 private:
   Status readTable(bool verify);
   Status readManifest();
   Status readConstants();
   Status chooseDevice(const std::string &wanted);
-  Status loadCode(const std::string &wanted);
+  Status chooseIsa(const std::string &wanted);
+  Status loadCode(const Program &program);
   Status checkHash(const artifact::SectionEntry &entry) const;
   const artifact::SectionEntry *find(artifact::SectionKind kind, std::string_view name) const;
 
   Mapping file_;
-  Mapping code_;
   std::vector<artifact::SectionEntry> sections_;
   Manifest manifest_;
   std::string manifestText_;
@@ -59,8 +60,12 @@ private:
   std::string isa_;
   const unsigned char *constants_ = nullptr;
   uint64_t constantsSize_ = 0;
-  lathe_plan_fn plan_ = nullptr;
-  lathe_run_fn run_ = nullptr;
+  struct Entry {
+    Mapping code;
+    lathe_plan_fn plan = nullptr;
+    lathe_run_fn run = nullptr;
+  };
+  std::vector<Entry> entries_; ///< one for each program
 };
 
 } // namespace lathe::runtime

@@ -21,6 +21,8 @@ inline constexpr uint64_t kPageSize = 4096;
 /// Constants start at multiples of this inside their section.
 inline constexpr uint64_t kConstantAlignment = 64;
 inline constexpr uint32_t kMaxSections = 64;
+/// Each has a section of code for each instruction set.
+inline constexpr uint32_t kMaxPrograms = 16;
 
 enum class SectionKind : uint32_t {
   manifest = 1,  ///< JSON, UTF-8

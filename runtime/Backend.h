@@ -47,6 +47,8 @@ protected:
 /// What a backend may use of a session; outlives the backend's part of it.
 class SessionServices {
 public:
+  /// What the session runs.
+  virtual const Program &program() const = 0;
   virtual ThreadPool &pool() = 0;
   /// Makes the run that is going on fail; the first failure wins. Thread-safe.
   virtual void fail(Status status) = 0;

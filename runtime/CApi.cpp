@@ -78,6 +78,16 @@ lathe_status findTensor(const std::vector<Tensor> &tensors, const char *what, co
       failure(LATHE_NOT_FOUND, "the model has no ", what, " '", name, "'; it has: ", names.empty() ? "none" : names));
 }
 
+lathe_status findProgram(const lathe_module *module, size_t index, const Program **program) {
+  if (!module)
+    return nullArgument("module");
+  const std::vector<Program> &programs = module->module->manifest().programs;
+  if (index >= programs.size())
+    return badArgument("program ", index, " does not exist: the artifact has ", programs.size());
+  *program = &programs[index];
+  return LATHE_OK;
+}
+
 } // namespace
 
 //===----------------------------------------------------------------------===//
@@ -183,11 +193,11 @@ lathe_status lathe_module_get_info(const lathe_module *module, lathe_module_info
   const Manifest &manifest = artifact.manifest();
   lathe_module_info full = {};
   full.struct_size = size;
-  full.input_count = manifest.inputs.size();
-  full.output_count = manifest.outputs.size();
-  full.symbol_count = manifest.dimensionSymbols;
+  full.input_count = manifest.main().inputs.size();
+  full.output_count = manifest.main().outputs.size();
+  full.symbol_count = manifest.main().dimensionSymbols;
   full.device_count = manifest.devices.size();
-  full.kernel_count = manifest.kernels.size();
+  full.kernel_count = manifest.main().kernels.size();
   full.device = artifact.device().c_str();
   full.isa = artifact.isa().c_str();
   full.manifest = artifact.manifestText().c_str();
@@ -199,54 +209,132 @@ lathe_status lathe_module_get_info(const lathe_module *module, lathe_module_info
   return LATHE_OK;
 }
 
-lathe_status lathe_module_input(const lathe_module *module, size_t index, lathe_tensor_info *info) {
+void lathe_program_info_init(lathe_program_info *info) {
+  if (!info)
+    return;
+  *info = {};
+  info->struct_size = sizeof(*info);
+}
+
+lathe_status lathe_module_program_count(const lathe_module *module, size_t *count) {
+  if (!count)
+    return nullArgument("count");
+  *count = 0;
+  if (!module)
+    return nullArgument("module");
+  *count = module->module->manifest().programs.size();
+  return LATHE_OK;
+}
+
+lathe_status lathe_module_program_info(const lathe_module *module, size_t index, lathe_program_info *info) {
+  if (!info)
+    return nullArgument("info");
+  size_t size = info->struct_size;
+  if (size < sizeof(size_t) || size > 4096)
+    return badOptions("lathe_program_info_init");
+  memset(info, 0, size);
+  info->struct_size = size;
+  if (!module)
+    return nullArgument("module");
+  const Program *program = nullptr;
+  if (lathe_status status = findProgram(module, index, &program); status != LATHE_OK)
+    return status;
+  lathe_program_info full = {size,
+                             program->name.c_str(),
+                             program->inputs.size(),
+                             program->outputs.size(),
+                             program->dimensionSymbols,
+                             program->kernels.size()};
+  memcpy(info, &full, size < sizeof(full) ? size : sizeof(full));
+  return LATHE_OK;
+}
+
+lathe_status lathe_module_find_program(const lathe_module *module, const char *name, size_t *index) {
+  if (!index)
+    return nullArgument("index");
+  *index = 0;
+  if (!module || !name)
+    return nullArgument(module ? "name" : "module");
+  return report(module->module->manifest().findProgram(name, index));
+}
+
+lathe_status lathe_module_program_input(const lathe_module *module, size_t program, size_t index,
+                                        lathe_tensor_info *info) {
   if (!info)
     return nullArgument("info");
   *info = {};
-  if (!module)
-    return nullArgument("module");
-  return describeTensor(module->module->manifest().inputs, "input", index, info);
+  const Program *found = nullptr;
+  lathe_status status = findProgram(module, program, &found);
+  return status == LATHE_OK ? describeTensor(found->inputs, "input", index, info) : status;
+}
+
+lathe_status lathe_module_program_output(const lathe_module *module, size_t program, size_t index,
+                                         lathe_tensor_info *info) {
+  if (!info)
+    return nullArgument("info");
+  *info = {};
+  const Program *found = nullptr;
+  lathe_status status = findProgram(module, program, &found);
+  return status == LATHE_OK ? describeTensor(found->outputs, "output", index, info) : status;
+}
+
+lathe_status lathe_module_program_find_input(const lathe_module *module, size_t program, const char *name,
+                                             size_t *index) {
+  if (!index)
+    return nullArgument("index");
+  *index = 0;
+  if (!module || !name)
+    return nullArgument(module ? "name" : "module");
+  const Program *found = nullptr;
+  lathe_status status = findProgram(module, program, &found);
+  return status == LATHE_OK ? findTensor(found->inputs, "input", name, index) : status;
+}
+
+lathe_status lathe_module_program_find_output(const lathe_module *module, size_t program, const char *name,
+                                              size_t *index) {
+  if (!index)
+    return nullArgument("index");
+  *index = 0;
+  if (!module || !name)
+    return nullArgument(module ? "name" : "module");
+  const Program *found = nullptr;
+  lathe_status status = findProgram(module, program, &found);
+  return status == LATHE_OK ? findTensor(found->outputs, "output", name, index) : status;
+}
+
+lathe_status lathe_module_program_symbol(const lathe_module *module, size_t program, size_t index,
+                                         lathe_symbol_info *info) {
+  if (!info)
+    return nullArgument("info");
+  *info = {};
+  const Program *found = nullptr;
+  if (lathe_status status = findProgram(module, program, &found); status != LATHE_OK)
+    return status;
+  if (index >= found->dimensionSymbols)
+    return badArgument("symbol ", index, " does not exist: the model has ", found->dimensionSymbols);
+  const Symbol &symbol = found->symbols[index];
+  *info = {symbol.name.c_str(), symbol.min, symbol.max};
+  return LATHE_OK;
+}
+
+lathe_status lathe_module_input(const lathe_module *module, size_t index, lathe_tensor_info *info) {
+  return lathe_module_program_input(module, 0, index, info);
 }
 
 lathe_status lathe_module_output(const lathe_module *module, size_t index, lathe_tensor_info *info) {
-  if (!info)
-    return nullArgument("info");
-  *info = {};
-  if (!module)
-    return nullArgument("module");
-  return describeTensor(module->module->manifest().outputs, "output", index, info);
+  return lathe_module_program_output(module, 0, index, info);
 }
 
 lathe_status lathe_module_find_input(const lathe_module *module, const char *name, size_t *index) {
-  if (!index)
-    return nullArgument("index");
-  *index = 0;
-  if (!module || !name)
-    return nullArgument(module ? "name" : "module");
-  return findTensor(module->module->manifest().inputs, "input", name, index);
+  return lathe_module_program_find_input(module, 0, name, index);
 }
 
 lathe_status lathe_module_find_output(const lathe_module *module, const char *name, size_t *index) {
-  if (!index)
-    return nullArgument("index");
-  *index = 0;
-  if (!module || !name)
-    return nullArgument(module ? "name" : "module");
-  return findTensor(module->module->manifest().outputs, "output", name, index);
+  return lathe_module_program_find_output(module, 0, name, index);
 }
 
 lathe_status lathe_module_symbol(const lathe_module *module, size_t index, lathe_symbol_info *info) {
-  if (!info)
-    return nullArgument("info");
-  *info = {};
-  if (!module)
-    return nullArgument("module");
-  const std::vector<Symbol> &symbols = module->module->manifest().symbols;
-  if (index >= module->module->manifest().dimensionSymbols)
-    return badArgument("symbol ", index, " does not exist: the model has ",
-                       module->module->manifest().dimensionSymbols);
-  *info = {symbols[index].name.c_str(), symbols[index].min, symbols[index].max};
-  return LATHE_OK;
+  return lathe_module_program_symbol(module, 0, index, info);
 }
 
 lathe_status lathe_module_device(const lathe_module *module, size_t index, const char **name) {
@@ -288,6 +376,7 @@ lathe_status lathe_session_create(lathe_module *module, const lathe_session_opti
   create.profile = given.profile != 0;
   create.memoryBudget = given.memory_budget;
   create.maxDimension = given.max_dimension;
+  create.program = given.program ? given.program : "";
   auto result = std::make_unique<lathe_session>();
   if (Status status = Session::create(module->module, create, &result->session); status.failed())
     return report(status);
@@ -317,7 +406,7 @@ lathe_status lathe_session_output_shape(lathe_session *session, size_t index, si
     *dims = nullptr;
   if (!session || !rank || !dims)
     return nullArgument(!session ? "session" : !rank ? "rank" : "dims");
-  size_t count = session->session->module().manifest().outputs.size();
+  size_t count = session->session->program().outputs.size();
   if (index >= count)
     return badArgument("output ", index, " does not exist: the model has ", count);
   if (Status status = session->session->bind(); status.failed())
@@ -347,7 +436,7 @@ lathe_status lathe_session_output(lathe_session *session, size_t index, lathe_ou
   *output = {};
   if (!session)
     return nullArgument("session");
-  const std::vector<Tensor> &tensors = session->session->module().manifest().outputs;
+  const std::vector<Tensor> &tensors = session->session->program().outputs;
   if (index >= tensors.size())
     return badArgument("output ", index, " does not exist: the model has ", tensors.size());
   if (!session->session->hasResult())
@@ -389,6 +478,16 @@ lathe_status lathe_session_get_memory_info(const lathe_session *session, lathe_m
   return LATHE_OK;
 }
 
+lathe_status lathe_session_program(const lathe_session *session, size_t *index) {
+  if (!index)
+    return nullArgument("index");
+  *index = 0;
+  if (!session)
+    return nullArgument("session");
+  *index = session->session->programIndex();
+  return LATHE_OK;
+}
+
 lathe_status lathe_session_threads(const lathe_session *session, int32_t *threads) {
   if (!threads)
     return nullArgument("threads");
@@ -412,7 +511,7 @@ lathe_status lathe_session_profile(const lathe_session *session, size_t index, l
   *profile = {};
   if (!session)
     return nullArgument("session");
-  const std::vector<Kernel> &kernels = session->session->module().manifest().kernels;
+  const std::vector<Kernel> &kernels = session->session->program().kernels;
   if (index >= kernels.size())
     return badArgument("kernel ", index, " does not exist: the model has ", kernels.size());
   const Session::KernelTime &time = static_cast<const Session &>(*session->session).profile()[index];

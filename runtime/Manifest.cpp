@@ -254,98 +254,152 @@ Constant readConstant(Reader &reader, const json &value, const std::string &wher
   return constant;
 }
 
-void readCaches(Reader &reader, const json &root, std::vector<Cache> &caches) {
-  reader.each(root, "caches", "manifest", [&](const json &value, const std::string &where) {
+void readCaches(Reader &reader, const json &object, const std::string &where, std::vector<Cache> &caches) {
+  reader.each(object, "caches", where, [&](const json &value, const std::string &at) {
     constexpr int64_t kMost = 1 << 24;
     Cache cache;
-    cache.name = reader.string(value, "name", where);
-    cache.type = dataType(reader.string(value, "type", where));
-    cache.heads = reader.integer(value, "heads", where);
-    cache.size = reader.integer(value, "size", where);
-    cache.appended = reader.boolean(value, "appended", where);
+    cache.name = reader.string(value, "name", at);
+    cache.type = dataType(reader.string(value, "type", at));
+    cache.heads = reader.integer(value, "heads", at);
+    cache.size = reader.integer(value, "size", at);
+    cache.appended = reader.boolean(value, "appended", at);
     if (!cache.type || cache.type->dtype != LATHE_F32)
-      reader.fail(where, "must be of type f32");
+      reader.fail(at, "must be of type f32");
     if (cache.heads < 1 || cache.heads > kMost || cache.size < 1 || cache.size > kMost)
-      reader.fail(where, join("must have from 1 to ", kMost, " heads and columns, found ", cache.heads, " and ", cache.size));
+      reader.fail(at, join("must have from 1 to ", kMost, " heads and columns, found ", cache.heads, " and ", cache.size));
     caches.push_back(std::move(cache));
   });
 }
 
-void readCode(Reader &reader, const json &root, Manifest &manifest) {
-  reader.each(root, "code", "manifest", [&](const json &value, const std::string &where) {
+void readCode(Reader &reader, const json &object, const std::string &where, Program &program) {
+  reader.each(object, "code", where, [&](const json &value, const std::string &at) {
     Code code;
-    code.isa = reader.string(value, "isa", where);
-    code.section = reader.string(value, "section", where);
-    code.plan = static_cast<uint64_t>(reader.integer(value, "plan", where));
-    code.run = static_cast<uint64_t>(reader.integer(value, "run", where));
-    manifest.code.push_back(std::move(code));
+    code.isa = reader.string(value, "isa", at);
+    code.section = reader.string(value, "section", at);
+    code.plan = static_cast<uint64_t>(reader.integer(value, "plan", at));
+    code.run = static_cast<uint64_t>(reader.integer(value, "run", at));
+    program.code.push_back(std::move(code));
   });
-  reader.each(root, "kernels", "manifest", [&](const json &value, const std::string &where) {
+  // Programs are compared by them; each has a section of its own anyway.
+  if (program.code.size() > lathe::artifact::kMaxSections)
+    reader.fail(where + ".code", join("must not have more than ", lathe::artifact::kMaxSections, " elements"));
+  reader.each(object, "kernels", where, [&](const json &value, const std::string &at) {
     Kernel kernel;
-    kernel.name = reader.string(value, "name", where);
-    kernel.kind = reader.string(value, "kind", where);
-    reader.each(value, "nodes", where,
-                [&](const json &node, const std::string &at) { kernel.nodes.push_back(reader.string(node, at)); });
-    manifest.kernels.push_back(std::move(kernel));
+    kernel.name = reader.string(value, "name", at);
+    kernel.kind = reader.string(value, "kind", at);
+    reader.each(value, "nodes", at, [&](const json &node, const std::string &inner) {
+      kernel.nodes.push_back(reader.string(node, inner));
+    });
+    program.kernels.push_back(std::move(kernel));
   });
-  reader.each(root, "checks", "manifest", [&](const json &value, const std::string &where) {
-    manifest.checks.push_back({reader.string(value, "node", where), reader.string(value, "message", where)});
+  reader.each(object, "checks", where, [&](const json &value, const std::string &at) {
+    program.checks.push_back({reader.string(value, "node", at), reader.string(value, "message", at)});
   });
-  if (root.contains("caches"))
-    readCaches(reader, root, manifest.caches);
+  if (object.contains("caches"))
+    readCaches(reader, object, where, program.caches);
 }
 
-void checkUnique(Reader &reader, const std::vector<Tensor> &tensors, const char *what) {
+void checkUnique(Reader &reader, const std::vector<Tensor> &tensors, const std::string &where) {
   std::unordered_set<std::string_view> seen;
   for (const Tensor &tensor : tensors)
     if (tensor.name.empty() || !seen.insert(tensor.name).second)
-      reader.fail(what, join("must have distinct names that are not empty, found '", tensor.name, "' again"));
+      reader.fail(where, join("must have distinct names that are not empty, found '", tensor.name, "' again"));
 }
 
 /// Finds, for every symbol, the first input dimension that is that symbol alone.
-void locateSymbols(Reader &reader, Manifest &manifest) {
-  std::vector<bool> found(manifest.symbols.size());
+void locateSymbols(Reader &reader, const std::string &where, Program &program) {
+  const std::string symbolsAt = where + ".symbols";
+  std::vector<bool> found(program.symbols.size());
   std::unordered_map<std::string_view, size_t> inputs;
-  for (size_t i = 0; i < manifest.inputs.size(); ++i)
-    inputs.emplace(manifest.inputs[i].name, i);
+  for (size_t i = 0; i < program.inputs.size(); ++i)
+    inputs.emplace(program.inputs[i].name, i);
   for (size_t s = 0; s < found.size(); ++s) {
-    Symbol &symbol = manifest.symbols[s];
+    Symbol &symbol = program.symbols[s];
     if (symbol.computed) {
       found[s] = true;
       continue;
     }
     if (symbol.element < 0) {
-      if (s != manifest.dimensionSymbols++)
-        reader.fail("manifest.symbols", "must have dimensions before elements and computed ones");
+      if (s != program.dimensionSymbols++)
+        reader.fail(symbolsAt, "must have dimensions before elements and computed ones");
       continue;
     }
-    manifest.dependsOnElements = true;
+    program.dependsOnElements = true;
     if (auto it = inputs.find(symbol.inputName); it != inputs.end()) {
-      const Tensor &input = manifest.inputs[it->second];
+      const Tensor &input = program.inputs[it->second];
       int64_t count = 1;
       for (const Dimension &dimension : input.dims)
         count = dimension.value < 0 || dimension.value > 65536 || count > 65536 ? 0 : count * dimension.value;
       if (input.type->dtype != LATHE_I64 && input.type->dtype != LATHE_I32 && input.type->dtype != LATHE_BOOL)
-        reader.fail("manifest.symbols",
+        reader.fail(symbolsAt,
                     join("has '", symbol.name, "' from an input that is not of type i64, i32 or bool"));
       else if (symbol.element >= count)
-        reader.fail("manifest.symbols", join("has '", symbol.name, "', which is no element of its input"));
+        reader.fail(symbolsAt, join("has '", symbol.name, "', which is no element of its input"));
       symbol.input = it->second;
       found[s] = true;
     }
   }
-  for (size_t i = 0; i < manifest.inputs.size(); ++i)
-    for (size_t d = 0; d < manifest.inputs[i].dims.size(); ++d) {
-      int symbol = manifest.inputs[i].dims[d].symbol;
+  for (size_t i = 0; i < program.inputs.size(); ++i)
+    for (size_t d = 0; d < program.inputs[i].dims.size(); ++d) {
+      int symbol = program.inputs[i].dims[d].symbol;
       if (symbol < 0 || found[static_cast<size_t>(symbol)])
         continue;
       found[static_cast<size_t>(symbol)] = true;
-      manifest.symbols[static_cast<size_t>(symbol)].input = i;
-      manifest.symbols[static_cast<size_t>(symbol)].dimension = d;
+      program.symbols[static_cast<size_t>(symbol)].input = i;
+      program.symbols[static_cast<size_t>(symbol)].dimension = d;
     }
   for (size_t s = 0; s < found.size(); ++s)
     if (!found[s])
-      reader.fail("manifest.symbols", join("has '", manifest.symbols[s].name, "', which is the dimension of no input"));
+      reader.fail(symbolsAt, join("has '", program.symbols[s].name, "', which is the dimension of no input"));
+}
+
+/// The members that describe one program: those of the manifest itself for `main`.
+Program readProgram(Reader &reader, const json &object, const std::string &where, std::string name) {
+  Program program;
+  program.name = std::move(name);
+  std::unordered_set<std::string> names;
+  reader.each(object, "symbols", where, [&](const json &value, const std::string &at) {
+    program.symbols.push_back(readSymbol(reader, value, at));
+    if (!names.insert(program.symbols.back().name).second)
+      reader.fail(at, "repeats a name");
+  });
+  // Each dimension is compared with each symbol.
+  if (program.symbols.size() > 4096)
+    reader.fail(where + ".symbols", "must not have more than 4096 elements");
+  reader.each(object, "inputs", where, [&](const json &value, const std::string &at) {
+    program.inputs.push_back(readTensor(reader, value, at, program.symbols));
+  });
+  reader.each(object, "outputs", where, [&](const json &value, const std::string &at) {
+    program.outputs.push_back(readTensor(reader, value, at, program.symbols));
+  });
+  readCode(reader, object, where, program);
+  checkUnique(reader, program.inputs, where + ".inputs");
+  checkUnique(reader, program.outputs, where + ".outputs");
+  locateSymbols(reader, where, program);
+  return program;
+}
+
+/// The programs beside `main`, which artifacts need not have.
+void readPrograms(Reader &reader, const json &root, Manifest &manifest) {
+  if (!root.is_object() || !root.contains("programs"))
+    return;
+  reader.each(root, "programs", "manifest", [&](const json &value, const std::string &where) {
+    Program program = readProgram(reader, value, where, reader.string(value, "name", where));
+    if (program.name.empty())
+      reader.fail(where, "must have a name");
+    for (const Program &other : manifest.programs)
+      if (other.name == program.name)
+        reader.fail(where, join("is called '", program.name, "', as another program is"));
+    if (reader.status.failed())
+      return;
+    // One instruction set is chosen for all of them.
+    for (const Code &code : manifest.main().code)
+      if (std::none_of(program.code.begin(), program.code.end(), [&](const Code &own) { return own.isa == code.isa; }))
+        reader.fail(where, join("has no code for instruction set '", code.isa, "', which 'main' has"));
+    if (manifest.programs.size() >= lathe::artifact::kMaxPrograms)
+      reader.fail("manifest.programs", join("must not have more than ", lathe::artifact::kMaxPrograms - 1, " elements"));
+    manifest.programs.push_back(std::move(program));
+  });
 }
 
 } // namespace
@@ -370,37 +424,33 @@ Status Manifest::parse(std::string_view text, Manifest *manifest) {
   });
   if (result.devices.empty() || result.devices.front().empty())
     reader.fail("manifest.devices", "must have an element that is not empty");
-  std::unordered_set<std::string> names;
-  reader.each(root, "symbols", "manifest", [&](const json &value, const std::string &where) {
-    result.symbols.push_back(readSymbol(reader, value, where));
-    if (!names.insert(result.symbols.back().name).second)
-      reader.fail(where, "repeats a name");
-  });
-  // Each dimension is compared with each symbol.
-  if (result.symbols.size() > 4096)
-    reader.fail("manifest.symbols", "must not have more than 4096 elements");
-  reader.each(root, "inputs", "manifest", [&](const json &value, const std::string &where) {
-    result.inputs.push_back(readTensor(reader, value, where, result.symbols));
-  });
-  reader.each(root, "outputs", "manifest", [&](const json &value, const std::string &where) {
-    result.outputs.push_back(readTensor(reader, value, where, result.symbols));
-  });
   reader.each(root, "constants", "manifest", [&](const json &value, const std::string &where) {
     result.constants.push_back(readConstant(reader, value, where));
   });
-  readCode(reader, root, result);
-  checkUnique(reader, result.inputs, "manifest.inputs");
-  checkUnique(reader, result.outputs, "manifest.outputs");
-  locateSymbols(reader, result);
+  result.programs.push_back(readProgram(reader, root, "manifest", kMainProgram));
+  readPrograms(reader, root, result);
   if (reader.status.failed())
     return reader.status;
 
   *manifest = std::move(result);
-  for (std::vector<Tensor> *tensors : {&manifest->inputs, &manifest->outputs})
-    for (Tensor &tensor : *tensors)
-      for (Dimension &dim : tensor.dims) {
-        tensor.dimValues.push_back(dim.value);
-        tensor.dimTexts.push_back(dim.text.c_str());
-      }
+  for (Program &program : manifest->programs)
+    for (std::vector<Tensor> *tensors : {&program.inputs, &program.outputs})
+      for (Tensor &tensor : *tensors)
+        for (Dimension &dim : tensor.dims) {
+          tensor.dimValues.push_back(dim.value);
+          tensor.dimTexts.push_back(dim.text.c_str());
+        }
   return success();
+}
+
+Status Manifest::findProgram(std::string_view name, size_t *index) const {
+  std::string names;
+  for (size_t i = 0; i < programs.size(); ++i) {
+    if (programs[i].name == name) {
+      *index = i;
+      return success();
+    }
+    names += (i ? ", '" : "'") + programs[i].name + "'";
+  }
+  return failure(LATHE_NOT_FOUND, "the artifact has no program '", std::string(name), "'; it has: ", names);
 }

@@ -81,22 +81,33 @@ struct Cache {
   bool appended = false; ///< runs put new rows behind; else they are given once
 };
 
-/// docs/artifact.md, read and checked. Whatever it says about offsets, sizes and indices holds within itself; what
-/// depends on the sections is checked by the artifact.
-struct Manifest {
-  std::vector<std::string> devices;
+/// What a session runs: one of the entry points into the model, over the constants that all of them share.
+struct Program {
+  std::string name;
   std::vector<Symbol> symbols; ///< those of dimensions, then those of elements and computed ones
   size_t dimensionSymbols = 0;     ///< how many are dimensions
   bool dependsOnElements = false;  ///< shapes follow from what inputs hold, too
   std::vector<Tensor> inputs;
   std::vector<Tensor> outputs;
-  std::vector<Constant> constants;
-  std::vector<Code> code;
+  std::vector<Code> code; ///< one for each instruction set, the same of every program
   std::vector<Kernel> kernels;
   std::vector<Check> checks;
   std::vector<Cache> caches;
+};
+
+/// docs/artifact.md, read and checked. Whatever it says about offsets, sizes and indices holds within itself; what
+/// depends on the sections is checked by the artifact.
+struct Manifest {
+  std::vector<std::string> devices;
+  std::vector<Constant> constants;
+  std::vector<Program> programs; ///< `main` is the first
 
   static constexpr size_t kMaxRank = 64;
+  static constexpr const char *kMainProgram = "main";
+
+  const Program &main() const { return programs.front(); }
+  /// Gives the place of the program called `name` in *index; NOT_FOUND, with the names that there are, if there is none.
+  Status findProgram(std::string_view name, size_t *index) const;
 
   /// Parses `text`, in which nothing is trusted.
   static Status parse(std::string_view text, Manifest *manifest);

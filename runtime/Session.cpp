@@ -51,14 +51,19 @@ Status Session::create(std::shared_ptr<Module> module, const Options &options, s
     result->options_.maxDimension = INT32_MAX;
   result->profiling_ = options.profile;
   const Manifest &manifest = module->manifest();
-  result->inputs_.resize(manifest.inputs.size());
-  result->outputs_.resize(manifest.outputs.size());
-  result->symbols_.resize(manifest.symbols.size());
-  result->profile_.resize(manifest.kernels.size());
+  if (!options.program.empty())
+    if (Status status = manifest.findProgram(options.program, &result->programIndex_); status.failed())
+      return status;
+  const Program &program = manifest.programs[result->programIndex_];
+  result->program_ = &program;
+  result->inputs_.resize(program.inputs.size());
+  result->outputs_.resize(program.outputs.size());
+  result->symbols_.resize(program.symbols.size());
+  result->profile_.resize(program.kernels.size());
   size_t dims = 0;
-  for (const Tensor &tensor : manifest.inputs)
+  for (const Tensor &tensor : program.inputs)
     dims += tensor.dims.size();
-  for (const Tensor &tensor : manifest.outputs)
+  for (const Tensor &tensor : program.outputs)
     dims += tensor.dims.size();
   result->planned_.resize(dims);
   int threads = options.threads ? options.threads : ThreadPool::usableProcessors();
@@ -74,10 +79,10 @@ Status Session::create(std::shared_ptr<Module> module, const Options &options, s
 Session::~Session() = default;
 
 Status Session::setInput(size_t index, lathe_dtype dtype, size_t rank, const int64_t *dims, const void *data) {
-  const Manifest &manifest = module_->manifest();
-  if (index >= manifest.inputs.size())
-    return badArgument("input ", index, " does not exist: the model has ", manifest.inputs.size());
-  const Tensor &tensor = manifest.inputs[index];
+  const Program &program = *program_;
+  if (index >= program.inputs.size())
+    return badArgument("input ", index, " does not exist: the model has ", program.inputs.size());
+  const Tensor &tensor = program.inputs[index];
   const DataType *type = dataType(dtype);
   if (type != tensor.type)
     return badArgument("input '", tensor.name, "' must have type ", tensor.type->name, ", got ",
@@ -112,10 +117,10 @@ Status Session::setInput(size_t index, lathe_dtype dtype, size_t rank, const int
 }
 
 Status Session::setOutput(size_t index, void *data, size_t capacity) {
-  const Manifest &manifest = module_->manifest();
-  if (index >= manifest.outputs.size())
-    return badArgument("output ", index, " does not exist: the model has ", manifest.outputs.size());
-  const Tensor &tensor = manifest.outputs[index];
+  const Program &program = *program_;
+  if (index >= program.outputs.size())
+    return badArgument("output ", index, " does not exist: the model has ", program.outputs.size());
+  const Tensor &tensor = program.outputs[index];
   if (reinterpret_cast<uintptr_t>(data) % tensor.type->size != 0)
     return badArgument("the buffer of output '", tensor.name, "' must be aligned to ", tensor.type->size, " bytes");
   outputs_[index].callerData = data;
@@ -125,16 +130,16 @@ Status Session::setOutput(size_t index, void *data, size_t capacity) {
 }
 
 Status Session::bindSymbols() {
-  const Manifest &manifest = module_->manifest();
+  const Program &program = *program_;
   for (size_t i = 0; i < inputs_.size(); ++i)
     if (!inputs_[i].bound)
-      return badArgument("input '", manifest.inputs[i].name, "' is missing: set every input before a run");
+      return badArgument("input '", program.inputs[i].name, "' is missing: set every input before a run");
   for (size_t s = 0; s < symbols_.size(); ++s) {
-    const Symbol &symbol = manifest.symbols[s];
+    const Symbol &symbol = program.symbols[s];
     if (symbol.computed)
       continue;
     if (symbol.element >= 0) {
-      const Tensor &tensor = manifest.inputs[symbol.input];
+      const Tensor &tensor = program.inputs[symbol.input];
       const void *data = inputs_[symbol.input].data;
       if (!data)
         return badArgument("input '", tensor.name, "' has no data, which the shapes depend on");
@@ -147,7 +152,7 @@ Status Session::bindSymbols() {
     int64_t value = inputs_[symbol.input].dims[symbol.dimension];
     if (value < symbol.min || value > symbol.max)
       return badArgument(
-          "input '", manifest.inputs[symbol.input].name, "' has shape ", describe(inputs_[symbol.input].dims),
+          "input '", program.inputs[symbol.input].name, "' has shape ", describe(inputs_[symbol.input].dims),
           " but dimension ", symbol.dimension, " ('", symbol.name, "') must be ",
           symbol.max == INT64_MAX ? join("at least ", symbol.min) : join("from ", symbol.min, " to ", symbol.max));
     symbols_[s] = value;
@@ -155,19 +160,19 @@ Status Session::bindSymbols() {
   // A symbol's first occurrence gave its value; the others must repeat it. The model's own expressions come later.
   for (size_t i = 0; i < inputs_.size(); ++i)
     for (size_t d = 0; d < inputs_[i].dims.size(); ++d) {
-      int index = manifest.inputs[i].dims[d].symbol;
+      int index = program.inputs[i].dims[d].symbol;
       if (index < 0 || inputs_[i].dims[d] == symbols_[static_cast<size_t>(index)])
         continue;
-      const Symbol &symbol = manifest.symbols[static_cast<size_t>(index)];
-      return badArgument("input '", manifest.inputs[i].name, "' has shape ", describe(inputs_[i].dims),
+      const Symbol &symbol = program.symbols[static_cast<size_t>(index)];
+      return badArgument("input '", program.inputs[i].name, "' has shape ", describe(inputs_[i].dims),
                          " but dimension ", d, " ('", symbol.name, "') must be ", symbols_[static_cast<size_t>(index)],
-                         ", as in input '", manifest.inputs[symbol.input].name, "'");
+                         ", as in input '", program.inputs[symbol.input].name, "'");
     }
   return success();
 }
 
 Status Session::checkFailed(int64_t check) const {
-  const std::vector<Check> &checks = module_->manifest().checks;
+  const std::vector<Check> &checks = program_->checks;
   if (check < 0 || static_cast<size_t>(check) >= checks.size())
     return failure(LATHE_INTERNAL, "check ", check, " of the model failed, which the manifest does not describe");
   const Check &entry = checks[static_cast<size_t>(check)];
@@ -176,7 +181,7 @@ Status Session::checkFailed(int64_t check) const {
 
 Status Session::callPlan() {
   arenaBytes_ = 0;
-  int64_t result = module_->artifact().plan()(symbols_.data(), planned_.data(), &arenaBytes_);
+  int64_t result = module_->artifact().plan(programIndex_)(symbols_.data(), planned_.data(), &arenaBytes_);
   if (result != 0) {
     // The code refused the symbols, that is, the caller's shapes.
     Status status = checkFailed(result - 1);
@@ -190,17 +195,17 @@ Status Session::callPlan() {
 }
 
 Status Session::checkPlan() {
-  const Manifest &manifest = module_->manifest();
+  const Program &program = *program_;
   const int64_t *planned = planned_.data();
   for (size_t i = 0; i < inputs_.size(); ++i)
     for (size_t d = 0; d < inputs_[i].dims.size(); ++d, ++planned)
       if (inputs_[i].dims[d] != *planned)
-        return badArgument("input '", manifest.inputs[i].name, "' has shape ", describe(inputs_[i].dims),
-                           " but dimension ", d, " ('", manifest.inputs[i].dims[d].text, "') must be ", *planned,
+        return badArgument("input '", program.inputs[i].name, "' has shape ", describe(inputs_[i].dims),
+                           " but dimension ", d, " ('", program.inputs[i].dims[d].text, "') must be ", *planned,
                            " for the other inputs");
   for (size_t i = 0; i < outputs_.size(); ++i) {
     Output &output = outputs_[i];
-    size_t rank = manifest.outputs[i].dims.size();
+    size_t rank = program.outputs[i].dims.size();
     output.dims.assign(planned, planned + rank);
     output.planned = output.dims;
     planned += rank;
@@ -208,8 +213,8 @@ Status Session::checkPlan() {
     output.deferred = std::any_of(output.dims.begin(), output.dims.end(), [](int64_t dim) { return dim < 0; });
     if (output.deferred)
       continue;
-    if (!tensorBytes(*manifest.outputs[i].type, output.dims.data(), rank, &output.size))
-      return badArgument("output '", manifest.outputs[i].name, "' would have shape ", describe(output.dims),
+    if (!tensorBytes(*program.outputs[i].type, output.dims.data(), rank, &output.size))
+      return badArgument("output '", program.outputs[i].name, "' would have shape ", describe(output.dims),
                          ", which is not possible or too large; use smaller inputs");
   }
   return success();
@@ -217,8 +222,8 @@ Status Session::checkPlan() {
 
 Status Session::bind() {
   // The caller may have written to an input that the shapes depend on.
-  const Manifest &manifest = module_->manifest();
-  if (bound_ && !manifest.dependsOnElements)
+  const Program &program = *program_;
+  if (bound_ && !program.dependsOnElements)
     return success();
   hasResult_ = false;
   Status status = bindSymbols();
@@ -255,7 +260,7 @@ Status Session::reserve(Buffer &buffer, int64_t size, const char *what) {
 
 Status Session::prepareOutput(size_t index) {
   Output &output = outputs_[index];
-  const std::string &name = module_->manifest().outputs[index].name;
+  const std::string &name = program_->outputs[index].name;
   if (output.callerData) {
     if (static_cast<uint64_t>(output.size) > output.callerCapacity)
       return badArgument("output '", name, "' with shape ", describe(output.dims), " needs ", output.size,
@@ -272,7 +277,7 @@ Status Session::prepareOutput(size_t index) {
 Status Session::prepareBuffers() {
   if (Status status = reserve(arena_, arenaBytes_, "the arena"); status.failed())
     return status;
-  const Manifest &manifest = module_->manifest();
+  const Program &program = *program_;
   for (size_t i = 0; i < outputs_.size(); ++i) {
     outputs_[i].data = nullptr;
     if (outputs_[i].deferred)
@@ -285,7 +290,7 @@ Status Session::prepareBuffers() {
     for (int64_t dim : inputs_[i].dims)
       empty |= dim == 0;
     if (!inputs_[i].data && !empty)
-      return badArgument("input '", manifest.inputs[i].name, "' has no data");
+      return badArgument("input '", program.inputs[i].name, "' has no data");
   }
   return success();
 }
@@ -375,7 +380,7 @@ void *Session::outputEntry(lathe_frame *frame, int64_t index, const int64_t *dim
     return nullptr;
   }
   Output &output = session->outputs_[at];
-  const Tensor &tensor = session->module_->manifest().outputs[at];
+  const Tensor &tensor = session->program_->outputs[at];
   output.dims.assign(dims, dims + tensor.dims.size());
   Status status = tensorBytes(*tensor.type, dims, tensor.dims.size(), &output.size)
                       ? session->prepareOutput(at)
@@ -473,7 +478,7 @@ Status Session::prepare() {
   if (Status status = prepareBuffers(); status.failed())
     return status;
   // Shapes that the run computes would follow from what no kernel has written.
-  const std::vector<Symbol> &symbols = module_->manifest().symbols;
+  const std::vector<Symbol> &symbols = program_->symbols;
   if (std::any_of(symbols.begin(), symbols.end(), [](const Symbol &symbol) { return symbol.computed; }))
     return success();
   // The host program walks through its calls, of which none computes.
@@ -506,7 +511,7 @@ Status Session::execute(const lathe_runtime_table &table) {
   frame.arena = arena_.data();
   frame.session = this;
   backend_->beginRun();
-  module_->artifact().run()(&frame);
+  module_->artifact().run(programIndex_)(&frame);
   backend_->endRun();
   return failure_;
 }

@@ -14,6 +14,7 @@
 #include <atomic>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <vector>
 
 namespace lathe::runtime {
@@ -28,6 +29,7 @@ public:
     bool profile = false;
     uint64_t memoryBudget = 0;
     int64_t maxDimension = 0;
+    std::string program; ///< empty for `main`
   };
 
   struct Input {
@@ -56,6 +58,8 @@ public:
   ~Session();
 
   const Module &module() const { return *module_; }
+  const Program &program() const override { return *program_; }
+  size_t programIndex() const { return programIndex_; }
   Status setInput(size_t index, lathe_dtype dtype, size_t rank, const int64_t *dims, const void *data);
   Status setOutput(size_t index, void *data, size_t capacity);
   /// Computes the dimensions of the outputs.
@@ -114,6 +118,8 @@ private:
   void record(int64_t kernel, uint64_t start);
 
   std::shared_ptr<Module> module_;
+  const Program *program_ = nullptr; ///< of the module's manifest
+  size_t programIndex_ = 0;
   Options options_;
   ThreadPool pool_;
   std::unique_ptr<BackendSession> backend_;

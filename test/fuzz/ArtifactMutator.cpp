@@ -104,7 +104,7 @@ private:
   std::string text() {
     static const char *known[] = {"",          "f32",       "i4",       "u2",   "bf16", "cpu",   "avx2",
                                   "code.avx2", "constants", "manifest", "n",    "N",    "n + 1", "-1",
-                                  "x",         "matmul",    "i64",      "bool", "f64",  "1"};
+                                  "x",         "matmul",    "i64",      "bool", "f64",  "1",   "main"};
     if (pick(16) == 0)
       return std::string(pick(300), 'a');
     if (pick(16) == 0)
@@ -143,12 +143,27 @@ private:
     ordered_json root = ordered_json::parse(manifest->bytes, nullptr, /*allow_exceptions=*/false);
     if (root.is_discarded())
       return;
+    if (pick(4) == 0)
+      addProgram(root);
     for (size_t count = 1 + pick(3); count > 0; --count) {
       values.clear();
       collect(root);
       changeValue(*values[pick(values.size())]);
     }
     manifest->bytes = root.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
+  }
+
+  /// A program like `main`, over its code.
+  void addProgram(ordered_json &root) {
+    if (!root.is_object())
+      return;
+    ordered_json program = {{"name", "p" + std::to_string(pick(4))}};
+    for (const char *key : {"symbols", "inputs", "outputs", "kernels", "checks", "code"})
+      if (root.contains(key))
+        program[key] = root[key];
+    if (!root.contains("programs") || !root["programs"].is_array())
+      root["programs"] = ordered_json::array();
+    root["programs"].push_back(std::move(program));
   }
 
   void changeValue(ordered_json &target) {
@@ -179,7 +194,7 @@ private:
         for (size_t count = pick(8) ? 1 : pick(100); count > 0; --count)
           target.push_back(copy);
       } else if (target.is_object()) {
-        static const char *known[] = {"packed", "element", "input", "computed", "min", "max", "shape", "name"};
+        static const char *known[] = {"packed", "element", "input", "computed", "min", "max", "shape", "name", "programs"};
         target[known[pick(std::size(known))]] = value();
       }
       break;

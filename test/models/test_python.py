@@ -48,6 +48,16 @@ def test_load_errors(tmp_path):
     assert caught.value.status == lathe.Status.INVALID_ARTIFACT
 
 
+def test_programs(artifact):
+    module = lathe.load(artifact("bert"))
+    assert list(module.programs) == ["main"]
+    assert module.programs["main"].inputs == module.inputs
+    assert module.session(program="main").program is module.programs["main"]
+    with pytest.raises(lathe.Error, match="no program 'step'; it has: 'main'") as caught:
+        module.session(program="step")
+    assert caught.value.status == lathe.Status.NOT_FOUND
+
+
 def test_bound_inputs(artifact, oracle):
     session = lathe.load(artifact("bert")).session()
     with pytest.raises(lathe.Error, match="expects inputs"):

@@ -294,7 +294,8 @@ static std::optional<CodeImage> compileImage(llvm::Module &module, const Instruc
   return flatten(object, error);
 }
 
-std::vector<CompiledCode> compileImages(ModuleOp module, ArrayRef<InstructionSet> isas, unsigned level, unsigned jobs, CodeText text) {
+std::vector<CompiledCode> compileImages(ArrayRef<ModuleOp> modules, ArrayRef<InstructionSet> isas, unsigned level, unsigned jobs,
+                                        CodeText text) {
   static std::once_flag initialized;
   std::call_once(initialized, [] {
     LLVMInitializeX86TargetInfo();
@@ -305,26 +306,27 @@ std::vector<CompiledCode> compileImages(ModuleOp module, ArrayRef<InstructionSet
   DialectRegistry registry;
   registerBuiltinDialectTranslation(registry);
   registerLLVMDialectTranslation(registry);
-  module.getContext()->appendDialectRegistry(registry);
-  std::vector<CompiledCode> results(isas.size());
-  std::mutex translation; // reads and may extend the context of `module`
+  for (ModuleOp module : modules)
+    module.getContext()->appendDialectRegistry(registry);
+  std::vector<CompiledCode> results(modules.size() * isas.size());
+  std::mutex translation; // reads and may extend the context of the modules
   std::atomic<size_t> next{0};
   auto work = [&] {
-    for (size_t i = next++; i < isas.size(); i = next++) {
+    for (size_t i = next++; i < results.size(); i = next++) {
       llvm::LLVMContext context;
       std::unique_ptr<llvm::Module> translated;
       {
         std::lock_guard guard(translation);
-        translated = translateModuleToLLVMIR(module, context, "lathe");
+        translated = translateModuleToLLVMIR(modules[i / isas.size()], context, "lathe");
       }
       if (translated)
-        results[i].image = compileImage(*translated, isas[i], level, text, results[i]);
+        results[i].image = compileImage(*translated, isas[i % isas.size()], level, text, results[i]);
       else
         results[i].error = "translation to LLVM IR failed";
     }
   };
   std::vector<std::thread> threads;
-  while (threads.size() + 1 < std::min<size_t>(jobs, isas.size()))
+  while (threads.size() + 1 < std::min<size_t>(jobs, results.size()))
     threads.emplace_back(work);
   work();
   for (std::thread &thread : threads)

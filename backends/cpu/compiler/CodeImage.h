@@ -40,10 +40,11 @@ struct CompiledCode {
 /// What is made beside the image.
 enum class CodeText { none, llvmIr, object };
 
-/// Translates a module of the LLVM dialect and compiles it for each of the instruction sets, on `jobs` threads at most;
-/// what comes out does not depend on their number. `level` is 0 to 3.
-std::vector<CompiledCode> compileImages(mlir::ModuleOp module, llvm::ArrayRef<InstructionSet> isas, unsigned level, unsigned jobs,
-                                        CodeText text = CodeText::none);
+/// Translates modules of the LLVM dialect, which are of one context, and compiles them for each of the instruction sets, on `jobs`
+/// threads at most; what comes out does not depend on their number. `level` is 0 to 3. The results are those of the first module, then
+/// those of the next.
+std::vector<CompiledCode> compileImages(llvm::ArrayRef<mlir::ModuleOp> modules, llvm::ArrayRef<InstructionSet> isas, unsigned level,
+                                        unsigned jobs, CodeText text = CodeText::none);
 
 } // namespace lathe::cpu
 

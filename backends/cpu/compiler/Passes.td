@@ -59,6 +59,10 @@ def CpuSelectKernelsPass : Pass<"cpu-select-kernels", "::mlir::ModuleOp"> {
     through its operations' lowering to linalg; one of elementwise operations on a single shape sees its buffers with one axis. With `fuse=false` every operation is a group of its own, with
     `library=false` matrix products are generated too: that is the reference backend.
 
+    Constants of the same content become one entry of `kernel.constants`. Where the module has such a table already, that of
+    another program of the artifact, the program's own entries come behind it, and a weight that is in it is read in the layout that
+    it has there, if that can be.
+
     ```mlir
     // before
     %0 = lathe.add %a, %b : (tensor<?x4xf32>, tensor<?x4xf32>) -> tensor<?x4xf32>

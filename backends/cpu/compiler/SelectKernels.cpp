@@ -7,7 +7,6 @@
 #include "backends/cpu/compiler/Passes.h"
 #include "backends/cpu/compiler/RowKernel.h"
 #include "backends/cpu/compiler/Selector.h"
-#include "backends/cpu/runtime/PackWeights.h"
 #include "backends/reference/compiler/Passes.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
@@ -45,33 +44,6 @@ DictionaryAttr Selector::dictionary(std::initializer_list<std::pair<StringRef, A
   for (const auto &[name, value] : entries)
     list.set(name, value);
   return list.getDictionary(context);
-}
-
-int64_t Selector::addConstant(Value tensor, bool packed, bool transposed) {
-  auto [it, inserted] = constantIndex.try_emplace({tensor, packed + 2 * transposed}, constants.size());
-  if (!inserted)
-    return it->second;
-  NamedAttrList entry;
-  entry.set("type", TypeAttr::get(tensor.getType()));
-  entry.set("packed", b.getBoolAttr(packed));
-  entry.set("transposed", b.getBoolAttr(transposed));
-  // What is rounded when it is written.
-  auto rounding = tensor.getDefiningOp<CastOp>();
-  Value source = rounding ? rounding.getInput() : tensor;
-  if (rounding)
-    entry.set("source", TypeAttr::get(source.getType()));
-  if (auto weight = source.getDefiningOp<WeightOp>()) {
-    entry.set("name", weight.getNameAttr());
-    entry.set("file", weight.getFileAttr());
-    entry.set("offset", weight.getOffsetAttr());
-  } else {
-    entry.set("name", b.getStringAttr("constant_" + std::to_string(constants.size())));
-    entry.set("value", tensor.getDefiningOp<ConstantOp>().getValue());
-  }
-  if (auto rows = rowsRead.find(tensor); rows != rowsRead.end() && !packed)
-    entry.set("rows", b.getStringAttr(rows->second.str()));
-  constants.push_back(entry.getDictionary(context));
-  return constants.size() - 1;
 }
 
 int64_t Selector::addKernel(StringRef name, StringRef kind, ArrayRef<Operation *> ops) {
@@ -140,54 +112,6 @@ Value Selector::output(Location loc, Value tensor, int64_t number) {
   if (llvm::any_of(shape(tensor), [&](const SymExpr &dim) { return isComputed(dim); }))
     return b.create<kernel::DynamicOutputOp>(loc, type, frame, number, dynamicDims(tensor));
   return b.create<kernel::OutputOp>(loc, type, frame, number, dynamicDims(tensor));
-}
-
-std::optional<bool> Selector::packedAs(Value stored) {
-  std::optional<bool> transposed;
-  auto isReader = [&](OpOperand &use) {
-    // Rows of a table are few: they are read where they lie.
-    if (isa<GatherOp>(use.getOwner()))
-      return use.getOperandNumber() == 0;
-    auto matmul = dyn_cast<MatmulOp>(use.getOwner());
-    if (!matmul || use.getOperandNumber() != 1 || !grouping.matmuls.count(matmul) || matmul.getLhs() == use.get())
-      return false;
-    bool own = matmul.getTransposeRhs();
-    bool agrees = !transposed || *transposed == own;
-    transposed = own;
-    return agrees;
-  };
-  bool all = cast<RankedTensorType>(stored.getType()).getRank() == 2 &&
-             llvm::all_of(stored.getUses(), [&](OpOperand &use) {
-               Operation *user = use.getOwner();
-               bool isWidened = isa<CastOp>(user) && storedMatrix(user->getResult(0)) == stored;
-               return isWidened ? llvm::all_of(user->getUses(), isReader) : isReader(use);
-             });
-  return all ? transposed : std::nullopt;
-}
-
-/// A packed constant as the tensor that it is of, for a kernel's group: element (k, n) lies in panel n / width.
-Value Selector::readPanels(Value stored, bool transposed, OpBuilder &body, Block *block, SmallVectorImpl<Value> &arguments) {
-  Location loc = stored.getLoc();
-  auto type = cast<RankedTensorType>(stored.getType());
-  int64_t k = type.getDimSize(transposed ? 1 : 0), n = type.getDimSize(transposed ? 0 : 1), width = panelWidth(n);
-  SmallVector<int64_t> shape{(n + width - 1) / width, k, width};
-  auto panels = RankedTensorType::get(shape, type.getElementType());
-  arguments.push_back(
-      b.create<kernel::ConstantOp>(loc, bufferType(panels), frame, addConstant(stored, /*packed=*/true, transposed)));
-  Value argument = block->addArgument(panels, loc);
-  Value empty = body.create<tensor::EmptyOp>(loc, type.getShape(), type.getElementType());
-  SmallVector<AffineMap> maps{AffineMap::getMultiDimIdentityMap(2, context)};
-  SmallVector<utils::IteratorType> iterators(2, utils::IteratorType::parallel);
-  auto generic = body.create<linalg::GenericOp>(
-      loc, type, ValueRange{}, empty, maps, iterators, [&](OpBuilder &inner, Location, ValueRange) {
-        Value row = inner.create<linalg::IndexOp>(loc, transposed ? 1 : 0);
-        Value column = inner.create<linalg::IndexOp>(loc, transposed ? 0 : 1);
-        Value step = inner.create<arith::ConstantIndexOp>(loc, width);
-        Value panel = inner.create<arith::DivUIOp>(loc, column, step), rest = inner.create<arith::RemUIOp>(loc, column, step);
-        Value element = inner.create<tensor::ExtractOp>(loc, argument, ValueRange{panel, row, rest});
-        inner.create<linalg::YieldOp>(loc, element);
-      });
-  return generic.getResult(0);
 }
 
 LogicalResult Selector::emitMatmul(MatmulOp op, const Epilogue &epilogue) {
@@ -501,6 +425,7 @@ LogicalResult Selector::emitBlock(Block &block) {
 }
 
 LogicalResult Selector::run() {
+  takeConstants();
   if (failed(verifyProgram()) || failed(decomposeAttentions()) || failed(analyze()))
     return failure();
   collectConditions();
@@ -517,7 +442,7 @@ LogicalResult Selector::run() {
   });
   if (failed(emitRun()) || failed(emitPlan()))
     return failure();
-  module->setAttr(kernel::kConstantsAttr, b.getArrayAttr(constants));
+  module->setAttr(kernel::kConstantsAttr, constantTable());
   module->setAttr(kernel::kKernelsAttr, b.getArrayAttr(kernels));
   module->setAttr(kernel::kChecksAttr, b.getArrayAttr(checks));
   if (!caches.empty())

@@ -72,13 +72,20 @@ private:
   Value buffer(Value tensor);
   Value destination(Value tensor);
   Value output(Location loc, Value tensor, int64_t number);
+  /// Begins with the constants of the programs before this one, where the module has them.
+  void takeConstants();
+  /// The table of those and of what was added.
+  ArrayAttr constantTable();
+  DictionaryAttr contentOf(Value tensor, bool packed, bool transposed);
+  /// Whether another program has a stored constant, packed and transposed or not, or not packed at all.
+  bool isGiven(Value stored, std::optional<bool> transposed);
   int64_t addConstant(Value tensor, bool packed, bool transposed);
   int64_t addKernel(StringRef name, StringRef kind, ArrayRef<Operation *> ops);
   int64_t addCheck(Location loc, StringRef message);
   /// A kernel without a body.
   func::FuncOp addKernelFunc(Location loc, StringRef name);
   /// Whether a stored constant is transposed when it is packed for products; nullopt where it is not packed, since
-  /// something else than products, and gathers beside them, reads it.
+  /// something else than products, and gathers beside them, reads it, or since another program has it so.
   std::optional<bool> packedAs(Value stored);
   Value readPanels(Value stored, bool transposed, OpBuilder &body, Block *block, SmallVectorImpl<Value> &arguments);
   LogicalResult emitMatmul(MatmulOp op, const Epilogue &epilogue);
@@ -106,6 +113,9 @@ private:
   DenseMap<std::pair<Value, int64_t>, int64_t> constantIndex;
   SmallVector<Attribute> constants, kernels, checks, caches;
   llvm::StringMap<int64_t> cacheIndex; ///< by name
+  size_t given = 0;                    ///< how many of the constants are other programs'
+  DenseMap<Attribute, int64_t> byContent;
+  DenseMap<int64_t, std::optional<SymExpr>> rowsOf; ///< of constants, how many rows this program reads at most
 
   /// Something that shapes must satisfy, with the entry of `kernel.checks` that says so.
   struct Condition {

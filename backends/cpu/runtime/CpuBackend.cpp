@@ -127,7 +127,7 @@ Status CpuModule::createSession(runtime::SessionServices &services, std::unique_
 void CpuSession::report(int64_t kernel, Status status) {
   if (!status.failed())
     return;
-  const auto &kernels = module_.services().manifest().kernels;
+  const auto &kernels = services_.program().kernels;
   bool known = kernel >= 0 && static_cast<size_t>(kernel) < kernels.size();
   services_.fail(failure(status.code(), "kernel '",
                          known ? kernels[static_cast<size_t>(kernel)].name : std::to_string(kernel),

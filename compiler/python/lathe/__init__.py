@@ -12,6 +12,6 @@ LATHE_EXECUTABLE.
 """
 from lathe._compile import compile
 from lathe._errors import Error, Status
-from lathe._runtime import Module, Session, Symbol, TensorInfo, load, version
+from lathe._runtime import Module, Program, Session, Symbol, TensorInfo, load, version
 
-__all__ = ["Error", "Module", "Session", "Status", "Symbol", "TensorInfo", "compile", "load", "version"]
+__all__ = ["Error", "Module", "Program", "Session", "Status", "Symbol", "TensorInfo", "compile", "load", "version"]

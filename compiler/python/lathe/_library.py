@@ -57,6 +57,18 @@ class SessionOptions(c.Structure):
         ("profile", c.c_int32),
         ("memory_budget", c.c_uint64),
         ("max_dimension", c.c_int64),
+        ("program", c.c_char_p),
+    ]
+
+
+class ProgramInfo(c.Structure):
+    _fields_ = [
+        ("struct_size", c.c_size_t),
+        ("name", c.c_char_p),
+        ("input_count", c.c_size_t),
+        ("output_count", c.c_size_t),
+        ("symbol_count", c.c_size_t),
+        ("kernel_count", c.c_size_t),
     ]
 
 
@@ -81,10 +93,13 @@ _FUNCTIONS = {
     "lathe_module_release": (None, [_HANDLE]),
     "lathe_module_info_init": (None, [c.POINTER(ModuleInfo)]),
     "lathe_module_get_info": (c.c_int, [_HANDLE, c.POINTER(ModuleInfo)]),
-    "lathe_module_input": (c.c_int, [_HANDLE, c.c_size_t, c.POINTER(CTensorInfo)]),
-    "lathe_module_output": (c.c_int, [_HANDLE, c.c_size_t, c.POINTER(CTensorInfo)]),
-    "lathe_module_find_input": (c.c_int, [_HANDLE, c.c_char_p, c.POINTER(c.c_size_t)]),
-    "lathe_module_symbol": (c.c_int, [_HANDLE, c.c_size_t, c.POINTER(SymbolInfo)]),
+    "lathe_program_info_init": (None, [c.POINTER(ProgramInfo)]),
+    "lathe_module_program_count": (c.c_int, [_HANDLE, c.POINTER(c.c_size_t)]),
+    "lathe_module_program_info": (c.c_int, [_HANDLE, c.c_size_t, c.POINTER(ProgramInfo)]),
+    "lathe_module_program_input": (c.c_int, [_HANDLE, c.c_size_t, c.c_size_t, c.POINTER(CTensorInfo)]),
+    "lathe_module_program_output": (c.c_int, [_HANDLE, c.c_size_t, c.c_size_t, c.POINTER(CTensorInfo)]),
+    "lathe_module_program_find_input": (c.c_int, [_HANDLE, c.c_size_t, c.c_char_p, c.POINTER(c.c_size_t)]),
+    "lathe_module_program_symbol": (c.c_int, [_HANDLE, c.c_size_t, c.c_size_t, c.POINTER(SymbolInfo)]),
     "lathe_module_device": (c.c_int, [_HANDLE, c.c_size_t, c.POINTER(c.c_char_p)]),
     "lathe_session_options_init": (None, [c.POINTER(SessionOptions)]),
     "lathe_session_create": (c.c_int, [_HANDLE, c.POINTER(SessionOptions), c.POINTER(_HANDLE)]),

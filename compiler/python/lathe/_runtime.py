@@ -85,8 +85,45 @@ def load(path, verify=False, isa=None, device=None, memory_budget=0):
     return Module(handle)
 
 
+class Program:
+    """A program of a module: its inputs, outputs and symbols."""
+
+    def __init__(self, handle, number):
+        info = _library.ProgramInfo()
+        library().lathe_program_info_init(c.byref(info))
+        check(library().lathe_module_program_info(handle, number, c.byref(info)))
+        self._number = number
+        self._codes = []
+        self.name = info.name.decode()
+        self.inputs = tuple(self._tensors(handle, info.input_count, library().lathe_module_program_input, self._codes))
+        self.outputs = tuple(self._tensors(handle, info.output_count, library().lathe_module_program_output, []))
+        self.symbols = tuple(self._symbols(handle, info.symbol_count))
+
+    def _tensors(self, handle, count, function, codes):
+        for index in range(count):
+            info = _library.CTensorInfo()
+            check(function(handle, self._number, index, c.byref(info)))
+            shape = tuple(
+                info.dims[d] if info.dims[d] >= 0 else info.dim_texts[d].decode() for d in range(info.rank)
+            )
+            codes.append(info.dtype)
+            yield TensorInfo(info.name.decode(), _DTYPES[info.dtype], shape)
+
+    def _symbols(self, handle, count):
+        for index in range(count):
+            info = _library.SymbolInfo()
+            check(library().lathe_module_program_symbol(handle, self._number, index, c.byref(info)))
+            yield Symbol(info.name.decode(), info.min, None if info.max == 2**63 - 1 else info.max)
+
+    def __repr__(self):
+        return f"<lathe.Program '{self.name}', {len(self.inputs)} inputs, {len(self.outputs)} outputs>"
+
+
 class Module:
-    """A loaded artifact: immutable, usable from any thread. Made by load()."""
+    """A loaded artifact: immutable, usable from any thread. Made by load().
+
+    programs: what sessions can run, by name. The first, "main", is the model; inputs, outputs and symbols are its.
+    """
 
     def __init__(self, handle):
         self._handle = handle
@@ -97,10 +134,11 @@ class Module:
         self.file_bytes = info.file_bytes
         self.constants_bytes = info.constants_bytes
         self.manifest = json.loads(info.manifest)
-        self._codes = []
-        self.inputs = tuple(self._tensors(info.input_count, library().lathe_module_input, self._codes))
-        self.outputs = tuple(self._tensors(info.output_count, library().lathe_module_output, []))
-        self.symbols = tuple(self._symbols(info.symbol_count))
+        count = c.c_size_t()
+        check(library().lathe_module_program_count(self._handle, c.byref(count)))
+        programs = [Program(handle, number) for number in range(count.value)]
+        self.programs = {program.name: program for program in programs}
+        self.inputs, self.outputs, self.symbols = programs[0].inputs, programs[0].outputs, programs[0].symbols
 
     def _info(self):
         info = _library.ModuleInfo()
@@ -108,51 +146,40 @@ class Module:
         check(library().lathe_module_get_info(self._handle, c.byref(info)))
         return info
 
-    def _tensors(self, count, function, codes):
-        for index in range(count):
-            info = _library.CTensorInfo()
-            check(function(self._handle, index, c.byref(info)))
-            shape = tuple(
-                info.dims[d] if info.dims[d] >= 0 else info.dim_texts[d].decode() for d in range(info.rank)
-            )
-            codes.append(info.dtype)
-            yield TensorInfo(info.name.decode(), _DTYPES[info.dtype], shape)
-
-    def _symbols(self, count):
-        for index in range(count):
-            info = _library.SymbolInfo()
-            check(library().lathe_module_symbol(self._handle, index, c.byref(info)))
-            yield Symbol(info.name.decode(), info.min, None if info.max == 2**63 - 1 else info.max)
-
     @property
     def private_bytes(self):
         """Bytes of weights copied into private memory so far."""
         return self._info().private_bytes
 
-    def session(self, threads=0, memory_budget=0, max_dimension=0):
-        """Creates a Session. threads: 0 for every processor; the limits: 0 for the defaults. Raises Error."""
+    def session(self, threads=0, memory_budget=0, max_dimension=0, program="main"):
+        """Creates a Session of a program. threads: 0 for every processor; the limits: 0 for the defaults. Raises Error."""
+        if program not in self.programs:
+            names = ", ".join(f"'{name}'" for name in self.programs)
+            raise Error(f"the artifact has no program '{program}'; it has: {names}", status=Status.NOT_FOUND)
         options = _library.SessionOptions()
         library().lathe_session_options_init(c.byref(options))
         options.threads = threads
         options.memory_budget = memory_budget
         options.max_dimension = max_dimension
+        options.program = program.encode()
         handle = c.c_void_p()
         check(library().lathe_session_create(self._handle, c.byref(options), c.byref(handle)))
-        return Session(self, handle)
+        return Session(self, handle, self.programs[program])
 
     def __repr__(self):
         return f"<lathe.Module {self.device}:{self.isa}, {len(self.inputs)} inputs, {len(self.outputs)} outputs>"
 
 
 class Session:
-    """Runs a module. Sessions are independent; calls on one session wait for each other. Made by Module.session()."""
+    """Runs a program of a module. Sessions are independent; calls on one wait for each other. Made by Module.session()."""
 
-    def __init__(self, module, handle):
+    def __init__(self, module, handle, program):
         self.module = module
+        self.program = program
         self._handle = handle
         self._finalizer = weakref.finalize(self, library().lathe_session_release, handle)
         self._lock = threading.Lock()
-        self._index = {info.name: index for index, info in enumerate(module.inputs)}
+        self._index = {info.name: index for index, info in enumerate(program.inputs)}
         self._bound = None  # the arrays that the runtime borrows
 
     @property
@@ -185,7 +212,7 @@ class Session:
         those of bind(). outputs: names of the outputs to return, None for all.
         Returns an array, a copy, for each of these names. Raises Error.
         """
-        names = {info.name: index for index, info in enumerate(self.module.outputs)}
+        names = {info.name: index for index, info in enumerate(self.program.outputs)}
         unknown = [name for name in outputs or () if name not in names]
         if unknown:
             raise Error(f"no output is called '{unknown[0]}', only {', '.join(names)}", status=Status.NOT_FOUND)
@@ -213,15 +240,16 @@ class Session:
         index = self._index.get(name)
         if index is None:
             position = c.c_size_t()
-            check(library().lathe_module_find_input(self.module._handle, name.encode(), c.byref(position)))
+            find = library().lathe_module_program_find_input
+            check(find(self.module._handle, self.program._number, name.encode(), c.byref(position)))
             index = position.value
         array = np.require(value, requirements=["C", "A"])
         code = _CODES.get(array.dtype.newbyteorder("=")) if array.dtype.isnative else None
         if code is None:
             raise Error(f"input '{name}' has the unsupported type {array.dtype}", status=Status.INVALID_ARGUMENT)
-        if code == _CODES[np.dtype(np.uint16)] and self.module._codes[index] == _BF16:
+        if code == _CODES[np.dtype(np.uint16)] and self.program._codes[index] == _BF16:
             code = _BF16
-        expected = self.module._codes[index]
+        expected = self.program._codes[index]
         if expected > _LAST_OF_NUMPY and array.dtype == _DTYPES[expected]:
             code = expected
         dims = (c.c_int64 * array.ndim)(*array.shape)

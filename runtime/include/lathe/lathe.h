@@ -182,6 +182,43 @@ typedef struct lathe_symbol_info {
 /** Describes symbolic dimension `index`. Thread-safe. Errors: INVALID_ARGUMENT (index). */
 LATHE_API lathe_status lathe_module_symbol(const lathe_module *module, size_t index, lathe_symbol_info *info);
 
+/** An artifact holds one program or several over the same weights: `main`, which is the model, and with index 0, and those
+ *  that the compiler added, such as the steps of a generation. A session runs one of them; what above describes inputs,
+ *  outputs and symbols is of `main`. */
+typedef struct lathe_program_info {
+  size_t struct_size;
+  const char *name; /**< lives as long as the module */
+  size_t input_count;
+  size_t output_count;
+  size_t symbol_count;
+  size_t kernel_count;
+} lathe_program_info;
+
+/** Sets every member of `info` to zero and its size. */
+LATHE_API void lathe_program_info_init(lathe_program_info *info);
+
+/** Number of programs, at least 1. Thread-safe. */
+LATHE_API lathe_status lathe_module_program_count(const lathe_module *module, size_t *count);
+
+/** Describes program `index`. Thread-safe. Errors: INVALID_ARGUMENT (index). */
+LATHE_API lathe_status lathe_module_program_info(const lathe_module *module, size_t index, lathe_program_info *info);
+
+/** Finds the program called `name`. Thread-safe. Errors: NOT_FOUND; the message lists the names. */
+LATHE_API lathe_status lathe_module_find_program(const lathe_module *module, const char *name, size_t *index);
+
+/** As the functions without `program` in their names, but of program `program`. Thread-safe. Errors: INVALID_ARGUMENT
+ *  (an index), NOT_FOUND (a name). */
+LATHE_API lathe_status lathe_module_program_input(const lathe_module *module, size_t program, size_t index,
+                                                  lathe_tensor_info *info);
+LATHE_API lathe_status lathe_module_program_output(const lathe_module *module, size_t program, size_t index,
+                                                   lathe_tensor_info *info);
+LATHE_API lathe_status lathe_module_program_find_input(const lathe_module *module, size_t program, const char *name,
+                                                       size_t *index);
+LATHE_API lathe_status lathe_module_program_find_output(const lathe_module *module, size_t program, const char *name,
+                                                        size_t *index);
+LATHE_API lathe_status lathe_module_program_symbol(const lathe_module *module, size_t program, size_t index,
+                                                   lathe_symbol_info *info);
+
 /** Name of device `index` of those the artifact was made for. Thread-safe. Errors: INVALID_ARGUMENT (index). */
 LATHE_API lathe_status lathe_module_device(const lathe_module *module, size_t index, const char **name);
 
@@ -199,13 +236,15 @@ typedef struct lathe_session_options {
   uint64_t memory_budget;
   /** Upper limit of any dimension of an input; 0 for the default, 2^31 - 1. */
   int64_t max_dimension;
+  /** Name of the program to run; NULL for `main`. */
+  const char *program;
 } lathe_session_options;
 
 /** Sets every member of `options` to its default. */
 LATHE_API void lathe_session_options_init(lathe_session_options *options);
 
 /** Creates a session. `options` may be NULL. On success *session is owned by the caller: lathe_session_release.
- *  The session owns its worker threads. Thread-safe. Errors: INVALID_ARGUMENT, OUT_OF_MEMORY. */
+ *  The session owns its worker threads. Thread-safe. Errors: INVALID_ARGUMENT, NOT_FOUND (the program), OUT_OF_MEMORY. */
 LATHE_API lathe_status lathe_session_create(lathe_module *module, const lathe_session_options *options,
                                             lathe_session **session);
 
@@ -270,6 +309,9 @@ LATHE_API void lathe_memory_info_init(lathe_memory_info *info);
 /** Tells what lathe_session_memory is the sum of. Errors: INVALID_ARGUMENT. */
 LATHE_API lathe_status lathe_session_get_memory_info(const lathe_session *session, lathe_memory_info *info);
 
+/** Index of the program that the session runs. */
+LATHE_API lathe_status lathe_session_program(const lathe_session *session, size_t *index);
+
 /** Number of threads that a run uses. */
 LATHE_API lathe_status lathe_session_threads(const lathe_session *session, int32_t *threads);
 
@@ -285,7 +327,7 @@ typedef struct lathe_kernel_profile {
  *  off. */
 LATHE_API lathe_status lathe_session_set_profiling(lathe_session *session, int32_t enabled);
 
-/** Gives the profile of kernel `index` (0 to kernel_count of the module). Errors: INVALID_ARGUMENT (index). */
+/** Gives the profile of kernel `index` (0 to kernel_count of the session's program). Errors: INVALID_ARGUMENT (index). */
 LATHE_API lathe_status lathe_session_profile(const lathe_session *session, size_t index, lathe_kernel_profile *profile);
 
 /** Told after each call of a kernel, from the thread that runs the session: an index as for lathe_session_profile, when

@@ -117,14 +117,42 @@ public:
     return result;
   }
 
-  std::vector<TensorInfo> inputs() const { return tensors(info().input_count, lathe_module_input); }
-  std::vector<TensorInfo> outputs() const { return tensors(info().output_count, lathe_module_output); }
+  /// Names of the programs: `main`, the first, is the model. Members that take the number of a program are about `main`
+  /// where none is given.
+  std::vector<std::string> programs() const {
+    size_t count = 0;
+    check(lathe_module_program_count(get(), &count));
+    std::vector<std::string> result;
+    for (size_t i = 0; i < count; ++i)
+      result.emplace_back(programInfo(i).name);
+    return result;
+  }
 
-  std::vector<SymbolInfo> symbols() const {
+  lathe_program_info programInfo(size_t program) const {
+    lathe_program_info result;
+    lathe_program_info_init(&result);
+    check(lathe_module_program_info(get(), program, &result));
+    return result;
+  }
+
+  size_t program(const std::string &name) const {
+    size_t index = 0;
+    check(lathe_module_find_program(get(), name.c_str(), &index));
+    return index;
+  }
+
+  std::vector<TensorInfo> inputs(size_t program = 0) const {
+    return tensors(program, programInfo(program).input_count, lathe_module_program_input);
+  }
+  std::vector<TensorInfo> outputs(size_t program = 0) const {
+    return tensors(program, programInfo(program).output_count, lathe_module_program_output);
+  }
+
+  std::vector<SymbolInfo> symbols(size_t program = 0) const {
     std::vector<SymbolInfo> result;
-    for (size_t i = 0, count = info().symbol_count; i < count; ++i) {
+    for (size_t i = 0, count = programInfo(program).symbol_count; i < count; ++i) {
       lathe_symbol_info symbol;
-      check(lathe_module_symbol(get(), i, &symbol));
+      check(lathe_module_program_symbol(get(), program, i, &symbol));
       result.push_back({symbol.name, symbol.min, symbol.max});
     }
     return result;
@@ -145,15 +173,15 @@ public:
     return std::string(all.manifest, all.manifest_size);
   }
 
-  size_t input(const std::string &name) const {
+  size_t input(const std::string &name, size_t program = 0) const {
     size_t index = 0;
-    check(lathe_module_find_input(get(), name.c_str(), &index));
+    check(lathe_module_program_find_input(get(), program, name.c_str(), &index));
     return index;
   }
 
-  size_t output(const std::string &name) const {
+  size_t output(const std::string &name, size_t program = 0) const {
     size_t index = 0;
-    check(lathe_module_find_output(get(), name.c_str(), &index));
+    check(lathe_module_program_find_output(get(), program, name.c_str(), &index));
     return index;
   }
 
@@ -162,11 +190,11 @@ private:
     void operator()(lathe_module *module) const { lathe_module_release(module); }
   };
 
-  template <typename Get> std::vector<TensorInfo> tensors(size_t count, Get query) const {
+  template <typename Get> std::vector<TensorInfo> tensors(size_t program, size_t count, Get query) const {
     std::vector<TensorInfo> result;
     for (size_t i = 0; i < count; ++i) {
       lathe_tensor_info info;
-      check(query(get(), i, &info));
+      check(query(get(), program, i, &info));
       TensorInfo tensor;
       tensor.name = info.name;
       tensor.dtype = info.dtype;
@@ -185,6 +213,7 @@ struct SessionOptions {
   bool profile = false;
   uint64_t memoryBudget = 0;
   int64_t maxDimension = 0;
+  std::string program; ///< empty for `main`
 };
 
 /// An output of a run; valid until the next one.
@@ -213,6 +242,7 @@ public:
     native.profile = options.profile;
     native.memory_budget = options.memoryBudget;
     native.max_dimension = options.maxDimension;
+    native.program = options.program.empty() ? nullptr : options.program.c_str();
     lathe_session *session = nullptr;
     check(lathe_session_create(module.get(), &native, &session));
     session_.reset(session);
@@ -265,6 +295,13 @@ public:
     lathe_memory_info_init(&info);
     check(lathe_session_get_memory_info(get(), &info));
     return info;
+  }
+
+  /// Number of the program that it runs.
+  size_t program() const {
+    size_t index = 0;
+    check(lathe_session_program(get(), &index));
+    return index;
   }
 
   int threads() const {

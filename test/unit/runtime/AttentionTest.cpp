@@ -44,6 +44,7 @@ public:
   const void *constant(size_t) const override { return nullptr; }
   std::string_view isa() const override { return isa_; }
   bool chargePrivate(uint64_t) override { return true; }
+  const runtime::Program &program() const override { return program_; }
   runtime::ThreadPool &pool() override { return pool_; }
   void fail(Status status) override { failure_ = std::move(status); }
   bool charge(int64_t bytes) override { return (charged_ += bytes) <= budget; }
@@ -55,6 +56,7 @@ private:
   int64_t charged_ = 0;
   runtime::ThreadPool pool_;
   Manifest manifest_;
+  runtime::Program program_;
   Status failure_;
   std::unique_ptr<runtime::BackendModule> module_;
   std::unique_ptr<runtime::BackendSession> session_;

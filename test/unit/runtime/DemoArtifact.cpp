@@ -87,6 +87,20 @@ DemoArtifact::DemoArtifact(bool packed) : code(readFile(LATHE_DEMO_CODE)), scale
   }
 }
 
+void DemoArtifact::addProgram(const std::string &name) {
+  ordered_json program = {{"name", name}};
+  for (const char *key : {"symbols", "inputs", "outputs", "kernels", "checks", "code"})
+    program[key] = manifest[key];
+  for (const char *key : {"outputs", "kernels"})
+    for (ordered_json &entry : program[key])
+      entry["name"] = name + "." + entry["name"].get<std::string>();
+  for (ordered_json &check : program["checks"])
+    check["message"] = name + ": " + check["message"].get<std::string>();
+  for (ordered_json &entry : program["code"])
+    entry["section"] = "code." + name + "." + entry["isa"].get<std::string>();
+  manifest["programs"].push_back(program);
+}
+
 std::string DemoArtifact::write(const std::string &name) const {
   std::string path = temporaryPath(name);
   std::string error;
@@ -102,8 +116,12 @@ std::string DemoArtifact::write(const std::string &name) const {
   };
   constants[2].size = bias.size() * 4;
   constants[2].data = bias.data();
-  EXPECT_TRUE(artifact::writeArtifact(path, manifest, {{"code.avx2", code.data(), code.size()}}, constants, &error))
-      << error;
+  std::vector<artifact::CodeImage> images = {{"code.avx2", code.data(), code.size()}};
+  if (manifest.contains("programs"))
+    for (const ordered_json &program : manifest["programs"])
+      for (const ordered_json &entry : program["code"])
+        images.push_back({entry["section"], code.data(), code.size()});
+  EXPECT_TRUE(artifact::writeArtifact(path, manifest, images, constants, &error)) << error;
   return path;
 }
 

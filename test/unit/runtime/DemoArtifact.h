@@ -31,6 +31,8 @@ struct DemoArtifact {
   std::vector<float> scale, weight, bias;
 
   explicit DemoArtifact(bool packed = false);
+  /// Adds a program of the same code, whose outputs are called after it. Its kernels and checks have names of their own.
+  void addProgram(const std::string &name);
   /// Writes the artifact and returns its path; fails the test when that fails.
   std::string write(const std::string &name) const;
 

@@ -286,6 +286,123 @@ TEST(Loader, RefusesEveryWrongMember) {
   }
 }
 
+/// The manifest of an artifact with a program beside `main`, which shares its code.
+ordered_json manifestOfTwo() {
+  DemoArtifact demo;
+  demo.addProgram("step");
+  ordered_json manifest = placedManifest(), program = demo.manifest["programs"][0];
+  program["code"] = manifest["code"];
+  manifest["programs"] = ordered_json::array({program});
+  return manifest;
+}
+
+TEST(Loader, RefusesEveryWrongMemberOfAProgram) {
+  ordered_json manifest = manifestOfTwo();
+  EXPECT_EQ(load(withManifest(manifest.dump())), LATHE_OK) << lathe_last_error();
+  for (const char *key : {"name", "symbols", "inputs", "outputs", "code", "kernels", "checks"}) {
+    for (const ordered_json &replacement : {ordered_json(nullptr), ordered_json(3), ordered_json(""),
+                                            ordered_json::object(), ordered_json::array({1})}) {
+      ordered_json changed = manifest;
+      changed["programs"][0][key] = replacement;
+      EXPECT_EQ(load(withManifest(changed.dump())), LATHE_INVALID_ARTIFACT) << key << " " << replacement;
+    }
+    ordered_json changed = manifest;
+    changed["programs"][0].erase(key);
+    EXPECT_EQ(load(withManifest(changed.dump())), LATHE_INVALID_ARTIFACT) << key;
+    EXPECT_NE(strstr(lathe_last_error(), "manifest.programs[0]"), nullptr) << lathe_last_error();
+  }
+  auto refuse = [&](const char *pointer, const ordered_json &value, const char *why) {
+    ordered_json changed = manifest;
+    changed[ordered_json::json_pointer(pointer)] = value;
+    EXPECT_EQ(load(withManifest(changed.dump())), LATHE_INVALID_ARTIFACT) << pointer << " " << value;
+    EXPECT_NE(strstr(lathe_last_error(), why), nullptr) << lathe_last_error();
+  };
+  for (const ordered_json &value : {ordered_json(nullptr), ordered_json(1), ordered_json::object()})
+    refuse("/programs", value, "manifest.programs must be an array");
+  refuse("/programs/0", "step", "manifest.programs[0] must be an object");
+  refuse("/programs/0/name", "main", "is called 'main', as another program is");
+  refuse("/programs/1", manifest["programs"][0], "is called 'step', as another program is");
+  refuse("/programs/0/code", ordered_json::array(), "has no code for instruction set 'avx2', which 'main' has");
+  refuse("/programs/0/code/0/section", "code.other", "names section 'code.other', which does not exist");
+  refuse("/programs/0/code/0/section", "constants", "names section 'constants', which does not exist");
+  refuse("/programs/0/code/0/plan", 1 << 20, "entry points of section 'code.avx2' lie outside of it");
+  refuse("/programs/0/inputs/1/name", "x", "manifest.programs[0].inputs must have distinct names");
+  refuse("/programs/0/symbols/1/name", "m", "has 'm', which is the dimension of no input");
+  ordered_json many = ordered_json::array();
+  for (int i = 0; i < 16; ++i) {
+    many.push_back(manifest["programs"][0]);
+    many.back()["name"] = "p" + std::to_string(i);
+  }
+  refuse("/programs", many, "must not have more than 15 elements");
+  many.erase(15);
+  ordered_json most = manifest;
+  most["programs"] = many;
+  EXPECT_EQ(load(withManifest(most.dump())), LATHE_OK) << lathe_last_error();
+  ordered_json sections = ordered_json::array();
+  for (int i = 0; i < 65; ++i)
+    sections.push_back(manifest["code"][0]);
+  refuse("/programs/0/code", sections, "manifest.programs[0].code must not have more than 64 elements");
+}
+
+TEST(Loader, DescribesPrograms) {
+  DemoArtifact demo;
+  demo.addProgram("step");
+  demo.manifest["programs"][0]["inputs"].erase(3);
+  lathe_module *module = nullptr;
+  std::string path = demo.write("programs.lathe");
+  ASSERT_EQ(lathe_module_load(path.c_str(), nullptr, &module), LATHE_OK) << lathe_last_error();
+  size_t count = 0, index = 0;
+  ASSERT_EQ(lathe_module_program_count(module, &count), LATHE_OK);
+  EXPECT_EQ(count, 2u);
+  EXPECT_EQ(lathe_module_program_count(nullptr, &count), LATHE_INVALID_ARGUMENT);
+  EXPECT_EQ(count, 0u);
+  lathe_program_info info;
+  lathe_program_info_init(&info);
+  ASSERT_EQ(lathe_module_program_info(module, 0, &info), LATHE_OK);
+  EXPECT_STREQ(info.name, "main");
+  EXPECT_EQ(info.input_count, 4u);
+  ASSERT_EQ(lathe_module_program_info(module, 1, &info), LATHE_OK);
+  EXPECT_STREQ(info.name, "step");
+  EXPECT_EQ(info.input_count, 3u);
+  EXPECT_EQ(info.output_count, 2u);
+  EXPECT_EQ(info.symbol_count, 2u);
+  EXPECT_EQ(info.kernel_count, 2u);
+  EXPECT_EQ(lathe_module_program_info(module, 2, &info), LATHE_INVALID_ARGUMENT);
+  EXPECT_EQ(info.name, nullptr);
+  EXPECT_STREQ(lathe_last_error(), "program 2 does not exist: the artifact has 2");
+  info.struct_size = 0;
+  EXPECT_EQ(lathe_module_program_info(module, 1, &info), LATHE_INVALID_ARGUMENT);
+  EXPECT_EQ(lathe_module_find_program(module, "step", &index), LATHE_OK);
+  EXPECT_EQ(index, 1u);
+  EXPECT_EQ(lathe_module_find_program(module, "stop", &index), LATHE_NOT_FOUND);
+  EXPECT_EQ(index, 0u);
+  EXPECT_STREQ(lathe_last_error(), "the artifact has no program 'stop'; it has: 'main', 'step'");
+  lathe_tensor_info tensor;
+  EXPECT_EQ(lathe_module_program_input(module, 1, 2, &tensor), LATHE_OK);
+  EXPECT_EQ(lathe_module_program_input(module, 1, 3, &tensor), LATHE_INVALID_ARGUMENT);
+  EXPECT_EQ(lathe_module_program_input(module, 2, 0, &tensor), LATHE_INVALID_ARGUMENT);
+  EXPECT_EQ(lathe_module_program_output(module, 1, 0, &tensor), LATHE_OK);
+  EXPECT_STREQ(tensor.name, "step.sum");
+  EXPECT_EQ(lathe_module_program_find_output(module, 1, "step.product", &index), LATHE_OK);
+  EXPECT_EQ(index, 1u);
+  EXPECT_EQ(lathe_module_program_find_output(module, 0, "step.product", &index), LATHE_NOT_FOUND);
+  EXPECT_EQ(lathe_module_program_find_input(module, 1, "z", &index), LATHE_NOT_FOUND);
+  EXPECT_EQ(lathe_module_find_input(module, "z", &index), LATHE_OK);
+  lathe_symbol_info symbol;
+  EXPECT_EQ(lathe_module_program_symbol(module, 1, 1, &symbol), LATHE_OK);
+  EXPECT_EQ(symbol.max, 64);
+  EXPECT_EQ(lathe_module_program_symbol(module, 1, 2, &symbol), LATHE_INVALID_ARGUMENT);
+  lathe_module_release(module);
+  // Each image is checked against its hash when the artifact is loaded.
+  std::vector<unsigned char> bytes = readFile(path);
+  SectionEntry entries[4];
+  memcpy(entries, bytes.data() + sizeof(Header), sizeof(entries));
+  EXPECT_STREQ(entries[2].name, "code.step.avx2");
+  bytes[entries[2].offset] ^= 4;
+  writeFile(path, bytes);
+  EXPECT_EQ(load(path), LATHE_INVALID_ARTIFACT);
+}
+
 TEST(Loader, RefusesConstantsThatDoNotFit) {
   auto refuse = [](const char *pointer, const ordered_json &value) {
     ordered_json manifest = placedManifest();

@@ -68,6 +68,7 @@ public:
     privateBytes += bytes;
     return true;
   }
+  const runtime::Program &program() const override { return program_; }
   runtime::ThreadPool &pool() override { return pool_; }
   void fail(Status status) override { failure_ = std::move(status); }
   bool charge(int64_t) override { return true; }
@@ -80,6 +81,7 @@ private:
   std::string isa_;
   runtime::ThreadPool pool_;
   Manifest manifest_;
+  runtime::Program program_;
   std::vector<std::vector<float>> data_;
   Status failure_;
   std::unique_ptr<runtime::BackendModule> module_;

@@ -86,6 +86,58 @@ TEST(Session, RunsAtManyShapes) {
   }
 }
 
+TEST(Session, RunsTheProgramThatIsAskedFor) {
+  DemoArtifact demo(true);
+  demo.addProgram("step");
+  // The code is the same, so a name of one and a check of the other tell them apart.
+  demo.manifest["programs"][0]["symbols"][1]["max"] = 5;
+  lathe::Module module(demo.write("programs.lathe"));
+  EXPECT_EQ(module.programs(), (std::vector<std::string>{"main", "step"}));
+  EXPECT_EQ(module.outputs()[1].name, "product");
+  EXPECT_EQ(module.outputs(1)[1].name, "step.product");
+  EXPECT_EQ(module.symbols(1)[1].max, 5);
+  lathe::SessionOptions options;
+  options.program = "step";
+  lathe::Session main(module), step(module, options);
+  EXPECT_EQ(main.program(), 0u);
+  EXPECT_EQ(step.program(), 1u);
+  Inputs in(6, 5), wide(6, 7);
+  for (lathe::Session *session : {&main, &step}) {
+    in.bind(*session);
+    session->setProfiling(true);
+    session->run();
+    expectResult(*session, demo, in);
+  }
+  // Both found the weight where it lies, or share what was copied.
+  EXPECT_LE(module.info().private_bytes, 4096u);
+  EXPECT_STREQ(main.profile(1).name, "matmul_1");
+  EXPECT_STREQ(step.profile(1).name, "step.matmul_1");
+  wide.bind(main);
+  main.run();
+  wide.bind(step);
+  EXPECT_EQ(messageOf(LATHE_INVALID_ARGUMENT, [&] { step.run(); }),
+            "input 'y' has shape [6, 7] but dimension 1 ('n') must be from 0 to 5");
+  in.index[3] = 4;
+  in.bind(step);
+  EXPECT_EQ(messageOf(LATHE_EXECUTION_ERROR, [&] { step.run(); }),
+            "node 'Gather_0': step: index out of range: the table has 4 rows");
+  options.program = "stop";
+  EXPECT_EQ(messageOf(LATHE_NOT_FOUND, [&] { lathe::Session none(module, options); }),
+            "the artifact has no program 'stop'; it has: 'main', 'step'");
+  // Who does not know of programs gets main.
+  lathe_session_options old;
+  lathe_session_options_init(&old);
+  old.struct_size = offsetof(lathe_session_options, program);
+  old.program = "nothing that the runtime may read";
+  lathe_session *session = nullptr;
+  ASSERT_EQ(lathe_session_create(module.get(), &old, &session), LATHE_OK);
+  size_t index = 7;
+  EXPECT_EQ(lathe_session_program(session, &index), LATHE_OK);
+  EXPECT_EQ(index, 0u);
+  lathe_session_release(session);
+  EXPECT_EQ(lathe_session_program(nullptr, &index), LATHE_INVALID_ARGUMENT);
+}
+
 TEST(Session, OutlivesTheModuleHandle) {
   DemoArtifact demo;
   auto module = std::make_unique<lathe::Module>(demo.write("demo.lathe"));

@@ -306,7 +306,28 @@ TEST(Inspect, Describes) {
   EXPECT_TRUE(report.at("recipe").is_null());
   EXPECT_EQ(lathe({"inspect", model}, &printed), 0);
   EXPECT_NE(printed.find("batch: 0 to any"), std::string::npos);
+  EXPECT_EQ(report.at("programs").dump(), "[]");
   EXPECT_EQ(lathe({"inspect", "/dev/null"}), 2);
+}
+
+TEST(Inspect, DescribesPrograms) {
+  DemoArtifact demo;
+  demo.addProgram("step");
+  demo.manifest["programs"][0]["symbols"][1]["max"] = 5;
+  std::string model = demo.write("programs.lathe"), printed;
+  EXPECT_EQ(lathe({"inspect", model, "--json"}, &printed), 0);
+  auto report = nlohmann::json::parse(printed);
+  EXPECT_EQ(report.at("outputs")[0].at("name"), "sum");
+  ASSERT_EQ(report.at("programs").size(), 1u);
+  const nlohmann::json &step = report.at("programs")[0];
+  EXPECT_EQ(step.at("name"), "step");
+  EXPECT_EQ(step.at("inputs"), report.at("inputs"));
+  EXPECT_EQ(step.at("outputs")[0].at("name"), "step.sum");
+  EXPECT_EQ(step.at("symbols")[1].at("max"), 5);
+  EXPECT_EQ(step.at("kernels"), 2);
+  EXPECT_EQ(lathe({"inspect", model}, &printed), 0);
+  EXPECT_NE(printed.find("outputs of program step\n  step.sum"), std::string::npos) << printed;
+  EXPECT_NE(printed.find("dimensions of program step\n"), std::string::npos);
 }
 
 } // namespace

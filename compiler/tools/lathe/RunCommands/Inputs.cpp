@@ -161,6 +161,8 @@ Dims readDims(const Module &module, const std::vector<Tensor> &tensors) {
 uint64_t tool::bytesRead(const Module &module, const Dims &dims, uint64_t leastOfRow) {
   uint64_t sum = 0;
   for (const nlohmann::ordered_json &constant : member(manifestOf(module), "constants")) {
+    if (!member(constant, "program").is_null())
+      continue; // of another program than the model's
     auto size = member(constant, "size").get<uint64_t>();
     nlohmann::ordered_json rows = member(constant, "rows"), shape = member(constant, "shape");
     std::optional<int64_t> read = rows.is_string() ? evaluateDim(rows.get<std::string>(), dims) : std::nullopt;

@@ -30,16 +30,22 @@ ordered_json tensors(const std::vector<TensorInfo> &infos) {
   return list;
 }
 
-ordered_json describe(const Module &module, const ordered_json &manifest) {
-  lathe_module_info info = module.info();
+/// What callers of a program have to know.
+ordered_json interface(const Module &module, size_t program) {
   ordered_json report;
-  report["inputs"] = tensors(module.inputs());
-  report["outputs"] = tensors(module.outputs());
+  report["inputs"] = tensors(module.inputs(program));
+  report["outputs"] = tensors(module.outputs(program));
   report["symbols"] = ordered_json::array();
-  for (const SymbolInfo &symbol : module.symbols())
+  for (const SymbolInfo &symbol : module.symbols(program))
     report["symbols"].push_back({{"name", symbol.name},
                                  {"min", symbol.min},
                                  {"max", symbol.max == INT64_MAX ? ordered_json() : ordered_json(symbol.max)}});
+  return report;
+}
+
+ordered_json describe(const Module &module, const ordered_json &manifest) {
+  lathe_module_info info = module.info();
+  ordered_json report = interface(module, 0);
   report["devices"] = module.devices();
   report["isa"] = info.isa;
   report["instruction_sets"] = ordered_json::array();
@@ -50,6 +56,15 @@ ordered_json describe(const Module &module, const ordered_json &manifest) {
   report["file_bytes"] = info.file_bytes;
   report["kernels"] = info.kernel_count;
   report["work"] = member(manifest, "work");
+  report["programs"] = ordered_json::array(); // beside the model
+  for (const ordered_json &program : member(manifest, "programs")) {
+    size_t number = report["programs"].size() + 1;
+    ordered_json entry = {{"name", member(program, "name")}};
+    entry.update(interface(module, number));
+    entry["kernels"] = module.programInfo(number).kernel_count;
+    entry["work"] = member(program, "work");
+    report["programs"].push_back(std::move(entry));
+  }
   report["producer"] = member(manifest, "producer");
   report["model"] = member(manifest, "model");
   report["options"] = member(manifest, "options");
@@ -107,14 +122,26 @@ void printForecast(const ordered_json &memory) {
     printf("  and buffers whose sizes the run computes\n");
 }
 
-void printTensors(const char *title, const std::vector<TensorInfo> &infos) {
+void printTensors(const std::string &title, const std::vector<TensorInfo> &infos) {
   size_t width = 4;
   for (const TensorInfo &info : infos)
     width = std::max(width, info.name.size());
-  printf("%s\n", title);
+  printf("%s\n", title.c_str());
   for (const TensorInfo &info : infos)
     printf("  %-*s  %-4s  %s\n", static_cast<int>(width), info.name.c_str(), lathe_dtype_name(info.dtype),
            shapeText(info.dimTexts).c_str());
+}
+
+void printSymbols(const std::string &title, const std::vector<SymbolInfo> &symbols) {
+  if (!symbols.empty())
+    printf("%s\n", title.c_str());
+  for (const SymbolInfo &symbol : symbols) {
+    printf("  %s: %lld to ", symbol.name.c_str(), static_cast<long long>(symbol.min));
+    if (symbol.max == INT64_MAX)
+      printf("any\n");
+    else
+      printf("%lld\n", static_cast<long long>(symbol.max));
+  }
 }
 
 void printTable(const Module &module, const ordered_json &report) {
@@ -123,16 +150,12 @@ void printTable(const Module &module, const ordered_json &report) {
                              : value.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
   };
   auto mib = [](const ordered_json &value) { return value.get<double>() / (1 << 20); };
-  printTensors("inputs", module.inputs());
-  printTensors("outputs", module.outputs());
-  if (!module.symbols().empty())
-    printf("dimensions\n");
-  for (const SymbolInfo &symbol : module.symbols()) {
-    printf("  %s: %lld to ", symbol.name.c_str(), static_cast<long long>(symbol.min));
-    if (symbol.max == INT64_MAX)
-      printf("any\n");
-    else
-      printf("%lld\n", static_cast<long long>(symbol.max));
+  std::vector<std::string> programs = module.programs();
+  for (size_t program = 0; program < programs.size(); ++program) {
+    std::string of = program == 0 ? "" : " of program " + programs[program];
+    printTensors("inputs" + of, module.inputs(program));
+    printTensors("outputs" + of, module.outputs(program));
+    printSymbols("dimensions" + of, module.symbols(program));
   }
   printf("devices       ");
   for (const std::string &device : module.devices())

@@ -256,6 +256,62 @@ func.func @main(%ids: tensor<?xi64> {lathe.dims = ["batch"]}) -> tensor<?x4xf32>
 
 // -----
 
+// Weights of one place are one constant, whatever their names; of a table that is looked up twice, the rows of both are read.
+// CHECK: kernel.constants = [{file = "f", name = "a", offset = 0 : i64, packed = false, rows = "m + n", {{[^}]*}}},
+// CHECK-SAME: {file = "f", name = "other", offset = 256 : i64, packed = false, rows = "m",
+// CHECK-LABEL: func.func @run
+// CHECK-DAG: kernel.constant %{{.*}} 0 : memref<8x4xf32>
+// CHECK-DAG: kernel.constant %{{.*}} 1 : memref<8x4xf32>
+func.func @main(%i: tensor<?xi64> {lathe.dims = ["n"]}, %j: tensor<?xi64> {lathe.dims = ["m"]})
+    -> (tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x4xf32>) {
+  %a = lathe.weight "a" in "f" at 0 : tensor<8x4xf32>
+  %b = lathe.weight "b" in "f" at 0 : tensor<8x4xf32>
+  %c = lathe.weight "other" in "f" at 256 : tensor<8x4xf32>
+  %0 = lathe.gather %a, %i {axis = 0 : i64} : (tensor<8x4xf32>, tensor<?xi64>) -> tensor<?x4xf32>
+  %1 = lathe.gather %b, %j {axis = 0 : i64} : (tensor<8x4xf32>, tensor<?xi64>) -> tensor<?x4xf32>
+  %2 = lathe.gather %c, %j {axis = 0 : i64} : (tensor<8x4xf32>, tensor<?xi64>) -> tensor<?x4xf32>
+  return %0, %1, %2 : tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x4xf32>
+}
+
+// -----
+
+// A program that comes behind another finds its weights where that has them: %a is multiplied as it lies, %b is looked up in its
+// panels. Where no layout will do, as with %c, it is stored again, and so is what has another type.
+// CHECK: kernel.constants = [
+// CHECK-SAME: {file = "f", name = "one", offset = 0 : i64, packed = false, rows = "p", transposed = false, type = tensor<8x4xf32>},
+// CHECK-SAME: {file = "f", name = "two", offset = 128 : i64, packed = true, transposed = true, type = tensor<70x8xf32>},
+// CHECK-SAME: {file = "f", name = "three", offset = 4096 : i64, packed = true, transposed = false, type = tensor<8x4xf32>},
+// CHECK-SAME: {file = "f", name = "c", offset = 4096 : i64, packed = false, transposed = false, type = tensor<8x4xf32>},
+// CHECK-SAME: {file = "f", name = "d", offset = 0 : i64, packed = true, transposed = false, type = tensor<4x8xf32>}]
+// CHECK-LABEL: func.func @run
+// CHECK: kernel.matmul
+// CHECK-SAME: weight = 0 : i64
+// CHECK: kernel.constant %{{.*}} 1 : memref<2x8x64xf32>
+// CHECK: kernel.launch
+// CHECK: kernel.constant %{{.*}} 3 : memref<8x4xf32>
+// CHECK: kernel.launch
+// CHECK: kernel.matmul
+// CHECK-SAME: weight = 4 : i64
+module attributes {kernel.constants = [
+  {name = "one", file = "f", offset = 0, packed = false, transposed = false, type = tensor<8x4xf32>, rows = "p"},
+  {name = "two", file = "f", offset = 128, packed = true, transposed = true, type = tensor<70x8xf32>},
+  {name = "three", file = "f", offset = 4096, packed = true, transposed = false, type = tensor<8x4xf32>}]} {
+  func.func @main(%x: tensor<?x8xf32> {lathe.dims = ["n", "8"]}, %i: tensor<?xi64> {lathe.dims = ["m"]})
+      -> (tensor<?x4xf32>, tensor<?x8xf32>, tensor<8x4xf32>, tensor<?x8xf32>) {
+    %a = lathe.weight "a" in "f" at 0 : tensor<8x4xf32>
+    %b = lathe.weight "b" in "f" at 128 : tensor<70x8xf32>
+    %c = lathe.weight "c" in "f" at 4096 : tensor<8x4xf32>
+    %d = lathe.weight "d" in "f" at 0 : tensor<4x8xf32>
+    %0 = lathe.matmul %x, %a : (tensor<?x8xf32>, tensor<8x4xf32>) -> tensor<?x4xf32>
+    %1 = lathe.gather %b, %i {axis = 0 : i64} : (tensor<70x8xf32>, tensor<?xi64>) -> tensor<?x8xf32>
+    %2 = lathe.tanh %c : (tensor<8x4xf32>) -> tensor<8x4xf32>
+    %3 = lathe.matmul %0, %d : (tensor<?x4xf32>, tensor<4x8xf32>) -> tensor<?x8xf32>
+    return %0, %1, %2, %3 : tensor<?x4xf32>, tensor<?x8xf32>, tensor<8x4xf32>, tensor<?x8xf32>
+  }
+}
+
+// -----
+
 // A table that is a matrix too (tied embeddings) is stored once, in panels, and the gather reads it there: 70 rows are two
 // panels of 64 columns.
 // CHECK: kernel.constants = [{file = "model.safetensors", name = "table", offset = 0 : i64, packed = true, transposed = true, type = tensor<70x4xf32>}]
