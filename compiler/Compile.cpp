@@ -7,6 +7,7 @@
 #include "backends/cpu/compiler/CodeImage.h"
 #include "backends/cpu/compiler/Passes.h"
 #include "compiler/Dialects.h"
+#include "compiler/Generation.h"
 #include "compiler/Manifest.h"
 #include "compiler/MemoryWatch.h"
 #include "compiler/Precision.h"
@@ -173,11 +174,17 @@ SmallVector<func::FuncOp> Compilation::mains() {
 }
 
 bool Compilation::addPrograms() {
-  if (!options.programs)
+  if (!options.programs && options.generation == CompileOptions::Generation::off)
     return true;
   begin("programs");
   std::vector<NewProgram> added;
-  std::string error = options.programs(main(), added);
+  std::string error = options.programs ? options.programs(main(), added) : "";
+  if (error.empty() && options.generation != CompileOptions::Generation::off) {
+    result.whyNotGeneration = addGenerationPrograms(main(), added);
+    result.generates = result.whyNotGeneration.empty();
+    if (!result.generates && options.generation == CompileOptions::Generation::on)
+      error = "the model can't generate text: " + result.whyNotGeneration;
+  }
   if (error.empty())
     error = lathe::addPrograms(added, programs);
   if (!error.empty())

@@ -40,6 +40,9 @@ struct CompileOptions {
   /// of the module, and returns why it can't, or an empty text. They go through the same phases as the model, which is the
   /// program `main`, and share its weights. What `emit` writes, but the artifact, is of `main`.
   std::function<std::string(mlir::ModuleOp imported, std::vector<NewProgram> &added)> programs;
+  enum class Generation { off, automatic, on };
+  /// Whether programs that generate text are made: where the model is a decoder, or always, so that it is an error where they can't be.
+  Generation generation = Generation::off;
   std::function<void(const std::string &)> progress; ///< told what begins: phases, and parts of long ones
 };
 
@@ -67,7 +70,9 @@ struct CompileResult {
   PrecisionPlan precision; ///< without decisions where it is f32
   size_t operations = 0;
   size_t kernels = 0, matmuls = 0;
-  fusion::Findings findings; ///< of `explain`
+  bool generates = false;       ///< there are programs that generate text
+  std::string whyNotGeneration; ///< where they were asked for and there are none
+  fusion::Findings findings;    ///< of `explain`
 };
 
 /// Imports, simplifies and selects kernels for the model, without making code: finds what can't be compiled.

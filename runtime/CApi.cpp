@@ -3,7 +3,7 @@
 // Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
 //
 //===----------------------------------------------------------------------===//
-#include "runtime/Module.h"
+#include "runtime/ApiSupport.h"
 #include "runtime/Session.h"
 
 #include <cstddef>
@@ -11,11 +11,6 @@
 #include <cstring>
 
 using namespace lathe::runtime;
-
-/// The handle holds one of the references to the module; its sessions hold the others.
-struct lathe_module {
-  std::shared_ptr<Module> module;
-};
 
 struct lathe_session {
   std::unique_ptr<Session> session;
@@ -28,42 +23,15 @@ std::string &lastError() {
   return message;
 }
 
-lathe_status report(const Status &status) {
+} // namespace
+
+lathe_status lathe::runtime::report(const Status &status) {
   if (status.failed())
     lastError() = status.message();
   return status.code();
 }
 
-template <typename... Parts> lathe_status badArgument(const Parts &...parts) {
-  return report(failure(LATHE_INVALID_ARGUMENT, parts...));
-}
-
-lathe_status nullArgument(const char *name) { return badArgument("'", name, "' must not be NULL"); }
-
-/// Copies a structure of the caller's version; members that the caller does not know keep their defaults.
-template <typename T> bool readOptions(const T *given, T *options) {
-  if (!given)
-    return true;
-  if (given->struct_size < sizeof(size_t))
-    return false;
-  size_t size = given->struct_size < sizeof(T) ? given->struct_size : sizeof(T);
-  memcpy(options, given, size);
-  return true;
-}
-
-lathe_status badOptions(const char *init) {
-  return badArgument("the options have no size: initialise them with ", init);
-}
-
-lathe_status describeTensor(const std::vector<Tensor> &tensors, const char *what, size_t index,
-                            lathe_tensor_info *info) {
-  if (index >= tensors.size())
-    return badArgument(what, " ", index, " does not exist: the model has ", tensors.size());
-  const Tensor &tensor = tensors[index];
-  *info = {tensor.name.c_str(), tensor.type->dtype, tensor.dims.size(), tensor.dimValues.data(),
-           tensor.dimTexts.data()};
-  return LATHE_OK;
-}
+namespace {
 
 lathe_status findTensor(const std::vector<Tensor> &tensors, const char *what, const char *name, size_t *index) {
   std::string names;

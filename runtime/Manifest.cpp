@@ -179,6 +179,8 @@ Tensor readTensor(Reader &reader, const json &value, const std::string &where, c
     }
     tensor.dims.push_back(std::move(dimension));
   });
+  if (value.contains("below"))
+    tensor.below = reader.integer(value, "below", where);
   if (tensor.dims.size() > Manifest::kMaxRank)
     reader.fail(where, join("has more than ", Manifest::kMaxRank, " dimensions"));
   return tensor;

@@ -40,6 +40,7 @@ struct Tensor {
   std::string name;
   const DataType *type = nullptr;
   std::vector<Dimension> dims;
+  int64_t below = 0; ///< not 0: rows of the smallest table that the values of an input look up
   /// For the C interface.
   std::vector<int64_t> dimValues;
   std::vector<const char *> dimTexts;

@@ -91,6 +91,11 @@ private:
         return misfit("nodes", "a list of strings");
       return failure(failed(text("name")) || failed(text("kind")));
     }
+    if (name == kCachesAttr) {
+      if (!entry.getAs<TypeAttr>("type"))
+        return misfit("type", "a type");
+      return failure(failed(text("name")) || failed(word("heads")) || failed(word("size")) || failed(flag("appended")));
+    }
     if (name == kChecksAttr)
       return failure(failed(text("node")) || failed(text("message")));
     if (name == kInputsAttr || name == kOutputsAttr) {

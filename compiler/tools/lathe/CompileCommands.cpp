@@ -222,7 +222,7 @@ std::optional<uint64_t> parseSize(const std::string &text) {
 }
 
 struct Flags {
-  std::string model, output, target = "cpu", precision = "f32", emit = "artifact", dumpDir, report, maxMemory;
+  std::string model, output, target = "cpu", precision = "f32", generate = "auto", emit = "artifact", dumpDir, report, maxMemory;
   std::vector<std::string> dims;
   unsigned level = 2, jobs = 0;
   bool json = false, verify = false, quiet = false, bf16 = false, fp16 = false, fusions = false;
@@ -240,6 +240,8 @@ std::string toOptions(const Flags &flags, CompileOptions &options, Progress &pro
   options.precision = flags.bf16 ? "bf16" : flags.fp16 ? "f16" : flags.precision;
   if ((flags.bf16 || flags.fp16) && flags.precision != "f32" && flags.precision != options.precision)
     return "--" + std::string(flags.bf16 ? "bf16" : "fp16") + " and --precision " + flags.precision + " exclude each other";
+  using Generation = CompileOptions::Generation;
+  options.generation = flags.generate == "on" ? Generation::on : flags.generate == "off" ? Generation::off : Generation::automatic;
   const std::string &precision = options.precision;
   if (precision != "f32" && precision != "bf16" && precision != "f16" && precision != "auto")
     return "precision '" + precision + "' is not known: expected f32, bf16, f16 or auto";
@@ -465,6 +467,9 @@ void addCompileCommand(CLI::App &app, int &exitCode) {
   command->add_option("-O", flags->level, "optimization of generated code, 0 to 3")->check(CLI::Range(0, 3))->capture_default_str();
   command->add_option("--target", flags->target, "cpu, cpu:avx2, cpu:avx512 or reference")->capture_default_str();
   command->add_option("--precision", flags->precision, "type that weights are stored in: f32, bf16, f16 or auto; what is computed stays f32")
+      ->capture_default_str();
+  command->add_option("--generate", flags->generate, "programs that generate text: on, off, or auto, where the model is a decoder")
+      ->check(CLI::IsMember({"auto", "on", "off"}))
       ->capture_default_str();
   command->add_flag("--bf16", flags->bf16, "the same as --precision bf16");
   command->add_flag("--fp16", flags->fp16, "the same as --precision f16");

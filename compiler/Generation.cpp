@@ -1,0 +1,59 @@
+//===- Generation.cpp - Programs for text generation ----------------------===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#include "compiler/Generation.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/IR/Diagnostics.h"
+#include "mlir/Pass/PassManager.h"
+#include "mlir/Transforms/Passes.h"
+#include "passes/fusion/Passes.h"
+#include "passes/generation/Passes.h"
+#include "passes/simplify/Passes.h"
+
+using namespace mlir;
+
+namespace lathe {
+
+std::string addGenerationPrograms(ModuleOp imported, std::vector<NewProgram> &added) {
+  auto main = imported.lookupSymbol<func::FuncOp>("main");
+  if (!main || !generation::resemblesDecoder(main))
+    return "it is not a decoder: none of its outputs [batch, sequence, N] has a number for each of the N rows of a table that "
+           "tokens [batch, sequence] look up";
+  std::string reason;
+  ScopedDiagnosticHandler handler(imported.getContext(), [&](Diagnostic &diagnostic) {
+    if (diagnostic.getSeverity() != DiagnosticSeverity::Error || !reason.empty())
+      return success();
+    diagnostic.getLocation()->walk([&](Location inner) {
+      if (auto name = dyn_cast<NameLoc>(inner); name && reason.empty())
+        reason = "node '" + name.getName().str() + "': ";
+      return WalkResult::advance();
+    });
+    reason += diagnostic.str();
+    return success();
+  });
+  OwningOpRef<ModuleOp> step = imported.clone();
+  PassManager passes(imported.getContext());
+  passes.addPass(generation::createSpecializeDecoderPass());
+  simplify::buildPipeline(passes);
+  fusion::buildPipeline(passes);
+  passes.addPass(generation::createMakeStepPass());
+  passes.addPass(createCanonicalizerPass());
+  passes.addPass(createCSEPass());
+  if (failed(passes.run(*step)))
+    return reason.empty() ? "a pass failed without a reason" : reason;
+  OwningOpRef<ModuleOp> encode;
+  if (step->lookupSymbol(generation::kEncodeName)) {
+    encode = step->clone();
+    encode->lookupSymbol("main")->erase();
+    encode->lookupSymbol<func::FuncOp>(generation::kEncodeName).setName("main");
+    step->lookupSymbol(generation::kEncodeName)->erase();
+  }
+  added.push_back({kStepProgram, std::move(step)});
+  if (encode)
+    added.push_back({kEncodeProgram, std::move(encode)});
+  return "";
+}
+
+} // namespace lathe

@@ -1,0 +1,23 @@
+//===- Generation.h - Programs for text generation --------------*- C++ -*-===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#ifndef LATHE_COMPILER_GENERATION_H
+#define LATHE_COMPILER_GENERATION_H
+
+#include "compiler/Programs.h"
+#include "mlir/IR/BuiltinOps.h"
+
+namespace lathe {
+
+/// Names of the programs that generation runs: new tokens of sequences, and what their caches that do not grow begin with.
+inline constexpr const char *kStepProgram = "step", *kEncodeProgram = "encode";
+
+/// Appends the programs that generate with the imported module. Returns why there are none, or an empty text; errors of
+/// passes are part of it and do not go to the context's diagnostics.
+std::string addGenerationPrograms(mlir::ModuleOp imported, std::vector<NewProgram> &added);
+
+} // namespace lathe
+
+#endif // LATHE_COMPILER_GENERATION_H

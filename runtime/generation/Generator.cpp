@@ -1,0 +1,439 @@
+//===- Generator.cpp - Sequences that a module goes on ----------*- C++ -*-===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#include "runtime/generation/Generator.h"
+
+#include "runtime/generation/BeamSearch.h"
+#include "runtime/generation/Sampler.h"
+#include "runtime/generation/StopCriteria.h"
+
+#include <algorithm>
+#include <numeric>
+
+using namespace lathe::runtime;
+
+namespace {
+
+constexpr const char *kStep = "step", *kEncode = "encode";
+/// Tokens of a prompt that are computed together: memory grows with them, and products are as fast as they get.
+constexpr int64_t kPrefillTokens = 512;
+
+template <typename... Parts> Status badArgument(const Parts &...parts) {
+  return failure(LATHE_INVALID_ARGUMENT, parts...);
+}
+
+} // namespace
+
+/// A prompt on its way.
+struct Generator::Row {
+  Sequence sequence;
+  std::vector<float> logits; ///< after the prompt
+  size_t prompt = 0;
+};
+
+Status Generator::create(std::shared_ptr<Module> module, const Options &options, std::unique_ptr<Generator> *generator) {
+  if (options.maxSequence < 0)
+    return badArgument("the longest sequence must not be negative, got ", options.maxSequence);
+  size_t index = 0;
+  if (module->manifest().findProgram(kStep, &index).failed())
+    return failure(LATHE_NOT_FOUND, "the artifact has no program 'step', which generates text: the model is not a decoder or was "
+                                    "compiled without (lathe compile --generate on tells the reason)");
+  auto result = std::make_unique<Generator>();
+  result->module_ = module;
+  result->options_ = options;
+  Session::Options session;
+  session.threads = options.threads;
+  session.memoryBudget = options.memoryBudget;
+  session.program = kStep;
+  if (Status status = Session::create(module, session, &result->step_); status.failed())
+    return status;
+  session.program = kEncode;
+  if (!module->manifest().findProgram(kEncode, &index).failed())
+    if (Status status = Session::create(module, session, &result->encode_); status.failed())
+      return status;
+  if (Status status = result->locate(); status.failed())
+    return status;
+  Session *step = result->step_.get();
+  result->cache_ = std::make_unique<KvCache>(step->program().caches, [step](int64_t bytes) { return step->chargeMemory(bytes); });
+  step->setCache(result->cache_.get());
+  *generator = std::move(result);
+  return success();
+}
+
+Status Generator::locate() {
+  const Program &program = step_->program();
+  auto find = [&](const char *name) -> std::optional<size_t> {
+    for (size_t i = 0; i < program.inputs.size(); ++i)
+      if (program.inputs[i].name == name)
+        return i;
+    return std::nullopt;
+  };
+  std::optional<size_t> positions = find("positions"), keys = find("key_positions");
+  sourcePositionsInput_ = find("source_positions");
+  sourceLastInput_ = find("source_last");
+  size_t expected = sourcePositionsInput_ ? 5 : 3;
+  bool fits = positions && keys && program.inputs.size() == expected && program.outputs.size() == 1 &&
+              sourcePositionsInput_.has_value() == sourceLastInput_.has_value() &&
+              sourceLastInput_.has_value() == (encode_ != nullptr);
+  if (fits) {
+    positionsInput_ = *positions;
+    keyPositionsInput_ = *keys;
+    for (size_t i = 0; i < program.inputs.size(); ++i)
+      if (i != positionsInput_ && i != keyPositionsInput_ && i != sourcePositionsInput_ && i != sourceLastInput_)
+        tokensInput_ = i;
+    const Tensor &tokens = program.inputs[tokensInput_], &logits = program.outputs[0];
+    wideTokens_ = tokens.type->dtype == LATHE_I64;
+    vocabulary_ = logits.dims.empty() ? -1 : logits.dims.back().value;
+    fits = vocabulary_ > 0 && logits.type->dtype == LATHE_F32 && tokens.dims.size() == 2 &&
+           (wideTokens_ || tokens.type->dtype == LATHE_I32);
+  }
+  if (!fits)
+    return failure(LATHE_INVALID_ARTIFACT, "program 'step' does not have the inputs and outputs of one that generates text");
+  maxSequence_ = program.inputs[positionsInput_].below > 0 ? program.inputs[positionsInput_].below : INT64_C(1) << 24;
+  if (options_.maxSequence > maxSequence_)
+    return badArgument("sequences of up to ", options_.maxSequence, " tokens were asked for; the model has ", maxSequence_, " positions");
+  if (options_.maxSequence > 0)
+    maxSequence_ = options_.maxSequence;
+  if (!encode_)
+    return success();
+  for (const Tensor &output : encode_->program().outputs) {
+    size_t cache = 0;
+    while (cache < program.caches.size() && program.caches[cache].name != output.name)
+      ++cache;
+    if (cache == program.caches.size() || program.caches[cache].appended || output.dims.size() != 4 ||
+        output.dims[1].value != program.caches[cache].heads || output.dims[3].value != program.caches[cache].size ||
+        output.type->dtype != LATHE_F32)
+      return failure(LATHE_INVALID_ARTIFACT, "output '", output.name, "' of program 'encode' fits no cache of program 'step'");
+    filled_.push_back(cache);
+  }
+  return success();
+}
+
+const std::vector<Tensor> &Generator::sources() const {
+  static const std::vector<Tensor> kNone;
+  return encode_ ? encode_->program().inputs : kNone;
+}
+
+Status Generator::begin(const std::vector<Source> &sources, Sequence *sequence) {
+  *sequence = {};
+  return encode_ ? encode(sources, sequence) : success();
+}
+
+Status Generator::encode(const std::vector<Source> &sources, Sequence *sequence) {
+  const std::vector<Tensor> &inputs = this->sources();
+  if (sources.size() != inputs.size())
+    return badArgument("expected ", inputs.size(), " inputs of the encoder, got ", sources.size());
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const Source &source = sources[i];
+    if (!source.dims.empty() && source.dims[0] != 1)
+      return badArgument("input '", inputs[i].name, "' must be of one sequence, got ", source.dims[0]);
+    if (Status status = encode_->setInput(i, source.type, source.dims.size(), source.dims.data(), source.data); status.failed())
+      return status;
+  }
+  if (Status status = encode_->run(); status.failed())
+    return status;
+  for (size_t i = 0; i < filled_.size(); ++i) {
+    const Session::Output &output = encode_->output(i);
+    if (Status status = cache_->fill(*sequence, filled_[i], static_cast<const float *>(output.data), output.dims[2]); status.failed())
+      return status;
+  }
+  return success();
+}
+
+Status Generator::advance(const std::vector<Sequence *> &sequences, const Token *tokens, int64_t count, const float **logits) {
+  *logits = nullptr;
+  auto rows = static_cast<int64_t>(sequences.size());
+  int64_t total = 0, source = 0;
+  positions_.clear();
+  sourceLast_.clear();
+  for (int64_t i = 0; i < rows * count; ++i)
+    if (tokens[i] < 0 || tokens[i] >= vocabulary_)
+      return badArgument("token ", tokens[i], " is not one of the vocabulary's ", vocabulary_);
+  for (Sequence *sequence : sequences) {
+    int64_t length = sequence->appended.count;
+    if (count > maxSequence_ - length)
+      return failure(LATHE_OVER_BUDGET, "a sequence of ", length + count, " tokens is longer than ", maxSequence_, ", the longest");
+    if (Status status = cache_->reserve(*sequence, count); status.failed())
+      return status;
+    for (int64_t i = 0; i < count; ++i)
+      positions_.push_back(length + i);
+    total = std::max(total, length + count);
+    source = std::max(source, sequence->fixed.count);
+    sourceLast_.push_back(sequence->fixed.count - 1);
+  }
+  auto most = static_cast<size_t>(std::max(total, source));
+  if (numbers_.size() < most) {
+    numbers_.resize(most);
+    std::iota(numbers_.begin(), numbers_.end(), 0);
+  }
+  int64_t dims[2] = {rows, count}, one[2] = {rows, 1};
+  const void *data = tokens;
+  if (!wideTokens_) {
+    narrow_.assign(tokens, tokens + rows * count);
+    data = narrow_.data();
+  }
+  Status status = step_->setInput(tokensInput_, wideTokens_ ? LATHE_I64 : LATHE_I32, 2, dims, data);
+  if (!status.failed())
+    status = step_->setInput(positionsInput_, LATHE_I64, 2, dims, positions_.data());
+  if (!status.failed())
+    status = step_->setInput(keyPositionsInput_, LATHE_I64, 1, &total, numbers_.data());
+  if (!status.failed() && sourcePositionsInput_)
+    status = step_->setInput(*sourcePositionsInput_, LATHE_I64, 1, &source, numbers_.data());
+  if (!status.failed() && sourceLastInput_)
+    status = step_->setInput(*sourceLastInput_, LATHE_I64, 2, one, sourceLast_.data());
+  if (!status.failed())
+    status = cache_->begin(sequences, count);
+  if (!status.failed())
+    status = step_->run();
+  if (status.failed())
+    return status;
+  cache_->commit();
+  *logits = static_cast<const float *>(step_->output(0).data);
+  return success();
+}
+
+Status Generator::checkRequest(const Request &request) const {
+  if (Status status = validate(request.config); status.failed())
+    return status;
+  if (request.sources.size() != (encode_ ? request.prompts.size() : 0))
+    return badArgument("expected inputs of the encoder for ", encode_ ? request.prompts.size() : 0, " sequences, got ",
+                       request.sources.size());
+  for (size_t i = 0; i < request.prompts.size(); ++i) {
+    const std::vector<Token> &prompt = request.prompts[i];
+    if (prompt.empty())
+      return badArgument("prompt ", i, " has no tokens: generation begins with at least one");
+    for (Token token : prompt)
+      if (token < 0 || token >= vocabulary_)
+        return badArgument("token ", token, " of prompt ", i, " is not one of the vocabulary's ", vocabulary_);
+    if (static_cast<int64_t>(prompt.size()) > maxSequence_)
+      return failure(LATHE_OVER_BUDGET, "prompt ", i, " has ", prompt.size(), " tokens; the longest sequence has ", maxSequence_);
+  }
+  return success();
+}
+
+/// Prompts of one length share a run.
+Status Generator::prefill(const Request &request, std::vector<Row> &rows) {
+  rows.resize(request.prompts.size());
+  std::vector<size_t> order(rows.size());
+  std::iota(order.begin(), order.end(), 0);
+  for (size_t i = 0; i < rows.size(); ++i) {
+    rows[i].prompt = i;
+    if (Status status = begin(encode_ ? request.sources[i] : std::vector<Source>(), &rows[i].sequence); status.failed())
+      return status;
+  }
+  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {
+    return std::pair(request.prompts[a].size(), a) < std::pair(request.prompts[b].size(), b);
+  });
+  for (size_t first = 0; first < order.size();) {
+    auto length = static_cast<int64_t>(request.prompts[order[first]].size());
+    size_t end = first;
+    std::vector<Sequence *> sequences;
+    while (end < order.size() && static_cast<int64_t>(request.prompts[order[end]].size()) == length &&
+           (end == first || length * static_cast<int64_t>(end - first + 1) <= kPrefillTokens))
+      sequences.push_back(&rows[order[end++]].sequence);
+    const float *logits = nullptr;
+    std::vector<Token> tokens;
+    for (int64_t done = 0; done < length; done += kPrefillTokens) {
+      int64_t count = std::min(kPrefillTokens, length - done);
+      tokens.clear();
+      for (size_t i = first; i < end; ++i) {
+        const Token *prompt = request.prompts[order[i]].data() + done;
+        tokens.insert(tokens.end(), prompt, prompt + count);
+      }
+      if (Status status = advance(sequences, tokens.data(), count, &logits); status.failed())
+        return status;
+    }
+    for (size_t i = first; i < end; ++i, logits += vocabulary_)
+      rows[order[i]].logits.assign(logits, logits + vocabulary_);
+    first = end;
+  }
+  return success();
+}
+
+Status Generator::generate(const Request &request, std::vector<Result> *results) {
+  results->clear();
+  if (Status status = checkRequest(request); status.failed())
+    return status;
+  std::vector<Row> rows;
+  if (Status status = prefill(request, rows); status.failed())
+    return status;
+  return request.config.num_beams > 1 ? searchBeams(request, rows, results) : sample(request, rows, results);
+}
+
+Status Generator::sample(const Request &request, std::vector<Row> &rows, std::vector<Result> *results) {
+  Sampler sampler;
+  if (Status status = Sampler::create(request.config, vocabulary_, sampler); status.failed())
+    return status;
+  sampler.setLogProbabilities(true, request.listener != nullptr);
+  struct Text {
+    Sequence sequence;
+    std::vector<Token> tokens;
+    size_t result = 0, prompt = 0;
+    StopCriteria stop;
+  };
+  std::vector<std::unique_ptr<Text>> active;
+  std::vector<const float *> logits;
+  auto copies = static_cast<size_t>(request.config.num_return_sequences);
+  for (Row &row : rows)
+    for (size_t copy = 0; copy < copies; ++copy) {
+      const std::vector<Token> &prompt = request.prompts[row.prompt];
+      active.push_back(std::make_unique<Text>(Text{row.sequence, prompt, results->size(), row.prompt,
+                                                   StopCriteria(request.config, static_cast<int64_t>(prompt.size()))}));
+      logits.push_back(row.logits.data());
+      Result result;
+      result.prompt = row.prompt;
+      results->push_back(std::move(result));
+    }
+  for (Row &row : rows)
+    row.sequence = {};
+  std::vector<Token> next;
+  std::vector<Sequence *> sequences;
+  while (!active.empty()) {
+    next.clear();
+    sequences.clear();
+    std::vector<std::unique_ptr<Text>> going;
+    for (size_t i = 0; i < active.size(); ++i) {
+      Text &text = *active[i];
+      Result &result = (*results)[text.result];
+      if (text.stop.full(static_cast<int64_t>(text.tokens.size()))) {
+        result.finish = Finish::length;
+        continue;
+      }
+      SequenceState state;
+      state.tokens = text.tokens.data();
+      state.length = text.tokens.size();
+      state.promptLength = request.prompts[text.prompt].size();
+      const std::vector<Token> &source =
+          request.encoderTokens.empty() ? request.prompts[text.prompt] : request.encoderTokens[text.prompt];
+      state.encoderTokens = source.data();
+      state.encoderLength = source.size();
+      state.sequence = text.result;
+      Choice choice;
+      if (Status status = sampler.next(logits[i], state, choice); status.failed())
+        return status;
+      text.tokens.push_back(choice.token);
+      result.tokens.push_back(choice.token);
+      result.score += choice.logProbability;
+      switch (text.stop.check(choice.token, static_cast<int64_t>(text.tokens.size()))) {
+      case StopReason::None:
+        result.finish = isFull(text.sequence) ? Finish::maxSequence : Finish::none;
+        break;
+      case StopReason::Length:
+        result.finish = Finish::length;
+        break;
+      case StopReason::EndToken:
+      case StopReason::StopString:
+        result.finish = Finish::endToken;
+        break;
+      }
+      if (request.listener) {
+        Event event{text.result, result.tokens.size() - 1, choice.token, choice.logProbability, choice.modelLogProbability, logits[i]};
+        Answer answer = request.listener(event);
+        if (answer != Answer::goOn && result.finish == Finish::none)
+          result.finish = Finish::caller;
+        if (answer == Answer::cancel) {
+          for (Result &other : *results)
+            if (other.finish == Finish::none)
+              other.finish = Finish::caller;
+          return success();
+        }
+      }
+      if (result.finish == Finish::none) {
+        next.push_back(choice.token);
+        going.push_back(std::move(active[i]));
+        sequences.push_back(&going.back()->sequence);
+      }
+    }
+    active = std::move(going);
+    if (active.empty())
+      break;
+    const float *all = nullptr;
+    if (Status status = advance(sequences, next.data(), 1, &all); status.failed())
+      return status;
+    logits.clear();
+    for (size_t i = 0; i < active.size(); ++i)
+      logits.push_back(all + static_cast<int64_t>(i) * vocabulary_);
+  }
+  return success();
+}
+
+Status Generator::searchBeams(const Request &request, std::vector<Row> &rows, std::vector<Result> *results) {
+  struct Search {
+    BeamSearch beams;
+    std::vector<Sequence> sequences;
+    size_t prompt = 0;
+    bool full = false;
+  };
+  std::vector<Search> searches(rows.size());
+  std::vector<const float *> pointers;
+  Status failed;
+  auto move = [&](Search &search) {
+    std::vector<Sequence> moved;
+    for (const BeamMove &step : search.beams.moves())
+      moved.push_back(search.sequences[step.parent]);
+    search.sequences = std::move(moved);
+    search.full = !search.sequences.empty() && isFull(search.sequences[0]);
+    if (search.full)
+      search.beams.finish();
+  };
+  for (size_t i = 0; i < rows.size() && !failed.failed(); ++i) {
+    Search &search = searches[i];
+    const std::vector<Token> &prompt = request.prompts[rows[i].prompt];
+    search.prompt = rows[i].prompt;
+    failed = BeamSearch::create(request.config, vocabulary_, prompt.data(), prompt.size(), search.beams);
+    if (failed.failed())
+      break;
+    const std::vector<Token> &source = request.encoderTokens.empty() ? prompt : request.encoderTokens[search.prompt];
+    search.beams.setEncoder(source.data(), source.size());
+    if (request.beamEnds)
+      search.beams.setStopCheck(request.beamEnds);
+    search.sequences.assign(static_cast<size_t>(request.config.num_beams), rows[i].sequence);
+    pointers.assign(search.sequences.size(), rows[i].logits.data());
+    failed = search.beams.step(pointers.data());
+    rows[i].sequence = {};
+    if (!failed.failed() && !search.beams.done())
+      move(search);
+  }
+  std::vector<Sequence *> sequences;
+  std::vector<Token> next;
+  while (!failed.failed()) {
+    sequences.clear();
+    next.clear();
+    for (Search &search : searches)
+      if (!search.beams.done() && !search.full)
+        for (size_t beam = 0; beam < search.sequences.size(); ++beam) {
+          sequences.push_back(&search.sequences[beam]);
+          next.push_back(search.beams.moves()[beam].token);
+        }
+    if (sequences.empty())
+      break;
+    const float *logits = nullptr;
+    failed = advance(sequences, next.data(), 1, &logits);
+    for (Search &search : searches) {
+      if (failed.failed() || search.beams.done() || search.full)
+        continue;
+      pointers.clear();
+      for (size_t beam = 0; beam < search.sequences.size(); ++beam, logits += vocabulary_)
+        pointers.push_back(logits);
+      failed = search.beams.step(pointers.data());
+      if (!failed.failed() && !search.beams.done())
+        move(search);
+    }
+  }
+  for (const Search &search : searches) {
+    size_t begin = request.prompts[search.prompt].size();
+    for (const Hypothesis &hypothesis : search.beams.results()) {
+      Result result;
+      result.prompt = search.prompt;
+      result.tokens.assign(hypothesis.tokens.begin() + static_cast<int64_t>(begin), hypothesis.tokens.end());
+      result.score = hypothesis.score;
+      const std::vector<Token> &ends = request.config.eos_token_id;
+      bool ended = !result.tokens.empty() && std::find(ends.begin(), ends.end(), result.tokens.back()) != ends.end();
+      result.finish = ended ? Finish::endToken : search.full ? Finish::maxSequence : Finish::length;
+      results->push_back(std::move(result));
+    }
+  }
+  return failed;
+}
