@@ -1,0 +1,148 @@
+//===- TokenizeCommand.cpp - lathe tokenize ---------------------*- C++ -*-===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#include "compiler/tools/lathe/RunCommands/Commands.h"
+#include "compiler/tools/lathe/RunCommands/Support.h"
+#include "runtime/include/lathe/tokenizer.hpp"
+
+#include <CLI/CLI.hpp>
+#include <cerrno>
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+using namespace lathe;
+using namespace lathe::tool;
+using nlohmann::ordered_json;
+
+namespace {
+
+struct TokenizeOptions {
+  std::string tokenizer, text, file, ids, decode;
+  bool hasText = false, withoutSpecial = false, json = false;
+};
+
+std::string readAll(FILE *stream, const std::string &name) {
+  std::string bytes;
+  char buffer[1 << 16];
+  while (size_t size = fread(buffer, 1, sizeof(buffer), stream))
+    bytes.append(buffer, size);
+  if (ferror(stream))
+    throw FileError("cannot read " + name + ": " + strerror(errno));
+  return bytes;
+}
+
+std::string readText(const TokenizeOptions &options) {
+  if (options.hasText)
+    return options.text;
+  if (options.file.empty())
+    return readAll(stdin, "standard input");
+  std::unique_ptr<FILE, int (*)(FILE *)> file(fopen(options.file.c_str(), "rb"), fclose);
+  if (!file)
+    throw FileError("cannot open '" + options.file + "': " + strerror(errno));
+  return readAll(file.get(), "'" + options.file + "'");
+}
+
+/// The whole numbers of a one-dimensional .npy file.
+std::vector<int64_t> readIds(const std::string &path) {
+  Tensor tensor = readNpy(path);
+  bool isWhole = false;
+  for (lathe_dtype type : {LATHE_I8, LATHE_I16, LATHE_I32, LATHE_I64, LATHE_U8, LATHE_U16, LATHE_U32, LATHE_U64})
+    isWhole |= tensor.dtype == type;
+  if (!isWhole || tensor.dims.size() != 1)
+    throw FileError("'" + path + "' must hold one row of integers, got type " + lathe_dtype_name(tensor.dtype) +
+                    " and shape " + shapeText(tensor.dims));
+  std::vector<int64_t> ids(static_cast<size_t>(tensor.elements()));
+  for (size_t i = 0; i < ids.size(); ++i) {
+    double id = element(tensor, static_cast<int64_t>(i));
+    if (id < 0 || id > UINT32_MAX)
+      throw FileError("'" + path + "' must hold ids of tokens, got " + std::to_string(id) + " at " + std::to_string(i));
+    ids[i] = static_cast<int64_t>(id);
+  }
+  return ids;
+}
+
+void writeIds(const std::string &path, const std::vector<int64_t> &ids) {
+  Tensor tensor;
+  tensor.dtype = LATHE_I64;
+  tensor.dims = {static_cast<int64_t>(ids.size())};
+  tensor.bytes.resize(ids.size() * sizeof(int64_t));
+  if (!ids.empty())
+    memcpy(tensor.bytes.data(), ids.data(), tensor.bytes.size());
+  std::vector<unsigned char> content = formatNpy(tensor);
+  writeText(path, std::string(content.begin(), content.end()));
+}
+
+void print(const ordered_json &report) {
+  printf("%s\n", report.dump(2, ' ', false, ordered_json::error_handler_t::replace).c_str());
+}
+
+void decode(const Tokenizer &tokenizer, const TokenizeOptions &options) {
+  std::string text = tokenizer.decode(readIds(options.decode), options.withoutSpecial);
+  if (options.json)
+    print({{"text", text}});
+  else
+    fwrite(text.data(), 1, text.size(), stdout);
+}
+
+void encode(const Tokenizer &tokenizer, const TokenizeOptions &options) {
+  std::vector<int64_t> ids = tokenizer.encode(readText(options), !options.withoutSpecial);
+  if (!options.ids.empty())
+    writeIds(options.ids, ids);
+  if (options.json) {
+    ordered_json report;
+    report["count"] = ids.size();
+    report["vocabulary_size"] = tokenizer.info().vocabulary_size;
+    if (options.ids.empty()) {
+      report["ids"] = ids;
+      report["tokens"] = ordered_json::array();
+      for (int64_t id : ids)
+        report["tokens"].push_back(tokenizer.tokenText(id));
+    }
+    print(report);
+    return;
+  }
+  if (!options.ids.empty()) {
+    printf("%zu tokens\n", ids.size());
+    return;
+  }
+  for (size_t i = 0; i < ids.size(); ++i)
+    printf("%s%lld", i ? " " : "", static_cast<long long>(ids[i]));
+  printf("\n");
+}
+
+int tokenize(const TokenizeOptions &options) {
+  bool hasSource = options.hasText || !options.file.empty();
+  if ((options.hasText && !options.file.empty()) || (!options.decode.empty() && (hasSource || !options.ids.empty())))
+    throw CommandError(kUsage, "give one of --text, --file and --decode, and --ids only with a text");
+  try {
+    Tokenizer tokenizer(options.tokenizer);
+    options.decode.empty() ? encode(tokenizer, options) : decode(tokenizer, options);
+  } catch (const TokenizerError &error) {
+    throw CommandError(exitCodeFor(error.status()), error.what());
+  }
+  return kOk;
+}
+
+} // namespace
+
+void tool::addTokenizeCommand(CLI::App &app, int &exitCode) {
+  auto options = std::make_shared<TokenizeOptions>();
+  CLI::App *command = app.add_subcommand("tokenize", "Turn a text into ids of tokens, or ids into a text");
+  command->add_option("tokenizer", options->tokenizer, "tokenizer.json or SentencePiece model")->required();
+  CLI::Option *text = command->add_option("--text", options->text, "The text (default: standard input)");
+  command->add_option("--file", options->file, "A file that holds the text");
+  command->add_option("--ids", options->ids, "Write the ids here (.npy, one row of int64) and print their number");
+  command->add_option("--decode", options->decode, "Print the text of the ids in this file (.npy)");
+  command->add_flag("--no-special", options->withoutSpecial,
+                    "Leave out the special tokens: put none around a text, print none of those among ids");
+  command->add_flag("--json", options->json, "Print one JSON object");
+  command->callback([options, text, &exitCode] {
+    options->hasText = text->count() > 0;
+    exitCode = guarded([&] { return tokenize(*options); });
+  });
+}
