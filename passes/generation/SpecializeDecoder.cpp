@@ -86,6 +86,7 @@ public:
 
   LogicalResult run() {
     Block &block = main.getBody().front();
+    dropCopies();
     b.setInsertionPointToStart(&block);
     SymShape tokens = *shapes.shapeOf(decoder.tokens);
     batch = tokens[0];
@@ -119,6 +120,19 @@ private:
   StringRef nameOf(BlockArgument argument) {
     auto name = main.getArgAttrOfType<StringAttr>(argument.getArgNumber(), LatheDialect::kNameAttr);
     return name ? name.getValue() : StringRef();
+  }
+
+  /// Copies, as exporters write them where they put one thing behind nothing.
+  void dropCopies() {
+    SmallVector<ConcatOp> copies;
+    main.walk([&](ConcatOp op) {
+      if (op.getInputs().size() == 1 && op.getInputs()[0].getType() == op.getType())
+        copies.push_back(op);
+    });
+    for (ConcatOp op : copies) {
+      op.getResult().replaceAllUsesWith(op.getInputs()[0]);
+      op.erase();
+    }
   }
 
   /// The axis along which a cache grows: what the program computes of the new tokens is put behind it, and returned.

@@ -2,6 +2,9 @@
 //
 // Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
 //
+// A library of its own, which is loaded for the first such model: libsentencepiece shows the symbols of the protobuf that it
+// has within, which must not be those of another protobuf in the process.
+//
 //===----------------------------------------------------------------------===//
 #include "runtime/tokenizer/Tokenizer.h"
 #include "runtime/tokenizer/Utf8.h"
@@ -157,10 +160,11 @@ std::unique_ptr<Decoding> SentencePiece::decode(bool skipsSpecial) const {
 
 } // namespace
 
-Status tokenizer::loadSentencePiece(std::string_view bytes, std::unique_ptr<Tokenizer> *tokenizer) {
+extern "C" __attribute__((visibility("default"))) void lathe_load_sentencepiece(const std::string_view *bytes,
+                                                                                std::unique_ptr<Tokenizer> *tokenizer,
+                                                                                Status *status) {
   auto sentencePiece = std::make_unique<SentencePiece>();
-  if (Status status = sentencePiece->read(bytes); status.failed())
-    return status;
-  *tokenizer = std::move(sentencePiece);
-  return success();
+  *status = sentencePiece->read(*bytes);
+  if (!status->failed())
+    *tokenizer = std::move(sentencePiece);
 }
