@@ -245,10 +245,18 @@ public:
     fill(total, 1, 0);
     fill(sums, block.e, 0);
     for (int64_t first = block.first; first < block.keys; first += Block::kKeys)
-      runKeys(first, least(Block::kKeys, block.keys - first));
-    if (single && started)
+      if (single)
+        runKeysOfOne(first, least(Block::kKeys, block.keys - first));
+      else
+        runKeys(first, least(Block::kKeys, block.keys - first));
+    if (single && started) {
       for (int64_t c = 0; c < block.e; ++c)
         forLanes([&](int64_t at) { V::store(sums + c * width + at, V::set(values[c])); });
+      forLanes([&](int64_t at) {
+        V::store(maximum + at, V::set(singleMaximum));
+        V::store(total + at, V::set(singleTotal));
+      });
+    }
     if (block.part)
       leavePart();
     else
@@ -382,13 +390,9 @@ private:
       if (biased && readBiases(key, some))
         continue;
       float *own = scores + kept * width;
-      if (single)
-        scoreKeys(key, some, kept, own);
-      else
-        multiply({block.key.at(key), block.key.row, block.key.col}, some, block.d, query, width, own, false);
+      multiply({block.key.at(key), block.key.row, block.key.col}, some, block.d, query, width, own, false);
       addScores(own, some, biased);
-      if (!single)
-        copyValues(key, some, values + kept * block.e);
+      copyValues(key, some, values + kept * block.e);
       kept += some;
     }
     if (kept == 0)
@@ -404,55 +408,94 @@ private:
       }
       V::store(total + at, sum);
     });
-    if (single)
-      addValues(kept);
-    else
-      multiply({values, 1, block.e}, block.e, kept, scores, width, sums, started);
+    multiply({values, 1, block.e}, block.e, kept, scores, width, sums, started);
     started = true;
   }
 
-  /// The scores of a single query, in all of its lanes: what is side by side is the numbers of a key.
-  void scoreKeys(int64_t key, int64_t count, int64_t kept, float *own) {
-    for (int64_t first = 0; first < count; first += kWidth) {
-      int64_t some = least(count - first, kWidth);
-      V::T sum[kWidth];
-      const float *row[kWidth];
-      for (int64_t i = 0; i < kWidth; ++i) {
-        int64_t at = key + first + (i < some ? i : 0);
-        row[i] = block.key.at(at);
-        sum[i] = V::set(0);
-      }
-      for (int64_t c = 0; c < block.d; c += kWidth) {
-        int64_t left = block.d - c;
-        V::T q = V::loadFirst(query + c, left);
-        LATHE_UNROLL for (int64_t i = 0; i < kWidth; ++i) sum[i] = V::fma(q, V::loadFirst(row[i] + c, left), sum[i]);
-      }
-      V::transpose(sum);
-      for (int64_t step = kWidth / 2; step > 0; step /= 2)
-        for (int64_t i = 0; i < step; ++i)
-          sum[i] = V::add(sum[i], sum[i + step]);
-      float totals[kWidth];
-      V::store(totals, sum[0]);
+  /// As runKeys, of a single query: what is side by side is the numbers of a key, and then its scores.
+  void runKeysOfOne(int64_t first, int64_t count) {
+    float *own = scores;
+    const float *valueRows[Block::kKeys];
+    float most = singleMaximum;
+    for (int64_t key = 0; key < count; key += kWidth) {
+      int64_t some = least(count - key, kWidth);
+      V::T x = scoresOfOne(first + key, some);
+      if (block.softcap > 0)
+        x = V::mul(V::set(block.softcap), hyperbolicTangent(V::mul(x, V::set(1 / block.softcap))));
+      V::store(own + key, x);
       for (int64_t i = 0; i < some; ++i) {
-        V::T score = V::set(totals[i]);
-        forLanes([&](int64_t at) { V::store(own + (first + i) * width + at, score); });
-        valueRows[kept + first + i] = block.value.at(key + first + i);
+        int64_t at = first + key + i;
+        for (int b = 0; b < block.biases; ++b)
+          own[key + i] += block.bias[b][0][at * block.biasCol[b]];
+        if (block.hasLimits && !sees(at))
+          own[key + i] = -kInfinity;
+        most = own[key + i] > most ? own[key + i] : most; // NaN is found in the sum
+        valueRows[key + i] = block.value.at(at);
       }
+      for (int64_t i = some; i < kWidth; ++i)
+        own[key + i] = -kInfinity;
     }
+    float finiteMost = most == -kInfinity ? 0 : most;
+    if (started && most > singleMaximum) {
+      float old[kWidth];
+      V::store(old, exponential(V::set(singleMaximum - finiteMost)));
+      singleTotal *= old[0];
+      for (int64_t c = 0; c < block.e; c += kWidth)
+        V::storeFirst(values + c, V::mul(V::loadFirst(values + c, block.e - c), V::set(old[0])), block.e - c);
+    }
+    singleMaximum = most;
+    V::T sum = V::set(0);
+    for (int64_t key = 0; key < count; key += kWidth) {
+      V::T x = exponential(V::sub(V::load(own + key), V::set(finiteMost)));
+      V::store(own + key, x);
+      sum = V::add(sum, x);
+    }
+    float sums[kWidth];
+    V::store(sums, sum);
+    for (float part : sums)
+      singleTotal += part;
+    addValues(valueRows, count);
+    started = true;
+  }
+
+  /// Whether the single query sees a key.
+  bool sees(int64_t key) const {
+    auto at = static_cast<float>(key);
+    return at <= block.limit[0] && (block.window == 0 || at > block.limit[0] - block.window);
+  }
+
+  /// Products of a single query with up to a vector's width of keys.
+  V::T scoresOfOne(int64_t key, int64_t count) {
+    V::T sum[kWidth];
+    const float *row[kWidth];
+    for (int64_t i = 0; i < kWidth; ++i) {
+      row[i] = block.key.at(key + (i < count ? i : 0));
+      sum[i] = V::set(0);
+    }
+    for (int64_t c = 0; c < block.d; c += kWidth) {
+      int64_t left = block.d - c;
+      V::T q = V::loadFirst(query + c, left);
+      LATHE_UNROLL for (int64_t i = 0; i < kWidth; ++i) sum[i] = V::fma(q, V::loadFirst(row[i] + c, left), sum[i]);
+    }
+    V::transpose(sum);
+    for (int64_t step = kWidth / 2; step > 0; step /= 2)
+      for (int64_t i = 0; i < step; ++i)
+        sum[i] = V::add(sum[i], sum[i + step]);
+    return sum[0];
   }
 
   /// Adds the weighted values of a single query to its sums, which lie one behind the other in `values`.
-  void addValues(int64_t count) {
+  void addValues(const float *const *rows, int64_t count) {
     for (int64_t c = 0; c < block.e; c += kWidth) {
       int64_t left = block.e - c;
       V::T even = started ? V::loadFirst(values + c, left) : V::set(0), odd = V::set(0);
       int64_t i = 0;
       for (; i + 2 <= count; i += 2) {
-        even = V::fma(V::set(scores[i * width]), V::loadFirst(valueRows[i] + c, left), even);
-        odd = V::fma(V::set(scores[(i + 1) * width]), V::loadFirst(valueRows[i + 1] + c, left), odd);
+        even = V::fma(V::set(scores[i]), V::loadFirst(rows[i] + c, left), even);
+        odd = V::fma(V::set(scores[i + 1]), V::loadFirst(rows[i + 1] + c, left), odd);
       }
       if (i < count)
-        even = V::fma(V::set(scores[i * width]), V::loadFirst(valueRows[i] + c, left), even);
+        even = V::fma(V::set(scores[i]), V::loadFirst(rows[i] + c, left), even);
       V::storeFirst(values + c, V::add(even, odd), left);
     }
   }
@@ -479,12 +522,6 @@ private:
         return;
       V::T factor = exponential(V::sub(old, finite(most)));
       V::store(total + at, V::mul(V::load(total + at), factor));
-      if (single) {
-        if (at == 0)
-          for (int64_t c = 0; c < block.e; c += kWidth)
-            V::storeFirst(values + c, V::mul(V::loadFirst(values + c, block.e - c), factor), block.e - c);
-        return;
-      }
       for (int64_t i = 0; i < block.e; ++i)
         V::store(sums + i * width + at, V::mul(V::load(sums + i * width + at), factor));
     });
@@ -526,7 +563,7 @@ private:
   /// One query, whose lanes are all the same, of keys and values whose numbers lie one behind the other: these are
   /// computed side by side instead of queries.
   bool single = false;
-  const float *valueRows[Block::kKeys]; ///< of the keys that count, where single
+  float singleMaximum = -kInfinity, singleTotal = 0; ///< where single
 };
 
 void runBlock(const Block &block) { BlockRun(block).run(); }
