@@ -42,6 +42,22 @@ llvm::SetVector<int64_t> tablesOf(Value value) {
   return rows;
 }
 
+/// Whether the numbers, or they and a few others, say which elements of something are read.
+bool isIndex(Value value) {
+  llvm::SetVector<Value> found;
+  found.insert(value);
+  for (size_t i = 0; i < found.size(); ++i)
+    for (OpOperand &use : found[i].getUses()) {
+      Operation *user = use.getOwner();
+      if (isa<GatherOp, GatherElementsOp, GatherNDOp>(user) && use.getOperandNumber() == 1)
+        return true;
+      if (isa<CastOp, ReshapeOp, BroadcastOp, TransposeOp, SliceOp, ConcatOp, AddOp, SubOp, MinOp, MaxOp>(user) &&
+          cast<RankedTensorType>(user->getResult(0).getType()).getElementType().isIntOrIndex())
+        found.insert(user->getResult(0));
+    }
+  return false;
+}
+
 /// Whether the numbers count something: they are multiplied as such, as in rotary embeddings.
 bool isMultiplied(Value value) {
   for (Value same : sameContent(value))
@@ -165,10 +181,10 @@ private:
       return success();
     }
     bool isInteger = type.getElementType().isIntOrIndex();
-    bool isTable = !tablesOf(argument).empty();
+    bool isTable = isIndex(argument);
     // A length that only this input has, and no dimension of another kind, is the length of the past and the new tokens together.
     bool ofTokens = type.getRank() >= 1 && (dims.back() == sequence || isTotal(argument, dims.back()));
-    if (isInteger && ofTokens && type.getRank() <= 2 && (isTable || isMultiplied(argument) || type.getRank() == 1)) {
+    if (isInteger && ofTokens && type.getRank() <= 2 && (isTable || isMultiplied(argument) || type.getRank() == 1 || nameOf(argument).contains("position"))) {
       kinds[argument] = nameOf(argument).contains("type") ? Kind::zeros : Kind::positions;
       return success();
     }
