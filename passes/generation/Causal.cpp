@@ -269,6 +269,8 @@ private:
       collect(own->getOperand(0), negated, rest);
       return collect(own->getOperand(1), negated, rest);
     }
+    if (std::optional<std::pair<Value, bool>> inner = asCondition(condition))
+      return collect(inner->first, negated != inner->second, rest);
     // Seen wherever numbers are cast to truth values and back.
     if (auto cast = dyn_cast_or_null<CastOp>(own);
         cast && mlir::cast<RankedTensorType>(cast.getInput().getType()).getElementType().isInteger(1))
@@ -296,6 +298,19 @@ private:
     rest.push_back({condition, negated});
   }
 
+  /// A choice of two numbers as a truth value: its condition, and whether that is negated.
+  std::optional<std::pair<Value, bool>> asCondition(Value value) {
+    if (auto cast = value.getDefiningOp<CastOp>())
+      value = cast.getInput();
+    auto select = value.getDefiningOp<SelectOp>();
+    if (!select)
+      return std::nullopt;
+    std::optional<double> yes = fusion::numberOf(select.getTrueValue()), no = fusion::numberOf(select.getFalseValue());
+    if (!yes || !no || (*yes != 0) == (*no != 0))
+      return std::nullopt;
+    return std::pair(select.getCondition(), *yes == 0);
+  }
+
   /// The last two axes are those of the operand.
   bool keepsAxes(BroadcastOp broadcast) {
     return cast<RankedTensorType>(broadcast.getInput().getType()).getRank() >= 2;
@@ -310,9 +325,9 @@ private:
     return true;
   }
 
-  static bool hides(Value value) {
+  bool hides(Value value) {
     std::optional<double> number = fusion::numberOf(value);
-    return number && *number <= kHides;
+    return number && *number * factor <= kHides;
   }
   static bool isZero(Value value) { return fusion::numberOf(value) == 0.0; }
 
@@ -350,12 +365,24 @@ private:
         return restOf(shown);
       return remade(bias, rest, shown, hidesFalse ? select.getFalseValue() : select.getTrueValue());
     }
-    // (1 - seen) * number
+    // (1 - seen) * number, or a factor of all that is added
     if (auto mul = dyn_cast_or_null<MulOp>(own))
-      for (unsigned i = 0; i < 2; ++i)
-        if (hides(mul->getOperand(i)))
-          if (Value rest = restOfScaled(bias, mul->getOperand(1 - i)); rest != bias)
+      for (unsigned i = 0; i < 2; ++i) {
+        std::optional<double> number = fusion::numberOf(mul->getOperand(i));
+        Value other = mul->getOperand(1 - i);
+        if (number && *number > 0) {
+          Visibility before = found;
+          factor *= *number;
+          Value rest = restOf(other);
+          factor /= *number;
+          if (!rest)
+            return {};
+          found = before;
+        } else if (hides(mul->getOperand(i))) {
+          if (Value rest = restOfScaled(bias, other); rest != bias)
             return rest;
+        }
+      }
     return bias;
   }
 
@@ -397,6 +424,7 @@ private:
   ShapeContext &shapes;
   OpBuilder b;
   Visibility found;
+  double factor = 1; ///< of what is looked at
 };
 
 } // namespace

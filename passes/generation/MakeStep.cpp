@@ -34,7 +34,7 @@ public:
       return failure();
     beginStep();
     for (Operation &op : main.getBody().front().without_terminator())
-      if (op.getNumResults() == 1 && failed(emit(op)))
+      if (failed(emit(op)))
         return failure();
     return finish();
   }
@@ -147,6 +147,11 @@ private:
                  : "";
     if (auto gather = dyn_cast<GatherOp>(op))
       return ofTokens(gather.getInput()) && ofSequence(shape(0)[gather.getAxis()]) ? "it looks up other places of the sequence" : "";
+    if (isa<GatherElementsOp, ScatterElementsOp>(op))
+      return ofSequence(shape(0)[op->getAttrOfType<IntegerAttr>("axis").getInt()]) ? "it reads or writes other places of the sequence"
+                                                                                  : "";
+    if (auto best = dyn_cast<TopKOp>(op))
+      return ofSequence(shape(0)[best.getAxis()]) ? reduces : "";
     return ("'" + op->getName().getStringRef() + "' is not known to keep places of the sequence apart").str();
   }
 
@@ -164,6 +169,14 @@ private:
     return true;
   }
 
+  /// What is needed of the results of an operation that depends on tokens.
+  uint8_t needOf(Operation &op) {
+    uint8_t need = kNone;
+    for (Value result : op.getResults())
+      need |= ofTokens(result) ? needs.lookup(result) : uint8_t(kNone);
+    return need;
+  }
+
   LogicalResult findNeeds() {
     Block &block = main.getBody().front();
     Value logits = block.getTerminator()->getOperand(0);
@@ -171,9 +184,7 @@ private:
       return refuse(nullptr, "the logits do not depend on the tokens");
     needs[logits] = kLast;
     for (Operation &op : llvm::reverse(block.without_terminator())) {
-      if (op.getNumResults() != 1 || !ofTokens(op.getResult(0)))
-        continue;
-      uint8_t need = needs.lookup(op.getResult(0));
+      uint8_t need = needOf(op);
       if (!need)
         continue;
       if (op.getNumRegions() > 0)
@@ -285,25 +296,39 @@ private:
   }
 
   LogicalResult emit(Operation &op) {
-    Value result = op.getResult(0);
-    uint8_t need = ofTokens(result) ? needs.lookup(result) : uint8_t(kNone);
+    uint8_t need = needOf(op);
     if (!need)
       return success();
     Need first = need & kNew ? kNew : kLast;
-    FailureOr<Value> made = isa<AttentionOp>(op) ? emitAttention(cast<AttentionOp>(op), first) : emitRows(&op, first);
-    if (failed(made))
+    if (failed(emit(op, first)))
       return failure();
-    values[{result, first}] = *made;
-    if (need == (kNew | kLast)) {
-      Value last = lastOf(result, *made, op.getLoc());
-      if (!last)
-        return refuse(&op, "the sequence and other axes are one");
+    if (need != (kNew | kLast))
+      return success();
+    for (Value result : op.getResults()) {
+      Value last = lastOf(result, values.lookup({result, kNew}), op.getLoc());
+      if (!last) // the sequence and other axes are one: what it takes is known of the last token, too
+        return emit(op, kLast);
       values[{result, kLast}] = last;
     }
     return success();
   }
 
-  FailureOr<Value> emitRows(Operation *op, Need need) {
+  LogicalResult emit(Operation &op, Need need) {
+    if (auto attention = dyn_cast<AttentionOp>(op)) {
+      FailureOr<Value> made = emitAttention(attention, need);
+      if (succeeded(made))
+        values[{op.getResult(0), need}] = *made;
+      return success(succeeded(made));
+    }
+    FailureOr<Operation *> made = emitRows(&op, need);
+    if (failed(made))
+      return failure();
+    for (auto [old, result] : llvm::zip_equal(op.getResults(), (*made)->getResults()))
+      values[{old, need}] = result;
+    return success();
+  }
+
+  FailureOr<Operation *> emitRows(Operation *op, Need need) {
     SymShape dims = *before.shapeOf(op->getResult(0));
     Extent kind = need == kNew ? Extent::rows : Extent::last;
     std::optional<std::pair<size_t, size_t>> place;
@@ -319,6 +344,8 @@ private:
         operands.push_back({});
       } else if (ofTokens(operand)) {
         operands.push_back(values.lookup({operand, operandNeed}));
+        if (!operands.back())
+          return refuse(op, "what it takes is not computed for the new tokens");
       } else {
         FailureOr<Value> made = still(op, operand, kind, place);
         if (failed(made))
@@ -327,7 +354,7 @@ private:
       }
     }
     // Of the last token alone, the end is all there is.
-    Value made = positional.rebuild(op, operands, ends ? Extent::last : kind, /*keepsBatch=*/true);
+    Operation *made = positional.rebuildAll(op, operands, ends ? Extent::last : kind, /*keepsBatch=*/true);
     if (!made)
       return refuse(op, "its shape for new tokens is not known");
     return made;

@@ -85,29 +85,36 @@ Value Positional::padded(Location loc, const Made &made, size_t rank) {
 }
 
 Value Positional::rebuild(Operation *op, ArrayRef<Value> operands, Extent kind, bool keepsBatch) {
+  Operation *copy = rebuildAll(op, operands, kind, keepsBatch);
+  return copy ? copy->getResult(0) : Value();
+}
+
+Operation *Positional::rebuildAll(Operation *op, ArrayRef<Value> operands, Extent kind, bool keepsBatch) {
   SmallVector<Value> mapped;
   for (auto [old, value] : llvm::zip_equal(op->getOperands(), operands)) {
     if (value) {
       mapped.push_back(value);
       continue;
     }
-    std::optional<SymExpr> index = dimension(before.indexValue(old), kind, keepsBatch);
+    std::optional<SymExpr> index =
+        old.getType().isIndex() ? dimension(before.indexValue(old), kind, keepsBatch) : std::nullopt;
     if (!index)
-      return {};
+      return nullptr;
     mapped.push_back(host(op->getLoc(), *index));
   }
   Operation *copy = b.clone(*op);
   copy->setOperands(mapped);
-  if (op->getNumResults() != 1 || !isa<SymbolicShapeOpInterface>(copy))
-    return {};
-  FailureOr<SymShape> shape = cast<SymbolicShapeOpInterface>(copy).inferSymbolicShape(after);
+  auto shaped = dyn_cast<SymbolicShapeOpInterface>(copy);
+  FailureOr<SymShape> shape = shaped ? shaped.inferSymbolicShape(after) : FailureOr<SymShape>(failure());
   if (failed(shape)) {
     copy->erase();
-    return {};
+    return nullptr;
   }
-  copy->getResult(0).setType(RankedTensorType::get(staticDims(*shape), elementOf(op->getResult(0))));
-  after.setShape(copy->getResult(0), *shape);
-  return copy->getResult(0);
+  for (Value result : copy->getResults()) { // of one shape where there are several
+    result.setType(RankedTensorType::get(staticDims(*shape), elementOf(result)));
+    after.setShape(result, *shape);
+  }
+  return copy;
 }
 
 std::optional<Positional::Made> Positional::make(Value value, const Extents &extents) {

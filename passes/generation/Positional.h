@@ -52,6 +52,8 @@ public:
   mlir::Value align(const Made &made, size_t rank, size_t axis);
   /// The operation with other operands, its shape inferred; index operands are of extents of `kind`.
   mlir::Value rebuild(mlir::Operation *op, llvm::ArrayRef<mlir::Value> operands, Extent kind, bool keepsBatch);
+  /// The same of operations with several results; null where a shape is not known.
+  mlir::Operation *rebuildAll(mlir::Operation *op, llvm::ArrayRef<mlir::Value> operands, Extent kind, bool keepsBatch);
 
   std::string why;
   mlir::Operation *at = nullptr;
