@@ -20,6 +20,9 @@ int main(int argc, char **argv) {
   lathe::tool::addProfileCommand(app, exitCode);
   lathe::tool::addExplainCommand(app, exitCode);
   lathe::tool::addInspectAnyCommand(app, exitCode);
+#ifdef LATHE_HAS_AUDIO
+  lathe::tool::addLogMelCommand(app, exitCode);
+#endif
 #ifdef LATHE_HAS_TOKENIZER
   lathe::tool::addTokenizeCommand(app, exitCode);
 #endif

@@ -30,6 +30,9 @@ void addProfileCommand(CLI::App &app, int &exitCode);
 /// Adds `lathe inspect`, for .lathe files.
 void addInspectCommand(CLI::App &app, int &exitCode);
 
+/// Adds `lathe log-mel`; there where the audio library is (LATHE_HAS_AUDIO).
+void addLogMelCommand(CLI::App &app, int &exitCode);
+
 /// Adds `lathe tokenize`; there where the tokenizer library is (LATHE_HAS_TOKENIZER).
 void addTokenizeCommand(CLI::App &app, int &exitCode);
 

@@ -182,19 +182,6 @@ std::vector<unsigned char> fromFortran(const std::vector<unsigned char> &source,
   return target;
 }
 
-std::vector<unsigned char> readWhole(const std::string &path) {
-  std::unique_ptr<FILE, int (*)(FILE *)> file(fopen(path.c_str(), "rb"), fclose);
-  struct stat info;
-  if (!file || fstat(fileno(file.get()), &info) != 0)
-    throw FileError("cannot open '" + path + "': " + strerror(errno));
-  if (!S_ISREG(info.st_mode))
-    throw FileError("cannot read '" + path + "': expected a regular file");
-  std::vector<unsigned char> bytes(static_cast<size_t>(info.st_size));
-  if (!bytes.empty() && fread(bytes.data(), 1, bytes.size(), file.get()) != bytes.size())
-    throw FileError("cannot read '" + path + "': it changed or the device failed");
-  return bytes;
-}
-
 struct ArchiveDiscard {
   void operator()(zip_t *archive) const { zip_discard(archive); }
 };
@@ -441,6 +428,19 @@ struct FileBeside {
   std::string path, target, temporary;
 };
 } // namespace
+
+std::vector<unsigned char> tool::readWhole(const std::string &path) {
+  std::unique_ptr<FILE, int (*)(FILE *)> file(fopen(path.c_str(), "rb"), fclose);
+  struct stat info;
+  if (!file || fstat(fileno(file.get()), &info) != 0)
+    throw FileError("cannot open '" + path + "': " + strerror(errno));
+  if (!S_ISREG(info.st_mode))
+    throw FileError("cannot read '" + path + "': expected a regular file");
+  std::vector<unsigned char> bytes(static_cast<size_t>(info.st_size));
+  if (!bytes.empty() && fread(bytes.data(), 1, bytes.size(), file.get()) != bytes.size())
+    throw FileError("cannot read '" + path + "': it changed or the device failed");
+  return bytes;
+}
 
 void tool::writeText(const std::string &path, const std::string &text) {
   FileBeside file(path);

@@ -57,6 +57,9 @@ Tensor readNpy(const std::string &path);
 /// Reads every member of a .npz file.
 std::vector<Tensor> readNpz(const std::string &path);
 
+/// The content of a regular file. Throws FileError.
+std::vector<unsigned char> readWhole(const std::string &path);
+
 /// Writes a file beside `path` and renames it when it is complete. Throws FileError.
 void writeText(const std::string &path, const std::string &text);
 
