@@ -21,6 +21,8 @@ namespace {
 
 /// Below this many operations, waking threads costs more than they save.
 constexpr double kMinParallelOperations = 5e5;
+/// For fewer rows a product takes as long as its weight takes to come.
+constexpr int64_t kReadRows = 4;
 /// So that a thread that is held up does not hold up the others.
 constexpr int64_t kPiecesPerThread = 4;
 /// Rows whose part of the left side stays in the second cache beside two blocks of a panel.
@@ -44,7 +46,7 @@ GemmTiling cpu::chooseGemmTiling(int64_t m, int64_t n, int64_t k, int64_t items,
   GemmTiling tiling;
   int64_t panels = ceilDiv(n, kPanelColumns);
   tiling.depth = ceilDiv(k, ceilDiv(k, panelDepth()));
-  double operations = 2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
+  double operations = 2.0 * static_cast<double>(std::max(m, kReadRows)) * static_cast<double>(n) * static_cast<double>(k);
   tiling.parallel = threads > 1 && operations * static_cast<double>(items) >= kMinParallelOperations;
   int64_t rowTiles = ceilDiv(m, kMaxRows);
   int64_t wanted = tiling.parallel ? ceilDiv(threads * kPiecesPerThread, items) : 1;

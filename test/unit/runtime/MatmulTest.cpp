@@ -596,6 +596,17 @@ TEST(Matmul, GemmTilingCoversTheProduct) {
           }
 }
 
+TEST(Matmul, WeightsThatTakeLongToComeAreShared) {
+  auto isShared = [](int64_t m, int64_t n, int64_t k, int threads) {
+    return cpu::chooseGemmTiling(m, n, k, 1, threads).parallel;
+  };
+  EXPECT_TRUE(isShared(1, 256, 256, 2));
+  EXPECT_FALSE(isShared(1, 256, 256, 1));
+  EXPECT_FALSE(isShared(1, 64, 256, 2));
+  EXPECT_FALSE(isShared(4, 64, 256, 2));
+  EXPECT_TRUE(isShared(40, 64, 256, 2));
+}
+
 TEST(PackWeights, RoundTrips) {
   for (int64_t k : {1, 5, 64, 383})
     for (int64_t n : {1, 16, 48, 1000}) {
