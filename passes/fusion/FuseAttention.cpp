@@ -87,6 +87,7 @@ private:
   SmallVector<AttentionPattern::Bias> splitBiases();
   SymShape finerFrame(const AttentionPattern::Bias &bias);
   Value operand(Value from, bool swap, double &scale);
+  Value withoutFactors(Value tensor, double &scale, int depth);
   Value withoutRepeats(Value tensor, int64_t axis);
   Value reshape(Value tensor, const SymShape &to);
   Value toFrame(Value tensor, const SymShape &own);
@@ -221,18 +222,36 @@ Value AttentionWriter::withoutRepeats(Value tensor, int64_t axis) {
   return reshape(repeat.getInput(), result);
 }
 
+/// Without the constant factors that come before it is taken apart, turned or repeated.
+Value AttentionWriter::withoutFactors(Value tensor, double &scale, int depth) {
+  Operation *op = tensor.getDefiningOp();
+  if (!op || depth == 0)
+    return tensor;
+  if (auto scaled = constantFactor(op)) {
+    scale *= scaled->second;
+    return withoutFactors(scaled->first, scale, depth - 1);
+  }
+  if (!isa<ReshapeOp, TransposeOp, BroadcastOp>(op))
+    return tensor;
+  Value source = withoutFactors(op->getOperand(0), scale, depth - 1);
+  if (source == op->getOperand(0))
+    return tensor;
+  Operation *copy = b.clone(*op);
+  copy->setOperand(0, source);
+  return copy->getResult(0);
+}
+
 /// A query, key or value without constant factors and repeated heads; with `swap` its last two axes change places.
 Value AttentionWriter::operand(Value from, bool swap, double &scale) {
   auto rank = cast<RankedTensorType>(from.getType()).getRank();
   SmallVector<int64_t> axes = llvm::to_vector(llvm::seq<int64_t>(0, rank));
   if (swap)
     std::swap(axes[rank - 1], axes[rank - 2]);
+  constexpr int kMostSteps = 16;
+  from = withoutFactors(from, scale, kMostSteps);
   for (;;) {
     Operation *op = from.getDefiningOp();
-    if (auto scaled = op ? constantFactor(op) : std::nullopt) {
-      scale *= scaled->second;
-      from = scaled->first;
-    } else if (auto transpose = dyn_cast_or_null<TransposeOp>(op)) {
+    if (auto transpose = dyn_cast_or_null<TransposeOp>(op)) {
       for (int64_t &axis : axes)
         axis = transpose.getPermutation()[axis];
       from = transpose.getInput();

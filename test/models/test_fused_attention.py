@@ -190,7 +190,8 @@ def softcap(g):
 def merged_projection(g):
     """Heads that are cut out of one projection, and merged again."""
     x = g.input("x", ["n", "m", 96])
-    parts = g.node("Split", x, [32, 32, 32], axis=2, count=3)
+    parts = list(g.node("Split", x, [32, 32, 32], axis=2, count=3))
+    parts[0] = g.node("Mul", parts[0], np.float32(0.35))
     q, k, v = (
         g.node("Transpose", g.node("Reshape", part, [0, 0, 4, 8]), perm=[0, 2, 1, 3]) for part in parts
     )

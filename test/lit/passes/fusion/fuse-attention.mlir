@@ -20,6 +20,36 @@ func.func @factors(%q: tensor<?x4x?x16xf32> {lathe.dims = ["b", "", "s", ""]}, %
   return %7 : tensor<?x4x?x16xf32>
 }
 
+// A factor before the projection is taken apart into heads, and one before they are repeated.
+// CHECK-LABEL: func.func @factors_before
+// CHECK-NOT: lathe.mul
+// CHECK: lathe.reshape %arg0
+// CHECK: lathe.attention %{{.*}}, %arg1, %arg1 {scale = 1.250000e-01 : f64} : (tensor<1x4x3x16xf32>, tensor<1x2x5x16xf32>, tensor<1x2x5x16xf32>)
+func.func @factors_before(%x: tensor<1x3x64xf32>, %k: tensor<1x2x5x16xf32>) -> tensor<1x4x3x16xf32> {
+  %quarter = lathe.constant dense<0.25> : tensor<f32>
+  %half = lathe.constant dense<0.5> : tensor<f32>
+  %c1 = arith.constant 1 : index
+  %c2 = arith.constant 2 : index
+  %c3 = arith.constant 3 : index
+  %c4 = arith.constant 4 : index
+  %c5 = arith.constant 5 : index
+  %c16 = arith.constant 16 : index
+  %0 = lathe.mul %x, %quarter : (tensor<1x3x64xf32>, tensor<f32>) -> tensor<1x3x64xf32>
+  %1 = lathe.reshape %0[%c1, %c3, %c4, %c16] : tensor<1x3x64xf32> -> tensor<1x3x4x16xf32>
+  %2 = lathe.transpose %1 {permutation = array<i64: 0, 2, 1, 3>} : (tensor<1x3x4x16xf32>) -> tensor<1x4x3x16xf32>
+  %3 = lathe.mul %k, %half : (tensor<1x2x5x16xf32>, tensor<f32>) -> tensor<1x2x5x16xf32>
+  %4 = lathe.reshape %3[%c1, %c2, %c1, %c5, %c16] : tensor<1x2x5x16xf32> -> tensor<1x2x1x5x16xf32>
+  %5 = lathe.broadcast %4[%c1, %c2, %c2, %c5, %c16] : tensor<1x2x1x5x16xf32> -> tensor<1x2x2x5x16xf32>
+  %6 = lathe.reshape %5[%c1, %c4, %c5, %c16] : tensor<1x2x2x5x16xf32> -> tensor<1x4x5x16xf32>
+  %7 = lathe.reshape %k[%c1, %c2, %c1, %c5, %c16] : tensor<1x2x5x16xf32> -> tensor<1x2x1x5x16xf32>
+  %8 = lathe.broadcast %7[%c1, %c2, %c2, %c5, %c16] : tensor<1x2x1x5x16xf32> -> tensor<1x2x2x5x16xf32>
+  %9 = lathe.reshape %8[%c1, %c4, %c5, %c16] : tensor<1x2x2x5x16xf32> -> tensor<1x4x5x16xf32>
+  %10 = lathe.matmul %2, %6 {transpose_rhs} : (tensor<1x4x3x16xf32>, tensor<1x4x5x16xf32>) -> tensor<1x4x3x5xf32>
+  %11 = lathe.softmax %10 {axis = 3 : i64} : (tensor<1x4x3x5xf32>) -> tensor<1x4x3x5xf32>
+  %12 = lathe.matmul %11, %9 : (tensor<1x4x3x5xf32>, tensor<1x4x5x16xf32>) -> tensor<1x4x3x16xf32>
+  return %12 : tensor<1x4x3x16xf32>
+}
+
 // A softcap, sums and differences in any order, a mask of conditions, and the guard of rows without a key.
 // CHECK-LABEL: func.func @biases
 // CHECK-DAG: %[[ZERO:.*]] = lathe.constant dense<0.000000e+00> : tensor<f32>
