@@ -273,6 +273,14 @@ void describeProgram(ModuleOp module, ordered_json &program) {
   program["checks"] = ordered_json::array();
   for (DictionaryAttr check : entriesOf(module, kernel::kChecksAttr))
     program["checks"].push_back({{"node", text(check, "node")}, {"message", text(check, "message")}});
+  if (module->hasAttr(kernel::kReadsAttr)) {
+    program["reads"] = ordered_json::array();
+    for (DictionaryAttr read : entriesOf(module, kernel::kReadsAttr)) {
+      program["reads"].push_back({{"constant", read.getAs<IntegerAttr>("constant").getInt()}});
+      if (read.get("rows"))
+        program["reads"].back()["rows"] = text(read, "rows");
+    }
+  }
   if (!module->hasAttr(kernel::kCachesAttr))
     return;
   program["caches"] = ordered_json::array();

@@ -34,7 +34,7 @@ private:
   std::map<std::string, std::unique_ptr<llvm::MemoryBuffer>> files;
 };
 
-/// Fills a program's symbols, inputs, outputs, kernels and checks from its selected module.
+/// Fills a program's symbols, inputs, outputs, kernels, checks, caches and what constants it reads from its selected module.
 void describeProgram(mlir::ModuleOp module, nlohmann::ordered_json &program);
 
 /// Fills the manifest's constants from the table of a selected module, and says where their bytes come from; those are valid as

@@ -30,6 +30,8 @@ namespace lathe::kernel {
 inline constexpr llvm::StringLiteral kSymbolsAttr = "kernel.symbols";
 inline constexpr llvm::StringLiteral kConstantsAttr = "kernel.constants";
 inline constexpr llvm::StringLiteral kKernelsAttr = "kernel.kernels";
+/// Of a program behind others: which of the constants it reads.
+inline constexpr llvm::StringLiteral kReadsAttr = "kernel.reads";
 inline constexpr llvm::StringLiteral kCachesAttr = "kernel.caches";
 inline constexpr llvm::StringLiteral kChecksAttr = "kernel.checks";
 inline constexpr llvm::StringLiteral kInputsAttr = "kernel.inputs";

@@ -85,6 +85,13 @@ private:
       return failure(failed(text("name")) || failed(word("min")) || failed(word("max")));
     if (name == kConstantsAttr)
       return verifyConstant();
+    if (name == kReadsAttr) {
+      if (failed(word("constant")) || (entry.get("rows") && failed(text("rows"))))
+        return failure();
+      auto constants = op->getAttrOfType<ArrayAttr>(kConstantsAttr);
+      int64_t index = entry.getAs<IntegerAttr>("constant").getInt(), count = constants ? constants.size() : 0;
+      return index >= 0 && index < count ? success() : misfit("constant", "below " + std::to_string(count));
+    }
     if (name == kKernelsAttr) {
       auto nodes = entry.getAs<ArrayAttr>("nodes");
       if (!nodes || !llvm::all_of(nodes, llvm::IsaPred<StringAttr>))

@@ -21,7 +21,7 @@ def Kernel_Dialect : Dialect {
     `lathe_frame` of runtime/Abi.h. A kernel is a function `(%frame, %args, %begin, %end)` that executes the work items
     [begin, end). Module attributes hold the tables that the artifact's manifest is written from: `kernel.symbols`,
     `kernel.constants`, `kernel.kernels`, `kernel.checks`, `kernel.inputs`, `kernel.outputs`, `kernel.caches`. Operations name the entries by index,
-    which is below 2^24.
+    which is below 2^24. A program that shares the constants of another has `kernel.reads`, too: those that it reads.
   }];
   let dependentDialects = ["::mlir::func::FuncDialect", "::mlir::LLVM::LLVMDialect", "::mlir::memref::MemRefDialect"];
   let hasOperationAttrVerify = 1;

@@ -61,7 +61,7 @@ def CpuSelectKernelsPass : Pass<"cpu-select-kernels", "::mlir::ModuleOp"> {
 
     Constants of the same content become one entry of `kernel.constants`. Where the module has such a table already, that of
     another program of the artifact, the program's own entries come behind it, and a weight that is in it is read in the layout that
-    it has there, if that can be.
+    it has there, if that can be; `kernel.reads` then says which entries the program reads.
 
     ```mlir
     // before

@@ -48,6 +48,7 @@ void Selector::takeConstants() {
     constants.push_back(entry);
   }
   given = constants.size();
+  isFirst = !table;
 }
 
 bool Selector::isGiven(Value stored, std::optional<bool> transposed) {
@@ -72,21 +73,32 @@ int64_t Selector::addConstant(Value tensor, bool packed, bool transposed) {
   // Of what several tensors are, the rows of all of them are read, or all rows.
   auto rows = packed ? rowsRead.end() : rowsRead.find(tensor);
   std::optional<SymExpr> own = rows == rowsRead.end() ? std::nullopt : std::optional<SymExpr>(rows->second);
-  auto [sum, isFirst] = rowsOf.try_emplace(it->second, own);
-  if (!isFirst)
+  auto [sum, isOnly] = rowsOf.try_emplace(it->second, own);
+  if (!isOnly)
     sum->second = sum->second && own ? std::optional<SymExpr>(*sum->second + *own) : std::nullopt;
   return it->second;
 }
 
-ArrayAttr Selector::constantTable() {
-  SmallVector<Attribute> table(constants);
-  for (size_t i = given; i < table.size(); ++i)
-    if (const std::optional<SymExpr> &rows = rowsOf[i]) {
-      NamedAttrList entry(cast<DictionaryAttr>(table[i]));
-      entry.set("rows", b.getStringAttr(rows->str()));
-      table[i] = entry.getDictionary(context);
+void Selector::setConstants() {
+  SmallVector<Attribute> reads;
+  for (auto [i, attribute] : llvm::enumerate(constants)) {
+    auto it = rowsOf.find(i);
+    if (it == rowsOf.end())
+      continue; // another program's
+    NamedAttrList entry(cast<DictionaryAttr>(attribute)), read;
+    read.set("constant", b.getI64IntegerAttr(i));
+    if (it->second) {
+      StringAttr rows = b.getStringAttr(it->second->str());
+      read.set("rows", rows);
+      if (i >= given)
+        entry.set("rows", rows);
     }
-  return b.getArrayAttr(table);
+    attribute = entry.getDictionary(context);
+    reads.push_back(read.getDictionary(context));
+  }
+  module->setAttr(kernel::kConstantsAttr, b.getArrayAttr(constants));
+  if (!isFirst)
+    module->setAttr(kernel::kReadsAttr, b.getArrayAttr(reads));
 }
 
 std::optional<bool> Selector::packedAs(Value stored) {

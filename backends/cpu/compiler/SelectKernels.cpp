@@ -442,7 +442,7 @@ LogicalResult Selector::run() {
   });
   if (failed(emitRun()) || failed(emitPlan()))
     return failure();
-  module->setAttr(kernel::kConstantsAttr, constantTable());
+  setConstants();
   module->setAttr(kernel::kKernelsAttr, b.getArrayAttr(kernels));
   module->setAttr(kernel::kChecksAttr, b.getArrayAttr(checks));
   if (!caches.empty())

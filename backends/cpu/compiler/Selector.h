@@ -74,8 +74,8 @@ private:
   Value output(Location loc, Value tensor, int64_t number);
   /// Begins with the constants of the programs before this one, where the module has them.
   void takeConstants();
-  /// The table of those and of what was added.
-  ArrayAttr constantTable();
+  /// Gives the module the table of those and of what was added, and says which of them this program reads.
+  void setConstants();
   DictionaryAttr contentOf(Value tensor, bool packed, bool transposed);
   /// Whether another program has a stored constant, packed and transposed or not, or not packed at all.
   bool isGiven(Value stored, std::optional<bool> transposed);
@@ -113,6 +113,7 @@ private:
   DenseMap<std::pair<Value, int64_t>, int64_t> constantIndex;
   SmallVector<Attribute> constants, kernels, checks, caches;
   llvm::StringMap<int64_t> cacheIndex; ///< by name
+  bool isFirst = true;                 ///< no program was selected before it
   size_t given = 0;                    ///< how many of the constants are other programs'
   DenseMap<Attribute, int64_t> byContent;
   DenseMap<int64_t, std::optional<SymExpr>> rowsOf; ///< of constants, how many rows this program reads at most

@@ -50,8 +50,6 @@ Hook addText(const std::string &name, const std::string &text) {
     OwningOpRef<ModuleOp> module = parseSourceString<ModuleOp>(text, imported.getContext());
     if (!module)
       return "the test's text is no module";
-    if (Attribute folder = imported->getAttr(LatheDialect::kModelDirAttr))
-      (*module)->setAttr(LatheDialect::kModelDirAttr, folder);
     added.push_back({name, std::move(module)});
     return "";
   };
@@ -275,6 +273,9 @@ TEST_F(ProgramsTest, LayoutsOfTheFirstAreTaken) {
   ASSERT_EQ(constants.size(), 1u);
   EXPECT_FALSE(constants[0].contains("packed"));
   EXPECT_EQ(constants[0]["rows"], "n");
+  EXPECT_EQ(json::parse(plain.manifest())["programs"][0]["reads"], json::parse(R"([{"constant": 0}])"));
+  Module again(compile("again.lathe", addClone));
+  EXPECT_EQ(json::parse(again.manifest())["programs"][0]["reads"], json::parse(R"([{"constant": 0, "rows": "n"}])"));
   auto inputs = makeInputs(plain, 1);
   auto product = run(plain, "product", inputs)[0], expected = run(packed, "main", inputs)[0];
   ASSERT_EQ(product.size(), expected.size());
@@ -297,6 +298,7 @@ TEST_F(ProgramsTest, OtherConstantsAreTheirOwn) {
   ASSERT_EQ(constants.size(), 2u);
   EXPECT_FALSE(constants[0].contains("program"));
   EXPECT_EQ(constants[1]["program"], "sum");
+  EXPECT_EQ(json::parse(module.manifest())["programs"][0]["reads"], json::parse(R"([{"constant": 1}])"));
   EXPECT_FALSE(constants[1].contains("packed"));
   auto inputs = makeInputs(module, 1);
   auto *z = reinterpret_cast<const float *>(inputs["z"].bytes.data());

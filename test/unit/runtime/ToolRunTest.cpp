@@ -314,6 +314,7 @@ TEST(Inspect, DescribesPrograms) {
   DemoArtifact demo;
   demo.addProgram("step");
   demo.manifest["programs"][0]["symbols"][1]["max"] = 5;
+  demo.manifest["programs"][0]["reads"] = {{{"constant", 0}, {"rows", "batch"}}, {{"constant", 2}}, {{"constant", 3}}, {{"rows", 1}}};
   std::string model = demo.write("programs.lathe"), printed;
   EXPECT_EQ(lathe({"inspect", model, "--json"}, &printed), 0);
   auto report = nlohmann::json::parse(printed);
@@ -325,6 +326,7 @@ TEST(Inspect, DescribesPrograms) {
   EXPECT_EQ(step.at("outputs")[0].at("name"), "step.sum");
   EXPECT_EQ(step.at("symbols")[1].at("max"), 5);
   EXPECT_EQ(step.at("kernels"), 2);
+  EXPECT_EQ(step.at("weights_bytes"), 16 + 64);
   EXPECT_EQ(lathe({"inspect", model}, &printed), 0);
   EXPECT_NE(printed.find("outputs of program step\n  step.sum"), std::string::npos) << printed;
   EXPECT_NE(printed.find("dimensions of program step\n"), std::string::npos);

@@ -43,6 +43,18 @@ ordered_json interface(const Module &module, size_t program) {
   return report;
 }
 
+/// Of the constants that a program beside the model reads.
+uint64_t bytesOfReads(const ordered_json &manifest, const ordered_json &program) {
+  ordered_json constants = member(manifest, "constants");
+  uint64_t sum = 0;
+  for (const ordered_json &read : member(program, "reads")) {
+    ordered_json index = member(read, "constant");
+    if (index.is_number_unsigned() && index.get<size_t>() < constants.size())
+      sum += member(constants[index.get<size_t>()], "size").get<uint64_t>();
+  }
+  return sum;
+}
+
 ordered_json describe(const Module &module, const ordered_json &manifest) {
   lathe_module_info info = module.info();
   ordered_json report = interface(module, 0);
@@ -62,6 +74,7 @@ ordered_json describe(const Module &module, const ordered_json &manifest) {
     ordered_json entry = {{"name", member(program, "name")}};
     entry.update(interface(module, number));
     entry["kernels"] = module.programInfo(number).kernel_count;
+    entry["weights_bytes"] = bytesOfReads(manifest, program);
     entry["work"] = member(program, "work");
     report["programs"].push_back(std::move(entry));
   }

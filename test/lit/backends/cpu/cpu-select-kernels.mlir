@@ -283,6 +283,7 @@ func.func @main(%i: tensor<?xi64> {lathe.dims = ["n"]}, %j: tensor<?xi64> {lathe
 // CHECK-SAME: {file = "f", name = "three", offset = 4096 : i64, packed = true, transposed = false, type = tensor<8x4xf32>},
 // CHECK-SAME: {file = "f", name = "c", offset = 4096 : i64, packed = false, transposed = false, type = tensor<8x4xf32>},
 // CHECK-SAME: {file = "f", name = "d", offset = 0 : i64, packed = true, transposed = false, type = tensor<4x8xf32>}]
+// CHECK-SAME: kernel.reads = [{constant = 0 : i64}, {constant = 1 : i64}, {constant = 3 : i64}, {constant = 4 : i64}]
 // CHECK-LABEL: func.func @run
 // CHECK: kernel.matmul
 // CHECK-SAME: weight = 0 : i64

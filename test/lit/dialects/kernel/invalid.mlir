@@ -465,6 +465,25 @@ module attributes {kernel.inputs = [{name = "a", type = i64, shape = [1 : i64], 
 
 // -----
 
+// expected-error @below {{expects 'constant' of entry 0 of 'kernel.reads' to be a 64-bit integer, got "w"}}
+module attributes {kernel.reads = [{constant = "w"}]} {}
+
+// -----
+
+// expected-error @below {{expects 'constant' of entry 1 of 'kernel.reads' to be below 1, got 1 : i64}}
+module attributes {
+  kernel.constants = [{name = "a", type = tensor<1xf32>, packed = false, transposed = false, file = "f", offset = 0}],
+  kernel.reads = [{constant = 0, rows = "n"}, {constant = 1}]} {}
+
+// -----
+
+// expected-error @below {{expects 'rows' of entry 0 of 'kernel.reads' to be a string, got 3 : i64}}
+module attributes {
+  kernel.constants = [{name = "a", type = tensor<1xf32>, packed = false, transposed = false, file = "f", offset = 0}],
+  kernel.reads = [{constant = 0, rows = 3}]} {}
+
+// -----
+
 // expected-error @below {{expects 'rows' of entry 0 of 'kernel.constants' to be a string, got 3 : i64}}
 module attributes {kernel.constants = [{name = "a", type = tensor<1x1xf32>, packed = false, transposed = false, rows = 3 : i64}]} {}
 
