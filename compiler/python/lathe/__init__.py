@@ -6,12 +6,32 @@
     session = lathe.load("model.lathe").session()
     outputs = session.run({"input_ids": ids, "attention_mask": mask})
 
+    model = lathe.load("decoder.lathe", tokenizer="tokenizer.json")
+    print(model.generate("def main", max_new_tokens=64))
+
 The package is a thin layer over liblathe (lathe/lathe.h). It looks for liblathe.so in the environment variable
 LATHE_LIBRARY, then in the build tree or installation that it lies in; for the executable `lathe` likewise, with
-LATHE_EXECUTABLE.
+LATHE_EXECUTABLE; for liblathe_tokenizer.so, which only texts need, with LATHE_TOKENIZER_LIBRARY.
 """
 from lathe._compile import compile
 from lathe._errors import Error, Status
+from lathe._generation import Generated, Generator
 from lathe._runtime import Module, Program, Session, Symbol, TensorInfo, load, version
+from lathe._tokenizer import Tokenizer, TokenStream
 
-__all__ = ["Error", "Module", "Program", "Session", "Status", "Symbol", "TensorInfo", "compile", "load", "version"]
+__all__ = [
+    "Error",
+    "Generated",
+    "Generator",
+    "Module",
+    "Program",
+    "Session",
+    "Status",
+    "Symbol",
+    "TensorInfo",
+    "TokenStream",
+    "Tokenizer",
+    "compile",
+    "load",
+    "version",
+]

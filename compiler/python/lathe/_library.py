@@ -82,6 +82,73 @@ class Output(c.Structure):
     ]
 
 
+class GeneratorOptions(c.Structure):
+    _fields_ = [
+        ("struct_size", c.c_size_t),
+        ("threads", c.c_int32),
+        ("memory_budget", c.c_uint64),
+        ("max_sequence", c.c_int64),
+    ]
+
+
+class GeneratorInfo(c.Structure):
+    _fields_ = [
+        ("struct_size", c.c_size_t),
+        ("vocabulary", c.c_int64),
+        ("max_sequence", c.c_int64),
+        ("source_count", c.c_size_t),
+        ("cache_bytes", c.c_uint64),
+    ]
+
+
+class GenerationConfig(c.Structure):
+    _fields_ = [
+        ("struct_size", c.c_size_t),
+        ("max_new_tokens", c.c_int64),
+        ("min_new_tokens", c.c_int64),
+        ("do_sample", c.c_int32),
+        ("seed", c.c_uint64),
+        ("temperature", c.c_double),
+        ("top_k", c.c_int64),
+        ("top_p", c.c_double),
+        ("min_p", c.c_double),
+        ("typical_p", c.c_double),
+        ("repetition_penalty", c.c_double),
+        ("frequency_penalty", c.c_double),
+        ("presence_penalty", c.c_double),
+        ("no_repeat_ngram_size", c.c_int64),
+        ("num_beams", c.c_int64),
+        ("num_return_sequences", c.c_int64),
+        ("length_penalty", c.c_double),
+        ("early_stopping", c.c_int32),
+        ("eos_token_ids", c.POINTER(c.c_int64)),
+        ("eos_token_count", c.c_size_t),
+        ("json", c.c_char_p),
+    ]
+
+
+class TokenEvent(c.Structure):
+    _fields_ = [
+        ("row", c.c_size_t),
+        ("index", c.c_size_t),
+        ("token", c.c_int64),
+        ("log_probability", c.c_float),
+        ("model_log_probability", c.c_float),
+        ("logits", c.POINTER(c.c_float)),
+    ]
+
+
+class Generated(c.Structure):
+    _fields_ = [
+        ("tokens", c.POINTER(c.c_int64)),
+        ("count", c.c_size_t),
+        ("finish", c.c_int),
+        ("score", c.c_float),
+    ]
+
+
+TokenFn = c.CFUNCTYPE(c.c_int, c.c_void_p, c.POINTER(TokenEvent))
+
 _HANDLE = c.c_void_p
 
 # Name: result, arguments.
@@ -112,34 +179,69 @@ _FUNCTIONS = {
     "lathe_session_output": (c.c_int, [_HANDLE, c.c_size_t, c.POINTER(Output)]),
     "lathe_session_memory": (c.c_int, [_HANDLE, c.POINTER(c.c_uint64)]),
     "lathe_session_threads": (c.c_int, [_HANDLE, c.POINTER(c.c_int32)]),
+    "lathe_generator_options_init": (None, [c.POINTER(GeneratorOptions)]),
+    "lathe_generator_create": (c.c_int, [_HANDLE, c.POINTER(GeneratorOptions), c.POINTER(_HANDLE)]),
+    "lathe_generator_release": (None, [_HANDLE]),
+    "lathe_generator_info_init": (None, [c.POINTER(GeneratorInfo)]),
+    "lathe_generator_get_info": (c.c_int, [_HANDLE, c.POINTER(GeneratorInfo)]),
+    "lathe_generator_source": (c.c_int, [_HANDLE, c.c_size_t, c.POINTER(CTensorInfo)]),
+    "lathe_generation_config_init": (None, [c.POINTER(GenerationConfig)]),
+    "lathe_generator_set_source": (
+        c.c_int,
+        [_HANDLE, c.c_size_t, c.c_size_t, c.c_int, c.c_size_t, c.POINTER(c.c_int64), c.c_void_p],
+    ),
+    "lathe_generate": (
+        c.c_int,
+        [
+            _HANDLE,
+            c.c_size_t,
+            c.POINTER(c.c_void_p),
+            c.POINTER(c.c_size_t),
+            c.POINTER(GenerationConfig),
+            TokenFn,
+            c.c_void_p,
+        ],
+    ),
+    "lathe_generator_result_count": (c.c_int, [_HANDLE, c.POINTER(c.c_size_t)]),
+    "lathe_generator_result": (c.c_int, [_HANDLE, c.c_size_t, c.POINTER(Generated)]),
+    "lathe_generator_begin": (c.c_int, [_HANDLE, c.c_size_t]),
+    "lathe_generator_append": (
+        c.c_int,
+        [_HANDLE, c.POINTER(c.c_int64), c.c_size_t, c.POINTER(c.POINTER(c.c_float))],
+    ),
 }
 
 
-def _candidates():
-    given = os.environ.get("LATHE_LIBRARY")
+def _candidates(variable, name):
+    given = os.environ.get(variable)
     if given:
         return [given]
     # Not resolved: in a build tree the package is a link, and the library lies beside the link.
     base = Path(os.path.abspath(__file__)).parents[2]
-    return [str(base / "lib" / "liblathe.so"), str(base / "lib" / "liblathe.so.0"), "liblathe.so.0"]
+    return [str(base / "lib" / f"{name}.so"), str(base / "lib" / f"{name}.so.0"), f"{name}.so.0"]
 
 
-@functools.lru_cache(maxsize=None)
-def library():
-    """The loaded liblathe, with the types of its functions."""
+def open_library(variable, name, functions):
+    """The library `name`, with the types of its functions. `variable` of the environment says where it is."""
     failures = []
-    for path in _candidates():
+    for path in _candidates(variable, name):
         try:
             lib = c.CDLL(path)
             break
         except OSError as error:
             failures.append(str(error))
     else:
-        raise Error("cannot load liblathe (set LATHE_LIBRARY): " + "; ".join(failures))
-    for name, (result, arguments) in _FUNCTIONS.items():
-        function = getattr(lib, name)
+        raise Error(f"cannot load {name} (set {variable}): " + "; ".join(failures))
+    for function_name, (result, arguments) in functions.items():
+        function = getattr(lib, function_name)
         function.restype, function.argtypes = result, arguments
     return lib
+
+
+@functools.lru_cache(maxsize=None)
+def library():
+    """The loaded liblathe."""
+    return open_library("LATHE_LIBRARY", "liblathe", _FUNCTIONS)
 
 
 def check(status):

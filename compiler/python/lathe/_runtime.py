@@ -11,7 +11,9 @@ import numpy as np
 
 from lathe import _library
 from lathe._errors import Error, Status
+from lathe._generation import Generator
 from lathe._library import check, library
+from lathe._tokenizer import Tokenizer
 
 # lathe_dtype to numpy. Bfloat16 is not a type of numpy's: its bits travel as uint16. Nor are 8-bit floats, whose bits
 # travel as uint8, and integers below 8 bits, which travel one a byte.
@@ -52,6 +54,17 @@ class TensorInfo(NamedTuple):
     shape: Tuple[Union[int, str], ...]
 
 
+def tensor_info(info):
+    """A lathe_tensor_info as a TensorInfo."""
+    shape = tuple(info.dims[d] if info.dims[d] >= 0 else info.dim_texts[d].decode() for d in range(info.rank))
+    return TensorInfo(info.name.decode(), _DTYPES[info.dtype], shape)
+
+
+def dtype_code(array):
+    """The lathe_dtype of an array; None for types that there is none for."""
+    return _CODES.get(array.dtype.newbyteorder("=")) if array.dtype.isnative else None
+
+
 class Symbol(NamedTuple):
     """A symbolic dimension and its inclusive range; max is None for no limit."""
 
@@ -65,13 +78,14 @@ def version():
     return library().lathe_version().decode()
 
 
-def load(path, verify=False, isa=None, device=None, memory_budget=0):
+def load(path, verify=False, isa=None, device=None, memory_budget=0, tokenizer=None):
     """Maps the artifact `path` and returns a Module.
 
     An artifact holds native code: load only files that you trust as you would trust a program.
 
     verify: check every byte of the file. isa: instruction set, such as "avx2" (default: the best that the machine
-    has). device: default, the artifact's first. memory_budget: limit in bytes, 0 for none. Raises Error.
+    has). device: default, the artifact's first. memory_budget: limit in bytes, 0 for none. tokenizer: a Tokenizer, or
+    the path of its file, for texts in Module.generate(). Raises Error.
     """
     lib = library()
     options = _library.LoadOptions()
@@ -82,7 +96,9 @@ def load(path, verify=False, isa=None, device=None, memory_budget=0):
     options.memory_budget = memory_budget
     handle = c.c_void_p()
     check(lib.lathe_module_load(os.fsencode(path), c.byref(options), c.byref(handle)))
-    return Module(handle)
+    module = Module(handle)
+    module.tokenizer = tokenizer if tokenizer is None or isinstance(tokenizer, Tokenizer) else Tokenizer(tokenizer)
+    return module
 
 
 class Program:
@@ -103,11 +119,8 @@ class Program:
         for index in range(count):
             info = _library.CTensorInfo()
             check(function(handle, self._number, index, c.byref(info)))
-            shape = tuple(
-                info.dims[d] if info.dims[d] >= 0 else info.dim_texts[d].decode() for d in range(info.rank)
-            )
             codes.append(info.dtype)
-            yield TensorInfo(info.name.decode(), _DTYPES[info.dtype], shape)
+            yield tensor_info(info)
 
     def _symbols(self, handle, count):
         for index in range(count):
@@ -123,11 +136,15 @@ class Module:
     """A loaded artifact: immutable, usable from any thread. Made by load().
 
     programs: what sessions can run, by name. The first, "main", is the model; inputs, outputs and symbols are its.
+    tokenizer: the Tokenizer for texts in generate(), or None.
     """
 
     def __init__(self, handle):
         self._handle = handle
         self._finalizer = weakref.finalize(self, library().lathe_module_release, handle)
+        self.tokenizer = None
+        self._generator = None
+        self._lock = threading.Lock()
         info = self._info()
         self.device = info.device.decode()
         self.isa = info.isa.decode()
@@ -165,6 +182,20 @@ class Module:
         handle = c.c_void_p()
         check(library().lathe_session_create(self._handle, c.byref(options), c.byref(handle)))
         return Session(self, handle, self.programs[program])
+
+    def generator(self, threads=0, memory_budget=0, max_sequence=0):
+        """Creates a Generator, where the artifact can generate text. threads: 0 for every processor; memory_budget: bytes
+        of the cache and of a step, 0 for no limit; max_sequence: tokens of a sequence, 0 for what the model allows.
+        Raises Error."""
+        return Generator(self, threads, memory_budget, max_sequence)
+
+    def generate(self, prompt=None, encoder_inputs=None, **parameters):
+        """Generator.generate() of a generator with default options, which the module keeps."""
+        with self._lock:
+            if self._generator is None:
+                # Of a weak reference to the module: one that knows the other for good would keep both for ever.
+                self._generator = Generator(weakref.proxy(self))
+        return self._generator.generate(prompt, encoder_inputs, **parameters)
 
     def __repr__(self):
         return f"<lathe.Module {self.device}:{self.isa}, {len(self.inputs)} inputs, {len(self.outputs)} outputs>"
@@ -244,7 +275,7 @@ class Session:
             check(find(self.module._handle, self.program._number, name.encode(), c.byref(position)))
             index = position.value
         array = np.require(value, requirements=["C", "A"])
-        code = _CODES.get(array.dtype.newbyteorder("=")) if array.dtype.isnative else None
+        code = dtype_code(array)
         if code is None:
             raise Error(f"input '{name}' has the unsupported type {array.dtype}", status=Status.INVALID_ARGUMENT)
         if code == _CODES[np.dtype(np.uint16)] and self.program._codes[index] == _BF16:
