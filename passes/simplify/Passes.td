@@ -14,7 +14,7 @@ def SimplifyShapesPass : Pass<"simplify-shapes", "::mlir::func::FuncOp"> {
     Pre-condition: a lathe program of one block. Post-condition: index operands are expressions over `lathe.symbol`, wherever they do
     not depend on data; reshapes name every dimension (no -1, no copies); types are as static as the symbolic shapes say;
     reshapes, broadcasts and slices that change nothing are gone; axes that are merged, permuted and taken apart again are permuted; axes
-    that are merged for a product with a matrix and taken apart again are the product's rows; the tensor arithmetic that computed shapes is dead.
+    of which whole blocks are taken before they are taken apart are taken apart first; axes that are merged for a product with a matrix and taken apart again are the product's rows; the tensor arithmetic that computed shapes is dead.
 
     ```mlir
     // before

@@ -76,6 +76,11 @@ struct SimplifyShapes : impl::SimplifyShapesPassBase<SimplifyShapes> {
         dead.push_back(op);
         continue;
       }
+      if (Value parts = sliceOfParts(op, *shape, shapes, written)) {
+        op->getResult(0).replaceAllUsesWith(parts);
+        dead.push_back(op);
+        continue;
+      }
       if (Value product = productOfRows(op, *shape, shapes, written)) {
         op->getResult(0).replaceAllUsesWith(product);
         dead.push_back(op); // what it read is dead then
@@ -187,6 +192,61 @@ struct SimplifyShapes : impl::SimplifyShapesPassBase<SimplifyShapes> {
       if (extent != (*whole)[axis])
         return std::nullopt;
     return permutation;
+  }
+
+  /// Part of an axis is taken, then that axis is taken apart: where the part is a number of whole blocks, the whole axis is taken
+  /// apart, and blocks are taken. A reshape of what is stored costs nothing, and the slice meets what comes behind it. Null where
+  /// that is not what a reshape does.
+  static Value sliceOfParts(Operation *op, const SymShape &shape, ShapeContext &shapes, WrittenAtoms &written) {
+    auto slice = isa<ReshapeOp>(op) ? op->getOperand(0).getDefiningOp<SliceOp>() : SliceOp();
+    if (!slice || slice->getBlock() != op->getBlock() || !slice->hasOneUse() || slice.getAxes().size() != 1 ||
+        slice.getSteps()[0] != 1)
+      return {};
+    FailureOr<SymShape> whole = shapes.shapeOf(slice.getInput()), part = shapes.shapeOf(slice.getResult());
+    if (failed(whole) || failed(part) || llvm::any_of(shape, [](const SymExpr &dim) { return dim.dependsOnData(); }))
+      return {};
+    auto axis = static_cast<size_t>(slice.getAxes()[0]);
+    std::optional<int64_t> extent = (*whole)[axis].constant(), length = (*part)[axis].constant(),
+                           start = shapes.clampedIndex(shapes.indexValue(slice.getStarts()[0]), (*whole)[axis], 0, 0).constant();
+    if (!extent || !length || !start || *length == 0)
+      return {};
+    // The axes that it becomes: those behind others that come before it, until they are as many elements.
+    auto product = [](ArrayRef<SymExpr> dims) {
+      SymExpr result(1);
+      for (const SymExpr &dim : dims)
+        result = result * dim;
+      return result;
+    };
+    ArrayRef<SymExpr> to(shape), from(*part);
+    SymExpr before = product(from.take_front(axis));
+    size_t first = 0;
+    for (SymExpr found(1); first < to.size() && (found != before || to[first].isConstant(1)); ++first)
+      found = found * to[first];
+    size_t last = first;
+    for (SymExpr found(1); last < to.size() && found != (*part)[axis]; ++last)
+      found = found * to[last];
+    if (last < first + 2 || product(to.take_front(first)) != before ||
+        product(to.slice(first, last - first)) != (*part)[axis] ||
+        product(to.drop_front(last)) != product(from.drop_front(axis + 1)))
+      return {};
+    std::optional<int64_t> blocks = to[first].constant();
+    if (!blocks || *blocks == 0 || *length % *blocks != 0)
+      return {};
+    int64_t block = *length / *blocks;
+    if (*start % block != 0 || *extent % block != 0)
+      return {};
+    OpBuilder b(op);
+    SymShape apart(shape);
+    apart[first] = SymExpr(*extent / block);
+    SmallVector<Value> dims;
+    for (const SymExpr &dim : apart)
+      dims.push_back(write(b, op, dim, written));
+    auto element = cast<RankedTensorType>(op->getResult(0).getType()).getElementType();
+    Value parts = b.create<ReshapeOp>(op->getLoc(), RankedTensorType::get(staticDims(apart), element), slice.getInput(), dims);
+    Value from0 = write(b, op, SymExpr(*start / block), written), to0 = write(b, op, SymExpr(*start / block + *blocks), written);
+    auto own = static_cast<int64_t>(first);
+    return b.create<SliceOp>(slice.getLoc(), op->getResult(0).getType(), parts, from0, to0, ArrayRef<int64_t>(own),
+                             ArrayRef<int64_t>{1});
   }
 
   /// Operations of a product's result, element by element, that take beside it only scalars and one value a column.

@@ -215,6 +215,64 @@ func.func @rows_stay(%x: tensor<2x3x8xf32>, %w: tensor<8x4xf32>, %v: tensor<8x4x
 
 // -----
 
+// Parts of a merged projection that are then taken apart into heads: the projection is taken apart, and heads are taken. The
+// blocks may be of several axes, and axes before may be merged.
+// CHECK-LABEL: func.func @slice_of_parts
+// CHECK: %[[ALL:.*]] = lathe.reshape %arg0{{.*}} -> tensor<?x?x12x8xf32>
+// CHECK: lathe.slice %[[ALL]] from[%c4] to[%c8] {axes = array<i64: 2>, {{.*}} -> tensor<?x?x4x8xf32>
+// CHECK: lathe.slice %[[ALL]] from[%c8] to[%c12] {axes = array<i64: 2>, {{.*}} -> tensor<?x?x4x8xf32>
+// CHECK: %[[ROWS:.*]] = lathe.reshape %arg0{{.*}} -> tensor<?x6x2x8xf32>
+// CHECK: lathe.slice %[[ROWS]] from[%c2] to[%c4] {axes = array<i64: 1>, {{.*}} -> tensor<?x2x2x8xf32>
+func.func @slice_of_parts(%x: tensor<?x?x96xf32> {lathe.dims = ["batch", "rows", "96"]}) -> (tensor<?x?x4x8xf32>, tensor<?x?x4x8xf32>, tensor<?x2x2x8xf32>) {
+  %c0 = arith.constant 0 : index
+  %c2 = arith.constant 2 : index
+  %c4 = arith.constant 4 : index
+  %c8 = arith.constant 8 : index
+  %c32 = arith.constant 32 : index
+  %c64 = arith.constant 64 : index
+  %end = arith.constant 9223372036854775807 : index
+  %minus1 = arith.constant -1 : index
+  %0 = lathe.slice %x from[%c32] to[%c64] {axes = array<i64: 2>, steps = array<i64: 1>} : tensor<?x?x96xf32> -> tensor<?x?x32xf32>
+  %1 = lathe.reshape %0[%c0, %c0, %c4, %c8] {zero_copies} : tensor<?x?x32xf32> -> tensor<?x?x4x8xf32>
+  %2 = lathe.slice %x from[%c64] to[%end] {axes = array<i64: 2>, steps = array<i64: 1>} : tensor<?x?x96xf32> -> tensor<?x?x32xf32>
+  %3 = lathe.reshape %2[%c0, %c0, %c4, %c8] {zero_copies} : tensor<?x?x32xf32> -> tensor<?x?x4x8xf32>
+  %4 = lathe.slice %x from[%c32] to[%c64] {axes = array<i64: 2>, steps = array<i64: 1>} : tensor<?x?x96xf32> -> tensor<?x?x32xf32>
+  %5 = lathe.reshape %4[%minus1, %c2, %c2, %c8] : tensor<?x?x32xf32> -> tensor<?x2x2x8xf32>
+  return %1, %3, %5 : tensor<?x?x4x8xf32>, tensor<?x?x4x8xf32>, tensor<?x2x2x8xf32>
+}
+
+// -----
+
+// Not where a part begins or ends within a block, where the axis stays whole or is merged with another, nor where the part is used
+// elsewhere.
+// CHECK-LABEL: func.func @slices_stay
+// CHECK-COUNT-5: lathe.slice %arg0
+func.func @slices_stay(%x: tensor<2x3x12xf32>) -> (tensor<2x3x2x4xf32>, tensor<2x3x3x3xf32>, tensor<6x8xf32>, tensor<2x24xf32>, tensor<2x3x8xf32>, tensor<2x3x2x4xf32>) {
+  %c0 = arith.constant 0 : index
+  %c1 = arith.constant 1 : index
+  %c2 = arith.constant 2 : index
+  %c3 = arith.constant 3 : index
+  %c4 = arith.constant 4 : index
+  %c6 = arith.constant 6 : index
+  %c8 = arith.constant 8 : index
+  %c10 = arith.constant 10 : index
+  %c11 = arith.constant 11 : index
+  %c24 = arith.constant 24 : index
+  %0 = lathe.slice %x from[%c2] to[%c10] {axes = array<i64: 2>, steps = array<i64: 1>} : tensor<2x3x12xf32> -> tensor<2x3x8xf32>
+  %1 = lathe.reshape %0[%c2, %c3, %c2, %c4] : tensor<2x3x8xf32> -> tensor<2x3x2x4xf32>
+  %2 = lathe.slice %x from[%c1] to[%c10] {axes = array<i64: 2>, steps = array<i64: 1>} : tensor<2x3x12xf32> -> tensor<2x3x9xf32>
+  %3 = lathe.reshape %2[%c2, %c3, %c3, %c3] : tensor<2x3x9xf32> -> tensor<2x3x3x3xf32>
+  %4 = lathe.slice %x from[%c0] to[%c8] {axes = array<i64: 2>, steps = array<i64: 1>} : tensor<2x3x12xf32> -> tensor<2x3x8xf32>
+  %5 = lathe.reshape %4[%c6, %c8] : tensor<2x3x8xf32> -> tensor<6x8xf32>
+  %7 = lathe.slice %x from[%c3] to[%c11] {axes = array<i64: 2>, steps = array<i64: 1>} : tensor<2x3x12xf32> -> tensor<2x3x8xf32>
+  %8 = lathe.reshape %7[%c2, %c24] : tensor<2x3x8xf32> -> tensor<2x24xf32>
+  %11 = lathe.slice %x from[%c4] to[%c24] {axes = array<i64: 2>, steps = array<i64: 1>} : tensor<2x3x12xf32> -> tensor<2x3x8xf32>
+  %12 = lathe.reshape %11[%c2, %c3, %c2, %c4] : tensor<2x3x8xf32> -> tensor<2x3x2x4xf32>
+  return %1, %3, %5, %8, %11, %12 : tensor<2x3x2x4xf32>, tensor<2x3x3x3xf32>, tensor<6x8xf32>, tensor<2x24xf32>, tensor<2x3x8xf32>, tensor<2x3x2x4xf32>
+}
+
+// -----
+
 // Neither functions without a body nor those of several blocks are touched.
 // CHECK: func.func private @external(tensor<?xf32>) -> tensor<?xf32>
 func.func private @external(tensor<?xf32>) -> tensor<?xf32>
