@@ -16,8 +16,6 @@ OUTPUT = Path(__file__).resolve().parents[1] / "runtime/tokenizer/UnicodeTables.
 CODES = [code for code in range(0x110000) if not 0xD800 <= code < 0xE000]
 CATEGORIES = ["L", "Lu", "Ll", "Lt", "Lm", "Lo", "N", "Nd", "Nl", "No", "M", "Mn", "Mc", "Me"]
 CATEGORIES += ["P", "Pc", "Pd", "Ps", "Pe", "Pi", "Pf", "Po", "S", "Sm", "Sc", "Sk", "So"]
-# With decompositions or classes in the library that normalizes, and without in the package, which is older.
-FORMS = {"NFD": normalizers.NFD(), "NFKD": normalizers.NFKD()}
 
 
 def changed(normalizer):
@@ -29,7 +27,7 @@ def split(pre_tokenizer, around):
 
 
 def matched(pattern):
-    return split(pre_tokenizers.Split(Regex(pattern), "isolated"), "." if pattern[0] == "\\" else "\n")
+    return split(pre_tokenizers.Split(Regex(pattern), "isolated"), "\n")
 
 
 def bert(**options):
@@ -48,8 +46,8 @@ def ranges(codes):
 
 
 def table(name, codes, why):
-    items = [f"{{0x{first:X}, 0x{last:X}}}," for first, last in ranges(codes)]
-    return [f"/// {why}", f"constexpr Range {name}[] = {{"] + fill(items) + ["};", ""]
+    items = [f"{first}, {last}," for first, last in ranges(codes)]
+    return [f"/// {why}", f"constexpr uint32_t {name}[] = {{"] + fill(items) + ["};", ""]
 
 
 def fill(items):
@@ -74,7 +72,7 @@ def lower_case():
                 runs[-1] = (first, code, stride, delta)
                 continue
         runs.append((code, code, 1, lower - code))
-    items = [f"{{0x{first:X}, 0x{last:X}, {step}, {delta}}}," for first, last, step, delta in runs]
+    items = [f"{{{first}, {last}, {step}, {delta}}}," for first, last, step, delta in runs]
     why = "/// First, last, step, and what is added. One character becomes two: U+0130."
     return [why, "constexpr LowerRun kLower[] = {"] + fill(items) + ["};", ""]
 
@@ -102,26 +100,21 @@ def scripts():
             found[-1][1] = code
         else:
             found.append([code, code, kind])
-    items = [f"{{0x{first:X}, 0x{last:X}, {kind}}}," for first, last, kind in found if kind]
+    items = [f"{{{first}, {last}, {kind}}}," for first, last, kind in found if kind]
     why = "/// Scripts, numbered as they appear; what is in none of them goes with any."
     return [why, "constexpr ScriptRange kScripts[] = {"] + fill(items) + ["};", ""]
 
 
-def starters():
-    """Code points that the package leaves alone although Unicode, as Python knows it, decomposes or reorders them."""
-    found = set()
-    for form, normalizer in FORMS.items():
-        for code in CODES:
-            text = chr(code)
-            if unicodedata.normalize(form, text) != text and normalizer.normalize_str(text) == text:
-                found.add(code)
+def reordered():
+    """Marks that have a class: those of class 1 go before others, others go behind those."""
+    rule = normalizers.NFD()
+    found = []
     for code in CODES:
-        # A mark of class 1 comes before any other mark, and stays behind a character that is none.
-        text = "a" + chr(code) + "\u0334"
-        if unicodedata.combining(chr(code)) != 1 and normalizers.NFD().normalize_str(text) == text:
-            if code not in (0xFFFE, 0xFFFF):
-                found.add(code) if unicodedata.combining(chr(code)) else None
-    return found
+        mark = chr(code)
+        orders = ("a\u0323" + mark, "a" + mark + "\u0334")
+        if len(rule.normalize_str(mark)) == 1 and any(rule.normalize_str(text) != text for text in orders):
+            found.append(code)
+    return found + [code for code in (0x340, 0x341, 0x343, 0x344) if code not in found]
 
 
 def generate():
@@ -140,7 +133,8 @@ def generate():
     whole += table("kRemoved", [c for c, text in cleaned.items() if not text], "What BertNormalizer takes for controls.")
     whole += table("kAccent", [c for c, text in bert(strip_accents=True).items() if not text], "Its accents.")
     whole += table("kMark", changed(normalizers.StripAccents()), "Those of StripAccents.")
-    whole += table("kStarter", starters(), "Characters too new for the package to normalize.")
+    whole += table("kReordered", reordered(), "Marks that normal forms reorder.")
+    whole += table("kDecomposed", changed(normalizers.NFKD()), "Characters that normal forms decompose.")
     whole += lower_case() + scripts()
     names = []
     for name in CATEGORIES + ["Han", "word", "digit"]:
@@ -154,7 +148,7 @@ def generate():
             whole += table(f"kNew_{name}", new, f"Newer than a library's own \\p{{{name}}} may be.")
             names.append(name)
     whole += ["constexpr NamedRanges kNewProperties[] = {"]
-    whole += fill([f'{{"{name}", kNew_{name}, std::size(kNew_{name})}},' for name in names]) + ["};"]
+    whole += fill([f'{{"{name}", kNew_{name}}},' for name in names]) + ["};"]
     return "\n".join(whole) + "\n"
 
 

@@ -69,34 +69,37 @@ Status AddedTokens::read(const Node &list, const Model &model, const Normalizer 
     LATHE_TRY(node["rstrip"].readOptional(&token.stripsRight));
     if (token.text.empty())
       continue;
-    if (given >= kMaxTokenId)
-      return node["id"].expected("below 2147483648");
-    std::optional<uint32_t> known = vocabulary_.find(token.text);
-    token.id = known.value_or(own.find(token.text).value_or(given));
-    if (!known)
-      vocabulary_.add(token.text, token.id);
+    if (vocabulary_.find(token.text))
+      continue;
+    // The package numbers tokens anew that the model does not have, as a file of its own does already.
+    uint32_t next = tokens_.empty() ? 0 : vocabulary_.maxId() + 1;
+    token.id = own.find(token.text).value_or(std::max(next, static_cast<uint32_t>(own.size())));
+    if (token.id >= kMaxTokenId)
+      return node.expected("one of fewer tokens");
+    vocabulary_.add(token.text, token.id);
     if (token.isSpecial && special_.insert(token.id).second)
       specialIds_.push_back(token.id);
     std::string text = token.text;
     if (token.isNormalized && normalizer)
       LATHE_TRY(normalizer->apply(text));
+    written_.emplace(token.id, text);
     auto index = static_cast<uint32_t>(tokens_.size());
-    if (!text.empty())
-      (token.isNormalized ? normalized_ : raw_).add(text, index);
+    ByteTrie &trie = token.isNormalized ? normalized_ : raw_;
+    if (!text.empty() && !trie.has(text))
+      trie.add(text, index);
     tokens_.push_back(std::move(token));
   }
   return success();
 }
 
+std::string_view AddedTokens::textOf(uint32_t id) const {
+  auto found = written_.find(id);
+  return found == written_.end() ? std::string_view() : std::string_view(found->second);
+}
+
 size_t AddedTokens::countBeyond(const Vocabulary &model) const {
-  size_t count = 0;
-  Vocabulary seen;
-  for (const Token &token : tokens_)
-    if (!model.find(token.text) && !seen.find(token.text)) {
-      seen.add(token.text, 0);
-      ++count;
-    }
-  return count;
+  return static_cast<size_t>(
+      std::count_if(tokens_.begin(), tokens_.end(), [&](const Token &token) { return !model.find(token.text); }));
 }
 
 void AddedTokens::find(std::string_view text, const ByteTrie &trie, std::vector<Found> *parts) const {
@@ -117,16 +120,14 @@ void AddedTokens::find(std::string_view text, const ByteTrie &trie, std::vector<
     const Token &token = tokens_[index];
     size_t begin = at, end = at + size;
     at = end;
-    // White space that an earlier token took is not free any more.
-    if (begin < done)
-      continue;
     if (token.isSingleWord && (endsInWord(text.substr(0, begin)) || beginsWithWord(text.substr(end))))
       continue;
-    if (token.stripsLeft)
+    // White space that the token before has taken may be a token itself, and is then there twice, as in the package.
+    if (token.stripsLeft && begin > done)
       begin = spaceBefore(text.substr(0, begin), done);
     if (token.stripsRight)
       end = spaceBehind(text, end);
-    if (done != begin)
+    if (done < begin)
       parts->push_back({done, begin, Piece::kNoToken});
     parts->push_back({begin, end, token.id});
     done = end;

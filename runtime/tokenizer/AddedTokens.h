@@ -10,6 +10,7 @@
 #include "runtime/tokenizer/Normalizer.h"
 #include "runtime/tokenizer/PreTokenizer.h"
 
+#include <unordered_map>
 #include <unordered_set>
 
 namespace lathe::tokenizer {
@@ -25,6 +26,8 @@ public:
   Status cut(std::string_view text, const Normalizer *normalizer, Pieces *pieces) const;
 
   const Vocabulary &vocabulary() const { return vocabulary_; }
+  /// What a token becomes in a text: as it was normalized, where it was. One without data where no token has the id.
+  std::string_view textOf(uint32_t id) const;
   bool isSpecial(uint32_t id) const { return special_.count(id) != 0; }
   const std::vector<uint32_t> &specials() const { return specialIds_; } ///< in the order of the file
   size_t countBeyond(const Vocabulary &model) const;                    ///< tokens that the model does not have
@@ -44,6 +47,7 @@ private:
   void find(std::string_view text, const ByteTrie &trie, std::vector<Found> *parts) const;
 
   Vocabulary vocabulary_;
+  std::unordered_map<uint32_t, std::string> written_;
   std::vector<Token> tokens_;
   std::vector<uint32_t> specialIds_;
   std::unordered_set<uint32_t> special_;

@@ -54,12 +54,22 @@ class TokenStep : public DecodeStep {
 public:
   void push(std::string_view part) final { token_ += part; }
   void endToken() final {
-    whole(token_);
+    if (token_.size() > kMaxToken)
+      tooLong();
+    else
+      whole(token_);
     token_.clear();
     ++index_;
   }
 
 protected:
+  /// Steps may multiply what they get, so that a few would fill any memory.
+  static constexpr size_t kMaxToken = size_t(1) << 26;
+
+  void tooLong() {
+    *status_ = failure(LATHE_EXECUTION_ERROR, "the tokenizer's decoders make a token of more than 64 MiB");
+  }
+
   virtual void whole(const std::string &token) = 0;
   size_t index_ = 0; ///< of the token
 
@@ -331,8 +341,11 @@ protected:
       return;
     }
     std::string out;
-    for (const Match &part : parts)
+    for (const Match &part : parts) {
       part.isMatch ? out.append(parameters_.content) : out.append(token, part.begin, part.end - part.begin);
+      if (out.size() > kMaxToken)
+        return tooLong();
+    }
     give(out);
   }
 

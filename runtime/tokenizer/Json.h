@@ -101,6 +101,10 @@ private:
   std::string path_;
 };
 
+/// The longest text that a file's steps may make of `size` bytes: each may multiply what it gets, so a few of them would
+/// fill any memory.
+constexpr size_t textLimit(size_t size) { return 64 * size + (size_t(1) << 16); }
+
 /// How deep parts may lie in sequences of parts: files have two levels.
 constexpr int kMaxDepth = 32;
 

@@ -19,8 +19,7 @@ Status Model::readVocabulary(const Node &node) {
   vocabulary_.reserve(node.value().size(), bytes);
   for (const auto &[token, id] : node.value().items()) {
     if (!id.is_number_unsigned() || id.get<uint64_t>() >= kMaxTokenId)
-      return failure(LATHE_INVALID_ARTIFACT, "'", node.path(), "': the id of '", token, "' must be from 0 to ",
-                     kMaxTokenId - 1, ", got ", id.dump(-1, ' ', false, Json::error_handler_t::replace).substr(0, 60));
+      return Node(id, node.path() + "." + token).expected("a whole number from 0 to 2147483647");
     vocabulary_.add(token, id.get<uint32_t>());
   }
   return success();

@@ -24,6 +24,10 @@ template <typename Each> void rewrite(std::string &text, Each each) {
   text = std::move(out);
 }
 
+Status tooLong() {
+  return failure(LATHE_EXECUTION_ERROR, "the tokenizer's normalizers make more than 64 times as much of this text");
+}
+
 class NormalForm : public Normalizer {
 public:
   explicit NormalForm(Form form) : form_(form) {}
@@ -105,8 +109,11 @@ public:
     std::vector<Match> parts;
     LATHE_TRY(pattern.parts(text, &parts));
     std::string out;
-    for (const Match &part : parts)
+    for (const Match &part : parts) {
       part.isMatch ? out.append(content) : out.append(text, part.begin, part.end - part.begin);
+      if (out.size() > textLimit(text.size()))
+        return tooLong();
+    }
     text = std::move(out);
     return success();
   }
@@ -181,8 +188,12 @@ public:
   std::vector<std::unique_ptr<Normalizer>> parts;
 
   Status apply(std::string &text) const override {
-    for (const auto &part : parts)
+    const size_t limit = textLimit(text.size());
+    for (const auto &part : parts) {
       LATHE_TRY(part->apply(text));
+      if (text.size() > limit)
+        return tooLong();
+    }
     return success();
   }
 };

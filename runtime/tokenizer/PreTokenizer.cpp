@@ -10,6 +10,7 @@
 #include "runtime/tokenizer/Unicode.h"
 
 #include <algorithm>
+#include <optional>
 
 using namespace lathe;
 using namespace lathe::tokenizer;
@@ -239,18 +240,21 @@ class UnicodeScripts : public PreTokenizer {
 public:
   Status apply(Pieces &pieces) const override {
     return cutPieces(pieces, Behavior::Isolated, [](std::string_view text, std::vector<Match> *parts) {
-      size_t begin = 0;
+      // The first piece begins with the first script: what is of any before it is dropped, as by the package.
+      std::optional<size_t> begin;
       int last = 0;
       for (size_t at = 0; at < text.size();) {
         size_t here = at;
         int script = scriptOf(nextCharacter(text, at));
-        if (script && last && script != last) {
-          parts->push_back({begin, here, true});
+        if (script && script != last) {
+          if (begin)
+            parts->push_back({*begin, here, true});
           begin = here;
+          last = script;
         }
-        last = script ? script : last;
       }
-      parts->push_back({begin, text.size(), true});
+      if (begin)
+        parts->push_back({*begin, text.size(), true});
       return success();
     });
   }
@@ -280,8 +284,13 @@ public:
   std::vector<std::unique_ptr<PreTokenizer>> parts;
 
   Status apply(Pieces &pieces) const override {
-    for (const auto &part : parts)
+    const size_t limit = textLimit(pieces.text.size());
+    for (const auto &part : parts) {
       LATHE_TRY(part->apply(pieces));
+      if (pieces.text.size() > limit)
+        return failure(LATHE_EXECUTION_ERROR,
+                       "the tokenizer's pre-tokenizers make more than 64 times as much of this text");
+    }
     return success();
   }
 };

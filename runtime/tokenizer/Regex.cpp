@@ -35,8 +35,7 @@ const std::map<std::string, std::string> &additions() {
     static std::vector<std::vector<OnigCodePoint>> kept;
     for (const PropertyAddition &addition : newProperties()) {
       std::vector<OnigCodePoint> ranges = {static_cast<OnigCodePoint>(addition.count)};
-      for (size_t i = 0; i < addition.count; ++i)
-        ranges.insert(ranges.end(), {addition.ranges[i][0], addition.ranges[i][1]});
+      ranges.insert(ranges.end(), addition.ranges, addition.ranges + 2 * addition.count);
       kept.push_back(std::move(ranges));
       std::string name = additionName(addition.name);
       if (onig_unicode_define_user_property(name.c_str(), kept.back().data()) == 0) {
@@ -55,47 +54,94 @@ const std::map<std::string, std::string> &additions() {
   return names;
 }
 
+/// A property in an expression: \\p{Name}, \\w, \\d or a negation of them.
+struct Property {
+  size_t end = 0;       ///< behind it
+  std::string name;     ///< as in the table of additions; empty for anything else
+  std::string positive; ///< the same without a negation
+  bool isNegated = false, isWordClass = false;
+};
+
+Property readProperty(const std::string &source, size_t at) {
+  Property property;
+  property.end = at + 2;
+  char kind = source[at + 1];
+  property.isNegated = kind == 'P' || kind == 'W' || kind == 'D';
+  if (kind == 'w' || kind == 'W' || kind == 'd' || kind == 'D') {
+    bool isWord = kind == 'w' || kind == 'W';
+    property.name = isWord ? "word" : "digit";
+    property.positive = isWord ? "\\w" : "\\d";
+    property.isWordClass = true;
+  } else if ((kind == 'p' || kind == 'P') && property.end < source.size() && source[property.end] == '{') {
+    size_t from = property.end + 1, close = source.find('}', from);
+    if (close == std::string::npos)
+      return property;
+    if (source[from] == '^') {
+      property.isNegated = !property.isNegated;
+      ++from;
+    }
+    for (char c : source.substr(from, close - from))
+      if (c != ' ' && c != '_' && c != '-')
+        property.name += static_cast<char>(tolower(static_cast<unsigned char>(c)));
+    property.positive = "\\p{" + property.name + "}";
+    property.end = close + 1;
+  }
+  return property;
+}
+
 /// The expression with the additions beside each property that has them: the library's tables may be older than the
 /// ones that a tokenizer was made with.
 std::string withAdditions(const std::string &source) {
   const auto &names = additions();
   std::string out;
+  int depth = 0; // of sets
   for (size_t i = 0; i < source.size(); ++i) {
-    if (source[i] != '\\' || i + 1 == source.size()) {
-      out += source[i];
+    char c = source[i];
+    if (c != '\\' || i + 1 == source.size()) {
+      out += c;
+      if (c == '[' && depth && i + 1 < source.size() && source[i + 1] == ':') {
+        // [:alpha:]
+        size_t close = source.find(":]", i + 2);
+        if (close != std::string::npos) {
+          out.append(source, i + 1, close + 1 - i);
+          i = close + 1;
+          continue;
+        }
+      }
+      if (c == '[') {
+        ++depth;
+        // A bracket that comes first in a set is one of its members.
+        if (i + 1 < source.size() && source[i + 1] == '^')
+          out += source[++i];
+        if (i + 1 < source.size() && source[i + 1] == ']')
+          out += source[++i];
+      } else if (c == ']' && depth) {
+        --depth;
+      }
       continue;
     }
-    char kind = source[i + 1];
-    std::string name;
-    size_t end = i + 2;
-    bool isNegated = kind == 'P' || kind == 'W' || kind == 'D';
-    if (kind == 'w' || kind == 'W' || kind == 'd' || kind == 'D') {
-      name = kind == 'w' || kind == 'W' ? "word" : "digit";
-    } else if ((kind == 'p' || kind == 'P') && end < source.size() && source[end] == '{') {
-      size_t close = source.find('}', end);
-      if (close != std::string::npos) {
-        size_t from = end + 1;
-        if (source[from] == '^') {
-          isNegated = !isNegated;
-          ++from;
-        }
-        for (char c : source.substr(from, close - from))
-          if (c != ' ' && c != '_' && c != '-')
-            name += static_cast<char>(tolower(static_cast<unsigned char>(c)));
-        end = close + 1;
-      }
+    if (auto word = names.find("word");
+        !depth && word != names.end() && (source[i + 1] == 'b' || source[i + 1] == 'B')) {
+      // Between a character of words and another, or not.
+      std::string in = "\\w|\\p{" + word->second + "}", behind = "(?<=" + in + ")", notBehind = "(?<!" + in + ")";
+      bool isEdge = source[++i] == 'b';
+      out += "(?:" + behind + (isEdge ? "(?!" : "(?=") + in + ")|" + notBehind + (isEdge ? "(?=" : "(?!") + in + "))";
+      continue;
     }
-    auto known = names.find(name);
-    if (name.empty() || known == names.end()) {
-      out.append(source, i, end - i);
+    Property property = readProperty(source, i);
+    auto known = names.find(property.name);
+    if (property.name.empty() || known == names.end()) {
+      out.append(source, i, property.end - i);
     } else {
-      // The property itself without its negation, which then holds for the whole set.
-      std::string property = kind == 'w' || kind == 'W'   ? "\\w"
-                             : kind == 'd' || kind == 'D' ? "\\d"
-                                                          : "\\p{" + name + "}";
-      out += (isNegated ? "[^" : "[") + property + "\\p{" + known->second + "}]";
+      std::string added = "\\p{" + known->second + "}";
+      // \w and [\w] are not the same for some characters below U+0100, so the one must not become the other.
+      if (property.isWordClass && !depth)
+        out += property.isNegated ? "(?:(?!" + added + ")" + source.substr(i, 2) + ")"
+                                  : "(?:" + property.positive + "|" + added + ")";
+      else
+        out += (property.isNegated ? "[^" : "[") + property.positive + added + "]";
     }
-    i = end - 1;
+    i = property.end - 1;
   }
   return out;
 }

@@ -46,9 +46,11 @@ public:
 private:
   class PieceDecoding;
 
+  void probeDecoding();
+
   sentencepiece::SentencePieceProcessor processor_;
-  std::string unknownText_; ///< what an unknown token becomes
-  bool dropsFirstBlank_ = false;
+  std::string unknownText_;                               ///< what an unknown token becomes
+  bool dropsFirstBlank_ = false, dropsAllBlanks_ = false; ///< at the front of texts
 };
 
 /// What the library's Decode does, token by token. (Its Decode wants all ids at once.)
@@ -70,10 +72,15 @@ public:
     flush(out);
     if (processor.IsControl(index))
       return success();
-    std::string text = processor.IsUnknown(index) ? owner_.unknownText_ : processor.IdToPiece(index);
-    std::string_view rest = text;
-    if (isFirst_ && owner_.dropsFirstBlank_ && rest.substr(0, kMark.size()) == kMark)
+    if (processor.IsUnknown(index)) {
+      put(owner_.unknownText_, out);
+      return success();
+    }
+    std::string_view rest = processor.IdToPiece(index);
+    bool isBlank = isFirst_ && owner_.dropsFirstBlank_ && rest.substr(0, kMark.size()) == kMark;
+    if (isBlank)
       rest.remove_prefix(kMark.size());
+    isFirst_ &= !isBlank || owner_.dropsAllBlanks_;
     for (size_t at; (at = rest.find(kMark)) != std::string_view::npos; rest.remove_prefix(at + kMark.size()))
       put(std::string(rest.substr(0, at)) + " ", out);
     put(rest, out);
@@ -132,15 +139,30 @@ Status SentencePiece::read(std::string_view bytes) {
   for (uint32_t id = 0; id < vocabularySize; ++id)
     if (isSpecial(id))
       specials.push_back(id);
-  // Two things that the model's message says and the interface does not: seen in what it makes of them.
-  if (unknown) {
-    std::vector<int> ids = {static_cast<int>(*unknown)};
-    (void)processor_.Decode(ids, &unknownText_);
-  }
-  std::string probe;
-  (void)processor_.Decode(std::vector<std::string>{std::string(kMark) + "a"}, &probe);
-  dropsFirstBlank_ = probe == "a";
+  probeDecoding();
   return success();
+}
+
+/// What the model's message says of decoding and the library's interface does not: seen in what it makes of tokens.
+void SentencePiece::probeDecoding() {
+  auto decoded = [this](std::vector<int> ids) {
+    std::string text;
+    (void)processor_.Decode(ids, &text);
+    return text;
+  };
+  if (unknown)
+    unknownText_ = decoded({static_cast<int>(*unknown)});
+  for (int id = 0; id < processor_.GetPieceSize(); ++id) {
+    const std::string &text = processor_.IdToPiece(id);
+    if (isSpecial(static_cast<uint32_t>(id)) || processor_.IsByte(id) || text.compare(0, kMark.size(), kMark) != 0)
+      continue;
+    dropsFirstBlank_ = decoded({id}).compare(0, 1, " ") != 0;
+    // Only a token that is nothing else leaves the front of the text where it was.
+    if (text == kMark) {
+      dropsAllBlanks_ = decoded({id, id}).empty();
+      break;
+    }
+  }
 }
 
 Status SentencePiece::encode(std::string_view text, bool, std::vector<uint32_t> &ids) const {

@@ -33,7 +33,7 @@ public:
     return added ? added : model_->vocabulary().find(token);
   }
   std::string_view textOf(uint32_t id) const override {
-    std::string_view added = added_.vocabulary().text(id);
+    std::string_view added = added_.textOf(id);
     return added.data() ? added : model_->vocabulary().text(id);
   }
   bool isSpecial(uint32_t id) const override { return added_.isSpecial(id); }

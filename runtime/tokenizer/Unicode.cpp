@@ -16,7 +16,20 @@ using namespace lathe::tokenizer;
 
 namespace {
 
-using Range = uint32_t[2];
+/// First and last code points, one after the other.
+struct Ranges {
+  template <size_t N> constexpr Ranges(const uint32_t (&table)[N]) : table(table), count(N / 2) {}
+
+  bool has(uint32_t c) const {
+    const uint32_t *end = table + count * 2;
+    // The first bound above: the end of a range where its place is odd.
+    auto above = std::upper_bound(table, end, c) - table;
+    return above % 2 || (above && table[above - 1] == c);
+  }
+
+  const uint32_t *table;
+  size_t count;
+};
 struct LowerRun {
   uint32_t first, last, step;
   int32_t delta;
@@ -27,8 +40,7 @@ struct ScriptRange {
 };
 struct NamedRanges {
   const char *name;
-  const Range *ranges;
-  size_t count;
+  Ranges ranges;
 };
 
 #include "runtime/tokenizer/UnicodeTables.inc"
@@ -46,28 +58,24 @@ const Element *findRange(const Element *table, size_t count, uint32_t c, Bounds 
 
 template <typename Element> std::pair<uint32_t, uint32_t> boundsOf(const Element &e) { return {e.first, e.last}; }
 
-bool isNewStarter(uint32_t c) {
-  return findRange(kStarter, std::size(kStarter), c, [](const Range &range) { return std::pair(range[0], range[1]); });
-}
-
 } // namespace
 
 PropertyTable::PropertyTable() {
   std::vector<uint16_t> all(0x110000);
-  auto mark = [&](const Range *ranges, size_t count, uint16_t property) {
-    for (size_t i = 0; i < count; ++i)
-      for (uint32_t c = ranges[i][0]; c <= ranges[i][1]; ++c)
+  auto mark = [&](Ranges ranges, uint16_t property) {
+    for (size_t i = 0; i < ranges.count; ++i)
+      for (uint32_t c = ranges.table[2 * i]; c <= ranges.table[2 * i + 1]; ++c)
         all[c] |= property;
   };
-  mark(kLetter, std::size(kLetter), kIsLetter);
-  mark(kNumber, std::size(kNumber), kIsNumber);
-  mark(kSpace, std::size(kSpace), kIsSpace);
-  mark(kWord, std::size(kWord), kIsWord);
-  mark(kNumeric, std::size(kNumeric), kIsNumeric);
-  mark(kPunctuation, std::size(kPunctuation), kIsPunctuation);
-  mark(kRemoved, std::size(kRemoved), kIsRemoved);
-  mark(kAccent, std::size(kAccent), kIsAccent);
-  mark(kMark, std::size(kMark), kIsMark);
+  mark(kLetter, kIsLetter);
+  mark(kNumber, kIsNumber);
+  mark(kSpace, kIsSpace);
+  mark(kWord, kIsWord);
+  mark(kNumeric, kIsNumeric);
+  mark(kPunctuation, kIsPunctuation);
+  mark(kRemoved, kIsRemoved);
+  mark(kAccent, kIsAccent);
+  mark(kMark, kIsMark);
   std::map<std::string_view, uint16_t> known;
   pages_.reserve(0x1100); // no page moves: the map refers to them
   for (size_t i = 0; i < std::size(page_); ++i) {
@@ -109,7 +117,7 @@ int tokenizer::scriptOf(char32_t c) {
 std::vector<PropertyAddition> tokenizer::newProperties() {
   std::vector<PropertyAddition> additions;
   for (const NamedRanges &named : kNewProperties)
-    additions.push_back({named.name, named.ranges, named.count});
+    additions.push_back({named.name, named.ranges.table, named.ranges.count});
   return additions;
 }
 
@@ -120,6 +128,31 @@ std::vector<PropertyAddition> tokenizer::newProperties() {
 namespace {
 
 int combiningClass(utf8proc_int32_t c) { return utf8proc_get_property(c)->combining_class; }
+
+/// Characters that the library decomposes, composes or reorders, being newer than what the package knows. They are left
+/// alone, and what is around them does not meet over them. In order.
+const std::vector<uint32_t> &newCharacters() {
+  static const std::vector<uint32_t> characters = [] {
+    const Ranges reordered(kReordered), decomposed(kDecomposed);
+    std::vector<uint32_t> found;
+    for (uint32_t c = 0x80; c < 0x110000; ++c) {
+      const utf8proc_property_t *property = utf8proc_get_property(static_cast<utf8proc_int32_t>(c));
+      if (property->combining_class && !reordered.has(c))
+        found.push_back(c);
+      if (property->decomp_seqindex == UINT16_MAX || decomposed.has(c))
+        continue;
+      found.push_back(c);
+      // Nor is it composed: the first of its parts is as new.
+      utf8proc_int32_t parts[32];
+      if (property->decomp_type == 0 &&
+          utf8proc_decompose_char(static_cast<utf8proc_int32_t>(c), parts, 32, UTF8PROC_DECOMPOSE, nullptr) > 0)
+        found.push_back(static_cast<uint32_t>(parts[0]));
+    }
+    std::sort(found.begin(), found.end());
+    return found;
+  }();
+  return characters;
+}
 
 /// Orders marks by their classes and leaves those of one class in their order.
 void sortMarks(utf8proc_int32_t *marks, size_t count) {
@@ -182,9 +215,10 @@ void tokenizer::normalize(std::string &text, Form form) {
   std::string out(text, 0, plain);
   out.reserve(text.size());
   std::vector<utf8proc_int32_t> part;
+  const std::vector<uint32_t> &unknown = newCharacters();
   for (size_t at = plain; at < text.size();) {
     char32_t c = nextCharacter(text, at);
-    if (isNewStarter(c)) {
+    if (c >= 0x80 && std::binary_search(unknown.begin(), unknown.end(), c)) {
       normalizePart(part, form, out);
       appendCharacter(out, c);
     } else {

@@ -58,7 +58,7 @@ int scriptOf(char32_t c);
 /// too old to. `names` in the order of the table.
 struct PropertyAddition {
   const char *name;
-  const uint32_t (*ranges)[2];
+  const uint32_t *ranges; ///< first and last ones
   size_t count;
 };
 std::vector<PropertyAddition> newProperties();

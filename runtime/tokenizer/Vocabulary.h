@@ -114,6 +114,12 @@ public:
     }
   }
 
+  bool has(std::string_view text) const {
+    bool isThere = false;
+    prefixes(text, [&](size_t size, uint32_t) { isThere = size == text.size(); });
+    return isThere;
+  }
+
   bool startsWith(unsigned char byte) const { return child(0, byte) != kNone; }
   bool empty() const { return values_.size() == 1; }
 

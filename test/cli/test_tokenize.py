@@ -94,7 +94,7 @@ def test_usage_errors(lathe_tool, tokenizer_file, tmp_path):
         (lambda file: file["model"].update(type="Magic"), ["model.type", "'Magic' is not supported"]),
         (lambda file: file["model"].update(dropout=0.5), ["model.dropout", "not supported"]),
         (lambda file: file["model"].update(merges=["a c"]), ["model.merges[0]", "a c"]),
-        (lambda file: file["model"]["vocab"].update(x=-1), ["model.vocab", "'x'", "-1"]),
+        (lambda file: file["model"]["vocab"].update(x=-1), ["model.vocab.x", "-1"]),
         (lambda file: file.update(normalizer={"type": "Nothing"}), ["normalizer.type", "'Nothing' is not supported"]),
         (lambda file: file.update(pre_tokenizer={"type": "X"}), ["pre_tokenizer.type", "'X' is not supported"]),
         (lambda file: file.update(decoder={"type": "X"}), ["decoder.type", "'X' is not supported"]),
