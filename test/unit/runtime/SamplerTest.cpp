@@ -9,7 +9,6 @@
 #include "runtime/generation/Philox.h"
 #include "runtime/generation/StopCriteria.h"
 
-#include <cstring>
 #include <random>
 #include <set>
 #include <thread>
@@ -438,7 +437,7 @@ TEST(RowKernels, EveryInstructionSetGivesTheSameBits) {
         double sum = baseline.exponentials(row.data(), count, scan.max, scale, out.data());
         EXPECT_EQ(sum, kernels->exponentials(row.data(), count, scan.max, scale, out2.data()));
         EXPECT_EQ(sum, kernels->sumOfExponentials(row.data(), count, scan.max, scale));
-        EXPECT_EQ(0, std::memcmp(out.data(), out2.data(), count * sizeof(float)));
+        EXPECT_EQ(out, out2);
         for (size_t i = 0; i < count; ++i) {
           double expected = std::exp(static_cast<double>((row[i] - scan.max) * scale));
           ASSERT_NEAR(out[i], expected, 3e-7 * expected + 1.2e-38);
