@@ -233,6 +233,8 @@ struct SimplifyShapes : impl::SimplifyShapesPassBase<SimplifyShapes> {
     if (!blocks || *blocks == 0 || *length % *blocks != 0)
       return {};
     int64_t block = *length / *blocks;
+    if (block == 1) // it stays whole
+      return {};
     if (*start % block != 0 || *extent % block != 0)
       return {};
     OpBuilder b(op);
