@@ -15,7 +15,8 @@
 
 namespace lathe {
 
-/// What CompileOptions::programs adds to an artifact: a program in a module of its own, as import makes it, with a function
+/// What CompileOptions::programs adds to an artifact: a program in a module of its own, as import makes it, with a
+/// function
 /// `@main`. Its weights are of the model's files, and are stored once for all programs.
 struct NewProgram {
   std::string name; ///< of 1 to 16 letters, digits, '_' and '-'; what sessions ask for
@@ -34,8 +35,8 @@ struct Program {
   std::string labelOf(const std::string &phase) const { return isMain() ? phase : phase + " of " + name; }
 };
 
-/// Puts what was added behind what is there. Returns what is wrong with it, or an empty text; what a verifier finds wrong goes to
-/// the context's diagnostics as well.
+/// Puts what was added behind what is there. Returns what is wrong with it, or an empty text; what a verifier finds
+/// wrong goes to the context's diagnostics as well.
 std::string addPrograms(std::vector<NewProgram> &added, std::vector<Program> &programs);
 
 } // namespace lathe

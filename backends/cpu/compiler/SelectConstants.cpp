@@ -112,12 +112,12 @@ std::optional<bool> Selector::packedAs(Value stored) {
       return false;
     return isRead[matmul.getTransposeRhs()] = true;
   };
-  bool all = cast<RankedTensorType>(stored.getType()).getRank() == 2 &&
-             llvm::all_of(stored.getUses(), [&](OpOperand &use) {
-               Operation *user = use.getOwner();
-               bool isWidened = isa<CastOp>(user) && storedMatrix(user->getResult(0)) == stored;
-               return isWidened ? llvm::all_of(user->getUses(), isReader) : isReader(use);
-             });
+  bool all =
+      cast<RankedTensorType>(stored.getType()).getRank() == 2 && llvm::all_of(stored.getUses(), [&](OpOperand &use) {
+        Operation *user = use.getOwner();
+        bool isWidened = isa<CastOp>(user) && storedMatrix(user->getResult(0)) == stored;
+        return isWidened ? llvm::all_of(user->getUses(), isReader) : isReader(use);
+      });
   std::optional<bool> best = all && isRead[0] != isRead[1] ? std::optional<bool>(isRead[1]) : std::nullopt;
   if (given == 0 || isGiven(stored, best))
     return best;
@@ -129,7 +129,8 @@ std::optional<bool> Selector::packedAs(Value stored) {
 }
 
 /// A packed constant as the tensor that it is of, for a kernel's group: element (k, n) lies in panel n / width.
-Value Selector::readPanels(Value stored, bool transposed, OpBuilder &body, Block *block, SmallVectorImpl<Value> &arguments) {
+Value Selector::readPanels(Value stored, bool transposed, OpBuilder &body, Block *block,
+                           SmallVectorImpl<Value> &arguments) {
   Location loc = stored.getLoc();
   auto type = cast<RankedTensorType>(stored.getType());
   int64_t k = type.getDimSize(transposed ? 1 : 0), n = type.getDimSize(transposed ? 0 : 1), width = panelWidth(n);
@@ -146,7 +147,8 @@ Value Selector::readPanels(Value stored, bool transposed, OpBuilder &body, Block
         Value row = inner.create<linalg::IndexOp>(loc, transposed ? 1 : 0);
         Value column = inner.create<linalg::IndexOp>(loc, transposed ? 0 : 1);
         Value step = inner.create<arith::ConstantIndexOp>(loc, width);
-        Value panel = inner.create<arith::DivUIOp>(loc, column, step), rest = inner.create<arith::RemUIOp>(loc, column, step);
+        Value panel = inner.create<arith::DivUIOp>(loc, column, step),
+              rest = inner.create<arith::RemUIOp>(loc, column, step);
         Value element = inner.create<tensor::ExtractOp>(loc, argument, ValueRange{panel, row, rest});
         inner.create<linalg::YieldOp>(loc, element);
       });

@@ -7,8 +7,8 @@
 #include "compiler/Compile.h"
 #include "dialects/lathe/Lathe.h"
 #include "lathe/lathe.hpp"
-#include "test/unit/frontends/OnnxTestSupport.h"
 #include "mlir/Parser/Parser.h"
+#include "test/unit/frontends/OnnxTestSupport.h"
 #include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -90,7 +90,8 @@ std::map<std::string, Tensor> makeInputs(const Module &module, size_t program = 
 }
 
 /// The outputs of a run of one program, one after another.
-std::vector<std::vector<float>> run(const Module &module, const std::string &program, const std::map<std::string, Tensor> &inputs) {
+std::vector<std::vector<float>> run(const Module &module, const std::string &program,
+                                    const std::map<std::string, Tensor> &inputs) {
   SessionOptions options;
   options.program = program;
   options.threads = 2;
@@ -161,7 +162,8 @@ protected:
     return [=](ModuleOp imported, Programs &added) {
       std::string weight, whole = text;
       imported.walk([&](WeightOp op) {
-        weight = "lathe.weight \"w\" in \"" + op.getFile().str() + "\" at " + std::to_string(op.getOffset()) + " : tensor<64x80xf32>";
+        weight = "lathe.weight \"w\" in \"" + op.getFile().str() + "\" at " + std::to_string(op.getOffset()) +
+                 " : tensor<64x80xf32>";
       });
       if (weight.empty())
         return std::string("the model has no weight");
@@ -350,7 +352,8 @@ TEST_F(ProgramsTest, PhasesAreDumpedByName) {
   addProduct(64, 80);
   options.dumpDir = folder + "/phases";
   compile("dumped.lathe", addClone);
-  for (const char *file : {"01-import.mlir", "01-again-import.mlir", "04-select.mlir", "04-again-select.mlir", "06-again-llvm.mlir"})
+  for (const char *file :
+       {"01-import.mlir", "01-again-import.mlir", "04-select.mlir", "04-again-select.mlir", "06-again-llvm.mlir"})
     EXPECT_TRUE(std::filesystem::exists(options.dumpDir + "/" + file)) << file;
 }
 
@@ -378,9 +381,11 @@ TEST_F(ProgramsTest, SaysWhatIsWrongWithAProgram) {
               return std::string();
             }),
             "an artifact has at most 16 programs, got 17");
-  EXPECT_HAS(errorOf(addText("odd", "module { func.func @main(%x: tensor<?x4xf32> {lathe.dims = [\"n + 1\", \"4\"]}) -> tensor<?x4xf32> {"
-                                    " return %x : tensor<?x4xf32> } }")),
-             "program 'odd': ");
+  EXPECT_HAS(
+      errorOf(addText(
+          "odd", "module { func.func @main(%x: tensor<?x4xf32> {lathe.dims = [\"n + 1\", \"4\"]}) -> tensor<?x4xf32> {"
+                 " return %x : tensor<?x4xf32> } }")),
+      "program 'odd': ");
 }
 
 TEST_F(ProgramsTest, EightSessionsOfTwoProgramsShareOneModule) {
