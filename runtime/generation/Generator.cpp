@@ -91,7 +91,10 @@ Status Generator::locate() {
   }
   if (!fits)
     return failure(LATHE_INVALID_ARTIFACT, "program 'step' does not have the inputs and outputs of one that generates text");
-  maxSequence_ = program.inputs[positionsInput_].below > 0 ? program.inputs[positionsInput_].below : INT64_C(1) << 24;
+  maxSequence_ = INT64_C(1) << 24;
+  for (size_t input : {positionsInput_, keyPositionsInput_})
+    if (int64_t rows = program.inputs[input].below; rows > 0)
+      maxSequence_ = std::min(maxSequence_, rows);
   if (options_.maxSequence > maxSequence_)
     return badArgument("sequences of up to ", options_.maxSequence, " tokens were asked for; the model has ", maxSequence_, " positions");
   if (options_.maxSequence > 0)

@@ -74,6 +74,31 @@ LogicalResult Selector::addElements(SmallVectorImpl<Attribute> &symbolTable) {
   return success();
 }
 
+/// The value that indices of a table are the elements of, moved by a number, and what they must be below for `rows` rows.
+static std::pair<Value, int64_t> lookedUp(Value indices, int64_t rows) {
+  auto number = [](Value value) -> std::optional<int64_t> {
+    auto constant = value.getDefiningOp<ConstantOp>();
+    auto elements = constant ? dyn_cast<DenseIntElementsAttr>(constant.getValue()) : DenseIntElementsAttr();
+    if (!elements || elements.empty() || !elements.isSplat() || elements.getElementType().getIntOrFloatBitWidth() == 1)
+      return std::nullopt;
+    return elements.getSplatValue<APInt>().getSExtValue();
+  };
+  while (Operation *op = indices.getDefiningOp()) {
+    if (isa<ReshapeOp, CastOp, BroadcastOp, TransposeOp, SliceOp>(op)) {
+      indices = op->getOperand(0);
+      continue;
+    }
+    // Some tables of positions begin with rows for what is no position.
+    auto add = dyn_cast<AddOp>(op);
+    std::optional<int64_t> left = add ? number(add.getLhs()) : std::nullopt, right = add ? number(add.getRhs()) : std::nullopt;
+    if (!left && !right)
+      break;
+    rows -= right.value_or(left.value_or(0));
+    indices = right ? add.getLhs() : add.getRhs();
+  }
+  return {indices, rows};
+}
+
 void Selector::findLookups() {
   llvm::SmallPtrSet<Value, 8> readOtherwise;
   main.walk([&](Operation *op) {
@@ -95,12 +120,10 @@ void Selector::findLookups() {
         readOtherwise.insert(table);
       else
         rowsRead[table] = rowsRead.lookup(table) + rows;
-      Value indices = gather.getIndices();
-      while (isa_and_nonnull<ReshapeOp, CastOp>(indices.getDefiningOp()))
-        indices = indices.getDefiningOp()->getOperand(0);
-      if (isa<BlockArgument>(indices) && indices.getParentBlock() == &main.getBody().front()) {
-        int64_t &most = below.try_emplace(indices, type.getDimSize(0)).first->second;
-        most = std::min(most, type.getDimSize(0));
+      auto [indices, last] = lookedUp(gather.getIndices(), type.getDimSize(0));
+      if (last > 0 && isa<BlockArgument>(indices) && indices.getParentBlock() == &main.getBody().front()) {
+        int64_t &most = below.try_emplace(indices, last).first->second;
+        most = std::min(most, last);
       }
     }
   });

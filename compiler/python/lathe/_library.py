@@ -124,6 +124,8 @@ class GenerationConfig(c.Structure):
         ("eos_token_ids", c.POINTER(c.c_int64)),
         ("eos_token_count", c.c_size_t),
         ("json", c.c_char_p),
+        ("beam_listener", c.c_void_p),
+        ("beam_context", c.c_void_p),
     ]
 
 
