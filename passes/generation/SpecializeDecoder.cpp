@@ -182,6 +182,13 @@ private:
     }
     bool isInteger = type.getElementType().isIntOrIndex();
     bool isTable = isIndex(argument);
+    // Tokens of another length, and a signal, are what an encoder reads.
+    SymShape logits = *shapes.shapeOf(main.getBody().front().getTerminator()->getOperand(decoder.logits));
+    bool isRead = logits.back().constant() && tablesOf(argument).contains(*logits.back().constant());
+    if (!dims.empty() && dims.back() != sequence && (isRead || (!isInteger && !hasPast()))) {
+      main.setArgAttr(argument.getArgNumber(), kRoleAttr, b.getStringAttr("source"));
+      return success();
+    }
     // A length that only this input has, and no dimension of another kind, is the length of the past and the new tokens together.
     bool ofTokens = type.getRank() >= 1 && (dims.back() == sequence || isTotal(argument, dims.back()));
     if (isInteger && ofTokens && type.getRank() <= 2 && (isTable || isMultiplied(argument) || type.getRank() == 1 || nameOf(argument).contains("position"))) {
@@ -196,6 +203,10 @@ private:
     }
     main.setArgAttr(argument.getArgNumber(), kRoleAttr, b.getStringAttr("source"));
     return success();
+  }
+
+  bool hasPast() {
+    return llvm::any_of(main.getArguments(), [&](BlockArgument argument) { return pastAxis(argument).has_value(); });
   }
 
   bool isTotal(BlockArgument argument, const SymExpr &dim) {
