@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "runtime/ApiSupport.h"
 #include "runtime/generation/Generator.h"
+#include "runtime/generation/StopCriteria.h"
 #include "runtime/include/lathe/generate.h"
 
 using namespace lathe::runtime;
@@ -16,7 +17,18 @@ struct lathe_generator {
   std::vector<Generator::Sequence> sequences; ///< of lathe_generator_begin
 };
 
+struct lathe_stop_strings {
+  StopStrings strings;
+  std::string passed; ///< by the last call
+};
+
 namespace {
+
+Generator::Answer fromApi(lathe_answer answer) {
+  return answer == LATHE_CONTINUE ? Generator::Answer::goOn
+         : answer == LATHE_END_ROW ? Generator::Answer::endRow
+                                   : Generator::Answer::cancel;
+}
 
 /// Members that are not at their defaults, over what a document says.
 Status toConfig(const lathe_generation_config &given, GenerationConfig &config) {
@@ -174,10 +186,11 @@ lathe_status lathe_generate(lathe_generator *generator, size_t count, const int6
   if (listener)
     request.listener = [&](const Generator::Event &event) {
       lathe_token_event told{event.row, event.index, event.token, event.logProbability, event.modelLogProbability, event.logits};
-      lathe_answer answer = listener(context, &told);
-      return answer == LATHE_CONTINUE ? Generator::Answer::goOn
-             : answer == LATHE_END_ROW ? Generator::Answer::endRow
-                                       : Generator::Answer::cancel;
+      return fromApi(listener(context, &told));
+    };
+  if (given.beam_listener)
+    request.beamListener = [&](size_t prompt, const std::vector<Token> &tokens) {
+      return fromApi(given.beam_listener(given.beam_context, prompt, tokens.data(), tokens.size()));
     };
   Status status = generator->generator->generate(request, &generator->results);
   return status.failed() ? report(status) : LATHE_OK;
@@ -247,3 +260,54 @@ lathe_status lathe_generator_append(lathe_generator *generator, const int64_t *t
   Status status = generator->generator->advance(sequences, tokens, static_cast<int64_t>(count), logits);
   return status.failed() ? report(status) : LATHE_OK;
 }
+
+lathe_status lathe_stop_strings_create(const char *const *strings, const size_t *sizes, size_t count, lathe_stop_strings **stop) {
+  if (!stop)
+    return nullArgument("stop");
+  *stop = nullptr;
+  if (count > 0 && (!strings || !sizes))
+    return nullArgument(strings ? "sizes" : "strings");
+  std::vector<std::string> copies;
+  for (size_t i = 0; i < count; ++i) {
+    if (!strings[i] || sizes[i] == 0)
+      return report(failure(LATHE_INVALID_ARGUMENT, "stop string ", i, " is empty: expected at least one byte"));
+    copies.emplace_back(strings[i], sizes[i]);
+  }
+  *stop = new lathe_stop_strings{StopStrings(copies), {}};
+  return LATHE_OK;
+}
+
+lathe_status lathe_stop_strings_push(lathe_stop_strings *stop, const char *text, size_t size, const char **passed, size_t *passed_size,
+                                     int32_t *stopped) {
+  if (!passed || !passed_size || !stopped)
+    return nullArgument(!passed ? "passed" : !passed_size ? "passed_size" : "stopped");
+  *passed = nullptr;
+  *passed_size = 0;
+  *stopped = 0;
+  if (!stop)
+    return nullArgument("stop");
+  if (size > 0 && !text)
+    return nullArgument("text");
+  stop->passed.clear();
+  stop->strings.push(std::string_view(text, size), stop->passed);
+  *passed = stop->passed.c_str();
+  *passed_size = stop->passed.size();
+  *stopped = stop->strings.stopped();
+  return LATHE_OK;
+}
+
+lathe_status lathe_stop_strings_finish(lathe_stop_strings *stop, const char **passed, size_t *passed_size) {
+  if (!passed || !passed_size)
+    return nullArgument(!passed ? "passed" : "passed_size");
+  *passed = nullptr;
+  *passed_size = 0;
+  if (!stop)
+    return nullArgument("stop");
+  stop->passed.clear();
+  stop->strings.finish(stop->passed);
+  *passed = stop->passed.c_str();
+  *passed_size = stop->passed.size();
+  return LATHE_OK;
+}
+
+void lathe_stop_strings_release(lathe_stop_strings *stop) { delete stop; }

@@ -372,13 +372,14 @@ Status Generator::searchBeams(const Request &request, std::vector<Row> &rows, st
   std::vector<Search> searches(rows.size());
   std::vector<const float *> pointers;
   Status failed;
+  bool cancelled = false;
   auto move = [&](Search &search) {
     std::vector<Sequence> moved;
     for (const BeamMove &step : search.beams.moves())
       moved.push_back(search.sequences[step.parent]);
     search.sequences = std::move(moved);
     search.full = !search.sequences.empty() && isFull(search.sequences[0]);
-    if (search.full)
+    if (search.full || cancelled)
       search.beams.finish();
   };
   for (size_t i = 0; i < rows.size() && !failed.failed(); ++i) {
@@ -390,8 +391,13 @@ Status Generator::searchBeams(const Request &request, std::vector<Row> &rows, st
       break;
     const std::vector<Token> &source = request.encoderTokens.empty() ? prompt : request.encoderTokens[search.prompt];
     search.beams.setEncoder(source.data(), source.size());
-    if (request.beamEnds)
-      search.beams.setStopCheck(request.beamEnds);
+    if (request.beamListener)
+      search.beams.setStopCheck([&, prompt = search.prompt](const std::vector<Token> &tokens) {
+        // Once cancelled, nothing is asked any more; beams that were not asked about stay running, and are cut off.
+        Answer answer = cancelled ? Answer::goOn : request.beamListener(prompt, tokens);
+        cancelled |= answer == Answer::cancel;
+        return answer == Answer::endRow;
+      });
     search.sequences.assign(static_cast<size_t>(request.config.num_beams), rows[i].sequence);
     pointers.assign(search.sequences.size(), rows[i].logits.data());
     failed = search.beams.step(pointers.data());
@@ -410,7 +416,7 @@ Status Generator::searchBeams(const Request &request, std::vector<Row> &rows, st
           sequences.push_back(&search.sequences[beam]);
           next.push_back(search.beams.moves()[beam].token);
         }
-    if (sequences.empty())
+    if (sequences.empty() || cancelled)
       break;
     const float *logits = nullptr;
     failed = advance(sequences, next.data(), 1, &logits);
@@ -425,7 +431,11 @@ Status Generator::searchBeams(const Request &request, std::vector<Row> &rows, st
         move(search);
     }
   }
-  for (const Search &search : searches) {
+  for (Search &search : searches) {
+    if (search.beams.beams() == 0)
+      continue; // never begun: an error came first
+    if (!search.beams.done())
+      search.beams.finish();
     size_t begin = request.prompts[search.prompt].size();
     for (const Hypothesis &hypothesis : search.beams.results()) {
       Result result;
@@ -434,7 +444,14 @@ Status Generator::searchBeams(const Request &request, std::vector<Row> &rows, st
       result.score = hypothesis.score;
       const std::vector<Token> &ends = request.config.eos_token_id;
       bool ended = !result.tokens.empty() && std::find(ends.begin(), ends.end(), result.tokens.back()) != ends.end();
-      result.finish = ended ? Finish::endToken : search.full ? Finish::maxSequence : Finish::length;
+      bool isShort = static_cast<int64_t>(hypothesis.tokens.size()) < request.config.maxLength(static_cast<int64_t>(begin));
+      // As long as the beams that were still running: cut off.
+      bool isCut = hypothesis.tokens.size() >= search.beams.tokens(0).size();
+      result.finish = ended                      ? Finish::endToken
+                      : !isShort                 ? Finish::length
+                      : isCut && search.full     ? Finish::maxSequence
+                      : isCut && failed.failed() ? Finish::none
+                                                 : Finish::caller;
       results->push_back(std::move(result));
     }
   }

@@ -65,8 +65,9 @@ public:
     std::vector<std::vector<Token>> encoderTokens;
     GenerationConfig config;
     Listener listener; ///< may be empty; is not asked about beams
-    /// Asked whether a beam's tokens, the prompt among them, end all the same.
-    std::function<bool(const std::vector<Token> &)> beamEnds;
+    /// Asked about the continuations of a prompt by beams, the prompt among their tokens, that neither an end token nor the length
+    /// ends; may be empty.
+    std::function<Answer(size_t prompt, const std::vector<Token> &)> beamListener;
   };
 
   static Status create(std::shared_ptr<Module> module, const Options &options, std::unique_ptr<Generator> *generator);

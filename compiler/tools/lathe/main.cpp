@@ -24,6 +24,8 @@ int main(int argc, char **argv) {
   lathe::tool::addLogMelCommand(app, exitCode);
 #endif
 #ifdef LATHE_HAS_TOKENIZER
+  lathe::tool::addGenerateCommand(app, exitCode);
+  lathe::tool::addPerplexityCommand(app, exitCode);
   lathe::tool::addTokenizeCommand(app, exitCode);
 #endif
   try {

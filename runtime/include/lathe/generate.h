@@ -52,6 +52,16 @@ LATHE_API lathe_status lathe_generator_get_info(const lathe_generator *generator
  *  live as long as the module. Errors: INVALID_ARGUMENT (index). */
 LATHE_API lathe_status lathe_generator_source(const lathe_generator *generator, size_t index, lathe_tensor_info *info);
 
+typedef enum lathe_answer LATHE_ENUM_TYPE {
+  LATHE_CONTINUE = 0,
+  LATHE_END_ROW = 1, /**< this row is complete */
+  LATHE_CANCEL = 2   /**< all rows end */
+} lathe_answer;
+
+/** Asked about beams, of each continuation of `prompt` that neither an end token nor its length ends, whether it is complete all the
+ *  same: `count` tokens, the prompt among them, valid during the call. From the thread that generates; must not use the generator. */
+typedef lathe_answer (*lathe_beam_fn)(void *context, size_t prompt, const int64_t *tokens, size_t count);
+
 /** What becomes of the logits, and when generation ends. Names and meanings are those of Hugging Face's GenerationConfig. */
 typedef struct lathe_generation_config {
   size_t struct_size;
@@ -76,6 +86,8 @@ typedef struct lathe_generation_config {
   size_t eos_token_count;
   /** NULL, or the text of a generation_config.json: what it says counts where this structure has the default. */
   const char *json;
+  lathe_beam_fn beam_listener; /**< NULL for none; only asked where there are beams */
+  void *beam_context;
 } lathe_generation_config;
 
 /** Sets every member of `config` to its default. */
@@ -90,12 +102,6 @@ typedef struct lathe_token_event {
   float model_log_probability; /**< of the model's own */
   const float *logits;         /**< of the model, as many as the vocabulary; valid during the call */
 } lathe_token_event;
-
-typedef enum lathe_answer LATHE_ENUM_TYPE {
-  LATHE_CONTINUE = 0,
-  LATHE_END_ROW = 1, /**< this row is complete */
-  LATHE_CANCEL = 2   /**< all rows end */
-} lathe_answer;
 
 /** Told of each token as it is chosen, from the thread that generates; must not use the generator. */
 typedef lathe_answer (*lathe_token_fn)(void *context, const lathe_token_event *event);
@@ -140,6 +146,29 @@ LATHE_API lathe_status lathe_generator_begin(lathe_generator *generator, size_t 
 /** Appends `count` tokens to each of the sequences, [sequences, count]. *logits [sequences, vocabulary] are of the last tokens and
  *  valid until the next call. Errors: as lathe_generate. */
 LATHE_API lathe_status lathe_generator_append(lathe_generator *generator, const int64_t *tokens, size_t count, const float **logits);
+
+/*===----------------------------------------------------------------------===*
+ * Stop strings: texts at which a text that comes piece by piece ends. They need not begin or end where tokens do.
+ *===----------------------------------------------------------------------===*/
+
+typedef struct lathe_stop_strings lathe_stop_strings;
+
+/** Looks for `count` strings, strings[i] having sizes[i] bytes, one at least. The handle is owned by the caller:
+ *  lathe_stop_strings_release. It is used by one thread at a time. Errors: INVALID_ARGUMENT (an empty string). */
+LATHE_API lathe_status lathe_stop_strings_create(const char *const *strings, const size_t *sizes, size_t count,
+                                                 lathe_stop_strings **stop);
+
+/** Adds `size` bytes to the text. *passed are the *passed_size bytes, and a zero, that are now sure to come before the first stop string;
+ *  what may be its beginning is held back. They are valid until the next call. *stopped is 1 once a stop string was found,
+ *  which is not passed on, nor is what follows it. */
+LATHE_API lathe_status lathe_stop_strings_push(lathe_stop_strings *stop, const char *text, size_t size, const char **passed,
+                                               size_t *passed_size, int32_t *stopped);
+
+/** The end of the text: passes on what was held back. */
+LATHE_API lathe_status lathe_stop_strings_finish(lathe_stop_strings *stop, const char **passed, size_t *passed_size);
+
+/** Accepts NULL. */
+LATHE_API void lathe_stop_strings_release(lathe_stop_strings *stop);
 
 #ifdef __cplusplus
 }

@@ -33,7 +33,9 @@ void addInspectCommand(CLI::App &app, int &exitCode);
 /// Adds `lathe log-mel`; there where the audio library is (LATHE_HAS_AUDIO).
 void addLogMelCommand(CLI::App &app, int &exitCode);
 
-/// Adds `lathe tokenize`; there where the tokenizer library is (LATHE_HAS_TOKENIZER).
+/// These are there where the tokenizer library is (LATHE_HAS_TOKENIZER): `lathe generate`, `lathe perplexity` and `lathe tokenize`.
+void addGenerateCommand(CLI::App &app, int &exitCode);
+void addPerplexityCommand(CLI::App &app, int &exitCode);
 void addTokenizeCommand(CLI::App &app, int &exitCode);
 
 struct InspectOptions {

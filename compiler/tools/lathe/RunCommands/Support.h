@@ -17,7 +17,7 @@
 namespace lathe::tool {
 
 /// docs/exit-codes.md
-enum ExitCode { kOk = 0, kInternal = 1, kUsage = 2, kInvalidModel = 3, kOutsideTolerance = 4, kOverBudget = 5 };
+enum ExitCode { kOk = 0, kInternal = 1, kUsage = 2, kInvalidModel = 3, kOutsideTolerance = 4, kOverBudget = 5, kInterrupted = 130 };
 
 /// A failure of a subcommand, with the exit code that it means.
 class CommandError : public std::runtime_error {

@@ -5,13 +5,11 @@
 //===----------------------------------------------------------------------===//
 #include "compiler/tools/lathe/RunCommands/Commands.h"
 #include "compiler/tools/lathe/RunCommands/Support.h"
+#include "compiler/tools/lathe/RunCommands/TokenFiles.h"
 #include "runtime/include/lathe/tokenizer.hpp"
 
 #include <CLI/CLI.hpp>
-#include <cerrno>
-#include <cmath>
 #include <cstdio>
-#include <cstring>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -26,55 +24,10 @@ struct TokenizeOptions {
   bool hasText = false, withoutSpecial = false, json = false;
 };
 
-std::string readAll(FILE *stream, const std::string &name) {
-  std::string bytes;
-  char buffer[1 << 16];
-  while (size_t size = fread(buffer, 1, sizeof(buffer), stream))
-    bytes.append(buffer, size);
-  if (ferror(stream))
-    throw FileError("cannot read " + name + ": " + strerror(errno));
-  return bytes;
-}
-
 std::string readText(const TokenizeOptions &options) {
   if (options.hasText)
     return options.text;
-  if (options.file.empty())
-    return readAll(stdin, "standard input");
-  std::unique_ptr<FILE, int (*)(FILE *)> file(fopen(options.file.c_str(), "rb"), fclose);
-  if (!file)
-    throw FileError("cannot open '" + options.file + "': " + strerror(errno));
-  return readAll(file.get(), "'" + options.file + "'");
-}
-
-/// The whole numbers of a one-dimensional .npy file.
-std::vector<int64_t> readIds(const std::string &path) {
-  Tensor tensor = readNpy(path);
-  bool isWhole = false;
-  for (lathe_dtype type : {LATHE_I8, LATHE_I16, LATHE_I32, LATHE_I64, LATHE_U8, LATHE_U16, LATHE_U32, LATHE_U64})
-    isWhole |= tensor.dtype == type;
-  if (!isWhole || tensor.dims.size() != 1)
-    throw FileError("'" + path + "' must hold one row of integers, got type " + lathe_dtype_name(tensor.dtype) +
-                    " and shape " + shapeText(tensor.dims));
-  std::vector<int64_t> ids(static_cast<size_t>(tensor.elements()));
-  for (size_t i = 0; i < ids.size(); ++i) {
-    double id = element(tensor, static_cast<int64_t>(i));
-    if (id < 0 || id > UINT32_MAX)
-      throw FileError("'" + path + "' must hold ids of tokens, got " + std::to_string(id) + " at " + std::to_string(i));
-    ids[i] = static_cast<int64_t>(id);
-  }
-  return ids;
-}
-
-void writeIds(const std::string &path, const std::vector<int64_t> &ids) {
-  Tensor tensor;
-  tensor.dtype = LATHE_I64;
-  tensor.dims = {static_cast<int64_t>(ids.size())};
-  tensor.bytes.resize(ids.size() * sizeof(int64_t));
-  if (!ids.empty())
-    memcpy(tensor.bytes.data(), ids.data(), tensor.bytes.size());
-  std::vector<unsigned char> content = formatNpy(tensor);
-  writeText(path, std::string(content.begin(), content.end()));
+  return readTextFile(options.file.empty() ? "-" : options.file);
 }
 
 void print(const ordered_json &report) {
@@ -92,7 +45,7 @@ void decode(const Tokenizer &tokenizer, const TokenizeOptions &options) {
 void encode(const Tokenizer &tokenizer, const TokenizeOptions &options) {
   std::vector<int64_t> ids = tokenizer.encode(readText(options), !options.withoutSpecial);
   if (!options.ids.empty())
-    writeIds(options.ids, ids);
+    writeIds(options.ids, {ids});
   if (options.json) {
     ordered_json report;
     report["count"] = ids.size();
