@@ -2,6 +2,8 @@
 // RUN: lathe-opt %t/main.mlir --cpu-select-kernels --canonicalize --cse | FileCheck %t/main.mlir
 // RUN: lathe-opt %t/main.mlir --cpu-select-kernels --canonicalize --cse --plan-arena --kernel-to-llvm | FileCheck %t/main.mlir --check-prefix=LLVM
 // RUN: lathe-opt %t/main.mlir --cpu-select-kernels=library=false --canonicalize --cse | FileCheck %t/main.mlir --check-prefix=OTHER
+// RUN: lathe-opt %t/cache.mlir --cpu-select-kernels --canonicalize --cse | FileCheck %t/cache.mlir
+// RUN: lathe-opt %t/cache.mlir --cpu-select-kernels=library=false --canonicalize --cse | FileCheck %t/cache.mlir --check-prefix=OTHER
 // RUN: lathe-opt %t/half.mlir --cpu-select-kernels | FileCheck %t/half.mlir
 
 //--- main.mlir
@@ -61,6 +63,33 @@ func.func @main(%x: tensor<?x?x64xf32> {lathe.name = "x", lathe.dims = ["b", "s"
     : (tensor<?x4x?x8xf32>, tensor<?x2x?x8xf32>, tensor<?x2x?x8xf32>, tensor<?x1x1x?xf32>) -> tensor<?x4x?x8xf32>
   %10 = lathe.transpose %9 {permutation = array<i64: 0, 2, 1, 3>} : (tensor<?x4x?x8xf32>) -> tensor<?x?x4x8xf32>
   return %10 : tensor<?x?x4x8xf32>
+}
+
+//--- cache.mlir
+
+// New rows are put into the cache, and attention reads them there: nothing is copied out.
+// CHECK-LABEL: func.func @run
+// CHECK: kernel.cache_append %{{.*}} 0 sizes
+// CHECK-NOT: kernel.cache_read
+// CHECK: kernel.attention
+// CHECK-SAME: positions(%{{.*}} : memref<?x?xi64>)
+// CHECK-SAME: key_cache = 0 : i64
+// CHECK-SAME: value_cache = 0 : i64, window = 7 : i64
+
+// Otherwise the cache is read as a whole.
+// OTHER-LABEL: func.func @run
+// OTHER: kernel.cache_append %{{.*}} 0 sizes
+// OTHER: kernel.cache_read %{{.*}} 0 out
+// OTHER-NOT: kernel.attention
+func.func @main(%q: tensor<?x4x?x8xf32> {lathe.name = "q", lathe.dims = ["b", "", "s", ""]}, %p: tensor<?x?xi64> {lathe.name = "p", lathe.dims = ["b", "s"]},
+    %n: tensor<?xi64> {lathe.name = "n", lathe.dims = ["t"]}) -> (tensor<?x4x?x8xf32> {lathe.name = "y"}) {
+  %c4 = arith.constant 4 : index
+  %c8 = arith.constant 8 : index
+  %b = lathe.symbol "b"
+  %t = lathe.symbol "t"
+  %k = lathe.cache "key.0" %q : tensor<?x4x?x8xf32> [%b, %c4, %t, %c8] : tensor<?x4x?x8xf32>
+  %0 = lathe.attention %q, %k, %k positions(%p) {window = 7 : i64} : (tensor<?x4x?x8xf32>, tensor<?x4x?x8xf32>, tensor<?x4x?x8xf32>, tensor<?x?xi64>) -> tensor<?x4x?x8xf32>
+  return %0 : tensor<?x4x?x8xf32>
 }
 
 //--- half.mlir

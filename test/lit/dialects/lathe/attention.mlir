@@ -1,5 +1,6 @@
 // RUN: split-file %s %t
 // RUN: lathe-opt %t/ops.mlir | lathe-opt | FileCheck %t/ops.mlir
+// RUN: lathe-opt %t/cache.mlir | lathe-opt | FileCheck %t/cache.mlir
 // RUN: lathe-opt %t/invalid.mlir -verify-diagnostics -split-input-file
 // RUN: lathe-opt %t/ops.mlir --lathe-to-linalg | FileCheck %t/ops.mlir --check-prefix=LINALG
 
@@ -47,7 +48,119 @@ func.func @ranks(%q: tensor<4x3x8xf32>, %k: tensor<2x7x1x5x8xf32>, %v: tensor<1x
   return %0 : tensor<2x7x4x3x6xf32>
 }
 
+// A query sees the keys up to its position, and no more than a window of them: others are minus infinity.
+// CHECK-LABEL: func.func @positions
+// CHECK: lathe.attention %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}} positions(%{{.*}}) {window = 5 : i64}
+// LINALG-LABEL: func.func @positions
+// LINALG-NOT: lathe.attention
+// LINALG: arith.cmpi sle
+// LINALG: arith.subi
+// LINALG: arith.cmpi sgt
+// LINALG: arith.andi
+// LINALG: arith.select
+// LINALG: return
+func.func @positions(%q: tensor<?x4x?x8xf32> {lathe.dims = ["b", "", "s", ""]}, %k: tensor<?x2x?x8xf32> {lathe.dims = ["b", "", "t", ""]}, %m: tensor<?xf32> {lathe.dims = ["t"]},
+    %p: tensor<?x?xi64> {lathe.dims = ["b", "s"]}) -> tensor<?x4x?x8xf32> {
+  %0 = lathe.attention %q, %k, %k, %m positions(%p) {window = 5 : i64}
+    : (tensor<?x4x?x8xf32>, tensor<?x2x?x8xf32>, tensor<?x2x?x8xf32>, tensor<?xf32>, tensor<?x?xi64>) -> tensor<?x4x?x8xf32>
+  return %0 : tensor<?x4x?x8xf32>
+}
+
+// Positions broadcast over sequences and over queries; without a window there is one comparison.
+// CHECK-LABEL: func.func @one_position
+// CHECK: lathe.attention %{{.*}} positions(%{{.*}}) : (
+// LINALG-LABEL: func.func @one_position
+// LINALG: arith.cmpi sle
+// LINALG-NOT: arith.cmpi sgt
+// LINALG: return
+func.func @one_position(%q: tensor<3x4x2x8xf32>, %k: tensor<3x4x7x8xf32>, %p: tensor<1x1xi64>) -> tensor<3x4x2x8xf32> {
+  %0 = lathe.attention %q, %k, %k positions(%p) : (tensor<3x4x2x8xf32>, tensor<3x4x7x8xf32>, tensor<3x4x7x8xf32>, tensor<1x1xi64>) -> tensor<3x4x2x8xf32>
+  return %0 : tensor<3x4x2x8xf32>
+}
+
+//--- cache.mlir
+
+// What is put behind the rows of a sequence, and what only is read.
+// CHECK-LABEL: func.func @cache
+// CHECK: lathe.cache "key.0" %{{.*}} : tensor<?x4x?x8xf32>[%{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}] : tensor<?x4x?x8xf32>
+// CHECK: lathe.cache "key.1"[%{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}] : tensor<?x4x?x8xf32>
+func.func @cache(%k: tensor<?x4x?x8xf32> {lathe.dims = ["b", "", "s", ""]}, %n: tensor<?xi64> {lathe.dims = ["t"]}) -> (tensor<?x4x?x8xf32>, tensor<?x4x?x8xf32>) {
+  %c4 = arith.constant 4 : index
+  %c8 = arith.constant 8 : index
+  %b = lathe.symbol "b"
+  %t = lathe.symbol "t"
+  %0 = lathe.cache "key.0" %k : tensor<?x4x?x8xf32> [%b, %c4, %t, %c8] : tensor<?x4x?x8xf32>
+  %1 = lathe.cache "key.1" [%b, %c4, %t, %c8] : tensor<?x4x?x8xf32>
+  return %0, %1 : tensor<?x4x?x8xf32>, tensor<?x4x?x8xf32>
+}
+
 //--- invalid.mlir
+
+func.func @c8_rank(%q: tensor<2x3x8xf32>, %p: tensor<2x3xi64>) {
+  // expected-error @below {{expects positions of shape [B, S] of queries [B, H, S, D], got [2, 3] for scores of [2, 3]}}
+  %0 = lathe.attention %q, %q, %q positions(%p) : (tensor<2x3x8xf32>, tensor<2x3x8xf32>, tensor<2x3x8xf32>, tensor<2x3xi64>) -> tensor<2x3x8xf32>
+  return
+}
+
+// -----
+
+func.func @c8_positions(%q: tensor<2x4x3x8xf32>, %p: tensor<3xi64>) {
+  // expected-error @below {{expects positions of shape [B, S] of queries [B, H, S, D], got [3] for scores of [2, 4, 3]}}
+  %0 = lathe.attention %q, %q, %q positions(%p) : (tensor<2x4x3x8xf32>, tensor<2x4x3x8xf32>, tensor<2x4x3x8xf32>, tensor<3xi64>) -> tensor<2x4x3x8xf32>
+  return
+}
+
+// -----
+
+func.func @c8_type(%q: tensor<2x4x3x8xf32>, %p: tensor<2x3xi32>) {
+  // expected-error @below {{must be ranked tensor of 64-bit signless integer values}}
+  %0 = lathe.attention %q, %q, %q positions(%p) : (tensor<2x4x3x8xf32>, tensor<2x4x3x8xf32>, tensor<2x4x3x8xf32>, tensor<2x3xi32>) -> tensor<2x4x3x8xf32>
+  return
+}
+
+// -----
+
+func.func @c9_zero(%q: tensor<2x4x3x8xf32>, %p: tensor<2x3xi64>) {
+  // expected-error @below {{expects a window above 0 and positions, got 0}}
+  %0 = lathe.attention %q, %q, %q positions(%p) {window = 0 : i64} : (tensor<2x4x3x8xf32>, tensor<2x4x3x8xf32>, tensor<2x4x3x8xf32>, tensor<2x3xi64>) -> tensor<2x4x3x8xf32>
+  return
+}
+
+// -----
+
+func.func @c9_alone(%q: tensor<2x4x3x8xf32>) {
+  // expected-error @below {{expects a window above 0 and positions, got 4 and none}}
+  %0 = lathe.attention %q, %q, %q {window = 4 : i64} : (tensor<2x4x3x8xf32>, tensor<2x4x3x8xf32>, tensor<2x4x3x8xf32>) -> tensor<2x4x3x8xf32>
+  return
+}
+
+// -----
+
+func.func @cache_c1(%d: index) {
+  // expected-error @below {{expects the extents of four axes, got 3}}
+  %0 = lathe.cache "k" [%d, %d, %d] : tensor<?x?x?xf32>
+  return
+}
+
+// -----
+
+func.func @cache_c2(%k: tensor<2x4x8xf32>) {
+  %c2 = arith.constant 2 : index
+  // expected-error @below {{expects rows of shape [.., N, D] for a result of shape [.., T, D], got [2, 4, 8] and [2, 2, 2, 2]}}
+  %0 = lathe.cache "k" %k : tensor<2x4x8xf32> [%c2, %c2, %c2, %c2] : tensor<2x2x2x2xf32>
+  return
+}
+
+// -----
+
+func.func @cache_c3(%k: tensor<2x2x1x2xf16>) {
+  %c2 = arith.constant 2 : index
+  // expected-error @below {{expects rows of the result's element type, got 'tensor<2x2x1x2xf16>'}}
+  %0 = lathe.cache "k" %k : tensor<2x2x1x2xf16> [%c2, %c2, %c2, %c2] : tensor<2x2x2x2xf32>
+  return
+}
+
+// -----
 
 func.func @c1(%q: tensor<3x8xf32>, %k: tensor<2x5x8xf32>) {
   // expected-error @below {{expects operands of ranks from 3 to 5, got 2, 3 and 3}}
