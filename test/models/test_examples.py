@@ -1,11 +1,16 @@
 # Lathe. Under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
-"""The examples, on a compiled MiniLM."""
+"""The examples, on a compiled MiniLM and on a small decoder."""
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
 
-SEARCH = Path(__file__).resolve().parents[2] / "examples" / "semantic_search" / "search.py"
+import pytest
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+SEARCH = EXAMPLES / "semantic_search" / "search.py"
+GENERATE = EXAMPLES / "python_generate" / "generate.py"
 
 
 def search(artifact, folder, build, *arguments):
@@ -46,3 +51,76 @@ def test_embedding_in_c_and_cpp(artifact, build):
         )
         assert result.returncode == 0, result.stderr
         assert "output sentence_embedding f32 [2, 384]" in result.stdout
+
+
+@pytest.fixture(scope="module")
+def words(tmp_path_factory):
+    """A tokenizer of as many words as the small decoders know: w0 to w996."""
+    path = tmp_path_factory.mktemp("words") / "tokenizer.json"
+    tokenizer = {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [],
+        "normalizer": None,
+        "pre_tokenizer": {"type": "WhitespaceSplit"},
+        "post_processor": None,
+        "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": False},
+        "model": {
+            "type": "WordPiece",
+            "unk_token": "w0",
+            "continuing_subword_prefix": "##",
+            "max_input_chars_per_word": 100,
+            "vocab": {f"w{index}": index for index in range(997)},
+        },
+    }
+    path.write_text(json.dumps(tokenizer))
+    return path
+
+
+def test_python_generate(artifact, words, build):
+    files = ["--model", artifact("llama"), "--tokenizer", words]
+    environment = {"PYTHONPATH": str(build / "python"), "PATH": "/usr/bin:/bin"}
+    command = [sys.executable, GENERATE, *files, "--max-new-tokens", "9", "w5 w6 w7", "w8"]
+    result = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+    assert result.returncode == 0, result.stderr
+    streamed = re.search(r"^> w5 w6 w7(.*)$", result.stdout, re.MULTILINE).group(1)
+    whole = re.search(r"^'w5 w6 w7': '(.*)' \(length\)$", result.stdout, re.MULTILINE).group(1)
+    assert streamed == whole and len(whole.split()) == 9
+    assert "18 tokens in" in result.stdout
+
+
+def test_chat_c(artifact, words, build):
+    import lathe
+
+    command = [build / "bin" / "chat_c", artifact("llama"), words, "6"]
+    talk = "w5 w6\nw7\n\nw5 w6\n"
+    result = subprocess.run(command, input=talk, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0, result.stderr
+    model = lathe.load(artifact("llama"), tokenizer=words)
+    first = model.generate([5, 6], max_new_tokens=6)
+    second = model.generate([5, 6, *first, 7], max_new_tokens=6)
+    text = [model.tokenizer.decode(ids) for ids in (first, second, first)]
+    assert result.stdout.splitlines() == text
+
+
+def test_generate_texts(artifact, words):
+    """Texts, stop strings and streams of them."""
+    import lathe
+
+    model = lathe.load(artifact("llama"), tokenizer=words)
+    ids = model.generate([5, 6], max_new_tokens=12)
+    text = model.generate("w5 w6", max_new_tokens=12)
+    assert text == model.tokenizer.decode(ids)
+    assert model.generate(["w5 w6", [5, 6]], max_new_tokens=12) == [text, ids]
+    pieces = list(model.generate("w5 w6", max_new_tokens=12, stream=True))
+    assert "".join(pieces) == text and len(pieces) > 6
+    stop = text[len(text) // 2 - 1 : len(text) // 2 + 3]  # begins and ends inside of tokens
+    before = text[: text.find(stop)]
+    assert model.generate("w5 w6", max_new_tokens=12, stop_strings=stop) == before
+    assert "".join(model.generate("w5 w6", max_new_tokens=12, stop_strings=[stop], stream=True)) == before
+    result = model.generate("w5 w6", max_new_tokens=12, stop_strings=stop, return_dict_in_generate=True)[0]
+    assert result.text == before and result.finish_reason == "stopped" and len(result.ids) < 12
+    assert model.generate("w5 w6", max_new_tokens=12, num_beams=2, num_return_sequences=2)[0]
+    with pytest.raises(lathe.Error):
+        lathe.load(artifact("llama"), tokenizer="missing.json")

@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include <gtest/gtest.h>
+#include <lathe/generate.hpp>
 #include <lathe/lathe.hpp>
 
 extern "C" int latheHeaderCompilesAsC(void);
@@ -18,4 +19,12 @@ TEST(Header, ThrowsFromCpp) {
     EXPECT_EQ(error.status(), LATHE_NOT_FOUND);
     EXPECT_STREQ(error.what(), "cannot open '/nonexistent': No such file or directory");
   }
+}
+
+TEST(Header, GenerationConfigHasItsDefaults) {
+  lathe::GenerationConfig config;
+  EXPECT_EQ(config.native.struct_size, sizeof config.native);
+  EXPECT_EQ(config.native.max_new_tokens, 20);
+  EXPECT_EQ(config.native.num_beams, 1);
+  EXPECT_EQ(config.native.temperature, 1);
 }

@@ -3,7 +3,9 @@
  * Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
  *
  *===----------------------------------------------------------------------===*/
+#include <lathe/generate.h>
 #include <lathe/lathe.h>
+#include <lathe/tokenizer.h>
 
 int latheHeaderCompilesAsC(void);
 
