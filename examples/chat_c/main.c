@@ -4,8 +4,9 @@
  *
  * Usage: chat_c model.lathe tokenizer.json [new tokens] [temperature]
  *
- * Reads lines and goes on with each as it is written: the text so far, the line, and the model's words, which are printed as
- * they come. An empty line begins anew. With a temperature (default 0: the most probable words) words are drawn.
+ * Reads lines and goes on with each as it is written: the text so far, the line, and the model's words, which are
+ *printed as they come. An empty line begins anew. With a temperature (default 0: the most probable words) words are
+ *drawn.
  *
  *===----------------------------------------------------------------------===*/
 #include <lathe/generate.h>
@@ -105,7 +106,8 @@ int main(int argc, char **argv) {
       continue;
     /* What no longer fits is forgotten from the start. */
     if ((int64_t)count + config.max_new_tokens > limits.max_sequence) {
-      size_t kept = limits.max_sequence > config.max_new_tokens ? (size_t)(limits.max_sequence - config.max_new_tokens) : 1;
+      size_t kept =
+          limits.max_sequence > config.max_new_tokens ? (size_t)(limits.max_sequence - config.max_new_tokens) : 1;
       if (kept < count) {
         memmove(history, history + (count - kept), kept * sizeof(*history));
         count = kept;

@@ -2,8 +2,8 @@
 //
 // Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
 //
-// Header-only, over generate.h, whose rules on ownership and threads hold here too. Handles are move-only and release what
-// they own; failures are thrown as lathe::Error.
+// Header-only, over generate.h, whose rules on ownership and threads hold here too. Handles are move-only and release
+// what they own; failures are thrown as lathe::Error.
 //
 //===----------------------------------------------------------------------===//
 #ifndef LATHE_GENERATE_HPP
@@ -27,8 +27,8 @@ struct GeneratorOptions {
   int64_t maxSequence = 0; ///< 0 for as many tokens as the model has positions for
 };
 
-/// The parameters of generation. The members of `native` are those of lathe_generation_config; what points to memory has a
-/// member of its own here.
+/// The parameters of generation. The members of `native` are those of lathe_generation_config; what points to memory
+/// has a member of its own here.
 struct GenerationConfig {
   GenerationConfig() { lathe_generation_config_init(&native); }
 
@@ -98,10 +98,12 @@ public:
 
   /// Input `index` of the encoder for sequence `row` of the next generate or begin.
   void setSource(size_t row, size_t index, const Source &source) {
-    check(lathe_generator_set_source(get(), row, index, source.dtype, source.dims.size(), source.dims.data(), source.data));
+    check(lathe_generator_set_source(get(), row, index, source.dtype, source.dims.size(), source.dims.data(),
+                                     source.data));
   }
 
-  /// num_return_sequences results for each prompt, in their order. What `listener` throws ends generation, and is thrown on.
+  /// num_return_sequences results for each prompt, in their order. What `listener` throws ends generation, and is
+  /// thrown on.
   std::vector<Generated> generate(const std::vector<std::vector<int64_t>> &prompts, const GenerationConfig &config = {},
                                   const Listener &listener = nullptr) {
     lathe_generation_config native = config.native;
@@ -118,8 +120,8 @@ public:
       lengths.push_back(prompt.size());
     }
     Told told{&listener, nullptr};
-    lathe_status status =
-        lathe_generate(get(), prompts.size(), pointers.data(), lengths.data(), &native, listener ? &Told::call : nullptr, &told);
+    lathe_status status = lathe_generate(get(), prompts.size(), pointers.data(), lengths.data(), &native,
+                                         listener ? &Told::call : nullptr, &told);
     if (told.thrown)
       std::rethrow_exception(told.thrown);
     check(status);
@@ -146,12 +148,13 @@ public:
     sequences_ = sequences;
   }
 
-  /// Appends `count` tokens to each sequence, [sequences, count]; the logits [sequences, vocabulary] after the last are valid until
-  /// the next call.
+  /// Appends `count` tokens to each sequence, [sequences, count]; the logits [sequences, vocabulary] after the last are
+  /// valid until the next call.
   const float *append(const std::vector<int64_t> &tokens, size_t count) {
     if (tokens.size() != sequences_ * count)
-      throw Error(LATHE_INVALID_ARGUMENT, "expected " + std::to_string(count) + " tokens for each of " + std::to_string(sequences_) +
-                                              " sequences, got " + std::to_string(tokens.size()));
+      throw Error(LATHE_INVALID_ARGUMENT, "expected " + std::to_string(count) + " tokens for each of " +
+                                              std::to_string(sequences_) + " sequences, got " +
+                                              std::to_string(tokens.size()));
     const float *logits = nullptr;
     check(lathe_generator_append(get(), tokens.data(), count, &logits));
     return logits;

@@ -58,7 +58,8 @@ protected:
     return cache->execute(call, pool);
   }
 
-  /// Appends `rows` rows to each sequence, of keys, and of values which are 0.5 more. Row r of sequence i is that of seeds[i].
+  /// Appends `rows` rows to each sequence, of keys, and of values which are 0.5 more. Row r of sequence i is that of
+  /// seeds[i].
   Status append(const std::vector<KvCache::Sequence *> &sequences, const std::vector<float> &seeds, int64_t rows) {
     for (KvCache::Sequence *sequence : sequences)
       if (Status status = cache->reserve(*sequence, rows); status.failed())
@@ -71,7 +72,8 @@ protected:
         for (int64_t head = 0; head < kHeads; ++head)
           for (int64_t row = 0; row < rows; ++row)
             for (int64_t column = 0; column < kSize; ++column)
-              data.push_back(element(seeds[i] + 0.5f * static_cast<float>(which), head, sequences[i]->appended.count + row, column));
+              data.push_back(element(seeds[i] + 0.5f * static_cast<float>(which), head,
+                                     sequences[i]->appended.count + row, column));
       if (Status status = execute(which, false, static_cast<int64_t>(sequences.size()), rows, data); status.failed())
         return status;
     }
@@ -90,7 +92,8 @@ protected:
         for (int64_t row = 0; row < rows; ++row)
           for (int64_t column = 0; column < kSize; ++column) {
             bool has = row < sequences[i]->appended.count;
-            ASSERT_EQ(data[at++], has ? element(seeds[i] + 0.5f, head, row, column) : 0) << i << " " << head << " " << row;
+            ASSERT_EQ(data[at++], has ? element(seeds[i] + 0.5f, head, row, column) : 0)
+                << i << " " << head << " " << row;
           }
   }
 
@@ -200,7 +203,8 @@ TEST_F(KvCacheTest, RowsThatDoNotGrow) {
   std::vector<float> back(2 * data.size(), -1);
   ASSERT_FALSE(execute(2, true, 2, rows, back).failed());
   EXPECT_TRUE(std::equal(data.begin(), data.end(), back.begin()));
-  EXPECT_TRUE(std::all_of(back.begin() + static_cast<int64_t>(data.size()), back.end(), [](float x) { return x == 0; }));
+  EXPECT_TRUE(
+      std::all_of(back.begin() + static_cast<int64_t>(data.size()), back.end(), [](float x) { return x == 0; }));
   CacheRows view;
   ASSERT_FALSE(cache->rows(2, &view).failed());
   EXPECT_EQ(view.counts[0], rows);
