@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "compiler/tools/lathe/RunCommands/Commands.h"
 #include "compiler/tools/lathe/RunCommands/DimExpression.h"
+#include "compiler/tools/lathe/RunCommands/GenerationBench.h"
 #include "compiler/tools/lathe/RunCommands/Inputs.h"
 #include "compiler/tools/lathe/RunCommands/Limits.h"
 #include "compiler/tools/lathe/RunCommands/ManifestJson.h"
@@ -27,6 +28,7 @@ namespace {
 
 struct BenchOptions : MeasureOptions {
   bool verify = false, limits = false;
+  GenerationBenchOptions generation;
 };
 
 double now() {
@@ -103,6 +105,8 @@ int bench(const BenchOptions &options) {
     return printLimits(options);
   if (options.artifact.empty())
     throw CommandError(kUsage, "expects an artifact, or --limits");
+  if (options.generation.asked())
+    return benchGeneration(options, options.generation, options.verify);
   double start = now();
   LoadOptions load;
   load.device = options.device;
@@ -182,7 +186,18 @@ void tool::addBenchCommand(CLI::App &app, int &exitCode) {
   auto options = std::make_shared<BenchOptions>();
   CLI::App *command = app.add_subcommand("bench", "Measure how long a compiled model takes");
   addMeasureOptions(*command, *options);
+  command->add_option("--prompt", options->generation.prompt, "Measure generation: tokens of the prompt")->check(CLI::NonNegativeNumber);
+  command->add_option("--generate", options->generation.generate, "Measure generation: tokens after the prompt, one by one")
+      ->check(CLI::NonNegativeNumber);
   command->add_flag("--limits", options->limits, "Measure what this machine does at most, instead of a model");
   command->add_flag("--verify", options->verify, "Check every byte of the artifact");
-  command->callback([options, &exitCode] { exitCode = guarded([&] { return bench(*options); }); });
+  CLI::Option *iterations = command->get_option("--iterations"), *warmup = command->get_option("--warmup");
+  command->callback([options, iterations, warmup, &exitCode] {
+    // A repetition is many runs.
+    if (options->generation.asked() && iterations->empty())
+      options->iterations = 5;
+    if (options->generation.asked() && warmup->empty())
+      options->warmup = 1;
+    exitCode = guarded([&] { return bench(*options); });
+  });
 }
