@@ -21,6 +21,13 @@ namespace {
 
 constexpr std::string_view kMark = "\xE2\x96\x81"; ///< U+2581, a blank
 
+/// The library's message, which may quote a model's bytes.
+template <typename LibraryStatus> std::string readable(const LibraryStatus &status) {
+  std::string text;
+  appendValid(text, status.ToString());
+  return text;
+}
+
 class SentencePiece : public Tokenizer {
 public:
   Status read(std::string_view bytes);
@@ -95,7 +102,7 @@ public:
 private:
   void put(std::string_view text, std::string &out) {
     isFirst_ &= text.empty();
-    out += text;
+    appendValid(out, text); // a broken model's tokens may be no UTF-8
   }
 
   void flush(std::string &out) {
@@ -124,7 +131,7 @@ Status SentencePiece::read(std::string_view bytes) {
   auto status = processor_.LoadFromSerializedProto(bytes);
   if (!status.ok())
     return failure(LATHE_INVALID_ARTIFACT,
-                   "the tokenizer is neither a tokenizer.json nor a SentencePiece model: ", status.ToString());
+                   "the tokenizer is neither a tokenizer.json nor a SentencePiece model: ", readable(status));
   kind = "sentencepiece";
   vocabularySize = static_cast<size_t>(processor_.GetPieceSize());
   if (vocabularySize == 0)
@@ -171,7 +178,7 @@ Status SentencePiece::encode(std::string_view text, bool, std::vector<uint32_t> 
   std::vector<int> result;
   auto status = processor_.Encode(valid, &result);
   if (!status.ok())
-    return failure(LATHE_EXECUTION_ERROR, "SentencePiece fails on this text: ", status.ToString());
+    return failure(LATHE_EXECUTION_ERROR, "SentencePiece fails on this text: ", readable(status));
   ids.insert(ids.end(), result.begin(), result.end());
   return success();
 }
