@@ -240,3 +240,15 @@ def test_failures(lathe_tool, decoder, bytes_tokenizer, tmp_path, flags, code, w
 def test_no_step_program(lathe_tool, linear_artifact, tmp_path):
     ids = save(tmp_path / "ids.npy", [1])
     check_failure(lathe_tool("generate", linear_artifact, "--ids", ids), USAGE, "--generate on")
+
+
+def test_bench(lathe_tool, decoder, linear_artifact):
+    report = json.loads(lathe_tool.ok("bench", decoder, "--prompt", "20", "--generate", "4", "--iterations", "3", "--json"))
+    assert report["prefill_tokens_per_s"] > 0 and report["decode_tokens_per_s"] > 0 and report["iterations"] == 3
+    assert report["decode_deviation"] >= 0 and report["percent_of_limit"] > 0 and report["read_bytes"] > 100_000
+    only = json.loads(lathe_tool.ok("bench", decoder, "--generate", "2", "--iterations", "1", "--json"))
+    assert only["prefill_tokens_per_s"] is None and only["decode_tokens_per_s"] > 0
+    assert "pp7 " in lathe_tool.ok("bench", decoder, "--prompt", "7", "--iterations", "1")
+    check_failure(lathe_tool("bench", decoder, "--prompt", "0"), USAGE, "--prompt", "got 0")
+    check_failure(lathe_tool("bench", decoder, "--prompt", "4", "--dim", "batch=1"), USAGE, "--dim")
+    check_failure(lathe_tool("bench", linear_artifact, "--prompt", "4"), USAGE, "--generate on")

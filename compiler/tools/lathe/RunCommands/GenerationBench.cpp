@@ -132,9 +132,9 @@ int tool::benchGeneration(const MeasureOptions &options, const GenerationBenchOp
   // A step reads each weight once, and of tables one row.
   int threads = options.threads ? options.threads : runtime::ThreadPool::usableProcessors();
   Dims one;
-  for (const SymbolInfo &symbol : module.symbols())
+  for (const SymbolInfo &symbol : module.symbols(module.program("step")))
     one[symbol.name] = 1;
-  uint64_t bytes = bytesRead(module, one);
+  uint64_t bytes = bytesReadBy(module, "step", one);
   const char *from =
       static_cast<double>(bytes) > static_cast<double>(sysconf(_SC_LEVEL3_CACHE_SIZE)) ? "dram_gb_s" : "l3_gb_s";
   double speed = bench.steps > 0 ? measureLimit(from, threads) : 0;

@@ -156,23 +156,37 @@ Dims readDims(const Module &module, const std::vector<Tensor> &tensors) {
   return dims;
 }
 
+/// Bytes that a run reads of a constant: of a table that is only looked up, `rows` at most, of which each counts `leastOfRow` at least.
+uint64_t bytesOf(const nlohmann::ordered_json &constant, const nlohmann::ordered_json &rows, const Dims &dims, uint64_t leastOfRow) {
+  auto size = member(constant, "size").get<uint64_t>();
+  nlohmann::ordered_json shape = member(constant, "shape");
+  std::optional<int64_t> read = rows.is_string() ? evaluateDim(rows.get<std::string>(), dims) : std::nullopt;
+  if (read && *read >= 0 && !shape.empty() && shape.front().is_number_unsigned() && shape.front() != 0) {
+    uint64_t row = std::max(size / shape.front().get<uint64_t>(), leastOfRow), bytes = 0;
+    if (!__builtin_mul_overflow(row, static_cast<uint64_t>(*read), &bytes))
+      size = std::min(size, bytes);
+  }
+  return size;
+}
+
 } // namespace
 
 uint64_t tool::bytesRead(const Module &module, const Dims &dims, uint64_t leastOfRow) {
   uint64_t sum = 0;
-  for (const nlohmann::ordered_json &constant : member(manifestOf(module), "constants")) {
-    if (!member(constant, "program").is_null())
-      continue; // of another program than the model's
-    auto size = member(constant, "size").get<uint64_t>();
-    nlohmann::ordered_json rows = member(constant, "rows"), shape = member(constant, "shape");
-    std::optional<int64_t> read = rows.is_string() ? evaluateDim(rows.get<std::string>(), dims) : std::nullopt;
-    if (read && *read >= 0 && !shape.empty() && shape.front().is_number_unsigned() && shape.front() != 0) {
-      uint64_t row = std::max(size / shape.front().get<uint64_t>(), leastOfRow), bytes = 0;
-      if (!__builtin_mul_overflow(row, static_cast<uint64_t>(*read), &bytes))
-        size = std::min(size, bytes);
-    }
-    sum += size;
-  }
+  for (const nlohmann::ordered_json &constant : member(manifestOf(module), "constants"))
+    if (member(constant, "program").is_null()) // else of another program than the model's
+      sum += bytesOf(constant, member(constant, "rows"), dims, leastOfRow);
+  return sum;
+}
+
+uint64_t tool::bytesReadBy(const Module &module, const std::string &program, const Dims &dims) {
+  nlohmann::ordered_json manifest = manifestOf(module), constants = member(manifest, "constants");
+  uint64_t sum = 0;
+  for (const nlohmann::ordered_json &other : member(manifest, "programs"))
+    if (member(other, "name") == program)
+      for (const nlohmann::ordered_json &read : member(other, "reads"))
+        if (nlohmann::ordered_json index = member(read, "constant"); index.is_number_unsigned() && index < constants.size())
+          sum += bytesOf(constants[index.get<size_t>()], member(read, "rows"), dims, 0);
   return sum;
 }
 

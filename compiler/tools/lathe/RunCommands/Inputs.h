@@ -39,6 +39,9 @@ void addMeasureOptions(CLI::App &command, MeasureOptions &options);
 /// `leastOfRow` bytes at least.
 uint64_t bytesRead(const Module &module, const Dims &dims, uint64_t leastOfRow = 0);
 
+/// The same of a program beside the model, of which the artifact says what it reads.
+uint64_t bytesReadBy(const Module &module, const std::string &program, const Dims &dims);
+
 struct ChosenInputs {
   std::vector<Tensor> tensors;
   Dims dims; ///< values of symbols
