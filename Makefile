@@ -14,7 +14,7 @@ export BUILD PRESET JOBS SENTENCES QUERY
 .PHONY: help demo check conformance fuzz bench docs install configure build build-sanitized format clean
 
 help:
-	@echo 'make demo      install, build, compile all-MiniLM-L6-v2 and search sentences with it'
+	@echo 'make demo      install, build, compile all-MiniLM-L6-v2 and search sentences with it; complete Python code'
 	@echo '               SENTENCES="a|b|c" QUERY="..." ranks your own sentences'
 	@echo 'make check     install, build, run every test; the last line is the summary'
 	@echo 'make conformance  run the ONNX backend test cases and write docs/conformance.md (about half an hour)'

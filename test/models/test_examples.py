@@ -1,11 +1,13 @@
 # Lathe. Under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
-"""The examples, on a compiled MiniLM and on a small decoder."""
+"""The examples, on a compiled MiniLM and on small decoders."""
 import json
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import onnxruntime
 import pytest
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -124,3 +126,27 @@ def test_generate_texts(artifact, words):
     assert model.generate("w5 w6", max_new_tokens=12, num_beams=2, num_return_sequences=2)[0]
     with pytest.raises(lathe.Error):
         lathe.load(artifact("llama"), tokenizer="missing.json")
+
+
+def test_text_generation(lathe_tool, tmp_path):
+    """The trained model of examples/text_generation: code that parses is likely, and its perplexity is ONNX Runtime's."""
+    folder = EXAMPLES / "text_generation"
+    artifact = tmp_path / "lm.lathe"
+    lathe_tool.ok("compile", folder / "lm.onnx", "-o", artifact)
+    command = ("generate", artifact, "--tokenizer", folder / "tokenizer.json", "-p", "import os\nimport ", "-n", "4")
+    first = lathe_tool.ok(*command)
+    assert first.strip().split()[0].isidentifier(), first
+    assert lathe_tool.ok(*command, "--threads", "1") == first
+
+    context, count = 256, 4
+    report = lathe_tool.ok("perplexity", artifact, "--tokens", folder / "heldout.npy", "--context", context, "--windows", count, "--json")
+    text = np.load(folder / "heldout.npy")[: context * count].astype(np.int64).reshape(count, context)
+    session = onnxruntime.InferenceSession(str(folder / "lm.onnx"), providers=["CPUExecutionProvider"])
+    feed = {"input_ids": text, "attention_mask": np.ones_like(text), "position_ids": np.tile(np.arange(context), (count, 1))}
+    for value in session.get_inputs():
+        if value.name not in feed:  # the caches, empty
+            feed[value.name] = np.zeros([count, value.shape[1], 0, value.shape[3]], np.float32)
+    logits = session.run(["logits"], feed)[0][:, :-1].astype(np.float64)
+    logs = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    nll = -np.take_along_axis(logs, text[:, 1:, None], -1).mean()
+    assert json.loads(report)["perplexity"] == pytest.approx(np.exp(nll), rel=1e-3)
