@@ -1,0 +1,163 @@
+//===- AttentionPagesTest.cpp - Attention over a cache's pages --*- C++ -*-===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#include "backends/cpu/runtime/CpuBackend.h"
+#include "runtime/Backend.h"
+#include "runtime/CpuFeatures.h"
+
+#include <cmath>
+#include <gtest/gtest.h>
+#include <random>
+
+using namespace lathe;
+using runtime::CacheRows;
+using runtime::Status;
+
+namespace {
+
+/// A module without constants, and a session on it, without an artifact.
+class Services final : public runtime::ModuleServices, public runtime::SessionServices {
+public:
+  Services(int threads, const char *isa) : isa_(isa) {
+    EXPECT_FALSE(pool_.start(threads, cpu::cpuBackend().threadStart()).failed());
+    EXPECT_FALSE(cpu::cpuBackend().createModule(*this, &module_).failed());
+    EXPECT_FALSE(module_->createSession(*this, &session_).failed());
+  }
+
+  Status attention(const lathe_attention_call &call, const CacheRows *keys, const CacheRows *values) {
+    failure_ = {};
+    session_->beginRun();
+    session_->attention(call, keys, values);
+    session_->endRun();
+    return failure_;
+  }
+
+  const runtime::Manifest &manifest() const override { return manifest_; }
+  const void *constant(size_t) const override { return nullptr; }
+  std::string_view isa() const override { return isa_; }
+  bool chargePrivate(uint64_t) override { return true; }
+  const runtime::Program &program() const override { return program_; }
+  runtime::ThreadPool &pool() override { return pool_; }
+  void fail(Status status) override { failure_ = std::move(status); }
+  bool charge(int64_t) override { return true; }
+
+private:
+  const char *isa_;
+  runtime::ThreadPool pool_;
+  runtime::Manifest manifest_;
+  runtime::Program program_;
+  Status failure_;
+  std::unique_ptr<runtime::BackendModule> module_;
+  std::unique_ptr<runtime::BackendSession> session_;
+};
+
+/// Rows of sequences in pages of their own, as a cache keeps them.
+struct Pages {
+  Pages(std::vector<int64_t> rows, int64_t heads, int64_t size, unsigned seed) : counts(std::move(rows)) {
+    std::mt19937 random(seed);
+    constexpr int64_t kOffset = 48; // of another cache in the same pages
+    for (int64_t count : counts) {
+      std::vector<const unsigned char *> own;
+      for (int64_t page = 0; page * CacheRows::kPageRows < count; ++page) {
+        auto &data = memory.emplace_back(new float[static_cast<size_t>(kOffset + heads * CacheRows::kPageRows * size)]);
+        for (int64_t i = 0; i < kOffset + heads * CacheRows::kPageRows * size; ++i)
+          data[static_cast<size_t>(i)] = static_cast<float>(static_cast<int>(random() % 2001) - 1000) / 500;
+        own.push_back(reinterpret_cast<const unsigned char *>(data.get()));
+      }
+      addresses.push_back(std::move(own));
+    }
+    for (const auto &own : addresses)
+      pointers.push_back(own.data());
+    view = {pointers.data(), counts.data(), kOffset, static_cast<int64_t>(counts.size()), heads, size};
+  }
+
+  double at(size_t sequence, int64_t head, int64_t row, int64_t column) const {
+    auto *page = reinterpret_cast<const float *>(addresses[sequence][static_cast<size_t>(row / CacheRows::kPageRows)]);
+    return page[view.offset + (head * CacheRows::kPageRows + row % CacheRows::kPageRows) * view.size + column];
+  }
+
+  std::vector<int64_t> counts;
+  std::vector<std::unique_ptr<float[]>> memory;
+  std::vector<std::vector<const unsigned char *>> addresses;
+  std::vector<const unsigned char *const *> pointers;
+  CacheRows view;
+};
+
+void check(const char *isa, int threads, int64_t heads, int64_t keyHeads, int64_t queries, int64_t d, int64_t e,
+           int64_t window) {
+  SCOPED_TRACE(runtime::join(isa, " threads ", threads, " heads ", heads, "/", keyHeads, " queries ", queries,
+                             " sizes ", d, ",", e, " window ", window));
+  const char *why = nullptr;
+  if (!runtime::supportsIsa(isa, &why))
+    return;
+  std::vector<int64_t> counts = {queries, queries + 63, queries + 64, queries + 300};
+  auto sequences = static_cast<int64_t>(counts.size());
+  Pages keys(counts, keyHeads, d, 1), values(counts, keyHeads, e, 2);
+  std::mt19937 random(3);
+  std::vector<float> query(static_cast<size_t>(sequences * heads * queries * d)),
+      out(static_cast<size_t>(sequences * heads * queries * e));
+  for (float &x : query)
+    x = static_cast<float>(static_cast<int>(random() % 2001) - 1000) / 1000;
+  std::vector<int64_t> positions;
+  for (int64_t count : counts)
+    for (int64_t s = 0; s < queries; ++s)
+      positions.push_back(s == 1 ? -1 : count - queries + s); // one that sees nothing
+  lathe_attention_call call = {};
+  call.dtype = LATHE_F32;
+  call.scale = 0.5;
+  call.zero_masked = 1;
+  call.batch[0] = 1, call.batch[1] = sequences, call.batch[2] = heads;
+  call.key_heads = keyHeads;
+  call.s = queries, call.t = counts.back(), call.d = d, call.e = e;
+  call.query.data = query.data(), call.out.data = out.data();
+  call.query.col = call.out.col = 1;
+  call.query.row = d, call.out.row = e;
+  call.query.batch[2] = queries * d, call.out.batch[2] = queries * e;
+  call.query.batch[1] = heads * queries * d, call.out.batch[1] = heads * queries * e;
+  call.positions = positions.data();
+  call.position_batch = queries, call.position_row = 1;
+  call.window = window;
+  Services services(threads, isa);
+  Status status = services.attention(call, &keys.view, &values.view);
+  ASSERT_FALSE(status.failed()) << status.message();
+  for (int64_t b = 0; b < sequences; ++b)
+    for (int64_t h = 0; h < heads; ++h)
+      for (int64_t s = 0; s < queries; ++s) {
+        int64_t last = positions[static_cast<size_t>(b * queries + s)], head = h / (heads / keyHeads);
+        int64_t first = window > 0 ? std::max<int64_t>(0, last - window + 1) : 0;
+        std::vector<double> scores;
+        double most = -INFINITY, sum = 0;
+        for (int64_t t = first; t <= last; ++t) {
+          double x = 0;
+          for (int64_t c = 0; c < d; ++c)
+            x += static_cast<double>(query[static_cast<size_t>(((b * heads + h) * queries + s) * d + c)]) *
+                 keys.at(static_cast<size_t>(b), head, t, c);
+          scores.push_back(x * 0.5);
+          most = std::max(most, x * 0.5);
+        }
+        for (double &x : scores)
+          sum += x = std::exp(x - most);
+        for (int64_t c = 0; c < e; ++c) {
+          double expected = 0;
+          for (int64_t t = first; t <= last; ++t)
+            expected += scores[static_cast<size_t>(t - first)] / sum * values.at(static_cast<size_t>(b), head, t, c);
+          ASSERT_NEAR(out[static_cast<size_t>(((b * heads + h) * queries + s) * e + c)], expected, 2e-5)
+              << b << " " << h << " " << s << " " << c;
+        }
+      }
+}
+
+TEST(AttentionPages, EqualsAPlainLoop) {
+  for (const char *isa : {"avx2", "avx512"})
+    for (int threads : {1, 3})
+      for (int64_t queries : {1, 2, 17, 70})
+        for (int64_t window : {0, 1, 63, 64, 65, 200}) {
+          check(isa, threads, 4, 4, queries, 16, 16, window);
+          check(isa, threads, 6, 2, queries, 33, 8, window);
+          check(isa, threads, 8, 1, queries, 64, 64, window);
+        }
+}
+
+} // namespace
