@@ -133,9 +133,9 @@ def test_text_generation(lathe_tool, tmp_path):
     folder = EXAMPLES / "text_generation"
     artifact = tmp_path / "lm.lathe"
     lathe_tool.ok("compile", folder / "lm.onnx", "-o", artifact)
-    command = ("generate", artifact, "--tokenizer", folder / "tokenizer.json", "-p", "import os\nimport ", "-n", "4")
+    command = ("generate", artifact, "--tokenizer", folder / "tokenizer.json", "-p", "    def __init__(self", "-n", "6")
     first = lathe_tool.ok(*command)
-    assert first.strip().split()[0].isidentifier(), first
+    assert first.lstrip()[0] in ",):", first
     assert lathe_tool.ok(*command, "--threads", "1") == first
 
     context, count = 256, 4

@@ -207,10 +207,8 @@ void Generation::report(const Module &module, const lathe_generator *generator, 
   lathe_generator_info_init(&info);
   check(lathe_generator_get_info(generator, &info));
   if (options.verbose)
-    fprintf(stderr,
-            "prompt %zu tokens in %.1f ms (%.1f tokens/s), %zu generated in %.1f ms (%.1f tokens/s), cache %.1f MiB\n",
-            promptTokens, prefill * 1e3, prefillSpeed, generated, decode * 1e3, decodeSpeed,
-            static_cast<double>(info.cache_bytes) / (1 << 20));
+    fprintf(stderr, "prompt %zu tokens in %.1f ms (%.1f tokens/s), %zu generated in %.1f ms (%.1f tokens/s)\n",
+            promptTokens, prefill * 1e3, prefillSpeed, generated, decode * 1e3, decodeSpeed);
   for (size_t i = 0; i < results.size(); ++i)
     if (results[i].finish == LATHE_FINISH_MAX_SEQUENCE && !options.json)
       fprintf(stderr,
@@ -247,7 +245,6 @@ void Generation::report(const Module &module, const lathe_generator *generator, 
   object["decode_tokens_per_s"] = decodeSpeed;
   object["vocabulary"] = info.vocabulary;
   object["max_sequence"] = info.max_sequence;
-  object["cache_bytes"] = info.cache_bytes;
   object["device"] = module.info().device;
   object["isa"] = module.info().isa;
   printf("%s\n", object.dump(2, ' ', false, ordered_json::error_handler_t::replace).c_str());
