@@ -7,7 +7,8 @@ Each line that it reads is a JSON object, each line that it writes too:
     {"run": N}         -> {"times_ms": [N numbers]}
     {"save": PATH}     -> {"outputs": [names]}        writes PATH, an .npz
     {"memory": N}      -> {"run_rss_bytes"}           the most that is resident during N runs
-Inputs are made before, and bound once, so that a run is only the run.
+Inputs are made before, and bound once, so that a run is only the run. With one token and a past a run of Lathe is a step of a generator,
+which begins each burst with the past.
 """
 import ctypes
 import json
@@ -42,12 +43,27 @@ class Lathe:
 
         self.version, self.notes = lathe.version(), []
         start = time.perf_counter()
-        self._session = lathe.load(setup["model"]).session(threads=setup["threads"])
+        module = lathe.load(setup["model"])
+        self._session = module.session(threads=setup["threads"])
         self.load_ms = (time.perf_counter() - start) * 1e3
         self._session.bind(inputs)
+        self._generator = None
+        tokens = inputs.get("input_ids")
+        if setup["past"] and tokens.shape[1] == 1 and "step" in module.programs:
+            # A token of text that is generated: its past is in the generator's cache, and stays there.
+            self._generator, self._token = module.generator(threads=setup["threads"]), tokens
+            self._past = np.tile(tokens, (1, setup["past"]))
+
+    def begin_burst(self):
+        if self._generator:
+            self._generator.begin(self._token.shape[0])
+            self._generator.append(self._past)
 
     def run(self):
-        self._session.run(outputs=())
+        if self._generator:
+            self._generator.append(self._token)
+        else:
+            self._session.run(outputs=())
 
     def outputs(self):
         return self._session.run()
@@ -145,18 +161,22 @@ def serve():
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     setup = json.loads(sys.stdin.readline())
     runtime = RUNTIMES[setup["runtime"]](setup, workloads.make_inputs(setup["inputs"], setup["past"]))
+    begin_burst = getattr(runtime, "begin_burst", lambda: None)
+    begin_burst()
     first_run_ms = timed(runtime.run)
     answer(load_ms=runtime.load_ms, first_run_ms=first_run_ms, load_rss_bytes=resident_peak(), version=runtime.version,
            notes=runtime.notes)
     for line in sys.stdin:
         request = json.loads(line)
         if "run" in request:
+            begin_burst()
             answer(times_ms=[timed(runtime.run) for _ in range(request["run"])])
         elif "save" in request:
             outputs = runtime.outputs()
             np.savez(request["save"], **outputs)
             answer(outputs=list(outputs))
         else:
+            begin_burst()
             forget_peak()
             for _ in range(request["memory"]):
                 runtime.run()
