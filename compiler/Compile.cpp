@@ -180,6 +180,7 @@ bool Compilation::addPrograms() {
   std::vector<NewProgram> added;
   std::string error = options.programs ? options.programs(main(), added) : "";
   if (error.empty() && options.generation != CompileOptions::Generation::off) {
+    result.isDecoder = isDecoder(main());
     result.whyNotGeneration = addGenerationPrograms(main(), added);
     result.generates = result.whyNotGeneration.empty();
     if (!result.generates && options.generation == CompileOptions::Generation::on)

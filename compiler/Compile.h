@@ -71,6 +71,7 @@ struct CompileResult {
   size_t operations = 0;
   size_t kernels = 0, matmuls = 0;
   bool generates = false;       ///< there are programs that generate text
+  bool isDecoder = false;       ///< the model has what a decoder has, whether or not it generates
   std::string whyNotGeneration; ///< where they were asked for and there are none
   fusion::Findings findings;    ///< of `explain`
 };

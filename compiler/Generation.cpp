@@ -16,9 +16,13 @@ using namespace mlir;
 
 namespace lathe {
 
-std::string addGenerationPrograms(ModuleOp imported, std::vector<NewProgram> &added) {
+bool isDecoder(ModuleOp imported) {
   auto main = imported.lookupSymbol<func::FuncOp>("main");
-  if (!main || !generation::resemblesDecoder(main))
+  return main && generation::resemblesDecoder(main);
+}
+
+std::string addGenerationPrograms(ModuleOp imported, std::vector<NewProgram> &added) {
+  if (!isDecoder(imported))
     return "it is not a decoder: none of its outputs [batch, sequence, N] has a number for each of the N rows of a table that "
            "tokens [batch, sequence] look up";
   std::string reason;

@@ -267,8 +267,9 @@ void readCaches(Reader &reader, const json &object, const std::string &where, st
     cache.appended = reader.boolean(value, "appended", at);
     if (!cache.type || cache.type->dtype != LATHE_F32)
       reader.fail(at, "must be of type f32");
-    if (cache.heads < 1 || cache.heads > kMost || cache.size < 1 || cache.size > kMost)
-      reader.fail(at, join("must have from 1 to ", kMost, " heads and columns, found ", cache.heads, " and ", cache.size));
+    if (cache.heads < 1 || cache.heads > kMost || cache.size < 1 || cache.size > kMost || cache.heads * cache.size > kMost)
+      reader.fail(at, join("must have from 1 to ", kMost, " heads, columns, and numbers in a row of all heads, found ", cache.heads, " and ",
+                           cache.size));
     caches.push_back(std::move(cache));
   });
 }

@@ -407,6 +407,10 @@ int compile(const Flags &flags) {
                 static_cast<double>(file.tellg()) / 1e6, result.matmuls, result.kernels, seconds.count());
   if (!flags.quiet)
     printPrecision(result.precision, options.precision);
+  if (!flags.quiet && result.generates)
+    std::printf("generates text: lathe generate %s\n", flags.output.c_str());
+  else if (!flags.quiet && result.isDecoder)
+    std::printf("does not generate text with a cache: %s\n", result.whyNotGeneration.c_str());
   return 0;
 }
 

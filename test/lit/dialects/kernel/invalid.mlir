@@ -565,3 +565,72 @@ func.func @attention_c5(%frame: !llvm.ptr, %i: index, %x: memref<2x8xf32>, %h: m
       value(%x : memref<2x8xf32>)[%i, %i, %i, %i, %i, %i] out(%x : memref<2x8xf32>)[%i, %i, %i, %i, %i, %i] {kernel = 0 : i64, scale = 1.0 : f64, softcap = -1.0 : f64}
   return
 }
+
+// -----
+
+func.func @attention_c6(%frame: !llvm.ptr, %i: index, %x: memref<2x8xf32>) {
+  // expected-error @below {{expects a buffer or a cache as 'key', got none}}
+  kernel.attention %frame sizes[%i, %i, %i, %i, %i, %i, %i, %i] query(%x : memref<2x8xf32>)[%i, %i, %i, %i, %i, %i]
+      out(%x : memref<2x8xf32>)[%i, %i, %i, %i, %i, %i] {kernel = 0 : i64, scale = 1.0 : f64, value_cache = 0 : i64}
+  return
+}
+
+// -----
+
+func.func @attention_c6_both(%frame: !llvm.ptr, %i: index, %x: memref<2x8xf32>) {
+  // expected-error @below {{expects a buffer or a cache as 'key', got both}}
+  kernel.attention %frame sizes[%i, %i, %i, %i, %i, %i, %i, %i] query(%x : memref<2x8xf32>)[%i, %i, %i, %i, %i, %i] key(%x : memref<2x8xf32>)[%i, %i, %i, %i, %i, %i]
+      value(%x : memref<2x8xf32>)[%i, %i, %i, %i, %i, %i] out(%x : memref<2x8xf32>)[%i, %i, %i, %i, %i, %i] {kernel = 0 : i64, scale = 1.0 : f64, key_cache = 0 : i64}
+  return
+}
+
+// -----
+
+func.func @attention_c7(%frame: !llvm.ptr, %i: index, %x: memref<2x8xf32>) {
+  // expected-error @below {{expects positions of i64, got 'memref<2x8xf32>'}}
+  kernel.attention %frame sizes[%i, %i, %i, %i, %i, %i, %i, %i] query(%x : memref<2x8xf32>)[%i, %i, %i, %i, %i, %i] key(%x : memref<2x8xf32>)[%i, %i, %i, %i, %i, %i]
+      value(%x : memref<2x8xf32>)[%i, %i, %i, %i, %i, %i] positions(%x : memref<2x8xf32>)[%i, %i, %i] out(%x : memref<2x8xf32>)[%i, %i, %i, %i, %i, %i] {kernel = 0 : i64, scale = 1.0 : f64}
+  return
+}
+
+// -----
+
+func.func @attention_c7_view(%frame: !llvm.ptr, %i: index, %x: memref<2x8xf32>, %p: memref<2x8xi64>) {
+  // expected-error @below {{expects an offset and 2 strides for a view of positions, got 2 numbers}}
+  kernel.attention %frame sizes[%i, %i, %i, %i, %i, %i, %i, %i] query(%x : memref<2x8xf32>)[%i, %i, %i, %i, %i, %i] key(%x : memref<2x8xf32>)[%i, %i, %i, %i, %i, %i]
+      value(%x : memref<2x8xf32>)[%i, %i, %i, %i, %i, %i] positions(%p : memref<2x8xi64>)[%i, %i] out(%x : memref<2x8xf32>)[%i, %i, %i, %i, %i, %i] {kernel = 0 : i64, scale = 1.0 : f64}
+  return
+}
+
+// -----
+
+func.func @attention_window(%frame: !llvm.ptr, %i: index, %x: memref<2x8xf32>) {
+  // expected-error @below {{expects a window of at least 0 that goes with positions, got 4}}
+  kernel.attention %frame sizes[%i, %i, %i, %i, %i, %i, %i, %i] query(%x : memref<2x8xf32>)[%i, %i, %i, %i, %i, %i] key(%x : memref<2x8xf32>)[%i, %i, %i, %i, %i, %i]
+      value(%x : memref<2x8xf32>)[%i, %i, %i, %i, %i, %i] out(%x : memref<2x8xf32>)[%i, %i, %i, %i, %i, %i] {kernel = 0 : i64, scale = 1.0 : f64, window = 4 : i64}
+  return
+}
+
+// -----
+
+func.func @cache_append_sizes(%frame: !llvm.ptr, %i: index, %x: memref<2x8xf32>) {
+  // expected-error @below {{expects 4 sizes, an offset and as many strides, got 3 and 5 numbers}}
+  kernel.cache_append %frame 0 sizes[%i, %i, %i] rows(%x : memref<2x8xf32>)[%i, %i, %i, %i, %i] {kernel = 0 : i64}
+  return
+}
+
+// -----
+
+func.func @cache_append_type(%frame: !llvm.ptr, %i: index, %x: memref<2x8xf16>) {
+  // expected-error @below {{expects elements of f32, got}}
+  kernel.cache_append %frame 0 sizes[%i, %i, %i, %i] rows(%x : memref<2x8xf16>)[%i, %i, %i, %i, %i] {kernel = 0 : i64}
+  return
+}
+
+// -----
+
+func.func @cache_read_rank(%frame: !llvm.ptr, %x: memref<2x8xf32>) {
+  // expected-error @below {{expects a buffer of f32 of rank 4, got}}
+  kernel.cache_read %frame 0 out(%x : memref<2x8xf32>) {kernel = 0 : i64}
+  return
+}
