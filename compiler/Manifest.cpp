@@ -124,7 +124,7 @@ struct Matrix {
 /// Writes f32 as another type.
 static bool writeRounded(const char *data, int64_t count, lathe_dtype stored, artifact::Sink &sink) {
   std::vector<uint16_t> rounded(count);
-  cpu::roundWeights(stored, reinterpret_cast<const float *>(data), count, rounded.data());
+  cpu::roundWeights(stored, data, count, rounded.data());
   return sink.write(rounded.data(), rounded.size() * 2);
 }
 

@@ -8,6 +8,7 @@
 #include "llvm/Support/Format.h"
 #include "llvm/Support/raw_ostream.h"
 #include <cmath>
+#include <cstring>
 #include <set>
 
 using namespace mlir;
@@ -25,13 +26,16 @@ constexpr float kSmallestF16 = 0x1p-14f;
 /// Half a step of bf16 next to 1, which is the error that storing in 16 bits may make.
 constexpr double kAllowedError = 0x1p-9;
 
-Range rangeOf(const float *data, uint64_t count) {
+/// `data` may lie anywhere in a model's file.
+Range rangeOf(const char *data, uint64_t count) {
   Range range;
   constexpr uint64_t kPiece = 4096; // whose squares f32 adds well enough
   for (uint64_t begin = 0; begin < count; begin += kPiece) {
     float largest = 0, squares = 0;
     for (uint64_t i = begin; i < std::min(begin + kPiece, count); ++i) {
-      float x = std::isfinite(data[i]) ? std::abs(data[i]) : 0;
+      float x;
+      memcpy(&x, data + i * sizeof x, sizeof x);
+      x = std::isfinite(x) ? std::abs(x) : 0;
       largest = std::max(largest, x);
       squares += x * x;
       range.tiny += x > 0 && x < kSmallestF16;
@@ -87,7 +91,7 @@ bool choosePrecision(ArrayRef<func::FuncOp> programs, WeightFiles &files, const 
         error = "initializer '" + weight.getName().str() + "': " + error;
         return WalkResult::interrupt();
       }
-      Range range = rangeOf(reinterpret_cast<const float *>(data), count);
+      Range range = rangeOf(data, count);
       files.release(data, count * 4);
       decision = {weight.getName().str(), precision == "bf16" ? "bf16" : "f16",
                   precision == "bf16" ? againstBf16(range) : againstF16(range)};

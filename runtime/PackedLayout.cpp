@@ -69,8 +69,10 @@ std::vector<int64_t> PackedLayout::terms(int dim, int64_t count) const {
 }
 
 namespace {
+/// `source` may lie anywhere in a model's file, at no multiple of its elements' size.
 template <typename T>
-void packAs(const PackedLayout &layout, const T *source, int64_t rowStride, int64_t colStride, T *target) {
+void packAs(const PackedLayout &layout, const void *source, int64_t rowStride, int64_t colStride, T *target) {
+  auto *bytes = static_cast<const unsigned char *>(source);
   std::vector<int64_t> rows = layout.terms(0, layout.dims[0]);
   std::vector<int64_t> cols = layout.terms(1, layout.dims[1]);
   // Tiles keep both sides in cache whatever the order of the source.
@@ -79,7 +81,9 @@ void packAs(const PackedLayout &layout, const T *source, int64_t rowStride, int6
     for (size_t n0 = 0; n0 < cols.size(); n0 += kTile)
       for (size_t k = k0; k < rows.size() && k < k0 + kTile; ++k)
         for (size_t n = n0; n < cols.size() && n < n0 + kTile; ++n)
-          target[rows[k] + cols[n]] = source[static_cast<int64_t>(k) * rowStride + static_cast<int64_t>(n) * colStride];
+          memcpy(&target[rows[k] + cols[n]],
+                 bytes + (static_cast<int64_t>(k) * rowStride + static_cast<int64_t>(n) * colStride) * static_cast<int64_t>(sizeof(T)),
+                 sizeof(T));
 }
 
 template <typename T> void unpackAs(const PackedLayout &layout, const T *source, T *target) {
@@ -97,13 +101,13 @@ void lathe::runtime::pack(const PackedLayout &layout, size_t elementSize, const 
     memset(target, 0, static_cast<size_t>(layout.elements()) * elementSize);
   switch (elementSize) {
   case 1:
-    return packAs(layout, static_cast<const uint8_t *>(source), rowStride, colStride, static_cast<uint8_t *>(target));
+    return packAs(layout, source, rowStride, colStride, static_cast<uint8_t *>(target));
   case 2:
-    return packAs(layout, static_cast<const uint16_t *>(source), rowStride, colStride, static_cast<uint16_t *>(target));
+    return packAs(layout, source, rowStride, colStride, static_cast<uint16_t *>(target));
   case 4:
-    return packAs(layout, static_cast<const uint32_t *>(source), rowStride, colStride, static_cast<uint32_t *>(target));
+    return packAs(layout, source, rowStride, colStride, static_cast<uint32_t *>(target));
   default:
-    return packAs(layout, static_cast<const uint64_t *>(source), rowStride, colStride, static_cast<uint64_t *>(target));
+    return packAs(layout, source, rowStride, colStride, static_cast<uint64_t *>(target));
   }
 }
 

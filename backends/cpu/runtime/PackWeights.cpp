@@ -56,6 +56,13 @@ void cpu::packWeights(const WeightLayout &layout, lathe_dtype dtype, const void 
 }
 
 namespace {
+/// Of what may lie at no multiple of four.
+float numberAt(const void *source, int64_t index) {
+  float value;
+  memcpy(&value, static_cast<const unsigned char *>(source) + index * static_cast<int64_t>(sizeof value), sizeof value);
+  return value;
+}
+
 uint16_t toBf16(float value) {
   uint32_t bits;
   memcpy(&bits, &value, sizeof(bits));
@@ -64,16 +71,16 @@ uint16_t toBf16(float value) {
   return static_cast<uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
 
-__attribute__((target("avx,f16c"))) void toF16(const float *source, int64_t count, uint16_t *target) {
+__attribute__((target("avx,f16c"))) void toF16(const void *source, int64_t count, uint16_t *target) {
   for (int64_t i = 0; i < count; ++i)
     target[i] = static_cast<uint16_t>(_mm_cvtsi128_si32(
-        _mm_cvtps_ph(_mm_set_ss(source[i]), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)));
+        _mm_cvtps_ph(_mm_set_ss(numberAt(source, i)), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)));
 }
 } // namespace
 
-void cpu::roundWeights(lathe_dtype dtype, const float *source, int64_t count, uint16_t *target) {
+void cpu::roundWeights(lathe_dtype dtype, const void *source, int64_t count, uint16_t *target) {
   if (dtype == LATHE_F16)
     return toF16(source, count, target);
   for (int64_t i = 0; i < count; ++i)
-    target[i] = toBf16(source[i]);
+    target[i] = toBf16(numberAt(source, i));
 }

@@ -37,7 +37,7 @@ void packWeights(const WeightLayout &layout, lathe_dtype dtype, const void *sour
                  int64_t colStride, void *target);
 
 /// Rounds `count` numbers to bf16 or f16, the nearest one, of two the even one. Thread-safe.
-void roundWeights(lathe_dtype dtype, const float *source, int64_t count, uint16_t *target);
+void roundWeights(lathe_dtype dtype, const void *source, int64_t count, uint16_t *target);
 
 } // namespace lathe::cpu
 

@@ -327,7 +327,8 @@ TEST_F(ProgramsTest, PrecisionIsTheSameForAll) {
         return %y : tensor<64x80xf32>
       }
     })")));
-  for (const json &constant : json::parse(sum.manifest())["constants"])
+  json manifest = json::parse(sum.manifest());
+  for (const json &constant : manifest["constants"])
     EXPECT_EQ(constant["type"], "f32");
 }
 
