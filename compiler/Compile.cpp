@@ -181,7 +181,10 @@ bool Compilation::addPrograms() {
   std::string error = options.programs ? options.programs(main(), added) : "";
   if (error.empty() && options.generation != CompileOptions::Generation::off) {
     result.isDecoder = isDecoder(main());
-    result.whyNotGeneration = addGenerationPrograms(main(), added);
+    result.whyNotGeneration = result.isDecoder
+                                  ? addGenerationPrograms(main(), added)
+                                  : "it is not a decoder: none of its outputs [batch, sequence, N] has a number for each of the N rows of a "
+                                    "table that tokens [batch, sequence] look up";
     result.generates = result.whyNotGeneration.empty();
     if (!result.generates && options.generation == CompileOptions::Generation::on)
       error = "the model can't generate text: " + result.whyNotGeneration;

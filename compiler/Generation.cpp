@@ -22,9 +22,6 @@ bool isDecoder(ModuleOp imported) {
 }
 
 std::string addGenerationPrograms(ModuleOp imported, std::vector<NewProgram> &added) {
-  if (!isDecoder(imported))
-    return "it is not a decoder: none of its outputs [batch, sequence, N] has a number for each of the N rows of a table that "
-           "tokens [batch, sequence] look up";
   std::string reason;
   ScopedDiagnosticHandler handler(imported.getContext(), [&](Diagnostic &diagnostic) {
     if (diagnostic.getSeverity() != DiagnosticSeverity::Error || !reason.empty())

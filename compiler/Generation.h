@@ -17,7 +17,7 @@ inline constexpr const char *kStepProgram = "step", *kEncodeProgram = "encode";
 /// Whether the imported module has what a decoder has: tokens, and logits of as many numbers as there are tokens.
 bool isDecoder(mlir::ModuleOp imported);
 
-/// Appends the programs that generate with the imported module. Returns why there are none, or an empty text; errors of
+/// Appends the programs that generate with an imported module that is a decoder. Returns why there are none, or an empty text; errors of
 /// passes are part of it and do not go to the context's diagnostics.
 std::string addGenerationPrograms(mlir::ModuleOp imported, std::vector<NewProgram> &added);
 

@@ -56,6 +56,28 @@ lathe_status findProgram(const lathe_module *module, size_t index, const Program
   return LATHE_OK;
 }
 
+lathe_status describeTensorOf(const lathe_module *module, size_t program, std::vector<Tensor> Program::*tensors,
+                              const char *what, size_t index, lathe_tensor_info *info) {
+  if (!info)
+    return nullArgument("info");
+  *info = {};
+  const Program *found = nullptr;
+  lathe_status status = findProgram(module, program, &found);
+  return status == LATHE_OK ? describeTensor(found->*tensors, what, index, info) : status;
+}
+
+lathe_status findTensorOf(const lathe_module *module, size_t program, std::vector<Tensor> Program::*tensors,
+                          const char *what, const char *name, size_t *index) {
+  if (!index)
+    return nullArgument("index");
+  *index = 0;
+  if (!module || !name)
+    return nullArgument(module ? "name" : "module");
+  const Program *found = nullptr;
+  lathe_status status = findProgram(module, program, &found);
+  return status == LATHE_OK ? findTensor(found->*tensors, what, name, index) : status;
+}
+
 } // namespace
 
 //===----------------------------------------------------------------------===//
@@ -228,46 +250,22 @@ lathe_status lathe_module_find_program(const lathe_module *module, const char *n
 
 lathe_status lathe_module_program_input(const lathe_module *module, size_t program, size_t index,
                                         lathe_tensor_info *info) {
-  if (!info)
-    return nullArgument("info");
-  *info = {};
-  const Program *found = nullptr;
-  lathe_status status = findProgram(module, program, &found);
-  return status == LATHE_OK ? describeTensor(found->inputs, "input", index, info) : status;
+  return describeTensorOf(module, program, &Program::inputs, "input", index, info);
 }
 
 lathe_status lathe_module_program_output(const lathe_module *module, size_t program, size_t index,
                                          lathe_tensor_info *info) {
-  if (!info)
-    return nullArgument("info");
-  *info = {};
-  const Program *found = nullptr;
-  lathe_status status = findProgram(module, program, &found);
-  return status == LATHE_OK ? describeTensor(found->outputs, "output", index, info) : status;
+  return describeTensorOf(module, program, &Program::outputs, "output", index, info);
 }
 
 lathe_status lathe_module_program_find_input(const lathe_module *module, size_t program, const char *name,
                                              size_t *index) {
-  if (!index)
-    return nullArgument("index");
-  *index = 0;
-  if (!module || !name)
-    return nullArgument(module ? "name" : "module");
-  const Program *found = nullptr;
-  lathe_status status = findProgram(module, program, &found);
-  return status == LATHE_OK ? findTensor(found->inputs, "input", name, index) : status;
+  return findTensorOf(module, program, &Program::inputs, "input", name, index);
 }
 
 lathe_status lathe_module_program_find_output(const lathe_module *module, size_t program, const char *name,
                                               size_t *index) {
-  if (!index)
-    return nullArgument("index");
-  *index = 0;
-  if (!module || !name)
-    return nullArgument(module ? "name" : "module");
-  const Program *found = nullptr;
-  lathe_status status = findProgram(module, program, &found);
-  return status == LATHE_OK ? findTensor(found->outputs, "output", name, index) : status;
+  return findTensorOf(module, program, &Program::outputs, "output", name, index);
 }
 
 lathe_status lathe_module_program_symbol(const lathe_module *module, size_t program, size_t index,

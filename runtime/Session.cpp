@@ -307,9 +307,9 @@ struct Session::Frame : lathe_frame {
 const lathe_runtime_table Session::kTable = {LATHE_ABI_VERSION, parallelForEntry, matmulEntry,
                                              failEntry,         allocateEntry,    outputEntry,
                                              attentionEntry,    cacheEntry};
-const lathe_runtime_table Session::kProfilingTable = {LATHE_ABI_VERSION, timedParallelFor, timedMatmul,
-                                                      failEntry,         allocateEntry,    outputEntry,
-                                                      timedAttention,    timedCache};
+const lathe_runtime_table Session::kProfilingTable = {LATHE_ABI_VERSION, timedParallelFor,      timed<matmulEntry>,
+                                                      failEntry,         allocateEntry,         outputEntry,
+                                                      timed<attentionEntry>, timed<cacheEntry>};
 
 void Session::parallelForEntry(lathe_frame *frame, int64_t, lathe_task_fn task, const void *args, int64_t count,
                                int64_t grain) {
@@ -410,29 +410,17 @@ void Session::record(int64_t kernel, uint64_t start) {
     trace_(traceContext_, static_cast<size_t>(kernel), start, nanoseconds);
 }
 
+template <auto entry, typename Call> void Session::timed(lathe_frame *frame, const Call *call) {
+  uint64_t start = now();
+  entry(frame, call);
+  static_cast<Frame *>(frame)->session->record(call->kernel, start);
+}
+
 void Session::timedParallelFor(lathe_frame *frame, int64_t kernel, lathe_task_fn task, const void *args, int64_t count,
                                int64_t grain) {
   uint64_t start = now();
   parallelForEntry(frame, kernel, task, args, count, grain);
   static_cast<Frame *>(frame)->session->record(kernel, start);
-}
-
-void Session::timedMatmul(lathe_frame *frame, const lathe_matmul_call *call) {
-  uint64_t start = now();
-  matmulEntry(frame, call);
-  static_cast<Frame *>(frame)->session->record(call->kernel, start);
-}
-
-void Session::timedAttention(lathe_frame *frame, const lathe_attention_call *call) {
-  uint64_t start = now();
-  attentionEntry(frame, call);
-  static_cast<Frame *>(frame)->session->record(call->kernel, start);
-}
-
-void Session::timedCache(lathe_frame *frame, const lathe_cache_call *call) {
-  uint64_t start = now();
-  cacheEntry(frame, call);
-  static_cast<Frame *>(frame)->session->record(call->kernel, start);
 }
 
 void Session::fail(Status status) {

@@ -92,15 +92,13 @@ private:
   static void matmulEntry(lathe_frame *frame, const lathe_matmul_call *call);
   static void attentionEntry(lathe_frame *frame, const lathe_attention_call *call);
   static void cacheEntry(lathe_frame *frame, const lathe_cache_call *call);
-  static void timedCache(lathe_frame *frame, const lathe_cache_call *call);
   static void failEntry(lathe_frame *frame, int64_t check);
   static void *allocateEntry(lathe_frame *frame, int64_t slot, int64_t bytes);
   static void *outputEntry(lathe_frame *frame, int64_t index, const int64_t *dims);
   static void timedParallelFor(lathe_frame *frame, int64_t kernel, lathe_task_fn task, const void *args, int64_t count,
                                int64_t grain);
-  static void timedMatmul(lathe_frame *frame, const lathe_matmul_call *call);
+  template <auto entry, typename Call> static void timed(lathe_frame *frame, const Call *call);
   static void prepareMatmulEntry(lathe_frame *frame, const lathe_matmul_call *call);
-  static void timedAttention(lathe_frame *frame, const lathe_attention_call *call);
   static void prepareAttentionEntry(lathe_frame *frame, const lathe_attention_call *call);
 
   ThreadPool &pool() override { return pool_; }

@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "passes/generation/Causal.h"
+#include "passes/generation/Function.h"
 #include "passes/generation/Passes.h"
 #include "passes/generation/Positional.h"
 #include "llvm/ADT/DenseSet.h"
@@ -142,7 +143,7 @@ private:
     if (auto concat = dyn_cast<ConcatOp>(op))
       return ofSequence(result[concat.getAxis()]) ? "it puts something before or behind the sequence" : "";
     if (auto slice = dyn_cast<SliceOp>(op))
-      return llvm::any_of(slice.getAxes(), [&](int64_t axis) { return ofSequence(shape(0)[axis]); }) && !takesLast(slice)
+      return slicesSequence(op) && !takesLast(slice)
                  ? "it takes a part of the sequence that is not its end"
                  : "";
     if (auto gather = dyn_cast<GatherOp>(op))
@@ -153,6 +154,15 @@ private:
     if (auto best = dyn_cast<TopKOp>(op))
       return ofSequence(shape(0)[best.getAxis()]) ? reduces : "";
     return ("'" + op->getName().getStringRef() + "' is not known to keep places of the sequence apart").str();
+  }
+
+  /// Whether it is a slice along the sequence.
+  bool slicesSequence(Operation *op) {
+    auto slice = dyn_cast<SliceOp>(op);
+    if (!slice)
+      return false;
+    SymShape dims = *before.shapeOf(slice.getInput());
+    return llvm::any_of(slice.getAxes(), [&](int64_t axis) { return ofSequence(dims[axis]); });
   }
 
   /// Whether it takes the last token alone.
@@ -206,9 +216,7 @@ private:
         return refuse(&op, "shapes depend on the tokens");
       if (std::string reason = mixing(&op); !reason.empty())
         return refuse(&op, reason);
-      bool ends = isa<SliceOp>(op) && llvm::any_of(cast<SliceOp>(op).getAxes(), [&](int64_t axis) {
-                    return ofSequence((*before.shapeOf(op.getOperand(0)))[axis]);
-                  });
+      bool ends = slicesSequence(&op);
       for (Value operand : op.getOperands()) {
         if (ofSource(operand))
           return refuse(&op, "it mixes tokens with what the source inputs give outside of an attention");
@@ -334,9 +342,7 @@ private:
     std::optional<std::pair<size_t, size_t>> place;
     if (std::optional<size_t> axis = batchAxis(dims); axis && op->hasTrait<OpTrait::BroadcastingElementwise>())
       place = std::pair(dims.size(), *axis);
-    bool ends = isa<SliceOp>(op) && llvm::any_of(cast<SliceOp>(op).getAxes(), [&](int64_t axis) {
-                  return ofSequence((*before.shapeOf(op->getOperand(0)))[axis]);
-                });
+    bool ends = slicesSequence(op);
     Need operandNeed = ends ? kLast : need;
     SmallVector<Value> operands;
     for (Value operand : op->getOperands()) {
@@ -444,31 +450,13 @@ private:
 
   /// Leaves of the old program what fills the caches that do not grow.
   void makeEncode() {
-    Block &block = main.getBody().front();
-    Operation *terminator = block.getTerminator();
     SmallVector<Value> results;
     SmallVector<DictionaryAttr> resultAttrs;
-    SmallVector<Type> types;
     for (auto &[value, name] : fixed) {
       results.push_back(value);
-      types.push_back(value.getType());
       resultAttrs.push_back(b.getDictionaryAttr(b.getNamedAttr(LatheDialect::kNameAttr, b.getStringAttr(name))));
     }
-    terminator->setOperands(results);
-    for (Operation &op : llvm::make_early_inc_range(llvm::reverse(block)))
-      if (isOpTriviallyDead(&op))
-        op.erase();
-    llvm::BitVector erased(main.getNumArguments());
-    SmallVector<DictionaryAttr> attrs;
-    for (BlockArgument argument : main.getArguments())
-      if (argument.use_empty())
-        erased.set(argument.getArgNumber());
-      else
-        attrs.push_back(main.getArgAttrDict(argument.getArgNumber()));
-    block.eraseArguments(erased);
-    main.setFunctionType(b.getFunctionType(block.getArgumentTypes(), types));
-    main.setAllArgAttrs(attrs);
-    main.setAllResultAttrs(resultAttrs);
+    reduceTo(main, results, resultAttrs, [](BlockArgument argument) { return argument.use_empty(); });
     main.setName(kEncodeName);
   }
 

@@ -3,10 +3,9 @@
 // Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
 //
 //===----------------------------------------------------------------------===//
+#include "passes/generation/Function.h"
 #include "passes/generation/Passes.h"
 #include "passes/generation/Uniform.h"
-#include "mlir/Interfaces/SideEffectInterfaces.h"
-#include "llvm/ADT/BitVector.h"
 #include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/SetVector.h"
 
@@ -20,15 +19,22 @@ using namespace mlir;
 namespace lathe::generation {
 namespace {
 
-/// Values that hold what `value` holds, in another shape or type of number.
-llvm::SetVector<Value> sameContent(Value value) {
+/// The value and what is made of it by operations that `follows` takes.
+llvm::SetVector<Value> closure(Value value, llvm::function_ref<bool(OpOperand &)> follows) {
   llvm::SetVector<Value> found;
   found.insert(value);
   for (size_t i = 0; i < found.size(); ++i)
-    for (Operation *user : found[i].getUsers())
-      if (isa<CastOp, ReshapeOp, BroadcastOp, TransposeOp>(user) && user->getOperand(0) == found[i])
-        found.insert(user->getResult(0));
+    for (OpOperand &use : found[i].getUses())
+      if (follows(use))
+        found.insert(use.getOwner()->getResult(0));
   return found;
+}
+
+/// Values that hold what `value` holds, in another shape or type of number.
+llvm::SetVector<Value> sameContent(Value value) {
+  return closure(value, [](OpOperand &use) {
+    return isa<CastOp, ReshapeOp, BroadcastOp, TransposeOp>(use.getOwner()) && use.getOperandNumber() == 0;
+  });
 }
 
 /// Rows of the static tables that the value looks up.
@@ -44,18 +50,16 @@ llvm::SetVector<int64_t> tablesOf(Value value) {
 
 /// Whether the numbers, or they and a few others, say which elements of something are read.
 bool isIndex(Value value) {
-  llvm::SetVector<Value> found;
-  found.insert(value);
-  for (size_t i = 0; i < found.size(); ++i)
-    for (OpOperand &use : found[i].getUses()) {
-      Operation *user = use.getOwner();
-      if (isa<GatherOp, GatherElementsOp, GatherNDOp>(user) && use.getOperandNumber() == 1)
-        return true;
-      if (isa<CastOp, ReshapeOp, BroadcastOp, TransposeOp, SliceOp, ConcatOp, AddOp, SubOp, MinOp, MaxOp>(user) &&
-          cast<RankedTensorType>(user->getResult(0).getType()).getElementType().isIntOrIndex())
-        found.insert(user->getResult(0));
-    }
-  return false;
+  auto follows = [](OpOperand &use) {
+    Operation *user = use.getOwner();
+    return isa<CastOp, ReshapeOp, BroadcastOp, TransposeOp, SliceOp, ConcatOp, AddOp, SubOp, MinOp, MaxOp>(user) &&
+           cast<RankedTensorType>(user->getResult(0).getType()).getElementType().isIntOrIndex();
+  };
+  return llvm::any_of(closure(value, follows), [](Value other) {
+    return llvm::any_of(other.getUses(), [](OpOperand &use) {
+      return isa<GatherOp, GatherElementsOp, GatherNDOp>(use.getOwner()) && use.getOperandNumber() == 1;
+    });
+  });
 }
 
 /// Whether the numbers count something: they are multiplied as such, as in rotary embeddings.
@@ -75,21 +79,19 @@ struct Decoder {
 std::optional<Decoder> findDecoder(func::FuncOp main) {
   if (!main.getBody().hasOneBlock())
     return std::nullopt;
+  ShapeContext shapes;
   for (OpOperand &result : main.getBody().front().getTerminator()->getOpOperands()) {
     auto type = dyn_cast<RankedTensorType>(result.get().getType());
     if (!type || type.getRank() != 3 || type.isDynamicDim(2) || !isa<FloatType>(type.getElementType()))
       continue;
-    ShapeContext shapes;
-    FailureOr<SymShape> logits = shapes.shapeOf(result.get());
-    if (failed(logits))
-      continue;
     for (BlockArgument argument : main.getArguments()) {
       auto own = dyn_cast<RankedTensorType>(argument.getType());
-      if (!own || own.getRank() != 2 || !own.getElementType().isIntOrIndex())
-        continue;
-      FailureOr<SymShape> dims = shapes.shapeOf(argument);
-      if (succeeded(dims) && (*dims)[0] == (*logits)[0] && (*dims)[1] == (*logits)[1] && (*dims)[1].symbolName() &&
-          tablesOf(argument).contains(type.getDimSize(2)))
+      if (!own || own.getRank() != 2 || !own.getElementType().isIntOrIndex() ||
+          !tablesOf(argument).contains(type.getDimSize(2)))
+        continue; // before the shapes of a whole program are asked for
+      FailureOr<SymShape> logits = shapes.shapeOf(result.get()), dims = shapes.shapeOf(argument);
+      if (succeeded(logits) && succeeded(dims) && (*dims)[0] == (*logits)[0] && (*dims)[1] == (*logits)[1] &&
+          (*dims)[1].symbolName())
         return Decoder{argument, result.getOperandNumber()};
     }
   }
@@ -125,7 +127,8 @@ public:
         op.getResult().replaceAllUsesWith(materialize(b, op.getLoc(), it->second));
         op.erase();
       }
-    trim(block);
+    Value logits = block.getTerminator()->getOperand(decoder.logits);
+    reduceTo(main, logits, main.getResultAttrDict(decoder.logits), [&](BlockArgument argument) { return kinds.count(argument) > 0; });
     if (failed(refine(block)))
       return failure();
     replaceUniform(block);
@@ -264,29 +267,6 @@ private:
       return {};
     auto whole = createInferred<BroadcastOp>(b, loc, context, type.getElementType(), value, dims);
     return succeeded(whole) ? whole->getResult() : Value();
-  }
-
-  /// Leaves the inputs that are still there and the logits.
-  void trim(Block &block) {
-    llvm::BitVector erased(main.getNumArguments());
-    SmallVector<DictionaryAttr> attrs;
-    for (BlockArgument argument : main.getArguments())
-      if (kinds.count(argument))
-        erased.set(argument.getArgNumber());
-      else
-        attrs.push_back(main.getArgAttrDict(argument.getArgNumber()));
-    Operation *terminator = block.getTerminator();
-    Value logits = terminator->getOperand(decoder.logits);
-    DictionaryAttr logitsAttr = main.getResultAttrDict(decoder.logits);
-    terminator->setOperands(logits);
-    block.eraseArguments(erased);
-    main.setFunctionType(b.getFunctionType(block.getArgumentTypes(), logits.getType()));
-    main.setAllArgAttrs(attrs);
-    main.setAllResultAttrs(ArrayRef<DictionaryAttr>(logitsAttr));
-    // What only the others needed.
-    for (Operation &op : llvm::make_early_inc_range(llvm::reverse(block)))
-      if (isOpTriviallyDead(&op))
-        op.erase();
   }
 
   /// What shapes say, such as the length of a past that there is none of, becomes a constant.

@@ -86,12 +86,7 @@ public:
     for (size_t i = 0, count = info().source_count; i < count; ++i) {
       lathe_tensor_info info;
       check(lathe_generator_source(get(), i, &info));
-      TensorInfo tensor;
-      tensor.name = info.name;
-      tensor.dtype = info.dtype;
-      tensor.dims.assign(info.dims, info.dims + info.rank);
-      tensor.dimTexts.assign(info.dim_texts, info.dim_texts + info.rank);
-      result.push_back(std::move(tensor));
+      result.push_back(TensorInfo::of(info));
     }
     return result;
   }

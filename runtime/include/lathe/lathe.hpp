@@ -77,6 +77,10 @@ struct TensorInfo {
   lathe_dtype dtype = LATHE_F32;
   std::vector<int64_t> dims;         ///< -1 where symbolic
   std::vector<std::string> dimTexts; ///< number, symbol or expression
+
+  static TensorInfo of(const lathe_tensor_info &info) {
+    return {info.name, info.dtype, {info.dims, info.dims + info.rank}, {info.dim_texts, info.dim_texts + info.rank}};
+  }
 };
 
 /// A symbolic dimension.
@@ -195,12 +199,7 @@ private:
     for (size_t i = 0; i < count; ++i) {
       lathe_tensor_info info;
       check(query(get(), program, i, &info));
-      TensorInfo tensor;
-      tensor.name = info.name;
-      tensor.dtype = info.dtype;
-      tensor.dims.assign(info.dims, info.dims + info.rank);
-      tensor.dimTexts.assign(info.dim_texts, info.dim_texts + info.rank);
-      result.push_back(std::move(tensor));
+      result.push_back(TensorInfo::of(info));
     }
     return result;
   }

@@ -8,6 +8,7 @@
 #include "compiler/tools/lathe/RunCommands/GeneratedText.h"
 #include "compiler/tools/lathe/RunCommands/Support.h"
 #include "compiler/tools/lathe/RunCommands/TokenFiles.h"
+#include "runtime/include/lathe/generate.hpp"
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -27,11 +28,6 @@ namespace {
 volatile std::sig_atomic_t interrupted = 0;
 
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
-
-struct GeneratorDeleter {
-  void operator()(lathe_generator *generator) const { lathe_generator_release(generator); }
-};
-using GeneratorHandle = std::unique_ptr<lathe_generator, GeneratorDeleter>;
 
 const char *finishText(lathe_finish finish) {
   switch (finish) {
@@ -75,7 +71,7 @@ private:
   lathe_answer hear(const lathe_token_event &event);
   lathe_answer hearBeam(size_t prompt, const int64_t *tokens, size_t count);
   void collect(const lathe_generator *generator);
-  void report(const Module &module, const lathe_generator *generator, const std::string &error);
+  void report(const Module &module, const Generator &generator, const std::string &error);
 
   /// Calls come from C: what a call throws waits until generation has returned.
   template <typename Body> lathe_answer answer(Body body) {
@@ -137,19 +133,11 @@ void Generation::collect(const lathe_generator *generator) {
 }
 
 int Generation::run(const Module &module) {
-  lathe_generator_options create;
-  lathe_generator_options_init(&create);
-  create.threads = options.threads;
-  create.memory_budget = options.memoryBudget;
-  create.max_sequence = options.maxSequence;
-  lathe_generator *made = nullptr;
-  check(lathe_generator_create(module.get(), &create, &made));
-  GeneratorHandle generator(made);
+  Generator generator(module, {options.threads, options.memoryBudget, options.maxSequence});
   for (size_t row = 0; row < inputs.sources.size(); ++row)
     for (size_t i = 0; i < inputs.sources[row].size(); ++i) {
       const Tensor &source = inputs.sources[row][i];
-      check(lathe_generator_set_source(made, row, i, source.dtype, source.dims.size(), source.dims.data(),
-                                       source.data()));
+      generator.setSource(row, i, {source.dtype, source.dims, source.data()});
     }
   std::vector<const int64_t *> prompts;
   std::vector<size_t> lengths;
@@ -173,26 +161,26 @@ int Generation::run(const Module &module) {
   action.sa_flags = static_cast<int>(SA_RESETHAND);
   sigaction(SIGINT, &action, &before);
   start = now();
-  lathe_status status = lathe_generate(made, prompts.size(), prompts.data(), lengths.data(), &config, hear, this);
+  lathe_status status = lathe_generate(generator.get(), prompts.size(), prompts.data(), lengths.data(), &config, hear, this);
   end = now();
   sigaction(SIGINT, &before, nullptr);
   std::string error = status == LATHE_OK ? "" : lathe_last_error();
   if (thrown)
     std::rethrow_exception(thrown);
-  collect(made);
+  collect(generator.get());
   if (!options.idsOut.empty()) {
     std::vector<std::vector<int64_t>> ids;
     for (const lathe_generated &result : results)
       ids.emplace_back(result.tokens, result.tokens + result.count);
     writeIds(options.idsOut, ids);
   }
-  report(module, made, error);
+  report(module, generator, error);
   if (status != LATHE_OK)
     throw Error(status, error);
   return interrupted ? kInterrupted : kOk;
 }
 
-void Generation::report(const Module &module, const lathe_generator *generator, const std::string &error) {
+void Generation::report(const Module &module, const Generator &generator, const std::string &error) {
   size_t promptTokens = 0, generated = 0, later = 0;
   for (const std::vector<int64_t> &prompt : inputs.prompts)
     promptTokens += prompt.size();
@@ -203,9 +191,7 @@ void Generation::report(const Module &module, const lathe_generator *generator, 
   double prefill = (firstToken > 0 ? firstToken : end) - start, decode = firstToken > 0 ? end - firstToken : 0;
   double prefillSpeed = prefill > 0 ? static_cast<double>(promptTokens) / prefill : 0;
   double decodeSpeed = decode > 0 ? static_cast<double>(later) / decode : 0;
-  lathe_generator_info info;
-  lathe_generator_info_init(&info);
-  check(lathe_generator_get_info(generator, &info));
+  lathe_generator_info info = generator.info();
   if (options.verbose)
     fprintf(stderr, "prompt %zu tokens in %.1f ms (%.1f tokens/s), %zu generated in %.1f ms (%.1f tokens/s)\n",
             promptTokens, prefill * 1e3, prefillSpeed, generated, decode * 1e3, decodeSpeed);

@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "compiler/tools/lathe/RunCommands/GenerateInputs.h"
+#include "compiler/tools/lathe/RunCommands/Inputs.h"
 #include "compiler/tools/lathe/RunCommands/Support.h"
 #include "compiler/tools/lathe/RunCommands/TokenFiles.h"
 
@@ -151,24 +152,6 @@ std::vector<std::vector<int64_t>> readPrompts(const GenerateOptions &options, co
   return prompts;
 }
 
-std::vector<Tensor> readNamed(const GenerateOptions &options) {
-  std::vector<Tensor> tensors;
-  if (!options.inputsFile.empty())
-    tensors = readNpz(options.inputsFile);
-  for (const std::string &text : options.inputs) {
-    size_t split = text.find("=@");
-    if (split == std::string::npos || split == 0)
-      throw CommandError(kUsage, "--input '" + text + "' must have the form name=@file.npy");
-    Tensor tensor = readNpy(text.substr(split + 2));
-    tensor.name = text.substr(0, split);
-    for (const Tensor &other : tensors)
-      if (other.name == tensor.name)
-        throw CommandError(kUsage, "input '" + tensor.name + "' is given twice");
-    tensors.push_back(std::move(tensor));
-  }
-  return tensors;
-}
-
 /// Part `row` of `tensor` along its first axis.
 Tensor rowOf(const Tensor &tensor, int64_t row, const TensorInfo &info) {
   Tensor part;
@@ -203,7 +186,7 @@ Tensor tokensTensor(const std::string &name, lathe_dtype type, const std::vector
 /// of texts.
 std::vector<std::vector<Tensor>> readSources(const std::vector<TensorInfo> &infos, const GenerateOptions &options,
                                              const GenerateInputs &inputs) {
-  std::vector<Tensor> given = readNamed(options);
+  std::vector<Tensor> given = readNamedTensors(options.inputsFile, options.inputs);
   for (const Tensor &tensor : given)
     if (std::none_of(infos.begin(), infos.end(), [&](const TensorInfo &info) { return info.name == tensor.name; }))
       throw CommandError(kUsage, "'" + tensor.name + "' is no input of the encoder" +

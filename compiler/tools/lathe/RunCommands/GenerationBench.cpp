@@ -7,7 +7,7 @@
 #include "compiler/tools/lathe/RunCommands/Limits.h"
 #include "compiler/tools/lathe/RunCommands/Support.h"
 #include "runtime/ThreadPool.h"
-#include "runtime/include/lathe/generate.h"
+#include "runtime/include/lathe/generate.hpp"
 
 #include <algorithm>
 #include <chrono>
@@ -24,10 +24,6 @@ using nlohmann::ordered_json;
 namespace {
 
 double seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
-
-struct Release {
-  void operator()(lathe_generator *generator) const { lathe_generator_release(generator); }
-};
 
 /// Tokens per second of each repetition.
 struct Speeds {
@@ -54,15 +50,9 @@ struct Speeds {
 class Bench {
 public:
   Bench(const Module &module, const MeasureOptions &options, const GenerationBenchOptions &given)
-      : prompt(std::max<int64_t>(given.prompt, 0)), steps(std::max<int64_t>(given.generate, 0)) {
-    lathe_generator_options create;
-    lathe_generator_options_init(&create);
-    create.threads = options.threads;
-    lathe_generator *made = nullptr;
-    check(lathe_generator_create(module.get(), &create, &made));
-    generator.reset(made);
-    lathe_generator_info_init(&info);
-    check(lathe_generator_get_info(made, &info));
+      : prompt(std::max<int64_t>(given.prompt, 0)), steps(std::max<int64_t>(given.generate, 0)),
+        generator(module, {options.threads}) {
+    lathe_generator_info info = generator.info();
     if (info.source_count > 0)
       throw CommandError(kUsage, "expects a decoder alone: this one depends on what an encoder reads");
     if (prompt > info.max_sequence || steps > info.max_sequence - prompt)
@@ -75,7 +65,7 @@ public:
 
   void run(Speeds *prefill, Speeds *decode) {
     constexpr int64_t kPiece = 512; // as generation computes prompts
-    check(lathe_generator_begin(generator.get(), 1));
+    generator.begin(1);
     const float *logits = nullptr;
     double start = seconds();
     for (int64_t done = 0; done < prompt; done += kPiece)
@@ -91,16 +81,12 @@ public:
       decode->values.push_back(static_cast<double>(steps) / (end - middle));
   }
 
-  uint64_t cacheBytes() {
-    check(lathe_generator_get_info(generator.get(), &info));
-    return info.cache_bytes;
-  }
+  uint64_t cacheBytes() const { return generator.info().cache_bytes; }
 
   int64_t prompt, steps;
 
 private:
-  std::unique_ptr<lathe_generator, Release> generator;
-  lathe_generator_info info = {};
+  Generator generator;
   std::vector<int64_t> tokens;
 };
 

@@ -202,6 +202,24 @@ void tool::addMeasureOptions(CLI::App &command, MeasureOptions &options) {
   command.add_flag("--json", options.json, "Print one JSON object");
 }
 
+std::vector<Tensor> tool::readNamedTensors(const std::string &npz, const std::vector<std::string> &named) {
+  std::vector<Tensor> tensors;
+  if (!npz.empty())
+    tensors = readNpz(npz);
+  for (const std::string &text : named) {
+    size_t split = text.find("=@");
+    if (split == std::string::npos || split == 0)
+      throw CommandError(kUsage, "--input '" + text + "' must have the form name=@file.npy");
+    Tensor tensor = readNpy(text.substr(split + 2));
+    tensor.name = text.substr(0, split);
+    for (const Tensor &other : tensors)
+      if (other.name == tensor.name)
+        throw CommandError(kUsage, "input '" + tensor.name + "' is given twice");
+    tensors.push_back(std::move(tensor));
+  }
+  return tensors;
+}
+
 ChosenInputs tool::chooseInputs(const Module &module, const InputOptions &options) {
   if (!options.file.empty() && !options.dims.empty())
     throw CommandError(kUsage, "--dim and --inputs exclude each other");

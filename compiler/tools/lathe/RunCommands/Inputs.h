@@ -42,6 +42,9 @@ uint64_t bytesRead(const Module &module, const Dims &dims, uint64_t leastOfRow =
 /// The same of a program beside the model, of which the artifact says what it reads.
 uint64_t bytesReadBy(const Module &module, const std::string &program, const Dims &dims);
 
+/// The tensors of an .npz, if one is named, and those of texts "name=@file.npy". Throws CommandError.
+std::vector<Tensor> readNamedTensors(const std::string &npz, const std::vector<std::string> &named);
+
 struct ChosenInputs {
   std::vector<Tensor> tensors;
   Dims dims; ///< values of symbols

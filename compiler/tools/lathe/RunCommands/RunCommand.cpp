@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "compiler/tools/lathe/RunCommands/Commands.h"
+#include "compiler/tools/lathe/RunCommands/Inputs.h"
 #include "compiler/tools/lathe/RunCommands/Support.h"
 
 #include <CLI/CLI.hpp>
@@ -27,24 +28,6 @@ struct RunOptions {
   uint64_t memoryBudget = 0;
   bool verify = false;
 };
-
-std::vector<Tensor> readInputs(const RunOptions &options) {
-  std::vector<Tensor> tensors;
-  if (!options.inputs.empty())
-    tensors = readNpz(options.inputs);
-  for (const std::string &text : options.input) {
-    size_t split = text.find("=@");
-    if (split == std::string::npos || split == 0)
-      throw CommandError(kUsage, "--input '" + text + "' must have the form name=@file.npy");
-    Tensor tensor = readNpy(text.substr(split + 2));
-    tensor.name = text.substr(0, split);
-    for (const Tensor &other : tensors)
-      if (other.name == tensor.name)
-        throw CommandError(kUsage, "input '" + tensor.name + "' is given twice");
-    tensors.push_back(std::move(tensor));
-  }
-  return tensors;
-}
 
 std::vector<Tensor> collectOutputs(const Module &module, const Session &session) {
   std::vector<Tensor> tensors;
@@ -123,7 +106,7 @@ int run(const RunOptions &options) {
   sessionOptions.threads = options.threads;
   sessionOptions.memoryBudget = options.memoryBudget;
   Session session(module, sessionOptions);
-  std::vector<Tensor> inputs = readInputs(options);
+  std::vector<Tensor> inputs = readNamedTensors(options.inputs, options.input);
   bindInputs(module, session, inputs);
   session.run();
   std::vector<Tensor> outputs = collectOutputs(module, session);

@@ -6,7 +6,7 @@
 #include "compiler/tools/lathe/RunCommands/WindowLogits.h"
 #include "compiler/tools/lathe/RunCommands/ManifestJson.h"
 #include "compiler/tools/lathe/RunCommands/Support.h"
-#include "runtime/include/lathe/generate.h"
+#include "runtime/include/lathe/generate.hpp"
 
 #include <algorithm>
 #include <optional>
@@ -83,17 +83,9 @@ private:
 /// One position of all windows in a run, as generation computes it.
 class StepLogits : public WindowLogits {
 public:
-  StepLogits(Module &&given, const ScoreOptions &options) : module(std::move(given)) {
-    lathe_generator_options create;
-    lathe_generator_options_init(&create);
-    create.threads = options.threads;
-    create.memory_budget = options.memoryBudget;
-    lathe_generator *made = nullptr;
-    check(lathe_generator_create(module.get(), &create, &made));
-    generator.reset(made);
-    lathe_generator_info info;
-    lathe_generator_info_init(&info);
-    check(lathe_generator_get_info(made, &info));
+  StepLogits(Module &&given, const ScoreOptions &options)
+      : module(std::move(given)), generator(module, {options.threads, options.memoryBudget}) {
+    lathe_generator_info info = generator.info();
     if (info.source_count > 0)
       throw CommandError(kUsage, "expects a decoder alone: this one depends on what an encoder reads");
     vocabulary_ = info.vocabulary;
@@ -101,7 +93,7 @@ public:
   }
 
   void begin(const std::vector<int64_t> &given, int64_t count, int64_t length) override {
-    check(lathe_generator_begin(generator.get(), static_cast<size_t>(count)));
+    generator.begin(static_cast<size_t>(count));
     tokens = given;
     windows = count;
     length_ = length;
@@ -113,7 +105,7 @@ public:
       column.clear();
       for (int64_t w = 0; w < windows; ++w)
         column.push_back(tokens[static_cast<size_t>(w * length_ + next)]);
-      check(lathe_generator_append(generator.get(), column.data(), 1, &logits));
+      logits = generator.append(column, 1);
     }
     return logits;
   }
@@ -121,13 +113,10 @@ public:
   const char *program() const override { return "step"; }
 
 private:
-  struct Release {
-    void operator()(lathe_generator *generator) const { lathe_generator_release(generator); }
-  };
   int64_t logitsOf(int64_t) const override { return 1; }
 
   Module module;
-  std::unique_ptr<lathe_generator, Release> generator;
+  Generator generator;
   std::vector<int64_t> tokens, column;
   const float *logits = nullptr;
   int64_t windows = 0, length_ = 0, next = 0;
