@@ -237,13 +237,49 @@ def Lathe_DequantizeOp : Lathe_Quantization<"dequantize"> {
     extent of `axis`; in blocks of `block_size` elements along `axis`, it has the input's dimensions, but for
     `ceil(extent / block_size)` along `axis`. Constraints: (C1) `axis` is within the rank; (C2) `block_size` is at least 1
     and comes with an `axis`; (C3) the rank of the scale is as said; (C4) so are its dimensions; (C5) the zero point has the
-    scale's shape; (C6) the result is of floats; (C7) the zero point's type is the input's, an integer of at most 32 bits
-    but no `i1`, or an 8-bit float.
+    scale's shape; (C6) the result is of floats; (C7) the input is of integers of at most 32 bits but no `i1`, of 8-bit
+    floats, or of f32, as `lathe.codebook_lookup` gives it; (C8) the zero point's type is the input's, or the scale's: a zero
+    point between two integers.
 
     ```mlir
     %x = lathe.dequantize %q, %s {axis = 1 : i64, block_size = 32 : i64} : (tensor<?x64xi4>, tensor<?x2xf32>) -> tensor<?x64xf32>
     ```
   }];
+}
+
+def Lathe_CodebookLookupOp : Lathe_TensorOp<"codebook_lookup"> {
+  let summary = "The values that codes stand for in a codebook";
+  let description = [{
+    Of a codebook [entries] the entry of each code; of one [entries, d] each code gives d elements along `axis`, whose extent is
+    d times the codes'. Codes are unsigned; one that is not less than the number of entries stands for the last. Constraints: (C1) codes
+    are integers of at most 16 bits; (C2) the codebook has rank 1, or rank 2 and there is an `axis`; (C3) `axis` is within the rank of
+    the codes; (C4) the codebook has at least one entry, of at least one element, and its extents are static; (C5) the result is of the
+    codebook's type. Source: Gersho and Gray, Vector Quantization and Signal Compression (1992), chapter 10.
+
+    ```mlir
+    %x = lathe.codebook_lookup %c, %t : (tensor<?x64xui4>, tensor<16xf32>) -> tensor<?x64xf32>
+    %y = lathe.codebook_lookup %c, %v {axis = 1 : i64} : (tensor<?x16xui8>, tensor<256x4xf32>) -> tensor<?x64xf32>
+    ```
+  }];
+  let arguments = (ins Lathe_AnyIntTensor:$codes, Lathe_AnyFloatTensor:$codebook, OptionalAttr<I64Attr>:$axis);
+  let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";
+}
+
+def Lathe_DequantizeLog2Op : Lathe_TensorOp<"dequantize_log2"> {
+  let summary = "The values that codes of powers of two stand for";
+  let description = [{
+    A code of b bits is a sign, its highest bit, and a number m of b - 1 bits: 0 stands for 0, any other m for
+    `2^(m - (2^(b-1) - 1))`, 1 at most, and that times the scale, negative where the sign is set, is the value. `scale`, `axis` and `block_size` are as for `lathe.dequantize`
+    (C1 to C4); (C5) codes are unsigned integers of 2 to 8 bits; (C6) the result is of floats. Source: Miyashita, Lee, Murmann,
+    Convolutional Neural Networks using Logarithmic Data Representation (2016).
+
+    ```mlir
+    %w = lathe.dequantize_log2 %c, %s {axis = 1 : i64} : (tensor<?x64xui4>, tensor<64xf32>) -> tensor<?x64xf32>
+    ```
+  }];
+  let arguments = (ins AnyRankedTensor:$input, Lathe_AnyFloatTensor:$scale, OptionalAttr<I64Attr>:$axis,
+      OptionalAttr<I64Attr>:$block_size);
+  let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";
 }
 
 //===----------------------------------------------------------------------===//
@@ -608,7 +644,7 @@ def Lathe_WeightOp : Lathe_Op<"weight", [Pure, DeclareOpInterfaceMethods<Lathe_S
   let summary = "A constant that is a range of bytes of a file";
   let description = [{
     `file` is relative to the module's `lathe.model_dir`; the bytes are row-major, little-endian, and as many as the type takes
-    (C1). The bytes are mapped when they are needed and never enter the IR. `name` is the model's name of it.
+    (C1), of integers below 8 bits one for each. The bytes are mapped when they are needed and never enter the IR. `name` is the model's name of it.
 
     ```mlir
     %w = lathe.weight "layer.0.weight" in "model.safetensors" at 128 : tensor<4x8xf32>

@@ -113,17 +113,11 @@ static bool isQuantized(Type type, unsigned widest) {
   return isa<FloatType>(type) && type.getIntOrFloatBitWidth() == 8;
 }
 
-/// What quantizing and dequantizing have in common; `quantized` is the value on the narrow side.
-template <typename Op> static Shape quantization(Op op, Value quantized, unsigned widest, ShapeContext &context) {
+/// The shape of what is scaled, where the scale fits it.
+template <typename Op> static Shape scaledShape(Op op, ShapeContext &context) {
   Shape shape = context.shapeOf(op.getInput()), scale = context.shapeOf(op.getScale());
   if (failed(shape) || failed(scale))
     return failure();
-  Type narrow = cast<RankedTensorType>(quantized.getType()).getElementType();
-  if (!isQuantized(narrow, widest)) {
-    op.emitOpError() << "expects quantized values of an integer type of 2 to " << widest << " bits or an 8-bit float type, got "
-                     << narrow;
-    return failure();
-  }
   std::optional<int64_t> axis, block;
   if (op.getAxis())
     axis = static_cast<int64_t>(*op.getAxis());
@@ -149,21 +143,34 @@ template <typename Op> static Shape quantization(Op op, Value quantized, unsigne
     op.emitOpError() << "expects a scale of shape " << str(expected) << ", got " << str(*scale);
     return failure();
   }
+  return shape;
+}
+
+/// What quantizing and dequantizing have in common; `quantized` is the value on the narrow side.
+template <typename Op>
+static Shape quantization(Op op, Value quantized, unsigned widest, bool fromFloats, ShapeContext &context) {
+  Type narrow = getElementTypeOrSelf(quantized.getType()), scaleType = getElementTypeOrSelf(op.getScale().getType());
+  if (!isQuantized(narrow, widest) && !(fromFloats && narrow.isF32())) {
+    op.emitOpError() << "expects quantized values of an integer type of 2 to " << widest << " bits or an 8-bit float type, got "
+                     << narrow;
+    return failure();
+  }
+  Shape shape = scaledShape(op, context);
   Value zero = op.getZeroPoint();
-  if (!zero)
+  if (failed(shape) || !zero)
     return shape;
-  Shape zeroShape = context.shapeOf(zero);
+  Shape scale = context.shapeOf(op.getScale()), zeroShape = context.shapeOf(zero);
   if (failed(zeroShape))
     return failure();
-  fits = zeroShape->size() == scale->size();
+  bool fits = zeroShape->size() == scale->size();
   for (size_t i = 0; fits && i < scale->size(); ++i)
     fits = succeeded(context.requireEqual((*zeroShape)[i], (*scale)[i], op, "zero points must be as many as scales"));
   if (!fits) {
     op.emitOpError() << "expects a zero point of the scale's shape " << str(*scale) << ", got " << str(*zeroShape);
     return failure();
   }
-  if (Type type = cast<RankedTensorType>(zero.getType()).getElementType(); type != narrow) {
-    op.emitOpError() << "expects a zero point of type " << narrow << ", got " << type;
+  if (Type type = getElementTypeOrSelf(zero.getType()); type != narrow && !(fromFloats && type == scaleType)) {
+    op.emitOpError() << "expects a zero point of type " << narrow << (fromFloats ? ", or of the scale's," : ",") << " got " << type;
     return failure();
   }
   return shape;
@@ -175,7 +182,7 @@ Shape QuantizeOp::inferSymbolicShape(ShapeContext &context) {
     emitOpError() << "expects an input of the scale's type " << scale << ", got " << type;
     return failure();
   }
-  return quantization(*this, getResult(), 16, context);
+  return quantization(*this, getResult(), 16, /*fromFloats=*/false, context);
 }
 
 Shape DequantizeOp::inferSymbolicShape(ShapeContext &context) {
@@ -183,7 +190,46 @@ Shape DequantizeOp::inferSymbolicShape(ShapeContext &context) {
     emitOpError() << "expects a result of floats, got " << type;
     return failure();
   }
-  return quantization(*this, getInput(), 32, context);
+  return quantization(*this, getInput(), 32, /*fromFloats=*/true, context);
+}
+
+Shape DequantizeLog2Op::inferSymbolicShape(ShapeContext &context) {
+  auto codes = dyn_cast<IntegerType>(getElementTypeOrSelf(getInput().getType()));
+  if (!codes || !codes.isUnsigned() || codes.getWidth() < 2 || codes.getWidth() > 8) {
+    emitOpError() << "expects codes of an unsigned integer type of 2 to 8 bits, got " << getElementTypeOrSelf(getInput().getType());
+    return failure();
+  }
+  if (Type type = getElementTypeOrSelf(getResult().getType()); !isa<FloatType>(type)) {
+    emitOpError() << "expects a result of floats, got " << type;
+    return failure();
+  }
+  return scaledShape(*this, context);
+}
+
+Shape CodebookLookupOp::inferSymbolicShape(ShapeContext &context) {
+  auto codebook = cast<RankedTensorType>(getCodebook().getType());
+  Type codes = getElementTypeOrSelf(getCodes().getType()), type = getElementTypeOrSelf(getResult().getType());
+  if (codes.getIntOrFloatBitWidth() > 16) {
+    emitOpError() << "expects codes of at most 16 bits, got " << codes;
+    return failure();
+  }
+  if (!codebook.hasStaticShape() || codebook.getNumElements() == 0 || codebook.getRank() != (getAxis() ? 2 : 1)) {
+    emitOpError() << "expects a codebook that is not empty, of static shape [entries], or [entries, d] with an axis, got " << codebook
+                  << (getAxis() ? " with an axis" : " without an axis");
+    return failure();
+  }
+  if (type != codebook.getElementType()) {
+    emitOpError() << "expects a result of the codebook's type " << codebook.getElementType() << ", got " << type;
+    return failure();
+  }
+  Shape shape = context.shapeOf(getCodes());
+  if (failed(shape) || !getAxis())
+    return shape;
+  if (failed(verifyAxis(*this, static_cast<int64_t>(*getAxis()), shape->size())))
+    return failure();
+  SymShape result = *shape;
+  result[*getAxis()] = result[*getAxis()] * SymExpr(codebook.getDimSize(1));
+  return result;
 }
 
 Shape MatmulOp::inferSymbolicShape(ShapeContext &context) {

@@ -17,13 +17,14 @@ namespace lathe::cpu {
 namespace {
 
 bool isElementwise(Operation *op) {
-  return op->hasTrait<OpTrait::BroadcastingElementwise>() || isa<QuantizeOp, DequantizeOp>(op);
+  return op->hasTrait<OpTrait::BroadcastingElementwise>() || isa<QuantizeOp, DequantizeOp, DequantizeLog2Op>(op) ||
+         (isa<CodebookLookupOp>(op) && !cast<CodebookLookupOp>(op).getAxis());
 }
 
 /// Computing it again costs about as much as reading it back.
 bool isCheap(Operation *op) {
   return isa<CastOp, CompareOp, SelectOp, AndOp, OrOp, XorOp, NotOp, NegOp, AddOp, SubOp, MulOp, MinOp, MaxOp, AbsOp,
-             ReluOp, IsNanOp, IsInfOp, ShiftLeftOp, ShiftRightOp, DequantizeOp, BroadcastOp, TransposeOp, SliceOp,
+             ReluOp, IsNanOp, IsInfOp, ShiftLeftOp, ShiftRightOp, DequantizeOp, DequantizeLog2Op, CodebookLookupOp, BroadcastOp, TransposeOp, SliceOp,
              PadOp, WindowsOp, RangeOp, FromIndexOp, ShapeOfOp>(op);
 }
 

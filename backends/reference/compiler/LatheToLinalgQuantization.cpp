@@ -63,6 +63,59 @@ FailureOr<Value> lowerDequantize(DequantizeOp op, PatternRewriter &rewriter) {
   });
 }
 
+FailureOr<Value> lowerDequantizeLog2(DequantizeLog2Op op, PatternRewriter &rewriter) {
+  Location loc = op.getLoc();
+  RankedTensorType type = op.getResult().getType();
+  AffineMap identity = rewriter.getMultiDimIdentityMap(type.getRank());
+  Value init = createEmptyLike(rewriter, loc, op.getInput(), type.getElementType());
+  return createParallel(rewriter, loc, op.getInput(), identity, init, [&](S &s, ValueRange x) {
+    Type i32 = rewriter.getI32Type(), f32 = rewriter.getF32Type();
+    auto number = [&](int64_t value) { return s.op<arith::ConstantOp>(rewriter.getI32IntegerAttr(value)); };
+    int64_t width = x[0].getType().getIntOrFloatBitWidth(), sign = int64_t(1) << (width - 1);
+    Value code = s.op<arith::ExtUIOp>(i32, x[0]);
+    Value m = s.op<arith::AndIOp>(code, number(sign - 1));
+    Value isNegative = s.op<arith::CmpIOp>(arith::CmpIPredicate::uge, code, number(sign));
+    // The bits of 2^(m - (sign - 1)), a normal number for every m of 7 bits but 0.
+    Value bits = s.op<arith::ShLIOp>(s.op<arith::AddIOp>(m, number(128 - sign)), number(23));
+    Value magnitude = s.op<arith::BitcastOp>(f32, bits);
+    Value zero = s.op<arith::ConstantOp>(rewriter.getF32FloatAttr(0));
+    magnitude = s.op<arith::SelectOp>(s.op<arith::CmpIOp>(arith::CmpIPredicate::eq, m, number(0)), zero, magnitude);
+    Value value = s.op<arith::SelectOp>(isNegative, s.op<arith::NegFOp>(magnitude), magnitude);
+    Type wide = computeType(type.getElementType());
+    value = s.mul(s.cast(value, wide), s.cast(parameter(s, op, op.getScale()), wide));
+    return s.cast(value, type.getElementType());
+  });
+}
+
+FailureOr<Value> lowerCodebookLookup(CodebookLookupOp op, PatternRewriter &rewriter) {
+  Location loc = op.getLoc();
+  RankedTensorType type = op.getResult().getType();
+  Value codes = op.getCodes(), codebook = op.getCodebook();
+  int64_t entries = tensorType(codebook).getDimSize(0), axis = op.getAxis() ? *op.getAxis() : 0;
+  int64_t length = op.getAxis() ? tensorType(codebook).getDimSize(1) : 1;
+  Value init = createEmpty(rewriter, loc, type, [&](int64_t own) -> Value {
+    Value extent = extentOf(rewriter, loc, codes, own);
+    if (!op.getAxis() || own != axis)
+      return extent;
+    return rewriter.create<arith::MulIOp>(loc, extent, rewriter.create<arith::ConstantIndexOp>(loc, length));
+  });
+  return createParallel(rewriter, loc, {}, {}, init, [&](S &s, ValueRange) {
+    SmallVector<Value> position = loopIndices(s, 0, type.getRank());
+    Value within;
+    if (op.getAxis()) {
+      within = s.op<arith::RemUIOp>(position[axis], s.index(length));
+      position[axis] = s.op<arith::DivUIOp>(position[axis], s.index(length));
+    }
+    Value code = s.op<tensor::ExtractOp>(codes, position);
+    code = s.op<arith::IndexCastUIOp>(rewriter.getIndexType(), code);
+    code = s.op<arith::MinUIOp>(code, s.index(entries - 1));
+    SmallVector<Value> entry{code};
+    if (within)
+      entry.push_back(within);
+    return s.op<tensor::ExtractOp>(codebook, entry);
+  });
+}
+
 FailureOr<Value> lowerQuantize(QuantizeOp op, PatternRewriter &rewriter) {
   Location loc = op.getLoc();
   RankedTensorType type = op.getResult().getType();
@@ -91,6 +144,8 @@ FailureOr<Value> lowerQuantize(QuantizeOp op, PatternRewriter &rewriter) {
 void populateQuantization(RewritePatternSet &patterns) {
   addPattern<DequantizeOp>(patterns, lowerDequantize);
   addPattern<QuantizeOp>(patterns, lowerQuantize);
+  addPattern<DequantizeLog2Op>(patterns, lowerDequantizeLog2);
+  addPattern<CodebookLookupOp>(patterns, lowerCodebookLookup);
 }
 
 } // namespace lathe::reference
