@@ -6,6 +6,7 @@
 #include "compiler/Compile.h"
 #include "backends/cpu/compiler/CodeImage.h"
 #include "backends/cpu/compiler/Passes.h"
+#include "compiler/Compress.h"
 #include "compiler/Dialects.h"
 #include "compiler/Generation.h"
 #include "compiler/Manifest.h"
@@ -44,11 +45,15 @@ std::string describe(const Diagnostic &diagnostic) {
   return (node.empty() ? "" : "node '" + node + "': ") + diagnostic.str();
 }
 
+/// The best instruction set of this machine that there is code for.
+std::string bestHostIsa() { return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") ? "avx512" : "avx2"; }
+
 /// One compilation: its context, its diagnostics and its result.
 class Compilation {
 public:
   Compilation(const std::string &model, const CompileOptions &options)
-      : model(model), options(options), watch(options.maxMemory, options.overBudget), context(MLIRContext::Threading::DISABLED) {
+      : model(model), options(options), watch(options.maxMemory, options.overBudget),
+        own(std::make_unique<Own>(MLIRContext::Threading::DISABLED)), context(own->context), files(own->files) {
     DialectRegistry registry;
     registerDialects(registry);
     context.appendDialectRegistry(registry);
@@ -60,8 +65,15 @@ public:
     });
   }
 
+  /// Of a module that is fused, within another compilation.
+  Compilation(Compilation &outer, const CompileOptions &options, ModuleOp module)
+      : model(outer.model), options(options), watch(0, {}), context(outer.context), files(outer.files) {
+    programs.push_back({"main", module.clone()});
+  }
+
   bool explain();
   bool toKernels();
+  bool select();
   void toArtifact(const std::string &output);
   CompileResult result;
 
@@ -91,6 +103,7 @@ private:
   bool writeReport(const ordered_json &manifest);
   bool writeText(const std::string &path, llvm::function_ref<void(llvm::raw_ostream &)> write);
   bool narrowWeights();
+  bool compressWeights();
   bool toFused(bool explain = false);
   void describeModel();
   ModuleOp main() { return *programs.front().module; }
@@ -102,7 +115,15 @@ private:
   const std::string &model;
   const CompileOptions &options;
   MemoryWatch watch;
-  MLIRContext context;
+  struct Own {
+    explicit Own(MLIRContext::Threading threading) : context(threading) {}
+    MLIRContext context;
+    WeightFiles files;
+  };
+  std::unique_ptr<Own> own; ///< null within another compilation
+  MLIRContext &context;
+  WeightFiles &files;
+  OwningOpRef<ModuleOp> imported; ///< as it was, where calibration wants it
   std::vector<Program> programs; ///< that of the model, and those of the options
   size_t current = 0;            ///< the program at hand
   std::vector<cpu::CompiledCode> compiled;
@@ -233,7 +254,6 @@ bool Compilation::narrowWeights() {
   if (options.precision == "f32")
     return true;
   begin("precision");
-  WeightFiles files(weightFolder());
   std::string error;
   if (!choosePrecision(mains(), files, options.precision, result.precision, error))
     return fail(ExitCode::invalid_model, error);
@@ -250,6 +270,53 @@ bool Compilation::narrowWeights() {
       ExitCode::internal);
 }
 
+bool Compilation::compressWeights() {
+  if (options.recipe.empty())
+    return true;
+  begin("compress");
+  std::string error;
+  std::optional<Recipe> recipe = parseRecipe(options.recipe, error);
+  if (!recipe)
+    return fail(ExitCode::usage, error);
+  Compression compression;
+  compression.programs = mains();
+  compression.main = main();
+  compression.files = &files;
+  compression.recipe = &*recipe;
+  compression.data = options.calibration;
+  compression.threads = options.jobs;
+  compression.progress = [this](const std::string &what) { begin(what); };
+  compression.tokenProgram = [this](std::string &problem) {
+    OwningOpRef<ModuleOp> program;
+    problem = makeTokenProgram(*imported, program);
+    if (!problem.empty()) {
+      problem = "tokens can't calibrate this model, give .npz files of its inputs: " + problem;
+      program = nullptr;
+    }
+    return program;
+  };
+  compression.compile = [this](ModuleOp module, const std::string &path, std::string &problem) {
+    CompileOptions inner;
+    inner.level = options.level;
+    inner.isas = {bestHostIsa()};
+    Compilation nested(*this, inner, module);
+    if (nested.select())
+      nested.toArtifact(path);
+    if (nested.result.code == ExitCode::ok)
+      return true;
+    problem = nested.result.errors.empty() ? "can't compile the model for calibration" : nested.result.errors.front();
+    return false;
+  };
+  bool isUsage = false;
+  if (!compress(compression, result.compression, isUsage, error))
+    return fail(isUsage ? ExitCode::usage : ExitCode::invalid_model, error);
+  for (current = 0; current < programs.size(); ++current)
+    if (!dump("compress"))
+      return false;
+  current = 0;
+  return withinMemory();
+}
+
 bool Compilation::toFused(bool explain) {
   begin("import");
   ImportResult imported = importOnnx(context, model, options.import);
@@ -263,6 +330,7 @@ bool Compilation::toFused(bool explain) {
     return fail(!imported.badOptions && llvm::sys::fs::exists(model) ? ExitCode::invalid_model : ExitCode::usage, "");
   }
   programs.push_back({"main", std::move(imported.module)});
+  files.setFolder(weightFolder());
   if (!withinMemory())
     return false;
   describeModel();
@@ -270,6 +338,8 @@ bool Compilation::toFused(bool explain) {
     return fail(ExitCode::invalid_model, "");
   if (!dump("import") || (!explain && !addPrograms()))
     return false;
+  if (options.calibration && options.calibration->hasTokens())
+    this->imported = main().clone();
   if (!phase("simplify", simplify::buildPipeline, ExitCode::invalid_model))
     return false;
   if (explain)
@@ -284,8 +354,10 @@ bool Compilation::toKernels() {
   for (Program &program : programs)
     if (auto function = program.module->lookupSymbol<func::FuncOp>("main"))
       program.work = matmulOperations(function);
-  if (!narrowWeights())
-    return false;
+  return compressWeights() && narrowWeights() && select();
+}
+
+bool Compilation::select() {
   auto select = [&](OpPassManager &passes) {
     if (!options.reference) {
       passes.addNestedPass<func::FuncOp>(cpu::createCpuIntegerProductsPass());
@@ -394,7 +466,6 @@ bool Compilation::writeReport(const ordered_json &manifest) {
 }
 
 void Compilation::toArtifact(const std::string &output) {
-  WeightFiles files(weightFolder());
   ordered_json manifest;
   manifest["producer"] = "lathe " LATHE_VERSION;
   manifest["abi_version"] = LATHE_ABI_VERSION;
@@ -422,7 +493,7 @@ void Compilation::toArtifact(const std::string &output) {
   }
   if (!makeCode(output, manifest))
     return;
-  manifest["recipe"] = nullptr;
+  manifest["recipe"] = options.recipe.empty() ? ordered_json() : ordered_json::parse(options.recipe);
   if (!writeReport(manifest))
     return;
   begin("write");

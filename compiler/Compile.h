@@ -6,6 +6,7 @@
 #ifndef LATHE_COMPILER_COMPILE_H
 #define LATHE_COMPILER_COMPILE_H
 
+#include "compiler/CompressionReport.h"
 #include "frontends/onnx/ImportOptions.h"
 #include "passes/fusion/Findings.h"
 #include <functional>
@@ -18,6 +19,7 @@ class ModuleOp;
 
 namespace lathe {
 struct NewProgram; // compiler/Programs.h
+class CalibrationData;
 
 /// Exit codes of the command line (docs/exit-codes.md), which are the compiler's statuses too.
 enum class ExitCode { ok = 0, internal = 1, usage = 2, invalid_model = 3, tolerance = 4, over_budget = 5 };
@@ -30,6 +32,8 @@ struct CompileOptions {
   std::string dumpDir;               ///< folder for one numbered .mlir file a phase; none, if empty
   std::string emit;                  ///< "artifact" (or empty), "mlir", "llvm", "obj"
   std::string precision = "f32";     ///< that weights are stored in: "f32", "bf16", "f16" or "auto"
+  std::string recipe;                ///< what is compressed, and how, as JSON (compiler/Recipe.h); nothing, if empty
+  CalibrationData *calibration = nullptr; ///< sample inputs for methods that look at some; null for none
   std::string report;                ///< file for the per-kernel report (JSON); none, if empty
   unsigned jobs = 1;                 ///< threads that work side by side at most; the output does not depend on it
   uint64_t maxMemory = 0;            ///< bytes that the process may hold resident; 0: any number
@@ -68,6 +72,7 @@ struct CompileResult {
   ModelInfo info;
   uint64_t weightsBytes = 0;
   PrecisionPlan precision; ///< without decisions where it is f32
+  CompressionReport compression; ///< without layers where there is no recipe
   size_t operations = 0;
   size_t kernels = 0, matmuls = 0;
   bool generates = false;       ///< there are programs that generate text

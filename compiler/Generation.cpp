@@ -21,9 +21,10 @@ bool isDecoder(ModuleOp imported) {
   return main && generation::resemblesDecoder(main);
 }
 
-std::string addGenerationPrograms(ModuleOp imported, std::vector<NewProgram> &added) {
+/// Runs passes; returns the first error, with its node, which does not go to the context's diagnostics, or an empty text.
+static std::string runPasses(ModuleOp module, llvm::function_ref<void(OpPassManager &)> build) {
   std::string reason;
-  ScopedDiagnosticHandler handler(imported.getContext(), [&](Diagnostic &diagnostic) {
+  ScopedDiagnosticHandler handler(module.getContext(), [&](Diagnostic &diagnostic) {
     if (diagnostic.getSeverity() != DiagnosticSeverity::Error || !reason.empty())
       return success();
     diagnostic.getLocation()->walk([&](Location inner) {
@@ -34,16 +35,34 @@ std::string addGenerationPrograms(ModuleOp imported, std::vector<NewProgram> &ad
     reason += diagnostic.str();
     return success();
   });
-  OwningOpRef<ModuleOp> step = imported.clone();
-  PassManager passes(imported.getContext());
+  PassManager passes(module.getContext());
+  build(passes);
+  if (succeeded(passes.run(module)))
+    return "";
+  return reason.empty() ? "a pass failed without a reason" : reason;
+}
+
+static void buildTokenProgram(OpPassManager &passes) {
   passes.addPass(generation::createSpecializeDecoderPass());
   simplify::buildPipeline(passes);
   fusion::buildPipeline(passes);
-  passes.addPass(generation::createMakeStepPass());
-  passes.addPass(createCanonicalizerPass());
-  passes.addPass(createCSEPass());
-  if (failed(passes.run(*step)))
-    return reason.empty() ? "a pass failed without a reason" : reason;
+}
+
+std::string makeTokenProgram(ModuleOp imported, OwningOpRef<ModuleOp> &made) {
+  made = imported.clone();
+  return runPasses(*made, buildTokenProgram);
+}
+
+std::string addGenerationPrograms(ModuleOp imported, std::vector<NewProgram> &added) {
+  OwningOpRef<ModuleOp> step = imported.clone();
+  std::string reason = runPasses(*step, [](OpPassManager &passes) {
+    buildTokenProgram(passes);
+    passes.addPass(generation::createMakeStepPass());
+    passes.addPass(createCanonicalizerPass());
+    passes.addPass(createCSEPass());
+  });
+  if (!reason.empty())
+    return reason;
   OwningOpRef<ModuleOp> encode;
   if (step->lookupSymbol(generation::kEncodeName)) {
     encode = step->clone();

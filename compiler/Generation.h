@@ -21,6 +21,10 @@ bool isDecoder(mlir::ModuleOp imported);
 /// passes are part of it and do not go to the context's diagnostics.
 std::string addGenerationPrograms(mlir::ModuleOp imported, std::vector<NewProgram> &added);
 
+/// Makes a clone of an imported module that is a decoder a program of its tokens alone, simplified and fused. Returns why there is none,
+/// or an empty text, as addGenerationPrograms.
+std::string makeTokenProgram(mlir::ModuleOp imported, mlir::OwningOpRef<mlir::ModuleOp> &made);
+
 } // namespace lathe
 
 #endif // LATHE_COMPILER_GENERATION_H

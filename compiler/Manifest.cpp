@@ -6,8 +6,6 @@
 #include "compiler/Manifest.h"
 #include "backends/cpu/runtime/PackWeights.h"
 #include "dialects/kernel/Kernel.h"
-#include "frontends/onnx/Pages.h"
-#include "llvm/Support/Path.h"
 
 using namespace mlir;
 using nlohmann::ordered_json;
@@ -38,32 +36,6 @@ std::string typeName(Type type) {
   if (auto integer = dyn_cast<IntegerType>(type))
     return (integer.isUnsigned() ? "u" : "i") + std::to_string(integer.getWidth());
   return "";
-}
-
-const char *WeightFiles::bytes(StringRef file, uint64_t offset, uint64_t size, std::string &error) {
-  auto &buffer = files[file.str()];
-  if (!buffer) {
-    llvm::SmallString<256> path(folder);
-    llvm::sys::path::append(path, file);
-    auto opened = llvm::MemoryBuffer::getFile(path, /*IsText=*/false, /*RequiresNullTerminator=*/false);
-    if (!opened) {
-      error = "can't read weights from '" + file.str() + "': " + opened.getError().message();
-      return nullptr;
-    }
-    buffer = std::move(*opened);
-  }
-  if (offset > buffer->getBufferSize() || size > buffer->getBufferSize() - offset) {
-    error = "'" + file.str() + "' is too short: expected " + std::to_string(size) + " bytes at " + std::to_string(offset) +
-            ", found a file of " + std::to_string(buffer->getBufferSize());
-    return nullptr;
-  }
-  return buffer->getBufferStart() + offset;
-}
-
-void WeightFiles::release(const char *begin, uint64_t size) const {
-  for (const auto &[name, buffer] : files)
-    if (begin >= buffer->getBufferStart() && begin < buffer->getBufferEnd())
-      releasePages(*buffer, begin - buffer->getBufferStart(), begin - buffer->getBufferStart() + size);
 }
 
 static ordered_json strings(Attribute list) {

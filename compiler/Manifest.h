@@ -7,10 +7,8 @@
 #define LATHE_COMPILER_MANIFEST_H
 
 #include "compiler/ArtifactWriter.h"
+#include "compiler/WeightFiles.h"
 #include "mlir/IR/BuiltinOps.h"
-#include "llvm/Support/MemoryBuffer.h"
-#include <map>
-#include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -19,20 +17,6 @@ namespace lathe {
 
 /// The name of a type in manifests, empty for one that they have none for.
 std::string typeName(mlir::Type type);
-
-/// Files of weights, mapped once.
-class WeightFiles {
-public:
-  explicit WeightFiles(std::string folder) : folder(std::move(folder)) {}
-  /// Bytes [offset, offset + size) of a file; null, with `error` set, if it does not have them.
-  const char *bytes(llvm::StringRef file, uint64_t offset, uint64_t size, std::string &error);
-  /// The bytes will not be read again soon, and need not stay in memory.
-  void release(const char *begin, uint64_t size) const;
-
-private:
-  std::string folder;
-  std::map<std::string, std::unique_ptr<llvm::MemoryBuffer>> files;
-};
 
 /// Fills a program's symbols, inputs, outputs, kernels, checks, caches and what constants it reads from its selected module.
 void describeProgram(mlir::ModuleOp module, nlohmann::ordered_json &program);

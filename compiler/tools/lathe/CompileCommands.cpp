@@ -5,8 +5,12 @@
 //===----------------------------------------------------------------------===//
 #include "compiler/tools/lathe/CompileCommands.h"
 #include "compiler/CompilerLibrary.h"
+#include "compiler/tools/lathe/CompileFlags.h"
+#include "compiler/tools/lathe/CompressionText.h"
 #include "compiler/tools/lathe/Progress.h"
+#include "compiler/tools/lathe/RunCommands/CalibrationFiles.h"
 #include "compiler/tools/lathe/RunCommands/Commands.h"
+#include "compiler/tools/lathe/RunCommands/TensorFiles.h"
 #include "runtime/ArtifactFormat.h"
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -221,13 +225,6 @@ std::optional<uint64_t> parseSize(const std::string &text) {
   return std::max<uint64_t>(static_cast<uint64_t>(value * it->second), 1);
 }
 
-struct Flags {
-  std::string model, output, target = "cpu", precision = "f32", generate = "auto", emit = "artifact", dumpDir, report, maxMemory;
-  std::vector<std::string> dims;
-  unsigned level = 2, jobs = 0;
-  bool json = false, verify = false, quiet = false, bf16 = false, fp16 = false, fusions = false;
-};
-
 /// Options of the compiler from flags; an error message, or nothing.
 std::string toOptions(const Flags &flags, CompileOptions &options, Progress &progress) {
   options.jobs = flags.jobs ? flags.jobs : std::max(std::thread::hardware_concurrency(), 1u);
@@ -266,10 +263,14 @@ std::string toOptions(const Flags &flags, CompileOptions &options, Progress &pro
   return error;
 }
 
+} // namespace
+
 int usage(const std::string &message) {
   std::fprintf(stderr, "lathe: error: %s\n", message.c_str());
   return static_cast<int>(ExitCode::usage);
 }
+
+namespace {
 
 int check(const Flags &flags) {
   CompileOptions options;
@@ -390,11 +391,48 @@ int explain(const Flags &flags) {
   return 0;
 }
 
+/// The recipe that flags ask for; an error message, or nothing.
+std::string toRecipe(const Flags &flags, CompileOptions &options) {
+  std::vector<std::string> asked;
+  for (auto [given, name] : {std::pair(!flags.recipe.empty(), "a method"), std::pair(!flags.recipeFile.empty(), "--recipe"),
+                             std::pair(flags.int8, "--int8"), std::pair(flags.int4, "--int4"), std::pair(flags.fp8, "--fp8")})
+    if (given)
+      asked.push_back(name);
+  if (asked.size() > 1)
+    return asked[0] + " and " + asked[1] + " exclude each other";
+  if (asked.empty())
+    return flags.calibration.empty() ? "" : "--calib goes with --recipe, --int8, --int4 or --fp8";
+  if (!flags.recipeFile.empty()) {
+    try {
+      std::vector<unsigned char> content = readWhole(flags.recipeFile);
+      options.recipe.assign(content.begin(), content.end());
+    } catch (const FileError &error) {
+      return error.what();
+    }
+    return "";
+  }
+  options.recipe = flags.recipe.empty() ? oneStepRecipe(flags) : flags.recipe;
+  return "";
+}
+
+} // namespace
+
 int compile(const Flags &flags) {
   CompileOptions options;
   Progress progress(flags.quiet);
   if (std::string error = toOptions(flags, options, progress); !error.empty())
     return usage(error);
+  if (std::string error = toRecipe(flags, options); !error.empty())
+    return usage(error);
+  std::unique_ptr<CalibrationData> calibration;
+  if (!flags.calibration.empty()) {
+    try {
+      calibration = openCalibration({flags.calibration, flags.context, flags.samples, static_cast<int>(flags.jobs)});
+    } catch (const std::exception &error) {
+      return usage(error.what());
+    }
+    options.calibration = calibration.get();
+  }
   auto begin = std::chrono::steady_clock::now();
   CompileResult result = runCompile(flags.model, flags.output, options);
   progress.stop();
@@ -407,12 +445,16 @@ int compile(const Flags &flags) {
                 static_cast<double>(file.tellg()) / 1e6, result.matmuls, result.kernels, seconds.count());
   if (!flags.quiet)
     printPrecision(result.precision, options.precision);
+  if (!flags.quiet)
+    printCompression(result.compression);
   if (!flags.quiet && result.generates)
     std::printf("generates text: lathe generate %s\n", flags.output.c_str());
   else if (!flags.quiet && result.isDecoder)
     std::printf("does not generate text with a cache: %s\n", result.whyNotGeneration.c_str());
   return 0;
 }
+
+namespace {
 
 int inspect(const InspectOptions &flags) {
   char magic[8] = {};
@@ -463,30 +505,46 @@ void addExplainCommand(CLI::App &app, int &exitCode) {
   command->callback([=, &exitCode] { exitCode = explain(*flags); });
 }
 
+void addCompileOptions(CLI::App &command, Flags &flags) {
+  command.add_option("model", flags.model, "the .onnx file")->required();
+  command.add_option("-O", flags.level, "optimization of generated code, 0 to 3")->check(CLI::Range(0, 3))->capture_default_str();
+  command.add_option("--target", flags.target, "cpu, cpu:avx2, cpu:avx512 or reference")->capture_default_str();
+  command.add_option("--precision", flags.precision, "type that weights are stored in: f32, bf16, f16 or auto; what is computed stays f32")
+      ->capture_default_str();
+  command.add_option("--generate", flags.generate, "programs that generate text: on, off, or auto, where the model is a decoder")
+      ->check(CLI::IsMember({"auto", "on", "off"}))
+      ->capture_default_str();
+  command.add_flag("--bf16", flags.bf16, "the same as --precision bf16");
+  command.add_flag("--fp16", flags.fp16, "the same as --precision f16");
+  command.add_option("--dim", flags.dims, "range of a symbolic dimension: NAME=N or NAME=MIN..MAX");
+  command.add_option("--emit", flags.emit, "artifact, mlir, llvm or obj")
+      ->check(CLI::IsMember({"artifact", "mlir", "llvm", "obj"}))
+      ->capture_default_str();
+  command.add_option("--report", flags.report, "write what was chosen for each kernel, as JSON");
+  command.add_option("--dump-ir", flags.dumpDir, "folder for one numbered .mlir file a phase");
+  command.add_option("--jobs", flags.jobs, "threads that make code side by side (default: one a processor); the output does not depend on it")
+      ->check(CLI::Range(1, 1024));
+  command.add_option("--max-memory", flags.maxMemory, "resident memory allowed, such as 800MiB or 2GB; past it, exit code 5");
+  command.add_flag("-q,--quiet", flags.quiet, "print errors only");
+}
+
+void addCalibrationOptions(CLI::App &command, Flags &flags) {
+  command.add_option("--calib", flags.calibration, "sample inputs: a folder of .npz files, one .npz file, or for language models token ids (.npy)");
+  command.add_option("--context", flags.context, "tokens of a window that token ids are cut into")->check(CLI::Range(1, 1 << 20))->capture_default_str();
+  command.add_option("--samples", flags.samples, "windows or files that are used, from the first (default: all)");
+  command.add_option("--exclude", flags.exclude, "weights that stay as they are: names of initializers or nodes, with * and ?")->take_all();
+}
+
 void addCompileCommand(CLI::App &app, int &exitCode) {
   auto flags = std::make_shared<Flags>();
   CLI::App *command = app.add_subcommand("compile", "Compile a model into one file");
-  command->add_option("model", flags->model, "the .onnx file")->required();
   command->add_option("-o,--output", flags->output, "the .lathe file")->required();
-  command->add_option("-O", flags->level, "optimization of generated code, 0 to 3")->check(CLI::Range(0, 3))->capture_default_str();
-  command->add_option("--target", flags->target, "cpu, cpu:avx2, cpu:avx512 or reference")->capture_default_str();
-  command->add_option("--precision", flags->precision, "type that weights are stored in: f32, bf16, f16 or auto; what is computed stays f32")
-      ->capture_default_str();
-  command->add_option("--generate", flags->generate, "programs that generate text: on, off, or auto, where the model is a decoder")
-      ->check(CLI::IsMember({"auto", "on", "off"}))
-      ->capture_default_str();
-  command->add_flag("--bf16", flags->bf16, "the same as --precision bf16");
-  command->add_flag("--fp16", flags->fp16, "the same as --precision f16");
-  command->add_option("--dim", flags->dims, "range of a symbolic dimension: NAME=N or NAME=MIN..MAX");
-  command->add_option("--emit", flags->emit, "artifact, mlir, llvm or obj")
-      ->check(CLI::IsMember({"artifact", "mlir", "llvm", "obj"}))
-      ->capture_default_str();
-  command->add_option("--report", flags->report, "write what was chosen for each kernel, as JSON");
-  command->add_option("--dump-ir", flags->dumpDir, "folder for one numbered .mlir file a phase");
-  command->add_option("--jobs", flags->jobs, "threads that make code side by side (default: one a processor); the output does not depend on it")
-      ->check(CLI::Range(1, 1024));
-  command->add_option("--max-memory", flags->maxMemory, "resident memory allowed, such as 800MiB or 2GB; past it, exit code 5");
-  command->add_flag("-q,--quiet", flags->quiet, "print errors only");
+  addCompileOptions(*command, *flags);
+  command->add_option("--recipe", flags->recipeFile, "what to compress and how (JSON; docs/compression.md)");
+  command->add_flag("--int8", flags->int8, "weights of 8 bits per output, and activations per row as the model runs");
+  command->add_flag("--int4", flags->int4, "weights of 4 bits in groups of 32 (GPTQ where --calib is given)");
+  command->add_flag("--fp8", flags->fp8, "weights as 8-bit floats (E4M3)");
+  addCalibrationOptions(*command, *flags);
   command->callback([=, &exitCode] { exitCode = compile(*flags); });
 }
 

@@ -16,6 +16,8 @@ namespace lathe::tool {
 void addCheckCommand(CLI::App &app, int &exitCode);
 /// Adds `lathe compile`.
 void addCompileCommand(CLI::App &app, int &exitCode);
+/// Adds `lathe quantize`.
+void addQuantizeCommand(CLI::App &app, int &exitCode);
 /// Adds `lathe explain`.
 void addExplainCommand(CLI::App &app, int &exitCode);
 /// Adds `lathe inspect`, for models and artifacts.

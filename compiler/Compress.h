@@ -1,0 +1,41 @@
+//===- Compress.h - The compression of a model's weights --------*- C++ -*-===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#ifndef LATHE_COMPILER_COMPRESS_H
+#define LATHE_COMPILER_COMPRESS_H
+
+#include "compiler/Calibration.h"
+#include "compiler/CompressionReport.h"
+#include "compiler/Recipe.h"
+#include "compiler/WeightFiles.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/IR/OwningOpRef.h"
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace lathe {
+
+struct Compression {
+  llvm::SmallVector<mlir::func::FuncOp> programs; ///< simplified and fused; they share weights
+  mlir::ModuleOp main;                            ///< the module of the first
+  /// Makes the program of the tokens alone, simplified and fused: what decoders are calibrated by.
+  std::function<mlir::OwningOpRef<mlir::ModuleOp>(std::string &error)> tokenProgram;
+  WeightFiles *files = nullptr;
+  const Recipe *recipe = nullptr;
+  CalibrationData *data = nullptr; ///< null for none
+  unsigned threads = 1;
+  /// Compiles a fused program for this machine.
+  std::function<bool(mlir::ModuleOp module, const std::string &path, std::string &error)> compile;
+  std::function<void(const std::string &)> progress;
+};
+
+/// Compresses the weights of programs, step by step. False with `error` set; `isUsage` where the recipe or the data are wrong.
+bool compress(const Compression &compression, CompressionReport &report, bool &isUsage, std::string &error);
+
+} // namespace lathe
+
+#endif // LATHE_COMPILER_COMPRESS_H

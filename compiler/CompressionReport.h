@@ -1,0 +1,36 @@
+//===- CompressionReport.h - What became of a model's weights ---*- C++ -*-===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#ifndef LATHE_COMPILER_COMPRESSIONREPORT_H
+#define LATHE_COMPILER_COMPRESSIONREPORT_H
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace lathe {
+
+/// What became of one weight.
+struct CompressedLayer {
+  std::string weight, node; ///< names of the initializer and of the first operation that reads it
+  std::string kind;         ///< "matmul", "table" or both, "matmul+table"
+  int64_t inputs = 0, outputs = 0;
+  std::string format;       ///< such as "int4 g32 f16 scales"; empty where it stayed as it was
+  std::string method;
+  uint64_t bytesBefore = 0, bytesAfter = 0;
+  double snrDb = 0, cosine = 1; ///< of the layer's output over the calibration data, or of the weight itself without any
+  bool onOutputs = false;       ///< which of the two
+  std::string reason;           ///< why it stayed as it was
+};
+
+struct CompressionReport {
+  std::vector<CompressedLayer> layers;
+  size_t samples = 0;
+  uint64_t bytesBefore = 0, bytesAfter = 0; ///< of all layers
+};
+
+} // namespace lathe
+
+#endif // LATHE_COMPILER_COMPRESSIONREPORT_H

@@ -1,0 +1,122 @@
+//===- LayerStatistics.cpp - What layers get as inputs --------------------===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#include "compiler/LayerStatistics.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/Path.h"
+#include <unistd.h>
+
+using namespace mlir;
+
+namespace lathe {
+namespace {
+
+using compression::Layer;
+using compression::Place;
+
+/// A temporary file that is gone when its scope ends.
+struct TemporaryFile {
+  llvm::SmallString<128> path;
+  ~TemporaryFile() {
+    if (!path.empty())
+      llvm::sys::fs::remove(path);
+  }
+};
+
+/// Makes `values` of a program the only results that it has.
+void returnOnly(func::FuncOp program, ArrayRef<Value> values) {
+  Operation *terminator = program.getBody().front().getTerminator();
+  terminator->setOperands(values);
+  SmallVector<Type> types;
+  for (Value value : values)
+    types.push_back(value.getType());
+  program.setFunctionType(FunctionType::get(program.getContext(), program.getArgumentTypes(), types));
+  Builder b(program.getContext());
+  SmallVector<Attribute> attributes;
+  for (size_t i = 0; i < values.size(); ++i)
+    attributes.push_back(b.getDictionaryAttr(b.getNamedAttr(LatheDialect::kNameAttr, b.getStringAttr("tap." + std::to_string(i)))));
+  program.setResAttrsAttr(b.getArrayAttr(attributes));
+}
+
+} // namespace
+
+const quantization::InputStatistics *LayerStatistics::find(const Layer &layer) const {
+  auto it = byWeight.find(layer.place);
+  return it == byWeight.end() ? nullptr : all[it->second].get();
+}
+
+bool LayerStatistics::gather(const Compression &compression, const std::vector<Layer> &layers, runtime::ThreadPool &pool,
+                             std::string &error) {
+  if (compression.progress)
+    compression.progress("calibration: compiling");
+  OwningOpRef<ModuleOp> module;
+  if (compression.data->hasTokens()) {
+    module = compression.tokenProgram(error);
+    if (!module)
+      return false;
+  } else {
+    module = ModuleOp(compression.main).clone();
+  }
+  auto program = module->lookupSymbol<func::FuncOp>("main");
+  std::map<Place, const Layer *> wanted;
+  for (const Layer &layer : layers)
+    wanted[layer.place] = &layer;
+  // One output for each left side that is different from the others.
+  SmallVector<Value> taps;
+  llvm::DenseMap<Value, size_t> known;
+  for (const Layer &own : compression::findLayers(program)) {
+    if (!wanted.count(own.place) || !own.isMatmul())
+      continue;
+    MatmulOp product = own.products.front();
+    Value lhs = product.getLhs();
+    if (product.getTransposeLhs() || product->getBlock() != &program.getBody().front())
+      continue;
+    auto [it, isNew] = known.try_emplace(lhs, taps.size());
+    if (isNew)
+      taps.push_back(lhs);
+    byWeight[own.place] = it->second;
+  }
+  if (taps.empty())
+    return true;
+  returnOnly(program, taps);
+  std::vector<quantization::StatisticsAccumulator> accumulators;
+  for (Value tap : taps)
+    accumulators.emplace_back(cast<RankedTensorType>(tap.getType()).getShape().back(), /*secondMoment=*/true);
+  TemporaryFile file;
+  int descriptor = -1;
+  if (std::error_code code = llvm::sys::fs::createTemporaryFile("lathe-calibration", "lathe", descriptor, file.path)) {
+    error = "can't make a temporary file: " + code.message();
+    return false;
+  }
+  close(descriptor);
+  if (!compression.compile(*module, std::string(file.path), error))
+    return false;
+  size_t runs = 0;
+  std::string problem;
+  error = compression.data->run(std::string(file.path), {}, [&](const std::vector<Observed> &outputs) {
+    if (compression.progress)
+      compression.progress("calibration: run " + std::to_string(++runs));
+    for (size_t i = 0; i < outputs.size(); ++i) {
+      int64_t rows = 1;
+      for (size_t axis = 0; axis + 1 < outputs[i].dims.size(); ++axis)
+        rows *= outputs[i].dims[axis];
+      if (runtime::Status status = accumulators[i].accumulate(outputs[i].data, rows, &pool); status.failed()) {
+        problem = status.message();
+        return false;
+      }
+    }
+    return true;
+  });
+  if (error.empty())
+    error = problem;
+  for (size_t i = 0; error.empty() && i < accumulators.size(); ++i) {
+    all.push_back(std::make_unique<quantization::InputStatistics>());
+    if (runtime::Status status = accumulators[i].finish(*all.back(), &pool); status.failed())
+      error = "calibration: " + status.message();
+  }
+  return error.empty();
+}
+
+} // namespace lathe

@@ -1,0 +1,35 @@
+//===- LayerStatistics.h - What layers get as inputs ------------*- C++ -*-===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#ifndef LATHE_COMPILER_LAYERSTATISTICS_H
+#define LATHE_COMPILER_LAYERSTATISTICS_H
+
+#include "compiler/Compress.h"
+#include "passes/quantization/Layers.h"
+#include "passes/quantization/methods/Statistics.h"
+#include "runtime/ThreadPool.h"
+#include <map>
+#include <memory>
+
+namespace lathe {
+
+/// Statistics of the left sides of products, by the weight that they are multiplied with; products that share a left side share
+/// them.
+class LayerStatistics {
+public:
+  /// Runs the model on the calibration data. Layers that it does not run, or whose left sides are transposed, have none afterwards.
+  bool gather(const Compression &compression, const std::vector<compression::Layer> &layers, runtime::ThreadPool &pool,
+              std::string &error);
+  /// Null where there are none.
+  const quantization::InputStatistics *find(const compression::Layer &layer) const;
+
+private:
+  std::vector<std::unique_ptr<quantization::InputStatistics>> all;
+  std::map<compression::Place, size_t> byWeight;
+};
+
+} // namespace lathe
+
+#endif // LATHE_COMPILER_LAYERSTATISTICS_H

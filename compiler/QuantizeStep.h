@@ -1,0 +1,19 @@
+//===- QuantizeStep.h - A recipe's step that quantizes ----------*- C++ -*-===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#ifndef LATHE_COMPILER_QUANTIZESTEP_H
+#define LATHE_COMPILER_QUANTIZESTEP_H
+
+#include "compiler/LayerStatistics.h"
+
+namespace lathe {
+
+/// Replaces layers by the expressions of quantized ones and appends what became of each to the report. False with `error` set.
+bool quantizeLayers(const Compression &compression, const RecipeStep &step, const std::vector<compression::Layer> &layers,
+                    const LayerStatistics &statistics, runtime::ThreadPool &pool, CompressionReport &report, std::string &error);
+
+} // namespace lathe
+
+#endif // LATHE_COMPILER_QUANTIZESTEP_H

@@ -1,0 +1,55 @@
+//===- Recipe.h - What is to be compressed, and how -------------*- C++ -*-===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#ifndef LATHE_COMPILER_RECIPE_H
+#define LATHE_COMPILER_RECIPE_H
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace lathe {
+
+/// One step of a recipe: a method, what it applies to, and its parameters. Members have the names of the JSON's fields.
+struct RecipeStep {
+  std::string step = "quantize";      ///< the kind of step
+  std::string mode = "weight-only";   ///< weight-only, dynamic, static
+  std::string format = "int";         ///< of codes: int, nf4, fp4, fp8-e4m3, fp8-e5m2, mxfp4, mxfp8, log2, apot, codebook
+  std::string method = "rtn";         ///< how codes are found: rtn, mse, gptq, awq, hqq
+  int64_t bits = 8;                   ///< of a code
+  int64_t groupSize = 0;              ///< `group_size`: inputs that share a scale; 0: all inputs of an output
+  bool symmetric = true;              ///< else with zero points
+  std::string scaleType = "f16";      ///< `scale_type`: f32, f16, bf16
+  std::string activations = "none";   ///< none, token (a scale for each row, found as it runs), tensor (one scale, from calibration)
+  std::string range = "minmax";       ///< of static activations: minmax, moving-average, percentile, entropy, mse
+  double damping = 0.01;              ///< of GPTQ, a share of the mean of the diagonal
+  bool actOrder = true;               ///< `act_order`: GPTQ takes inputs in the order of their energy
+  std::optional<double> smooth;       ///< SmoothQuant's alpha, from 0 to 1; none: no scaling of activations
+  int64_t dimension = 4;              ///< of codebooks: weights that one code stands for
+  std::vector<std::string> tensors = {"*"}; ///< globs on names of initializers or of the nodes that read them
+  std::vector<std::string> exclude;         ///< likewise; what is excluded stays as it is
+};
+
+struct Recipe {
+  std::vector<RecipeStep> steps;
+};
+
+/// Reads a recipe: {"version": 1, "steps": [{"step": "quantize", …}, …]}. On failure `error` names the field and what was
+/// expected, with the nearest name that is valid.
+std::optional<Recipe> parseRecipe(const std::string &json, std::string &error);
+
+/// The recipe as canonical JSON: every field that its method reads.
+std::string writeRecipe(const Recipe &recipe);
+
+/// Whether a step needs calibration data.
+bool needsCalibration(const RecipeStep &step);
+
+/// Whether a glob pattern (`*`, `?`) covers a name.
+bool matchesGlob(const std::string &pattern, const std::string &name);
+
+} // namespace lathe
+
+#endif // LATHE_COMPILER_RECIPE_H

@@ -1,0 +1,41 @@
+//===- CompileFlags.h - The flags of commands that compile ------*- C++ -*-===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#ifndef LATHE_COMPILER_TOOLS_LATHE_COMPILEFLAGS_H
+#define LATHE_COMPILER_TOOLS_LATHE_COMPILEFLAGS_H
+
+#include "compiler/Compile.h"
+#include <string>
+#include <vector>
+
+namespace CLI {
+class App;
+}
+
+namespace lathe::tool {
+
+struct Flags {
+  std::string model, output, target = "cpu", precision = "f32", generate = "auto", emit = "artifact", dumpDir, report, maxMemory;
+  std::string recipe;    ///< JSON, or what reads it from a file
+  std::string recipeFile, calibration;
+  int64_t context = 256; ///< tokens of a calibration window
+  size_t samples = 0;    ///< of calibration; 0: all
+  std::vector<std::string> dims, exclude;
+  unsigned level = 2, jobs = 0;
+  bool json = false, verify = false, quiet = false, bf16 = false, fp16 = false, int8 = false, int4 = false, fp8 = false, fusions = false;
+};
+
+/// The options that every command that compiles has.
+void addCompileOptions(CLI::App &command, Flags &flags);
+/// Those of the data that methods look at.
+void addCalibrationOptions(CLI::App &command, Flags &flags);
+/// Compiles as the flags say; prints what went wrong, or what was made. Returns the exit code.
+int compile(const Flags &flags);
+/// Prints a mistake on the command line; returns its exit code.
+int usage(const std::string &message);
+
+} // namespace lathe::tool
+
+#endif // LATHE_COMPILER_TOOLS_LATHE_COMPILEFLAGS_H

@@ -1,0 +1,141 @@
+//===- CompressCommands.cpp - Subcommands that compress -------------------===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#include "compiler/tools/lathe/CompileCommands.h"
+#include "compiler/tools/lathe/CompressionText.h"
+#include <CLI/CLI.hpp>
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+using nlohmann::ordered_json;
+
+namespace lathe::tool {
+namespace {
+
+struct QuantizeFlags {
+  Flags compile;
+  std::string mode = "weight-only", method = "rtn", format, scaleType, range;
+  int64_t bits = 0, groupSize = -1, dimension = 0;
+  bool asymmetric = false;
+  double smooth = -1, damping = 0;
+  std::vector<std::string> tensors;
+};
+
+/// The recipe of the flags; what is not said is the recipe's default.
+std::string recipeOf(const QuantizeFlags &flags) {
+  ordered_json step = {{"step", "quantize"}, {"method", flags.method}};
+  // Two modes of the command line are formats of codes.
+  bool isFormat = flags.mode == "log" || flags.mode == "codebook";
+  step["mode"] = isFormat ? "weight-only" : flags.mode;
+  if (isFormat)
+    step["format"] = flags.mode == "log" ? "log2" : "codebook";
+  if (!flags.format.empty())
+    step["format"] = flags.format;
+  if (flags.bits)
+    step["bits"] = flags.bits;
+  else if (isFormat)
+    step["bits"] = 4;
+  if (flags.groupSize >= 0)
+    step["group_size"] = flags.groupSize;
+  if (flags.asymmetric)
+    step["symmetric"] = false;
+  if (!flags.scaleType.empty())
+    step["scale_type"] = flags.scaleType;
+  if (flags.mode == "dynamic")
+    step["activations"] = "token";
+  if (flags.mode == "static")
+    step["activations"] = "tensor";
+  if (!flags.range.empty())
+    step["range"] = flags.range;
+  if (flags.smooth >= 0)
+    step["smooth"] = flags.smooth;
+  if (flags.damping > 0)
+    step["damping"] = flags.damping;
+  if (flags.dimension)
+    step["dimension"] = flags.dimension;
+  if (!flags.tensors.empty())
+    step["tensors"] = flags.tensors;
+  if (!flags.compile.exclude.empty())
+    step["exclude"] = flags.compile.exclude;
+  return ordered_json{{"version", 1}, {"steps", {step}}}.dump();
+}
+
+int quantize(QuantizeFlags flags) {
+  flags.compile.recipe = recipeOf(flags);
+  return compile(flags.compile);
+}
+
+} // namespace
+
+std::string oneStepRecipe(const Flags &flags) {
+  ordered_json step = {{"step", "quantize"}};
+  if (flags.int8)
+    step.update({{"mode", flags.calibration.empty() ? "dynamic" : "static"}, {"activations", flags.calibration.empty() ? "token" : "tensor"}, {"bits", 8}});
+  else if (flags.int4)
+    step.update({{"mode", "weight-only"}, {"bits", 4}, {"group_size", 32}, {"method", flags.calibration.empty() ? "rtn" : "gptq"}});
+  else
+    step.update({{"mode", "weight-only"}, {"format", "fp8-e4m3"}});
+  if (!flags.exclude.empty())
+    step["exclude"] = flags.exclude;
+  return ordered_json{{"version", 1}, {"steps", {step}}}.dump();
+}
+
+void printCompression(const CompressionReport &report) {
+  if (report.layers.empty())
+    return;
+  std::map<std::string, size_t> counts;
+  double worst = 1e9;
+  const CompressedLayer *worstLayer = nullptr;
+  for (const CompressedLayer &layer : report.layers) {
+    if (layer.format.empty())
+      continue;
+    ++counts[layer.format + " by " + layer.method];
+    if (layer.snrDb < worst) {
+      worst = layer.snrDb;
+      worstLayer = &layer;
+    }
+  }
+  std::string text;
+  for (const auto &[name, count] : counts)
+    text += (text.empty() ? "" : ", ") + std::to_string(count) + " " + name;
+  std::printf("compressed: %s; %.1f of %.1f MB\n", text.empty() ? "none" : text.c_str(), static_cast<double>(report.bytesAfter) / 1e6,
+              static_cast<double>(report.bytesBefore) / 1e6);
+  if (worstLayer)
+    std::printf("  least exact: '%s', signal to noise %.1f dB of %s\n", worstLayer->weight.c_str(), worst,
+                worstLayer->onOutputs ? "its output" : "the weight");
+  constexpr size_t kMost = 10;
+  size_t told = 0;
+  for (const CompressedLayer &layer : report.layers)
+    if (!layer.reason.empty() && ++told <= kMost)
+      std::printf("  '%s' stays as it was: %s\n", layer.weight.c_str(), layer.reason.c_str());
+  if (told > kMost)
+    std::printf("  and %zu more (--report tells them all)\n", told - kMost);
+}
+
+void addQuantizeCommand(CLI::App &app, int &exitCode) {
+  auto flags = std::make_shared<QuantizeFlags>();
+  CLI::App *command = app.add_subcommand("quantize", "Store a model's weights, and compute its products, in fewer bits");
+  command->add_option("-o,--output", flags->compile.output, "the .lathe or .onnx file")->required();
+  addCompileOptions(*command, flags->compile);
+  command->add_option("--mode", flags->mode, "weight-only, dynamic (activations per row), static (activations from --calib), log or codebook")
+      ->check(CLI::IsMember({"weight-only", "dynamic", "static", "log", "codebook"}))
+      ->capture_default_str();
+  command->add_option("--method", flags->method, "how codes are found: rtn, mse, gptq, awq, hqq")->capture_default_str();
+  command->add_option("--format", flags->format, "of codes: int, nf4, fp4, fp8-e4m3, fp8-e5m2, mxfp4, mxfp8, log2, apot, codebook");
+  command->add_option("--bits", flags->bits, "of a code (8)");
+  command->add_option("--group-size", flags->groupSize, "inputs that share a scale: 16, 32, 64, 128, 256, or 0 for all of an output (0)");
+  command->add_flag("--asymmetric", flags->asymmetric, "with zero points");
+  command->add_option("--scale-type", flags->scaleType, "f32, f16 or bf16 (f16)");
+  command->add_option("--range", flags->range, "of static activations: minmax, moving-average, percentile, entropy, mse");
+  command->add_option("--smooth", flags->smooth, "SmoothQuant's alpha: moves outliers of activations into weights")->check(CLI::Range(0.0, 1.0));
+  command->add_option("--damping", flags->damping, "of GPTQ, a share of the mean of the diagonal (0.01)");
+  command->add_option("--dimension", flags->dimension, "weights that one code of a codebook stands for (4)");
+  command->add_option("--tensors", flags->tensors, "weights to quantize: names of initializers or nodes, with * and ? (all)")->take_all();
+  addCalibrationOptions(*command, flags->compile);
+  command->callback([=, &exitCode] { exitCode = quantize(*flags); });
+}
+
+} // namespace lathe::tool

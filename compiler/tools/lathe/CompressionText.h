@@ -1,0 +1,22 @@
+//===- CompressionText.h - Compression as users read it ---------*- C++ -*-===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#ifndef LATHE_COMPILER_TOOLS_LATHE_COMPRESSIONTEXT_H
+#define LATHE_COMPILER_TOOLS_LATHE_COMPRESSIONTEXT_H
+
+#include "compiler/CompressionReport.h"
+#include "compiler/tools/lathe/CompileFlags.h"
+
+namespace lathe::tool {
+
+/// The recipe of --int8, --int4 or --fp8.
+std::string oneStepRecipe(const Flags &flags);
+
+/// What became of the weights, in a few lines.
+void printCompression(const CompressionReport &report);
+
+} // namespace lathe::tool
+
+#endif // LATHE_COMPILER_TOOLS_LATHE_COMPRESSIONTEXT_H

@@ -1,0 +1,158 @@
+//===- CalibrationFiles.cpp - Samples in files ------------------*- C++ -*-===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#include "compiler/tools/lathe/RunCommands/CalibrationFiles.h"
+#include "compiler/tools/lathe/RunCommands/Support.h"
+#include "compiler/tools/lathe/RunCommands/TensorFiles.h"
+#include "compiler/tools/lathe/RunCommands/TokenFiles.h"
+#include "lathe/lathe.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <filesystem>
+
+using namespace lathe;
+using namespace lathe::tool;
+
+namespace {
+
+/// Tokens that one run takes.
+constexpr int64_t kTokensAtOnce = 2048;
+
+class Samples : public CalibrationData {
+public:
+  explicit Samples(const CalibrationOptions &options) : options_(options) {}
+  std::string run(const std::string &path, const std::vector<FixedInput> &fixed,
+                  const std::function<bool(const std::vector<Observed> &)> &observe) override;
+
+protected:
+  /// Binds sample inputs from `first` on; returns how many samples they are.
+  virtual size_t bind(const Module &module, Session &session, size_t first, const std::vector<FixedInput> &fixed) = 0;
+
+  CalibrationOptions options_;
+};
+
+std::string Samples::run(const std::string &path, const std::vector<FixedInput> &fixed,
+                         const std::function<bool(const std::vector<Observed> &)> &observe) {
+  try {
+    Module module(path);
+    SessionOptions options;
+    options.threads = options_.threads;
+    Session session(module, options);
+    for (const FixedInput &input : fixed)
+      session.setInput(module.input(input.name), LATHE_F32, input.dims, input.data);
+    std::vector<Observed> observed(module.outputs().size());
+    for (size_t first = 0; first < samples();) {
+      first += bind(module, session, first, fixed);
+      session.run();
+      for (size_t i = 0; i < observed.size(); ++i) {
+        auto output = session.output(i);
+        observed[i] = {output.as<float>(), output.dims};
+      }
+      if (!observe(observed))
+        break;
+    }
+    return "";
+  } catch (const std::exception &error) {
+    return error.what();
+  }
+}
+
+class Windows final : public Samples {
+public:
+  explicit Windows(const CalibrationOptions &options) : Samples(options), ids_(readIds(options.path)) {
+    size_t windows = ids_.size() / static_cast<size_t>(options.context);
+    if (windows == 0)
+      throw FileError("calibration tokens '" + options.path + "': expected at least one window of " +
+                      std::to_string(options.context) + " tokens, found " + std::to_string(ids_.size()));
+    samples_ = options.samples ? std::min(windows, options.samples) : windows;
+  }
+  bool hasTokens() const override { return true; }
+  size_t samples() const override { return samples_; }
+
+private:
+  size_t bind(const Module &module, Session &session, size_t first, const std::vector<FixedInput> &fixed) override {
+    size_t index = 0;
+    std::vector<TensorInfo> inputs = module.inputs();
+    auto isFixed = [&](const TensorInfo &info) {
+      return std::any_of(fixed.begin(), fixed.end(), [&](const FixedInput &input) { return input.name == info.name; });
+    };
+    while (index < inputs.size() && isFixed(inputs[index]))
+      ++index;
+    int64_t atOnce = std::max<int64_t>(kTokensAtOnce / options_.context, 1);
+    auto count = std::min<int64_t>(atOnce, static_cast<int64_t>(samples_ - first));
+    std::vector<int64_t> dims{count, options_.context};
+    const int64_t *begin = ids_.data() + static_cast<int64_t>(first) * options_.context;
+    if (index < inputs.size() && inputs[index].dtype == LATHE_I32) {
+      narrow_.assign(begin, begin + count * options_.context);
+      session.setInput(index, LATHE_I32, dims, narrow_.data());
+    } else {
+      session.setInput(index, LATHE_I64, dims, begin);
+    }
+    return static_cast<size_t>(count);
+  }
+
+  std::vector<int64_t> ids_;
+  std::vector<int32_t> narrow_;
+  size_t samples_ = 0;
+};
+
+class Files final : public Samples {
+public:
+  explicit Files(const CalibrationOptions &options) : Samples(options) {
+    std::error_code code;
+    if (std::filesystem::is_directory(options.path, code)) {
+      for (const auto &entry : std::filesystem::directory_iterator(options.path, code))
+        if (entry.path().extension() == ".npz")
+          paths_.push_back(entry.path().string());
+      std::sort(paths_.begin(), paths_.end());
+    } else {
+      paths_.push_back(options.path);
+    }
+    if (paths_.empty())
+      throw FileError("calibration folder '" + options.path + "' has no .npz file");
+    if (options.samples && options.samples < paths_.size())
+      paths_.resize(options.samples);
+  }
+  bool hasTokens() const override { return false; }
+  size_t samples() const override { return paths_.size(); }
+
+private:
+  size_t bind(const Module &module, Session &session, size_t first, const std::vector<FixedInput> &fixed) override {
+    tensors_ = readNpz(paths_[first]);
+    for (const Tensor &tensor : tensors_)
+      if (tensor.dtype == LATHE_F32)
+        for (int64_t i = 0; i < tensor.elements(); ++i)
+          if (!std::isfinite(reinterpret_cast<const float *>(tensor.bytes.data())[i]))
+            throw FileError("calibration file '" + paths_[first] + "': element " + std::to_string(i) + " of '" + tensor.name +
+                            "' is not a finite number");
+    if (fixed.empty()) {
+      try {
+        bindInputs(module, session, tensors_);
+      } catch (const std::exception &error) {
+        throw FileError("calibration file '" + paths_[first] + "': " + error.what());
+      }
+      return 1;
+    }
+    for (const Tensor &tensor : tensors_)
+      session.setInput(module.input(tensor.name), tensor.dtype, tensor.dims, tensor.data());
+    return 1;
+  }
+
+  std::vector<std::string> paths_;
+  std::vector<Tensor> tensors_;
+};
+
+} // namespace
+
+std::unique_ptr<CalibrationData> tool::openCalibration(const CalibrationOptions &options) {
+  std::filesystem::path path(options.path);
+  if (!std::filesystem::exists(path))
+    throw FileError("calibration data '" + options.path + "' do not exist");
+  if (path.extension() == ".npy")
+    return std::make_unique<Windows>(options);
+  return std::make_unique<Files>(options);
+}
