@@ -360,6 +360,7 @@ bool Compilation::toKernels() {
 bool Compilation::select() {
   auto select = [&](OpPassManager &passes) {
     if (!options.reference) {
+      passes.addNestedPass<func::FuncOp>(cpu::createCpuCompressedProductsPass());
       passes.addNestedPass<func::FuncOp>(cpu::createCpuIntegerProductsPass());
       passes.addNestedPass<func::FuncOp>(cpu::createCpuWideProductsPass());
     }

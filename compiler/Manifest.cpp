@@ -4,8 +4,11 @@
 //
 //===----------------------------------------------------------------------===//
 #include "compiler/Manifest.h"
+#include "backends/cpu/runtime/PackQuantized.h"
 #include "backends/cpu/runtime/PackWeights.h"
 #include "dialects/kernel/Kernel.h"
+#include <cmath>
+#include <cstring>
 
 using namespace mlir;
 using nlohmann::ordered_json;
@@ -141,8 +144,160 @@ static bool writePacked(const cpu::WeightLayout &layout, Matrix matrix, const We
 /// The type of a matrix that can be packed; others are refused where they are.
 static lathe_dtype matrixType(Type type) { return type.isBF16() ? LATHE_BF16 : type.isF16() ? LATHE_F16 : LATHE_F32; }
 
+namespace {
+
+/// The bytes of a constant of a compressed weight.
+struct Part {
+  const char *data = nullptr;
+  RankedTensorType type;
+  bool isSplat = false;
+};
+
+/// False with `error` set where they can't be read.
+bool readPart(DictionaryAttr entry, StringRef name, WeightFiles &files, std::optional<Part> &part, std::string &error) {
+  auto source = entry.getAs<DictionaryAttr>(name);
+  if (!source)
+    return true;
+  part.emplace();
+  part->type = cast<RankedTensorType>(source.getAs<TypeAttr>("type").getValue());
+  if (auto dense = source.getAs<DenseElementsAttr>("value")) {
+    part->isSplat = dense.isSplat();
+    part->data = dense.getRawData().data();
+    return true;
+  }
+  uint64_t bytes = part->type.getNumElements() * std::max<int64_t>(part->type.getElementTypeBitWidth() / 8, 1);
+  part->data = files.bytes(text(source, "file"), source.getAs<IntegerAttr>("offset").getInt(), bytes, error);
+  return part->data != nullptr;
+}
+
+/// Element `index` as a number. Integers without a sign, or with one that is added to.
+float numberOf(const Part &part, int64_t index, int64_t bits) {
+  Type type = part.type.getElementType();
+  if (part.isSplat)
+    index = 0;
+  uint16_t half = 0;
+  if (type.isF32()) {
+    float value;
+    memcpy(&value, part.data + index * 4, sizeof value);
+    return value;
+  }
+  if (type.isF16() || type.isBF16()) {
+    memcpy(&half, part.data + index * 2, sizeof half);
+    uint32_t word = uint32_t(half) << 16;
+    float wide;
+    memcpy(&wide, &word, sizeof wide);
+    return type.isF16() ? runtime::halfValue(half) : wide;
+  }
+  auto code = static_cast<uint8_t>(part.data[index]);
+  return static_cast<float>(type.isUnsignedInteger() ? code : (code ^ (1 << (bits - 1))) & ((1 << bits) - 1));
+}
+
+/// [groups, n] of a scale or zero point as it lies beside a matrix that is transposed or not.
+std::vector<float> parametersOf(const Part &part, int64_t groups, int64_t n, bool transposed, int64_t bits) {
+  std::vector<float> result(groups * n);
+  bool isOne = part.type.getNumElements() == 1, isRow = part.type.getRank() == 1;
+  for (int64_t g = 0; g < groups; ++g)
+    for (int64_t j = 0; j < n; ++j)
+      result[g * n + j] = numberOf(part, isOne ? 0 : isRow ? j : transposed ? j * groups + g : g * n + j, bits);
+  return result;
+}
+
+bool isPowerOfTwo(float value) {
+  int exponent = 0;
+  return value > 0 && std::frexp(value, &exponent) == 0.5f;
+}
+
+} // namespace
+
+static bool describeCompressed(DictionaryAttr entry, WeightFiles &files, ordered_json &json, artifact::ConstantSource &source,
+                               std::string &error) {
+  auto number = [&](StringRef name) { return entry.getAs<IntegerAttr>(name).getInt(); };
+  std::optional<Part> codes, scale, zero, table;
+  if (!readPart(entry, "codes", files, codes, error) || !readPart(entry, "scale", files, scale, error) ||
+      !readPart(entry, "zero", files, zero, error) || !readPart(entry, "table", files, table, error)) {
+    error = "initializer '" + text(entry, "name") + "': " + error;
+    return false;
+  }
+  bool transposed = entry.getAs<BoolAttr>("transposed").getValue();
+  auto type = cast<RankedTensorType>(entry.getAs<TypeAttr>("type").getValue());
+  runtime::QuantizedLayout layout;
+  layout.k = type.getDimSize(transposed ? 1 : 0);
+  layout.n = type.getDimSize(transposed ? 0 : 1);
+  layout.bits = number("bits");
+  layout.values = static_cast<runtime::CodeValues>(number("values"));
+  layout.dimension = number("dimension");
+  layout.group = number("group");
+  Type element = codes->type.getElementType();
+  bool isSigned = isa<IntegerType>(element) && !element.isUnsignedInteger();
+  std::vector<float> scales(layout.groups() * layout.n, 1.0f), zeros;
+  if (scale)
+    scales = parametersOf(*scale, layout.groups(), layout.n, transposed, layout.bits);
+  Type scaleType = scale ? scale->type.getElementType() : Type();
+  layout.scale = !scale || (scaleType.isBF16() && llvm::all_of(scales, isPowerOfTwo)) ? runtime::ScaleType::e8m0
+                 : scaleType.isF16()                                                  ? runtime::ScaleType::f16
+                 : scaleType.isBF16()                                                 ? runtime::ScaleType::bf16
+                                                                                      : runtime::ScaleType::f32;
+  if (zero) {
+    zeros = parametersOf(*zero, layout.groups(), layout.n, transposed, layout.bits);
+    layout.zeros = isa<FloatType>(zero->type.getElementType()) ? runtime::ZeroType::scale : runtime::ZeroType::u8;
+    if (isSigned && layout.zeros == runtime::ZeroType::scale)
+      for (float &value : zeros)
+        value += static_cast<float>(1 << (layout.bits - 1));
+    if (llvm::all_equal(zeros)) {
+      layout.zeros = runtime::ZeroType::constant;
+      layout.zero = zeros.front();
+    }
+  } else if (isSigned) {
+    layout.zero = static_cast<float>(1 << (layout.bits - 1));
+  }
+  cpu::setPanel(layout);
+  if (std::string why; !layout.valid(&why)) {
+    error = "initializer '" + text(entry, "name") + "': " + why;
+    return false;
+  }
+  json["name"] = text(entry, "name");
+  json["type"] = "f32";
+  json["shape"] = {layout.k, layout.n};
+  json["quantized"] = {{"bits", layout.bits}, {"values", runtime::name(layout.values)}, {"dimension", layout.dimension},
+                       {"group", layout.group}, {"panel", layout.panel}, {"scale", runtime::name(layout.scale)}};
+  json["quantized"]["zero"] = layout.zeros == runtime::ZeroType::constant ? ordered_json(layout.zero)
+                              : layout.zeros == runtime::ZeroType::u8     ? ordered_json("u8")
+                                                                          : ordered_json("scale");
+  source.size = static_cast<uint64_t>(layout.bytes());
+  int64_t codeRows = (layout.k + layout.dimension - 1) / layout.dimension;
+  source.produce = [=, scales = std::move(scales), zeros = std::move(zeros)](artifact::Sink &sink, std::string *) {
+    std::vector<uint8_t> own;
+    cpu::QuantizedSource from;
+    from.codes = reinterpret_cast<const uint8_t *>(codes->data);
+    if (isSigned || codes->isSplat) {
+      own.resize(codeRows * layout.n);
+      for (size_t i = 0; i < own.size(); ++i)
+        own[i] = from.codes[codes->isSplat ? 0 : i] ^ (isSigned ? 1 << (layout.bits - 1) : 0);
+      from.codes = own.data();
+    }
+    from.codeRow = transposed ? 1 : layout.n;
+    from.codeColumn = transposed ? codeRows : 1;
+    from.scales = scales.data();
+    from.zeros = zeros.empty() ? nullptr : zeros.data();
+    std::vector<float> entries;
+    if (table) {
+      entries.resize(layout.entries() * layout.dimension);
+      int64_t given = table->type.getNumElements();
+      for (size_t i = 0; i < entries.size(); ++i) // a code beyond the table stands for its last entry
+        entries[i] = numberOf(*table, std::min<int64_t>(i, given - layout.dimension + i % layout.dimension), 0);
+      from.table = entries.data();
+    }
+    std::vector<char> packed(layout.bytes());
+    cpu::packQuantized(layout, from, packed.data());
+    return sink.write(packed.data(), packed.size());
+  };
+  return true;
+}
+
 static bool describeConstant(DictionaryAttr entry, WeightFiles &files, ordered_json &json, artifact::ConstantSource &source,
                              std::string &error) {
+  if (entry.get("codes"))
+    return describeCompressed(entry, files, json, source, error);
   auto type = cast<RankedTensorType>(cast<TypeAttr>(entry.get("type")).getValue());
   size_t elementBytes = std::max<size_t>(type.getElementTypeBitWidth() / 8, 1);
   uint64_t size = type.getNumElements() * elementBytes;

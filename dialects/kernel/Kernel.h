@@ -38,6 +38,10 @@ inline constexpr llvm::StringLiteral kInputsAttr = "kernel.inputs";
 inline constexpr llvm::StringLiteral kOutputsAttr = "kernel.outputs";
 /// Of a launch: positions of arguments that the kernel reads only at the element of its last argument that it writes next.
 inline constexpr llvm::StringLiteral kInPlaceAttr = "kernel.in_place";
+/// Of a lathe.weight: the entry of the table of constants that it stands for, of a matrix that stays compressed.
+inline constexpr llvm::StringLiteral kCompressedAttr = "kernel.compressed";
+/// Of a lathe.matmul with such a weight: how its left side is rounded to integers ("mode", a lathe_quantization; "scale", "zero").
+inline constexpr llvm::StringLiteral kLhsQuantizationAttr = "kernel.lhs_quantization";
 /// Names of the entry points.
 inline constexpr llvm::StringLiteral kRunName = "run";
 inline constexpr llvm::StringLiteral kPlanName = "plan";

@@ -300,6 +300,24 @@ LogicalResult MatmulOp::verify() {
                          << getMultiplier().getType();
   if (getMultiplier() && weight < 0)
     return emitOpError() << "expects a multiplier with a weight alone, got one with rhs";
+  auto zero = static_cast<int64_t>(getLhsZero());
+  if (getLhsQuantization() > LATHE_QUANTIZE_STATIC || (getLhsQuantization() != LATHE_QUANTIZE_NONE && weight < 0) ||
+      !(getLhsScale().convertToDouble() > 0) || zero < -128 || zero > 127)
+    return emitOpError() << "expects a quantization of the left side from 0 to " << static_cast<int>(LATHE_QUANTIZE_STATIC)
+                         << ", with a weight, a scale above 0 and a zero from -128 to 127, got "
+                         << static_cast<int64_t>(getLhsQuantization()) << ", " << getLhsScale().convertToDouble() << " and " << zero;
+  return success();
+}
+
+LogicalResult LookupOp::verify() {
+  if (failed(verifyIndex(*this, "kernel", getKernel())) || failed(verifyIndex(*this, "weight", getWeight())) ||
+      failed(verifyIndex(*this, "check", getCheck())))
+    return failure();
+  auto indices = cast<MemRefType>(getIndices().getType()), out = cast<MemRefType>(getOut().getType());
+  if (!indices.getElementType().isInteger(64) && !indices.getElementType().isInteger(32))
+    return emitOpError() << "expects indices of i64 or i32, got " << indices;
+  if (!out.getElementType().isF32() || out.getRank() != indices.getRank() + 1)
+    return emitOpError() << "expects a result of f32 with one axis more than the indices, got " << out << " for " << indices;
   return success();
 }
 

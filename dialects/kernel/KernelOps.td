@@ -190,7 +190,9 @@ def Kernel_MatmulOp : Kernel_Op<"matmul", [AttrSizedOperandSegments]> {
     Where `lhs_axes`, `rhs_axes` or `out_axes` is there, axis i of the matrices is axis `axes[i]` of that buffer: transposes cost
     nothing. They are permutations (C8), the result's keeps the last axis (C9), and there is none with a weight (C10). The residual has the result's type (C11) and order of
     axes, so it does not go with `out_axes` (C12); it may be the result's buffer. So may the multiplier, which has the result's type (C13) and
-    goes with a weight alone (C14).
+    goes with a weight alone (C14). `lhs_quantization` is a `lathe_quantization` of runtime/Abi.h: with a weight of quantized integers the left
+    side is rounded to integers, which are multiplied, by `lhs_scale`, above 0, and `lhs_zero`, from -128 to 127, where the
+    scale is static (C15).
 
     ```mlir
     kernel.matmul %frame lhs(%a : memref<?x8xf32>) out(%y : memref<?x4xf32>) {activation = 0 : i64, kernel = 0 : i64,
@@ -201,12 +203,29 @@ def Kernel_MatmulOp : Kernel_Op<"matmul", [AttrSizedOperandSegments]> {
       Optional<Kernel_Buffer>:$multiplier, Optional<Kernel_Buffer>:$residual, Kernel_Buffer:$out, I64Attr:$kernel, I64Attr:$weight, DenseI64ArrayAttr:$weight_shape, I64Attr:$activation,
       UnitAttr:$transpose_lhs, UnitAttr:$transpose_rhs, DefaultValuedAttr<F64Attr, "1.0">:$alpha,
       OptionalAttr<DenseI64ArrayAttr>:$lhs_axes, OptionalAttr<DenseI64ArrayAttr>:$rhs_axes,
-      OptionalAttr<DenseI64ArrayAttr>:$out_axes);
+      OptionalAttr<DenseI64ArrayAttr>:$out_axes, DefaultValuedAttr<I64Attr, "0">:$lhs_quantization,
+      DefaultValuedAttr<F64Attr, "1.0">:$lhs_scale, DefaultValuedAttr<I64Attr, "0">:$lhs_zero);
   let assemblyFormat = "$frame `lhs` `(` $lhs `:` type($lhs) `)` (`rhs` `(` $rhs^ `:` type($rhs) `)`)? (`bias` `(` $bias^ `:` type($bias) `)`)? (`multiplier` `(` $multiplier^ `:` type($multiplier) `)`)? (`residual` `(` $residual^ `:` type($residual) `)`)? `out` `(` $out `:` type($out) `)` attr-dict";
   let extraClassDeclaration = [{
     /// The shape of a buffer's matrices: its own, with the axes in the order that `axes` says.
     static ::llvm::SmallVector<int64_t> matrixShape(::mlir::Value buffer, ::std::optional<::llvm::ArrayRef<int64_t>> axes);
   }];
+  let hasVerifier = 1;
+}
+
+def Kernel_LookupOp : Kernel_Op<"lookup"> {
+  let summary = "Library call: rows of a quantized table";
+  let description = [{
+    `out[i] = table[indices[i]]`, where `weight` is an index into `kernel.constants`, of the table's transpose. Indices are i64 or i32 (C1), `out`
+    is of f32 and has the indices' dimensions and one more (C2). A negative index counts from the end; one out of bounds fails `check`, an index into
+    `kernel.checks`. `kernel` is an index into `kernel.kernels`.
+
+    ```mlir
+    kernel.lookup %frame 2 indices(%i : memref<?x?xi64>) out(%y : memref<?x?x64xf32>) {check = 0 : i64, kernel = 0 : i64}
+    ```
+  }];
+  let arguments = (ins Kernel_Pointer:$frame, I64Attr:$weight, Kernel_Buffer:$indices, Kernel_Buffer:$out, I64Attr:$check, I64Attr:$kernel);
+  let assemblyFormat = "$frame $weight `indices` `(` $indices `:` type($indices) `)` `out` `(` $out `:` type($out) `)` attr-dict";
   let hasVerifier = 1;
 }
 

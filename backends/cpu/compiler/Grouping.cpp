@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "backends/cpu/compiler/Grouping.h"
+#include "backends/cpu/compiler/CompressedWeight.h"
 #include "runtime/Abi.h"
 #include "mlir/Dialect/Utils/IndexingUtils.h"
 #include "llvm/ADT/SmallPtrSet.h"
@@ -75,8 +76,12 @@ public:
     for (Operation *op : ops)
       if (auto cache = dyn_cast<CacheOp>(op))
         grouping.caches[op] = callOf(cache);
+    for (Operation *op : ops)
+      if (auto lookup = dyn_cast<GatherOp>(op); lookup && isCompressed(lookup.getInput()))
+        grouping.lookups.insert(op);
     for (Operation *op : llvm::reverse(ops)) {
-      if (grouping.matmuls.count(op) || grouping.attentions.count(op) || grouping.caches.count(op) || absorbed.contains(op) || isa<ReshapeOp>(op))
+      if (grouping.matmuls.count(op) || grouping.attentions.count(op) || grouping.caches.count(op) ||
+          grouping.lookups.contains(op) || absorbed.contains(op) || isa<ReshapeOp>(op))
         continue;
       Operation *root = joined(op);
       member[op].root = root ? root : op;

@@ -59,6 +59,7 @@ struct Grouping {
   llvm::DenseMap<mlir::Operation *, Epilogue> matmuls;
   llvm::DenseMap<mlir::Operation *, AttentionCall> attentions;
   llvm::DenseMap<mlir::Operation *, CacheCall> caches;
+  llvm::DenseSet<mlir::Operation *> lookups; ///< of rows of compressed tables
   /// Operations of which nothing is left: library calls read through them.
   llvm::DenseSet<mlir::Operation *> absorbed;
 };

@@ -51,6 +51,7 @@ private:
   Value scratch(Operation *op, int64_t bytes);
   LogicalResult lower(Operation &op);
   void lowerMatmul(kernel::MatmulOp op);
+  void lowerLookup(kernel::LookupOp op);
   void lowerAttention(kernel::AttentionOp op);
   void lowerCache(Operation *op, Value frame, int64_t kernelIndex, int64_t cache, bool read, Value rows, ValueRange sizes,
                   ValueRange view);
@@ -211,8 +212,35 @@ void Lowering::lowerMatmul(kernel::MatmulOp op) {
     set(offsetof(Call, b_batch) + 8 * i, bBatch[i]);
     set(offsetof(Call, out_batch) + 8 * i, outBatch[i]);
   }
+  set(offsetof(Call, a_quantization), word(loc, op.getLhsQuantization()));
+  set(offsetof(Call, a_scale), b.create<LLVM::ConstantOp>(loc, b.getF64Type(), op.getLhsScaleAttr()));
+  set(offsetof(Call, a_zero), word(loc, op.getLhsZero()));
   Value table = loadPointer(loc, op.getFrame(), offsetof(lathe_frame, rt));
   Value function = loadPointer(loc, table, offsetof(lathe_runtime_table, matmul));
+  auto type = LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(context), {pointer, pointer});
+  b.create<LLVM::CallOp>(loc, type, ValueRange{function, op.getFrame(), call});
+}
+
+void Lowering::lowerLookup(kernel::LookupOp op) {
+  using Call = lathe_rows_call;
+  Location loc = op.getLoc();
+  Value call = scratch(op, sizeof(Call));
+  auto set = [&](size_t offset, Value value) { b.create<LLVM::StoreOp>(loc, value, at(loc, call, offset)); };
+  auto indices = cast<MemRefType>(op.getIndices().getType());
+  Value count = word(loc, 1);
+  for (int64_t axis = 0; axis < indices.getRank(); ++axis)
+    count = b.create<LLVM::MulOp>(loc, count, toWord(b.create<memref::DimOp>(loc, op.getIndices(), axis)));
+  set(offsetof(Call, kernel), word(loc, op.getKernel()));
+  set(offsetof(Call, weight), word(loc, op.getWeight()));
+  set(offsetof(Call, check), word(loc, op.getCheck()));
+  set(offsetof(Call, index_type), word(loc, indices.getElementType().isInteger(64) ? LATHE_I64 : LATHE_I32));
+  set(offsetof(Call, indices), addressOf(loc, op.getIndices()));
+  set(offsetof(Call, count), count);
+  set(offsetof(Call, index_stride), word(loc, 1));
+  set(offsetof(Call, out), addressOf(loc, op.getOut()));
+  set(offsetof(Call, out_row), toWord(b.create<memref::DimOp>(loc, op.getOut(), indices.getRank())));
+  Value table = loadPointer(loc, op.getFrame(), offsetof(lathe_frame, rt));
+  Value function = loadPointer(loc, table, offsetof(lathe_runtime_table, dequantize_rows));
   auto type = LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(context), {pointer, pointer});
   b.create<LLVM::CallOp>(loc, type, ValueRange{function, op.getFrame(), call});
 }
@@ -455,6 +483,8 @@ LogicalResult Lowering::lower(Operation &op) {
     result = describe(loc, type, address, output.getDims());
   } else if (auto matmul = dyn_cast<kernel::MatmulOp>(op)) {
     lowerMatmul(matmul);
+  } else if (auto lookup = dyn_cast<kernel::LookupOp>(op)) {
+    lowerLookup(lookup);
   } else if (auto attention = dyn_cast<kernel::AttentionOp>(op)) {
     lowerAttention(attention);
   } else if (auto append = dyn_cast<kernel::CacheAppendOp>(op)) {

@@ -46,6 +46,28 @@ def CpuWideProductsPass : Pass<"cpu-wide-products", "::mlir::func::FuncOp"> {
   let dependentDialects = ["::lathe::LatheDialect"];
 }
 
+def CpuCompressedProductsPass : Pass<"cpu-compressed-products", "::mlir::func::FuncOp"> {
+  let summary = "Let products and lookups read compressed weights as they are stored";
+  let description = [{
+    Pre-condition: a lathe program. Post-condition: a matrix that is an expression of constants (`lathe.dequantize`,
+    `lathe.dequantize_log2`, `lathe.codebook_lookup`) for which there are kernels is, to f32 products whose right side it is and to lookups
+    of its rows, a `lathe.weight` with the attribute `kernel.compressed`: the entry of the table of constants. A left side
+    that is rounded to 8 bits and back, by a scale for each row that is its largest magnitude over 127 or by one scale for all, is read before it is
+    rounded where the right side is of integers: the attribute `kernel.lhs_quantization` tells the product to round. Other
+    expressions stay.
+
+    ```mlir
+    // before
+    %w = lathe.dequantize %q, %s {axis = 0 : i64, block_size = 32 : i64} : (tensor<64x4xi4>, tensor<2x4xf16>) -> tensor<64x4xf32>
+    %y = lathe.matmul %x, %w : (tensor<?x64xf32>, tensor<64x4xf32>) -> tensor<?x4xf32>
+    // after
+    %w = lathe.weight "w" in ":made" at 0 {kernel.compressed = {bits = 4 : i64, group = 32 : i64, …}} : tensor<64x4xf32>
+    %y = lathe.matmul %x, %w : (tensor<?x64xf32>, tensor<64x4xf32>) -> tensor<?x4xf32>
+    ```
+  }];
+  let dependentDialects = ["::lathe::LatheDialect", "::lathe::kernel::KernelDialect"];
+}
+
 def CpuSelectKernelsPass : Pass<"cpu-select-kernels", "::mlir::ModuleOp"> {
   let summary = "Turn a lathe program into library calls and generated kernels over buffers";
   let description = [{

@@ -3,6 +3,7 @@
 // Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
 //
 //===----------------------------------------------------------------------===//
+#include "backends/cpu/compiler/CompressedWeight.h"
 #include "backends/cpu/compiler/Selector.h"
 #include "backends/cpu/runtime/PackWeights.h"
 #include "dialects/kernel/Kernel.h"
@@ -23,6 +24,8 @@ static DictionaryAttr contentOf(DictionaryAttr entry) {
 }
 
 DictionaryAttr Selector::contentOf(Value tensor, bool packed, bool transposed) {
+  if (isCompressed(tensor))
+    return tensor.getDefiningOp()->getAttrOfType<DictionaryAttr>(kernel::kCompressedAttr);
   NamedAttrList entry;
   entry.set("type", TypeAttr::get(tensor.getType()));
   entry.set("packed", b.getBoolAttr(packed));
@@ -102,6 +105,8 @@ void Selector::setConstants() {
 }
 
 std::optional<bool> Selector::packedAs(Value stored) {
+  if (isCompressed(stored))
+    return stored.getDefiningOp()->getAttrOfType<DictionaryAttr>(kernel::kCompressedAttr).getAs<BoolAttr>("transposed").getValue();
   bool isRead[2] = {}; // by products, as it is and transposed
   auto isReader = [&](OpOperand &use) {
     // Rows of a table are few: they are read where they lie.

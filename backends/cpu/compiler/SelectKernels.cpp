@@ -140,9 +140,22 @@ LogicalResult Selector::emitMatmul(MatmulOp op, const Epilogue &epilogue) {
     return order ? b.getDenseI64ArrayAttr(*order) : DenseI64ArrayAttr();
   };
   int64_t id = addKernel("matmul_" + std::to_string(kernels.size()), "matmul", ops);
-  b.create<kernel::MatmulOp>(op.getLoc(), frame, lhs, rhs, bias, multiplier, residual, out, id, weight, weightShape,
+  auto product = b.create<kernel::MatmulOp>(op.getLoc(), frame, lhs, rhs, bias, multiplier, residual, out, id, weight, weightShape,
                              epilogue.activation, op.getTransposeLhs(), op.getTransposeRhs(), APFloat(epilogue.alpha), axes(epilogue.lhs.axes), axes(epilogue.rhs.axes), axes(epilogue.outAxes));
+  if (auto rounding = op->getAttrOfType<DictionaryAttr>(kernel::kLhsQuantizationAttr)) {
+    product.setLhsQuantizationAttr(rounding.getAs<IntegerAttr>("mode"));
+    product.setLhsScaleAttr(rounding.getAs<FloatAttr>("scale"));
+    product.setLhsZeroAttr(rounding.getAs<IntegerAttr>("zero"));
+  }
   return success();
+}
+
+void Selector::emitLookup(GatherOp op) {
+  int64_t weight = addConstant(op.getInput(), /*packed=*/true, /*transposed=*/true);
+  Value indices = buffer(op.getIndices());
+  int64_t check = addCheck(op.getLoc(), "index out of range: an index is not within the extent of its axis");
+  int64_t id = addKernel("lookup_" + std::to_string(kernels.size()), "lookup", {op});
+  b.create<kernel::LookupOp>(op.getLoc(), frame, weight, indices, destination(op.getResult()), check, id);
 }
 
 LogicalResult Selector::emitGroup(ArrayRef<Operation *> ops, Value root, Value target) {
@@ -378,6 +391,7 @@ LogicalResult Selector::emitRun() {
     stored.insert(entry.second.last);
   for (auto &entry : grouping.caches)
     stored.insert(entry.first);
+  stored.insert(grouping.lookups.begin(), grouping.lookups.end());
   main.walk([&](RegionShapeOpInterface op) { stored.insert(op); });
   for (OpOperand &operand : terminator->getOpOperands())
     if (stored.contains(operand.get().getDefiningOp()))
@@ -405,6 +419,8 @@ LogicalResult Selector::emitBlock(Block &block) {
       emitAttention(cast<AttentionOp>(op), it->second);
     } else if (auto it = grouping.caches.find(&op); it != grouping.caches.end()) {
       emitted = emitCache(cast<CacheOp>(op), it->second);
+    } else if (grouping.lookups.contains(&op)) {
+      emitLookup(cast<GatherOp>(op));
     } else if (auto it = grouping.kernels.find(&op); it != grouping.kernels.end()) {
       emitted = isScatter(&op) ? emitScatter(&op) : emitGroup(it->second, op.getResult(0), {});
     } else if (auto reshape = dyn_cast<ReshapeOp>(op); reshape && !grouping.absorbed.contains(&op)) {
@@ -438,6 +454,7 @@ LogicalResult Selector::run() {
     grouping.matmuls.insert(found.matmuls.begin(), found.matmuls.end());
     grouping.attentions.insert(found.attentions.begin(), found.attentions.end());
     grouping.caches.insert(found.caches.begin(), found.caches.end());
+    grouping.lookups.insert(found.lookups.begin(), found.lookups.end());
     grouping.absorbed.insert(found.absorbed.begin(), found.absorbed.end());
   });
   if (failed(emitRun()) || failed(emitPlan()))

@@ -92,6 +92,7 @@ private:
   LogicalResult decomposeAttentions();
   void emitAttention(AttentionOp op, const AttentionCall &call);
   LogicalResult emitCache(CacheOp op, const CacheCall &call);
+  void emitLookup(GatherOp op);
   LogicalResult emitGroup(ArrayRef<Operation *> ops, Value root, Value target);
   LogicalResult emitScatter(Operation *op);
   DictionaryAttr dictionary(std::initializer_list<std::pair<StringRef, Attribute>> entries);
