@@ -17,7 +17,7 @@
 extern "C" {
 #endif
 
-#define LATHE_ABI_VERSION 4
+#define LATHE_ABI_VERSION 5
 
 typedef struct lathe_frame lathe_frame;
 
@@ -36,6 +36,13 @@ typedef enum lathe_activation {
   LATHE_ACT_SIGMOID = 6,
 } lathe_activation;
 
+/// How the left side of a product with quantized integers becomes integers itself, which are then multiplied.
+typedef enum lathe_quantization {
+  LATHE_QUANTIZE_NONE = 0,   ///< it stays f32
+  LATHE_QUANTIZE_ROWS = 1,   ///< each row by its own scale: its largest magnitude / 127, with round(x / scale)
+  LATHE_QUANTIZE_STATIC = 2, ///< by a_scale and a_zero: round(x / a_scale) + a_zero, bounded to [-128, 127]
+} lathe_quantization;
+
 /// One (batched, strided) matrix product:
 /// out[b][m][n] = act(alpha * sum_k a[b][m][k] * b[b][k][n] + bias[n]) * multiplier + residual.
 /// All strides are in elements; a batch stride of 0 broadcasts. Every extent may be 0 (then, if out is not empty and
@@ -43,8 +50,8 @@ typedef enum lathe_activation {
 typedef struct lathe_matmul_call {
   int64_t kernel;          ///< index into the manifest's "kernels": names, for profiles and errors
   int64_t dtype;           ///< lathe_dtype of a, b, bias, multiplier, residual and out
-  int64_t weight;          ///< index into the manifest's "constants" when b is a constant, else -1; a constant that is not
-                           ///< packed is read through b_row and b_col, and packed into private memory once
+  int64_t weight;          ///< index into the manifest's "constants" when b is a constant, else -1; a constant that is
+                           ///< neither packed nor quantized is read through b_row and b_col, and packed into private memory once
   int64_t activation;      ///< lathe_activation
   double alpha;            ///< scale of the product
   const void *a;           ///< base address of a
@@ -59,7 +66,25 @@ typedef struct lathe_matmul_call {
   int64_t out_row;         ///< stride of out along m; along n it is 1
   int64_t batch[3];        ///< batch extents, outermost first; 1 where unused
   int64_t a_batch[3], b_batch[3], out_batch[3];
+  int64_t a_quantization;  ///< lathe_quantization; other than none only where `weight` is quantized integers ("integer")
+  double a_scale;          ///< with LATHE_QUANTIZE_STATIC; above 0
+  int64_t a_zero;          ///< likewise, from -128 to 127: of unsigned integers 128 less than their zero point
 } lathe_matmul_call;
+
+/// Rows of the transpose of a quantized weight [k, n], such as a table of embeddings: out[i] = weight[:, indices[i]].
+/// Laid out without padding surprises: only 8-byte members.
+typedef struct lathe_rows_call {
+  int64_t kernel;          ///< index into the manifest's "kernels"
+  int64_t weight;          ///< index into the manifest's "constants", of one that is quantized
+  int64_t check;           ///< index into the manifest's "checks": what fails where an index is not from -n to n - 1; out's
+                           ///< row is then zeros
+  int64_t index_type;      ///< lathe_dtype of indices: i64 or i32; negative ones count from the end
+  const void *indices;
+  int64_t count;           ///< of indices
+  int64_t index_stride;    ///< in elements
+  void *out;               ///< f32 [count, k]
+  int64_t out_row;         ///< stride of out along its rows; along k it is 1
+} lathe_rows_call;
 
 /// A strided tensor that an attention reads or writes. Strides are in elements; 0 broadcasts.
 typedef struct lathe_attention_view {
@@ -124,6 +149,7 @@ typedef struct lathe_runtime_table {
   void *(*output)(lathe_frame *frame, int64_t index, const int64_t *dims);
   void (*attention)(lathe_frame *frame, const lathe_attention_call *call);
   void (*cache)(lathe_frame *frame, const lathe_cache_call *call);
+  void (*dequantize_rows)(lathe_frame *frame, const lathe_rows_call *call);
 } lathe_runtime_table;
 
 /// What generated code sees of one run. Private state of the runtime may follow these members.

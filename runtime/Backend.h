@@ -70,6 +70,9 @@ public:
   virtual void matmul(const lathe_matmul_call &call) = 0;
   /// Does what a matmul like this needs once, and reserves what it needs: the call itself then only computes. Reads no operands.
   virtual void prepareMatmul(const lathe_matmul_call &) {}
+  /// lathe_runtime_table::dequantize_rows; returns how many indices are out of range. Other failures go to
+  /// SessionServices::fail.
+  virtual int64_t dequantizeRows(const lathe_rows_call &call) = 0;
   /// lathe_runtime_table::attention, of keys and values in caches where these are not null. Failures go to
   /// SessionServices::fail.
   virtual void attention(const lathe_attention_call &call, const CacheRows *keys, const CacheRows *values) = 0;

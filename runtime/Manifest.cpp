@@ -92,6 +92,15 @@ public:
     return value ? integer(*value, join(where, ".", key)) : 0;
   }
 
+  /// One of the names that `parse` knows.
+  template <typename Enum> Enum named(const json &object, const char *key, const std::string &where) {
+    std::string text = string(object, key, where);
+    Enum result = Enum();
+    if (!parse(text, &result))
+      fail(join(where, ".", key), join("has unknown value '", text, "'"));
+    return result;
+  }
+
   const DataType *type(const json &object, const std::string &where) {
     std::string name = string(object, "type", where);
     const DataType *result = dataType(std::string_view(name));
@@ -227,6 +236,30 @@ PackedLayout readPacked(Reader &reader, const json &value, const std::string &wh
   return layout;
 }
 
+QuantizedLayout readQuantized(Reader &reader, const json &value, const std::string &where, const Constant &constant) {
+  QuantizedLayout layout;
+  layout.k = constant.dims.size() == 2 ? constant.dims[0] : 0;
+  layout.n = constant.dims.size() == 2 ? constant.dims[1] : 0;
+  layout.bits = reader.integer(value, "bits", where);
+  layout.values = reader.named<CodeValues>(value, "values", where);
+  layout.dimension = reader.integer(value, "dimension", where);
+  layout.group = reader.integer(value, "group", where);
+  layout.panel = reader.integer(value, "panel", where);
+  layout.scale = reader.named<ScaleType>(value, "scale", where);
+  if (const json *zero = reader.member(value, "zero", where)) {
+    if (zero->is_number())
+      layout.zero = zero->get<float>();
+    else if (*zero == "u8" || *zero == "scale")
+      layout.zeros = *zero == "u8" ? ZeroType::u8 : ZeroType::scale;
+    else
+      reader.fail(where + ".zero", "must be a number, \"u8\" or \"scale\"");
+  }
+  std::string why;
+  if (!reader.status.failed() && !layout.valid(&why))
+    reader.fail(where, why);
+  return layout;
+}
+
 Constant readConstant(Reader &reader, const json &value, const std::string &where) {
   Constant constant;
   constant.name = reader.string(value, "name", where);
@@ -240,6 +273,16 @@ Constant readConstant(Reader &reader, const json &value, const std::string &wher
   if (reader.status.failed())
     return constant;
   int64_t bytes = 0;
+  if (auto quantized = value.find("quantized"); quantized != value.end() && !quantized->is_null()) {
+    constant.quantized = readQuantized(reader, *quantized, where + ".quantized", constant);
+    if (!reader.status.failed() && constant.type->dtype != LATHE_F32)
+      reader.fail(where, join("is quantized and must be of type f32, found ", constant.type->name));
+    if (!reader.status.failed() && static_cast<uint64_t>(constant.quantized->bytes()) != constant.size)
+      reader.fail(where, join("has a size that is not that of its quantized form, ", constant.quantized->bytes()));
+    if (value.contains("packed"))
+      reader.fail(where, "is both packed and quantized");
+    return constant;
+  }
   if (auto packed = value.find("packed"); packed != value.end() && !packed->is_null()) {
     PackedLayout layout = readPacked(reader, *packed, where + ".packed");
     if (reader.status.failed())

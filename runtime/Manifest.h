@@ -8,6 +8,7 @@
 
 #include "runtime/DataType.h"
 #include "runtime/PackedLayout.h"
+#include "runtime/QuantizedLayout.h"
 #include "runtime/Status.h"
 
 #include <cstdint>
@@ -53,6 +54,7 @@ struct Constant {
   uint64_t offset = 0; ///< in the section of constants
   uint64_t size = 0;
   std::optional<PackedLayout> packed;
+  std::optional<QuantizedLayout> quantized; ///< instead of that
 };
 
 struct Code {

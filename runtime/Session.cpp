@@ -306,10 +306,10 @@ struct Session::Frame : lathe_frame {
 
 const lathe_runtime_table Session::kTable = {LATHE_ABI_VERSION, parallelForEntry, matmulEntry,
                                              failEntry,         allocateEntry,    outputEntry,
-                                             attentionEntry,    cacheEntry};
+                                             attentionEntry,    cacheEntry,       dequantizeRowsEntry};
 const lathe_runtime_table Session::kProfilingTable = {LATHE_ABI_VERSION, timedParallelFor,      timed<matmulEntry>,
                                                       failEntry,         allocateEntry,         outputEntry,
-                                                      timed<attentionEntry>, timed<cacheEntry>};
+                                                      timed<attentionEntry>, timed<cacheEntry>, timed<dequantizeRowsEntry>};
 
 void Session::parallelForEntry(lathe_frame *frame, int64_t, lathe_task_fn task, const void *args, int64_t count,
                                int64_t grain) {
@@ -348,6 +348,12 @@ void Session::cacheEntry(lathe_frame *frame, const lathe_cache_call *call) {
   Status status = session->cache_ ? session->cache_->execute(*call, session->pool_) : noCache();
   if (status.failed())
     session->fail(std::move(status));
+}
+
+void Session::dequantizeRowsEntry(lathe_frame *frame, const lathe_rows_call *call) {
+  Session *session = static_cast<Frame *>(frame)->session;
+  if (session->backend_->dequantizeRows(*call) > 0)
+    session->fail(session->checkFailed(call->check));
 }
 
 void Session::failEntry(lathe_frame *frame, int64_t check) {
@@ -476,6 +482,7 @@ Status Session::prepare() {
   table.matmul = prepareMatmulEntry;
   table.attention = prepareAttentionEntry;
   table.cache = [](lathe_frame *, const lathe_cache_call *) {};
+  table.dequantize_rows = [](lathe_frame *, const lathe_rows_call *) {};
   return execute(table);
 }
 

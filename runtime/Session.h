@@ -92,6 +92,7 @@ private:
   static void matmulEntry(lathe_frame *frame, const lathe_matmul_call *call);
   static void attentionEntry(lathe_frame *frame, const lathe_attention_call *call);
   static void cacheEntry(lathe_frame *frame, const lathe_cache_call *call);
+  static void dequantizeRowsEntry(lathe_frame *frame, const lathe_rows_call *call);
   static void failEntry(lathe_frame *frame, int64_t check);
   static void *allocateEntry(lathe_frame *frame, int64_t slot, int64_t bytes);
   static void *outputEntry(lathe_frame *frame, int64_t index, const int64_t *dims);

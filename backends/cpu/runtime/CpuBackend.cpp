@@ -9,6 +9,8 @@
 #include "backends/cpu/runtime/EmptyMatmul.h"
 #include "backends/cpu/runtime/GemmPlan.h"
 #include "backends/cpu/runtime/MatmulPlan.h"
+#include "backends/cpu/runtime/QuantPlan.h"
+#include "backends/cpu/runtime/QuantRows.h"
 
 #include <unordered_map>
 
@@ -77,6 +79,12 @@ public:
       makeGemmKernels();
   }
 
+  int64_t dequantizeRows(const lathe_rows_call &call) override {
+    int64_t bad = 0;
+    report(call.kernel, cpu::dequantizeRows(call, module_.weights(), services_.pool(), &bad));
+    return bad;
+  }
+
   void attention(const lathe_attention_call &call, const CacheRows *keys, const CacheRows *values) override {
     report(call.kernel, execute(call, keys, values));
   }
@@ -99,6 +107,7 @@ private:
   Status execute(const lathe_attention_call &call, const CacheRows *keys, const CacheRows *values);
   Status findWork(const lathe_matmul_call &call, Plan **plan);
   Status findPlan(const PlanKey &key, Plan **plan);
+  Status createPlan(const PlanKey &key, std::unique_ptr<Plan> *plan);
   Status reserveScratch(size_t bytes);
   Status reserveParts(size_t bytes);
   Status reserve(const AttentionPlan &plan);
@@ -142,14 +151,22 @@ void CpuSession::dropOldest() {
   plans_.erase(oldest);
 }
 
+Status CpuSession::createPlan(const PlanKey &key, std::unique_ptr<Plan> *plan) {
+  int threads = services_.pool().threads();
+  std::string_view isa = module_.services().isa();
+  WeightStore &weights = module_.weights();
+  if (key.weight < 0)
+    return MatmulPlan::create(key, threads, module_.primitives(), plan);
+  if (const runtime::Constant *constant = weights.quantized(key.weight))
+    return QuantPlan::create(key, threads, isa, *constant->quantized, weights.stored(key.weight), plan);
+  return GemmPlan::create(key, threads, isa, weights, plan);
+}
+
 Status CpuSession::findPlan(const PlanKey &key, Plan **plan) {
   auto it = plans_.find(key);
   if (it == plans_.end()) {
     std::unique_ptr<Plan> created;
-    int threads = services_.pool().threads();
-    Status status = key.weight >= 0 ? GemmPlan::create(key, threads, module_.services().isa(), module_.weights(), &created)
-                                    : MatmulPlan::create(key, threads, module_.primitives(), &created);
-    if (status.failed())
+    if (Status status = createPlan(key, &created); status.failed())
       return status;
     if (plans_.size() >= kMaxPlans)
       dropOldest();

@@ -21,6 +21,12 @@ class WeightStore {
 public:
   explicit WeightStore(runtime::ModuleServices &services) : services_(services) {}
 
+  /// Constant `index` where it is quantized, else null.
+  const runtime::Constant *quantized(int64_t index) const;
+
+  /// The bytes of an existing constant.
+  const unsigned char *stored(int64_t index) const;
+
   /// The type of constant `index`.
   runtime::Status type(int64_t index, lathe_dtype *type) const;
 

@@ -48,7 +48,7 @@ DemoArtifact::DemoArtifact(bool packed) : code(readFile(LATHE_DEMO_CODE)), scale
   for (int i = 0; i < 16; ++i)
     bias.push_back(static_cast<float>(i) / 4 - 2);
   manifest = ordered_json::parse(R"({
-    "producer": "test", "abi_version": 4, "devices": ["cpu"],
+    "producer": "test", "abi_version": 5, "devices": ["cpu"],
     "symbols": [{"name": "batch", "min": 0, "max": null}, {"name": "n", "min": 0, "max": 64}],
     "inputs": [{"name": "x", "type": "f32", "shape": ["batch", 8]},
                {"name": "y", "type": "f32", "shape": ["batch", "n"]},

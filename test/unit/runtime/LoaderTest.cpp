@@ -239,7 +239,7 @@ TEST(Loader, RefusesHostileTables) {
 TEST(Loader, RefusesHostileManifests) {
   EXPECT_EQ(load(withManifest(placedManifest().dump())), LATHE_OK) << lathe_last_error();
   EXPECT_EQ(load(withManifest(placedManifest(true).dump())), LATHE_INVALID_ARTIFACT) << "constants are too small";
-  for (const char *text : {"", "{", "null", "[]", "3", "\"x\"", "{}", "{\"abi_version\": 4}", "\xff\xfe",
+  for (const char *text : {"", "{", "null", "[]", "3", "\"x\"", "{}", "{\"abi_version\": 5}", "\xff\xfe",
                            "{\"abi_version\": 1e400}", "{\"abi_version\": \"1\"}", "{\"abi_version\": -1}"})
     EXPECT_EQ(load(withManifest(text)), LATHE_INVALID_ARTIFACT) << text;
   EXPECT_EQ(load(withManifest(std::string(1000000, '['))), LATHE_INVALID_ARTIFACT);
