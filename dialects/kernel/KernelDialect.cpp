@@ -64,6 +64,19 @@ public:
     return success();
   }
 
+  /// The attribute is the one entry itself.
+  LogicalResult verifySingle() {
+    entry = dyn_cast<DictionaryAttr>(table.getValue());
+    StringRef name = table.getName();
+    bool isWeight = name == kCompressedAttr;
+    if (!entry || op->getName().getStringRef() != (isWeight ? "lathe.weight" : "lathe.matmul"))
+      return op->emitOpError() << "expects '" << name << "' to be a dictionary, of a " << (isWeight ? "lathe.weight" : "lathe.matmul");
+    if (isWeight)
+      return verifyCompressed();
+    return failure(failed(word("mode")) || failed(word("zero")) ||
+                   (!entry.getAs<FloatAttr>("scale") && failed(misfit("scale", "a number"))));
+  }
+
 private:
   LogicalResult misfit(StringRef key, StringRef expected) {
     auto error = op->emitOpError() << "expects '" << key << "' of entry " << position << " of '"
@@ -118,7 +131,44 @@ private:
     return op->emitOpError() << "unexpected attribute '" << name << "'";
   }
 
+  /// Whether the entry of a constant of a compressed weight is of such a type, and has its bytes.
+  bool isPart(StringRef key, llvm::function_ref<bool(Type)> isType) {
+    auto part = entry.getAs<DictionaryAttr>(key);
+    auto type = part ? part.getAs<TypeAttr>("type") : TypeAttr();
+    auto tensor = type ? dyn_cast<RankedTensorType>(type.getValue()) : RankedTensorType();
+    if (!tensor || !tensor.hasStaticShape() || tensor.getNumElements() == 0 || !isType(tensor.getElementType()))
+      return false;
+    if (auto value = part.getAs<DenseElementsAttr>("value"))
+      return value.getType() == tensor;
+    return part.getAs<StringAttr>("file") && part.getAs<IntegerAttr>("offset");
+  }
+
+  LogicalResult verifyCompressed() {
+    for (StringRef key : {"values", "bits", "dimension", "group"})
+      if (failed(word(key)))
+        return failure();
+    int64_t bits = entry.getAs<IntegerAttr>("bits").getInt();
+    auto isCode = [&](Type type) {
+      return type.isIntOrFloat() && type.getIntOrFloatBitWidth() == bits && bits >= 2 && bits <= 8;
+    };
+    auto isFloat = [](Type type) { return type.isF32() || type.isF16() || type.isBF16(); };
+    if (!isPart("codes", isCode))
+      return misfit("codes", "a constant of integers of 2 to 8 bits or of 8-bit floats");
+    for (StringRef key : {"scale", "table"})
+      if (entry.get(key) && !isPart(key, isFloat))
+        return misfit(key, "a constant of f32, f16 or bf16");
+    if (entry.get("zero") && !isPart("zero", [&](Type type) { return isCode(type) || isFloat(type); }))
+      return misfit("zero", "a constant of the codes' or the scales' type");
+    auto type = entry.getAs<TypeAttr>("type");
+    auto dense = type ? dyn_cast<RankedTensorType>(type.getValue()) : RankedTensorType();
+    if (!dense || !dense.hasStaticShape() || dense.getRank() != 2 || !dense.getElementType().isF32())
+      return misfit("type", "a static matrix of f32");
+    return failure(failed(flag("packed")) || failed(flag("transposed")));
+  }
+
   LogicalResult verifyConstant() {
+    if (entry.get("codes"))
+      return failure(failed(text("name")) || failed(verifyCompressed()));
     auto type = entry.getAs<TypeAttr>("type");
     auto tensor = type ? dyn_cast<RankedTensorType>(type.getValue()) : RankedTensorType();
     if (!tensor || !tensor.hasStaticShape() || !tensor.getElementType().isIntOrFloat())
@@ -173,6 +223,8 @@ LogicalResult KernelDialect::verifyOperationAttribute(Operation *op, NamedAttrib
       return op->emitOpError() << "expects '" << kScalarAttr << "' to be a text, on a loop";
     return success();
   }
+  if (attribute.getName() == kCompressedAttr || attribute.getName() == kLhsQuantizationAttr)
+    return TableVerifier(op, attribute).verifySingle();
   return TableVerifier(op, attribute).verify();
 }
 

@@ -141,7 +141,7 @@ LogicalResult Selector::emitMatmul(MatmulOp op, const Epilogue &epilogue) {
   };
   int64_t id = addKernel("matmul_" + std::to_string(kernels.size()), "matmul", ops);
   auto product = b.create<kernel::MatmulOp>(op.getLoc(), frame, lhs, rhs, bias, multiplier, residual, out, id, weight, weightShape,
-                             epilogue.activation, op.getTransposeLhs(), op.getTransposeRhs(), APFloat(epilogue.alpha), axes(epilogue.lhs.axes), axes(epilogue.rhs.axes), axes(epilogue.outAxes));
+                             epilogue.activation, op.getTransposeLhs(), op.getTransposeRhs(), APFloat(epilogue.alpha), axes(epilogue.lhs.axes), axes(epilogue.rhs.axes), axes(epilogue.outAxes), /*lhs_quantization=*/0, APFloat(1.0), /*lhs_zero=*/0);
   if (auto rounding = op->getAttrOfType<DictionaryAttr>(kernel::kLhsQuantizationAttr)) {
     product.setLhsQuantizationAttr(rounding.getAs<IntegerAttr>("mode"));
     product.setLhsScaleAttr(rounding.getAs<FloatAttr>("scale"));
