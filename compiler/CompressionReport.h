@@ -19,6 +19,7 @@ struct CompressedLayer {
   int64_t inputs = 0, outputs = 0;
   std::string format;       ///< such as "int4 g32 f16 scales"; empty where it stayed as it was
   std::string method;
+  std::string activations;  ///< of a product: "none", "token" or "tensor"
   uint64_t bytesBefore = 0, bytesAfter = 0;
   double snrDb = 0, cosine = 1; ///< of the layer's output over the calibration data, or of the weight itself without any
   bool onOutputs = false;       ///< which of the two

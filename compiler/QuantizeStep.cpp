@@ -84,6 +84,47 @@ Status quantize(const RecipeStep &step, const Format &format, const quantization
   return quantization::quantizeRtn(weight, format, &pool, result);
 }
 
+/// Creates an operation whose result has the given element type and the shape that its operands give.
+template <typename OpTy, typename... Args> Value make(OpBuilder &b, Location loc, RankedTensorType type, Args &&...args) {
+  return b.create<OpTy>(loc, type, std::forward<Args>(args)...).getResult();
+}
+
+/// x rounded to integers of 8 bits by a scale for each row, and back (Yao et al. 2022, ZeroQuant, section 3.2: token-wise).
+Value roundRows(OpBuilder &b, Value x) {
+  auto type = cast<RankedTensorType>(x.getType());
+  Location loc = x.getLoc();
+  int64_t last = type.getRank() - 1;
+  SmallVector<int64_t> shape(type.getShape());
+  shape[last] = 1;
+  RankedTensorType rows = RankedTensorType::get(shape, type.getElementType());
+  auto number = [&](float value) -> Value {
+    auto scalar = RankedTensorType::get({}, b.getF32Type());
+    return b.create<ConstantOp>(loc, scalar, DenseElementsAttr::get(scalar, value));
+  };
+  constexpr float kLeast = 1e-30f; // rows of zeros stay zeros
+  Value largest = make<ReduceOp>(b, loc, rows, ReductionAttr::get(b.getContext(), Reduction::max), make<AbsOp>(b, loc, type, x), b.getDenseI64ArrayAttr({last}), b.getUnitAttr());
+  Value scale = make<DivOp>(b, loc, rows, make<MaxOp>(b, loc, rows, largest, number(kLeast)), number(127));
+  auto axis = b.getI64IntegerAttr(last), block = b.getI64IntegerAttr(type.getDimSize(last));
+  Value q = make<QuantizeOp>(b, loc, type.clone(b.getIntegerType(8)), x, scale, Value(), axis, block, UnitAttr());
+  return make<DequantizeOp>(b, loc, type, q, scale, Value(), axis, block);
+}
+
+/// Rounds what products read as their left sides; products that share one share it still.
+void roundActivations(const RecipeStep &step, const Layer &layer, llvm::DenseMap<Value, Value> &rounded) {
+  for (MatmulOp product : layer.products) {
+    Value x = product.getLhs();
+    if (product.getTransposeLhs() || cast<RankedTensorType>(x.getType()).getShape().back() != layer.inputs)
+      continue;
+    Value &own = rounded[x];
+    if (!own) {
+      OpBuilder b(product->getContext());
+      b.setInsertionPointAfterValue(x);
+      own = roundRows(b, x);
+    }
+    product.getLhsMutable().assign(own);
+  }
+}
+
 } // namespace
 
 bool quantizeLayers(const Compression &compression, const RecipeStep &step, const std::vector<Layer> &layers,
@@ -108,6 +149,7 @@ bool quantizeLayers(const Compression &compression, const RecipeStep &step, cons
     }
     return builder.create<WeightOp>(loc, type, name, kMadeFile, it->second);
   };
+  llvm::DenseMap<Value, Value> rounded;
   for (size_t index = 0; index < layers.size(); ++index) {
     const Layer &layer = layers[index];
     if (compression.progress)
@@ -158,6 +200,9 @@ bool quantizeLayers(const Compression &compression, const RecipeStep &step, cons
         error = "initializer '" + layer.name + "': " + error;
         return false;
       }
+    if (step.activations == "token")
+      roundActivations(step, layer, rounded);
+    entry.activations = step.activations;
     report.layers.push_back(std::move(entry));
   }
   return true;
