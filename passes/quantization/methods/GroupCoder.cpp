@@ -133,6 +133,20 @@ GroupParameters GroupCoder::fitRange(const float *x, int64_t count) const {
   return result;
 }
 
+/// `whole`, which reaches from `low` to `high`, for a share of this range.
+GroupParameters GroupCoder::shrink(GroupParameters whole, double low, double high, double share) const {
+  if (share == 1 || (low == 0 && high == 0))
+    return whole;
+  if (format_.zeroPoint != ZeroPoint::None)
+    return ofBounds(share * low, share * high);
+  return {scaleOf(share * whole.scale), whole.zero};
+}
+
+GroupParameters GroupCoder::fitShare(const float *x, int64_t count, double share) const {
+  const Bounds bounds = boundsOf(x, count);
+  return shrink(fitRange(x, count), bounds.low, bounds.high, share);
+}
+
 unsigned GroupCoder::nearest(float v) const {
   if (bounds_.size() < 32) {
     unsigned index = 0;
@@ -282,17 +296,10 @@ GroupParameters GroupCoder::search(const float *x, const float *importance, int6
   const bool flips = format_.kind == CodeKind::Integer && format_.zeroPoint == ZeroPoint::None && !format_.narrow;
   for (int step = 0; step < options.steps; ++step) {
     const double share = 1 - (1 - options.smallest) * step / std::max(1, options.steps - 1);
-    if (format_.zeroPoint != ZeroPoint::None) {
-      consider(x, importance, count, ofBounds(share * bounds.low, share * bounds.high), best);
-      continue;
-    }
-    GroupParameters next = whole;
-    next.scale = scaleOf(share * whole.scale);
+    const GroupParameters next = shrink(whole, bounds.low, bounds.high, share);
     consider(x, importance, count, next, best);
-    if (flips) {
-      next.scale = -next.scale;
-      consider(x, importance, count, next, best);
-    }
+    if (flips)
+      consider(x, importance, count, {-next.scale, next.zero}, best);
   }
   if (format_.zeroPoint == ZeroPoint::Integer) {
     const GroupParameters middle = best.parameters;

@@ -43,6 +43,9 @@ public:
   /// `importance`: a weight of each squared error, not negative, or null; used by searches only.
   GroupParameters fit(const float *x, const float *importance, int64_t count, const FitOptions &options) const;
 
+  /// Scale and zero point for `share` (above 0, at most 1) of the least range that holds all of x[count].
+  GroupParameters fitShare(const float *x, int64_t count, double share) const;
+
   /// The nearest codes of x[count], and what they stand for in `values`; either may be null.
   void encode(const float *x, int64_t count, GroupParameters parameters, uint8_t *codes, float *values) const;
   /// The same for numbers of `count` different groups.
@@ -60,6 +63,7 @@ private:
 
   float scaleOf(double scale) const;
   GroupParameters fitRange(const float *x, int64_t count) const;
+  GroupParameters shrink(GroupParameters whole, double low, double high, double share) const;
   GroupParameters ofBounds(double low, double high) const;
   void consider(const float *x, const float *importance, int64_t count, GroupParameters parameters,
                 Candidate &best) const;

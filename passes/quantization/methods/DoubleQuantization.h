@@ -1,0 +1,35 @@
+//===- DoubleQuantization.h - Scales as codes themselves --------*- C++ -*-===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#ifndef LATHE_PASSES_QUANTIZATION_METHODS_DOUBLEQUANTIZATION_H
+#define LATHE_PASSES_QUANTIZATION_METHODS_DOUBLEQUANTIZATION_H
+
+#include "passes/quantization/methods/GroupCoder.h"
+#include "passes/quantization/methods/Parallel.h"
+#include "passes/quantization/methods/Quantized.h"
+
+namespace lathe::quantization {
+
+/// A weight whose scales are codes too: weight.scales[j][g] = scaleScales[g][j / block] * scaleCodes[g][j].
+struct DoubleQuantized {
+  Quantized weight;                ///< its scales are what the codes stand for, in f32
+  int64_t block = 256;             ///< neighbouring outputs whose scales, of the same group, share a scale
+  std::vector<uint8_t> scaleCodes; ///< [groups][n], 1 to 255; 0 for a scale of 0
+  std::vector<float> scaleScales;  ///< [groups][ceil(n / block)]
+
+  /// Bytes when packed; weight.bytes() counts scales that are not stored.
+  int64_t bytes() const;
+};
+
+/// Rounds to nearest with scales of eight bits (double quantization: Dettmers et al. 2023, "QLoRA", section 3; the
+/// codes of scales are unsigned here, as scales are positive, where the paper subtracts their mean). Codes are chosen
+/// for the scales as they are stored. Fails where checkWeight does, where block is below 1, or where the format's
+/// scales are not positive floats (wide symmetric integers, powers of two).
+Status quantizeDouble(const Weight &w, const Format &format, const FitOptions &fit, int64_t block, ThreadPool *pool,
+                      DoubleQuantized &result);
+
+} // namespace lathe::quantization
+
+#endif // LATHE_PASSES_QUANTIZATION_METHODS_DOUBLEQUANTIZATION_H
