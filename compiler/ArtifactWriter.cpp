@@ -243,8 +243,9 @@ bool writeConstants(SectionWriter &writer, const std::vector<ConstantSource> &co
 } // namespace
 
 bool lathe::artifact::writeArtifact(const std::string &path, nlohmann::ordered_json manifest,
-                                    const std::vector<CodeImage> &code, const std::vector<ConstantSource> &constants,
-                                    std::string *error, const WriteProgress &progress) {
+                                    const std::vector<SectionSource> &sections,
+                                    const std::vector<ConstantSource> &constants, std::string *error,
+                                    const WriteProgress &progress) {
   error->clear();
   *error = placeConstants(manifest, constants);
   if (!error->empty())
@@ -252,7 +253,7 @@ bool lathe::artifact::writeArtifact(const std::string &path, nlohmann::ordered_j
   // Names come from models and may be in any encoding; the manifest is UTF-8.
   std::string text = manifest.dump(1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
 
-  size_t count = code.size() + 2;
+  size_t count = sections.size() + 2;
   if (count > kMaxSections) {
     *error = "an artifact has at most " + std::to_string(kMaxSections) + " sections";
     return false;
@@ -263,8 +264,8 @@ bool lathe::artifact::writeArtifact(const std::string &path, nlohmann::ordered_j
   if (!file.open(path, error) || !file.write(table.data(), table.size(), error))
     return false;
   uint64_t total = table.size() + text.size();
-  for (const CodeImage &image : code)
-    total += image.size;
+  for (const SectionSource &section : sections)
+    total += section.size;
   for (const ConstantSource &source : constants)
     total += source.size;
   SectionWriter writer(file, error, total, progress);
@@ -273,9 +274,9 @@ bool lathe::artifact::writeArtifact(const std::string &path, nlohmann::ordered_j
     bool ok = false;
     if (i == 0)
       ok = writer.begin(SectionKind::manifest, "manifest", offset) && writer.write(text.data(), text.size());
-    else if (i <= code.size())
-      ok =
-          writer.begin(SectionKind::code, code[i - 1].name, offset) && writer.write(code[i - 1].data, code[i - 1].size);
+    else if (i <= sections.size())
+      ok = writer.begin(sections[i - 1].kind, sections[i - 1].name, offset) &&
+           writer.write(sections[i - 1].data, sections[i - 1].size);
     else
       ok = writer.begin(SectionKind::constants, "constants", offset) && writeConstants(writer, constants, error);
     if (!ok || !writer.end(&entries[i]))

@@ -6,6 +6,8 @@
 #ifndef LATHE_COMPILER_ARTIFACTWRITER_H
 #define LATHE_COMPILER_ARTIFACTWRITER_H
 
+#include "runtime/ArtifactFormat.h"
+
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -23,11 +25,12 @@ public:
   virtual bool write(const void *data, size_t size) = 0;
 };
 
-/// The content of a code section.
-struct CodeImage {
-  std::string name; ///< of the section, such as "code.avx2"; at most 31 bytes
+/// The content of a section between the manifest and the constants.
+struct SectionSource {
+  std::string name; ///< such as "code.avx2"; at most 31 bytes
   const void *data = nullptr;
   size_t size = 0;
+  SectionKind kind = SectionKind::code;
 };
 
 /// The content of a constant: bytes in memory, or a function that produces them when they are written, so that large
@@ -45,8 +48,9 @@ using WriteProgress = std::function<bool(uint64_t written, uint64_t total)>;
 /// Writes an artifact. Entry i of manifest["constants"] describes constants[i]; its "offset" and "size" are set here.
 /// The file is written beside `path` and renamed when it is complete: on failure `path` is as it was, nothing else is
 /// left behind, and *error says why. The same input gives the same bytes.
-bool writeArtifact(const std::string &path, nlohmann::ordered_json manifest, const std::vector<CodeImage> &code,
-                   const std::vector<ConstantSource> &constants, std::string *error, const WriteProgress &progress = {});
+bool writeArtifact(const std::string &path, nlohmann::ordered_json manifest, const std::vector<SectionSource> &sections,
+                   const std::vector<ConstantSource> &constants, std::string *error,
+                   const WriteProgress &progress = {});
 
 } // namespace lathe::artifact
 

@@ -127,7 +127,7 @@ private:
   std::vector<Program> programs; ///< that of the model, and those of the options
   size_t current = 0;            ///< the program at hand
   std::vector<cpu::CompiledCode> compiled;
-  std::vector<artifact::CodeImage> code;
+  std::vector<artifact::SectionSource> sections; ///< code, then documents
 };
 
 bool Compilation::writeText(const std::string &path, llvm::function_ref<void(llvm::raw_ostream &)> write) {
@@ -445,7 +445,7 @@ bool Compilation::makeCode(const std::string &output, ordered_json &manifest) {
     std::string section = "code." + (program.isMain() ? "" : program.name + ".") + isa.name;
     ordered_json &description = program.isMain() ? manifest : manifest["programs"][i / isas.size() - 1];
     description["code"].push_back({{"isa", isa.name}, {"section", section}, {"plan", made.image->plan}, {"run", made.image->run}});
-    code.push_back({section, made.image->bytes.data(), made.image->bytes.size()});
+    sections.push_back({section, made.image->bytes.data(), made.image->bytes.size()});
   }
   return withinMemory();
 }
@@ -494,6 +494,12 @@ void Compilation::toArtifact(const std::string &output) {
   }
   if (!makeCode(output, manifest))
     return;
+  for (const CompileOptions::Document &document : options.documents) {
+    std::string section = "document." + document.name;
+    manifest["documents"].push_back({{"name", document.name}, {"format", document.format}, {"section", section}});
+    // With the zero behind the text, which readers of texts want.
+    sections.push_back({section, document.bytes.c_str(), document.bytes.size() + 1, artifact::SectionKind::document});
+  }
   manifest["recipe"] = options.recipe.empty() ? ordered_json() : ordered_json::parse(options.recipe);
   if (!writeReport(manifest))
     return;
@@ -504,7 +510,7 @@ void Compilation::toArtifact(const std::string &output) {
       options.progress("write, " + sizeText(bytes) + " of " + sizeText(total));
     return !watch.exceeded();
   };
-  if (!artifact::writeArtifact(output, manifest, code, constants, &error, written)) {
+  if (!artifact::writeArtifact(output, manifest, sections, constants, &error, written)) {
     if (withinMemory())
       fail(ExitCode::internal, error);
   }

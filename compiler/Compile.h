@@ -47,6 +47,11 @@ struct CompileOptions {
   enum class Generation { off, automatic, on };
   /// Whether programs that generate text are made: where the model is a decoder, or always, so that it is an error where they can't be.
   Generation generation = Generation::off;
+  /// A file that travels with the model, as it is; whoever gives it has read it (docs/artifact.md names them).
+  struct Document {
+    std::string name, format, bytes;
+  };
+  std::vector<Document> documents;
   std::function<void(const std::string &)> progress; ///< told what begins: phases, and parts of long ones
 };
 

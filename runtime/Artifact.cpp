@@ -129,6 +129,29 @@ Status Artifact::readConstants() {
   return success();
 }
 
+Status Artifact::checkDocuments() const {
+  for (const Document &document : manifest_.documents) {
+    const SectionEntry *entry = find(SectionKind::document, document.section);
+    if (!entry)
+      return invalid("the manifest names section '", document.section, "', which is no document");
+    if (entry->size == 0)
+      return invalid("section '", document.section, "' has no zero at its end");
+  }
+  return success();
+}
+
+Status Artifact::document(size_t index, std::string_view *bytes) const {
+  const std::string &section = manifest_.documents[index].section;
+  const SectionEntry &entry = *find(SectionKind::document, section);
+  if (Status status = checkHash(entry); status.failed())
+    return status;
+  auto *data = reinterpret_cast<const char *>(file_.data() + entry.offset);
+  if (data[entry.size - 1] != 0)
+    return invalid("section '", section, "' has no zero at its end");
+  *bytes = {data, entry.size - 1};
+  return success();
+}
+
 Status Artifact::chooseDevice(const std::string &wanted) {
   std::string list;
   for (const std::string &device : manifest_.devices) {
@@ -198,6 +221,8 @@ Status Artifact::open(const char *path, const Options &options, Artifact *artifa
     status = result.readManifest();
   if (!status.failed())
     status = result.readConstants();
+  if (!status.failed())
+    status = result.checkDocuments();
   if (!status.failed())
     status = result.chooseDevice(options.device);
   if (!status.failed())

@@ -38,6 +38,9 @@ public:
   uint64_t constantsSize() const { return constantsSize_; }
   /// Address of a constant; readable to the end of its page.
   const unsigned char *constant(size_t index) const { return constants_ + manifest_.constants[index].offset; }
+  /// The bytes of document `index`, with a zero behind them; its hash is checked here, as few who load an artifact ask
+  /// for it.
+  Status document(size_t index, std::string_view *bytes) const;
   /// Entry points of a program.
   lathe_plan_fn plan(size_t program) const { return entries_[program].plan; }
   lathe_run_fn run(size_t program) const { return entries_[program].run; }
@@ -46,6 +49,7 @@ private:
   Status readTable(bool verify);
   Status readManifest();
   Status readConstants();
+  Status checkDocuments() const;
   Status chooseDevice(const std::string &wanted);
   Status chooseIsa(const std::string &wanted);
   Status loadCode(const Program &program);

@@ -23,11 +23,14 @@ inline constexpr uint64_t kConstantAlignment = 64;
 inline constexpr uint32_t kMaxSections = 64;
 /// Each has a section of code for each instruction set.
 inline constexpr uint32_t kMaxPrograms = 16;
+/// Each has a section.
+inline constexpr uint32_t kMaxDocuments = 16;
 
 enum class SectionKind : uint32_t {
   manifest = 1,  ///< JSON, UTF-8
   code = 2,      ///< code image (runtime/Abi.h); the manifest says for which instruction set
   constants = 3, ///< concatenated constants
+  document = 4,  ///< a file that travels with the model, and a zero; the manifest says which
 };
 
 /// XXH3 128-bit, canonical (big-endian) representation.

@@ -248,6 +248,41 @@ lathe_status lathe_module_find_program(const lathe_module *module, const char *n
   return report(module->module->manifest().findProgram(name, index));
 }
 
+lathe_status lathe_module_document_count(const lathe_module *module, size_t *count) {
+  if (!count)
+    return nullArgument("count");
+  *count = 0;
+  if (!module)
+    return nullArgument("module");
+  *count = module->module->manifest().documents.size();
+  return LATHE_OK;
+}
+
+lathe_status lathe_module_document(const lathe_module *module, size_t index, lathe_document *document) {
+  if (!document)
+    return nullArgument("document");
+  *document = {};
+  if (!module)
+    return nullArgument("module");
+  const std::vector<Document> &documents = module->module->manifest().documents;
+  if (index >= documents.size())
+    return badArgument("document ", index, " does not exist: the artifact has ", documents.size());
+  std::string_view bytes;
+  if (Status status = module->module->artifact().document(index, &bytes); status.failed())
+    return report(status);
+  *document = {documents[index].name.c_str(), documents[index].format.c_str(), bytes.data(), bytes.size()};
+  return LATHE_OK;
+}
+
+lathe_status lathe_module_find_document(const lathe_module *module, const char *name, size_t *index) {
+  if (!index)
+    return nullArgument("index");
+  *index = 0;
+  if (!module || !name)
+    return nullArgument(module ? "name" : "module");
+  return report(module->module->manifest().findDocument(name, index));
+}
+
 lathe_status lathe_module_program_input(const lathe_module *module, size_t program, size_t index,
                                         lathe_tensor_info *info) {
   return describeTensorOf(module, program, &Program::inputs, "input", index, info);

@@ -448,6 +448,41 @@ void readPrograms(Reader &reader, const json &root, Manifest &manifest) {
   });
 }
 
+/// Files that travel with the model, which artifacts need not have.
+void readDocuments(Reader &reader, const json &root, Manifest &manifest) {
+  if (!root.is_object() || !root.contains("documents"))
+    return;
+  reader.each(root, "documents", "manifest", [&](const json &value, const std::string &where) {
+    Document document;
+    document.name = reader.string(value, "name", where);
+    document.format = reader.string(value, "format", where);
+    document.section = reader.string(value, "section", where);
+    if (document.name.empty())
+      reader.fail(where, "must have a name");
+    for (const Document &other : manifest.documents)
+      if (other.name == document.name)
+        reader.fail(where, join("is called '", document.name, "', as another document is"));
+    if (manifest.documents.size() >= lathe::artifact::kMaxDocuments)
+      reader.fail("manifest.documents", join("must not have more than ", lathe::artifact::kMaxDocuments, " elements"));
+    manifest.documents.push_back(std::move(document));
+  });
+}
+
+/// Gives the place of what is called `name`; NOT_FOUND, with the names that there are, if there is none.
+template <typename Named>
+Status findNamed(const std::vector<Named> &list, const char *what, std::string_view name, size_t *index) {
+  std::string names;
+  for (size_t i = 0; i < list.size(); ++i) {
+    if (list[i].name == name) {
+      *index = i;
+      return success();
+    }
+    names += (i ? ", '" : "'") + list[i].name + "'";
+  }
+  return failure(LATHE_NOT_FOUND, "the artifact has no ", what, " '", std::string(name),
+                 "'; it has: ", names.empty() ? "none" : names);
+}
+
 } // namespace
 
 Status Manifest::parse(std::string_view text, Manifest *manifest) {
@@ -475,6 +510,7 @@ Status Manifest::parse(std::string_view text, Manifest *manifest) {
   });
   result.programs.push_back(readProgram(reader, root, "manifest", kMainProgram));
   readPrograms(reader, root, result);
+  readDocuments(reader, root, result);
   if (reader.status.failed())
     return reader.status;
 
@@ -490,13 +526,9 @@ Status Manifest::parse(std::string_view text, Manifest *manifest) {
 }
 
 Status Manifest::findProgram(std::string_view name, size_t *index) const {
-  std::string names;
-  for (size_t i = 0; i < programs.size(); ++i) {
-    if (programs[i].name == name) {
-      *index = i;
-      return success();
-    }
-    names += (i ? ", '" : "'") + programs[i].name + "'";
-  }
-  return failure(LATHE_NOT_FOUND, "the artifact has no program '", std::string(name), "'; it has: ", names);
+  return findNamed(programs, "program", name, index);
+}
+
+Status Manifest::findDocument(std::string_view name, size_t *index) const {
+  return findNamed(documents, "document", name, index);
 }

@@ -84,6 +84,13 @@ struct Cache {
   bool appended = false; ///< runs put new rows behind; else they are given once
 };
 
+/// A file that travels with the model.
+struct Document {
+  std::string name;   ///< what it is for, such as "tokenizer"
+  std::string format; ///< how it is written, such as "tokenizer.json"
+  std::string section;
+};
+
 /// What a session runs: one of the entry points into the model, over the constants that all of them share.
 struct Program {
   std::string name;
@@ -104,6 +111,7 @@ struct Manifest {
   std::vector<std::string> devices;
   std::vector<Constant> constants;
   std::vector<Program> programs; ///< `main` is the first
+  std::vector<Document> documents;
 
   static constexpr size_t kMaxRank = 64;
   static constexpr const char *kMainProgram = "main";
@@ -111,6 +119,9 @@ struct Manifest {
   const Program &main() const { return programs.front(); }
   /// Gives the place of the program called `name` in *index; NOT_FOUND, with the names that there are, if there is none.
   Status findProgram(std::string_view name, size_t *index) const;
+
+  /// Likewise of the document called `name`.
+  Status findDocument(std::string_view name, size_t *index) const;
 
   /// Parses `text`, in which nothing is trusted.
   static Status parse(std::string_view text, Manifest *manifest);

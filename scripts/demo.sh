@@ -46,6 +46,6 @@ fi
 printf '\nYour own: make demo SENTENCES="a|b|c" QUERY="..."\n      or: %s examples/semantic_search/search.py --query "..." "a" "b" "c"\n' "$python"
 
 say "6/6 text generation: a Llama of 5 million parameters that knows Python's standard library"
-step "$lathe" compile examples/text_generation/lm.onnx -o "$demo/lm.lathe"
-step "$lathe" generate "$demo/lm.lathe" --tokenizer examples/text_generation/tokenizer.json -p "def main" -n 64 --temperature 0.8 --seed 1 --echo --verbose
-printf '\nYour own: %s generate %s --tokenizer examples/text_generation/tokenizer.json -p "class Node:"\n' "$lathe" "$demo/lm.lathe"
+step "$lathe" compile examples/text_generation/lm.onnx -o "$demo/lm.lathe" --tokenizer examples/text_generation/tokenizer.json
+step "$lathe" generate "$demo/lm.lathe" -p "def main" -n 64 --temperature 0.8 --seed 1 --echo --verbose
+printf '\nYour own: %s generate %s -p "class Node:"\n' "$lathe" "$demo/lm.lathe"

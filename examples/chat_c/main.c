@@ -2,11 +2,14 @@
  *
  * Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
  *
- * Usage: chat_c model.lathe tokenizer.json [new tokens] [temperature]
+ * Usage: chat_c model.lathe [new tokens] [temperature]
+ *
+ * The artifact carries its tokenizer: lathe compile model.onnx -o model.lathe --tokenizer tokenizer.json. Where it also
+ * carries a generation config, that decides what the arguments do not.
  *
  * Reads lines and goes on with each as it is written: the text so far, the line, and the model's words, which are
- *printed as they come. An empty line begins anew. With a temperature (default 0: the most probable words) words are
- *drawn.
+ * printed as they come. An empty line begins anew. With a temperature (default 0: the most probable words) words are
+ * drawn.
  *
  *===----------------------------------------------------------------------===*/
 #include <lathe/generate.h>
@@ -30,6 +33,16 @@ static void check(lathe_status status) {
 static void check_tokenizer(lathe_status status) {
   if (status != LATHE_OK)
     fail(status, lathe_tokenizer_last_error());
+}
+
+/* A file that the artifact carries; its data is NULL where there is none. */
+static lathe_document carried(const lathe_module *module, const char *name) {
+  lathe_document document;
+  size_t index;
+  memset(&document, 0, sizeof document);
+  if (lathe_module_find_document(module, name, &index) == LATHE_OK)
+    check(lathe_module_document(module, index, &document));
+  return document;
 }
 
 /* Tokens so far. */
@@ -66,26 +79,31 @@ int main(int argc, char **argv) {
   lathe_tokenizer *tokenizer;
   lathe_tokenizer_stream *stream;
   lathe_tokenizer_info info;
+  lathe_document file;
   char line[4096];
-  if (argc < 3) {
-    fprintf(stderr, "usage: chat_c model.lathe tokenizer.json [new tokens] [temperature]\n");
+  if (argc < 2) {
+    fprintf(stderr, "usage: chat_c model.lathe [new tokens] [temperature]\n");
     return 2;
   }
   check(lathe_module_load(argv[1], NULL, &module));
   check(lathe_generator_create(module, NULL, &generator));
   lathe_generator_info_init(&limits);
   check(lathe_generator_get_info(generator, &limits));
-  check_tokenizer(lathe_tokenizer_load(argv[2], &tokenizer));
+  file = carried(module, "tokenizer");
+  if (!file.data)
+    fail(LATHE_NOT_FOUND, "the artifact carries no tokenizer: compile the model with --tokenizer tokenizer.json");
+  check_tokenizer(lathe_tokenizer_load_memory(file.data, file.size, &tokenizer));
   check_tokenizer(lathe_tokenizer_stream_create(tokenizer, 1, &stream));
   lathe_tokenizer_info_init(&info);
   check_tokenizer(lathe_tokenizer_get_info(tokenizer, &info));
   lathe_generation_config_init(&config);
-  config.max_new_tokens = argc > 3 ? atoll(argv[3]) : 64;
-  if (argc > 4 && atof(argv[4]) > 0) {
+  config.json = carried(module, "generation_config").data;
+  config.max_new_tokens = argc > 2 ? atoll(argv[2]) : 64;
+  if (argc > 3 && atof(argv[3]) > 0) {
     config.do_sample = 1;
-    config.temperature = atof(argv[4]);
+    config.temperature = atof(argv[3]);
   }
-  if (info.eos_id >= 0) {
+  if (!config.json && info.eos_id >= 0) { /* which the config tells better */
     config.eos_token_ids = &info.eos_id;
     config.eos_token_count = 1;
   }

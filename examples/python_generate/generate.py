@@ -2,9 +2,9 @@
 # Lathe. Under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
 """Goes on with texts from Python.
 
-    generate.py --model model.lathe --tokenizer tokenizer.json "def main" "class"
+    generate.py --model model.lathe "def main" "class"
 
-The first text is printed as it comes; all of them then are generated side by side.
+The artifact carries its tokenizer, from lathe compile --tokenizer, or it is given by --tokenizer. The first text is printed as it comes; all of them then are generated side by side.
 """
 import argparse
 import time
@@ -13,7 +13,7 @@ import lathe
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("--model", required=True, help="artifact of a decoder, from lathe compile")
-parser.add_argument("--tokenizer", required=True, help="its tokenizer.json")
+parser.add_argument("--tokenizer", help="tokenizer.json (default: the one that the artifact carries)")
 parser.add_argument("--max-new-tokens", type=int, default=64)
 parser.add_argument("--temperature", type=float, default=0.8, help="0 for the most probable words")
 parser.add_argument("--seed", type=int, default=1)

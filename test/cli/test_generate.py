@@ -9,29 +9,6 @@ import pytest
 from cli_support import OVER_BUDGET, USAGE, check_failure
 
 PROMPT = "def main"
-END = 0
-
-
-def byte_symbols():
-    """The characters that byte-level tokenizers write bytes as."""
-    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    others = [byte for byte in range(256) if byte not in printable]
-    return [chr(byte) if byte in printable else chr(256 + others.index(byte)) for byte in range(256)]
-
-
-@pytest.fixture(scope="session")
-def bytes_tokenizer(tmp_path_factory):
-    """Token 0 ends texts, 1 to 256 are bytes, and the others of the models' vocabulary are words of their own."""
-    words = byte_symbols() + [f"w{i}" for i in range(257, 1000)]
-    file = {
-        "added_tokens": [{"id": END, "content": "<eos>", "special": True, "normalized": False}],
-        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False},
-        "decoder": {"type": "ByteLevel"},
-        "model": {"type": "BPE", "vocab": {"<eos>": END, **{word: i + 1 for i, word in enumerate(words)}}, "merges": []},
-    }
-    path = tmp_path_factory.mktemp("bytes") / "tokenizer.json"
-    path.write_text(json.dumps(file))
-    return path
 
 
 @pytest.fixture(scope="session")

@@ -58,7 +58,7 @@ size_t readModule(const lathe_module *module) {
   lathe_module_info_init(&info);
   require(lathe_module_get_info(module, &info) == LATHE_OK);
   require(read(info.manifest) <= info.manifest_size && read(info.device) > 0 && read(info.isa) > 0);
-  size_t count = 0;
+  size_t count = 0, documents = 0;
   require(lathe_module_program_count(module, &count) == LATHE_OK && count > 0);
   for (size_t p = 0; p < count; ++p) {
     lathe_program_info program = describe(module, p);
@@ -70,6 +70,17 @@ size_t readModule(const lathe_module *module) {
     for (size_t i = 0; i < program.symbol_count; ++i)
       require(lathe_module_program_symbol(module, p, i, &symbol) == LATHE_OK && read(symbol.name) > 0 &&
               symbol.min <= symbol.max);
+  }
+  require(lathe_module_document_count(module, &documents) == LATHE_OK);
+  for (size_t i = 0; i < documents; ++i) {
+    lathe_document document;
+    size_t found = 0;
+    lathe_status status = lathe_module_document(module, i, &document);
+    require(status == LATHE_OK || status == LATHE_INVALID_ARTIFACT);
+    if (status == LATHE_OK)
+      require(read(document.name) > 0 && read(document.format) + 1 > 0 &&
+              read(static_cast<const char *>(document.data)) <= document.size &&
+              lathe_module_find_document(module, document.name, &found) == LATHE_OK && found == i);
   }
   const char *device;
   for (size_t i = 0; i < info.device_count; ++i)

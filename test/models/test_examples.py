@@ -11,6 +11,7 @@ import onnxruntime
 import pytest
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+DATA = Path(__file__).resolve().parent / "data"
 SEARCH = EXAMPLES / "semantic_search" / "search.py"
 GENERATE = EXAMPLES / "python_generate" / "generate.py"
 
@@ -90,12 +91,58 @@ def test_python_generate(artifact, words, build):
     whole = re.search(r"^'w5 w6 w7': '(.*)' \(length\)$", result.stdout, re.MULTILINE).group(1)
     assert streamed == whole and len(whole.split()) == 9
     assert "18 tokens in" in result.stdout
+    carrier = artifact("llama", "--tokenizer", str(words))
+    command = [sys.executable, GENERATE, "--model", carrier, "--max-new-tokens", "9", "w5 w6 w7", "w8"]
+    again = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.splitlines()[:3] == result.stdout.splitlines()[:3], "what the artifact carries is the same"
+
+
+def test_carried_files(artifact, words, tmp_path):
+    """Of an artifact, in Python: texts without a path, and settings that what is given comes before."""
+    import lathe
+
+    config = tmp_path / "settings.json"
+    config.write_text(json.dumps({"max_new_tokens": 7, "do_sample": True, "temperature": 2.0, "seed": 3, "eos_token_id": None}))
+    path = lathe.compile(DATA / "llama.onnx", tmp_path / "m.lathe", tokenizer=words, generation_config=config)
+    model, plain = lathe.load(path), lathe.load(artifact("llama"), tokenizer=words)
+    assert model.documents == ("tokenizer", "generation_config") and plain.documents == ()
+    assert model.document("tokenizer") == words.read_bytes() and model.document("weights") is None
+    assert model.generation_config["max_new_tokens"] == 7 and plain.generation_config is None
+    drawn = plain.generate("w5 w6", max_new_tokens=7, temperature=2.0, seed=3)
+    greedy = plain.generate("w5 w6", max_new_tokens=7)
+    assert model.generate("w5 w6") == drawn != greedy
+    assert plain.generate("w5 w6", generation_config=config) == drawn
+    assert plain.generate("w5 w6", generation_config=model.generation_config) == drawn
+    assert "".join(model.generate("w5 w6", stream=True)) == drawn
+    for given in ({"temperature": 0}, {"do_sample": False}, {"num_beams": 1}):
+        assert model.generate("w5 w6", **given) == greedy, given
+    assert model.generate("w5 w6", generation_config={}, max_new_tokens=7) == greedy
+    ids = plain.generate([5, 6], max_new_tokens=7)
+    assert len(model.generate([5, 6], temperature=0, eos_token_id=ids[2])) == ids.index(ids[2]) + 1
+    config.write_text(json.dumps({"max_new_tokens": 7, "eos_token_id": ids[2], "stop_strings": ["w"]}))
+    assert model.generate("w5 w6", generation_config=config) == ""
+    assert model.generate("w5 w6", generation_config=config, stop_strings=[], eos_token_id=[]) == greedy
+    assert plain.tokenizer.encode("w8") == model.tokenizer.encode("w8") == [8]
+    with pytest.raises(lathe.Error, match="the artifact carries none"):
+        lathe.load(artifact("llama")).generate("w5")
+    for broken in ("[1]", "{"):
+        config.write_text(broken)
+        with pytest.raises(lathe.Error, match="JSON object"):
+            model.generate("w5", generation_config=config)
+    for wrong in ({"temperature": float("nan")}, {"seed": -1}, {"top_k": "x"}, {"eos_token_id": ["x"]}, {"early_stopping": 3}):
+        with pytest.raises(lathe.Error):
+            model.generate("w5", **wrong)
+    with pytest.raises(lathe.Error) as failure:
+        lathe.compile(DATA / "llama.onnx", tmp_path / "n.lathe", tokenizer=config)
+    assert failure.value.exit_code == 3 and not (tmp_path / "n.lathe").exists()
 
 
 def test_chat_c(artifact, words, build):
     import lathe
 
-    command = [build / "bin" / "chat_c", artifact("llama"), words, "6"]
+    carrier = artifact("llama", "--tokenizer", str(words))
+    command = [build / "bin" / "chat_c", carrier, "6"]
     talk = "w5 w6\nw7\n\nw5 w6\n"
     result = subprocess.run(command, input=talk, capture_output=True, text=True, timeout=60)
     assert result.returncode == 0, result.stderr
@@ -104,6 +151,8 @@ def test_chat_c(artifact, words, build):
     second = model.generate([5, 6, *first, 7], max_new_tokens=6)
     text = [model.tokenizer.decode(ids) for ids in (first, second, first)]
     assert result.stdout.splitlines() == text
+    result = subprocess.run([command[0], artifact("llama")], capture_output=True, text=True, timeout=60)
+    assert result.returncode == 1 and "carries no tokenizer" in result.stderr
 
 
 def test_generate_texts(artifact, words):
@@ -132,8 +181,8 @@ def test_text_generation(lathe_tool, tmp_path):
     """The trained model of examples/text_generation: code that parses is likely, and its perplexity is ONNX Runtime's."""
     folder = EXAMPLES / "text_generation"
     artifact = tmp_path / "lm.lathe"
-    lathe_tool.ok("compile", folder / "lm.onnx", "-o", artifact)
-    command = ("generate", artifact, "--tokenizer", folder / "tokenizer.json", "-p", "    def __init__(self", "-n", "6")
+    lathe_tool.ok("compile", folder / "lm.onnx", "-o", artifact, "--tokenizer", folder / "tokenizer.json")
+    command = ("generate", artifact, "-p", "    def __init__(self", "-n", "6")
     first = lathe_tool.ok(*command)
     assert first.lstrip()[0] in ",):", first
     assert lathe_tool.ok(*command, "--threads", "1") == first

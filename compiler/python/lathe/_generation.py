@@ -6,6 +6,7 @@ import os
 import queue
 import threading
 import weakref
+from pathlib import Path
 from typing import NamedTuple, Optional, Tuple
 
 import numpy as np
@@ -35,7 +36,6 @@ _NUMBERS = {
     "length_penalty": float,
 }
 _OF_SAMPLING = ("temperature", "top_k", "top_p", "min_p", "typical_p")
-_EARLY_STOPPING = {False: 0, True: 1, "never": 2}
 
 
 class Generated(NamedTuple):
@@ -53,6 +53,19 @@ class Generated(NamedTuple):
 
 def _invalid(message):
     return Error(message, status=Status.INVALID_ARGUMENT)
+
+
+def _number(name, value):
+    try:
+        return _NUMBERS.get(name, int)(value)
+    except (TypeError, ValueError, OverflowError):
+        raise _invalid(f"expected a number for {name}, got {value!r}") from None
+
+
+def _count(config, name):
+    """A number of results or beams; the runtime says what is wrong with others."""
+    value = config.get(name, 1)
+    return min(max(value, 1), 1024) if isinstance(value, int) else 1
 
 
 def _is_ids(value):
@@ -159,12 +172,14 @@ class Generator:
         decoder starts with. encoder_inputs: for such a model, an array by the name of each of its inputs, whose first
         axis is 1, or a list of such dictionaries, one a prompt.
 
-        tokenizer: a Tokenizer or the path of its file, default the module's. Further parameters are those of Hugging
+        tokenizer: a Tokenizer or the path of its file, default the module's: that of load(), or what the artifact carries. Further parameters are those of Hugging
         Face's GenerationConfig: max_new_tokens, min_new_tokens, do_sample, seed, temperature, top_k, top_p, min_p,
         typical_p, repetition_penalty, frequency_penalty, presence_penalty, no_repeat_ngram_size, num_beams,
         num_return_sequences, length_penalty, early_stopping, eos_token_id (default the tokenizer's), and
-        generation_config, the path of a generation_config.json. Without do_sample, tokens are drawn where one of
-        temperature, top_k, top_p, min_p and typical_p is given, and temperature 0 is the most probable token.
+        generation_config, the path of a generation_config.json or a dictionary of its members; default, the one that the
+        artifact carries. What is given comes before it, and top_k is 0, all, unless one of them says otherwise. Without
+        do_sample, tokens are drawn where one of temperature, top_k, top_p, min_p and typical_p is given, and temperature 0 is
+        the most probable token.
 
         stop_strings: texts that end a row, and are not part of its text. listener: called with (row, token,
         log_probability) of each token as it is chosen; False ends the row, and an exception all of them.
@@ -179,18 +194,24 @@ class Generator:
         if isinstance(tokenizer, (str, os.PathLike, bytes)):
             tokenizer = Tokenizer(tokenizer)
         tokenizer = tokenizer or self.module.tokenizer
+        config = self._config(config)
+        if "eos_token_id" not in config and tokenizer and tokenizer.eos_token_id is not None:
+            config["eos_token_id"] = tokenizer.eos_token_id
+        # Looked for in the text, which the runtime does not know.
+        carried = config.pop("stop_strings", None)
+        stop_strings = carried if stop_strings is None else stop_strings
         if isinstance(stop_strings, str):
             stop_strings = [stop_strings]
         stops = [one for one in stop_strings or () if one]
         if stops and not tokenizer:
-            raise _invalid("stop_strings need a tokenizer: load(path, tokenizer=…) or generate(…, tokenizer=…)")
+            raise _invalid("stop_strings need a tokenizer, and the artifact carries none: load(path, tokenizer=…) or generate(…, tokenizer=…)")
         as_text = [isinstance(one, str) for one in prompts]
         ids = [self._ids(index, one, tokenizer) for index, one in enumerate(prompts)]
         sources = [encoder_inputs] if isinstance(encoder_inputs, dict) else list(encoder_inputs or ())
-        native, keep = self._config(config, tokenizer)
-        if native.num_beams > 1 and (stream or listener or stops):
+        if _count(config, "num_beams") > 1 and (stream or listener or stops):
             raise _invalid("beams have no tokens until the end: no stream, listener or stop_strings")
-        copies = max(native.num_return_sequences, 1)
+        native = self._native(config)
+        copies = _count(config, "num_return_sequences")
         rows = [_Row(tokenizer, stops) for _ in range(len(ids) * copies)]
 
         def told(event, show):
@@ -206,7 +227,6 @@ class Generator:
         def run(show=None):
             with self._lock:
                 results = self._generate(ids, sources, native, told if show or listener or stops else None, show)
-            del keep[:]
             return [self._result(result, rows[i], tokenizer, bool(stops)) for i, result in enumerate(results)]
 
         single = single and copies == 1
@@ -241,54 +261,67 @@ class Generator:
     def _ids(index, prompt, tokenizer):
         if isinstance(prompt, str):
             if not tokenizer:
-                raise _invalid("a prompt that is a string needs a tokenizer: load(path, tokenizer=…) or generate(…, tokenizer=…)")
+                raise _invalid(
+                    "a prompt that is a string needs a tokenizer, and the artifact carries none: load(path, tokenizer=…) or "
+                    "generate(…, tokenizer=…)"
+                )
             return np.array(tokenizer.encode(prompt), np.int64)
         array = np.asarray(prompt if prompt is not None else [])
         if array.ndim != 1 or (array.size and not np.issubdtype(array.dtype, np.integer)):
             raise _invalid(f"expected a string or a list of ids for prompt {index}, got {array.dtype} {list(array.shape)}")
         return np.ascontiguousarray(array, np.int64)
 
-    def _config(self, given, tokenizer):
-        native = _library.GenerationConfig()
-        library().lathe_generation_config_init(c.byref(native))
-        keep = []
-        document = {}
-        if given.get("generation_config") is not None:
-            with open(given["generation_config"], "rb") as file:
-                native.json = file.read()
-            keep.append(native.json)
+    def _config(self, given):
+        """The members of a generation_config.json: what is given over the file's or the artifact's."""
+        source = given.get("generation_config")
+        if source is None:
+            document = self.module.generation_config or {}
+        elif isinstance(source, dict):
+            document = source
+        else:
             try:
-                document = json.loads(native.json)
+                document = json.loads(Path(os.fsdecode(source)).read_bytes())
             except ValueError:
-                pass  # the runtime says what is wrong with it
+                document = None
+            if not isinstance(document, dict):
+                raise _invalid(f"expected a JSON object in '{os.fsdecode(source)}', as a generation_config.json has")
+        config = {"top_k": 0, **{name: value for name, value in document.items() if value is not None}}
         for name, value in given.items():
             if value is None or name == "generation_config":
                 continue
             if name in _NUMBERS:
-                try:
-                    setattr(native, name, _NUMBERS[name](value))
-                except (TypeError, ValueError, c.ArgumentError):
-                    raise _invalid(f"expected a number for {name}, got {value!r}") from None
+                config[name] = _number(name, value)
             elif name == "early_stopping":
-                if value not in _EARLY_STOPPING:
+                if value not in (False, True, "never"):
                     raise _invalid(f'expected True, False or "never" for early_stopping, got {value!r}')
-                native.early_stopping = _EARLY_STOPPING[value]
-            elif name not in ("do_sample", "eos_token_id"):
+                config[name] = value if value == "never" else bool(value)
+            elif name == "do_sample":
+                config[name] = bool(value)
+            elif name == "eos_token_id":
+                ends = value if isinstance(value, (list, tuple, np.ndarray)) else [value]
+                config[name] = [_number(name, end) for end in ends]
+            else:
                 raise _invalid(f"{name} is not a parameter of generation")
-        do_sample = given.get("do_sample")
-        if do_sample is None:
-            do_sample = given.get("temperature") != 0 and any(given.get(name) is not None for name in _OF_SAMPLING)
-        native.do_sample = int(bool(do_sample))
-        if not do_sample and given.get("temperature") == 0:
-            native.temperature = 1
-        ends = given.get("eos_token_id")
-        if ends is None and tokenizer and tokenizer.eos_token_id is not None and not document.get("eos_token_id"):
-            ends = tokenizer.eos_token_id
-        ends = [ends] if isinstance(ends, (int, np.integer)) else list(ends or ())
-        array = (c.c_int64 * max(len(ends), 1))(*ends)
-        native.eos_token_ids, native.eos_token_count = array, len(ends)
-        keep.append(array)
-        return native, keep
+        if given.get("do_sample") is None:
+            if config.get("temperature") == 0:
+                config["do_sample"] = False
+            elif any(given.get(name) is not None for name in _OF_SAMPLING):
+                config["do_sample"] = True
+            elif given.get("num_beams") is not None:
+                config["do_sample"] = False
+        if not config.get("do_sample") and config.get("temperature") == 0:
+            del config["temperature"]
+        return config
+
+    @staticmethod
+    def _native(config):
+        native = _library.GenerationConfig()
+        library().lathe_generation_config_init(c.byref(native))
+        try:
+            native.json = json.dumps(config, allow_nan=False).encode()
+        except ValueError:
+            raise _invalid("the generation config has a number that is not finite") from None
+        return native
 
     def _set_sources(self, sources):
         """Gives the encoder's inputs to the runtime, which borrows the arrays that this returns."""

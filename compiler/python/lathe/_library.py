@@ -72,6 +72,10 @@ class ProgramInfo(c.Structure):
     ]
 
 
+class CDocument(c.Structure):
+    _fields_ = [("name", c.c_char_p), ("format", c.c_char_p), ("data", c.c_void_p), ("size", c.c_size_t)]
+
+
 class Output(c.Structure):
     _fields_ = [
         ("data", c.c_void_p),
@@ -169,6 +173,9 @@ _FUNCTIONS = {
     "lathe_module_program_output": (c.c_int, [_HANDLE, c.c_size_t, c.c_size_t, c.POINTER(CTensorInfo)]),
     "lathe_module_program_find_input": (c.c_int, [_HANDLE, c.c_size_t, c.c_char_p, c.POINTER(c.c_size_t)]),
     "lathe_module_program_symbol": (c.c_int, [_HANDLE, c.c_size_t, c.c_size_t, c.POINTER(SymbolInfo)]),
+    "lathe_module_document_count": (c.c_int, [_HANDLE, c.POINTER(c.c_size_t)]),
+    "lathe_module_document": (c.c_int, [_HANDLE, c.c_size_t, c.POINTER(CDocument)]),
+    "lathe_module_find_document": (c.c_int, [_HANDLE, c.c_char_p, c.POINTER(c.c_size_t)]),
     "lathe_module_device": (c.c_int, [_HANDLE, c.c_size_t, c.POINTER(c.c_char_p)]),
     "lathe_session_options_init": (None, [c.POINTER(SessionOptions)]),
     "lathe_session_create": (c.c_int, [_HANDLE, c.POINTER(SessionOptions), c.POINTER(_HANDLE)]),

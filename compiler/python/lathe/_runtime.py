@@ -85,7 +85,7 @@ def load(path, verify=False, isa=None, device=None, memory_budget=0, tokenizer=N
 
     verify: check every byte of the file. isa: instruction set, such as "avx2" (default: the best that the machine
     has). device: default, the artifact's first. memory_budget: limit in bytes, 0 for none. tokenizer: a Tokenizer, or
-    the path of its file, for texts in Module.generate(). Raises Error.
+    the path of its file, for texts in Module.generate(); default, the one that the artifact carries. Raises Error.
     """
     lib = library()
     options = _library.LoadOptions()
@@ -97,7 +97,8 @@ def load(path, verify=False, isa=None, device=None, memory_budget=0, tokenizer=N
     handle = c.c_void_p()
     check(lib.lathe_module_load(os.fsencode(path), c.byref(options), c.byref(handle)))
     module = Module(handle)
-    module.tokenizer = tokenizer if tokenizer is None or isinstance(tokenizer, Tokenizer) else Tokenizer(tokenizer)
+    if tokenizer is not None:
+        module.tokenizer = tokenizer if isinstance(tokenizer, Tokenizer) else Tokenizer(tokenizer)
     return module
 
 
@@ -132,17 +133,20 @@ class Program:
         return f"<lathe.Program '{self.name}', {len(self.inputs)} inputs, {len(self.outputs)} outputs>"
 
 
+_CARRIED = object()
+
+
 class Module:
     """A loaded artifact: immutable, usable from any thread. Made by load().
 
     programs: what sessions can run, by name. The first, "main", is the model; inputs, outputs and symbols are its.
-    tokenizer: the Tokenizer for texts in generate(), or None.
+    documents: names of the files that the artifact carries, for document().
     """
 
     def __init__(self, handle):
         self._handle = handle
         self._finalizer = weakref.finalize(self, library().lathe_module_release, handle)
-        self.tokenizer = None
+        self._tokenizer = _CARRIED
         self._generator = None
         self._lock = threading.Lock()
         info = self._info()
@@ -153,6 +157,7 @@ class Module:
         self.manifest = json.loads(info.manifest)
         count = c.c_size_t()
         check(library().lathe_module_program_count(self._handle, c.byref(count)))
+        self.documents = tuple(document["name"] for document in self.manifest.get("documents", ()))
         programs = [Program(handle, number) for number in range(count.value)]
         self.programs = {program.name: program for program in programs}
         self.inputs, self.outputs, self.symbols = programs[0].inputs, programs[0].outputs, programs[0].symbols
@@ -167,6 +172,45 @@ class Module:
     def private_bytes(self):
         """Bytes of weights copied into private memory so far."""
         return self._info().private_bytes
+
+    def document(self, name):
+        """The bytes of a file that the artifact carries: "tokenizer" or "generation_config"; None where it does not. Raises
+        Error where it is corrupt."""
+        index, document = c.c_size_t(), _library.CDocument()
+        status = library().lathe_module_find_document(self._handle, name.encode(), c.byref(index))
+        if status == Status.NOT_FOUND:
+            return None
+        check(status)
+        check(library().lathe_module_document(self._handle, index, c.byref(document)))
+        return c.string_at(document.data, document.size)
+
+    @property
+    def tokenizer(self):
+        """The Tokenizer for texts in generate(): that of load(), or the one that the artifact carries; None without both."""
+        with self._lock:
+            if self._tokenizer is _CARRIED:
+                content = self.document("tokenizer")
+                self._tokenizer = None if content is None else Tokenizer(content)
+            return self._tokenizer
+
+    @tokenizer.setter
+    def tokenizer(self, tokenizer):
+        with self._lock:
+            self._tokenizer = tokenizer
+
+    @property
+    def generation_config(self):
+        """The generation_config.json that the artifact carries, a dictionary; None where it carries none."""
+        content = self.document("generation_config")
+        if content is None:
+            return None
+        try:
+            config = json.loads(content)
+        except ValueError:
+            config = None
+        if not isinstance(config, dict):
+            raise Error("the generation config of the artifact is no JSON object", status=Status.INVALID_ARTIFACT)
+        return config
 
     def session(self, threads=0, memory_budget=0, max_dimension=0, program="main"):
         """Creates a Session of a program. threads: 0 for every processor; the limits: 0 for the defaults. Raises Error."""

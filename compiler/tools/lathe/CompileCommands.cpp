@@ -10,6 +10,7 @@
 #include "compiler/tools/lathe/Progress.h"
 #include "compiler/tools/lathe/RunCommands/CalibrationFiles.h"
 #include "compiler/tools/lathe/RunCommands/Commands.h"
+#include "compiler/tools/lathe/RunCommands/Documents.h"
 #include "compiler/tools/lathe/RunCommands/TensorFiles.h"
 #include "runtime/ArtifactFormat.h"
 #include <CLI/CLI.hpp>
@@ -419,6 +420,14 @@ std::string toRecipe(const Flags &flags, CompileOptions &options) {
 
 int compile(const Flags &flags) {
   CompileOptions options;
+  // Before a minute of compiling.
+  std::vector<DocumentFile> documents;
+  if (int code = readDocuments(flags.tokenizer, flags.generationConfig, documents))
+    return code;
+  if (!documents.empty() && flags.emit != "artifact")
+    return usage("--tokenizer and --generation-config go into artifacts: --emit " + flags.emit + " writes none");
+  for (DocumentFile &file : documents)
+    options.documents.push_back({file.name, file.format, std::move(file.bytes)});
   Progress progress(flags.quiet);
   if (std::string error = toOptions(flags, options, progress); !error.empty())
     return usage(error);
@@ -517,6 +526,9 @@ void addCompileOptions(CLI::App &command, Flags &flags) {
   command.add_flag("--bf16", flags.bf16, "the same as --precision bf16");
   command.add_flag("--fp16", flags.fp16, "the same as --precision f16");
   command.add_option("--dim", flags.dims, "range of a symbolic dimension: NAME=N or NAME=MIN..MAX");
+  command.add_option("--tokenizer", flags.tokenizer, "put this tokenizer.json or SentencePiece model into the artifact, for texts");
+  command.add_option("--generation-config", flags.generationConfig,
+                     "put this generation_config.json into the artifact (default: the one beside the tokenizer, if there is one)");
   command.add_option("--emit", flags.emit, "artifact, mlir, llvm or obj")
       ->check(CLI::IsMember({"artifact", "mlir", "llvm", "obj"}))
       ->capture_default_str();

@@ -18,6 +18,7 @@ namespace lathe::tool {
 
 struct Flags {
   std::string model, output, target = "cpu", precision = "f32", generate = "auto", emit = "artifact", dumpDir, report, maxMemory;
+  std::string tokenizer, generationConfig; ///< files that the artifact carries
   std::string recipe;    ///< JSON, or what reads it from a file
   std::string recipeFile, calibration;
   int64_t context = 256; ///< tokens of a calibration window

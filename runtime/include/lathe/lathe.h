@@ -219,6 +219,27 @@ LATHE_API lathe_status lathe_module_program_find_output(const lathe_module *modu
 LATHE_API lathe_status lathe_module_program_symbol(const lathe_module *module, size_t program, size_t index,
                                                    lathe_symbol_info *info);
 
+/** A file that travels with the model: what `lathe compile --tokenizer` and `--generation-config` put into the
+ * artifact. */
+typedef struct lathe_document {
+  const char *name;   /**< "tokenizer" or "generation_config" */
+  const char *format; /**< how it is written: "tokenizer.json", "sentencepiece" or "generation_config.json" */
+  const void *data;   /**< its bytes, and a zero */
+  size_t size;        /**< without the zero */
+} lathe_document;
+
+/** Number of documents, which may be 0. Thread-safe. */
+LATHE_API lathe_status lathe_module_document_count(const lathe_module *module, size_t *count);
+
+/** Gives document `index`, whose pointers live as long as the module. Its bytes are compared with their hash, each
+ * time. lathe_tokenizer_load_memory (tokenizer.h) takes those of a tokenizer, and the `json` of a
+ * lathe_generation_config those of a generation_config. Thread-safe. Errors: INVALID_ARGUMENT (index), INVALID_ARTIFACT
+ * (it is corrupt). */
+LATHE_API lathe_status lathe_module_document(const lathe_module *module, size_t index, lathe_document *document);
+
+/** Finds the document called `name`. Thread-safe. Errors: NOT_FOUND; the message lists the names. */
+LATHE_API lathe_status lathe_module_find_document(const lathe_module *module, const char *name, size_t *index);
+
 /** Name of device `index` of those the artifact was made for. Thread-safe. Errors: INVALID_ARGUMENT (index). */
 LATHE_API lathe_status lathe_module_device(const lathe_module *module, size_t index, const char **name);
 

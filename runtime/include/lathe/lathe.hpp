@@ -13,8 +13,10 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace lathe {
@@ -90,6 +92,12 @@ struct SymbolInfo {
   int64_t max = INT64_MAX;
 };
 
+/// A file that travels with the model; its texts live as long as the module.
+struct Document {
+  std::string name, format;
+  std::string_view data; ///< with a zero behind it
+};
+
 struct LoadOptions {
   bool verify = false;
   std::string device; ///< empty for the artifact's first
@@ -162,6 +170,25 @@ public:
     return result;
   }
 
+  std::vector<Document> documents() const {
+    size_t count = 0;
+    check(lathe_module_document_count(get(), &count));
+    std::vector<Document> result;
+    for (size_t i = 0; i < count; ++i)
+      result.push_back(documentAt(i));
+    return result;
+  }
+
+  /// The one called `name`, such as "tokenizer", for Tokenizer::fromMemory; nothing where there is none.
+  std::optional<Document> document(const std::string &name) const {
+    size_t index = 0;
+    lathe_status status = lathe_module_find_document(get(), name.c_str(), &index);
+    if (status == LATHE_NOT_FOUND)
+      return std::nullopt;
+    check(status);
+    return documentAt(index);
+  }
+
   std::vector<std::string> devices() const {
     std::vector<std::string> result;
     for (size_t i = 0, count = info().device_count; i < count; ++i) {
@@ -190,6 +217,12 @@ public:
   }
 
 private:
+  Document documentAt(size_t index) const {
+    lathe_document document;
+    check(lathe_module_document(get(), index, &document));
+    return {document.name, document.format, {static_cast<const char *>(document.data), document.size}};
+  }
+
   struct Release {
     void operator()(lathe_module *module) const { lathe_module_release(module); }
   };

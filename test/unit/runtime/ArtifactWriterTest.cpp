@@ -73,7 +73,7 @@ TEST(ArtifactWriter, LeavesNothingBehindOnFailure) {
   EXPECT_FALSE(writeArtifact(path, manifestFor(0), {}, constants, &error));
   std::string longName(32, 'n');
   EXPECT_FALSE(writeArtifact(path, manifestFor(0), {{longName, "x", 1}}, {}, &error));
-  EXPECT_FALSE(writeArtifact(path, manifestFor(0), std::vector<CodeImage>(63, {"c", "x", 1}), {}, &error));
+  EXPECT_FALSE(writeArtifact(path, manifestFor(0), std::vector<SectionSource>(63, {"c", "x", 1}), {}, &error));
   EXPECT_EQ(filesBeside(path), files);
   EXPECT_EQ(readFile(path), (std::vector<unsigned char>{1, 2, 3}));
 }

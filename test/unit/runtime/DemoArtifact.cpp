@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "test/unit/runtime/DemoArtifact.h"
 
+#include "runtime/Abi.h"
 #include "runtime/PackedLayout.h"
 
 #include <cstdio>
@@ -48,7 +49,7 @@ DemoArtifact::DemoArtifact(bool packed) : code(readFile(LATHE_DEMO_CODE)), scale
   for (int i = 0; i < 16; ++i)
     bias.push_back(static_cast<float>(i) / 4 - 2);
   manifest = ordered_json::parse(R"({
-    "producer": "test", "abi_version": 5, "devices": ["cpu"],
+    "producer": "test", "devices": ["cpu"],
     "symbols": [{"name": "batch", "min": 0, "max": null}, {"name": "n", "min": 0, "max": 64}],
     "inputs": [{"name": "x", "type": "f32", "shape": ["batch", 8]},
                {"name": "y", "type": "f32", "shape": ["batch", "n"]},
@@ -65,6 +66,7 @@ DemoArtifact::DemoArtifact(bool packed) : code(readFile(LATHE_DEMO_CODE)), scale
     "checks": [{"node": "Gather_0", "message": "index out of range: the table has 4 rows"},
                {"node": "Add_1", "message": "batch must be at most 1000"}],
     "weights_bytes": 592, "recipe": null})");
+  manifest["abi_version"] = LATHE_ABI_VERSION;
   manifest["code"][0]["plan"] = kDemoPlan;
   manifest["code"][0]["run"] = kDemoRun;
   storedWeight = weight;
@@ -101,6 +103,12 @@ void DemoArtifact::addProgram(const std::string &name) {
   manifest["programs"].push_back(program);
 }
 
+void DemoArtifact::addDocument(const std::string &name, const std::string &format, const std::string &text) {
+  std::string section = "document." + name;
+  manifest["documents"].push_back({{"name", name}, {"format", format}, {"section", section}});
+  documents.push_back({section, text + '\0'});
+}
+
 std::string DemoArtifact::write(const std::string &name) const {
   std::string path = temporaryPath(name);
   std::string error;
@@ -116,11 +124,13 @@ std::string DemoArtifact::write(const std::string &name) const {
   };
   constants[2].size = bias.size() * 4;
   constants[2].data = bias.data();
-  std::vector<artifact::CodeImage> images = {{"code.avx2", code.data(), code.size()}};
+  std::vector<artifact::SectionSource> images = {{"code.avx2", code.data(), code.size()}};
   if (manifest.contains("programs"))
     for (const ordered_json &program : manifest["programs"])
       for (const ordered_json &entry : program["code"])
         images.push_back({entry["section"], code.data(), code.size()});
+  for (const DemoDocument &document : documents)
+    images.push_back({document.section, document.bytes.data(), document.bytes.size(), artifact::SectionKind::document});
   EXPECT_TRUE(artifact::writeArtifact(path, manifest, images, constants, &error)) << error;
   return path;
 }

@@ -24,15 +24,23 @@ void writeFile(const std::string &path, const std::vector<unsigned char> &bytes)
 /// A path in a folder of this process that is removed at exit.
 std::string temporaryPath(const std::string &name);
 
+/// A section for a file that travels with the demo: its bytes, and a zero.
+struct DemoDocument {
+  std::string section, bytes;
+};
+
 /// The model described in demo_code.c.
 struct DemoArtifact {
   nlohmann::ordered_json manifest;
   std::vector<unsigned char> code;
   std::vector<float> scale, weight, bias;
+  std::vector<DemoDocument> documents;
 
   explicit DemoArtifact(bool packed = false);
   /// Adds a program of the same code, whose outputs are called after it. Its kernels and checks have names of their own.
   void addProgram(const std::string &name);
+  /// Adds a file that travels with it.
+  void addDocument(const std::string &name, const std::string &format, const std::string &text);
   /// Writes the artifact and returns its path; fails the test when that fails.
   std::string write(const std::string &name) const;
 

@@ -3,11 +3,13 @@
 // Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
 //
 //===----------------------------------------------------------------------===//
+#include "runtime/Abi.h"
 #include "runtime/ArtifactFormat.h"
 #include "runtime/Hash.h"
 #include "runtime/include/lathe/lathe.h"
 #include "test/unit/runtime/DemoArtifact.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <functional>
@@ -200,7 +202,7 @@ TEST(Loader, RefusesOtherVersions) {
   writeFile(path, edited(bytes, [](Header &header, SectionEntry *) { header.format_version = 2; }));
   EXPECT_EQ(load(path), LATHE_UNSUPPORTED_VERSION);
   ordered_json manifest = placedManifest();
-  manifest["abi_version"] = 99;
+  manifest["abi_version"] = LATHE_ABI_VERSION + 1;
   EXPECT_EQ(load(withManifest(manifest.dump())), LATHE_UNSUPPORTED_VERSION);
 }
 
@@ -239,8 +241,11 @@ TEST(Loader, RefusesHostileTables) {
 TEST(Loader, RefusesHostileManifests) {
   EXPECT_EQ(load(withManifest(placedManifest().dump())), LATHE_OK) << lathe_last_error();
   EXPECT_EQ(load(withManifest(placedManifest(true).dump())), LATHE_INVALID_ARTIFACT) << "constants are too small";
-  for (const char *text : {"", "{", "null", "[]", "3", "\"x\"", "{}", "{\"abi_version\": 5}", "\xff\xfe",
-                           "{\"abi_version\": 1e400}", "{\"abi_version\": \"1\"}", "{\"abi_version\": -1}"})
+  const std::string onlyVersion = "{\"abi_version\": " + std::to_string(LATHE_ABI_VERSION) + "}";
+  for (const std::string &text :
+       {std::string(), std::string("{"), std::string("null"), std::string("[]"), std::string("3"), std::string("\"x\""),
+        std::string("{}"), onlyVersion, std::string("\xff\xfe"), std::string("{\"abi_version\": 1e400}"),
+        std::string("{\"abi_version\": \"1\"}"), std::string("{\"abi_version\": -1}")})
     EXPECT_EQ(load(withManifest(text)), LATHE_INVALID_ARTIFACT) << text;
   EXPECT_EQ(load(withManifest(std::string(1000000, '['))), LATHE_INVALID_ARTIFACT);
   EXPECT_EQ(load(withManifest(std::string(100000, '[') + std::string(100000, ']'))), LATHE_INVALID_ARTIFACT);
@@ -460,6 +465,105 @@ TEST(Loader, ChoosesDeviceAndCode) {
   EXPECT_EQ(load(demo.write("none.lathe")), LATHE_UNSUPPORTED_DEVICE);
   EXPECT_EQ(load(path, false, 100), LATHE_OVER_BUDGET);
   EXPECT_EQ(load(path, false, 1 << 20), LATHE_OK);
+}
+
+/// An artifact that carries two files, one of them of a page with its zero.
+DemoArtifact withDocuments() {
+  DemoArtifact demo;
+  demo.addDocument("tokenizer", "sentencepiece", std::string(kPageSize - 2, 'x') + '\0');
+  demo.addDocument("generation_config", "generation_config.json", "");
+  return demo;
+}
+
+TEST(Loader, GivesDocuments) {
+  std::string path = withDocuments().write("documents.lathe");
+  EXPECT_EQ(load(path, true), LATHE_OK) << lathe_last_error();
+  lathe_module *module = nullptr;
+  ASSERT_EQ(lathe_module_load(path.c_str(), nullptr, &module), LATHE_OK) << lathe_last_error();
+  size_t count = 0, index = 9;
+  ASSERT_EQ(lathe_module_document_count(module, &count), LATHE_OK);
+  EXPECT_EQ(count, 2u);
+  lathe_document document;
+  ASSERT_EQ(lathe_module_document(module, 0, &document), LATHE_OK) << lathe_last_error();
+  EXPECT_STREQ(document.name, "tokenizer");
+  EXPECT_STREQ(document.format, "sentencepiece");
+  ASSERT_EQ(document.size, kPageSize - 1);
+  auto *bytes = static_cast<const char *>(document.data);
+  EXPECT_EQ(std::string(bytes, document.size + 1), std::string(kPageSize - 2, 'x') + std::string(2, '\0'));
+  ASSERT_EQ(lathe_module_find_document(module, "generation_config", &index), LATHE_OK);
+  ASSERT_EQ(lathe_module_document(module, index, &document), LATHE_OK);
+  EXPECT_EQ(document.size, 0u);
+  EXPECT_STREQ(static_cast<const char *>(document.data), "");
+  EXPECT_EQ(lathe_module_find_document(module, "code.avx2", &index), LATHE_NOT_FOUND);
+  EXPECT_STREQ(lathe_last_error(),
+               "the artifact has no document 'code.avx2'; it has: 'tokenizer', 'generation_config'");
+  EXPECT_EQ(lathe_module_document(module, 2, &document), LATHE_INVALID_ARGUMENT);
+  EXPECT_EQ(document.data, nullptr);
+  EXPECT_EQ(lathe_module_document(module, 0, nullptr), LATHE_INVALID_ARGUMENT);
+  EXPECT_EQ(lathe_module_document(nullptr, 0, &document), LATHE_INVALID_ARGUMENT);
+  EXPECT_EQ(lathe_module_document_count(nullptr, &count), LATHE_INVALID_ARGUMENT);
+  EXPECT_EQ(lathe_module_find_document(module, nullptr, &index), LATHE_INVALID_ARGUMENT);
+  lathe_module_release(module);
+
+  ASSERT_EQ(lathe_module_load(DemoArtifact().write("none.lathe").c_str(), nullptr, &module), LATHE_OK);
+  ASSERT_EQ(lathe_module_document_count(module, &count), LATHE_OK);
+  EXPECT_EQ(count, 0u);
+  EXPECT_EQ(lathe_module_find_document(module, "tokenizer", &index), LATHE_NOT_FOUND);
+  EXPECT_STREQ(lathe_last_error(), "the artifact has no document 'tokenizer'; it has: none");
+  lathe_module_release(module);
+}
+
+TEST(Loader, CorruptDocumentsAreFoundWhenTheyAreAskedFor) {
+  std::string path = withDocuments().write("whole.lathe");
+  std::vector<unsigned char> bytes = readFile(path);
+  auto at = std::search_n(bytes.begin(), bytes.end(), 100, 'x');
+  ASSERT_NE(at, bytes.end());
+  *at = 'y';
+  path = temporaryPath("corrupt.lathe");
+  writeFile(path, bytes);
+  EXPECT_EQ(load(path, true), LATHE_INVALID_ARTIFACT);
+  lathe_module *module = nullptr;
+  ASSERT_EQ(lathe_module_load(path.c_str(), nullptr, &module), LATHE_OK) << lathe_last_error();
+  lathe_document document;
+  EXPECT_EQ(lathe_module_document(module, 0, &document), LATHE_INVALID_ARTIFACT);
+  EXPECT_STREQ(lathe_last_error(), "section 'document.tokenizer' is corrupt: its hash differs");
+  EXPECT_EQ(document.name, nullptr);
+  EXPECT_EQ(lathe_module_document(module, 1, &document), LATHE_OK) << "which is whole";
+  lathe_module_release(module);
+}
+
+TEST(Loader, RefusesDocumentsThatLeadOutside) {
+  auto write = [](const char *pointer, const ordered_json &value) {
+    DemoArtifact demo = withDocuments();
+    demo.manifest[ordered_json::json_pointer(pointer)] = value;
+    return load(demo.write("documents.lathe"));
+  };
+  EXPECT_EQ(write("/documents/0/name", "other"), LATHE_OK) << lathe_last_error();
+  EXPECT_EQ(write("/documents", ordered_json::array()), LATHE_OK) << lathe_last_error();
+  EXPECT_EQ(write("/documents", 3), LATHE_INVALID_ARTIFACT);
+  EXPECT_EQ(write("/documents/0", 3), LATHE_INVALID_ARTIFACT);
+  EXPECT_EQ(write("/documents/0/name", ""), LATHE_INVALID_ARTIFACT);
+  EXPECT_EQ(write("/documents/0/name", "generation_config"), LATHE_INVALID_ARTIFACT);
+  EXPECT_EQ(write("/documents/0/format", nullptr), LATHE_INVALID_ARTIFACT);
+  for (const char *section : {"", "missing", "code.avx2", "constants", "manifest"})
+    EXPECT_EQ(write("/documents/0/section", section), LATHE_INVALID_ARTIFACT) << section;
+  DemoArtifact demo;
+  for (int i = 0; i < 17; ++i)
+    demo.addDocument("d" + std::to_string(i), "text", "");
+  EXPECT_EQ(load(demo.write("many.lathe")), LATHE_INVALID_ARTIFACT);
+  EXPECT_NE(strstr(lathe_last_error(), "manifest.documents must not have more than 16 elements"), nullptr)
+      << lathe_last_error();
+  demo = DemoArtifact();
+  demo.addDocument("tokenizer", "tokenizer.json", "{}");
+  demo.documents[0].bytes.clear();
+  EXPECT_EQ(load(demo.write("empty.lathe")), LATHE_INVALID_ARTIFACT) << "there is no zero at the end";
+  demo.documents[0].bytes = "{}";
+  lathe_module *module = nullptr;
+  ASSERT_EQ(lathe_module_load(demo.write("no_zero.lathe").c_str(), nullptr, &module), LATHE_OK) << lathe_last_error();
+  lathe_document document;
+  EXPECT_EQ(lathe_module_document(module, 0, &document), LATHE_INVALID_ARTIFACT);
+  EXPECT_STREQ(lathe_last_error(), "section 'document.tokenizer' has no zero at its end");
+  lathe_module_release(module);
 }
 
 } // namespace

@@ -356,4 +356,15 @@ TEST(Session, RefusesNullArguments) {
   EXPECT_EQ(lathe_dtype_size(LATHE_I64), 8u);
 }
 
+TEST(Module, DocumentsInCpp) {
+  DemoArtifact demo;
+  demo.addDocument("tokenizer", "tokenizer.json", "{\"model\": 1}");
+  lathe::Module module(demo.write("documents.lathe"));
+  ASSERT_EQ(module.documents().size(), 1u);
+  EXPECT_EQ(module.documents()[0].format, "tokenizer.json");
+  ASSERT_TRUE(module.document("tokenizer").has_value());
+  EXPECT_EQ(module.document("tokenizer")->data, "{\"model\": 1}");
+  EXPECT_FALSE(module.document("generation_config").has_value());
+}
+
 } // namespace

@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "compiler/tools/lathe/RunCommands/GenerateInputs.h"
+#include "compiler/tools/lathe/RunCommands/Documents.h"
 #include "compiler/tools/lathe/RunCommands/Inputs.h"
 #include "compiler/tools/lathe/RunCommands/Support.h"
 #include "compiler/tools/lathe/RunCommands/TokenFiles.h"
@@ -11,7 +12,6 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstring>
-#include <filesystem>
 #include <optional>
 
 using namespace lathe;
@@ -22,21 +22,17 @@ namespace {
 
 constexpr int64_t kNewTokens = 128; ///< where nobody says how many
 
-/// A generation_config.json, or an empty object.
-ordered_json readConfig(const GenerateOptions &options) {
+/// A generation_config.json: that of the options, the one beside their tokenizer, or what the artifact carries; or an
+/// empty object.
+ordered_json readConfig(const Module &module, const GenerateOptions &options) {
   std::string path = options.generationConfig;
-  if (path.empty() && !options.tokenizer.empty()) {
-    std::filesystem::path beside = std::filesystem::path(options.tokenizer).parent_path() / "generation_config.json";
-    std::error_code ignored;
-    if (std::filesystem::is_regular_file(beside, ignored))
-      path = beside.string();
-  }
-  if (path.empty())
-    return ordered_json::object();
-  ordered_json config = ordered_json::parse(readTextFile(path), nullptr, /*allow_exceptions=*/false);
-  if (!config.is_object())
-    throw CommandError(kUsage, "'" + path + "' must hold a JSON object, as a generation_config.json does");
-  return config;
+  if (path.empty() && !options.tokenizer.empty())
+    path = configBeside(options.tokenizer);
+  if (!path.empty())
+    return parseGenerationConfig(readTextFile(path), "'" + path + "'", kUsage);
+  if (std::optional<Document> carried = module.document(kGenerationConfigDocument))
+    return parseGenerationConfig(carried->data, "the generation config of '" + options.artifact + "'", kInvalidModel);
+  return ordered_json::object();
 }
 
 /// The number under `key`; nothing where it is none or null.
@@ -48,11 +44,11 @@ std::optional<int64_t> number(const ordered_json &config, const char *key) {
 }
 
 /// What a configuration file says, under what the options say.
-ordered_json chooseConfig(const GenerateOptions &options, const Tokenizer *tokenizer) {
+ordered_json chooseConfig(const Module &module, const GenerateOptions &options, const Tokenizer *tokenizer) {
   ordered_json config = {{"top_k", 0}};
   if (tokenizer && tokenizer->info().eos_id >= 0)
     config["eos_token_id"] = tokenizer->info().eos_id;
-  ordered_json file = readConfig(options);
+  ordered_json file = readConfig(module, options);
   for (const auto &[key, value] : file.items())
     if (!value.is_null())
       config[key] = value;
@@ -97,9 +93,9 @@ std::vector<std::string> stopStrings(const GenerateOptions &options, const order
 
 const Tokenizer &needed(const GenerateInputs &inputs, const char *what) {
   if (!inputs.tokenizer)
-    throw CommandError(kUsage,
-                       std::string(what) +
-                           " is a text, which needs --tokenizer tokenizer.json; ids of tokens are given by --ids");
+    throw CommandError(kUsage, std::string(what) + " is a text, which needs a tokenizer, and the artifact carries "
+                                                   "none: give --tokenizer tokenizer.json, here or "
+                                                   "to 'lathe compile'; ids of tokens are given by --ids");
   return *inputs.tokenizer;
 }
 
@@ -247,10 +243,6 @@ void addMember(CLI::App &command, const char *flag, const char *key, GenerateOpt
 
 } // namespace
 
-std::unique_ptr<Tokenizer> tool::loadTokenizer(const std::string &path) {
-  return path.empty() ? nullptr : std::make_unique<Tokenizer>(path);
-}
-
 GenerateInputs tool::readGenerateInputs(const Module &module, const GenerateOptions &options) {
   std::vector<std::string> programs = module.programs();
   auto encode = std::find(programs.begin(), programs.end(), "encode");
@@ -260,8 +252,9 @@ GenerateInputs tool::readGenerateInputs(const Module &module, const GenerateOpti
                                    "--generate on', which says why where it cannot be done");
   bool hasEncoder = encode != programs.end();
   GenerateInputs inputs;
-  inputs.tokenizer = loadTokenizer(options.tokenizer);
-  inputs.config = chooseConfig(options, inputs.tokenizer.get());
+  inputs.tokenizer = options.tokenizer.empty() ? loadTokenizer(module, options.artifact)
+                                               : std::make_unique<Tokenizer>(options.tokenizer);
+  inputs.config = chooseConfig(module, options, inputs.tokenizer.get());
   inputs.stops = stopStrings(options, inputs.config);
   inputs.config.erase("stop_strings"); // looked for in the text, which the generator does not know
   if (!inputs.stops.empty())
@@ -293,7 +286,8 @@ GenerateInputs tool::readGenerateInputs(const Module &module, const GenerateOpti
 
 void tool::addGenerateOptions(CLI::App &command, GenerateOptions &options) {
   command.add_option("artifact", options.artifact, "Compiled model (.lathe)")->required();
-  command.add_option("--tokenizer", options.tokenizer, "tokenizer.json or SentencePiece model");
+  command.add_option("--tokenizer", options.tokenizer,
+                     "tokenizer.json or SentencePiece model (default: the one that the artifact carries)");
   command.add_option("-p,--prompt", options.prompts, "Text to go on with, - for standard input (repeatable: a batch)")
       ->take_all();
   command.add_option("--prompt-file", options.promptFiles, "A file that holds such a text (repeatable)")->take_all();
@@ -338,9 +332,10 @@ void tool::addGenerateOptions(CLI::App &command, GenerateOptions &options) {
   addMember<int64_t>(command, "--num-return-sequences", "num_return_sequences", options, "Results of each prompt (1)");
   command.add_option("--stop", options.stops, "End before this text (repeatable)")->take_all();
   command.add_flag("--ignore-eos", options.ignoreEos, "Go on after tokens that end a text");
-  command.add_option(
-      "--generation-config", options.generationConfig,
-      "generation_config.json (default: the one beside the tokenizer, if there is one); options come before it");
+  command.add_option("--generation-config", options.generationConfig,
+                     "generation_config.json (default: the one beside --tokenizer, or else the one that the artifact "
+                     "carries); options come "
+                     "before it");
   command.add_flag("--no-special", options.withoutSpecial, "Put no special tokens around the prompt");
   command.add_flag("--special", options.withSpecial, "Print special tokens, too");
   command.add_flag("--echo", options.echo, "Print the prompt, too");

@@ -34,7 +34,7 @@ struct GenerateOptions {
 void addGenerateOptions(CLI::App &command, GenerateOptions &options);
 
 struct GenerateInputs {
-  std::unique_ptr<Tokenizer> tokenizer; ///< null where none is needed
+  std::unique_ptr<Tokenizer> tokenizer; ///< null where there is none
   nlohmann::ordered_json config;        ///< the members of a generation_config.json
   std::vector<std::string> stops;
   std::vector<std::vector<int64_t>> prompts;
@@ -47,9 +47,6 @@ struct GenerateInputs {
 
 /// Reads what the options name. Throws CommandError, FileError and TokenizerError.
 GenerateInputs readGenerateInputs(const Module &module, const GenerateOptions &options);
-
-/// The tokenizer of --tokenizer; null without one.
-std::unique_ptr<Tokenizer> loadTokenizer(const std::string &path);
 
 } // namespace lathe::tool
 

@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "compiler/tools/lathe/RunCommands/Commands.h"
+#include "compiler/tools/lathe/RunCommands/Documents.h"
 #include "compiler/tools/lathe/RunCommands/Inputs.h"
 #include "compiler/tools/lathe/RunCommands/ManifestJson.h"
 #include "compiler/tools/lathe/RunCommands/Support.h"
@@ -78,6 +79,12 @@ ordered_json describe(const Module &module, const ordered_json &manifest) {
     entry["work"] = member(program, "work");
     report["programs"].push_back(std::move(entry));
   }
+  report["tokenizer"] = nullptr;
+  report["generation_config"] = nullptr;
+  if (std::optional<Document> document = module.document(kTokenizerDocument))
+    report["tokenizer"] = {{"format", document->format}, {"bytes", document->data.size()}};
+  if (std::optional<Document> document = module.document(kGenerationConfigDocument))
+    report["generation_config"] = parseGenerationConfig(document->data, "the generation config", kInvalidModel);
   report["producer"] = member(manifest, "producer");
   report["model"] = member(manifest, "model");
   report["options"] = member(manifest, "options");
@@ -180,6 +187,11 @@ void printTable(const Module &module, const ordered_json &report) {
   printf("weights        %.2f MiB\n", mib(report["weights_bytes"]));
   printf("file           %.2f MiB\n", mib(report["file_bytes"]));
   printf("kernels        %s\n", text(report["kernels"]).c_str());
+  if (!report["tokenizer"].is_null())
+    printf("tokenizer      %s, %.2f MiB\n", text(report["tokenizer"]["format"]).c_str(),
+           mib(report["tokenizer"]["bytes"]));
+  if (!report["generation_config"].is_null())
+    printf("generation     %s\n", text(report["generation_config"]).c_str());
   printf("producer       %s\n", text(report["producer"]).c_str());
   printf("model          %s\n", text(report["model"]).c_str());
   printf("options        %s\n", text(report["options"]).c_str());

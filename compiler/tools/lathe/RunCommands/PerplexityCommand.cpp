@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "compiler/tools/lathe/RunCommands/Commands.h"
+#include "compiler/tools/lathe/RunCommands/Documents.h"
 #include "compiler/tools/lathe/RunCommands/GenerateInputs.h"
 #include "compiler/tools/lathe/RunCommands/LogProbabilityFile.h"
 #include "compiler/tools/lathe/RunCommands/Support.h"
@@ -114,9 +115,12 @@ void Scorer::readText() {
   } else if (!options.tokens.empty()) {
     text = readIds(options.tokens);
   } else {
-    if (options.tokenizer.empty())
-      throw CommandError(kUsage, "--text needs --tokenizer tokenizer.json");
-    text = loadTokenizer(options.tokenizer)->encode(readTextFile(options.text), !options.withoutSpecial);
+    std::unique_ptr<Tokenizer> tokenizer =
+        options.tokenizer.empty() ? loadTokenizer(options.artifact) : std::make_unique<Tokenizer>(options.tokenizer);
+    if (!tokenizer)
+      throw CommandError(kUsage, "--text needs a tokenizer, and '" + options.artifact +
+                                     "' carries none: give --tokenizer tokenizer.json, here or to 'lathe compile'");
+    text = tokenizer->encode(readTextFile(options.text), !options.withoutSpecial);
   }
   if (stride > context)
     throw CommandError(kUsage, "--stride must be at most --context, " + std::to_string(context) + ", got " +
@@ -343,8 +347,9 @@ void tool::addPerplexityCommand(CLI::App &app, int &exitCode) {
   CLI::App *command = app.add_subcommand("perplexity", "Measure how well a compiled language model predicts a text");
   command->add_option("artifact", options->artifact, "Compiled model (.lathe)")->required();
   command->add_option("--tokens", options->tokens, "The text's tokens (.npy, one row of integers)");
-  command->add_option("--text", options->text, "A file that holds the text, - for standard input; needs --tokenizer");
-  command->add_option("--tokenizer", options->tokenizer, "tokenizer.json or SentencePiece model");
+  command->add_option("--text", options->text, "A file that holds the text, - for standard input; needs a tokenizer");
+  command->add_option("--tokenizer", options->tokenizer,
+                      "tokenizer.json or SentencePiece model (default: the one that the artifact carries)");
   command->add_flag("--no-special", options->withoutSpecial, "Put no special tokens around the text");
   command->add_option("--context", options->context, "Tokens of a window, which begins with an empty cache (256)")
       ->check(CLI::Range(int64_t(2), int64_t(UINT32_MAX)));

@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "compiler/tools/lathe/RunCommands/Commands.h"
+#include "compiler/tools/lathe/RunCommands/Documents.h"
 #include "compiler/tools/lathe/RunCommands/Support.h"
 #include "compiler/tools/lathe/RunCommands/TokenFiles.h"
 #include "runtime/include/lathe/tokenizer.hpp"
@@ -68,13 +69,24 @@ void encode(const Tokenizer &tokenizer, const TokenizeOptions &options) {
   printf("\n");
 }
 
+/// That of a file, or what an artifact carries.
+std::unique_ptr<Tokenizer> openTokenizer(const std::string &path) {
+  if (!isArtifactFile(path))
+    return std::make_unique<Tokenizer>(path);
+  std::unique_ptr<Tokenizer> tokenizer = loadTokenizer(path);
+  if (!tokenizer)
+    throw CommandError(
+        kUsage, "'" + path + "' carries no tokenizer: give a tokenizer.json, or compile the model with --tokenizer");
+  return tokenizer;
+}
+
 int tokenize(const TokenizeOptions &options) {
   bool hasSource = options.hasText || !options.file.empty();
   if ((options.hasText && !options.file.empty()) || (!options.decode.empty() && (hasSource || !options.ids.empty())))
     throw CommandError(kUsage, "give one of --text, --file and --decode, and --ids only with a text");
   try {
-    Tokenizer tokenizer(options.tokenizer);
-    options.decode.empty() ? encode(tokenizer, options) : decode(tokenizer, options);
+    std::unique_ptr<Tokenizer> tokenizer = openTokenizer(options.tokenizer);
+    options.decode.empty() ? encode(*tokenizer, options) : decode(*tokenizer, options);
   } catch (const TokenizerError &error) {
     throw CommandError(exitCodeFor(error.status()), error.what());
   }
@@ -86,7 +98,10 @@ int tokenize(const TokenizeOptions &options) {
 void tool::addTokenizeCommand(CLI::App &app, int &exitCode) {
   auto options = std::make_shared<TokenizeOptions>();
   CLI::App *command = app.add_subcommand("tokenize", "Turn a text into ids of tokens, or ids into a text");
-  command->add_option("tokenizer", options->tokenizer, "tokenizer.json or SentencePiece model")->required();
+  command
+      ->add_option("tokenizer", options->tokenizer,
+                   "tokenizer.json, SentencePiece model, or an artifact that carries one")
+      ->required();
   CLI::Option *text = command->add_option("--text", options->text, "The text (default: standard input)");
   command->add_option("--file", options->file, "A file that holds the text");
   command->add_option("--ids", options->ids, "Write the ids here (.npy, one row of int64) and print their number");
