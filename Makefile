@@ -71,5 +71,5 @@ format:
 	@git ls-files -- '*.c' '*.h' '*.cpp' '*.hpp' | xargs clang-format-19 -i
 
 clean:
-	@rm -rf build-release build-asan build-fuzz
+	@rm -rf build-release build-asan build-tsan build-fuzz
 	@[ ! -d $(BUILD) ] || find $(BUILD) -mindepth 1 -maxdepth 1 ! -name venv -exec rm -rf {} +
