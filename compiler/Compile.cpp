@@ -15,6 +15,7 @@
 #include "compiler/Programs.h"
 #include "compiler/Work.h"
 #include "frontends/onnx/Import.h"
+#include "frontends/onnx/export/Export.h"
 #include "mlir/IR/Diagnostics.h"
 #include "mlir/IR/Verifier.h"
 #include "mlir/Pass/PassManager.h"
@@ -75,6 +76,7 @@ public:
   bool toKernels();
   bool select();
   void toArtifact(const std::string &output);
+  void toOnnx(const std::string &output);
   CompileResult result;
 
 private:
@@ -104,6 +106,7 @@ private:
   bool writeText(const std::string &path, llvm::function_ref<void(llvm::raw_ostream &)> write);
   bool narrowWeights();
   bool compressWeights();
+  bool toSimplified(bool explain = false);
   bool toFused(bool explain = false);
   void describeModel();
   ModuleOp main() { return *programs.front().module; }
@@ -317,7 +320,7 @@ bool Compilation::compressWeights() {
   return withinMemory();
 }
 
-bool Compilation::toFused(bool explain) {
+bool Compilation::toSimplified(bool explain) {
   begin("import");
   ImportResult imported = importOnnx(context, model, options.import);
   result.info = imported.info;
@@ -340,7 +343,11 @@ bool Compilation::toFused(bool explain) {
     return false;
   if (options.calibration && options.calibration->hasTokens())
     this->imported = main().clone();
-  if (!phase("simplify", simplify::buildPipeline, ExitCode::invalid_model))
+  return phase("simplify", simplify::buildPipeline, ExitCode::invalid_model);
+}
+
+bool Compilation::toFused(bool explain) {
+  if (!toSimplified(explain))
     return false;
   if (explain)
     fusion::collectStated(main(), result.findings);
@@ -516,6 +523,24 @@ void Compilation::toArtifact(const std::string &output) {
   }
 }
 
+/// The model as ONNX. Other runtimes know what fused operations are made of, and fuse that themselves; only what is compressed was fused,
+/// so that its layers are found.
+void Compilation::toOnnx(const std::string &output) {
+  if (options.precision != "f32")
+    return void(fail(ExitCode::usage, "the precision is of artifacts: expects f32 with --emit onnx, got '" + options.precision + "'"));
+  if (options.recipe.empty() ? !toSimplified() : !toFused() || !compressWeights())
+    return;
+  begin("write");
+  auto held = watch.holdFiles();
+  ExportOptions exporting;
+  exporting.weightBytes = [&](WeightOp weight, uint64_t size, std::string &error) {
+    return files.bytes(weight.getFile(), static_cast<uint64_t>(weight.getOffset()), size, error);
+  };
+  std::string error;
+  if (failed(exportOnnx(main(), output, exporting, error)))
+    fail(ExitCode::invalid_model, error);
+}
+
 } // namespace
 
 CompileResult checkModel(const std::string &model, const CompileOptions &options) {
@@ -531,8 +556,13 @@ CompileResult explainModel(const std::string &model, const CompileOptions &optio
 }
 
 CompileResult compileModel(const std::string &model, const std::string &output, const CompileOptions &options) {
-  Compilation compilation(model, options);
-  if (compilation.toKernels())
+  CompileOptions own = options;
+  if (own.emit == "onnx") // is the model alone
+    own.generation = CompileOptions::Generation::off;
+  Compilation compilation(model, own);
+  if (own.emit == "onnx")
+    compilation.toOnnx(output);
+  else if (compilation.toKernels())
     compilation.toArtifact(output);
   return std::move(compilation.result);
 }

@@ -30,7 +30,7 @@ struct CompileOptions {
   std::vector<std::string> isas;     ///< instruction sets to make code for; all, if empty
   ImportOptions import;
   std::string dumpDir;               ///< folder for one numbered .mlir file a phase; none, if empty
-  std::string emit;                  ///< "artifact" (or empty), "mlir", "llvm", "obj"
+  std::string emit;                  ///< "artifact" (or empty), "onnx", "mlir", "llvm", "obj"
   std::string precision = "f32";     ///< that weights are stored in: "f32", "bf16", "f16" or "auto"
   std::string recipe;                ///< what is compressed, and how, as JSON (compiler/Recipe.h); nothing, if empty
   CalibrationData *calibration = nullptr; ///< sample inputs for methods that look at some; null for none

@@ -529,8 +529,8 @@ void addCompileOptions(CLI::App &command, Flags &flags) {
   command.add_option("--tokenizer", flags.tokenizer, "put this tokenizer.json or SentencePiece model into the artifact, for texts");
   command.add_option("--generation-config", flags.generationConfig,
                      "put this generation_config.json into the artifact (default: the one beside the tokenizer, if there is one)");
-  command.add_option("--emit", flags.emit, "artifact, mlir, llvm or obj")
-      ->check(CLI::IsMember({"artifact", "mlir", "llvm", "obj"}))
+  command.add_option("--emit", flags.emit, "artifact, onnx, mlir, llvm or obj")
+      ->check(CLI::IsMember({"artifact", "onnx", "mlir", "llvm", "obj"}))
       ->capture_default_str();
   command.add_option("--report", flags.report, "write what was chosen for each kernel, as JSON");
   command.add_option("--dump-ir", flags.dumpDir, "folder for one numbered .mlir file a phase");

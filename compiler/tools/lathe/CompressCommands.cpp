@@ -65,6 +65,9 @@ std::string recipeOf(const QuantizeFlags &flags) {
 
 int quantize(QuantizeFlags flags) {
   flags.compile.recipe = recipeOf(flags);
+  const std::string &output = flags.compile.output, ending = ".onnx";
+  if (flags.compile.emit == "artifact" && output.size() > ending.size() && output.compare(output.size() - ending.size(), ending.size(), ending) == 0)
+    flags.compile.emit = "onnx";
   return compile(flags.compile);
 }
 

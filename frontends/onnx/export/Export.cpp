@@ -1,0 +1,145 @@
+//===- Export.cpp - From the lathe dialect to an ONNX file ----------------===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#include "frontends/onnx/export/Emitter.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/Path.h"
+#include "llvm/Support/raw_ostream.h"
+#include <unistd.h>
+
+using namespace mlir;
+
+namespace lathe {
+namespace {
+
+/// A protobuf message can't be as long as this.
+constexpr uint64_t kLargestModel = uint64_t(2000) << 20;
+
+/// A file that has its name only once it is complete.
+class NewFile {
+public:
+  explicit NewFile(std::string path) : path(std::move(path)), temporary(this->path + ".tmp" + std::to_string(getpid())) {}
+  ~NewFile() {
+    if (!complete)
+      llvm::sys::fs::remove(temporary);
+  }
+  NewFile(const NewFile &) = delete;
+  NewFile &operator=(const NewFile &) = delete;
+
+  bool write(llvm::function_ref<void(llvm::raw_ostream &)> body, std::string &error) {
+    std::error_code code;
+    llvm::raw_fd_ostream stream(temporary, code);
+    if (!code) {
+      body(stream);
+      stream.flush();
+      code = stream.error();
+      stream.clear_error();
+    }
+    return check(code, error);
+  }
+  bool finish(std::string &error) {
+    complete = check(llvm::sys::fs::rename(temporary, path), error);
+    return complete;
+  }
+
+private:
+  bool check(std::error_code code, std::string &error) {
+    if (code)
+      error = "can't write '" + path + "': " + code.message();
+    return !code;
+  }
+  std::string path, temporary;
+  bool complete = false;
+};
+
+void addEntry(onnx::TensorProto &tensor, const char *key, const std::string &value) {
+  onnx::StringStringEntryProto &entry = *tensor.add_external_data();
+  entry.set_key(key);
+  entry.set_value(value);
+}
+
+/// Where each constant begins in the file beside the model, and the file's size.
+uint64_t placeOutside(const std::vector<frontend::Initializer> &initializers, const std::string &fileName,
+                      std::vector<std::pair<uint64_t, const frontend::Initializer *>> &places) {
+  constexpr uint64_t kSmallest = 1024, kLarge = 1 << 20, kPage = 4096, kLine = 64;
+  uint64_t end = 0;
+  for (const frontend::Initializer &initializer : initializers) {
+    if (initializer.size < kSmallest)
+      continue;
+    // So that large ones can be mapped.
+    end = llvm::alignTo(end, initializer.size >= kLarge ? kPage : kLine);
+    places.emplace_back(end, &initializer);
+    initializer.tensor->set_data_location(onnx::TensorProto::EXTERNAL);
+    addEntry(*initializer.tensor, "location", fileName);
+    addEntry(*initializer.tensor, "offset", std::to_string(end));
+    addEntry(*initializer.tensor, "length", std::to_string(initializer.size));
+    end += initializer.size;
+  }
+  return end;
+}
+
+void writePlaces(llvm::raw_ostream &stream, ArrayRef<std::pair<uint64_t, const frontend::Initializer *>> places) {
+  uint64_t at = 0;
+  for (auto [place, initializer] : places) {
+    stream.write_zeros(static_cast<unsigned>(place - at));
+    stream.write(initializer->bytes, initializer->size);
+    at = place + initializer->size;
+  }
+}
+
+} // namespace
+
+LogicalResult exportOnnx(ModuleOp module, onnx::ModelProto &model, const ExportOptions &options, std::string &error) {
+  frontend::Emitter emitter(module, model, options);
+  if (failed(emitter.run())) {
+    error = emitter.getError();
+    return failure();
+  }
+  for (const frontend::Initializer &initializer : emitter.getInitializers())
+    initializer.tensor->set_raw_data(initializer.bytes, initializer.size);
+  return success();
+}
+
+LogicalResult exportOnnx(ModuleOp module, const std::string &path, const ExportOptions &options, std::string &error) {
+  onnx::ModelProto model;
+  frontend::Emitter emitter(module, model, options);
+  if (failed(emitter.run())) {
+    error = emitter.getError();
+    return failure();
+  }
+  uint64_t total = 0;
+  for (const frontend::Initializer &initializer : emitter.getInitializers())
+    total += initializer.size;
+  NewFile file(path), data(path + ".data");
+  std::vector<std::pair<uint64_t, const frontend::Initializer *>> places;
+  if (total > std::min(options.embedded, kLargestModel)) {
+    placeOutside(emitter.getInitializers(), llvm::sys::path::filename(path).str() + ".data", places);
+    if (!data.write([&](llvm::raw_ostream &stream) { writePlaces(stream, places); }, error))
+      return failure();
+  }
+  for (const frontend::Initializer &initializer : emitter.getInitializers())
+    if (initializer.tensor->data_location() != onnx::TensorProto::EXTERNAL)
+      initializer.tensor->set_raw_data(initializer.bytes, initializer.size);
+  if (model.ByteSizeLong() > kLargestModel) {
+    error = "expects a model of at most 2000 MiB without its large constants, got " + std::to_string(model.ByteSizeLong() >> 20) + " MiB";
+    return failure();
+  }
+  std::string text;
+  if (!model.SerializeToString(&text)) {
+    error = "can't write '" + path + "': the model can't be put into the format";
+    return failure();
+  }
+  if (!file.write([&](llvm::raw_ostream &stream) { stream << text; }, error))
+    return failure();
+  // The model that was there before must not be seen with other data.
+  if (!places.empty()) {
+    llvm::sys::fs::remove(path);
+    if (!data.finish(error))
+      return failure();
+  }
+  return success(file.finish(error));
+}
+
+} // namespace lathe
