@@ -5,9 +5,14 @@
 //===----------------------------------------------------------------------===//
 #include "compiler/QuantizeStep.h"
 #include "passes/quantization/Expressions.h"
+#include "passes/quantization/methods/Awq.h"
 #include "passes/quantization/methods/ErrorMetrics.h"
 #include "passes/quantization/methods/Gptq.h"
+#include "passes/quantization/methods/Hqq.h"
 #include "passes/quantization/methods/RoundToNearest.h"
+#include "passes/quantization/methods/Scaling.h"
+#include "llvm/ADT/MapVector.h"
+#include "llvm/ADT/SmallPtrSet.h"
 #include <cstring>
 
 using namespace mlir;
@@ -41,7 +46,8 @@ Format formatOf(const RecipeStep &step) {
     return Format::log2(bits, step.groupSize, scales);
   if (step.format == "apot")
     return Format::apot(bits, step.groupSize, scales);
-  return Format::integer(bits, step.groupSize, step.symmetric ? ZeroPoint::None : ZeroPoint::Integer, scales);
+  ZeroPoint zero = step.method == "hqq" ? ZeroPoint::Float : step.symmetric ? ZeroPoint::None : ZeroPoint::Integer;
+  return Format::integer(bits, step.groupSize, zero, scales);
 }
 
 /// The weight of a layer as [outputs][inputs].
@@ -68,6 +74,17 @@ bool readDense(WeightFiles &files, const Layer &layer, std::vector<float> &dense
   return true;
 }
 
+/// Whether a method looks at what a layer gets.
+bool needsInputs(StringRef method) { return method == "gptq" || method == "awq"; }
+
+/// What users call a format.
+std::string nameOf(const RecipeStep &step, const Format &format) {
+  std::string name = step.format;
+  if (step.format == "log2" || step.format == "apot")
+    name += " " + std::to_string(format.bits) + " bits";
+  return name + (format.group ? " g" + std::to_string(format.group) : "");
+}
+
 Status quantize(const RecipeStep &step, const Format &format, const quantization::Weight &weight, const InputStatistics *statistics,
                 runtime::ThreadPool &pool, Quantized &result) {
   if (step.method == "mse") {
@@ -77,11 +94,21 @@ Status quantize(const RecipeStep &step, const Format &format, const quantization
   if (step.method == "gptq" && statistics) {
     quantization::GptqOptions options;
     options.damping = step.damping;
+    options.fit.search = options.weighted = step.clip;
     if (!step.actOrder)
       options.order = quantization::InputOrder::Natural;
     return quantization::quantizeGptq(weight, *statistics, format, options, &pool, result);
   }
+  if (step.method == "awq" && statistics)
+    return quantization::quantizeClipped(weight, *statistics, format, {}, &pool, result);
+  if (step.method == "hqq")
+    return quantization::quantizeHqq(weight, format, {}, &pool, result);
   return quantization::quantizeRtn(weight, format, &pool, result);
+}
+
+/// Whether a norm's result is read by nothing but these products.
+bool isReadOnlyBy(Value x, const llvm::SmallPtrSetImpl<Operation *> &products) {
+  return llvm::all_of(x.getUses(), [&](OpOperand &use) { return products.contains(use.getOwner()) && use.getOperandNumber() == 0; });
 }
 
 /// Creates an operation whose result has the given element type and the shape that its operands give.
@@ -125,6 +152,209 @@ void roundActivations(const RecipeStep &step, const Layer &layer, llvm::DenseMap
   }
 }
 
+/// One step over the layers of all programs.
+struct Quantizer {
+  const Compression &compression;
+  const RecipeStep &step;
+  const Format &format;
+  const LayerStatistics &statistics;
+  runtime::ThreadPool &pool;
+  CompressionReport &report;
+  const compression::MakeConstant &make;
+  std::map<Place, SmallVector<WeightOp>> &weights;
+  std::map<std::string, uint64_t> &made;
+  std::string &error;
+  llvm::DenseMap<Value, Value> rounded = llvm::DenseMap<Value, Value>();
+  size_t done = 0;
+
+  bool run(const std::vector<Layer> &layers);
+
+private:
+  bool quantizeGroup(ArrayRef<const Layer *> group, size_t count);
+  /// Factors of the inputs that layers share; none where there is nothing to gain. False with `error` set.
+  bool findFactors(const std::vector<quantization::Weight> &group, const InputStatistics &inputs, std::vector<float> &factors);
+  bool quantizeLayer(const Layer &layer, const std::vector<float> &dense, const InputStatistics *inputs, bool &isDone);
+  /// Divides what the products of layers read as their left sides.
+  bool divideInputs(ArrayRef<const Layer *> group, const std::vector<float> &factors);
+  bool scaleNorm(Operation *norm, const std::vector<float> &reciprocals, StringRef name);
+};
+
+bool Quantizer::run(const std::vector<Layer> &layers) {
+  // Layers that share an input share its factors.
+  std::vector<SmallVector<const Layer *>> groups;
+  std::map<const InputStatistics *, size_t> byInput;
+  for (const Layer &layer : layers) {
+    const InputStatistics *inputs = statistics.find(layer);
+    // A table's rows are read as they are.
+    bool isAlone = !inputs || layer.isTable();
+    auto [it, isNew] = isAlone ? std::pair(byInput.end(), true) : byInput.try_emplace(inputs, groups.size());
+    if (isNew)
+      groups.emplace_back();
+    groups[isNew ? groups.size() - 1 : it->second].push_back(&layer);
+  }
+  return llvm::all_of(groups, [&](const auto &group) { return quantizeGroup(group, layers.size()); });
+}
+
+bool Quantizer::findFactors(const std::vector<quantization::Weight> &group, const InputStatistics &inputs, std::vector<float> &factors) {
+  Status status;
+  if (step.smooth) {
+    status = quantization::smoothQuantScales(group, inputs, *step.smooth, factors);
+  } else if (step.method == "awq") {
+    quantization::AwqScales found;
+    status = quantization::awqScales(group, inputs, format, {}, &pool, found);
+    factors = std::move(found.s);
+  }
+  if (status.failed())
+    error = status.message();
+  if (llvm::all_of(factors, [](float factor) { return factor == 1; }))
+    factors.clear();
+  return !status.failed();
+}
+
+bool Quantizer::quantizeGroup(ArrayRef<const Layer *> group, size_t count) {
+  std::vector<std::vector<float>> dense(group.size());
+  std::vector<quantization::Weight> matrices;
+  for (auto [layer, values] : llvm::zip(group, dense)) {
+    if (!readDense(*compression.files, *layer, values, error))
+      return false;
+    matrices.push_back({values.data(), layer->outputs, layer->inputs});
+  }
+  const InputStatistics *inputs = statistics.find(*group.front());
+  std::vector<float> factors;
+  InputStatistics scaled;
+  if (inputs && !group.front()->isTable() && !findFactors(matrices, *inputs, factors)) {
+    error = "node '" + group.front()->node + "': " + error;
+    return false;
+  }
+  if (!factors.empty()) {
+    scaled = quantization::scaledStatistics(*inputs, factors);
+    inputs = &scaled;
+    for (quantization::Weight &matrix : matrices)
+      quantization::scaleInputs(matrix, factors, const_cast<float *>(matrix.data));
+  }
+  SmallVector<const Layer *> replaced;
+  for (auto [layer, values] : llvm::zip(group, dense)) {
+    if (compression.progress)
+      compression.progress("quantize: " + std::to_string(++done) + " of " + std::to_string(count));
+    bool isDone = false;
+    if (!quantizeLayer(*layer, values, inputs, isDone))
+      return false;
+    if (isDone)
+      replaced.push_back(layer);
+  }
+  if (!factors.empty() && !divideInputs(replaced, factors))
+    return false;
+  if (step.activations == "token")
+    for (const Layer *layer : replaced)
+      roundActivations(step, *layer, rounded);
+  return true;
+}
+
+bool Quantizer::quantizeLayer(const Layer &layer, const std::vector<float> &dense, const InputStatistics *inputs, bool &isDone) {
+  report.layers.emplace_back();
+  CompressedLayer &entry = report.layers.back();
+  entry.weight = layer.name;
+  entry.node = layer.node;
+  entry.kind = !layer.isTable() ? "matmul" : layer.isMatmul() ? "matmul+table" : "table";
+  entry.inputs = layer.inputs;
+  entry.outputs = layer.outputs;
+  entry.activations = layer.isMatmul() ? step.activations : "none";
+  entry.bytesBefore = entry.bytesAfter = layer.elements() * 4;
+  quantization::Weight weight{dense.data(), layer.outputs, layer.inputs};
+  Quantized quantized;
+  if (Status status = quantize(step, format, weight, inputs, pool, quantized); status.failed()) {
+    entry.reason = status.message();
+    return true;
+  }
+  auto bytes = static_cast<uint64_t>(quantized.bytes());
+  if (bytes >= entry.bytesBefore) {
+    entry.reason = format.name() + " would take " + std::to_string(bytes) + " bytes";
+    return true;
+  }
+  std::vector<float> approximation(dense.size());
+  quantized.dequantize(approximation.data());
+  quantization::ErrorMetrics metrics = quantization::compare(dense.data(), approximation.data(), static_cast<int64_t>(dense.size()));
+  if (inputs && inputs->hasSecondMoment()) {
+    quantization::ErrorMetrics outputs;
+    if (!quantization::compareOutputs(weight, approximation.data(), *inputs, &pool, outputs).failed()) {
+      metrics = outputs;
+      entry.onOutputs = true;
+    }
+  }
+  entry.snrDb = metrics.snrDb();
+  entry.cosine = metrics.cosine;
+  entry.format = step.format == "int" ? format.name() : nameOf(step, format);
+  entry.method = needsInputs(step.method) && !inputs ? "rtn" : step.method;
+  entry.bytesAfter = bytes;
+  made.clear();
+  for (WeightOp own : weights[layer.place])
+    if (!compression::replaceByQuantized(own.getResult(), layer.name, layer.transposed, quantized, make)) {
+      error = "initializer '" + layer.name + "': " + error;
+      return false;
+    }
+  isDone = true;
+  return true;
+}
+
+bool Quantizer::divideInputs(ArrayRef<const Layer *> group, const std::vector<float> &factors) {
+  std::vector<float> reciprocals;
+  for (float factor : factors)
+    reciprocals.push_back(1 / factor);
+  ArrayRef<char> bytes(reinterpret_cast<const char *>(reciprocals.data()), reciprocals.size() * sizeof(float));
+  llvm::MapVector<Value, llvm::SmallPtrSet<Operation *, 4>> readers;
+  for (const Layer *layer : group)
+    for (MatmulOp product : layer->products)
+      readers[product.getLhs()].insert(product);
+  made.clear();
+  std::string name = group.empty() ? "" : group.front()->name + ".factors";
+  for (auto &[x, products] : readers) {
+    Operation *norm = x.getDefiningOp();
+    if (isa_and_nonnull<RmsNormOp, LayerNormOp>(norm) && isReadOnlyBy(x, products)) {
+      if (!scaleNorm(norm, reciprocals, name))
+        return false;
+      continue;
+    }
+    OpBuilder b(x.getContext());
+    b.setInsertionPointAfterValue(x);
+    auto type = RankedTensorType::get({static_cast<int64_t>(reciprocals.size())}, b.getF32Type());
+    Value constant = make(b, x.getLoc(), type, name, bytes);
+    if (!constant)
+      return false;
+    Value divided = b.create<MulOp>(x.getLoc(), x.getType(), x, constant);
+    x.replaceUsesWithIf(divided, [&](OpOperand &use) { return products.contains(use.getOwner()) && use.getOperandNumber() == 0; });
+  }
+  return true;
+}
+
+bool Quantizer::scaleNorm(Operation *norm, const std::vector<float> &reciprocals, StringRef name) {
+  OpBuilder b(norm);
+  for (unsigned operand = 1; operand < norm->getNumOperands(); ++operand) {
+    Value value = norm->getOperand(operand);
+    auto type = cast<RankedTensorType>(value.getType());
+    auto wide = RankedTensorType::get({static_cast<int64_t>(reciprocals.size())}, b.getF32Type());
+    std::string own = (name + "." + Twine(operand)).str();
+    ArrayRef<char> bytes(reinterpret_cast<const char *>(reciprocals.data()), reciprocals.size() * sizeof(float));
+    // The product of two constants is one, where the weight can be read.
+    std::vector<float> scaled(reciprocals);
+    if (auto weight = value.getDefiningOp<WeightOp>(); weight && type == wide) {
+      const char *data = compression.files->bytes(weight.getFile(), weight.getOffset(), bytes.size(), error);
+      if (!data)
+        return false;
+      for (size_t i = 0; i < scaled.size(); ++i) {
+        float x;
+        memcpy(&x, data + i * sizeof x, sizeof x);
+        scaled[i] *= x;
+      }
+      value = {};
+    }
+    Value constant = make(b, norm->getLoc(), wide, own, {reinterpret_cast<const char *>(scaled.data()), bytes.size()});
+    if (!constant)
+      return false;
+    norm->setOperand(operand, value ? b.create<MulOp>(norm->getLoc(), type.getRank() == 1 && type.getDimSize(0) == wide.getDimSize(0) ? type : wide, value, constant).getResult() : constant);
+  }
+  return true;
+}
+
 } // namespace
 
 bool quantizeLayers(const Compression &compression, const RecipeStep &step, const std::vector<Layer> &layers,
@@ -149,63 +379,8 @@ bool quantizeLayers(const Compression &compression, const RecipeStep &step, cons
     }
     return builder.create<WeightOp>(loc, type, name, kMadeFile, it->second);
   };
-  llvm::DenseMap<Value, Value> rounded;
-  for (size_t index = 0; index < layers.size(); ++index) {
-    const Layer &layer = layers[index];
-    if (compression.progress)
-      compression.progress("quantize: " + std::to_string(index + 1) + " of " + std::to_string(layers.size()));
-    CompressedLayer entry;
-    entry.weight = layer.name;
-    entry.node = layer.node;
-    entry.kind = !layer.isTable() ? "matmul" : layer.isMatmul() ? "matmul+table" : "table";
-    entry.inputs = layer.inputs;
-    entry.outputs = layer.outputs;
-    entry.bytesBefore = entry.bytesAfter = layer.elements() * 4;
-    std::vector<float> dense;
-    if (!readDense(*compression.files, layer, dense, error))
-      return false;
-    quantization::Weight weight{dense.data(), layer.outputs, layer.inputs};
-    const InputStatistics *inputs = statistics.find(layer);
-    Quantized quantized;
-    Status status = quantize(step, format, weight, inputs, pool, quantized);
-    if (status.failed()) {
-      entry.reason = status.message();
-      report.layers.push_back(std::move(entry));
-      continue;
-    }
-    uint64_t bytes = static_cast<uint64_t>(quantized.bytes());
-    if (bytes >= entry.bytesBefore) {
-      entry.reason = format.name() + " would take " + std::to_string(bytes) + " bytes";
-      report.layers.push_back(std::move(entry));
-      continue;
-    }
-    std::vector<float> approximation(dense.size());
-    quantized.dequantize(approximation.data());
-    quantization::ErrorMetrics metrics = quantization::compare(dense.data(), approximation.data(), static_cast<int64_t>(dense.size()));
-    if (inputs && inputs->hasSecondMoment()) {
-      quantization::ErrorMetrics outputs;
-      if (!quantization::compareOutputs(weight, approximation.data(), *inputs, &pool, outputs).failed()) {
-        metrics = outputs;
-        entry.onOutputs = true;
-      }
-    }
-    entry.snrDb = metrics.snrDb();
-    entry.cosine = metrics.cosine;
-    entry.format = format.name();
-    entry.method = step.method == "gptq" && !inputs ? "rtn" : step.method;
-    entry.bytesAfter = bytes;
-    made.clear();
-    for (WeightOp own : weights[layer.place])
-      if (!compression::replaceByQuantized(own.getResult(), layer.name, layer.transposed, quantized, make)) {
-        error = "initializer '" + layer.name + "': " + error;
-        return false;
-      }
-    if (step.activations == "token")
-      roundActivations(step, layer, rounded);
-    entry.activations = step.activations;
-    report.layers.push_back(std::move(entry));
-  }
-  return true;
+  Quantizer quantizer{compression, step, format, statistics, pool, report, make, weights, made, error};
+  return quantizer.run(layers);
 }
 
 } // namespace lathe

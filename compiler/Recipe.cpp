@@ -114,6 +114,7 @@ const std::vector<Field> &fields() {
       {"damping", [](const ordered_json &value, S &step) { return readNumber(value, 1e-6, 1, step.damping); },
        [](const S &step) { return ordered_json(step.damping); }},
       flag("act_order", &S::actOrder),
+      flag("clip", &S::clip),
       {"smooth",
        [](const ordered_json &value, S &step) -> std::string {
          step.smooth.reset();

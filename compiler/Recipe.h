@@ -27,6 +27,7 @@ struct RecipeStep {
   std::string range = "minmax";       ///< of static activations: minmax, moving-average, percentile, entropy, mse
   double damping = 0.01;              ///< of GPTQ, a share of the mean of the diagonal
   bool actOrder = true;               ///< `act_order`: GPTQ takes inputs in the order of their energy
+  bool clip = true;                   ///< GPTQ chooses scales that clip a group's largest weights where that makes the error smaller
   std::optional<double> smooth;       ///< SmoothQuant's alpha, from 0 to 1; none: no scaling of activations
   int64_t dimension = 4;              ///< of codebooks: weights that one code stands for
   std::vector<std::string> tensors = {"*"}; ///< globs on names of initializers or of the nodes that read them
