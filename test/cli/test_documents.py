@@ -142,7 +142,8 @@ def test_files_of_a_page(lathe_tool, linear_onnx, bytes_tokenizer, tmp_path):
 
 
 def test_sentencepiece(lathe_tool, onnx_path, tmp_path):
-    sentencepiece = pytest.importorskip("sentencepiece")
+    import sentencepiece
+
     corpus = tmp_path / "corpus.txt"
     corpus.write_text("one two three four five six seven\n" * 20)
     sentencepiece.SentencePieceTrainer.train(
