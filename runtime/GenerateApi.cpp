@@ -15,6 +15,9 @@ struct lathe_generator {
   std::vector<std::vector<Generator::Source>> sources; ///< by row
   std::vector<Generator::Result> results;
   std::vector<Generator::Sequence> sequences; ///< of lathe_generator_begin
+  // Of these, the logits after their last tokens: of the last run, or a copy. Neither where nothing was appended.
+  const float *logits = nullptr;
+  std::vector<float> lastLogits;
 };
 
 struct lathe_stop_strings {
@@ -54,6 +57,7 @@ Status toConfig(const lathe_generation_config &given, GenerationConfig &config) 
   take(given.min_p, defaults.min_p, config.min_p);
   take(given.typical_p, defaults.typical_p, config.typical_p);
   take(given.repetition_penalty, defaults.repetition_penalty, config.repetition_penalty);
+  take(given.encoder_repetition_penalty, defaults.encoder_repetition_penalty, config.encoder_repetition_penalty);
   take(given.frequency_penalty, defaults.frequency_penalty, config.frequency_penalty);
   take(given.presence_penalty, defaults.presence_penalty, config.presence_penalty);
   take(given.no_repeat_ngram_size, defaults.no_repeat_ngram_size, config.no_repeat_ngram_size);
@@ -70,6 +74,29 @@ Status toConfig(const lathe_generation_config &given, GenerationConfig &config) 
     config.eos_token_id.assign(given.eos_token_ids, given.eos_token_ids + given.eos_token_count);
   }
   return success();
+}
+
+/// Copies the logits of the last run, which the next one writes over.
+void keepLogits(lathe_generator &generator) {
+  if (generator.logits)
+    generator.lastLogits.assign(generator.logits, generator.logits + generator.sequences.size() *
+                                                                         static_cast<size_t>(generator.generator->vocabulary()));
+  generator.logits = nullptr;
+}
+
+/// The sequences that `count` tokens are appended to.
+lathe_status findSequences(lathe_generator *generator, const int64_t *tokens, size_t count,
+                           std::vector<Generator::Sequence *> &sequences) {
+  if (!generator)
+    return nullArgument("generator");
+  if (!tokens)
+    return nullArgument("tokens");
+  if (count == 0 || count > INT64_MAX || generator->sequences.empty())
+    return report(failure(LATHE_INVALID_ARGUMENT, "expected sequences and at least one token, got ", generator->sequences.size(),
+                          " and ", count));
+  for (Generator::Sequence &sequence : generator->sequences)
+    sequences.push_back(&sequence);
+  return LATHE_OK;
 }
 
 } // namespace
@@ -92,7 +119,8 @@ void lathe_generation_config_init(lathe_generation_config *config) {
   *config = {};
   config->struct_size = sizeof *config;
   config->max_new_tokens = 20;
-  config->temperature = config->top_p = config->typical_p = config->repetition_penalty = config->length_penalty = 1;
+  config->temperature = config->top_p = config->typical_p = config->repetition_penalty = config->length_penalty =
+      config->encoder_repetition_penalty = 1;
   config->num_beams = config->num_return_sequences = 1;
 }
 
@@ -130,6 +158,7 @@ lathe_status lathe_generator_get_info(const lathe_generator *generator, lathe_ge
   own.max_sequence = generator->generator->maxSequence();
   own.source_count = generator->generator->sources().size();
   own.cache_bytes = generator->generator->cacheBytes();
+  own.scored_tokens = generator->generator->scoredTokens();
   own.struct_size = size;
   memcpy(info, &own, size < sizeof own ? size : sizeof own);
   return LATHE_OK;
@@ -188,10 +217,20 @@ lathe_status lathe_generate(lathe_generator *generator, size_t count, const int6
       lathe_token_event told{event.row, event.index, event.token, event.logProbability, event.modelLogProbability, event.logits};
       return fromApi(listener(context, &told));
     };
+  if (given.encoder_tokens && !given.encoder_token_counts)
+    return nullArgument("encoder_token_counts");
+  for (size_t i = 0; given.encoder_tokens && i < count; ++i) {
+    if (given.encoder_token_counts[i] > 0 && !given.encoder_tokens[i])
+      return nullArgument("the tokens of an encoder");
+    request.encoderTokens.emplace_back(given.encoder_tokens[i], given.encoder_tokens[i] + given.encoder_token_counts[i]);
+  }
+  if (given.prompt_listener)
+    request.promptListener = [&](size_t done, size_t total) { return fromApi(given.prompt_listener(given.prompt_context, done, total)); };
   if (given.beam_listener)
     request.beamListener = [&](size_t prompt, const std::vector<Token> &tokens) {
       return fromApi(given.beam_listener(given.beam_context, prompt, tokens.data(), tokens.size()));
     };
+  keepLogits(*generator);
   Status status = generator->generator->generate(request, &generator->results);
   return status.failed() ? report(status) : LATHE_OK;
 }
@@ -226,6 +265,8 @@ lathe_status lathe_generator_begin(lathe_generator *generator, size_t sequences)
   if (!generator)
     return nullArgument("generator");
   generator->sequences.clear();
+  generator->logits = nullptr;
+  generator->lastLogits.clear();
   std::vector<std::vector<Generator::Source>> sources = std::move(generator->sources);
   generator->sources.clear();
   size_t expected = generator->generator->sources().empty() ? 0 : sequences;
@@ -247,17 +288,52 @@ lathe_status lathe_generator_append(lathe_generator *generator, const int64_t *t
   if (!logits)
     return nullArgument("logits");
   *logits = nullptr;
-  if (!generator)
-    return nullArgument("generator");
-  if (!tokens)
-    return nullArgument("tokens");
-  if (count == 0 || generator->sequences.empty())
-    return report(failure(LATHE_INVALID_ARGUMENT, "expected sequences and at least one token, got ", generator->sequences.size(),
-                          " and ", count));
   std::vector<Generator::Sequence *> sequences;
-  for (Generator::Sequence &sequence : generator->sequences)
-    sequences.push_back(&sequence);
-  Status status = generator->generator->advance(sequences, tokens, static_cast<int64_t>(count), logits);
+  if (lathe_status status = findSequences(generator, tokens, count, sequences); status != LATHE_OK)
+    return status;
+  keepLogits(*generator);
+  Status status = generator->generator->append(sequences, tokens, static_cast<int64_t>(count), logits);
+  if (status.failed())
+    return report(status);
+  generator->logits = *logits;
+  return LATHE_OK;
+}
+
+lathe_status lathe_generator_append_all(lathe_generator *generator, const int64_t *tokens, size_t count, lathe_logits_fn listener,
+                                        void *context) {
+  if (!listener)
+    return nullArgument("listener");
+  std::vector<Generator::Sequence *> sequences;
+  if (lathe_status status = findSequences(generator, tokens, count, sequences); status != LATHE_OK)
+    return status;
+  keepLogits(*generator);
+  std::vector<float> last;
+  auto vocabulary = static_cast<size_t>(generator->generator->vocabulary());
+  auto told = [&](const Generator::ScoredTokens &part) {
+    auto tokens = static_cast<size_t>(part.tokens), stride = static_cast<size_t>(part.stride);
+    if (static_cast<size_t>(part.first) + tokens == count)
+      for (size_t row = 0; row < sequences.size(); ++row) {
+        const float *end = part.logits + row * stride + tokens * vocabulary;
+        last.insert(last.end(), end - vocabulary, end);
+      }
+    listener(context, static_cast<size_t>(part.first), tokens, part.logits, stride);
+  };
+  Status status = generator->generator->appendScored(sequences, tokens, static_cast<int64_t>(count), told);
+  if (status.failed())
+    return report(status);
+  generator->lastLogits = std::move(last);
+  return LATHE_OK;
+}
+
+lathe_status lathe_generator_score(lathe_generator *generator, const int64_t *tokens, size_t count, float *log_probabilities) {
+  if (!log_probabilities)
+    return nullArgument("log_probabilities");
+  std::vector<Generator::Sequence *> sequences;
+  if (lathe_status status = findSequences(generator, tokens, count, sequences); status != LATHE_OK)
+    return status;
+  keepLogits(*generator);
+  Status status =
+      generator->generator->score(sequences, tokens, static_cast<int64_t>(count), generator->lastLogits, log_probabilities);
   return status.failed() ? report(status) : LATHE_OK;
 }
 

@@ -20,7 +20,7 @@ using namespace mlir;
 namespace lathe::generation {
 namespace {
 
-/// What of a value of the old program is needed: of the new tokens all, of the last one.
+/// What of a value of the old program is needed: of the new tokens all, of those whose logits are wanted.
 enum Need : uint8_t { kNone = 0, kNew = 1, kLast = 2 };
 
 class StepMaker {
@@ -56,12 +56,16 @@ private:
       return refuse(nullptr, "expects tokens [batch, sequence] of symbolic dimensions, got " + str(dims));
     frame.batch = dims[0].symbolName()->str();
     frame.sequence = dims[1].symbolName()->str();
-    // There is a last token.
-    after.ranges[frame.sequence] = {1, std::nullopt};
-    NamedAttrList symbols(module->getAttrOfType<DictionaryAttr>(LatheDialect::kSymbolsAttr));
-    symbols.set(frame.sequence, b.getDenseI64ArrayAttr({1, -1}));
-    module->setAttr(LatheDialect::kSymbolsAttr, symbols.getDictionary(b.getContext()));
+    assumeSome(frame.sequence); // there is a last token
     return success();
+  }
+
+  /// The symbol is 1 at least.
+  void assumeSome(StringRef symbol) {
+    after.ranges[symbol] = {1, std::nullopt};
+    NamedAttrList symbols(module->getAttrOfType<DictionaryAttr>(LatheDialect::kSymbolsAttr));
+    symbols.set(symbol, b.getDenseI64ArrayAttr({1, -1}));
+    module->setAttr(LatheDialect::kSymbolsAttr, symbols.getDictionary(b.getContext()));
   }
 
   bool ofSequence(const SymExpr &dim) {
@@ -217,6 +221,7 @@ private:
       if (std::string reason = mixing(&op); !reason.empty())
         return refuse(&op, reason);
       bool ends = slicesSequence(&op);
+      takesLastAlone |= ends;
       for (Value operand : op.getOperands()) {
         if (ofSource(operand))
           return refuse(&op, "it mixes tokens with what the source inputs give outside of an attention");
@@ -251,6 +256,11 @@ private:
       addArgument(kSourcePositionsName, RankedTensorType::get({dynamic}, i64), {kSourceSymbol});
       sourceLast = addArgument(kSourceLastName, RankedTensorType::get({dynamic, 1}, i64), {frame.batch, "1"});
     }
+    if (!takesLastAlone) {
+      wanted = addArgument(kWantedName, RankedTensorType::get({dynamic}, i64), {kWantedName});
+      frame.count = SymExpr::symbol(kWantedName);
+      assumeSome(kWantedName);
+    }
     step.setFunctionType(b.getFunctionType(step.getBody().front().getArgumentTypes(), {}));
     step.setAllArgAttrs(argumentAttrs);
     b.setInsertionPointToStart(&step.getBody().front());
@@ -261,7 +271,7 @@ private:
 
   Value host(const SymExpr &expr) { return materialize(b, main.getLoc(), expr); }
 
-  /// What the last token has of `made`, which is `value` for the new tokens; null where the sequence is mixed with other axes.
+  /// What the wanted tokens have of `made`, which is `value` for the new ones; null where the sequence is mixed with other axes.
   Value lastOf(Value value, Value made, Location loc) {
     SmallVector<int64_t> axes, steps;
     SmallVector<Value> starts, ends;
@@ -277,9 +287,18 @@ private:
       starts.push_back(host(count - 1));
       ends.push_back(host(count));
     }
-    auto slice = createInferred<SliceOp>(b, loc, after, cast<RankedTensorType>(made.getType()).getElementType(), made, starts, ends,
-                                         axes, steps);
-    return succeeded(slice) ? slice->getResult() : Value();
+    Type element = cast<RankedTensorType>(made.getType()).getElementType();
+    if (!wanted) {
+      auto slice = createInferred<SliceOp>(b, loc, after, element, made, starts, ends, axes, steps);
+      return succeeded(slice) ? slice->getResult() : Value();
+    }
+    for (int64_t axis : axes) {
+      auto taken = createInferred<GatherOp>(b, loc, after, element, made, wanted, axis);
+      if (failed(taken))
+        return {};
+      made = taken->getResult();
+    }
+    return made;
   }
 
   /// A value that does not depend on tokens, as an operand of an operation that does.
@@ -466,7 +485,8 @@ private:
   ShapeContext before, after;
   StepFrame frame;
   Positional positional{b, frame, before, after};
-  BlockArgument tokens, sourceLast;
+  BlockArgument tokens, sourceLast, wanted; ///< the last null where a program takes the last token by itself
+  bool takesLastAlone = false;
   DenseSet<Value> changing, given; ///< what depends on tokens; what depends on source inputs and not on tokens
   DenseMap<Operation *, Visibility> visible;
   DenseMap<Value, uint8_t> needs;

@@ -19,6 +19,8 @@ namespace lathe::generation {
 inline constexpr llvm::StringLiteral kRoleAttr = "lathe.role";
 /// Names of what make-step adds.
 inline constexpr llvm::StringLiteral kPositionsName = "positions", kKeyPositionsName = "key_positions", kTotalSymbol = "total";
+/// The places among the new tokens whose logits are wanted.
+inline constexpr llvm::StringLiteral kWantedName = "wanted";
 /// The same where there are caches that do not grow: the numbers of the longest one's rows, and the last of each sequence's.
 inline constexpr llvm::StringLiteral kSourcePositionsName = "source_positions", kSourceLastName = "source_last",
                                      kSourceSymbol = "source";

@@ -33,8 +33,9 @@ def MakeStepPass : Pass<"make-step", "::mlir::ModuleOp"> {
   let description = [{
     Pre-condition: what specialize-decoder leaves, simplified and fused. Post-condition: a program of the new tokens [B, S], their
     positions [B, S] in sequences of different lengths, and `key_positions` [T], the numbers from 0 to below T, the length of the
-    longest. Keys and values of causal attention are `lathe.cache`s; each value that depends on positions alone is computed for the new
-    positions, or for all of them where keys need it. Only what the logits of the last of the new tokens need is computed.
+    longest. `wanted` [W] are the places among the new tokens that the logits [B, W, N] are of; a program that takes the last token by itself
+    has no such input. Keys and values of causal attention are `lathe.cache`s; each value that depends on positions alone is computed for the new
+    positions, or for all of them where keys need it. Only what the logits of the wanted tokens need is computed.
     Keys and values that depend on source inputs alone are caches that do not grow; the results of `@encode` fill them.
     A program where tokens see later ones, or whose computation mixes positions in another way, fails with the reason.
 

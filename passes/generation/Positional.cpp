@@ -35,7 +35,7 @@ std::optional<SymExpr> Positional::dimension(const SymExpr &dim, Extent extent, 
   if (!keepsBatch)
     symbols[frame.batch] = SymExpr(1);
   if (extent == Extent::last)
-    symbols[frame.sequence] = SymExpr(1);
+    symbols[frame.sequence] = frame.count;
   else if (extent == Extent::all)
     symbols[frame.sequence] = SymExpr::symbol(kTotalSymbol);
   return substitute(dim, symbols, after);

@@ -16,7 +16,7 @@ namespace lathe::generation {
 enum class Extent : uint8_t {
   none, ///< it is no such axis
   rows, ///< the new tokens, of each sequence its own
-  last, ///< the last of them
+  last, ///< those of them whose logits are wanted: the last one, or more
   all   ///< all positions, from 0 to the longest sequence's end
 };
 using Extents = llvm::SmallVector<Extent, 4>;
@@ -25,7 +25,8 @@ using Extents = llvm::SmallVector<Extent, 4>;
 struct StepFrame {
   std::string batch, sequence; ///< symbols of the old program; of the new tokens the latter, too
   mlir::Value positions;       ///< [B, S], i64
-  mlir::Value lastPositions;   ///< [B, 1]
+  mlir::Value lastPositions;   ///< [B, count]
+  SymExpr count = 1;           ///< of the tokens whose logits are wanted
 };
 
 /// Makes values of the old program that no token and no source input changes again, in the new one. What a row has is another

@@ -6,10 +6,13 @@
 #include "runtime/generation/Generator.h"
 
 #include "runtime/generation/BeamSearch.h"
+#include "runtime/generation/RowKernels.h"
 #include "runtime/generation/Sampler.h"
 #include "runtime/generation/StopCriteria.h"
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 #include <numeric>
 
 using namespace lathe::runtime;
@@ -17,8 +20,8 @@ using namespace lathe::runtime;
 namespace {
 
 constexpr const char *kStep = "step", *kEncode = "encode";
-/// Tokens of a prompt that are computed together: memory grows with them, and products are as fast as they get.
-constexpr int64_t kPrefillTokens = 512;
+/// Bytes of logits that are computed at once, but for one token of each sequence.
+constexpr int64_t kScoredBytes = 64 << 20;
 
 template <typename... Parts> Status badArgument(const Parts &...parts) {
   return failure(LATHE_INVALID_ARGUMENT, parts...);
@@ -73,7 +76,8 @@ Status Generator::locate() {
   std::optional<size_t> positions = find("positions"), keys = find("key_positions");
   sourcePositionsInput_ = find("source_positions");
   sourceLastInput_ = find("source_last");
-  size_t expected = sourcePositionsInput_ ? 5 : 3;
+  wantedInput_ = find("wanted");
+  size_t expected = (sourcePositionsInput_ ? 5 : 3) + wantedInput_.has_value();
   bool fits = positions && keys && program.inputs.size() == expected && program.outputs.size() == 1 &&
               sourcePositionsInput_.has_value() == sourceLastInput_.has_value() &&
               sourceLastInput_.has_value() == (encode_ != nullptr);
@@ -81,7 +85,7 @@ Status Generator::locate() {
     positionsInput_ = *positions;
     keyPositionsInput_ = *keys;
     for (size_t i = 0; i < program.inputs.size(); ++i)
-      if (i != positionsInput_ && i != keyPositionsInput_ && i != sourcePositionsInput_ && i != sourceLastInput_)
+      if (i != positionsInput_ && i != keyPositionsInput_ && i != sourcePositionsInput_ && i != sourceLastInput_ && i != wantedInput_)
         tokensInput_ = i;
     const Tensor &tokens = program.inputs[tokensInput_], &logits = program.outputs[0];
     wideTokens_ = tokens.type->dtype == LATHE_I64;
@@ -145,7 +149,8 @@ Status Generator::encode(const std::vector<Source> &sources, Sequence *sequence)
   return success();
 }
 
-Status Generator::advance(const std::vector<Sequence *> &sequences, const Token *tokens, int64_t count, const float **logits) {
+Status Generator::advance(const std::vector<Sequence *> &sequences, const Token *tokens, int64_t count, int64_t wanted,
+                          const float **logits) {
   *logits = nullptr;
   auto rows = static_cast<int64_t>(sequences.size());
   int64_t total = 0, source = 0;
@@ -156,8 +161,6 @@ Status Generator::advance(const std::vector<Sequence *> &sequences, const Token 
       return badArgument("token ", tokens[i], " is not one of the vocabulary's ", vocabulary_);
   for (Sequence *sequence : sequences) {
     int64_t length = sequence->appended.count;
-    if (count > maxSequence_ - length)
-      return failure(LATHE_OVER_BUDGET, "a sequence of ", length + count, " tokens is longer than ", maxSequence_, ", the longest");
     if (Status status = cache_->reserve(*sequence, count); status.failed())
       return status;
     for (int64_t i = 0; i < count; ++i)
@@ -186,6 +189,8 @@ Status Generator::advance(const std::vector<Sequence *> &sequences, const Token 
     status = step_->setInput(*sourcePositionsInput_, LATHE_I64, 1, &source, numbers_.data());
   if (!status.failed() && sourceLastInput_)
     status = step_->setInput(*sourceLastInput_, LATHE_I64, 2, one, sourceLast_.data());
+  if (!status.failed() && wantedInput_)
+    status = step_->setInput(*wantedInput_, LATHE_I64, 1, &wanted, numbers_.data() + (count - wanted));
   if (!status.failed())
     status = cache_->begin(sequences, count);
   if (!status.failed())
@@ -195,6 +200,104 @@ Status Generator::advance(const std::vector<Sequence *> &sequences, const Token 
   cache_->commit();
   *logits = static_cast<const float *>(step_->output(0).data);
   return success();
+}
+
+Status Generator::advancePieces(const std::vector<Sequence *> &sequences, const Token *tokens, int64_t count, int64_t piece, bool all,
+                                const std::function<bool(int64_t first, int64_t tokens, const float *logits)> &done) {
+  std::vector<int64_t> lengths;
+  for (const Sequence *sequence : sequences) {
+    lengths.push_back(sequence->appended.count);
+    // Before anything is computed for nothing.
+    if (count > maxSequence_ - lengths.back())
+      return failure(LATHE_OVER_BUDGET, "a sequence of ", lengths.back() + count, " tokens is longer than ", maxSequence_, ", the longest");
+  }
+  for (int64_t first = 0; first < count;) {
+    int64_t size = std::min(piece, count - first);
+    const Token *part = tokens;
+    if (size < count) {
+      piece_.clear();
+      for (size_t i = 0; i < sequences.size(); ++i)
+        piece_.insert(piece_.end(), tokens + static_cast<int64_t>(i) * count + first, tokens + static_cast<int64_t>(i) * count + first + size);
+      part = piece_.data();
+    }
+    const float *logits = nullptr;
+    if (Status status = advance(sequences, part, size, all ? size : 1, &logits); status.failed()) {
+      for (size_t i = 0; i < sequences.size(); ++i)
+        cache_->truncate(*sequences[i], lengths[i]);
+      return status;
+    }
+    if (!done(first, size, logits))
+      break;
+    first += size;
+  }
+  return success();
+}
+
+Status Generator::append(const std::vector<Sequence *> &sequences, const Token *tokens, int64_t count, const float **logits,
+                         const std::function<bool(int64_t done)> &goesOn) {
+  *logits = nullptr;
+  int64_t piece = std::max<int64_t>(kPieceTokens / std::max<int64_t>(static_cast<int64_t>(sequences.size()), 1), 1);
+  const float *last = nullptr;
+  Status status = advancePieces(sequences, tokens, count, piece, false, [&](int64_t first, int64_t size, const float *made) {
+    bool isLast = first + size == count;
+    last = isLast ? made : nullptr;
+    return isLast || !goesOn || goesOn(first + size);
+  });
+  if (!status.failed())
+    *logits = last;
+  return status;
+}
+
+Status Generator::appendScored(const std::vector<Sequence *> &sequences, const Token *tokens, int64_t count,
+                               const std::function<void(const ScoredTokens &)> &listener) {
+  // A program that gives the logits of a run's last token alone computes token by token.
+  auto rows = std::max<int64_t>(static_cast<int64_t>(sequences.size()), 1);
+  int64_t most = std::min(kPieceTokens / rows, kScoredBytes / (rows * vocabulary_ * static_cast<int64_t>(sizeof(float))));
+  int64_t piece = std::clamp<int64_t>(most, 1, scoredTokens());
+  return advancePieces(sequences, tokens, count, piece, true, [&](int64_t first, int64_t size, const float *logits) {
+    listener({first, size, size * vocabulary_, logits});
+    return true;
+  });
+}
+
+Status Generator::score(const std::vector<Sequence *> &sequences, const Token *tokens, int64_t count, std::vector<float> &last,
+                        float *logProbabilities) {
+  auto vocabulary = static_cast<size_t>(vocabulary_);
+  auto rows = static_cast<int64_t>(sequences.size());
+  bool isNumber = true;
+  auto logProbability = [&](const float *logits, Token token) {
+    const RowKernels &kernels = rowKernels();
+    scratch_.resize((vocabulary + kRowBlock - 1) / kRowBlock);
+    RowScan scan = kernels.scan(logits, vocabulary, scratch_.data());
+    isNumber &= !scan.nan && std::isfinite(scan.max);
+    double sum = isNumber ? kernels.sumOfExponentials(logits, vocabulary, scan.max, 1) : 1;
+    return static_cast<float>(static_cast<double>(logits[token] - scan.max) - std::log(sum));
+  };
+  // Runs check the tokens of their piece; here the first of the next one is looked up, too.
+  for (int64_t i = 0; i < rows * count; ++i)
+    if (tokens[i] < 0 || tokens[i] >= vocabulary_)
+      return badArgument("token ", tokens[i], " is not one of the vocabulary's ", vocabulary_);
+  std::vector<float> before = last;
+  auto told = [&](const ScoredTokens &part) {
+    for (int64_t row = 0; row < rows; ++row)
+      for (int64_t i = 0; i < part.tokens; ++i) {
+        int64_t place = row * count + part.first + i;
+        const float *logits = i > 0            ? part.logits + row * part.stride + (i - 1) * vocabulary_
+                              : before.empty() ? nullptr
+                                               : before.data() + row * vocabulary_;
+        logProbabilities[place] =
+            logits ? logProbability(logits, tokens[place]) : std::numeric_limits<float>::quiet_NaN();
+      }
+    before.resize(static_cast<size_t>(rows) * vocabulary);
+    for (int64_t row = 0; row < rows; ++row) {
+      const float *end = part.logits + row * part.stride + part.tokens * vocabulary_;
+      std::copy(end - vocabulary_, end, before.data() + row * vocabulary_);
+    }
+  };
+  if (Status status = appendScored(sequences, tokens, count, told); status.failed())
+    return status;
+  last = std::move(before);
+  return isNumber ? success() : failure(LATHE_EXECUTION_ERROR, "the logits are not all numbers");
 }
 
 Status Generator::checkRequest(const Request &request) const {
@@ -217,7 +320,14 @@ Status Generator::checkRequest(const Request &request) const {
 }
 
 /// Prompts of one length share a run.
-Status Generator::prefill(const Request &request, std::vector<Row> &rows) {
+Status Generator::prefill(const Request &request, std::vector<Row> &rows, bool *cancelled) {
+  size_t total = 0, before = 0;
+  for (const std::vector<Token> &prompt : request.prompts)
+    total += prompt.size();
+  auto goesOn = [&](size_t done) {
+    *cancelled = request.promptListener && request.promptListener(done, total) != Answer::goOn;
+    return !*cancelled;
+  };
   rows.resize(request.prompts.size());
   std::vector<size_t> order(rows.size());
   std::iota(order.begin(), order.end(), 0);
@@ -234,23 +344,22 @@ Status Generator::prefill(const Request &request, std::vector<Row> &rows) {
     size_t end = first;
     std::vector<Sequence *> sequences;
     while (end < order.size() && static_cast<int64_t>(request.prompts[order[end]].size()) == length &&
-           (end == first || length * static_cast<int64_t>(end - first + 1) <= kPrefillTokens))
+           (end == first || length * static_cast<int64_t>(end - first + 1) <= kPieceTokens))
       sequences.push_back(&rows[order[end++]].sequence);
     const float *logits = nullptr;
     std::vector<Token> tokens;
-    for (int64_t done = 0; done < length; done += kPrefillTokens) {
-      int64_t count = std::min(kPrefillTokens, length - done);
-      tokens.clear();
-      for (size_t i = first; i < end; ++i) {
-        const Token *prompt = request.prompts[order[i]].data() + done;
-        tokens.insert(tokens.end(), prompt, prompt + count);
-      }
-      if (Status status = advance(sequences, tokens.data(), count, &logits); status.failed())
-        return status;
-    }
+    for (size_t i = first; i < end; ++i)
+      tokens.insert(tokens.end(), request.prompts[order[i]].begin(), request.prompts[order[i]].end());
+    Status status = append(sequences, tokens.data(), length, &logits,
+                           [&](int64_t done) { return goesOn(before + static_cast<size_t>(done) * sequences.size()); });
+    if (status.failed() || *cancelled)
+      return status;
+    before += tokens.size();
     for (size_t i = first; i < end; ++i, logits += vocabulary_)
       rows[order[i]].logits.assign(logits, logits + vocabulary_);
     first = end;
+    if (first < order.size() && !goesOn(before))
+      return success();
   }
   return success();
 }
@@ -260,8 +369,15 @@ Status Generator::generate(const Request &request, std::vector<Result> *results)
   if (Status status = checkRequest(request); status.failed())
     return status;
   std::vector<Row> rows;
-  if (Status status = prefill(request, rows); status.failed())
+  bool cancelled = false;
+  if (Status status = prefill(request, rows, &cancelled); status.failed())
     return status;
+  if (cancelled) {
+    for (size_t prompt = 0; prompt < request.prompts.size(); ++prompt)
+      for (int64_t copy = 0; copy < request.config.num_return_sequences; ++copy)
+        results->push_back({prompt, {}, Finish::caller, 0});
+    return success();
+  }
   return request.config.num_beams > 1 ? searchBeams(request, rows, results) : sample(request, rows, results);
 }
 
@@ -304,6 +420,10 @@ Status Generator::sample(const Request &request, std::vector<Row> &rows, std::ve
         result.finish = Finish::length;
         continue;
       }
+      if (isFull(text.tokens.size())) { // its prompt is as long as a sequence may be
+        result.finish = Finish::maxSequence;
+        continue;
+      }
       SequenceState state;
       state.tokens = text.tokens.data();
       state.length = text.tokens.size();
@@ -321,7 +441,7 @@ Status Generator::sample(const Request &request, std::vector<Row> &rows, std::ve
       result.score += choice.logProbability;
       switch (text.stop.check(choice.token, static_cast<int64_t>(text.tokens.size()))) {
       case StopReason::None:
-        result.finish = isFull(text.sequence) ? Finish::maxSequence : Finish::none;
+        result.finish = isFull(text.tokens.size()) ? Finish::maxSequence : Finish::none;
         break;
       case StopReason::Length:
         result.finish = Finish::length;
@@ -353,7 +473,7 @@ Status Generator::sample(const Request &request, std::vector<Row> &rows, std::ve
     if (active.empty())
       break;
     const float *all = nullptr;
-    if (Status status = advance(sequences, next.data(), 1, &all); status.failed())
+    if (Status status = append(sequences, next.data(), 1, &all); status.failed())
       return status;
     logits.clear();
     for (size_t i = 0; i < active.size(); ++i)
@@ -378,14 +498,17 @@ Status Generator::searchBeams(const Request &request, std::vector<Row> &rows, st
     for (const BeamMove &step : search.beams.moves())
       moved.push_back(search.sequences[step.parent]);
     search.sequences = std::move(moved);
-    search.full = !search.sequences.empty() && isFull(search.sequences[0]);
+    search.full = !search.sequences.empty() && isFull(search.beams.tokens(0).size());
     if (search.full || cancelled)
       search.beams.finish();
   };
+  for (size_t i = 0; i < rows.size(); ++i)
+    searches[i].prompt = rows[i].prompt;
   for (size_t i = 0; i < rows.size() && !failed.failed(); ++i) {
     Search &search = searches[i];
-    const std::vector<Token> &prompt = request.prompts[rows[i].prompt];
-    search.prompt = rows[i].prompt;
+    const std::vector<Token> &prompt = request.prompts[search.prompt];
+    if (isFull(prompt.size()))
+      continue;
     failed = BeamSearch::create(request.config, vocabulary_, prompt.data(), prompt.size(), search.beams);
     if (failed.failed())
       break;
@@ -411,7 +534,7 @@ Status Generator::searchBeams(const Request &request, std::vector<Row> &rows, st
     sequences.clear();
     next.clear();
     for (Search &search : searches)
-      if (!search.beams.done() && !search.full)
+      if (search.beams.beams() > 0 && !search.beams.done() && !search.full)
         for (size_t beam = 0; beam < search.sequences.size(); ++beam) {
           sequences.push_back(&search.sequences[beam]);
           next.push_back(search.beams.moves()[beam].token);
@@ -419,9 +542,9 @@ Status Generator::searchBeams(const Request &request, std::vector<Row> &rows, st
     if (sequences.empty() || cancelled)
       break;
     const float *logits = nullptr;
-    failed = advance(sequences, next.data(), 1, &logits);
+    failed = append(sequences, next.data(), 1, &logits);
     for (Search &search : searches) {
-      if (failed.failed() || search.beams.done() || search.full)
+      if (failed.failed() || search.beams.beams() == 0 || search.beams.done() || search.full)
         continue;
       pointers.clear();
       for (size_t beam = 0; beam < search.sequences.size(); ++beam, logits += vocabulary_)
@@ -432,8 +555,12 @@ Status Generator::searchBeams(const Request &request, std::vector<Row> &rows, st
     }
   }
   for (Search &search : searches) {
-    if (search.beams.beams() == 0)
-      continue; // never begun: an error came first
+    if (search.beams.beams() == 0) { // never begun: there is no room, or an error came first
+      if (isFull(request.prompts[search.prompt].size()))
+        for (int64_t copy = 0; copy < request.config.num_return_sequences; ++copy)
+          results->push_back({search.prompt, {}, Finish::maxSequence, 0});
+      continue;
+    }
     if (!search.beams.done())
       search.beams.finish();
     size_t begin = request.prompts[search.prompt].size();

@@ -65,6 +65,9 @@ public:
     std::vector<std::vector<Token>> encoderTokens;
     GenerationConfig config;
     Listener listener; ///< may be empty; is not asked about beams
+    /// Asked between the pieces of a prompt, of which `done` of `total` tokens are computed, whether to go on; any other answer ends
+    /// all rows; may be empty.
+    std::function<Answer(size_t done, size_t total)> promptListener;
     /// Asked about the continuations of a prompt by beams, the prompt among their tokens, that neither an end token nor the length
     /// ends; may be empty.
     std::function<Answer(size_t prompt, const std::vector<Token> &)> beamListener;
@@ -84,22 +87,49 @@ public:
   Session &step() { return *step_; }
   uint64_t cacheBytes() const { return cache_->bytes(); }
 
-  /// What `generate` is made of, for tests and measurements: a sequence without tokens, and `count` tokens more of each sequence,
-  /// [sequences, count]. `logits` of the last tokens, [sequences, vocabulary], are valid until the next call.
+  /// Tokens of a sequence that are computed together: memory grows with them, and products are as fast as they get.
+  static constexpr int64_t kPieceTokens = 512;
+
+  /// What `generate` is made of: a sequence without tokens, and `count` tokens more of each sequence, [sequences, count], in pieces.
+  /// `logits` of the last tokens, [sequences, vocabulary], are valid until the next call. A failure leaves the sequences as
+  /// they were. `goesOn` is asked between pieces, with the tokens of each sequence that are done; where it says no, `logits` are null
+  /// and the sequences have what is done.
   using Sequence = KvCache::Sequence;
   Status begin(const std::vector<Source> &sources, Sequence *sequence);
-  Status advance(const std::vector<Sequence *> &sequences, const Token *tokens, int64_t count, const float **logits);
+  Status append(const std::vector<Sequence *> &sequences, const Token *tokens, int64_t count, const float **logits,
+                const std::function<bool(int64_t done)> &goesOn = nullptr);
+
+  /// The same, told of the logits after each of the tokens: those of tokens [first, first + tokens) of sequence s begin at
+  /// logits + s * stride. Memory is bounded whatever the count.
+  struct ScoredTokens {
+    int64_t first = 0, tokens = 0, stride = 0;
+    const float *logits = nullptr;
+  };
+  /// Tokens of a run that are scored together; 1 of a program that gives the logits of the last one alone.
+  int64_t scoredTokens() const { return wantedInput_ ? kPieceTokens : 1; }
+  /// The natural logarithms of the tokens' probabilities, each after all tokens before it, [sequences, count]. `last` are the logits
+  /// after what the sequences have, [sequences, vocabulary], and afterwards those after the tokens; while it is empty, the first
+  /// token of each sequence gets NaN.
+  Status score(const std::vector<Sequence *> &sequences, const Token *tokens, int64_t count, std::vector<float> &last,
+               float *logProbabilities);
+  Status appendScored(const std::vector<Sequence *> &sequences, const Token *tokens, int64_t count,
+                      const std::function<void(const ScoredTokens &)> &listener);
 
 private:
   struct Row;
 
   Status locate();
+  /// One run. `logits` [sequences, wanted, vocabulary] are of the last `wanted` tokens, 1 of a program that knows no other.
+  Status advance(const std::vector<Sequence *> &sequences, const Token *tokens, int64_t count, int64_t wanted, const float **logits);
+  /// Runs over pieces of at most `piece` tokens, [sequences, count] of a row length that is more.
+  Status advancePieces(const std::vector<Sequence *> &sequences, const Token *tokens, int64_t count, int64_t piece, bool all,
+                       const std::function<bool(int64_t first, int64_t tokens, const float *logits)> &done);
   Status encode(const std::vector<Source> &sources, Sequence *sequence);
   Status checkRequest(const Request &request) const;
-  Status prefill(const Request &request, std::vector<Row> &rows);
+  Status prefill(const Request &request, std::vector<Row> &rows, bool *cancelled);
   Status sample(const Request &request, std::vector<Row> &rows, std::vector<Result> *results);
   Status searchBeams(const Request &request, std::vector<Row> &rows, std::vector<Result> *results);
-  bool isFull(const Sequence &sequence) const { return sequence.appended.count >= maxSequence_; }
+  bool isFull(size_t tokens) const { return static_cast<int64_t>(tokens) >= maxSequence_; }
 
   std::shared_ptr<Module> module_;
   Options options_;
@@ -107,12 +137,14 @@ private:
   std::unique_ptr<KvCache> cache_;
   int64_t vocabulary_ = 0, maxSequence_ = 0;
   size_t tokensInput_ = 0, positionsInput_ = 0, keyPositionsInput_ = 0;
-  std::optional<size_t> sourcePositionsInput_, sourceLastInput_;
+  std::optional<size_t> sourcePositionsInput_, sourceLastInput_, wantedInput_;
   bool wideTokens_ = true; ///< i64, else i32
   std::vector<size_t> filled_; ///< caches that the outputs of `encode` fill
   // Of a run.
   std::vector<int64_t> positions_, numbers_, sourceLast_, wide_;
   std::vector<int32_t> narrow_;
+  std::vector<Token> piece_;
+  std::vector<float> scratch_;
 };
 
 } // namespace lathe::runtime

@@ -86,7 +86,7 @@ def test_greedy_of_encoder_decoders(name, module, plain):
     inputs = encoder_inputs(model.generator(), sources)
     expected = [plain(name).greedy(prompt, 40, source) for prompt, source in zip(prompts, sources)]
     assert model.generate(prompts, inputs, max_new_tokens=40) == expected
-    count = min(128, POSITIONS.get(name, 128))
+    count = min(128, POSITIONS.get(name, 129) - 1)
     expected = plain(name).greedy(prompts[0], count, sources[0])
     assert model.generate(prompts[0], inputs[0], max_new_tokens=count) == expected
 
@@ -157,9 +157,9 @@ def test_max_sequence(name, module, plain):
     inputs = encoder_inputs(generator, sources) if sources else None
     assert generator.max_sequence == 12
     expected = [
-        plain(name).greedy(prompt, 13 - len(prompt), sources[i] if sources else None) for i, prompt in enumerate(prompts)
+        plain(name).greedy(prompt, 12 - len(prompt), sources[i] if sources else None) for i, prompt in enumerate(prompts[:2])
     ]
-    # The last token follows on a full sequence, and is not put into it.
+    expected.append([])  # its prompt is full
     results = generator.generate(prompts, inputs, max_new_tokens=30, return_dict_in_generate=True)
     assert [list(result.ids) for result in results] == expected
     assert [result.finish_reason for result in results] == ["max_sequence"] * 3
@@ -170,6 +170,55 @@ def test_max_sequence(name, module, plain):
     with pytest.raises(lathe.Error, match=f"the model has {POSITIONS[name]} positions") as caught:
         model.generator(max_sequence=POSITIONS[name] + 1)
     assert caught.value.status == lathe.Status.INVALID_ARGUMENT
+
+
+def test_max_sequence_of_beams(module):
+    """Beams end where no further token fits; a prompt that is full has none."""
+    generator = module("llama").generator(max_sequence=12)
+    settings = {"num_beams": 3, "num_return_sequences": 2, "max_new_tokens": 30, "return_dict_in_generate": True}
+    results = generator.generate(prompts_of("llama", [9, 12, 12]), **settings)
+    assert [len(result.ids) for result in results] == [3, 3, 0, 0, 0, 0]
+    assert [result.finish_reason for result in results] == ["max_sequence"] * 6
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_scores(name, module):
+    """Probabilities of given tokens, in whatever pieces, are those of the logits of one step after another."""
+    generator = module(name).generator()
+    tokens = np.array([prompts_of(name, [70 + row])[0][:70] for row in range(3)])
+    generator.begin(3)
+    expected = np.full(tokens.shape, np.nan)
+    for place in range(69):
+        logits = generator.append(tokens[:, place : place + 1]).astype(np.float64)
+        logits -= logits.max(-1, keepdims=True)
+        logits -= np.log(np.exp(logits).sum(-1, keepdims=True))
+        expected[:, place + 1] = np.take_along_axis(logits, tokens[:, place + 1 : place + 2], 1)[:, 0]
+    for pieces in ([70], [1, 69], [30, 40]):
+        generator.begin(3)
+        scores = np.concatenate([generator.score(part) for part in np.split(tokens, np.cumsum(pieces)[:-1], 1)], 1)
+        assert np.isnan(scores[:, 0]).all()
+        np.testing.assert_allclose(scores[:, 1:], expected[:, 1:], rtol=1e-4, atol=1e-4)
+    # Behind what was appended, which gives the logits that the first one is scored with.
+    generator.begin(3)
+    generator.append(tokens[:, :13])
+    np.testing.assert_allclose(generator.score(tokens[:, 13:]), expected[:, 13:], rtol=1e-4, atol=1e-4)
+
+
+def test_score_errors(module):
+    generator = module("llama").generator(max_sequence=16)
+    generator.begin(1)
+    with pytest.raises(lathe.Error, match="token 997 is not one of the vocabulary's 997"):
+        generator.score([[5, 997]])
+    with pytest.raises(lathe.Error, match="a sequence of 17 tokens is longer than 16") as caught:
+        generator.score([list(range(5, 22))])
+    assert caught.value.status == lathe.Status.OVER_BUDGET
+    with pytest.raises(lathe.Error, match="expected tokens"):
+        generator.score([5, 6])
+    with pytest.raises(lathe.Error, match="expected sequences and at least one token"):
+        generator.score(np.empty((1, 0), np.int64))
+    before = generator.score([[5, 6, 7]])
+    generator.begin(1)
+    np.testing.assert_array_equal(generator.score([[5, 6, 7]]), before)
 
 
 @pytest.mark.parametrize(

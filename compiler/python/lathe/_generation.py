@@ -248,14 +248,29 @@ class Generator:
 
     def append(self, tokens):
         """Appends tokens [sequences, count], and returns the logits [sequences, vocabulary] after the last of them."""
-        tokens = np.ascontiguousarray(tokens, np.int64)
-        if tokens.ndim != 2 or tokens.shape[0] != self._sequences:
-            raise _invalid(f"expected tokens [{self._sequences}, count], got {list(tokens.shape)}")
+        tokens = self._tokens(tokens)
         with self._lock:
             logits = c.POINTER(c.c_float)()
             data = tokens.ctypes.data_as(c.POINTER(c.c_int64))
             check(library().lathe_generator_append(self._handle, data, tokens.shape[1], c.byref(logits)))
             return np.ctypeslib.as_array(logits, (tokens.shape[0], self.vocabulary)).copy()
+
+    def score(self, tokens):
+        """Appends tokens [sequences, count], and returns the natural logarithms of their probabilities, each after all tokens
+        before it, [sequences, count]: NaN for the first token of a sequence, which nothing predicts."""
+        tokens = self._tokens(tokens)
+        result = np.empty(tokens.shape, np.float32)
+        with self._lock:
+            data = tokens.ctypes.data_as(c.POINTER(c.c_int64))
+            into = result.ctypes.data_as(c.POINTER(c.c_float))
+            check(library().lathe_generator_score(self._handle, data, tokens.shape[1], into))
+        return result
+
+    def _tokens(self, tokens):
+        tokens = np.ascontiguousarray(tokens, np.int64)
+        if tokens.ndim != 2 or tokens.shape[0] != self._sequences:
+            raise _invalid(f"expected tokens [{self._sequences}, count], got {list(tokens.shape)}")
+        return tokens
 
     @staticmethod
     def _ids(index, prompt, tokenizer):

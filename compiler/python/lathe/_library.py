@@ -102,6 +102,7 @@ class GeneratorInfo(c.Structure):
         ("max_sequence", c.c_int64),
         ("source_count", c.c_size_t),
         ("cache_bytes", c.c_uint64),
+        ("scored_tokens", c.c_int64),
     ]
 
 
@@ -130,6 +131,11 @@ class GenerationConfig(c.Structure):
         ("json", c.c_char_p),
         ("beam_listener", c.c_void_p),
         ("beam_context", c.c_void_p),
+        ("prompt_listener", c.c_void_p),
+        ("prompt_context", c.c_void_p),
+        ("encoder_repetition_penalty", c.c_double),
+        ("encoder_tokens", c.c_void_p),
+        ("encoder_token_counts", c.c_void_p),
     ]
 
 
@@ -218,6 +224,7 @@ _FUNCTIONS = {
         c.c_int,
         [_HANDLE, c.POINTER(c.c_int64), c.c_size_t, c.POINTER(c.POINTER(c.c_float))],
     ),
+    "lathe_generator_score": (c.c_int, [_HANDLE, c.POINTER(c.c_int64), c.c_size_t, c.POINTER(c.c_float)]),
 }
 
 

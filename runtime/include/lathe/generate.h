@@ -43,6 +43,7 @@ typedef struct lathe_generator_info {
   int64_t max_sequence; /**< tokens of the longest sequence */
   size_t source_count;  /**< inputs of the encoder, 0 for a decoder alone */
   uint64_t cache_bytes; /**< that the cache holds now */
+  int64_t scored_tokens; /**< tokens whose logits one run gives, in all sequences; 1 of an artifact that gives those of a run's last */
 } lathe_generator_info;
 
 LATHE_API void lathe_generator_info_init(lathe_generator_info *info);
@@ -61,6 +62,10 @@ typedef enum lathe_answer LATHE_ENUM_TYPE {
 /** Asked about beams, of each continuation of `prompt` that neither an end token nor its length ends, whether it is complete all the
  *  same: `count` tokens, the prompt among them, valid during the call. From the thread that generates; must not use the generator. */
 typedef lathe_answer (*lathe_beam_fn)(void *context, size_t prompt, const int64_t *tokens, size_t count);
+
+/** Asked between the pieces of prompts, of which `done` of `total` tokens are computed: any answer but LATHE_CONTINUE ends all rows.
+ *  From the thread that generates; must not use the generator. */
+typedef lathe_answer (*lathe_prompt_fn)(void *context, size_t done, size_t total);
 
 /** What becomes of the logits, and when generation ends. Names and meanings are those of Hugging Face's GenerationConfig. */
 typedef struct lathe_generation_config {
@@ -88,6 +93,12 @@ typedef struct lathe_generation_config {
   const char *json;
   lathe_beam_fn beam_listener; /**< NULL for none; only asked where there are beams */
   void *beam_context;
+  lathe_prompt_fn prompt_listener; /**< NULL for none */
+  void *prompt_context;
+  double encoder_repetition_penalty; /**< default 1; of a decoder alone, of the prompt's tokens */
+  /** NULL, or by prompt the tokens that the encoder was given, encoder_token_counts[i] of them, for the penalties of these. */
+  const int64_t *const *encoder_tokens;
+  const size_t *encoder_token_counts;
 } lathe_generation_config;
 
 /** Sets every member of `config` to its default. */
@@ -144,8 +155,23 @@ LATHE_API lathe_status lathe_generator_result(const lathe_generator *generator, 
 LATHE_API lathe_status lathe_generator_begin(lathe_generator *generator, size_t sequences);
 
 /** Appends `count` tokens to each of the sequences, [sequences, count]. *logits [sequences, vocabulary] are of the last tokens and
- *  valid until the next call. Errors: as lathe_generate. */
+ *  valid until the next call. A failure leaves the sequences as they were. Errors: as lathe_generate. */
 LATHE_API lathe_status lathe_generator_append(lathe_generator *generator, const int64_t *tokens, size_t count, const float **logits);
+
+/** The logits after tokens [first, first + count) of each sequence: those of sequence s begin at logits + s * stride and are
+ *  [count, vocabulary]. Valid during the call, which must not use the generator. */
+typedef void (*lathe_logits_fn)(void *context, size_t first, size_t count, const float *logits, size_t stride);
+
+/** As lathe_generator_append, and tells of the logits after each of the tokens, in pieces of bounded size one after another. An
+ *  artifact whose program gives the logits of the last token alone is run token by token. */
+LATHE_API lathe_status lathe_generator_append_all(lathe_generator *generator, const int64_t *tokens, size_t count,
+                                                  lathe_logits_fn listener, void *context);
+
+/** As lathe_generator_append, and writes the natural logarithms of the tokens' probabilities, each after all tokens before it, to
+ *  log_probabilities [sequences, count]: NaN for the first token of a sequence, which nothing predicts. Errors: as
+ *  lathe_generate. */
+LATHE_API lathe_status lathe_generator_score(lathe_generator *generator, const int64_t *tokens, size_t count,
+                                             float *log_probabilities);
 
 /*===----------------------------------------------------------------------===*
  * Stop strings: texts at which a text that comes piece by piece ends. They need not begin or end where tokens do.

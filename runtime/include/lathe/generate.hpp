@@ -146,16 +146,55 @@ public:
   /// Appends `count` tokens to each sequence, [sequences, count]; the logits [sequences, vocabulary] after the last are
   /// valid until the next call.
   const float *append(const std::vector<int64_t> &tokens, size_t count) {
-    if (tokens.size() != sequences_ * count)
-      throw Error(LATHE_INVALID_ARGUMENT, "expected " + std::to_string(count) + " tokens for each of " +
-                                              std::to_string(sequences_) + " sequences, got " +
-                                              std::to_string(tokens.size()));
+    checkCount(tokens, count);
     const float *logits = nullptr;
     check(lathe_generator_append(get(), tokens.data(), count, &logits));
     return logits;
   }
 
+  /// The logits after tokens [first, first + count) of each sequence: those of sequence s at logits + s * stride.
+  using LogitsListener = std::function<void(size_t first, size_t count, const float *logits, size_t stride)>;
+
+  /// As append, and tells of the logits after each token, piece by piece. What `listener` throws is thrown on, after all of them.
+  void appendAll(const std::vector<int64_t> &tokens, size_t count, const LogitsListener &listener) {
+    checkCount(tokens, count);
+    struct Told {
+      const LogitsListener *listener;
+      std::exception_ptr thrown;
+    } told{&listener, nullptr};
+    check(lathe_generator_append_all(
+        get(), tokens.data(), count,
+        [](void *context, size_t first, size_t count, const float *logits, size_t stride) {
+          auto *told = static_cast<Told *>(context);
+          try {
+            if (!told->thrown)
+              (*told->listener)(first, count, logits, stride);
+          } catch (...) {
+            told->thrown = std::current_exception();
+          }
+        },
+        &told));
+    if (told.thrown)
+      std::rethrow_exception(told.thrown);
+  }
+
+  /// As append, and gives the natural logarithm of each token's probability after those before it, [sequences, count]; NaN for the
+  /// first token of a sequence.
+  std::vector<float> score(const std::vector<int64_t> &tokens, size_t count) {
+    checkCount(tokens, count);
+    std::vector<float> result(tokens.size());
+    check(lathe_generator_score(get(), tokens.data(), count, result.data()));
+    return result;
+  }
+
 private:
+  void checkCount(const std::vector<int64_t> &tokens, size_t count) const {
+    if (tokens.size() != sequences_ * count)
+      throw Error(LATHE_INVALID_ARGUMENT, "expected " + std::to_string(count) + " tokens for each of " +
+                                              std::to_string(sequences_) + " sequences, got " +
+                                              std::to_string(tokens.size()));
+  }
+
   struct Release {
     void operator()(lathe_generator *generator) const { lathe_generator_release(generator); }
   };

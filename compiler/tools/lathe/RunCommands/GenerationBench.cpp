@@ -64,13 +64,11 @@ public:
   }
 
   void run(Speeds *prefill, Speeds *decode) {
-    constexpr int64_t kPiece = 512; // as generation computes prompts
     generator.begin(1);
     const float *logits = nullptr;
     double start = seconds();
-    for (int64_t done = 0; done < prompt; done += kPiece)
-      check(lathe_generator_append(generator.get(), tokens.data() + done,
-                                   static_cast<size_t>(std::min(kPiece, prompt - done)), &logits));
+    if (prompt > 0)
+      check(lathe_generator_append(generator.get(), tokens.data(), static_cast<size_t>(prompt), &logits));
     double middle = seconds();
     for (int64_t i = 0; i < steps; ++i)
       check(lathe_generator_append(generator.get(), tokens.data() + i, 1, &logits));

@@ -80,7 +80,7 @@ private:
   int64_t stride_ = 0;
 };
 
-/// One position of all windows in a run, as generation computes it.
+/// Pieces of windows in a run, as generation computes prompts.
 class StepLogits : public WindowLogits {
 public:
   StepLogits(Module &&given, const ScoreOptions &options)
@@ -90,6 +90,7 @@ public:
       throw CommandError(kUsage, "expects a decoder alone: this one depends on what an encoder reads");
     vocabulary_ = info.vocabulary;
     maxSequence_ = info.max_sequence;
+    together = info.scored_tokens;
   }
 
   void begin(const std::vector<int64_t> &given, int64_t count, int64_t length) override {
@@ -97,29 +98,51 @@ public:
     tokens = given;
     windows = count;
     length_ = length;
-    next = 0;
+    first = end = 0;
   }
 
   const float *at(int64_t position) override {
-    for (; next <= position; ++next) {
-      column.clear();
-      for (int64_t w = 0; w < windows; ++w)
-        column.push_back(tokens[static_cast<size_t>(w * length_ + next)]);
-      logits = generator.append(column, 1);
+    while (position >= end) {
+      int64_t size = std::min(piece(windows), length_ - end);
+      part.clear();
+      for (int64_t w = 0; w < windows; ++w) {
+        auto from = tokens.begin() + w * length_ + end;
+        part.insert(part.end(), from, from + size);
+      }
+      first = end;
+      end += size;
+      stride_ = size * vocabulary_;
+      logits.resize(static_cast<size_t>(windows * stride_));
+      generator.appendAll(part, static_cast<size_t>(size),
+                          [&](size_t begin, size_t count, const float *given, size_t stride) {
+                            for (size_t w = 0; w < static_cast<size_t>(windows); ++w)
+                              std::copy_n(given + w * stride, count * static_cast<size_t>(vocabulary_),
+                                          logits.data() + static_cast<int64_t>(w) * stride_ +
+                                              static_cast<int64_t>(begin) * vocabulary_);
+                          });
     }
-    return logits;
+    return logits.data() + (position - first) * vocabulary_;
   }
-  int64_t stride() const override { return vocabulary_; }
+  int64_t stride() const override { return stride_; }
   const char *program() const override { return "step"; }
 
 private:
-  int64_t logitsOf(int64_t) const override { return 1; }
+  /// Tokens of each window in a run, where there are so many windows.
+  int64_t piece(int64_t count) const {
+    int64_t fits = kBytes / (count * vocabulary_ * static_cast<int64_t>(sizeof(float)));
+    return std::clamp<int64_t>(std::min(fits, together / count), 1, length_);
+  }
+  /// Whole windows, or as many as possible of which one token each is computed.
+  int64_t logitsOf(int64_t length) const override { return std::min(length, together); }
+  int64_t most(int64_t length) const override {
+    return together == 1 ? WindowLogits::most(length) : std::clamp<int64_t>(together / length, 1, kMost);
+  }
 
   Module module;
   Generator generator;
-  std::vector<int64_t> tokens, column;
-  const float *logits = nullptr;
-  int64_t windows = 0, length_ = 0, next = 0;
+  std::vector<int64_t> tokens, part;
+  std::vector<float> logits; ///< of tokens [first, end) of the windows
+  int64_t windows = 0, length_ = 0, first = 0, end = 0, stride_ = 0, together = 1;
 };
 
 } // namespace
@@ -138,7 +161,6 @@ std::vector<Window> tool::cutWindows(int64_t tokens, int64_t context, int64_t st
 }
 
 int64_t WindowLogits::most(int64_t length) const {
-  constexpr int64_t kBytes = 64 << 20, kMost = 64;
   int64_t bytes = vocabulary_ * logitsOf(length) * static_cast<int64_t>(sizeof(float));
   return std::clamp<int64_t>(kBytes / std::max<int64_t>(bytes, 1), 1, kMost);
 }

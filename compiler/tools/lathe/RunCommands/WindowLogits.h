@@ -33,7 +33,7 @@ struct ScoreOptions {
 };
 
 /// Computes the logits of windows, several at once: by the program `main`, where it reads tokens and nothing else, in
-/// one run, or by the program `step`, token after token.
+/// one run, or by the program `step`, piece after piece.
 class WindowLogits {
 public:
   /// Throws CommandError where the artifact has neither.
@@ -48,12 +48,14 @@ public:
   virtual int64_t stride() const = 0;
 
   /// How many windows are computed at once.
-  int64_t most(int64_t length) const;
+  virtual int64_t most(int64_t length) const;
   int64_t vocabulary() const { return vocabulary_; }
   int64_t maxSequence() const { return maxSequence_; }
   virtual const char *program() const = 0;
 
 protected:
+  /// Of logits, and windows, at once.
+  static constexpr int64_t kBytes = 64 << 20, kMost = 64;
   virtual int64_t logitsOf(int64_t length) const = 0; ///< rows of a window that are there at a time
   int64_t vocabulary_ = 0, maxSequence_ = INT64_MAX;
 };

@@ -6,16 +6,17 @@
 //--- step.mlir
 
 // Attention's keys are a cache that grows, of which queries see what is not behind them; of what follows the last attention, which
-// only the logits need, the last token is computed.
+// only the logits need, the wanted tokens are computed.
 // CHECK-LABEL: func.func @main
 // CHECK-SAME: lathe.dims = ["b", "s"], lathe.name = "ids"
 // CHECK-SAME: lathe.dims = ["b", "s"], lathe.name = "positions"
 // CHECK-SAME: lathe.dims = ["total"], lathe.name = "key_positions"
+// CHECK-SAME: %[[WANTED:.*]]: tensor<?xi64> {lathe.dims = ["wanted"], lathe.name = "wanted"}
 // CHECK-NOT: lathe.compare
 // CHECK: %[[K:.*]] = lathe.cache "keys.0" %{{.*}} : tensor<?x2x?x4xf32>
 // CHECK-NOT: lathe.cache
-// CHECK: lathe.attention %{{.*}}, %[[K]], %[[K]] positions(%{{.*}}) : (tensor<?x2x1x4xf32>, tensor<?x2x?x4xf32>, tensor<?x2x?x4xf32>, tensor<?x1xi64>) -> tensor<?x2x1x4xf32>
-// CHECK: lathe.matmul {{.*}} -> tensor<?x1x10xf32>
+// CHECK: lathe.attention %{{.*}}, %[[K]], %[[K]] positions(%{{.*}}) : (tensor<?x2x?x4xf32>, tensor<?x2x?x4xf32>, tensor<?x2x?x4xf32>, tensor<?x?xi64>) -> tensor<?x2x?x4xf32>
+// CHECK: lathe.matmul {{.*}} -> tensor<?x?x10xf32>
 func.func @main(%t: tensor<?x?xi64> {lathe.dims = ["b", "s"], lathe.name = "ids", lathe.role = "tokens"}) -> (tensor<?x?x10xf32> {lathe.name = "logits"}) {
   %c0 = arith.constant 0 : index
   %c1 = arith.constant 1 : index
@@ -45,7 +46,7 @@ func.func @main(%t: tensor<?x?xi64> {lathe.dims = ["b", "s"], lathe.name = "ids"
 
 // The same from the other side.
 // CHECK-LABEL: func.func @main
-// CHECK: lathe.attention %{{.*}}, %[[K:.*]], %[[K]] positions(%{{.*}}) : (tensor<?x2x1x4xf32>, tensor<?x2x?x4xf32>, tensor<?x2x?x4xf32>, tensor<?x1xi64>)
+// CHECK: lathe.attention %{{.*}}, %[[K:.*]], %[[K]] positions(%{{.*}}) : (tensor<?x2x?x4xf32>, tensor<?x2x?x4xf32>, tensor<?x2x?x4xf32>, tensor<?x?xi64>)
 func.func @main(%t: tensor<?x?xi64> {lathe.dims = ["b", "s"], lathe.name = "ids", lathe.role = "tokens"}) -> (tensor<?x?x10xf32> {lathe.name = "logits"}) {
   %c0 = arith.constant 0 : index
   %c1 = arith.constant 1 : index
@@ -75,7 +76,7 @@ func.func @main(%t: tensor<?x?xi64> {lathe.dims = ["b", "s"], lathe.name = "ids"
 
 // Hidden where the key is later.
 // CHECK-LABEL: func.func @main
-// CHECK: lathe.attention %{{.*}}, %[[K:.*]], %[[K]] positions(%{{.*}}) : (tensor<?x2x1x4xf32>, tensor<?x2x?x4xf32>, tensor<?x2x?x4xf32>, tensor<?x1xi64>)
+// CHECK: lathe.attention %{{.*}}, %[[K:.*]], %[[K]] positions(%{{.*}}) : (tensor<?x2x?x4xf32>, tensor<?x2x?x4xf32>, tensor<?x2x?x4xf32>, tensor<?x?xi64>)
 func.func @main(%t: tensor<?x?xi64> {lathe.dims = ["b", "s"], lathe.name = "ids", lathe.role = "tokens"}) -> (tensor<?x?x10xf32> {lathe.name = "logits"}) {
   %c0 = arith.constant 0 : index
   %c1 = arith.constant 1 : index
@@ -105,7 +106,7 @@ func.func @main(%t: tensor<?x?xi64> {lathe.dims = ["b", "s"], lathe.name = "ids"
 
 // Below the next place.
 // CHECK-LABEL: func.func @main
-// CHECK: lathe.attention %{{.*}}, %[[K:.*]], %[[K]] positions(%{{.*}}) : (tensor<?x2x1x4xf32>, tensor<?x2x?x4xf32>, tensor<?x2x?x4xf32>, tensor<?x1xi64>)
+// CHECK: lathe.attention %{{.*}}, %[[K:.*]], %[[K]] positions(%{{.*}}) : (tensor<?x2x?x4xf32>, tensor<?x2x?x4xf32>, tensor<?x2x?x4xf32>, tensor<?x?xi64>)
 func.func @main(%t: tensor<?x?xi64> {lathe.dims = ["b", "s"], lathe.name = "ids", lathe.role = "tokens"}) -> (tensor<?x?x10xf32> {lathe.name = "logits"}) {
   %c0 = arith.constant 0 : index
   %c1 = arith.constant 1 : index
@@ -137,7 +138,7 @@ func.func @main(%t: tensor<?x?xi64> {lathe.dims = ["b", "s"], lathe.name = "ids"
 
 // A difference that is not below 0.
 // CHECK-LABEL: func.func @main
-// CHECK: lathe.attention %{{.*}}, %[[K:.*]], %[[K]] positions(%{{.*}}) : (tensor<?x2x1x4xf32>, tensor<?x2x?x4xf32>, tensor<?x2x?x4xf32>, tensor<?x1xi64>)
+// CHECK: lathe.attention %{{.*}}, %[[K:.*]], %[[K]] positions(%{{.*}}) : (tensor<?x2x?x4xf32>, tensor<?x2x?x4xf32>, tensor<?x2x?x4xf32>, tensor<?x?xi64>)
 func.func @main(%t: tensor<?x?xi64> {lathe.dims = ["b", "s"], lathe.name = "ids", lathe.role = "tokens"}) -> (tensor<?x?x10xf32> {lathe.name = "logits"}) {
   %c0 = arith.constant 0 : index
   %c1 = arith.constant 1 : index
@@ -169,7 +170,7 @@ func.func @main(%t: tensor<?x?xi64> {lathe.dims = ["b", "s"], lathe.name = "ids"
 
 // What is not later, of keys that all are seen.
 // CHECK-LABEL: func.func @main
-// CHECK: lathe.attention %{{.*}}, %[[K:.*]], %[[K]] positions(%{{.*}}) : (tensor<?x2x1x4xf32>, tensor<?x2x?x4xf32>, tensor<?x2x?x4xf32>, tensor<?x1xi64>)
+// CHECK: lathe.attention %{{.*}}, %[[K:.*]], %[[K]] positions(%{{.*}}) : (tensor<?x2x?x4xf32>, tensor<?x2x?x4xf32>, tensor<?x2x?x4xf32>, tensor<?x?xi64>)
 func.func @main(%t: tensor<?x?xi64> {lathe.dims = ["b", "s"], lathe.name = "ids", lathe.role = "tokens"}) -> (tensor<?x?x10xf32> {lathe.name = "logits"}) {
   %c0 = arith.constant 0 : index
   %c1 = arith.constant 1 : index
@@ -202,7 +203,7 @@ func.func @main(%t: tensor<?x?xi64> {lathe.dims = ["b", "s"], lathe.name = "ids"
 
 // Hidden where it is later or where nothing is hidden.
 // CHECK-LABEL: func.func @main
-// CHECK: lathe.attention %{{.*}}, %[[K:.*]], %[[K]] positions(%{{.*}}) : (tensor<?x2x1x4xf32>, tensor<?x2x?x4xf32>, tensor<?x2x?x4xf32>, tensor<?x1xi64>)
+// CHECK: lathe.attention %{{.*}}, %[[K:.*]], %[[K]] positions(%{{.*}}) : (tensor<?x2x?x4xf32>, tensor<?x2x?x4xf32>, tensor<?x2x?x4xf32>, tensor<?x?xi64>)
 func.func @main(%t: tensor<?x?xi64> {lathe.dims = ["b", "s"], lathe.name = "ids", lathe.role = "tokens"}) -> (tensor<?x?x10xf32> {lathe.name = "logits"}) {
   %c0 = arith.constant 0 : index
   %c1 = arith.constant 1 : index
@@ -234,7 +235,7 @@ func.func @main(%t: tensor<?x?xi64> {lathe.dims = ["b", "s"], lathe.name = "ids"
 
 // Multiplied by the least number.
 // CHECK-LABEL: func.func @main
-// CHECK: lathe.attention %{{.*}}, %[[K:.*]], %[[K]] positions(%{{.*}}) : (tensor<?x2x1x4xf32>, tensor<?x2x?x4xf32>, tensor<?x2x?x4xf32>, tensor<?x1xi64>)
+// CHECK: lathe.attention %{{.*}}, %[[K:.*]], %[[K]] positions(%{{.*}}) : (tensor<?x2x?x4xf32>, tensor<?x2x?x4xf32>, tensor<?x2x?x4xf32>, tensor<?x?xi64>)
 func.func @main(%t: tensor<?x?xi64> {lathe.dims = ["b", "s"], lathe.name = "ids", lathe.role = "tokens"}) -> (tensor<?x?x10xf32> {lathe.name = "logits"}) {
   %c0 = arith.constant 0 : index
   %c1 = arith.constant 1 : index
@@ -301,7 +302,7 @@ func.func @main(%t: tensor<?x?xi64> {lathe.dims = ["b", "s"], lathe.name = "ids"
 
 // What depends on the distance of a key is computed for the last token and all keys.
 // CHECK-LABEL: func.func @main
-// CHECK: lathe.attention {{.*}} positions(%{{.*}}) : {{.*}}, tensor<?x1x1x?xf32>, tensor<?x1xi64>)
+// CHECK: lathe.attention {{.*}} positions(%{{.*}}) : {{.*}}, tensor<?x1x?x?xf32>, tensor<?x?xi64>)
 func.func @main(%t: tensor<?x?xi64> {lathe.dims = ["b", "s"], lathe.name = "ids", lathe.role = "tokens"}) -> (tensor<?x?x10xf32> {lathe.name = "logits"}) {
   %c0 = arith.constant 0 : index
   %c1 = arith.constant 1 : index
@@ -441,6 +442,40 @@ func.func @main(%t: tensor<?x?xi64> {lathe.dims = ["b", "s"], lathe.name = "ids"
   %y = lathe.reshape %joined[%b, %s, %c8] : tensor<?x?x2x4xf32> -> tensor<?x?x8xf32>
   %logits = lathe.matmul %y, %table {transpose_rhs} : (tensor<?x?x8xf32>, tensor<10x8xf32>) -> tensor<?x?x10xf32>
   return %logits : tensor<?x?x10xf32>
+}
+
+// -----
+
+// A program that takes the last token by itself is not asked for others.
+// CHECK-LABEL: func.func @main
+// CHECK-NOT: "wanted"
+// CHECK: lathe.attention %{{.*}}, %[[K:.*]], %[[K]] positions(%{{.*}}) : (tensor<?x2x1x4xf32>, tensor<?x2x?x4xf32>, tensor<?x2x?x4xf32>, tensor<?x1xi64>)
+// CHECK: lathe.matmul {{.*}} -> tensor<?x1x10xf32>
+func.func @main(%t: tensor<?x?xi64> {lathe.dims = ["b", "s"], lathe.name = "ids", lathe.role = "tokens"}) -> (tensor<?x1x10xf32> {lathe.name = "logits"}) {
+  %c0 = arith.constant 0 : index
+  %c1 = arith.constant 1 : index
+  %c2 = arith.constant 2 : index
+  %c4 = arith.constant 4 : index
+  %c8 = arith.constant 8 : index
+  %b = lathe.symbol "b"
+  %s = lathe.symbol "s"
+  %table = lathe.constant dense<1.0> : tensor<10x8xf32>
+  %x = lathe.gather %table, %t {axis = 0 : i64} : (tensor<10x8xf32>, tensor<?x?xi64>) -> tensor<?x?x8xf32>
+  %split = lathe.reshape %x[%b, %s, %c2, %c4] : tensor<?x?x8xf32> -> tensor<?x?x2x4xf32>
+  %h = lathe.transpose %split {permutation = array<i64: 0, 2, 1, 3>} : (tensor<?x?x2x4xf32>) -> tensor<?x2x?x4xf32>
+  %key = lathe.range %c0, %s, %c1 : tensor<?xi64>
+  %query = lathe.reshape %key[%s, %c1] : tensor<?xi64> -> tensor<?x1xi64>
+  %zero = lathe.constant dense<0.0> : tensor<f32>
+  %least = lathe.constant dense<-3.40282347E+38> : tensor<f32>
+  %seen = lathe.compare le %key, %query : (tensor<?xi64>, tensor<?x1xi64>) -> tensor<?x?xi1>
+  %mask = lathe.select %seen, %zero, %least : (tensor<?x?xi1>, tensor<f32>, tensor<f32>) -> tensor<?x?xf32>
+  %a = lathe.attention %h, %h, %h, %mask : (tensor<?x2x?x4xf32>, tensor<?x2x?x4xf32>, tensor<?x2x?x4xf32>, tensor<?x?xf32>) -> tensor<?x2x?x4xf32>
+  %joined = lathe.transpose %a {permutation = array<i64: 0, 2, 1, 3>} : (tensor<?x2x?x4xf32>) -> tensor<?x?x2x4xf32>
+  %y = lathe.reshape %joined[%b, %s, %c8] : tensor<?x?x2x4xf32> -> tensor<?x?x8xf32>
+  %end = arith.subi %s, %c1 : index
+  %last = lathe.slice %y from[%end] to[%s] {axes = array<i64: 1>, steps = array<i64: 1>} : tensor<?x?x8xf32> -> tensor<?x1x8xf32>
+  %logits = lathe.matmul %last, %table {transpose_rhs} : (tensor<?x1x8xf32>, tensor<10x8xf32>) -> tensor<?x1x10xf32>
+  return %logits : tensor<?x1x10xf32>
 }
 
 //--- encode.mlir
