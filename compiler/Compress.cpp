@@ -39,12 +39,14 @@ bool compress(const Compression &compression, CompressionReport &report, bool &i
       if (covers(step.tensors, layer) && !covers(step.exclude, layer))
         chosen.push_back(std::move(layer));
     LayerStatistics statistics;
-    if (needsCalibration(step)) {
-      if (!compression.data) {
-        isUsage = true;
-        error = "recipe: step " + std::to_string(index + 1) + ": method '" + step.method + "' needs calibration data: give --calib";
-        return false;
-      }
+    if (needsCalibration(step) && !compression.data) {
+      isUsage = true;
+      error = "recipe: step " + std::to_string(index + 1) + ": " +
+              (step.smooth ? "smoothing" : step.activations == "tensor" ? "mode 'static'" : "method '" + step.method + "'") +
+              " needs calibration data: give --calib";
+      return false;
+    }
+    if (compression.data && usesCalibration(step)) {
       if (!statistics.gather(compression, chosen, pool, error))
         return false;
       report.samples = compression.data->samples();

@@ -47,6 +47,11 @@ const quantization::InputStatistics *LayerStatistics::find(const Layer &layer) c
   return it == byWeight.end() ? nullptr : all[it->second].get();
 }
 
+const quantization::RangeObserver *LayerStatistics::findRange(const Layer &layer) const {
+  auto it = byWeight.find(layer.place);
+  return it == byWeight.end() ? nullptr : &ranges[it->second];
+}
+
 bool LayerStatistics::gather(const Compression &compression, const std::vector<Layer> &layers, runtime::ThreadPool &pool,
                              std::string &error) {
   if (compression.progress)
@@ -65,6 +70,7 @@ bool LayerStatistics::gather(const Compression &compression, const std::vector<L
     wanted[layer.place] = &layer;
   // One output for each left side that is different from the others.
   SmallVector<Value> taps;
+  std::vector<std::string> nodes; // that read them first
   llvm::DenseMap<Value, size_t> known;
   for (const Layer &own : compression::findLayers(program)) {
     if (!wanted.count(own.place) || !own.isMatmul())
@@ -74,13 +80,16 @@ bool LayerStatistics::gather(const Compression &compression, const std::vector<L
     if (product.getTransposeLhs() || product->getBlock() != &program.getBody().front())
       continue;
     auto [it, isNew] = known.try_emplace(lhs, taps.size());
-    if (isNew)
+    if (isNew) {
       taps.push_back(lhs);
+      nodes.push_back(own.node);
+    }
     byWeight[own.place] = it->second;
   }
   if (taps.empty())
     return true;
   returnOnly(program, taps);
+  ranges.resize(taps.size());
   std::vector<quantization::StatisticsAccumulator> accumulators;
   for (Value tap : taps)
     accumulators.emplace_back(cast<RankedTensorType>(tap.getType()).getShape().back(), /*secondMoment=*/true);
@@ -102,8 +111,11 @@ bool LayerStatistics::gather(const Compression &compression, const std::vector<L
       int64_t rows = 1;
       for (size_t axis = 0; axis + 1 < outputs[i].dims.size(); ++axis)
         rows *= outputs[i].dims[axis];
-      if (runtime::Status status = accumulators[i].accumulate(outputs[i].data, rows, &pool); status.failed()) {
-        problem = status.message();
+      runtime::Status status = accumulators[i].accumulate(outputs[i].data, rows, &pool);
+      if (!status.failed() && rows > 0)
+        status = ranges[i].observe(outputs[i].data, rows * outputs[i].dims.back());
+      if (status.failed()) {
+        problem = "calibration: node '" + nodes[i] + "': what it gets: " + status.message();
         return false;
       }
     }

@@ -8,6 +8,7 @@
 
 #include "compiler/Compress.h"
 #include "passes/quantization/Layers.h"
+#include "passes/quantization/methods/ActivationRange.h"
 #include "passes/quantization/methods/Statistics.h"
 #include "runtime/ThreadPool.h"
 #include <map>
@@ -24,9 +25,12 @@ public:
               std::string &error);
   /// Null where there are none.
   const quantization::InputStatistics *find(const compression::Layer &layer) const;
+  /// The range of all numbers of the left side; null where there is none.
+  const quantization::RangeObserver *findRange(const compression::Layer &layer) const;
 
 private:
   std::vector<std::unique_ptr<quantization::InputStatistics>> all;
+  std::vector<quantization::RangeObserver> ranges;
   std::map<compression::Place, size_t> byWeight;
 };
 

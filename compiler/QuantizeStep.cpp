@@ -6,6 +6,7 @@
 #include "compiler/QuantizeStep.h"
 #include "passes/quantization/Expressions.h"
 #include "passes/quantization/methods/Awq.h"
+#include "passes/quantization/methods/Codebook.h"
 #include "passes/quantization/methods/ErrorMetrics.h"
 #include "passes/quantization/methods/Gptq.h"
 #include "passes/quantization/methods/Hqq.h"
@@ -29,8 +30,12 @@ using quantization::ScaleType;
 using quantization::ZeroPoint;
 using runtime::Status;
 
+ScaleType scaleTypeOf(const RecipeStep &step) {
+  return step.scaleType == "f32" ? ScaleType::F32 : step.scaleType == "bf16" ? ScaleType::BF16 : ScaleType::F16;
+}
+
 Format formatOf(const RecipeStep &step) {
-  ScaleType scales = step.scaleType == "f32" ? ScaleType::F32 : step.scaleType == "bf16" ? ScaleType::BF16 : ScaleType::F16;
+  ScaleType scales = scaleTypeOf(step);
   int bits = static_cast<int>(step.bits);
   if (step.format == "nf4")
     return Format::nf4(step.groupSize, scales);
@@ -136,8 +141,31 @@ Value roundRows(OpBuilder &b, Value x) {
   return make<DequantizeOp>(b, loc, type, q, scale, Value(), axis, block);
 }
 
-/// Rounds what products read as their left sides; products that share one share it still.
-void roundActivations(const RecipeStep &step, const Layer &layer, llvm::DenseMap<Value, Value> &rounded) {
+/// x rounded to integers of 8 bits by one scale that calibration found, and back.
+Value roundTensor(OpBuilder &b, Value x, const quantization::ActivationRange &range, bool symmetric) {
+  auto type = cast<RankedTensorType>(x.getType());
+  Location loc = x.getLoc();
+  auto scalar = [&](Type element) { return RankedTensorType::get({}, element); };
+  Value scale = b.create<ConstantOp>(loc, scalar(b.getF32Type()), DenseElementsAttr::get(scalar(b.getF32Type()), range.scale)), zero;
+  Type code = symmetric ? b.getIntegerType(8) : b.getIntegerType(8, /*isSigned=*/false);
+  if (!symmetric)
+    zero = b.create<ConstantOp>(loc, scalar(code), DenseElementsAttr::get(scalar(code), static_cast<uint8_t>(range.zeroPoint)));
+  Value q = make<QuantizeOp>(b, loc, type.clone(code), x, scale, zero, IntegerAttr(), IntegerAttr(), UnitAttr());
+  return make<DequantizeOp>(b, loc, type, q, scale, zero, IntegerAttr(), IntegerAttr());
+}
+
+quantization::RangeMethod rangeMethod(StringRef name) {
+  using quantization::RangeMethod;
+  return name == "minmax"           ? RangeMethod::MinMax
+         : name == "moving-average" ? RangeMethod::MovingAverage
+         : name == "percentile"     ? RangeMethod::Percentile
+         : name == "entropy"        ? RangeMethod::Entropy
+                                    : RangeMethod::Mse;
+}
+
+/// Rounds what products read as their left sides; products that share one share it still. `range` is null for a scale a row.
+void roundActivations(const quantization::ActivationRange *range, bool symmetric, const Layer &layer,
+                      llvm::DenseMap<Value, Value> &rounded) {
   for (MatmulOp product : layer.products) {
     Value x = product.getLhs();
     if (product.getTransposeLhs() || cast<RankedTensorType>(x.getType()).getShape().back() != layer.inputs)
@@ -146,7 +174,7 @@ void roundActivations(const RecipeStep &step, const Layer &layer, llvm::DenseMap
     if (!own) {
       OpBuilder b(product->getContext());
       b.setInsertionPointAfterValue(x);
-      own = roundRows(b, x);
+      own = range ? roundTensor(b, x, *range, symmetric) : roundRows(b, x);
     }
     product.getLhsMutable().assign(own);
   }
@@ -174,6 +202,10 @@ private:
   /// Factors of the inputs that layers share; none where there is nothing to gain. False with `error` set.
   bool findFactors(const std::vector<quantization::Weight> &group, const InputStatistics &inputs, std::vector<float> &factors);
   bool quantizeLayer(const Layer &layer, const std::vector<float> &dense, const InputStatistics *inputs, bool &isDone);
+  bool makeCodebook(const Layer &layer, const quantization::Weight &weight, const InputStatistics *inputs, CompressedLayer &entry, bool &isDone);
+  void measure(CompressedLayer &entry, const quantization::Weight &weight, const std::vector<float> &approximation,
+               const InputStatistics *inputs);
+  bool replaceAll(const Layer &layer, llvm::function_ref<bool(Value)> replace);
   /// Divides what the products of layers read as their left sides.
   bool divideInputs(ArrayRef<const Layer *> group, const std::vector<float> &factors);
   bool scaleNorm(Operation *norm, const std::vector<float> &reciprocals, StringRef name);
@@ -244,10 +276,81 @@ bool Quantizer::quantizeGroup(ArrayRef<const Layer *> group, size_t count) {
   }
   if (!factors.empty() && !divideInputs(replaced, factors))
     return false;
-  if (step.activations == "token")
-    for (const Layer *layer : replaced)
-      roundActivations(step, *layer, rounded);
+  if (step.activations == "none")
+    return true;
+  std::optional<quantization::ActivationRange> range;
+  const quantization::RangeObserver *observer = statistics.findRange(*group.front());
+  if (step.activations == "tensor") {
+    if (!observer) // nothing that calibration has seen
+      return true;
+    quantization::RangeOptions options;
+    options.method = rangeMethod(step.range);
+    options.symmetric = step.symmetricActivations;
+    if (Status status = observer->range(options, range.emplace()); status.failed()) {
+      error = "node '" + group.front()->node + "': " + status.message();
+      return false;
+    }
+  }
+  for (const Layer *layer : replaced)
+    roundActivations(range ? &*range : nullptr, step.symmetricActivations, *layer, rounded);
   return true;
+}
+
+void Quantizer::measure(CompressedLayer &entry, const quantization::Weight &weight, const std::vector<float> &approximation,
+                        const InputStatistics *inputs) {
+  quantization::ErrorMetrics metrics = quantization::compare(weight.data, approximation.data(), weight.n * weight.k);
+  if (inputs && inputs->hasSecondMoment()) {
+    quantization::ErrorMetrics outputs;
+    if (!quantization::compareOutputs(weight, approximation.data(), *inputs, &pool, outputs).failed()) {
+      metrics = outputs;
+      entry.onOutputs = true;
+    }
+  }
+  entry.snrDb = metrics.snrDb();
+  entry.cosine = metrics.cosine;
+}
+
+bool Quantizer::replaceAll(const Layer &layer, llvm::function_ref<bool(Value)> replace) {
+  made.clear();
+  for (WeightOp own : weights[layer.place])
+    if (!replace(own.getResult())) {
+      error = "initializer '" + layer.name + "': " + error;
+      return false;
+    }
+  return true;
+}
+
+bool Quantizer::makeCodebook(const Layer &layer, const quantization::Weight &weight, const InputStatistics *inputs, CompressedLayer &entry,
+                             bool &isDone) {
+  quantization::CodebookOptions options;
+  options.dimension = static_cast<int>(step.dimension);
+  options.bits = static_cast<int>(step.bits);
+  options.stages = static_cast<int>(step.stages);
+  options.group = step.groupSize;
+  options.damping = step.damping;
+  options.scaleType = scaleTypeOf(step);
+  quantization::CodebookQuantized quantized;
+  if (Status status = quantization::quantizeCodebook(weight, inputs, options, &pool, quantized); status.failed()) {
+    entry.reason = status.message();
+    return true;
+  }
+  if (!compression::hasExpression(quantized)) {
+    entry.reason = "its " + std::to_string(layer.inputs) + " inputs are no multiple of the codebook's dimension " + std::to_string(step.dimension);
+    return true;
+  }
+  if (static_cast<uint64_t>(quantized.bytes()) >= entry.bytesBefore) {
+    entry.reason = "codebook and codes would take " + std::to_string(quantized.bytes()) + " bytes";
+    return true;
+  }
+  std::vector<float> approximation(layer.elements());
+  quantized.dequantize(approximation.data());
+  measure(entry, weight, approximation, inputs);
+  entry.format = "codebook of " + std::to_string(step.bits) + " bits a " + std::to_string(step.dimension) + " weights" +
+                 (step.stages > 1 ? ", two stages" : "");
+  entry.method = inputs ? "gptq" : "k-means";
+  entry.bytesAfter = static_cast<uint64_t>(quantized.bytes());
+  isDone = true;
+  return replaceAll(layer, [&](Value own) { return compression::replaceByCodebook(own, layer.name, layer.transposed, quantized, make); });
 }
 
 bool Quantizer::quantizeLayer(const Layer &layer, const std::vector<float> &dense, const InputStatistics *inputs, bool &isDone) {
@@ -261,6 +364,8 @@ bool Quantizer::quantizeLayer(const Layer &layer, const std::vector<float> &dens
   entry.activations = layer.isMatmul() ? step.activations : "none";
   entry.bytesBefore = entry.bytesAfter = layer.elements() * 4;
   quantization::Weight weight{dense.data(), layer.outputs, layer.inputs};
+  if (step.format == "codebook")
+    return makeCodebook(layer, weight, inputs, entry, isDone);
   Quantized quantized;
   if (Status status = quantize(step, format, weight, inputs, pool, quantized); status.failed()) {
     entry.reason = status.message();
@@ -273,27 +378,12 @@ bool Quantizer::quantizeLayer(const Layer &layer, const std::vector<float> &dens
   }
   std::vector<float> approximation(dense.size());
   quantized.dequantize(approximation.data());
-  quantization::ErrorMetrics metrics = quantization::compare(dense.data(), approximation.data(), static_cast<int64_t>(dense.size()));
-  if (inputs && inputs->hasSecondMoment()) {
-    quantization::ErrorMetrics outputs;
-    if (!quantization::compareOutputs(weight, approximation.data(), *inputs, &pool, outputs).failed()) {
-      metrics = outputs;
-      entry.onOutputs = true;
-    }
-  }
-  entry.snrDb = metrics.snrDb();
-  entry.cosine = metrics.cosine;
+  measure(entry, weight, approximation, inputs);
   entry.format = step.format == "int" ? format.name() : nameOf(step, format);
   entry.method = needsInputs(step.method) && !inputs ? "rtn" : step.method;
   entry.bytesAfter = bytes;
-  made.clear();
-  for (WeightOp own : weights[layer.place])
-    if (!compression::replaceByQuantized(own.getResult(), layer.name, layer.transposed, quantized, make)) {
-      error = "initializer '" + layer.name + "': " + error;
-      return false;
-    }
   isDone = true;
-  return true;
+  return replaceAll(layer, [&](Value own) { return compression::replaceByQuantized(own, layer.name, layer.transposed, quantized, make); });
 }
 
 bool Quantizer::divideInputs(ArrayRef<const Layer *> group, const std::vector<float> &factors) {

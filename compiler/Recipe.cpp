@@ -110,6 +110,7 @@ const std::vector<Field> &fields() {
       flag("symmetric", &S::symmetric),
       choice("scale_type", &S::scaleType, {"f32", "f16", "bf16"}),
       choice("activations", &S::activations, {"none", "token", "tensor"}),
+      flag("symmetric_activations", &S::symmetricActivations),
       choice("range", &S::range, {"minmax", "moving-average", "percentile", "entropy", "mse"}),
       {"damping", [](const ordered_json &value, S &step) { return readNumber(value, 1e-6, 1, step.damping); },
        [](const S &step) { return ordered_json(step.damping); }},
@@ -126,6 +127,7 @@ const std::vector<Field> &fields() {
          return error;
        },
        [](const S &step) { return step.smooth ? ordered_json(*step.smooth) : ordered_json(); }},
+      integer("stages", &S::stages, {1, 2}),
       integer("dimension", &S::dimension, {1, 2, 4, 8}),
       globs("tensors", &S::tensors),
       globs("exclude", &S::exclude),
@@ -139,6 +141,10 @@ std::string verify(const RecipeStep &step) {
   if (step.format == "int")
     return needs(step.bits == 8 || step.bits == 4 || step.bits == 3 || step.bits == 2,
                  "field 'bits': format 'int' has 2, 3, 4 or 8 bits, got " + std::to_string(step.bits));
+  if ((step.format == "nf4" || step.format == "fp4") && step.bits != 4 && step.bits != 8)
+    return "field 'bits': format '" + step.format + "' has 4 bits, got " + std::to_string(step.bits);
+  if (step.method == "hqq" && step.format != "int")
+    return "field 'method': hqq is for format 'int', got format '" + step.format + "'";
   return "";
 }
 
@@ -147,8 +153,10 @@ std::string verify(const RecipeStep &step) {
 bool matchesGlob(const std::string &pattern, const std::string &name) { return fnmatch(pattern.c_str(), name.c_str(), 0) == 0; }
 
 bool needsCalibration(const RecipeStep &step) {
-  return step.method == "gptq" || step.method == "awq" || step.activations == "tensor" || step.smooth.has_value() || step.format == "codebook";
+  return step.method == "gptq" || step.method == "awq" || step.activations == "tensor" || step.smooth.has_value();
 }
+
+bool usesCalibration(const RecipeStep &step) { return needsCalibration(step) || step.format == "codebook" || step.method == "mse"; }
 
 std::optional<Recipe> parseRecipe(const std::string &text, std::string &error) {
   ordered_json json = ordered_json::parse(text, nullptr, /*allow_exceptions=*/false);

@@ -24,11 +24,13 @@ struct RecipeStep {
   bool symmetric = true;              ///< else with zero points
   std::string scaleType = "f16";      ///< `scale_type`: f32, f16, bf16
   std::string activations = "none";   ///< none, token (a scale for each row, found as it runs), tensor (one scale, from calibration)
+  bool symmetricActivations = false;  ///< `symmetric_activations`: of static ones; else with a zero point
   std::string range = "minmax";       ///< of static activations: minmax, moving-average, percentile, entropy, mse
   double damping = 0.01;              ///< of GPTQ, a share of the mean of the diagonal
   bool actOrder = true;               ///< `act_order`: GPTQ takes inputs in the order of their energy
   bool clip = true;                   ///< GPTQ chooses scales that clip a group's largest weights where that makes the error smaller
   std::optional<double> smooth;       ///< SmoothQuant's alpha, from 0 to 1; none: no scaling of activations
+  int64_t stages = 1;                 ///< of codebooks whose values are added: 1 or 2
   int64_t dimension = 4;              ///< of codebooks: weights that one code stands for
   std::vector<std::string> tensors = {"*"}; ///< globs on names of initializers or of the nodes that read them
   std::vector<std::string> exclude;         ///< likewise; what is excluded stays as it is
@@ -47,6 +49,8 @@ std::string writeRecipe(const Recipe &recipe);
 
 /// Whether a step needs calibration data.
 bool needsCalibration(const RecipeStep &step);
+/// Whether it is better with some.
+bool usesCalibration(const RecipeStep &step);
 
 /// Whether a glob pattern (`*`, `?`) covers a name.
 bool matchesGlob(const std::string &pattern, const std::string &name);

@@ -18,13 +18,17 @@ using quantization::Quantized;
 using quantization::ScaleType;
 using quantization::ZeroPoint;
 
+/// Integers of which kernels know the packed form; others take a byte.
+int64_t storedBits(int64_t bits) { return bits <= 4 ? bits : 8; }
+
 Type codeType(Builder &b, const quantization::Format &format) {
   if (format.kind == CodeKind::E4M3FN)
     return b.getFloat8E4M3FNType();
   if (format.kind == CodeKind::E5M2)
     return b.getFloat8E5M2Type();
   bool isSigned = format.kind == CodeKind::Integer && format.zeroPoint == ZeroPoint::None;
-  return isSigned ? b.getIntegerType(format.bits) : b.getIntegerType(format.bits, /*isSigned=*/false);
+  int64_t bits = format.kind == CodeKind::Table ? storedBits(format.bits) : format.bits;
+  return isSigned ? b.getIntegerType(bits) : b.getIntegerType(bits, /*isSigned=*/false);
 }
 
 /// Powers of two are numbers of bf16.
@@ -60,6 +64,80 @@ template <typename T> std::vector<T> oriented(const std::vector<T> &values, int6
 
 } // namespace
 
+namespace {
+
+SmallVector<OpOperand *> usesOf(Value value) {
+  SmallVector<OpOperand *> uses;
+  for (OpOperand &use : value.getUses())
+    uses.push_back(&use);
+  return uses;
+}
+
+ArrayRef<char> bytesOf(const std::vector<uint8_t> &values) {
+  return ArrayRef<char>(reinterpret_cast<const char *>(values.data()), values.size());
+}
+
+/// Where scales of groups of inputs, or of whole outputs, lie beside a weight.
+struct ScaleShape {
+  SmallVector<int64_t> shape;
+  IntegerAttr axis, block;
+};
+
+ScaleShape scaleShape(Builder &b, int64_t n, int64_t groups, int64_t groupSize, bool transposed) {
+  int64_t along = transposed ? 1 : 0; // the axis that products sum over
+  if (groups <= 1)
+    return {{n}, b.getI64IntegerAttr(1 - along), {}};
+  SmallVector<int64_t> shape = transposed ? SmallVector<int64_t>{n, groups} : SmallVector<int64_t>{groups, n};
+  return {shape, b.getI64IntegerAttr(along), b.getI64IntegerAttr(groupSize)};
+}
+
+} // namespace
+
+bool replaceByCodebook(Value weight, StringRef name, bool transposed, const quantization::CodebookQuantized &quantized,
+                       const MakeConstant &make) {
+  assert(hasExpression(quantized) && "checked by callers");
+  OpBuilder b(weight.getContext());
+  b.setInsertionPointAfterValue(weight);
+  Location loc = weight.getLoc();
+  auto type = cast<RankedTensorType>(weight.getType());
+  int64_t n = quantized.n, vectors = quantized.vectors();
+  int64_t entries = int64_t(1) << quantized.bits, d = quantized.dimension;
+  SmallVector<int64_t> codeShape = transposed ? SmallVector<int64_t>{n, vectors} : SmallVector<int64_t>{vectors, n};
+  auto codeType = RankedTensorType::get(codeShape, b.getIntegerType(storedBits(quantized.bits), /*isSigned=*/false));
+  auto tableType = RankedTensorType::get(d == 1 ? SmallVector<int64_t>{entries} : SmallVector<int64_t>{entries, d}, b.getF32Type());
+  SmallVector<std::pair<Value, Value>> stages;
+  for (auto [i, stage] : llvm::enumerate(quantized.stages)) {
+    std::string suffix = quantized.stages.size() > 1 ? "." + std::to_string(i) : "";
+    Value codes = make(b, loc, codeType, (name + ".codes" + suffix).str(), bytesOf(oriented(stage.codes, n, vectors, transposed)));
+    Value table = make(b, loc, tableType, (name + ".table" + suffix).str(), floatBytes(stage.table, b.getF32Type()));
+    if (!codes || !table)
+      return false;
+    stages.push_back({codes, table});
+  }
+  ScaleShape place = scaleShape(b, n, quantized.groups(), quantized.groupSize(), transposed);
+  Value scales;
+  if (!quantized.scales.empty()) {
+    auto own = RankedTensorType::get(place.shape, scaleType(b, quantized.scaleType));
+    scales = make(b, loc, own, (name + ".scales").str(),
+                  floatBytes(oriented(quantized.scales, n, quantized.groups(), transposed), own.getElementType()));
+    if (!scales)
+      return false;
+  }
+  auto axis = d == 1 ? IntegerAttr() : b.getI64IntegerAttr(transposed ? 1 : 0);
+  for (OpOperand *use : usesOf(weight)) {
+    b.setInsertionPoint(use->getOwner());
+    Value dense;
+    for (auto [codes, table] : stages) {
+      Value values = b.create<CodebookLookupOp>(loc, type, codes, table, axis);
+      dense = dense ? b.create<AddOp>(loc, type, dense, values).getResult() : values;
+    }
+    if (scales)
+      dense = b.create<DequantizeOp>(loc, type, dense, scales, Value(), place.axis, place.block);
+    use->set(dense);
+  }
+  return true;
+}
+
 bool replaceByQuantized(Value weight, StringRef name, bool transposed, const Quantized &quantized, const MakeConstant &make) {
   const quantization::Format &format = quantized.format;
   int64_t n = quantized.n, k = quantized.k, groups = quantized.groups();
@@ -73,17 +151,9 @@ bool replaceByQuantized(Value weight, StringRef name, bool transposed, const Qua
   if (isSigned)
     for (uint8_t &c : codes) // the low bits of the difference
       c = static_cast<uint8_t>((c - (1u << (format.bits - 1))) & ((1u << format.bits) - 1));
-  auto bytesOf = [](const std::vector<uint8_t> &values) {
-    return ArrayRef<char>(reinterpret_cast<const char *>(values.data()), values.size());
-  };
   Value stored = make(b, loc, type.clone(code), (name + ".codes").str(), bytesOf(codes));
-  // Along the axis that products sum over, or one scale for each of the other.
-  int64_t along = transposed ? 1 : 0;
-  bool hasGroups = groups > 1;
-  SmallVector<int64_t> shape{n};
-  if (hasGroups)
-    shape = transposed ? SmallVector<int64_t>{n, groups} : SmallVector<int64_t>{groups, n};
-  auto parameterType = [&](Type element) { return RankedTensorType::get(shape, element); };
+  ScaleShape place = scaleShape(b, n, groups, format.groupSize(k), transposed);
+  auto parameterType = [&](Type element) { return RankedTensorType::get(place.shape, element); };
   auto numbers = [&](const std::vector<float> &values) { return oriented(values, n, groups, transposed); };
   Value scales = stored ? make(b, loc, parameterType(scale), (name + ".scales").str(), floatBytes(numbers(quantized.scales), scale)) : Value();
   Value zeros;
@@ -101,12 +171,8 @@ bool replaceByQuantized(Value weight, StringRef name, bool transposed, const Qua
                  floatBytes(format.table, b.getF32Type()));
   if (!scales || (!zeros && format.zeroPoint != ZeroPoint::None) || (!table && format.kind == CodeKind::Table))
     return false;
-  auto axis = b.getI64IntegerAttr(hasGroups ? along : 1 - along);
-  IntegerAttr block = hasGroups ? b.getI64IntegerAttr(format.groupSize(k)) : IntegerAttr();
-  SmallVector<OpOperand *> uses;
-  for (OpOperand &use : weight.getUses())
-    uses.push_back(&use);
-  for (OpOperand *use : uses) {
+  IntegerAttr axis = place.axis, block = place.block;
+  for (OpOperand *use : usesOf(weight)) {
     b.setInsertionPoint(use->getOwner());
     Value dense;
     if (format.kind == CodeKind::Log2) {

@@ -8,6 +8,7 @@
 
 #include "dialects/lathe/Lathe.h"
 #include "passes/quantization/Layers.h"
+#include "passes/quantization/methods/Codebook.h"
 #include "passes/quantization/methods/Quantized.h"
 #include <functional>
 
@@ -23,6 +24,14 @@ using MakeConstant = std::function<mlir::Value(mlir::OpBuilder &builder, mlir::L
 /// False after a failure of `make`.
 bool replaceByQuantized(mlir::Value weight, llvm::StringRef name, bool transposed, const quantization::Quantized &quantized,
                         const MakeConstant &make);
+
+/// The same by codebooks of vectors. Where the number of inputs is no multiple of a vector's dimension, or outputs have codebooks of
+/// their own, there is no expression: see hasExpression.
+bool replaceByCodebook(mlir::Value weight, llvm::StringRef name, bool transposed, const quantization::CodebookQuantized &quantized,
+                       const MakeConstant &make);
+inline bool hasExpression(const quantization::CodebookQuantized &quantized) {
+  return quantized.k % quantized.dimension == 0 && quantized.books() == 1;
+}
 
 } // namespace lathe::compression
 
