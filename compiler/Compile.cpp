@@ -26,6 +26,7 @@
 #include "passes/precision/Passes.h"
 #include "passes/simplify/Passes.h"
 #include "runtime/Abi.h"
+#include <cmath>
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
 #include "llvm/Support/ToolOutputFile.h"
@@ -457,6 +458,29 @@ bool Compilation::makeCode(const std::string &output, ordered_json &manifest) {
   return withinMemory();
 }
 
+static ordered_json toJson(const CompressionReport &compression) {
+  ordered_json json = {{"samples", compression.samples},
+                       {"bytes_before", compression.bytesBefore},
+                       {"bytes_after", compression.bytesAfter},
+                       {"layers", ordered_json::array()}};
+  for (const CompressedLayer &layer : compression.layers) {
+    ordered_json entry = {{"weight", layer.weight}, {"node", layer.node}, {"kind", layer.kind},
+                          {"inputs", layer.inputs}, {"outputs", layer.outputs},
+                          {"bytes_before", layer.bytesBefore}, {"bytes_after", layer.bytesAfter}};
+    if (layer.format.empty()) {
+      entry["reason"] = layer.reason;
+    } else {
+      double bits = 8.0 * static_cast<double>(layer.bytesAfter) / static_cast<double>(layer.inputs * layer.outputs);
+      // JSON has no infinity: what is exact has no signal to noise ratio.
+      entry.update({{"format", layer.format}, {"method", layer.method}, {"activations", layer.activations}, {"bits", bits},
+                    {"snr_db", std::isfinite(layer.snrDb) ? ordered_json(layer.snrDb) : ordered_json()}, {"cosine", layer.cosine},
+                    {"error_of", layer.onOutputs ? "output" : "weight"}});
+    }
+    json["layers"].push_back(std::move(entry));
+  }
+  return json;
+}
+
 bool Compilation::writeReport(const ordered_json &manifest) {
   if (options.report.empty())
     return true;
@@ -467,6 +491,8 @@ bool Compilation::writeReport(const ordered_json &manifest) {
     if (!decision.reason.empty())
       report["precision"].back()["reason"] = decision.reason;
   }
+  if (!result.compression.layers.empty())
+    report["compression"] = toJson(result.compression);
   if (manifest.contains("programs"))
     for (const ordered_json &program : manifest["programs"])
       report["programs"].push_back({{"name", program["name"]}, {"kernels", program["kernels"]}});
@@ -557,6 +583,13 @@ CompileResult explainModel(const std::string &model, const CompileOptions &optio
 
 CompileResult compileModel(const std::string &model, const std::string &output, const CompileOptions &options) {
   CompileOptions own = options;
+  // Before anything that takes time.
+  if (std::string error; !options.recipe.empty() && !parseRecipe(options.recipe, error)) {
+    CompileResult result;
+    result.code = ExitCode::usage;
+    result.errors.push_back(error);
+    return result;
+  }
   if (own.emit == "onnx") // is the model alone
     own.generation = CompileOptions::Generation::off;
   Compilation compilation(model, own);

@@ -12,6 +12,7 @@
 #include "passes/quantization/methods/Hqq.h"
 #include "passes/quantization/methods/RoundToNearest.h"
 #include "passes/quantization/methods/Scaling.h"
+#include "runtime/QuantizedLayout.h"
 #include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/SmallPtrSet.h"
 #include <cstring>
@@ -22,7 +23,6 @@ namespace lathe {
 namespace {
 
 using compression::Layer;
-using compression::Place;
 using quantization::Format;
 using quantization::InputStatistics;
 using quantization::Quantized;
@@ -55,26 +55,39 @@ Format formatOf(const RecipeStep &step) {
   return Format::integer(bits, step.groupSize, zero, scales);
 }
 
+/// Element `index` of what lies at `data`, in f32.
+float numberAt(const char *data, int64_t index, Type type) {
+  if (type.isF32()) {
+    float value;
+    memcpy(&value, data + index * 4, sizeof value);
+    return value;
+  }
+  uint16_t half;
+  memcpy(&half, data + index * 2, sizeof half);
+  if (type.isF16())
+    return runtime::halfValue(half);
+  uint32_t bits = uint32_t(half) << 16;
+  float value;
+  memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
 /// The weight of a layer as [outputs][inputs].
 bool readDense(WeightFiles &files, const Layer &layer, std::vector<float> &dense, std::string &error) {
-  uint64_t bytes = layer.elements() * 4;
+  uint64_t bytes = layer.elements() * (layer.stored.getIntOrFloatBitWidth() / 8);
   const char *data = files.bytes(layer.place.first, layer.place.second, bytes, error);
   if (!data) {
     error = "initializer '" + layer.name + "': " + error;
     return false;
   }
   dense.resize(layer.elements());
-  if (layer.transposed) {
-    memcpy(dense.data(), data, bytes);
-  } else {
-    constexpr int64_t kTile = 32;
-    int64_t n = layer.outputs, k = layer.inputs;
-    for (int64_t row = 0; row < k; row += kTile)
-      for (int64_t column = 0; column < n; column += kTile)
+  int64_t n = layer.outputs, k = layer.inputs;
+  constexpr int64_t kTile = 32;
+  for (int64_t row = 0; row < k; row += kTile)
+    for (int64_t column = 0; column < n; column += kTile)
+      for (int64_t j = column; j < std::min(column + kTile, n); ++j)
         for (int64_t i = row; i < std::min(row + kTile, k); ++i)
-          for (int64_t j = column; j < std::min(column + kTile, n); ++j)
-            memcpy(&dense[j * k + i], data + (i * n + j) * 4, 4);
-  }
+          dense[j * k + i] = numberAt(data, layer.transposed ? j * k + i : i * n + j, layer.stored);
   files.release(data, bytes);
   return true;
 }
@@ -189,7 +202,6 @@ struct Quantizer {
   runtime::ThreadPool &pool;
   CompressionReport &report;
   const compression::MakeConstant &make;
-  std::map<Place, SmallVector<WeightOp>> &weights;
   std::map<std::string, uint64_t> &made;
   std::string &error;
   llvm::DenseMap<Value, Value> rounded = llvm::DenseMap<Value, Value>();
@@ -312,8 +324,8 @@ void Quantizer::measure(CompressedLayer &entry, const quantization::Weight &weig
 
 bool Quantizer::replaceAll(const Layer &layer, llvm::function_ref<bool(Value)> replace) {
   made.clear();
-  for (WeightOp own : weights[layer.place])
-    if (!replace(own.getResult())) {
+  for (Value own : layer.values)
+    if (!replace(own)) {
       error = "initializer '" + layer.name + "': " + error;
       return false;
     }
@@ -362,7 +374,7 @@ bool Quantizer::quantizeLayer(const Layer &layer, const std::vector<float> &dens
   entry.inputs = layer.inputs;
   entry.outputs = layer.outputs;
   entry.activations = layer.isMatmul() ? step.activations : "none";
-  entry.bytesBefore = entry.bytesAfter = layer.elements() * 4;
+  entry.bytesBefore = entry.bytesAfter = layer.elements() * (layer.stored.getIntOrFloatBitWidth() / 8);
   quantization::Weight weight{dense.data(), layer.outputs, layer.inputs};
   if (step.format == "codebook")
     return makeCodebook(layer, weight, inputs, entry, isDone);
@@ -454,9 +466,6 @@ bool quantizeLayers(const Compression &compression, const RecipeStep &step, cons
     error = "recipe: " + status.message();
     return false;
   }
-  std::map<Place, SmallVector<WeightOp>> weights;
-  for (func::FuncOp program : compression.programs)
-    program->walk([&](WeightOp weight) { weights[Place(weight.getFile().str(), weight.getOffset())].push_back(weight); });
   // What programs share is stored once.
   std::map<std::string, uint64_t> made;
   compression::MakeConstant make = [&](OpBuilder &builder, Location loc, RankedTensorType type, StringRef name, ArrayRef<char> bytes) -> Value {
@@ -469,7 +478,7 @@ bool quantizeLayers(const Compression &compression, const RecipeStep &step, cons
     }
     return builder.create<WeightOp>(loc, type, name, kMadeFile, it->second);
   };
-  Quantizer quantizer{compression, step, format, statistics, pool, report, make, weights, made, error};
+  Quantizer quantizer{compression, step, format, statistics, pool, report, make, made, error};
   return quantizer.run(layers);
 }
 

@@ -26,6 +26,7 @@ struct Uses {
   bool isLayer = true;
   std::vector<MatmulOp> products;
   std::vector<GatherOp> lookups;
+  std::vector<Value> values;
   std::optional<bool> transposed; ///< none so far
 };
 
@@ -53,11 +54,25 @@ std::vector<Layer> findLayers(ArrayRef<func::FuncOp> programs) {
       auto type = cast<RankedTensorType>(weight.getType());
       Uses &own = uses[Place(weight.getFile().str(), weight.getOffset())];
       // One place is one matrix of one shape to all that read it.
-      own.isLayer &= type.getRank() == 2 && type.getElementType().isF32() && type.getNumElements() > 0;
+      Type element = type.getElementType();
+      own.isLayer &= type.getRank() == 2 && (element.isF32() || element.isF16() || element.isBF16()) && type.getNumElements() > 0;
       if (!weight->use_empty())
         order.push_back(weight);
-      for (OpOperand &use : weight->getUses())
-        addUse(use, own);
+      if (type.getElementType().isF32()) {
+        own.values.push_back(weight);
+        for (OpOperand &use : weight->getUses())
+          addUse(use, own);
+        return;
+      }
+      for (Operation *user : weight->getUsers()) {
+        auto cast = dyn_cast<CastOp>(user);
+        own.isLayer &= cast && llvm::cast<RankedTensorType>(cast.getType()).getElementType().isF32();
+        if (!own.isLayer)
+          return;
+        own.values.push_back(cast.getResult());
+        for (OpOperand &use : cast->getUses())
+          addUse(use, own);
+      }
     });
   std::vector<Layer> layers;
   std::map<Place, RankedTensorType> known;
@@ -66,7 +81,7 @@ std::vector<Layer> findLayers(ArrayRef<func::FuncOp> programs) {
     Uses &own = uses[place];
     auto type = cast<RankedTensorType>(weight.getType());
     auto [it, isNew] = known.try_emplace(place, type);
-    if (!own.isLayer || !isNew)
+    if (!own.isLayer || !isNew || !own.transposed)
       continue;
     Layer layer;
     layer.name = weight.getName().str();
@@ -74,6 +89,8 @@ std::vector<Layer> findLayers(ArrayRef<func::FuncOp> programs) {
     layer.transposed = *own.transposed;
     layer.inputs = type.getDimSize(layer.transposed ? 1 : 0);
     layer.outputs = type.getDimSize(layer.transposed ? 0 : 1);
+    layer.stored = type.getElementType();
+    layer.values = std::move(own.values);
     layer.products = std::move(own.products);
     layer.lookups = std::move(own.lookups);
     layer.node = nodeOf(layer.isMatmul() ? layer.products.front().getOperation() : layer.lookups.front().getOperation());

@@ -17,13 +17,15 @@ namespace lathe::compression {
 /// Where the bytes of a weight lie: what programs that share it have in common.
 using Place = std::pair<std::string, uint64_t>;
 
-/// A matrix of f32 that products read as their right side, or that rows are looked up in, with what reads it in all programs.
+/// A matrix of f32, as it is in its file or widened, that products read as their right side, or that rows are looked up in, with what reads it in all programs.
 struct Layer {
   std::string name; ///< of the initializer
   std::string node; ///< the model's name of the first operation that reads it
   Place place;
   int64_t inputs = 0, outputs = 0; ///< of a product: it sums over `inputs`. Of a table: numbers of a row, and rows
   bool transposed = false;         ///< it lies as [outputs, inputs]
+  mlir::Type stored;               ///< what its file has: f32, or f16 or bf16 that are widened
+  std::vector<mlir::Value> values; ///< the matrix of f32 in each program
   std::vector<MatmulOp> products;  ///< whose right side it is
   std::vector<GatherOp> lookups;   ///< of its rows
   bool isMatmul() const { return !products.empty(); }

@@ -1,0 +1,142 @@
+# Lathe. Under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+"""lathe quantize and recipes: wrong ones are refused at once, and nothing is left of a run that fails."""
+import json
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from cli_support import USAGE, check_failure
+from onnx import TensorProto, helper, numpy_helper
+
+
+# Prints the largest resident memory of a command, in KiB.
+PEAK = """
+import resource, subprocess, sys
+result = subprocess.run(sys.argv[1:], capture_output=True)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(result.returncode)
+"""
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """y[batch, 48] = x[batch, 64] . weight + 1"""
+    weight = np.random.default_rng(0).normal(size=(64, 48)).astype(np.float32)
+    nodes = [helper.make_node("MatMul", ["x", "weight"], ["y"], name="the_matmul")]
+    values = [[helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", n])] for name, n in (("x", 64), ("y", 48))]
+    graph = helper.make_graph(nodes, "small", *values, [numpy_helper.from_array(weight, "weight")])
+    path = tmp_path_factory.mktemp("quantize") / "model.onnx"
+    path.write_bytes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10).SerializeToString())
+    return path
+
+
+@pytest.fixture
+def refused(lathe_tool, model, tmp_path):
+    """refused(words, *flags): exit code 2 within two seconds, and no file."""
+    folder = tmp_path / "out"
+    folder.mkdir()
+
+    def run(words, *flags, command="quantize"):
+        begin = time.monotonic()
+        result = lathe_tool(command, model, "-o", folder / "m.lathe", *flags)
+        assert time.monotonic() - begin < 2, "a wrong recipe takes long to be refused"
+        check_failure(result, USAGE, *words)
+        assert list(folder.iterdir()) == []
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "recipe, words",
+    [
+        ("{", ["recipe", "JSON"]),
+        ("[]", ["recipe", "object"]),
+        ({"step": []}, ["field 'step'", "did you mean 'steps'"]),
+        ({"steps": {}}, ["'steps'", "list"]),
+        ({"version": 2, "steps": []}, ["'version'", "expects 1"]),
+        ({"steps": [{"bitts": 4}]}, ["step 1", "field 'bitts'", "did you mean 'bits'"]),
+        ({"steps": [{}, {"method": "gtpq"}]}, ["step 2", "field 'method'", "did you mean 'gptq'"]),
+        ({"steps": [{"bits": 5}]}, ["field 'bits'", "2, 3, 4 or 8"]),
+        ({"steps": [{"bits": "4"}]}, ["field 'bits'", '"4"']),
+        ({"steps": [{"group_size": 33}]}, ["field 'group_size'", "32, 64"]),
+        ({"steps": [{"smooth": 1.5}]}, ["field 'smooth'", "from 0"]),
+        ({"steps": [{"tensors": ["decoder*"]}]}, ["field 'tensors'", "decoder*"]),
+        ({"steps": [{"tensors": "weight"}]}, ["field 'tensors'", "list"]),
+        ({"steps": [{"method": "gptq"}]}, ["method 'gptq'", "--calib"]),
+        ({"steps": [{"activations": "tensor"}]}, ["--calib"]),
+    ],
+)
+def test_wrong_recipes(refused, tmp_path, recipe, words):
+    path = tmp_path / "recipe.json"
+    path.write_text(recipe if isinstance(recipe, str) else json.dumps(recipe))
+    refused(words, "--recipe", path, command="compile")
+
+
+def test_wrong_flags(refused, tmp_path):
+    refused(["--int8", "--int4", "exclude"], "--int8", "--int4", command="compile")
+    refused(["--calib", "goes with"], "--calib", tmp_path, command="compile")
+    refused(["missing.json"], "--recipe", tmp_path / "missing.json", command="compile")
+    refused(["field 'bits'"], "--bits", "9")
+
+
+def test_wrong_calibration(lathe_tool, model, tmp_path):
+    folder = tmp_path / "out"
+    folder.mkdir()
+    samples = tmp_path / "samples"
+
+    def run(words, **arrays):
+        samples.mkdir(exist_ok=True)
+        if arrays:
+            np.savez(samples / "0.npz", **arrays)
+        result = lathe_tool("quantize", model, "-o", folder / "m.lathe", "--method", "gptq", "--calib", samples)
+        assert result.returncode in (2, 3), result
+        check_failure(result, result.returncode, *words)
+        assert list(folder.iterdir()) == []
+
+    run(["no .npz file"])
+    good = np.ones((3, 64), np.float32)
+    run(["0.npz", "x"], z=good)
+    run(["0.npz", "x"], x=good[:, :5])
+    run(["0.npz", "x"], x=good.astype(np.float64))
+    run(["0.npz", "'x'", "not a finite number"], x=np.where(np.arange(64) == 3, np.nan, good).astype(np.float32))
+    result = lathe_tool("quantize", model, "-o", folder / "m.lathe", "--method", "gptq", "--calib", tmp_path / "none")
+    check_failure(result, USAGE, "none", "do not exist")
+    np.save(tmp_path / "tokens.npy", np.arange(5))
+    result = lathe_tool("quantize", model, "-o", folder / "m.lathe", "--method", "gptq", "--calib", tmp_path / "tokens.npy")
+    check_failure(result, USAGE, "256 tokens", "found 5")
+    np.save(tmp_path / "tokens.npy", np.arange(512))
+    result = lathe_tool("quantize", model, "-o", folder / "m.lathe", "--method", "gptq", "--calib", tmp_path / "tokens.npy")
+    check_failure(result, result.returncode, "tokens can't calibrate this model", ".npz")
+    assert list(folder.iterdir()) == []
+
+
+def test_report_and_recipe(lathe_tool, model, tmp_path):
+    """The recipe is in the artifact, so that it can be done again, byte for byte; the report tells each layer."""
+    first, second, report = tmp_path / "a.lathe", tmp_path / "b.lathe", tmp_path / "report.json"
+    lathe_tool.ok("quantize", model, "-o", first, "--bits", "4", "--group-size", "32", "--report", report)
+    recipe = json.loads(lathe_tool.ok("inspect", first, "--json"))["recipe"]
+    assert recipe["steps"][0]["bits"] == 4 and recipe["steps"][0]["group_size"] == 32
+    (tmp_path / "recipe.json").write_text(json.dumps(recipe))
+    lathe_tool.ok("compile", model, "-o", second, "--recipe", tmp_path / "recipe.json")
+    assert first.read_bytes() == second.read_bytes()
+    (layer,) = json.loads(report.read_text())["compression"]["layers"]
+    assert layer["weight"] == "weight" and layer["node"] == "the_matmul"
+    assert layer["bytes_before"] == 64 * 48 * 4 and layer["bytes_after"] == 64 * 48 // 2 + 2 * 48 * 2
+    assert 15 < layer["snr_db"] < 30 and layer["cosine"] > 0.99
+
+
+def test_memory_is_flat(lathe_tool, model, tmp_path):
+    """Statistics are streamed: a hundred times the samples take no more memory."""
+    peaks = []
+    for count in (10, 1000):
+        folder = tmp_path / str(count)
+        folder.mkdir()
+        x = np.random.default_rng(count).normal(size=(512, 64)).astype(np.float32)
+        for i in range(count):
+            np.savez(folder / f"{i:04}.npz", x=x)
+        flags = ("quantize", model, "-o", tmp_path / "m.lathe", "--method", "gptq", "--calib", folder)
+        command = [sys.executable, "-c", PEAK, lathe_tool.path, *flags]
+        peaks.append(int(subprocess.run(list(map(str, command)), check=True, capture_output=True, text=True).stdout))
+    assert peaks[1] < peaks[0] * 1.1 + 4096, peaks
