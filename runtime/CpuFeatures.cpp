@@ -15,6 +15,7 @@ namespace {
 struct Features {
   bool avx2 = false;
   bool avx512 = false;
+  bool vnni = false;
 };
 
 uint64_t readXcr0() {
@@ -40,21 +41,28 @@ Features detect() {
   features.avx2 = ymm && (b & bit_AVX2) && (b & bit_BMI2);
   features.avx512 = features.avx2 && zmm && (b & bit_AVX512F) && (b & bit_AVX512BW) && (b & bit_AVX512DQ) &&
                     (b & bit_AVX512VL) && (b & bit_AVX512CD);
+  features.vnni = features.avx512 && (c & bit_AVX512VNNI);
   return features;
 }
 
 } // namespace
 
-bool lathe::runtime::supportsIsa(std::string_view isa, const char **why) {
+static const Features &features() {
   static const Features features = detect();
+  return features;
+}
+
+bool lathe::runtime::hasVnni() { return features().vnni; }
+
+bool lathe::runtime::supportsIsa(std::string_view isa, const char **why) {
   *why = "this runtime does not know it";
   if (isa == "avx2") {
     *why = "the processor lacks AVX2, FMA, BMI2 or F16C";
-    return features.avx2;
+    return features().avx2;
   }
   if (isa == "avx512") {
     *why = "the processor lacks AVX-512 F, BW, DQ, VL or CD";
-    return features.avx512;
+    return features().avx512;
   }
   return false;
 }

@@ -14,6 +14,9 @@ namespace lathe::runtime {
 /// says what is missing (a static string).
 bool supportsIsa(std::string_view isa, const char **why);
 
+/// Whether it has AVX-512 and products of bytes, VNNI, besides.
+bool hasVnni();
+
 /// Orders instruction sets by preference: higher is better, negative is unknown.
 int isaRank(std::string_view isa);
 

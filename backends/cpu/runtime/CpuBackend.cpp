@@ -120,7 +120,7 @@ private:
   uint64_t clock_ = 0;
   runtime::Buffer scratch_;
   size_t threadScratch_ = 0;
-  runtime::Buffer parts_; ///< of attentions
+  runtime::Buffer parts_; ///< of attentions; what pieces of a product share
   size_t partBytes_ = 0;
   int callerThreads_ = 1;
 };
@@ -155,10 +155,13 @@ Status CpuSession::createPlan(const PlanKey &key, std::unique_ptr<Plan> *plan) {
   int threads = services_.pool().threads();
   std::string_view isa = module_.services().isa();
   WeightStore &weights = module_.weights();
+  const runtime::Constant *constant = key.weight >= 0 ? weights.quantized(key.weight) : nullptr;
+  if (key.aQuantization != LATHE_QUANTIZE_NONE && !constant)
+    return failure(LATHE_INTERNAL, "a product of integers needs a quantized weight");
+  if (constant)
+    return QuantPlan::create(key, threads, isa, *constant->quantized, weights.stored(key.weight), plan);
   if (key.weight < 0)
     return MatmulPlan::create(key, threads, module_.primitives(), plan);
-  if (const runtime::Constant *constant = weights.quantized(key.weight))
-    return QuantPlan::create(key, threads, isa, *constant->quantized, weights.stored(key.weight), plan);
   return GemmPlan::create(key, threads, isa, weights, plan);
 }
 
@@ -206,7 +209,8 @@ Status CpuSession::findWork(const lathe_matmul_call &call, Plan **plan) {
     return failure(LATHE_INTERNAL, "a multiplier of a matmul without a constant");
   if (Status status = findPlan(PlanKey(call), plan); status.failed())
     return status;
-  return reserveScratch((*plan)->scratchBytes());
+  Status status = reserveScratch((*plan)->scratchBytes());
+  return status.failed() ? std::move(status) : reserveParts((*plan)->sharedBytes());
 }
 
 Status CpuSession::execute(const lathe_matmul_call &call) {
@@ -222,6 +226,15 @@ Status CpuSession::execute(const lathe_matmul_call &call) {
     const lathe_matmul_call *call;
     std::atomic<bool> ok{true};
   } loop{this, plan, &call};
+  if (int64_t preparations = plan->preparations())
+    services_.pool().parallelFor(
+        preparations, 1,
+        [](void *context, int64_t begin, int64_t end, int) {
+          auto *loop = static_cast<Loop *>(context);
+          for (int64_t i = begin; i < end; ++i)
+            loop->plan->prepare(*loop->call, i, loop->session->parts_.data());
+        },
+        &loop);
   int64_t pieces = plan->pieces();
   services_.pool().parallelFor(
       pieces, plan->parallel() ? 1 : pieces,
@@ -230,7 +243,8 @@ Status CpuSession::execute(const lathe_matmul_call &call) {
         auto index = static_cast<size_t>(thread);
         unsigned char *scratch = loop->session->scratch_.data() + index * loop->session->threadScratch_;
         for (int64_t piece = begin; piece < end; ++piece)
-          if (!loop->plan->execute(*loop->call, piece, thread, loop->session->streams_[index].get(), scratch))
+          if (!loop->plan->execute(*loop->call, piece, thread, loop->session->streams_[index].get(), scratch,
+                                   loop->session->parts_.data()))
             loop->ok.store(false, std::memory_order_relaxed);
       },
       &loop);
@@ -242,11 +256,11 @@ Status CpuSession::reserveParts(size_t bytes) {
     return success();
   auto more = static_cast<int64_t>(bytes - partBytes_);
   if (!services_.charge(more))
-    return failure(LATHE_OVER_BUDGET, bytes, " bytes for parts of an attention would pass the session's memory budget");
+    return failure(LATHE_OVER_BUDGET, bytes, " bytes that threads share would pass the session's memory budget");
   if (!parts_.reserve(bytes)) {
     services_.charge(-static_cast<int64_t>(bytes));
     partBytes_ = 0;
-    return failure(LATHE_OUT_OF_MEMORY, "cannot allocate ", bytes, " bytes for parts of an attention");
+    return failure(LATHE_OUT_OF_MEMORY, "cannot allocate ", bytes, " bytes that threads share");
   }
   partBytes_ = bytes;
   return success();

@@ -8,4 +8,4 @@
 #include "backends/cpu/runtime/GemmKernels.inc"
 
 const lathe::cpu::GemmKernels lathe::cpu::kGemmAvx512 = {multiplyBlock<F32>, multiplyBlock<Bf16>, multiplyBlock<F16>,
-                                                     widen<Bf16>, widen<F16>};
+                                                     widen<Bf16>, widen<F16>, finishRows};

@@ -40,6 +40,7 @@ struct GemmBlock {
   const float *multiplier = nullptr; ///< strides of `out`
   const float *residual = nullptr;   ///< strides of `out`
   float alpha = 1;
+  const float *rowScales = nullptr; ///< of each row, multiplied with alpha; NULL: one
   int64_t activation = 0;      ///< lathe_activation
   const char *next = nullptr;  ///< what is read after this block
   int64_t nextLines = 0;       ///< cache lines of it that are fetched meanwhile
@@ -55,6 +56,8 @@ struct GemmKernels {
   /// Writes `count` elements, a multiple of 16, of bf16 or f16 as f32.
   void (*widenBf16)(const void *source, float *target, int64_t count);
   void (*widenF16)(const void *source, float *target, int64_t count);
+  /// From sums [rows, width] to the result, for rows [row, row + rows) of a block.
+  void (*finish)(const GemmBlock &block, const float *sums, int64_t rows, int64_t row);
 };
 
 extern const GemmKernels kGemmAvx2, kGemmAvx512;

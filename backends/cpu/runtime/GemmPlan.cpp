@@ -96,7 +96,8 @@ Status GemmPlan::create(const PlanKey &key, int threads, std::string_view isa, W
   return success();
 }
 
-bool GemmPlan::execute(const lathe_matmul_call &call, int64_t piece, int, dnnl_stream_t, unsigned char *scratch) {
+bool GemmPlan::execute(const lathe_matmul_call &call, int64_t piece, int, dnnl_stream_t, unsigned char *scratch,
+                       const unsigned char *) {
   int64_t rowTile = 0, group = 0, item = piece / (rowTiles_ * panelGroups_);
   piece %= rowTiles_ * panelGroups_;
   if (rowsFirst_) {

@@ -33,7 +33,7 @@ public:
   bool parallel() const override { return tiling_.parallel; }
   size_t scratchBytes() const override { return scratchBytes_; }
   bool execute(const lathe_matmul_call &call, int64_t piece, int thread, dnnl_stream_t stream,
-               unsigned char *scratch) override;
+               unsigned char *scratch, const unsigned char *shared) override;
 
 private:
   explicit GemmPlan(const PlanKey &key) : key_(key) {}

@@ -22,6 +22,11 @@ PlanKey::PlanKey(const lathe_matmul_call &call) {
   bRow = call.b_row;
   bCol = call.b_col;
   outRow = call.out_row;
+  aQuantization = call.a_quantization;
+  if (aQuantization == LATHE_QUANTIZE_STATIC) {
+    aScale = call.a_scale;
+    aZero = call.a_zero;
+  }
   // Innermost extents first; extents of one fall away, and neighbours that one stride describes become one.
   int used = 0;
   for (int i = 2; i >= 0; --i) {

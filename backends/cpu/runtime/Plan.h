@@ -23,6 +23,9 @@ struct PlanKey {
   int64_t aRow = 0, aCol = 0, bRow = 0, bCol = 0, outRow = 0;
   int64_t batch[3] = {1, 1, 1};
   int64_t aBatch[3] = {}, bBatch[3] = {}, outBatch[3] = {};
+  int64_t aQuantization = 0;
+  double aScale = 1;
+  int64_t aZero = 0;
 
   /// Describes `call` in a canonical form: strides of extents of one do not matter, and batches that are only more
   /// rows become rows.
@@ -31,7 +34,7 @@ struct PlanKey {
   int64_t items() const { return batch[0] * batch[1] * batch[2]; }
   bool operator==(const PlanKey &other) const { return memcmp(this, &other, sizeof(*this)) == 0; }
 };
-static_assert(sizeof(PlanKey) == 26 * 8, "hashed as bytes");
+static_assert(sizeof(PlanKey) == 29 * 8, "hashed as bytes");
 
 /// A product cut into pieces that threads take one after another.
 class Plan {
@@ -43,9 +46,14 @@ public:
   virtual bool parallel() const = 0;
   /// Scratch memory that each thread needs, 64-byte aligned.
   virtual size_t scratchBytes() const = 0;
+  /// Pieces of what is to be done before the product's own, and memory that both share, 64-byte aligned.
+  virtual int64_t preparations() const { return 0; }
+  virtual size_t sharedBytes() const { return 0; }
+  /// Executes one of them. Different threads may execute different ones at once.
+  virtual void prepare(const lathe_matmul_call &, int64_t, unsigned char *) {}
   /// Executes one piece; false when a library fails. Different threads may execute different pieces at once.
   virtual bool execute(const lathe_matmul_call &call, int64_t piece, int thread, dnnl_stream_t stream,
-                       unsigned char *scratch) = 0;
+                       unsigned char *scratch, const unsigned char *shared) = 0;
 };
 
 } // namespace lathe::cpu

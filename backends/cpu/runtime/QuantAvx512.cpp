@@ -3,74 +3,7 @@
 // Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
 //
 //===----------------------------------------------------------------------===//
-#include "backends/cpu/runtime/VectorAvx512.h"
-
-namespace {
-
-/// A word of each of sixteen columns.
-struct Words {
-  __m512i v;
-  static Words load(const unsigned char *p) { return {_mm512_loadu_si512(p)}; }
-};
-
-/// To the right by S bits, or to the left by -S.
-template <int S> inline Words shift(Words x) {
-  if constexpr (S > 0)
-    return {_mm512_srli_epi32(x.v, S)};
-  if constexpr (S < 0)
-    return {_mm512_slli_epi32(x.v, -S)};
-  return x;
-}
-inline Words operator&(Words x, int mask) { return {_mm512_and_si512(x.v, _mm512_set1_epi32(mask))}; }
-inline Words operator^(Words x, int mask) { return {_mm512_xor_si512(x.v, _mm512_set1_epi32(mask))}; }
-/// Bits of x where the mask has ones, of y elsewhere.
-inline Words select(int mask, Words x, Words y) {
-  return {_mm512_ternarylogic_epi32(_mm512_set1_epi32(mask), x.v, y.v, 0xca)};
-}
-[[maybe_unused]] inline Vector toFloat(Words x) { return {_mm512_cvtepi32_ps(x.v)}; }
-
-/// Sixteen numbers, looked up by the low four bits of words.
-struct Lookup {
-  __m512 v;
-  static Lookup load(const float *p) { return {_mm512_loadu_ps(p)}; }
-  Vector at(Words index) const { return {_mm512_permutexvar_ps(index.v, v)}; }
-};
-/// One permutation gives any number that four bits stand for.
-constexpr bool kLookupIntegers = true;
-
-inline Vector gather(const float *table, Words index) { return {_mm512_i32gather_ps(index.v, table, 4)}; }
-
-/// Byte I of each word, as the highest of a signed one: times 2^24.
-template <int I> inline Vector byteAtTop(Words x) {
-  const __m512i order = _mm512_set4_epi32(0x0c808080 | I << 24, 0x08808080 | I << 24, 0x04808080 | I << 24,
-                                          static_cast<int>(0x00808080 | I << 24));
-  return {_mm512_cvtepi32_ps(_mm512_shuffle_epi8(x.v, order))};
-}
-
-/// 16-bit words of sixteen columns and two halves of a block of 8-bit floats.
-struct Halves {
-  __m512i v;
-  static Halves load(const unsigned char *p) { return {_mm512_loadu_si512(p)}; }
-  template <int S> Halves left() const { return {_mm512_slli_epi16(v, S)}; }
-  Halves signedRight() const { return {_mm512_srai_epi16(v, 1)}; }
-  Halves operator&(int mask) const { return {_mm512_and_si512(v, _mm512_set1_epi16(static_cast<short>(mask)))}; }
-  template <int I> Vector toFloat() const {
-    return {_mm512_cvtph_ps(I == 0 ? _mm512_castsi512_si256(v) : _mm512_extracti64x4_epi64(v, 1))};
-  }
-};
-
-inline Vector loadBytes(const unsigned char *p) {
-  return {_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i *>(p))))};
-}
-/// Powers of two, 127 more than whose exponents are bytes.
-inline Vector loadPowers(const unsigned char *p) {
-  __m512i exponent = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i *>(p)));
-  // The smallest one is subnormal.
-  __m512i bits = _mm512_max_epi32(_mm512_slli_epi32(exponent, 23), _mm512_set1_epi32(0x00400000));
-  return {_mm512_castsi512_ps(bits)};
-}
-
-} // namespace
+#include "backends/cpu/runtime/QuantWordsAvx512.h"
 
 #include "backends/cpu/runtime/QuantKernels.inc"
 

@@ -33,10 +33,27 @@ struct QuantWeight {
   alignas(64) float lookup[16] = {}; ///< tables of up to 16 numbers, repeated so that higher bits do not matter
   const float *table = nullptr;      ///< larger ones, and codebooks
   int64_t entries = 0, dimension = 1;
+
+  bool hasZeros() const { return zeros != QuantNumber::none || zero != 0; }
+};
+
+/// A few rows of the left side times all rows of a panel.
+struct QuantTile {
+  const float *a = nullptr; ///< element (i, k) lies at i * aRow + k; there are whole units of them, zeros behind the last
+  int64_t aRow = 0;
+  int64_t rows = 0;              ///< at most kTileRows
+  const float *groupSums = nullptr; ///< of the elements of each row in each group; only where there are zero points
+  int64_t groupSumsRow = 0;
+  const unsigned char *panel = nullptr;
+  int64_t columns = 0;   ///< of the panel that there are
+  float *sums = nullptr; ///< [rows, panel]
 };
 
 /// The loops for one kind of codes.
 struct QuantKernels {
+  /// Reads each code once for all rows; null where a widened panel is sooner used.
+  void (*multiply)(const QuantWeight &weight, const QuantTile &tile);
+  bool lookups = false; ///< integers of up to 4 bits are looked up, so that their zero point may be part of the table
   /// Writes rows [row, row + rows) of a panel, a multiple of a unit's rows from the start of a group on, as f32 [rows, panel];
   /// whole units are written, the rows of the last one that are behind the matrix too.
   void (*widen)(const QuantWeight &weight, const unsigned char *panel, int64_t row, int64_t rows, float *out);

@@ -24,15 +24,17 @@ namespace {
 constexpr int64_t kCachedWeightBytes = int64_t(16) << 20;
 /// Rows of a panel that few rows use, as f32 in the first cache.
 constexpr int64_t kFewDepth = 64;
+/// Bytes of a panel that stay in the second cache while all rows of a piece use them.
+constexpr int64_t kBlockBytes = int64_t(256) << 10;
+/// Numbers of the left side that are worth waking another thread for before the product.
+constexpr int64_t kPreparedNumbers = int64_t(1) << 15;
 
 static_assert(static_cast<int>(QuantNumber::e8m0) == static_cast<int>(ScaleType::e8m0) &&
               static_cast<int>(QuantFormat::codebook) == static_cast<int>(CodeValues::codebook));
 
 QuantNumber numberType(ScaleType type) { return static_cast<QuantNumber>(type); }
 
-} // namespace
-
-QuantFormat cpu::formatOf(const QuantizedLayout &layout) {
+QuantFormat formatOf(const QuantizedLayout &layout) {
   QuantFormat format;
   format.values = static_cast<QuantFormat::Values>(layout.values);
   format.bits = layout.bits;
@@ -40,7 +42,8 @@ QuantFormat cpu::formatOf(const QuantizedLayout &layout) {
   return format;
 }
 
-QuantWeight cpu::describeWeight(const QuantizedLayout &layout, const unsigned char *packed) {
+/// `lookups`: small integers are looked up.
+QuantWeight describeWeight(const QuantizedLayout &layout, const unsigned char *packed, bool lookups) {
   QuantWeight weight;
   weight.k = layout.k;
   weight.group = layout.group;
@@ -60,48 +63,246 @@ QuantWeight cpu::describeWeight(const QuantizedLayout &layout, const unsigned ch
     weight.zero = layout.zero - weight.center;
   if (layout.hasTable())
     weight.table = reinterpret_cast<const float *>(packed);
-  bool looked = layout.bits <= 4 && layout.dimension == 1;
-  for (int64_t i = 0; looked && i < 16; ++i) {
+  bool isTable = layout.values == CodeValues::table;
+  if (layout.bits > 4 || !(isTable || (layout.values == CodeValues::integer && lookups)))
+    return weight;
+  for (int64_t i = 0; i < 16; ++i) {
     int64_t entry = i % layout.entries();
-    weight.lookup[i] = layout.values == CodeValues::table ? weight.table[entry] : static_cast<float>(entry) - weight.center;
+    weight.lookup[i] = isTable ? weight.table[entry] - weight.zero : static_cast<float>(entry) - weight.center - weight.zero;
   }
+  weight.zero = 0;
   return weight;
 }
 
+Status refuse(const PlanKey &key, const QuantizedLayout &layout) {
+  using runtime::failure;
+  if (layout.k != key.k || layout.n != key.n)
+    return failure(LATHE_INTERNAL, "a quantized weight of [", layout.k, ", ", layout.n, "] is used as a [", key.k, ", ", key.n,
+                   "] matrix");
+  if (key.dtype != LATHE_F32)
+    return failure(LATHE_INTERNAL, "the cpu backend has no matmul of this type; expected f32");
+  if (key.aQuantization == LATHE_QUANTIZE_NONE)
+    return success();
+  if (key.aQuantization != LATHE_QUANTIZE_ROWS && key.aQuantization != LATHE_QUANTIZE_STATIC)
+    return failure(LATHE_INTERNAL, "unknown quantization ", key.aQuantization, " of a matmul's left side");
+  if (layout.values != CodeValues::integer)
+    return failure(LATHE_INTERNAL, "a product of integers needs a weight of integers, found values ", name(layout.values));
+  if (!(key.aScale > 0 && key.aScale < 1e30) || key.aZero < -128 || key.aZero > 127)
+    return failure(LATHE_INTERNAL, "the left side of a matmul has scale ", key.aScale, " and zero point ", key.aZero,
+                   "; expected a scale above 0 and a zero point from -128 to 127");
+  return success();
+}
+
+} // namespace
+
 Status QuantPlan::create(const PlanKey &key, int threads, std::string_view isa, const QuantizedLayout &layout,
                          const unsigned char *packed, std::unique_ptr<Plan> *plan) {
-  if (layout.k != key.k || layout.n != key.n)
-    return runtime::failure(LATHE_INTERNAL, "a quantized weight of [", layout.k, ", ", layout.n, "] is used as a [", key.k,
-                            ", ", key.n, "] matrix");
-  if (key.dtype != LATHE_F32)
-    return runtime::failure(LATHE_INTERNAL, "the cpu backend has no matmul of this type; expected f32");
+  if (Status status = refuse(key, layout); status.failed())
+    return status;
   std::unique_ptr<QuantPlan> result(new QuantPlan(key));
   QuantPlan &p = *result;
   p.blocks_ = &gemmKernels(isa);
-  p.kernels_ = quantKernels(isa, formatOf(layout));
-  p.weight_ = describeWeight(layout, packed);
+  p.tiling_ = chooseGemmTiling(key.m, key.n, key.k, key.items(), threads);
+  bool isInteger = key.aQuantization != LATHE_QUANTIZE_NONE;
+  if (isInteger)
+    p.integers_ = integerKernels(isa, layout.bits);
+  else
+    p.kernels_ = quantKernels(isa, formatOf(layout));
+  p.weight_ = describeWeight(layout, packed, p.kernels_.lookups);
+  p.mode_ = isInteger ? Mode::integer
+            : p.tiling_.rows <= kTileRows && p.kernels_.multiply ? Mode::direct : Mode::widened;
   p.panelData_ = packed + layout.tableBytes();
   p.panelBytes_ = layout.panelBytes();
   p.panels_ = layout.panels();
-  p.tiling_ = chooseGemmTiling(key.m, key.n, key.k, key.items(), threads);
-  if (p.tiling_.rows <= kTileRows)
-    p.tiling_.depth = std::min(p.tiling_.depth, kFewDepth);
-  p.tiling_.depth = ceilDiv(p.tiling_.depth, layout.unitRows()) * layout.unitRows();
   p.rowTiles_ = ceilDiv(key.m, p.tiling_.rows);
   p.panelGroups_ = ceilDiv(p.panels_, p.tiling_.panels);
   p.rowsFirst_ = layout.bytes() > kCachedWeightBytes;
   p.stageA_ = key.aCol != 1;
-  p.wideBytes_ = aligned(static_cast<size_t>(p.tiling_.depth * layout.panel) * 4);
-  if (p.stageA_)
-    p.aBytes_ = aligned(static_cast<size_t>(p.tiling_.rows * key.k) * 4);
-  if (p.tiling_.depth < key.k)
-    p.sumBytes_ = aligned(static_cast<size_t>(p.tiling_.rows * layout.panel) * 4);
-  p.scratchBytes_ = p.aBytes_ + p.sumBytes_ + p.wideBytes_;
+  if (p.mode_ == Mode::widened)
+    p.planWidened();
+  else
+    p.planShared(layout);
   *plan = std::move(result);
   return success();
 }
 
-bool QuantPlan::execute(const lathe_matmul_call &call, int64_t piece, int, dnnl_stream_t, unsigned char *scratch) {
+void QuantPlan::planWidened() {
+  if (tiling_.rows <= kTileRows)
+    tiling_.depth = std::min(tiling_.depth, kFewDepth);
+  // What is widened at once starts and ends with units.
+  constexpr int64_t kMostUnitRows = 32 * 8;
+  tiling_.depth = ceilDiv(tiling_.depth, kMostUnitRows) * kMostUnitRows;
+  if (stageA_)
+    aBytes_ = aligned(static_cast<size_t>(tiling_.rows * key_.k) * 4);
+  if (tiling_.depth < key_.k)
+    sumBytes_ = aligned(static_cast<size_t>(tiling_.rows * weight_.panel) * 4);
+  scratchBytes_ = aBytes_ + sumBytes_ + aligned(static_cast<size_t>(tiling_.depth * weight_.panel) * 4);
+}
+
+void QuantPlan::planShared(const QuantizedLayout &layout) {
+  int64_t groups = layout.groups(), rows = rowsOfAll();
+  bool isInteger = mode_ == Mode::integer;
+  padded_ = ceilDiv(key_.k, 64) * 64;
+  stageA_ = isInteger || stageA_ || key_.k % layout.unitRows() != 0;
+  int64_t prepared = rows;
+  blockParts_ = partCount_ = groups;
+  if (isInteger) {
+    int64_t parts = partsOf(layout.group);
+    partCount_ = (groups - 1) * parts + partsOf(key_.k - (groups - 1) * layout.group);
+    int64_t partBytes = std::max<int64_t>(panelBytes_ / partCount_, 1);
+    blockParts_ = tiling_.rows <= kTileRows ? partCount_ : std::clamp<int64_t>(kBlockBytes / partBytes, 1, partCount_);
+    prepared += key_.aZero != 0;
+  }
+  bool sums = isInteger || weight_.hasZeros();
+  if (stageA_ || sums) {
+    preparedRows_ = std::max<int64_t>(kPreparedNumbers / key_.k, 1);
+    preparations_ = ceilDiv(prepared, preparedRows_);
+  }
+  auto count = static_cast<size_t>(prepared);
+  partOffset_ = stageA_ ? aligned(count * static_cast<size_t>(padded_) * (isInteger ? 1 : 4)) : 0;
+  scaleOffset_ = partOffset_ + (sums ? aligned(count * static_cast<size_t>(partCount_) * 4) : 0);
+  sharedBytes_ = scaleOffset_ + (isInteger ? aligned(count * 4) : 0);
+  // Sums of all rows where their panel is read in parts, else of those of a tile; what goes to the bias.
+  sumBytes_ = static_cast<size_t>((blockParts_ < partCount_ ? tiling_.rows : std::min(tiling_.rows, kTileRows)) * weight_.panel) * 4;
+  sumBytes_ = aligned(sumBytes_);
+  scratchBytes_ = sumBytes_ + 2 * aligned(static_cast<size_t>(weight_.panel) * 4);
+}
+
+const float *QuantPlan::leftSide(const lathe_matmul_call &call, int64_t item) const {
+  auto *a = static_cast<const float *>(call.a);
+  for (int i = 2; i >= 0; --i) {
+    a += item % key_.batch[i] * key_.aBatch[i];
+    item /= key_.batch[i];
+  }
+  return a;
+}
+
+void QuantPlan::prepare(const lathe_matmul_call &call, int64_t index, unsigned char *shared) {
+  int64_t end = std::min(rowsOfAll(), (index + 1) * preparedRows_);
+  auto *sums = reinterpret_cast<float *>(shared + partOffset_);
+  auto *parts = reinterpret_cast<int32_t *>(shared + partOffset_);
+  auto *scales = reinterpret_cast<float *>(shared + scaleOffset_);
+  for (int64_t row = index * preparedRows_; row < end; ++row) {
+    const float *a = leftSide(call, row / key_.m) + row % key_.m * key_.aRow;
+    if (mode_ == Mode::integer) {
+      QuantRow job;
+      job.a = a;
+      job.aCol = key_.aCol;
+      job.k = key_.k;
+      job.dynamic = key_.aQuantization == LATHE_QUANTIZE_ROWS;
+      job.scale = static_cast<float>(key_.aScale);
+      job.zero = static_cast<float>(key_.aZero);
+      job.out = reinterpret_cast<int8_t *>(shared) + row * padded_;
+      job.padded = padded_;
+      job.group = weight_.group;
+      job.sums = parts + row * partCount_;
+      integers_.quantize(job);
+      scales[row] = job.scale;
+      continue;
+    }
+    if (stageA_) {
+      auto *staged = reinterpret_cast<float *>(shared) + row * padded_;
+      for (int64_t k = 0; k < key_.k; ++k)
+        staged[k] = a[k * key_.aCol];
+      std::fill(staged + key_.k, staged + padded_, 0.0f);
+      a = staged;
+    }
+    for (int64_t g = 0; weight_.hasZeros() && g < partCount_; ++g) {
+      // Several at a time, since additions of floats wait for each other.
+      float some[8] = {};
+      int64_t k = g * weight_.group, last = std::min(key_.k, k + weight_.group);
+      for (; k + 8 <= last; k += 8)
+        for (int64_t i = 0; i < 8; ++i)
+          some[i] += a[k + i];
+      for (; k < last; ++k)
+        some[0] += a[k];
+      sums[row * partCount_ + g] =
+          ((some[0] + some[1]) + (some[2] + some[3])) + ((some[4] + some[5]) + (some[6] + some[7]));
+    }
+  }
+  if (mode_ != Mode::integer || key_.aZero == 0 || index != preparations_ - 1)
+    return;
+  // The row of ones.
+  auto *ones = reinterpret_cast<int8_t *>(shared) + rowsOfAll() * padded_;
+  std::fill(ones, ones + key_.k, int8_t(1));
+  std::fill(ones + key_.k, ones + padded_, int8_t(0));
+  int32_t *sum = parts + rowsOfAll() * partCount_;
+  for (int64_t k = 0; k < key_.k; k += weight_.group)
+    for (int64_t rest = std::min(weight_.group, key_.k - k); rest > 0; rest -= kPartRows)
+      *sum++ = static_cast<int32_t>(std::min(rest, kPartRows));
+}
+
+void QuantPlan::multiplyWidened(GemmBlock &block, const float *a, const unsigned char *panel, unsigned char *scratch) const {
+  block.sums = reinterpret_cast<float *>(scratch + aBytes_);
+  auto *wide = reinterpret_cast<float *>(scratch + aBytes_ + sumBytes_);
+  block.b = wide;
+  for (int64_t k = 0; k < key_.k; k += tiling_.depth) {
+    block.depth = std::min(tiling_.depth, key_.k - k);
+    block.first = k == 0;
+    block.last = k + block.depth == key_.k;
+    block.a = a + k;
+    kernels_.widen(weight_, panel, k, block.depth, wide);
+    blocks_->f32(block);
+  }
+}
+
+/// `row` is that of the product's first one, among those of all items.
+void QuantPlan::multiplyDirect(GemmBlock &block, const float *a, int64_t row, const unsigned char *panel,
+                               unsigned char *scratch, const unsigned char *shared) const {
+  QuantTile tile;
+  tile.a = stageA_ ? reinterpret_cast<const float *>(shared) + row * padded_ : a;
+  tile.aRow = stageA_ ? padded_ : key_.aRow;
+  tile.rows = block.rows;
+  if (weight_.hasZeros())
+    tile.groupSums = reinterpret_cast<const float *>(shared + partOffset_) + row * partCount_;
+  tile.groupSumsRow = partCount_;
+  tile.panel = panel;
+  tile.columns = block.columns;
+  tile.sums = reinterpret_cast<float *>(scratch);
+  kernels_.multiply(weight_, tile);
+  blocks_->finish(block, tile.sums, block.rows, 0);
+}
+
+IntegerTile QuantPlan::integerTile(int64_t row, const unsigned char *shared) const {
+  IntegerTile tile;
+  tile.a = reinterpret_cast<const int8_t *>(shared) + row * padded_;
+  tile.aRow = padded_;
+  tile.partSums = reinterpret_cast<const int32_t *>(shared + partOffset_) + row * partCount_;
+  tile.partSumsRow = partCount_;
+  return tile;
+}
+
+void QuantPlan::multiplyIntegers(GemmBlock &block, int64_t row, const unsigned char *panel, unsigned char *scratch,
+                                 const unsigned char *shared) const {
+  auto *sums = reinterpret_cast<float *>(scratch);
+  block.rowScales = reinterpret_cast<const float *>(shared + scaleOffset_) + row;
+  int64_t tiles = ceilDiv(block.rows, kTileRows);
+  bool apart = blockParts_ < partCount_; // sums of a tile are kept until its last part
+  int64_t partBytes = panelBytes_ / partCount_;
+  for (int64_t begin = 0; begin < partCount_; begin += blockParts_) {
+    int64_t end = std::min(partCount_, begin + blockParts_), bytes = (end - begin) * partBytes;
+    int64_t units = std::max<int64_t>(bytes / weight_.unitBytes, 1);
+    for (int64_t i = 0; i < tiles; ++i) {
+      IntegerTile tile = integerTile(row + i * kTileRows, shared);
+      tile.rows = std::min(kTileRows, block.rows - i * kTileRows);
+      tile.panel = panel;
+      tile.begin = begin;
+      tile.end = end;
+      tile.columns = block.columns;
+      tile.sums = sums + (apart ? i * kTileRows * weight_.panel : 0);
+      tile.stream = tiles == 1;
+      // The next block, of this panel or of the next one, comes evenly.
+      tile.next = reinterpret_cast<const char *>(panel) + begin * partBytes + bytes + bytes * i / tiles;
+      tile.nextStep = ceilDiv(ceilDiv(bytes, tiles), units);
+      integers_.multiply(weight_, tile);
+      if (end == partCount_)
+        blocks_->finish(block, tile.sums, tile.rows, i * kTileRows);
+    }
+  }
+}
+
+bool QuantPlan::execute(const lathe_matmul_call &call, int64_t piece, int, dnnl_stream_t, unsigned char *scratch,
+                        const unsigned char *shared) {
   int64_t rowTile = 0, group = 0, item = piece / (rowTiles_ * panelGroups_);
   piece %= rowTiles_ * panelGroups_;
   if (rowsFirst_) {
@@ -111,20 +312,16 @@ bool QuantPlan::execute(const lathe_matmul_call &call, int64_t piece, int, dnnl_
     group = piece % panelGroups_;
     rowTile = piece / panelGroups_;
   }
-  int64_t aOffset = 0, outOffset = 0;
-  for (int i = 2; i >= 0; --i) {
-    int64_t index = item % key_.batch[i];
-    item /= key_.batch[i];
-    aOffset += index * key_.aBatch[i];
-    outOffset += index * key_.outBatch[i];
+  int64_t row = rowTile * tiling_.rows, outOffset = row * key_.outRow;
+  for (int64_t i = 2, rest = item; i >= 0; --i) {
+    outOffset += rest % key_.batch[i] * key_.outBatch[i];
+    rest /= key_.batch[i];
   }
-  int64_t row = rowTile * tiling_.rows;
-  auto *a = static_cast<const float *>(call.a) + aOffset + row * key_.aRow;
-  outOffset += row * key_.outRow;
+  const float *a = leftSide(call, item) + row * key_.aRow;
   GemmBlock block;
   block.rows = std::min(tiling_.rows, key_.m - row);
   block.aRow = key_.aRow;
-  if (stageA_) {
+  if (mode_ == Mode::widened && stageA_) {
     auto *staged = reinterpret_cast<float *>(scratch);
     for (int64_t i = 0; i < block.rows; ++i)
       for (int64_t k = 0; k < key_.k; ++k)
@@ -132,28 +329,42 @@ bool QuantPlan::execute(const lathe_matmul_call &call, int64_t piece, int, dnnl_
     a = staged;
     block.aRow = key_.k;
   }
-  block.sums = reinterpret_cast<float *>(scratch + aBytes_);
-  auto *wide = reinterpret_cast<float *>(scratch + aBytes_ + sumBytes_);
   block.width = weight_.panel;
-  block.b = wide;
   block.outRow = key_.outRow;
   block.alpha = static_cast<float>(key_.alpha);
   block.activation = key_.activation;
+  // With a zero point z of the left side each sum is too large by z times the scale times that of the weight's column.
+  auto *columnSums = reinterpret_cast<float *>(scratch + sumBytes_);
+  float *shifted = columnSums + weight_.panel;
+  float shift = static_cast<float>(key_.alpha * key_.aScale * static_cast<double>(key_.aZero));
   int64_t panelEnd = std::min(panels_, (group + 1) * tiling_.panels);
   for (int64_t panel = group * tiling_.panels; panel < panelEnd; ++panel) {
     int64_t column = panel * weight_.panel;
+    const unsigned char *codes = panelData_ + panel * panelBytes_;
     block.columns = std::min(weight_.panel, key_.n - column);
     block.out = static_cast<float *>(call.out) + outOffset + column;
     block.bias = call.bias ? static_cast<const float *>(call.bias) + column : nullptr;
     block.multiplier = call.multiplier ? static_cast<const float *>(call.multiplier) + outOffset + column : nullptr;
     block.residual = call.residual ? static_cast<const float *>(call.residual) + outOffset + column : nullptr;
-    for (int64_t k = 0; k < key_.k; k += tiling_.depth) {
-      block.depth = std::min(tiling_.depth, key_.k - k);
-      block.first = k == 0;
-      block.last = k + block.depth == key_.k;
-      block.a = a + k;
-      kernels_.widen(weight_, panelData_ + panel * panelBytes_, k, block.depth, wide);
-      blocks_->f32(block);
+    if (mode_ == Mode::widened) {
+      multiplyWidened(block, a, codes, scratch);
+    } else if (mode_ == Mode::direct) {
+      multiplyDirect(block, a, item * key_.m + row, codes, scratch, shared);
+    } else {
+      if (key_.aZero != 0) {
+        IntegerTile ones = integerTile(rowsOfAll(), shared);
+        ones.rows = 1;
+        ones.panel = codes;
+        ones.end = partCount_;
+        ones.columns = block.columns;
+        ones.sums = columnSums;
+        ones.stream = true;
+        integers_.multiply(weight_, ones);
+        for (int64_t i = 0; i < block.columns; ++i)
+          shifted[i] = (block.bias ? block.bias[i] : 0) - shift * columnSums[i];
+        block.bias = shifted;
+      }
+      multiplyIntegers(block, item * key_.m + row, codes, scratch, shared);
     }
   }
   return true;

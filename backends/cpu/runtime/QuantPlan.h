@@ -7,16 +7,14 @@
 #define LATHE_BACKENDS_CPU_RUNTIME_QUANTPLAN_H
 
 #include "backends/cpu/runtime/GemmPlan.h"
+#include "backends/cpu/runtime/QuantInteger.h"
 #include "backends/cpu/runtime/QuantKernels.h"
 #include "runtime/QuantizedLayout.h"
 
 namespace lathe::cpu {
 
-/// What the loops need of a weight that lies at `packed`.
-QuantWeight describeWeight(const runtime::QuantizedLayout &layout, const unsigned char *packed);
-QuantFormat formatOf(const runtime::QuantizedLayout &layout);
-
-/// A product with a quantized weight, by our own loops.
+/// A product with a quantized weight, by our own loops: of floats, a few rows of which are multiplied as codes are read and
+/// many with panels that are widened before; or of integers, into which the rows of the left side are made first.
 class QuantPlan final : public Plan {
 public:
   /// `packed` lives as long as the plan.
@@ -27,23 +25,47 @@ public:
   int64_t pieces() const override { return key_.items() * rowTiles_ * panelGroups_; }
   bool parallel() const override { return tiling_.parallel; }
   size_t scratchBytes() const override { return scratchBytes_; }
-  bool execute(const lathe_matmul_call &call, int64_t piece, int thread, dnnl_stream_t stream,
-               unsigned char *scratch) override;
+  int64_t preparations() const override { return preparations_; }
+  size_t sharedBytes() const override { return sharedBytes_; }
+  void prepare(const lathe_matmul_call &call, int64_t index, unsigned char *shared) override;
+  bool execute(const lathe_matmul_call &call, int64_t piece, int thread, dnnl_stream_t stream, unsigned char *scratch,
+               const unsigned char *shared) override;
 
 private:
+  enum class Mode { widened, direct, integer };
+
   explicit QuantPlan(const PlanKey &key) : key_(key) {}
 
+  void planWidened();
+  void planShared(const runtime::QuantizedLayout &layout);
+  int64_t rowsOfAll() const { return key_.items() * key_.m; }
+  const float *leftSide(const lathe_matmul_call &call, int64_t item) const;
+  void multiplyWidened(GemmBlock &block, const float *a, const unsigned char *panel, unsigned char *scratch) const;
+  void multiplyDirect(GemmBlock &block, const float *a, int64_t row, const unsigned char *panel,
+                      unsigned char *scratch, const unsigned char *shared) const;
+  void multiplyIntegers(GemmBlock &block, int64_t row, const unsigned char *panel, unsigned char *scratch,
+                        const unsigned char *shared) const;
+  IntegerTile integerTile(int64_t row, const unsigned char *shared) const;
+
   PlanKey key_;
+  Mode mode_ = Mode::widened;
   GemmTiling tiling_;
   const GemmKernels *blocks_ = nullptr;
   QuantKernels kernels_ = {};
+  IntegerKernels integers_ = {};
   QuantWeight weight_;
   const unsigned char *panelData_ = nullptr; ///< the first panel
   int64_t panelBytes_ = 0, panels_ = 0;
   int64_t rowTiles_ = 0, panelGroups_ = 0;
   bool rowsFirst_ = false; ///< neighbouring pieces share panels, not rows
   bool stageA_ = false;    ///< the left side is copied into rows
-  size_t aBytes_ = 0, sumBytes_ = 0, wideBytes_ = 0, scratchBytes_ = 0;
+  size_t aBytes_ = 0, sumBytes_ = 0, scratchBytes_ = 0;
+
+  // What preparations leave: rows [rowsOfAll(), padded] of floats (where the left side is staged) or bytes, sums of their
+  // parts, scales of rows. Where integers of the left side have a zero point one more row, of ones.
+  int64_t preparations_ = 0, preparedRows_ = 0;
+  int64_t padded_ = 0, partCount_ = 0, blockParts_ = 0;
+  size_t partOffset_ = 0, scaleOffset_ = 0, sharedBytes_ = 0;
 };
 
 } // namespace lathe::cpu

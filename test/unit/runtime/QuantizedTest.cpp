@@ -26,6 +26,9 @@ struct Case {
   int residual = 0;   ///< likewise
   int64_t activation = LATHE_ACT_NONE;
   double alpha = 1;
+  int64_t quantization = LATHE_QUANTIZE_NONE;
+  double aScale = 1;
+  int64_t aZero = 0;
 };
 
 double activate(int64_t activation, double x) {
@@ -65,10 +68,28 @@ std::vector<std::string> instructionSets() {
   return result;
 }
 
+/// What a row of the left side becomes.
+std::vector<double> quantized(const Case &c, std::vector<float> row) {
+  float scale = static_cast<float>(c.aScale), most = 0;
+  if (c.quantization == LATHE_QUANTIZE_ROWS) {
+    for (float value : row)
+      most = std::max(most, std::fabs(value));
+    scale = most > 0 ? most / 127 : 1;
+  }
+  std::vector<double> result;
+  for (float value : row) {
+    float code = std::nearbyint(value * (1 / scale)) + static_cast<float>(c.aZero);
+    result.push_back(c.quantization == LATHE_QUANTIZE_NONE
+                         ? static_cast<double>(value)
+                         : (static_cast<double>(std::clamp(code, -128.0f, 127.0f)) - static_cast<double>(c.aZero)) * scale);
+  }
+  return result;
+}
+
 void check(const Case &c, const RandomQuantized &weight, int threads, const std::string &isa) {
   SCOPED_TRACE(join(describe(c.layout), " m ", c.m, " batch ", c.batch[0], ",", c.batch[1], ",", c.batch[2], " tA ",
                     int(c.transposeA), " pad ", c.padA, ",", c.padOut, " bias ", int(c.bias), " multiplier ", c.multiplier,
-                    " residual ", c.residual, " act ", c.activation, " alpha ", c.alpha, " threads ", threads, " ", isa));
+                    " residual ", c.residual, " act ", c.activation, " alpha ", c.alpha, " quantization ", c.quantization, " by ", c.aScale, ", ", c.aZero, " threads ", threads, " ", isa));
   int64_t k = c.layout.k, n = c.layout.n, items = c.batch[0] * c.batch[1] * c.batch[2];
   QuantizedServices services(threads, isa);
   lathe_matmul_call call = {};
@@ -76,6 +97,8 @@ void check(const Case &c, const RandomQuantized &weight, int threads, const std:
   call.weight = services.add(weight.layout, weight.packed.data());
   call.activation = c.activation;
   call.alpha = c.alpha;
+  call.a_quantization = c.quantization;
+  call.a_scale = c.aScale, call.a_zero = c.aZero;
   call.m = c.m, call.n = n, call.k = k;
   call.a_row = c.transposeA ? 1 : k + c.padA;
   call.a_col = c.transposeA ? c.m + c.padA : 1;
@@ -118,12 +141,16 @@ void check(const Case &c, const RandomQuantized &weight, int threads, const std:
     for (int64_t m = 0; m < c.m; ++m) {
       std::fill(sums.begin(), sums.end(), 0);
       std::fill(magnitudes.begin(), magnitudes.end(), 0);
+      std::vector<float> numbers;
+      for (int64_t j = 0; j < k; ++j)
+        numbers.push_back(a[static_cast<size_t>(aAt + m * call.a_row + j * call.a_col)]);
+      std::vector<double> row = quantized(c, numbers);
       for (int64_t j = 0; j < k; ++j) {
-        double left = a[static_cast<size_t>(aAt + m * call.a_row + j * call.a_col)];
-        const float *row = &weight.dense[static_cast<size_t>(j * n)];
+        double left = row[static_cast<size_t>(j)];
+        const float *right = &weight.dense[static_cast<size_t>(j * n)];
         for (int64_t x = 0; x < n; ++x) {
-          sums[static_cast<size_t>(x)] += left * row[x];
-          magnitudes[static_cast<size_t>(x)] += std::fabs(left * row[x]);
+          sums[static_cast<size_t>(x)] += left * right[x];
+          magnitudes[static_cast<size_t>(x)] += std::fabs(left * right[x]);
         }
       }
       for (int64_t x = 0; x < n; ++x) {
@@ -143,8 +170,142 @@ void check(const Case &c, const RandomQuantized &weight, int threads, const std:
 void checkAll(const Case &c, std::initializer_list<int> threads = {1, 3}) {
   RandomQuantized weight(c.layout, 7);
   for (int count : threads)
-    for (const std::string &isa : instructionSets())
+    for (const std::string &isa : instructionSets()) {
       check(c, weight, count, isa);
+      if (c.quantization != LATHE_QUANTIZE_NONE && isa == "avx512") // without VNNI
+        check(c, weight, count, "avx512bw");
+    }
+}
+
+/// Layouts of integers.
+std::vector<QuantizedLayout> integerLayouts(int64_t k, int64_t n, int64_t group) {
+  std::vector<QuantizedLayout> result;
+  for (const QuantizedLayout &layout : layoutsFor(k, n, group))
+    if (layout.values == CodeValues::integer)
+      result.push_back(layout);
+  return result;
+}
+
+TEST(QuantizedIntegers, Shapes) {
+  for (auto [k, n, group] : {std::array<int64_t, 3>{1, 1, 1}, {33, 17, 16}, {200, 70, 64}, {300, 130, 32}, {515, 64, 256}})
+    for (const QuantizedLayout &layout : integerLayouts(k, n, group))
+      for (int64_t quantization : {LATHE_QUANTIZE_ROWS, LATHE_QUANTIZE_STATIC})
+        for (int64_t m : {1, 2, 3, 4, 5, 6, 11, 29, 140}) {
+          Case c;
+          c.layout = layout;
+          c.m = m;
+          c.quantization = quantization;
+          c.aScale = 0.0075, c.aZero = m % 3 == 0 ? 0 : m % 3 == 1 ? -20 : 111;
+          if (quantization == LATHE_QUANTIZE_ROWS)
+            c.aZero = 0;
+          c.bias = m % 2;
+          c.padA = m % 3;
+          checkAll(c, {m > 20 ? 2 : 1});
+        }
+}
+
+TEST(QuantizedIntegers, DeepWithEpilogues) {
+  for (int64_t k : {4096, 4099, 9000})
+    for (int64_t group : {int64_t(64), k, int64_t(4128)})
+      for (int64_t m : {1, 7, 40}) {
+        Case c;
+        c.layout.k = k, c.layout.n = 100, c.layout.bits = group == 64 ? 4 : 8, c.layout.group = std::min(group, k);
+        c.layout.zero = 7;
+        c.m = m;
+        c.quantization = m == 7 ? LATHE_QUANTIZE_STATIC : LATHE_QUANTIZE_ROWS;
+        c.aScale = 0.01, c.aZero = m == 7 ? 5 : 0;
+        c.bias = true;
+        c.activation = LATHE_ACT_RELU;
+        c.multiplier = 1, c.residual = 2;
+        c.alpha = 0.5;
+        checkAll(c, {3});
+      }
+}
+
+TEST(QuantizedIntegers, BatchesAndTransposedLeftSides) {
+  for (bool transposeA : {false, true})
+    for (int64_t m : {1, 3, 50}) {
+      Case c;
+      c.layout.k = 75, c.layout.n = 100, c.layout.group = 16, c.layout.zeros = ZeroType::u8;
+      c.m = m;
+      c.batch[0] = 2, c.batch[2] = 3;
+      c.transposeA = transposeA;
+      c.padA = 2;
+      c.quantization = LATHE_QUANTIZE_ROWS;
+      checkAll(c);
+    }
+}
+
+TEST(QuantizedIntegers, ExtremeNumbers) {
+  // The largest codes of both sides, and rows of nothing.
+  for (int64_t bits : {8, 4, 3, 2})
+    for (int64_t zero : {0, 255}) {
+      QuantizedLayout layout;
+      layout.k = 4096, layout.n = 16, layout.bits = bits, layout.group = 4096;
+      layout.zero = static_cast<float>(std::min<int64_t>(zero, layout.entries() - 1));
+      RandomQuantized weight(layout, 1);
+      std::vector<uint8_t> codes(static_cast<size_t>(layout.k * layout.n), static_cast<uint8_t>(zero ? 0 : layout.entries() - 1));
+      std::vector<float> ones(16, 1);
+      cpu::packQuantized(weight.layout, {codes.data(), 16, 1, ones.data(), nullptr, nullptr}, weight.packed.data());
+      for (std::string isa : {"avx2", "avx512", "avx512bw"}) {
+        const char *why = nullptr;
+        if (!supportsIsa(isa == "avx2" ? "avx2" : "avx512", &why))
+          continue;
+        QuantizedServices services(1, isa);
+        lathe_matmul_call call = {};
+        call.weight = services.add(weight.layout, weight.packed.data());
+        services.start();
+        std::vector<float> a(2 * 4096, -127), out(2 * 16, 5);
+        std::fill_n(a.begin(), 4096, 0.0f);
+        call.a = a.data(), call.out = out.data();
+        call.alpha = 1;
+        call.m = 2, call.n = call.out_row = 16, call.k = call.a_row = 4096;
+        call.a_col = call.batch[0] = call.batch[1] = call.batch[2] = 1;
+        call.a_quantization = LATHE_QUANTIZE_ROWS;
+        ASSERT_FALSE(services.matmul(call).failed());
+        float expected = (zero ? 1.0f : -1.0f) * 127 * 4096 * static_cast<float>(layout.entries() - 1);
+        for (size_t i = 0; i < 16; ++i) {
+          EXPECT_EQ(out[i], 0) << isa;
+          EXPECT_NEAR(out[16 + i], expected, 1e-6 * std::fabs(expected)) << isa << " " << bits << " bits";
+        }
+      }
+    }
+}
+
+TEST(QuantizedIntegers, RefusesWhatItCannotDo) {
+  QuantizedLayout layout;
+  layout.k = 8, layout.n = 16, layout.group = 8;
+  RandomQuantized weight(layout, 1);
+  layout.values = CodeValues::e4m3;
+  RandomQuantized floats(layout, 1);
+  QuantizedServices services(1, "avx2");
+  services.add(weight.layout, weight.packed.data());
+  services.add(floats.layout, floats.packed.data());
+  services.start();
+  std::vector<float> values(128);
+  auto message = [&](auto change) {
+    lathe_matmul_call call = {};
+    call.a = call.out = values.data();
+    call.alpha = call.a_scale = 1;
+    call.m = call.batch[0] = call.batch[1] = call.batch[2] = call.a_col = 1;
+    call.k = call.a_row = 8;
+    call.n = call.out_row = 16;
+    call.a_quantization = LATHE_QUANTIZE_STATIC;
+    change(call);
+    return services.matmul(call).message();
+  };
+  EXPECT_EQ(message([](auto &) {}), "");
+  EXPECT_NE(message([](auto &call) { call.a_quantization = 3; }).find("unknown quantization 3"), std::string::npos);
+  EXPECT_NE(message([](auto &call) { call.weight = 1; }).find("a weight of integers, found values e4m3"), std::string::npos);
+  EXPECT_NE(message([](auto &call) { call.a_scale = 0; }).find("expected a scale above 0"), std::string::npos);
+  EXPECT_NE(message([](auto &call) { call.a_scale = NAN; }).find("expected a scale above 0"), std::string::npos);
+  EXPECT_NE(message([](auto &call) { call.a_zero = 128; }).find("a zero point from -128 to 127"), std::string::npos);
+  EXPECT_NE(message([&](auto &call) {
+              call.weight = -1;
+              call.b = values.data() + 64;
+              call.b_row = 1, call.b_col = 8;
+            }).find("needs a quantized weight"),
+            std::string::npos);
 }
 
 TEST(Quantized, EveryKind) {
