@@ -68,10 +68,10 @@ Status errorOf(const std::vector<Weight> &weights, const InputStatistics &statis
     for (int64_t row = 0; row < w.n; ++row)
       for (int64_t i = 0; i < w.k; ++i)
         scaled[row * w.k + i] /= s[i];
-    ErrorMetrics metrics;
-    if (Status status = compareOutputs(w, scaled.data(), statistics, pool, metrics); status.failed())
+    double part = 0;
+    if (Status status = outputError(w, scaled.data(), statistics, pool, part); status.failed())
       return status;
-    error += metrics.error;
+    error += part;
   }
   return {};
 }
@@ -98,10 +98,29 @@ Status quantization::awqScales(const std::vector<Weight> &weights, const InputSt
       status.failed())
     return status;
   result.error = result.errorBefore;
+  // Candidates are compared by some of the outputs.
+  std::vector<std::vector<float>> copies;
+  std::vector<Weight> sample;
+  for (const Weight &w : weights) {
+    if (options.outputs <= 0 || w.n <= options.outputs) {
+      sample.push_back(w);
+      continue;
+    }
+    std::vector<float> &rows = copies.emplace_back();
+    for (int64_t i = 0; i < options.outputs; ++i) {
+      const float *row = w.data + i * w.n / options.outputs * k;
+      rows.insert(rows.end(), row, row + k);
+    }
+    sample.push_back({rows.data(), options.outputs, k});
+  }
+  double least = 0;
+  if (Status status = errorOf(sample, statistics, format, options.fit, result.s, pool, least); status.failed())
+    return status;
   // Inputs that are almost always 0 get the factors of inputs that are small.
   const double largest = *std::max_element(statistics.meanAbs.begin(), statistics.meanAbs.end());
   if (largest == 0)
     return {};
+  AwqScales best;
   const std::vector<double> sizes = relativeSizes(weights, format, k);
   for (int byWeights = 0; byWeights <= (options.byWeights ? 1 : 0); ++byWeights) {
     // Without weights, the exponent 0 is what errorBefore is of.
@@ -116,14 +135,15 @@ Status quantization::awqScales(const std::vector<Weight> &weights, const InputSt
       const std::vector<float> s = normalized(std::move(raw));
       double error = 0;
       // A type of scales may be too narrow for these factors: then they are not among the candidates.
-      if (errorOf(weights, statistics, format, options.fit, s, pool, error).failed() || !(error < result.error))
+      if (errorOf(sample, statistics, format, options.fit, s, pool, error).failed() || !(error < least))
         continue;
-      result.error = error;
-      result.alpha = alpha;
-      result.byWeights = byWeights;
-      result.s = s;
+      least = error;
+      best = {s, alpha, byWeights != 0, result.errorBefore, 0};
     }
   }
+  if (!best.s.empty() && !errorOf(weights, statistics, format, options.fit, best.s, pool, best.error).failed() &&
+      best.error < result.errorBefore)
+    result = std::move(best);
   return {};
 }
 

@@ -17,6 +17,9 @@ struct AwqOptions {
   /// being taken relative to the largest one of their group.
   bool byWeights = true;
   FitOptions fit; ///< of the scales with which the error is measured
+  /// Outputs of each weight that candidates are compared by, evenly spread; 0: all. The best one is kept where it is
+  /// better than no factors for all outputs.
+  int64_t outputs = 256;
 };
 
 struct AwqScales {

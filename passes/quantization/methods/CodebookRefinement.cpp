@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "passes/quantization/methods/Blas.h"
 #include "passes/quantization/methods/CodebookSteps.h"
+#include "passes/quantization/methods/ScaleRefinement.h"
 
 #include <algorithm>
 #include <cmath>
@@ -163,44 +164,11 @@ void quantization::refineScales(const Weight &w, const InputStatistics &statisti
                                 CodebookQuantized &quantized) {
   if (quantized.scales.empty())
     return;
-  const int64_t k = quantized.k, size = quantized.groupSize(), groups = quantized.groups();
   // What the codes stand for without scales.
   CodebookQuantized plain = quantized;
   plain.scales.clear();
-  std::vector<float> values(static_cast<size_t>(quantized.n * k));
+  std::vector<float> values(static_cast<size_t>(quantized.n * quantized.k));
   plain.dequantize(values.data());
-  const std::vector<OutputRange> ranges = outputRanges(quantized);
-  parallelFor(pool, static_cast<int64_t>(ranges.size()), [&](int64_t i) {
-    const int64_t begin = ranges[i].begin, rows = ranges[i].end - begin;
-    const float *h = statistics.secondMoment.data(), *v = values.data() + begin * k;
-    // error = (approximation - w) H, kept up to date; product = the group's values times H.
-    std::vector<float> difference(static_cast<size_t>(rows * k)), error(difference.size()), product(difference.size());
-    for (int64_t row = 0; row < rows; ++row)
-      for (int64_t at = 0; at < k; ++at)
-        difference[row * k + at] =
-            quantized.scaleOf(begin + row, at) * v[row * k + at] - w.data[(begin + row) * k + at];
-    gemm(false, false, rows, k, k, 1, difference.data(), k, h, k, 0, error.data(), k);
-    for (int64_t group = 0; group < groups; ++group) {
-      const int64_t first = group * size, count = std::min(size, k - first);
-      gemm(false, false, rows, k, count, 1, v + first, k, h + first * k, k, 0, product.data(), k);
-      for (int64_t row = 0; row < rows; ++row) {
-        double slope = 0, curvature = 0;
-        for (int64_t at = row * k + first; at < row * k + first + count; ++at) {
-          slope += static_cast<double>(v[at]) * error[at];
-          curvature += static_cast<double>(v[at]) * product[at];
-        }
-        float &scale = quantized.scales[(begin + row) * groups + group];
-        if (scale == 0 || !(curvature > 0))
-          continue;
-        const float changed = roundTo(quantized.scaleType, static_cast<float>(scale - slope / curvature));
-        // The codes were chosen for positive scales; one that falls to nothing would lose the group.
-        if (!(changed > 0.25f * scale) || changed > 4 * scale)
-          continue;
-        const float step = changed - scale;
-        scale = changed;
-        for (int64_t at = 0; at < k; ++at)
-          error[row * k + at] += step * product[row * k + at];
-      }
-    }
-  });
+  refineScales(w, values, statistics, std::max<int64_t>(1, quantized.groupSize()), quantized.scaleType, /*passes=*/1,
+               pool, quantized.scales);
 }

@@ -95,3 +95,27 @@ Status quantization::compareOutputs(const Weight &w, const float *approximation,
   result = metricsOf(sums);
   return {};
 }
+
+Status quantization::outputError(const Weight &w, const float *approximation, const InputStatistics &statistics,
+                                 ThreadPool *pool, double &error) {
+  error = 0;
+  if (Status status = validate(statistics, w.k, /*needsSecondMoment=*/true); status.failed())
+    return status;
+  const int64_t blocks = (w.n + kRows - 1) / kRows;
+  std::vector<double> partial(static_cast<size_t>(blocks));
+  parallelFor(pool, blocks, [&](int64_t block) {
+    const int64_t begin = block * kRows, rows = std::min(kRows, w.n - begin), size = rows * w.k;
+    std::vector<float> difference(static_cast<size_t>(size)), product(static_cast<size_t>(size));
+    for (int64_t i = 0; i < size; ++i)
+      difference[i] = approximation[begin * w.k + i] - w.data[begin * w.k + i];
+    gemm(false, false, rows, w.k, w.k, 1, difference.data(), w.k, statistics.secondMoment.data(), w.k, 0,
+         product.data(), w.k);
+    double total = 0;
+    for (int64_t i = 0; i < size; ++i)
+      total += static_cast<double>(difference[i]) * product[i];
+    partial[block] = std::max(0.0, total);
+  });
+  for (double part : partial)
+    error += part;
+  return {};
+}

@@ -7,6 +7,7 @@
 
 #include "passes/quantization/methods/Blas.h"
 #include "passes/quantization/methods/Parallel.h"
+#include "passes/quantization/methods/ScaleRefinement.h"
 
 #include <algorithm>
 #include <cmath>
@@ -205,6 +206,9 @@ Status quantization::quantizeGptq(const Weight &w, const InputStatistics &statis
     return status;
   if (!(options.damping >= 0) || options.damping > 1e6)
     return runtime::failure(LATHE_INVALID_ARGUMENT, "damping must be from 0 to 1e6, got ", options.damping);
+  if (options.refinements < 0)
+    return runtime::failure(LATHE_INVALID_ARGUMENT, "the number of passes must not be negative, got ",
+                            options.refinements);
   if (options.block < 1)
     return runtime::failure(LATHE_INVALID_ARGUMENT, "a block must have at least 1 input, got ", options.block);
   if (Status status = validate(statistics, w.k, /*needsSecondMoment=*/true); status.failed())
@@ -230,5 +234,7 @@ Status quantization::quantizeGptq(const Weight &w, const InputStatistics &statis
     result.zeros.resize(result.scales.size());
   parallelFor(pool, (w.n + kOutputs - 1) / kOutputs,
               [&](int64_t block) { OutputBlock(problem, block * kOutputs, result).run(); });
+  if (options.refinements > 0)
+    return refineScales(w, statistics, options.refinements, pool, result);
   return {};
 }

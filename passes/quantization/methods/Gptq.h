@@ -31,14 +31,15 @@ struct GptqOptions {
   int64_t block = 128; ///< inputs whose errors are handed on together
   FitOptions fit;      ///< searches weigh by the mean square of the inputs, where `weighted`
   bool weighted = false;
+  int refinements = 0; ///< passes of refineScales at the end
 };
 
 /// Rounds input by input, and after each changes the inputs that are still to come so that the error of the output
 /// over the statistics' rows is least (Frantar et al. 2022, "GPTQ", section 3, algorithm 1), for any format. Without
 /// correlations between inputs (a second moment that is a multiple of the identity) the result is that of
-/// quantizeRounded with the same `fit`, bit for bit. Inputs that were 0 throughout calibration are rounded to nearest.
-/// Memory beside the result: k * k doubles and floats.
-/// Fails where checkWeight or the statistics' validate does, or where options are out of range.
+/// quantizeRounded with the same `fit`, bit for bit, as long as scales are not refined. Inputs that were 0 throughout
+/// calibration are rounded to nearest. Memory beside the result: k * k doubles and floats. Fails where checkWeight or
+/// the statistics' validate does, or where options are out of range.
 Status quantizeGptq(const Weight &w, const InputStatistics &statistics, const Format &format,
                     const GptqOptions &options, ThreadPool *pool, Quantized &result);
 

@@ -41,6 +41,13 @@ TEST(Awq, ErrorIsBelowThatOfRounding) {
       EXPECT_LT(scales.error, 0.8 * scales.errorBefore) << format.name();
     for (float s : scales.s)
       EXPECT_TRUE(s > 0 && std::isfinite(s));
+    // By few of the outputs: still never worse, for all of them.
+    AwqOptions few;
+    few.outputs = 3;
+    AwqScales rough;
+    ASSERT_WORKS(awqScales(weights, statistics, format, few, nullptr, rough));
+    EXPECT_EQ(rough.errorBefore, scales.errorBefore);
+    EXPECT_LE(rough.error, rough.errorBefore);
   }
 }
 

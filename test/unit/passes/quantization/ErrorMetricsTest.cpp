@@ -49,6 +49,9 @@ TEST(ErrorMetrics, OfOutputsFromTheSecondMoment) {
   EXPECT_NEAR(found.signal * rows, expected.signal, 1e-4 * expected.signal);
   EXPECT_NEAR(found.cosine, expected.cosine, 1e-5);
   EXPECT_NEAR(found.snrDb(), expected.snrDb(), 1e-2);
+  double alone = 0;
+  ASSERT_WORKS(lathe::quantization::outputError({w.data(), n, k}, other.data(), statisticsOf(x, k), nullptr, alone));
+  EXPECT_EQ(alone, found.error);
   ThreadPool pool;
   ASSERT_FALSE(pool.start(3, nullptr).failed());
   ASSERT_WORKS(compareOutputs({w.data(), n, k}, other.data(), statisticsOf(x, k), &pool, threaded));

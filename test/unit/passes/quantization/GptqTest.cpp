@@ -8,6 +8,7 @@
 #include "QuantizationTestSupport.h"
 #include "passes/quantization/methods/Blas.h"
 #include "passes/quantization/methods/RoundToNearest.h"
+#include "passes/quantization/methods/ScaleRefinement.h"
 
 using namespace lathe::quantization;
 using namespace lathe::quantization::test;
@@ -165,6 +166,32 @@ TEST(Gptq, BlocksAndThreadsDoNotMatter) {
   }
 }
 
+TEST(Gptq, RefinedScalesAreNeverWorse) {
+  constexpr int64_t n = 70, k = 75;
+  const std::vector<float> w = randomWeights(n * k, 14);
+  const InputStatistics statistics = statisticsOf(correlatedRows(1000, k, 15), k);
+  for (int64_t group : {0, 32}) {
+    for (const Format &format : everyFormat(group)) {
+      GptqOptions options;
+      Quantized found, refined;
+      ASSERT_WORKS(quantizeGptq({w.data(), n, k}, statistics, format, options, nullptr, found));
+      options.refinements = 2;
+      ASSERT_WORKS(quantizeGptq({w.data(), n, k}, statistics, format, options, nullptr, refined));
+      EXPECT_EQ(found.codes, refined.codes);
+      EXPECT_EQ(found.zeros, refined.zeros);
+      const double before = outputError({w.data(), n, k}, dense(found), statistics);
+      const double after = outputError({w.data(), n, k}, dense(refined), statistics);
+      EXPECT_LE(after, before * (1 + 1e-5)) << format.name();
+      if (format.scaleType == ScaleType::F32 && format.bits < 8)
+        EXPECT_LT(after, 0.99 * before) << format.name();
+      for (float scale : refined.scales)
+        EXPECT_EQ(scale, roundTo(format.scaleType, scale)) << format.name();
+      EXPECT_FAILS(refineScales({w.data(), k, n}, statistics, 1, nullptr, refined), "75x70, got 70x75");
+      EXPECT_FAILS(refineScales({w.data(), n, k}, statistics, -1, nullptr, refined), "negative");
+    }
+  }
+}
+
 TEST(Gptq, EverySize) {
   for (auto [n, k] : {std::pair<int64_t, int64_t>{1, 1}, {3, 1}, {1, 33}, {65, 31}, {0, 4}}) {
     const std::vector<float> w = randomWeights(std::max<int64_t>(n * k, 1), 8);
@@ -215,6 +242,9 @@ TEST(Gptq, RefusesWhatItCannotUse) {
   options = {};
   options.block = 0;
   EXPECT_FAILS(quantizeGptq({w.data(), n, k}, statistics, format, options, nullptr, found), "block");
+  options = {};
+  options.refinements = -1;
+  EXPECT_FAILS(quantizeGptq({w.data(), n, k}, statistics, format, options, nullptr, found), "negative");
   options = {};
   EXPECT_FAILS(quantizeGptq({w.data(), n, 3}, statistics, format, options, nullptr, found), "3 inputs, got those of 4");
   statistics.secondMoment[1] = statistics.secondMoment[4] = -1e9f;
