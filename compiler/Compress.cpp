@@ -42,7 +42,7 @@ bool compress(const Compression &compression, CompressionReport &report, bool &i
     if (needsCalibration(step) && !compression.data) {
       isUsage = true;
       error = "recipe: step " + std::to_string(index + 1) + ": " +
-              (step.smooth ? "smoothing" : step.activations == "tensor" ? "mode 'static'" : "method '" + step.method + "'") +
+              (step.smooth ? "smoothing" : step.outliers ? "keeping outliers apart" : step.activations == "tensor" ? "mode 'static'" : "method '" + step.method + "'") +
               " needs calibration data: give --calib";
       return false;
     }

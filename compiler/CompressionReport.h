@@ -23,6 +23,7 @@ struct CompressedLayer {
   uint64_t bytesBefore = 0, bytesAfter = 0;
   double snrDb = 0, cosine = 1; ///< of the layer's output over the calibration data, or of the weight itself without any
   bool onOutputs = false;       ///< which of the two
+  size_t apart = 0;         ///< inputs that are multiplied in f32, as outliers
   std::string reason;           ///< why it stayed as it was
 };
 

@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "compiler/QuantizeStep.h"
+#include "compiler/ActivationSteps.h"
 #include "passes/quantization/Expressions.h"
 #include "passes/quantization/methods/Awq.h"
 #include "passes/quantization/methods/Codebook.h"
@@ -129,44 +130,6 @@ bool isReadOnlyBy(Value x, const llvm::SmallPtrSetImpl<Operation *> &products) {
   return llvm::all_of(x.getUses(), [&](OpOperand &use) { return products.contains(use.getOwner()) && use.getOperandNumber() == 0; });
 }
 
-/// Creates an operation whose result has the given element type and the shape that its operands give.
-template <typename OpTy, typename... Args> Value make(OpBuilder &b, Location loc, RankedTensorType type, Args &&...args) {
-  return b.create<OpTy>(loc, type, std::forward<Args>(args)...).getResult();
-}
-
-/// x rounded to integers of 8 bits by a scale for each row, and back (Yao et al. 2022, ZeroQuant, section 3.2: token-wise).
-Value roundRows(OpBuilder &b, Value x) {
-  auto type = cast<RankedTensorType>(x.getType());
-  Location loc = x.getLoc();
-  int64_t last = type.getRank() - 1;
-  SmallVector<int64_t> shape(type.getShape());
-  shape[last] = 1;
-  RankedTensorType rows = RankedTensorType::get(shape, type.getElementType());
-  auto number = [&](float value) -> Value {
-    auto scalar = RankedTensorType::get({}, b.getF32Type());
-    return b.create<ConstantOp>(loc, scalar, DenseElementsAttr::get(scalar, value));
-  };
-  constexpr float kLeast = 1e-30f; // rows of zeros stay zeros
-  Value largest = make<ReduceOp>(b, loc, rows, ReductionAttr::get(b.getContext(), Reduction::max), make<AbsOp>(b, loc, type, x), b.getDenseI64ArrayAttr({last}), b.getUnitAttr());
-  Value scale = make<DivOp>(b, loc, rows, make<MaxOp>(b, loc, rows, largest, number(kLeast)), number(127));
-  auto axis = b.getI64IntegerAttr(last), block = b.getI64IntegerAttr(type.getDimSize(last));
-  Value q = make<QuantizeOp>(b, loc, type.clone(b.getIntegerType(8)), x, scale, Value(), axis, block, UnitAttr());
-  return make<DequantizeOp>(b, loc, type, q, scale, Value(), axis, block);
-}
-
-/// x rounded to integers of 8 bits by one scale that calibration found, and back.
-Value roundTensor(OpBuilder &b, Value x, const quantization::ActivationRange &range, bool symmetric) {
-  auto type = cast<RankedTensorType>(x.getType());
-  Location loc = x.getLoc();
-  auto scalar = [&](Type element) { return RankedTensorType::get({}, element); };
-  Value scale = b.create<ConstantOp>(loc, scalar(b.getF32Type()), DenseElementsAttr::get(scalar(b.getF32Type()), range.scale)), zero;
-  Type code = symmetric ? b.getIntegerType(8) : b.getIntegerType(8, /*isSigned=*/false);
-  if (!symmetric)
-    zero = b.create<ConstantOp>(loc, scalar(code), DenseElementsAttr::get(scalar(code), static_cast<uint8_t>(range.zeroPoint)));
-  Value q = make<QuantizeOp>(b, loc, type.clone(code), x, scale, zero, IntegerAttr(), IntegerAttr(), UnitAttr());
-  return make<DequantizeOp>(b, loc, type, q, scale, zero, IntegerAttr(), IntegerAttr());
-}
-
 quantization::RangeMethod rangeMethod(StringRef name) {
   using quantization::RangeMethod;
   return name == "minmax"           ? RangeMethod::MinMax
@@ -176,22 +139,8 @@ quantization::RangeMethod rangeMethod(StringRef name) {
                                     : RangeMethod::Mse;
 }
 
-/// Rounds what products read as their left sides; products that share one share it still. `range` is null for a scale a row.
-void roundActivations(const quantization::ActivationRange *range, bool symmetric, const Layer &layer,
-                      llvm::DenseMap<Value, Value> &rounded) {
-  for (MatmulOp product : layer.products) {
-    Value x = product.getLhs();
-    if (product.getTransposeLhs() || cast<RankedTensorType>(x.getType()).getShape().back() != layer.inputs)
-      continue;
-    Value &own = rounded[x];
-    if (!own) {
-      OpBuilder b(product->getContext());
-      b.setInsertionPointAfterValue(x);
-      own = range ? roundTensor(b, x, *range, symmetric) : roundRows(b, x);
-    }
-    product.getLhsMutable().assign(own);
-  }
-}
+/// More than one of as many inputs are no outliers.
+constexpr size_t kMostApart = 8;
 
 /// One step over the layers of all programs.
 struct Quantizer {
@@ -204,7 +153,7 @@ struct Quantizer {
   const compression::MakeConstant &make;
   std::map<std::string, uint64_t> &made;
   std::string &error;
-  llvm::DenseMap<Value, Value> rounded = llvm::DenseMap<Value, Value>();
+  Replaced rounded = Replaced();
   size_t done = 0;
 
   bool run(const std::vector<Layer> &layers);
@@ -276,6 +225,18 @@ bool Quantizer::quantizeGroup(ArrayRef<const Layer *> group, size_t count) {
     for (quantization::Weight &matrix : matrices)
       quantization::scaleInputs(matrix, factors, const_cast<float *>(matrix.data));
   }
+  OutlierPath apart;
+  if (inputs && step.outliers && !group.front()->isTable())
+    apart.inputs = quantization::outlierInputs(*inputs, quantization::relativeThreshold(*inputs, static_cast<float>(*step.outliers)));
+  if (apart.inputs.size() * kMostApart > static_cast<size_t>(group.front()->inputs))
+    apart.inputs.clear(); // then they are no exceptions
+  std::vector<std::vector<float>> whole;
+  if (!apart.inputs.empty())
+    whole = dense;
+  for (size_t i = 0; i < whole.size(); ++i)
+    for (int64_t row = 0; row < matrices[i].n; ++row)
+      for (int64_t input : apart.inputs)
+        dense[i][row * matrices[i].k + input] = 0;
   SmallVector<const Layer *> replaced;
   for (auto [layer, values] : llvm::zip(group, dense)) {
     if (compression.progress)
@@ -283,8 +244,17 @@ bool Quantizer::quantizeGroup(ArrayRef<const Layer *> group, size_t count) {
     bool isDone = false;
     if (!quantizeLayer(*layer, values, inputs, isDone))
       return false;
-    if (isDone)
-      replaced.push_back(layer);
+    if (!isDone)
+      continue;
+    replaced.push_back(layer);
+    if (apart.inputs.empty())
+      continue;
+    report.layers.back().apart = apart.inputs.size();
+    report.layers.back().bytesAfter += apart.inputs.size() * layer->outputs * sizeof(float);
+    if (!addOutlierPath(*layer, whole[&layer - group.begin()], make, apart)) {
+      error = "initializer '" + layer->name + "': " + error;
+      return false;
+    }
   }
   if (!factors.empty() && !divideInputs(replaced, factors))
     return false;
@@ -298,13 +268,20 @@ bool Quantizer::quantizeGroup(ArrayRef<const Layer *> group, size_t count) {
     quantization::RangeOptions options;
     options.method = rangeMethod(step.range);
     options.symmetric = step.symmetricActivations;
-    if (Status status = observer->range(options, range.emplace()); status.failed()) {
+    if (inputs && (!factors.empty() || !apart.inputs.empty())) {
+      // Of what products read now only the largest magnitudes are known.
+      std::vector<float> largest = inputs->absMax;
+      for (int64_t input : apart.inputs)
+        largest[input] = 0;
+      float bound = *std::max_element(largest.begin(), largest.end());
+      range = quantization::rangeOf(-bound, bound, options);
+    } else if (Status status = observer->range(options, range.emplace()); status.failed()) {
       error = "node '" + group.front()->node + "': " + status.message();
       return false;
     }
   }
   for (const Layer *layer : replaced)
-    roundActivations(range ? &*range : nullptr, step.symmetricActivations, *layer, rounded);
+    roundActivations(*layer, range ? &*range : nullptr, step.symmetricActivations, rounded);
   return true;
 }
 

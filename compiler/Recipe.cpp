@@ -86,6 +86,21 @@ std::string readNumber(const ordered_json &value, double low, double high, doubl
   return "";
 }
 
+/// A number, or null for none.
+Field optionalNumber(const char *name, std::optional<double> RecipeStep::*member, double low, double high) {
+  return {name,
+          [=](const ordered_json &value, RecipeStep &step) -> std::string {
+            (step.*member).reset();
+            if (value.is_null())
+              return "";
+            double number = 0;
+            std::string error = readNumber(value, low, high, number);
+            step.*member = number;
+            return error;
+          },
+          [=](const RecipeStep &step) { return step.*member ? ordered_json(*(step.*member)) : ordered_json(); }};
+}
+
 Field globs(const char *name, std::vector<std::string> RecipeStep::*member) {
   return {name,
           [=](const ordered_json &value, RecipeStep &step) -> std::string {
@@ -116,17 +131,8 @@ const std::vector<Field> &fields() {
        [](const S &step) { return ordered_json(step.damping); }},
       flag("act_order", &S::actOrder),
       flag("clip", &S::clip),
-      {"smooth",
-       [](const ordered_json &value, S &step) -> std::string {
-         step.smooth.reset();
-         if (value.is_null())
-           return "";
-         double alpha = 0;
-         std::string error = readNumber(value, 0, 1, alpha);
-         step.smooth = alpha;
-         return error;
-       },
-       [](const S &step) { return step.smooth ? ordered_json(*step.smooth) : ordered_json(); }},
+      optionalNumber("smooth", &S::smooth, 0, 1),
+      optionalNumber("outliers", &S::outliers, 1, 1e6),
       integer("stages", &S::stages, {1, 2}),
       integer("dimension", &S::dimension, {1, 2, 4, 8}),
       globs("tensors", &S::tensors),
@@ -153,7 +159,7 @@ std::string verify(const RecipeStep &step) {
 bool matchesGlob(const std::string &pattern, const std::string &name) { return fnmatch(pattern.c_str(), name.c_str(), 0) == 0; }
 
 bool needsCalibration(const RecipeStep &step) {
-  return step.method == "gptq" || step.method == "awq" || step.activations == "tensor" || step.smooth.has_value();
+  return step.method == "gptq" || step.method == "awq" || step.activations == "tensor" || step.smooth.has_value() || step.outliers.has_value();
 }
 
 bool usesCalibration(const RecipeStep &step) { return needsCalibration(step) || step.format == "codebook" || step.method == "mse"; }

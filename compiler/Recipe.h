@@ -30,6 +30,7 @@ struct RecipeStep {
   bool actOrder = true;               ///< `act_order`: GPTQ takes inputs in the order of their energy
   bool clip = true;                   ///< GPTQ chooses scales that clip a group's largest weights where that makes the error smaller
   std::optional<double> smooth;       ///< SmoothQuant's alpha, from 0 to 1; none: no scaling of activations
+  std::optional<double> outliers;     ///< inputs whose largest magnitude is so many times the median one are multiplied in f32; none: no input
   int64_t stages = 1;                 ///< of codebooks whose values are added: 1 or 2
   int64_t dimension = 4;              ///< of codebooks: weights that one code stands for
   std::vector<std::string> tensors = {"*"}; ///< globs on names of initializers or of the nodes that read them

@@ -20,7 +20,7 @@ struct QuantizeFlags {
   std::string mode = "weight-only", method = "rtn", format, scaleType, range;
   int64_t bits = 0, groupSize = -1, dimension = 0;
   bool asymmetric = false;
-  double smooth = -1, damping = 0;
+  double smooth = -1, damping = 0, outliers = 0;
   std::vector<std::string> tensors;
 };
 
@@ -52,6 +52,8 @@ std::string recipeOf(const QuantizeFlags &flags) {
     step["range"] = flags.range;
   if (flags.smooth >= 0)
     step["smooth"] = flags.smooth;
+  if (flags.outliers > 0)
+    step["outliers"] = flags.outliers;
   if (flags.damping > 0)
     step["damping"] = flags.damping;
   if (flags.dimension)
@@ -134,6 +136,7 @@ void addQuantizeCommand(CLI::App &app, int &exitCode) {
   command->add_option("--scale-type", flags->scaleType, "f32, f16 or bf16 (f16)");
   command->add_option("--range", flags->range, "of static activations: minmax, moving-average, percentile, entropy, mse");
   command->add_option("--smooth", flags->smooth, "SmoothQuant's alpha: moves outliers of activations into weights")->check(CLI::Range(0.0, 1.0));
+  command->add_option("--outliers", flags->outliers, "inputs whose largest magnitude is so many times the median one are multiplied in f32");
   command->add_option("--damping", flags->damping, "of GPTQ, a share of the mean of the diagonal (0.01)");
   command->add_option("--dimension", flags->dimension, "weights that one code of a codebook stands for (4)");
   command->add_option("--tensors", flags->tensors, "weights to quantize: names of initializers or nodes, with * and ? (all)")->take_all();
