@@ -1,0 +1,187 @@
+# Lathe. Under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+"""Quantized models: as ONNX in ONNX Runtime and as artifacts they give the same, and a trained model loses as little as it should."""
+import json
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import numpy_helper
+from support import make_inputs
+
+import lathe
+
+FORMATS = {
+    "int8": ["--bits", "8"],
+    "int4": ["--bits", "4", "--group-size", "32"],
+    "int4-zeros": ["--bits", "4", "--group-size", "16", "--asymmetric", "--scale-type", "f32"],
+    "int3": ["--bits", "3", "--group-size", "32", "--method", "mse"],
+    "int2": ["--bits", "2", "--group-size", "16"],
+    "hqq": ["--bits", "4", "--group-size", "32", "--method", "hqq", "--scale-type", "f32"],
+    "nf4": ["--format", "nf4", "--bits", "4", "--group-size", "32"],
+    "mxfp4": ["--format", "mxfp4"],
+    "fp8": ["--format", "fp8-e4m3"],
+    "e5m2": ["--format", "fp8-e5m2", "--scale-type", "f32"],
+    "log2": ["--mode", "log", "--bits", "4"],
+    "apot": ["--format", "apot", "--bits", "5", "--group-size", "32"],
+    "codebook": ["--mode", "codebook", "--bits", "8", "--dimension", "2"],
+    "stages": ["--mode", "codebook", "--bits", "4", "--dimension", "4"],
+    "dynamic": ["--mode", "dynamic"],
+    "dynamic-int4": ["--mode", "dynamic", "--bits", "4", "--group-size", "32"],
+}
+SHAPES = [(1, 1), (2, 7), (3, 33), (1, 0)]
+
+
+def session(path):
+    return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_round_trip(name, lathe_tool, onnx_path, tmp_path):
+    """What is written as ONNX is plain ONNX, and ONNX Runtime's results of it are those of the artifact."""
+    source, plain, artifact = onnx_path("bert"), tmp_path / "q.onnx", tmp_path / "q.lathe"
+    lathe_tool.ok("quantize", source, "-o", plain, *FORMATS[name])
+    lathe_tool.ok("quantize", source, "-o", artifact, *FORMATS[name])
+    onnx.checker.check_model(str(plain), full_check=True)
+    reference, model = session(plain), lathe.load(artifact)
+    original = session(source)
+    for batch, sequence in SHAPES:
+        inputs = make_inputs("bert", batch, sequence, padded=True)
+        outputs = model.run(inputs)
+        for value, expected, dense in zip(reference.get_outputs(), reference.run(None, inputs), original.run(None, inputs)):
+            got = outputs[value.name]
+            assert got.shape == expected.shape
+            if not got.size:
+                continue
+            scale = np.abs(expected).max()
+            # A number that lies between two integers may become the one or the other.
+            allowed = 2e-2 if "dynamic" in name else 1e-3
+            assert np.abs(got - expected).max() <= allowed * scale, f"{batch} x {sequence}: {value.name}"
+            assert np.abs(got - dense).max() > 1e-6 * scale, "nothing was quantized"
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama", "roberta"])
+def test_decoders_with_tables(name, lathe_tool, onnx_path, tmp_path):
+    """Embeddings, tied ones too, are quantized, and rows of them looked up."""
+    plain, artifact, report = tmp_path / "q.onnx", tmp_path / "q.lathe", tmp_path / "r.json"
+    lathe_tool.ok("quantize", onnx_path(name), "-o", plain, "--bits", "4", "--group-size", "16")
+    lathe_tool.ok("quantize", onnx_path(name), "-o", artifact, "--bits", "4", "--group-size", "16", "--report", report)
+    layers = json.loads(report.read_text())["compression"]["layers"]
+    assert any("table" in layer["kind"] for layer in layers)
+    reference, model = session(plain), lathe.load(artifact)
+    for batch, sequence in SHAPES[:3]:
+        inputs = make_inputs(name, batch, sequence, *((5,) if name != "roberta" else ()))
+        outputs = model.run(inputs)
+        for value, expected in zip(reference.get_outputs(), reference.run(None, inputs)):
+            np.testing.assert_allclose(outputs[value.name], expected, rtol=0, atol=1e-3 * np.abs(expected).max(), err_msg=value.name)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The trained Llama of the examples, its tokens to judge by, and others to calibrate with."""
+    from test_examples import EXAMPLES
+
+    folder = tmp_path_factory.mktemp("lm")
+    tokens = np.load(EXAMPLES / "text_generation" / "heldout.npy")
+    np.save(folder / "judge.npy", tokens[: 48 * 256])
+    np.save(folder / "calib.npy", tokens[-64 * 256 :])
+    return EXAMPLES / "text_generation" / "lm.onnx", folder
+
+
+@pytest.fixture(scope="module")
+def perplexity(lathe_tool, trained):
+    model, folder = trained
+    known = {}
+
+    def of(*flags, source=model):
+        key = (str(source), *flags)
+        if key not in known:
+            flags = [folder / "calib.npy" if flag == "CALIB" else flag for flag in flags]
+            artifact = folder / "q.lathe"
+            command = ["quantize" if flags else "compile", source, "-o", artifact, *flags]
+            lathe_tool.ok(*command, *(["--exclude", "*head*"] if flags else []))
+            known[key] = json.loads(lathe_tool.ok("perplexity", artifact, "--tokens", folder / "judge.npy", "--json"))["perplexity"]
+        return known[key]
+
+    return of
+
+
+CALIBRATED = ("--calib", "CALIB")
+
+
+def test_eight_bits(perplexity):
+    dense = perplexity()
+    assert perplexity("--bits", "8") == pytest.approx(dense, rel=1e-3)
+    assert perplexity("--mode", "dynamic") == pytest.approx(dense, rel=5e-3)
+    assert perplexity("--mode", "static", *CALIBRATED) == pytest.approx(dense, rel=1.5e-2)
+
+
+def test_methods_beat_rounding(perplexity):
+    """At groups of 32 the best method loses at most half of what rounding to nearest loses."""
+    dense = perplexity()
+    for bits in ("4", "3"):
+        flags = ("--bits", bits, "--group-size", "32")
+        rounded = perplexity(*flags)
+        losses = {method: perplexity(*flags, "--method", method, *CALIBRATED) - dense for method in ("gptq", "awq", "mse")}
+        assert max(losses.values()) < rounded - dense, losses
+        assert min(losses.values()) <= (rounded - dense) / 2, losses
+
+
+def test_codebooks(perplexity):
+    """At equal bytes from 3 bits down: 8 bits for 4 weights are fewer than 2 bits in groups of 32."""
+    assert perplexity("--mode", "codebook", "--bits", "8", "--dimension", "4", *CALIBRATED) < perplexity("--bits", "2", "--group-size", "32") / 2
+    assert perplexity("--mode", "codebook", "--bits", "6", "--dimension", "2", "--group-size", "64", *CALIBRATED) < perplexity("--bits", "3", "--group-size", "32")
+
+
+@pytest.fixture(scope="module")
+def with_outliers(trained):
+    """The trained model with four channels of each norm times 50 and the weights behind them over 50: the same function."""
+    source, folder = trained
+    model = onnx.load(source)
+    channels = np.random.default_rng(0).choice(256, 4, replace=False)
+    initializers = {tensor.name: tensor for tensor in model.graph.initializer}
+    # Weights are stored in f16 and widened.
+    widened = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type == "Cast"}
+    changed = 0
+    for name, gain in initializers.items():
+        if not name.endswith("layernorm.weight"):
+            continue
+        norm = next(node for node in model.graph.node if name in node.input)
+        products = [node for node in model.graph.node if norm.output[0] in node.input and node.op_type == "MatMul"]
+        values = numpy_helper.to_array(gain).copy()
+        values[channels] *= 50
+        gain.CopyFrom(numpy_helper.from_array(values, name))
+        for product in products:
+            weight = initializers[widened.get(product.input[1], product.input[1])]
+            values = numpy_helper.to_array(weight).copy()
+            values[channels] /= 50
+            weight.CopyFrom(numpy_helper.from_array(values, weight.name))
+            changed += 1
+    assert changed == 30
+    path = folder / "outliers.onnx"
+    onnx.save(model, path)
+    return path
+
+
+def test_outliers(perplexity, with_outliers):
+    """Static activations of eight bits collapse; SmoothQuant's factors and a path for outliers recover what is lost."""
+    dense = perplexity(source=with_outliers)
+    assert dense == pytest.approx(perplexity(), rel=1e-2)
+    assert perplexity("--mode", "static", *CALIBRATED, source=with_outliers) > 1.2 * dense
+    assert perplexity("--mode", "static", "--smooth", "0.5", *CALIBRATED, source=with_outliers) < 1.01 * dense
+    assert perplexity("--mode", "static", "--outliers", "8", *CALIBRATED, source=with_outliers) < 1.01 * dense
+
+
+def test_sentence_embeddings(lathe_tool, onnx_path, tmp_path):
+    """MiniLM in eight bits, activations too, on rows of random words."""
+    artifact = tmp_path / "minilm.lathe"
+    lathe_tool.ok("quantize", onnx_path("minilm"), "-o", artifact, "--mode", "dynamic")
+    model, reference = lathe.load(artifact), session(onnx_path("minilm"))
+    least = 1.0
+    for seed in range(8):
+        inputs = make_inputs("minilm", 32, 9 + 5 * seed, padded=True)
+        expected = dict(zip([value.name for value in reference.get_outputs()], reference.run(None, inputs)))["sentence_embedding"]
+        got = model.run(inputs)["sentence_embedding"]
+        cosine = (got * expected).sum(-1) / np.linalg.norm(got, axis=-1) / np.linalg.norm(expected, axis=-1)
+        least = min(least, cosine.min())
+    assert least >= 0.995
