@@ -567,6 +567,8 @@ void Compilation::toOnnx(const std::string &output) {
   std::string error;
   if (failed(exportOnnx(main(), output, exporting, error)))
     fail(ExitCode::invalid_model, error);
+  else
+    writeReport({{"kernels", ordered_json::array()}, {"weights_bytes", result.weightsBytes}});
 }
 
 } // namespace

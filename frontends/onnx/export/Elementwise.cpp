@@ -153,15 +153,12 @@ LogicalResult emitCast(Emitter &e, CastOp op) {
   Type from = Emitter::element(op.getInput()), to = Emitter::element(op.getResult());
   auto integer = dyn_cast<IntegerType>(to);
   if (integer && integer.getWidth() > 1 && integer.getWidth() < 8) {
-    e.need(21);
     if (from != to)
       e.define(op.getResult(), cutOff(e, e.of(op.getInput()), from, to));
     else
       e.define(op.getResult(), e.of(op.getInput()));
     return success();
   }
-  if (auto source = dyn_cast<IntegerType>(from); source && source.getWidth() > 1 && source.getWidth() < 8)
-    e.need(21);
   if (op.getOverflows()) {
     e.define(op.getResult(), e.node("Cast", {e.of(op.getInput())}, {{"to", int64_t(onnxDataType(to))}, {"saturate", int64_t(0)}}));
     return success();

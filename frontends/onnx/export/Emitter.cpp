@@ -34,8 +34,9 @@ int32_t onnxDataType(Type type) {
   switch (integer ? integer.getWidth() : 0) {
   case 1:
     return TensorProto::BOOL;
-  case 2: // few runtimes have types of 2 bits, and none has one of 3
-  case 3:
+  case 2:
+    return isUnsigned ? TensorProto::UINT2 : TensorProto::INT2;
+  case 3: // which there is no type of
   case 4:
     return isUnsigned ? TensorProto::UINT4 : TensorProto::INT4;
   case 8:
@@ -51,10 +52,34 @@ int32_t onnxDataType(Type type) {
   }
 }
 
-/// Whether two elements share a byte of a model.
-static bool isHalfByte(Type element) {
+bool sharesBytes(Type element) {
   auto integer = dyn_cast<IntegerType>(element);
   return integer && integer.getWidth() > 1 && integer.getWidth() < 8;
+}
+
+int64_t opsetOf(Type element) {
+  if (sharesBytes(element))
+    return element.getIntOrFloatBitWidth() == 2 ? 25 : 21;
+  return isa<FloatType>(element) && element.getIntOrFloatBitWidth() == 8 ? 19 : 13;
+}
+
+std::string packElements(StringRef elements, IntegerType type) {
+  unsigned bits = type.getWidth() == 2 ? 2 : 4, perByte = 8 / bits, mask = (1u << bits) - 1;
+  std::string bytes((elements.size() + perByte - 1) / perByte, '\0');
+  for (size_t i = 0; i < elements.size(); ++i) {
+    unsigned code = static_cast<uint8_t>(elements[i]) & ((1u << type.getWidth()) - 1);
+    if (!type.isUnsigned() && code >> (type.getWidth() - 1))
+      code |= ~0u << type.getWidth();
+    bytes[i / perByte] = static_cast<char>(static_cast<uint8_t>(bytes[i / perByte]) | (code & mask) << (i % perByte * bits));
+  }
+  return bytes;
+}
+
+void Initializer::write(llvm::raw_ostream &stream) const {
+  if (packed)
+    stream << packElements(StringRef(bytes, given), packed);
+  else
+    stream.write(bytes, given);
 }
 
 uint64_t onnxBytes(RankedTensorType type) {
@@ -62,7 +87,8 @@ uint64_t onnxBytes(RankedTensorType type) {
   Type element = type.getElementType();
   if (element.isFloat8E4M3())
     return count * 4;
-  return isHalfByte(element) ? (count + 1) / 2 : count * ((element.getIntOrFloatBitWidth() + 7) / 8);
+  uint64_t perByte = element.getIntOrFloatBitWidth() == 2 ? 4 : 2;
+  return sharesBytes(element) ? (count + perByte - 1) / perByte : count * ((element.getIntOrFloatBitWidth() + 7) / 8);
 }
 
 //===----------------------------------------------------------------------===//
@@ -152,37 +178,29 @@ Name Emitter::cast(Name value, Type from, Type to) {
 // Constants
 //===----------------------------------------------------------------------===//
 
-Name Emitter::initializer(RankedTensorType type, const char *bytes, uint64_t size, StringRef wanted) {
+Name Emitter::initializer(RankedTensorType type, const char *bytes, uint64_t given, StringRef wanted) {
+  // Where they are as many as the elements, and not as the model's bytes, they are to be packed.
+
   TensorProto *tensor = model.mutable_graph()->add_initializer();
   tensor->set_name(uniqueValue(wanted));
   tensor->set_data_type(onnxDataType(type.getElementType()));
   for (int64_t dim : type.getShape())
     tensor->add_dims(dim);
-  if (isHalfByte(type.getElementType()))
-    need(21);
-  initializers.push_back({tensor, bytes, size});
+  bool packs = sharesBytes(type.getElementType()) && given != onnxBytes(type);
+  initializers.push_back({tensor, bytes, given, onnxBytes(type), packs ? cast<IntegerType>(type.getElementType()) : IntegerType()});
   return tensor->name();
 }
 
-/// The elements as a model stores them.
+/// The elements as a model stores them, but those that share bytes, which stay in one each.
 static std::string storedBytes(DenseElementsAttr value) {
   Type element = value.getElementType();
   std::string bytes;
-  if (element.isFloat8E4M3() || element.isInteger(1) || isHalfByte(element)) {
-    unsigned position = 0;
-    if (auto integer = dyn_cast<IntegerType>(element)) {
-      for (const APInt &number : value.getValues<APInt>()) {
-        auto bits = static_cast<char>(integer.getWidth() == 1 ? number.getZExtValue()
-                                      : integer.isUnsigned()  ? number.getZExtValue() & 15
-                                                              : number.getSExtValue() & 15);
-        if (integer.getWidth() == 1 || position % 2 == 0)
-          bytes += bits;
-        else
-          bytes.back() = static_cast<char>(bytes.back() | (bits << 4));
-        ++position;
-      }
-      return bytes;
-    }
+  if (element.isInteger(1) || sharesBytes(element)) {
+    for (const APInt &number : value.getValues<APInt>())
+      bytes += static_cast<char>(number.getZExtValue());
+    return bytes;
+  }
+  if (element.isFloat8E4M3()) {
     for (const APFloat &number : value.getValues<APFloat>()) {
       float single = number.convertToFloat();
       bytes.append(reinterpret_cast<const char *>(&single), sizeof single);
@@ -190,9 +208,7 @@ static std::string storedBytes(DenseElementsAttr value) {
     return bytes;
   }
   ArrayRef<char> raw = value.getRawData();
-  if (!value.isSplat())
-    return std::string(raw.data(), raw.size());
-  for (int64_t i = 0; i < value.getNumElements(); ++i)
+  for (int64_t i = 0, copies = value.isSplat() ? value.getNumElements() : 1; i < copies; ++i)
     bytes.append(raw.data(), raw.size());
   return bytes;
 }
@@ -201,7 +217,7 @@ Name Emitter::constant(DenseElementsAttr value, StringRef wanted) {
   auto type = cast<RankedTensorType>(value.getType());
   // Many times the same number is one of them.
   constexpr uint64_t kLargeSplat = 256;
-  if (value.isSplat() && type.getNumElements() > 0 && onnxBytes(type) > kLargeSplat && !isHalfByte(type.getElementType())) {
+  if (value.isSplat() && type.getNumElements() > 0 && onnxBytes(type) > kLargeSplat && !sharesBytes(type.getElementType())) {
     Name one = constant(value.resizeSplat(RankedTensorType::get({}, type.getElementType())), wanted);
     return node("Expand", {one, ints(type.getShape())});
   }
@@ -252,33 +268,13 @@ LogicalResult Emitter::emitWeight(WeightOp op) {
   stream << "weight " << op.getOffset() << " " << type << " " << op.getFile();
   Name &cached = constants[key];
   if (cached.empty()) {
-    int64_t width = type.getElementTypeBitWidth();
-    auto size = static_cast<uint64_t>(type.getNumElements()) * static_cast<uint64_t>((width + 7) / 8);
-    if (isHalfByte(type.getElementType()))
-      size = (static_cast<uint64_t>(type.getNumElements()) * static_cast<uint64_t>(width) + 7) / 8;
+    // Of elements of less than a byte each has one.
+    auto size = static_cast<uint64_t>(type.getNumElements()) * static_cast<uint64_t>((type.getElementTypeBitWidth() + 7) / 8);
     std::string problem = "expects the bytes of weights";
     const char *bytes = options.weightBytes ? options.weightBytes(op, size, problem) : nullptr;
     if (!bytes && size > 0) {
-      error = problem;
+      error = "node '" + base + "': " + problem;
       return failure();
-    }
-    if (isHalfByte(type.getElementType()) && width != 4) {
-      // One after the other from the lowest bit of the first byte on; in a model each takes four.
-      bool isSigned = !type.getElementType().isUnsignedInteger();
-      std::string wide(onnxBytes(type), '\0');
-      for (int64_t i = 0; i < type.getNumElements(); ++i) {
-        int64_t bit = i * width;
-        unsigned pair = static_cast<uint8_t>(bytes[bit / 8]);
-        if (bit % 8 + width > 8)
-          pair |= unsigned(static_cast<uint8_t>(bytes[bit / 8 + 1])) << 8;
-        unsigned code = pair >> (bit % 8) & ((1u << width) - 1);
-        if (isSigned && (code >> (width - 1)))
-          code |= 0xFu << width;
-        wide[i / 2] = static_cast<char>(wide[i / 2] | (code & 15) << (i % 2 * 4));
-      }
-      owned.push_back(std::move(wide));
-      bytes = owned.back().data();
-      size = owned.back().size();
     }
     cached = initializer(type, bytes, size, op.getName());
   }

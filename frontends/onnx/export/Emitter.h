@@ -33,11 +33,22 @@ int32_t onnxDataType(mlir::Type element);
 /// Bytes that a tensor of the type takes in a model.
 uint64_t onnxBytes(mlir::RankedTensorType type);
 
+/// Whether several elements share a byte of a model.
+bool sharesBytes(mlir::Type element);
+/// Elements that are given in a byte each, as a model stores them: as many in a byte as go in, the first in its lowest bits.
+std::string packElements(llvm::StringRef elements, mlir::IntegerType type);
+/// The operator set that the type came with.
+int64_t opsetOf(mlir::Type element);
+
 /// A constant of the model whose bytes are set when it is written.
 struct Initializer {
   onnx::TensorProto *tensor;
   const char *bytes;
-  uint64_t size;
+  uint64_t given;           ///< number of those bytes
+  uint64_t size;            ///< of what a model stores
+  mlir::IntegerType packed; ///< where each element is given in a byte, of which it takes a part in the model; else null
+
+  void write(llvm::raw_ostream &stream) const;
 };
 
 class Emitter {
@@ -115,6 +126,9 @@ private:
   mlir::LogicalResult emitProduct(mlir::Operation *op);
   mlir::LogicalResult emitMovement(mlir::Operation *op);
   mlir::LogicalResult emitWindows(WindowsOp op);
+  /// Writes what is a convolution or a pool as one; false where it is neither.
+  bool emitConvolution(MatmulOp op);
+  bool emitPool(ReduceOp op);
   mlir::LogicalResult emitQuantization(mlir::Operation *op);
   mlir::LogicalResult emitAttention(AttentionOp op);
   mlir::LogicalResult emitIf(IfOp op);
@@ -135,7 +149,7 @@ private:
 
   Name uniqueValue(llvm::StringRef wanted);
   std::string uniqueNode(llvm::StringRef wanted);
-  Name initializer(mlir::RankedTensorType type, const char *bytes, uint64_t size, llvm::StringRef wanted);
+  Name initializer(mlir::RankedTensorType type, const char *bytes, uint64_t given, llvm::StringRef wanted);
 
   mlir::ModuleOp module;
   mlir::func::FuncOp main;

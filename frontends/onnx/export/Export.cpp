@@ -84,9 +84,17 @@ void writePlaces(llvm::raw_ostream &stream, ArrayRef<std::pair<uint64_t, const f
   uint64_t at = 0;
   for (auto [place, initializer] : places) {
     stream.write_zeros(static_cast<unsigned>(place - at));
-    stream.write(initializer->bytes, initializer->size);
+    initializer->write(stream);
     at = place + initializer->size;
   }
+}
+
+void setData(const frontend::Initializer &initializer) {
+  std::string bytes;
+  llvm::raw_string_ostream stream(bytes);
+  initializer.write(stream);
+  stream.flush();
+  initializer.tensor->set_raw_data(std::move(bytes));
 }
 
 } // namespace
@@ -98,7 +106,7 @@ LogicalResult exportOnnx(ModuleOp module, onnx::ModelProto &model, const ExportO
     return failure();
   }
   for (const frontend::Initializer &initializer : emitter.getInitializers())
-    initializer.tensor->set_raw_data(initializer.bytes, initializer.size);
+    setData(initializer);
   return success();
 }
 
@@ -121,7 +129,7 @@ LogicalResult exportOnnx(ModuleOp module, const std::string &path, const ExportO
   }
   for (const frontend::Initializer &initializer : emitter.getInitializers())
     if (initializer.tensor->data_location() != onnx::TensorProto::EXTERNAL)
-      initializer.tensor->set_raw_data(initializer.bytes, initializer.size);
+      setData(initializer);
   if (model.ByteSizeLong() > kLargestModel) {
     error = "expects a model of at most 2000 MiB without its large constants, got " + std::to_string(model.ByteSizeLong() >> 20) + " MiB";
     return failure();

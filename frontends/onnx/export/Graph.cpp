@@ -27,8 +27,11 @@ static std::string locationName(Location location) {
 
 LogicalResult Emitter::emit(Operation *op) {
   for (Type type : op->getResultTypes())
-    if (auto tensor = dyn_cast<RankedTensorType>(type); tensor && onnxDataType(tensor.getElementType()) == onnx::TensorProto::UNDEFINED)
-      return fail(op, "there is no such data type");
+    if (auto tensor = dyn_cast<RankedTensorType>(type)) {
+      if (onnxDataType(tensor.getElementType()) == onnx::TensorProto::UNDEFINED)
+        return fail(op, "there is no such data type");
+      need(opsetOf(tensor.getElementType()));
+    }
   if (emitPackedConstant(op))
     return success();
   return llvm::TypeSwitch<Operation *, LogicalResult>(op)
@@ -46,7 +49,7 @@ LogicalResult Emitter::emit(Operation *op) {
       .Case<MatmulOp, ReduceOp, SoftmaxOp, LayerNormOp, RmsNormOp, CumSumOp, TopKOp>([&](Operation *) { return emitProduct(op); })
       .Case<TransposeOp, ReshapeOp, BroadcastOp, ConcatOp, SliceOp, GatherOp, GatherElementsOp, GatherNDOp, PadOp, WindowsOp,
             ScatterElementsOp, ScatterNDOp, RangeOp>([&](Operation *) { return emitMovement(op); })
-      .Case<QuantizeOp, DequantizeOp>([&](Operation *) { return emitQuantization(op); })
+      .Case<QuantizeOp, DequantizeOp, CodebookLookupOp, DequantizeLog2Op>([&](Operation *) { return emitQuantization(op); })
       .Case<SymbolOp, DimOp, ShapeOfOp, FromIndexOp, ToIndexOp>([&](Operation *) { return emitIndex(op); })
       .Case([&](AttentionOp attention) { return emitAttention(attention); })
       .Case([&](CacheOp) { return fail(op, "what is kept between runs"); })
@@ -90,6 +93,7 @@ void Emitter::emitInputs() {
     names[argument] = uniqueValue(name ? name.getValue() : StringRef("input"));
     onnx::ValueInfoProto &info = *graph->add_input();
     describeType(info, names[argument], type.getElementType());
+    need(opsetOf(type.getElementType()));
     auto &shape = *info.mutable_type()->mutable_tensor_type()->mutable_shape();
     for (auto [axis, extent] : llvm::enumerate(type.getShape())) {
       auto &dim = *shape.add_dim();

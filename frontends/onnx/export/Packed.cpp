@@ -197,27 +197,20 @@ bool Emitter::emitPackedConstant(Operation *op) {
   std::optional<Elements> elements = Evaluation{*this, options}.of(result);
   if (!elements)
     return false;
-  bool isSigned = !integer.isUnsigned();
-  std::string bytes(onnxBytes(type), '\0');
-  for (auto [i, value] : llvm::enumerate(elements->values)) {
-    unsigned code = value;
-    if (isSigned && code >> (integer.getWidth() - 1))
-      code |= 0xFu << integer.getWidth();
-    bytes[i / 2] = static_cast<char>(bytes[i / 2] | (code & 15) << (i % 2 * 4));
-  }
   WeightOp weight = weightOf(result);
   std::string wanted = weight ? weight.getName().str() : base;
-  // Where it is what the weight's bytes are, it stays in their file.
+  owned.push_back(packElements(StringRef(reinterpret_cast<const char *>(elements->values.data()), elements->values.size()), integer));
+  // Where that is what the weight's file holds it need not be in memory, too.
   std::string error;
-  uint64_t size = bytes.size();
-  const char *same = weight && cast<RankedTensorType>(weight.getType()).getNumElements() == static_cast<int64_t>(size)
-                         ? options.weightBytes(weight, size, error)
-                         : nullptr;
-  if (!same || StringRef(same, size) != bytes) {
-    owned.push_back(std::move(bytes));
-    same = owned.back().data();
-  }
-  names[result] = initializer(type, same, size, wanted);
+  uint64_t size = owned.back().size();
+  const char *bytes = nullptr;
+  if (weight && cast<RankedTensorType>(weight.getType()).getNumElements() == static_cast<int64_t>(size))
+    bytes = options.weightBytes(weight, size, error);
+  if (bytes && StringRef(bytes, size) == owned.back())
+    owned.pop_back();
+  else
+    bytes = owned.back().data();
+  names[result] = initializer(type, bytes, size, wanted);
   wantedNames.emplace_back(names[result], wanted);
   return true;
 }

@@ -106,8 +106,8 @@ LogicalResult emitTopK(Emitter &e, TopKOp op) {
 
 LogicalResult Emitter::emitProduct(Operation *op) {
   return llvm::TypeSwitch<Operation *, LogicalResult>(op)
-      .Case([&](MatmulOp matmul) { return emitMatmul(*this, matmul); })
-      .Case([&](ReduceOp reduce) { return emitReduce(*this, reduce); })
+      .Case([&](MatmulOp matmul) { return emitConvolution(matmul) ? success() : emitMatmul(*this, matmul); })
+      .Case([&](ReduceOp reduce) { return emitPool(reduce) ? success() : emitReduce(*this, reduce); })
       .Case([&](LayerNormOp norm) { return emitLayerNorm(*this, norm); })
       .Case([&](RmsNormOp norm) { return emitRmsNorm(*this, norm); })
       .Case([&](TopKOp topK) { return emitTopK(*this, topK); })
