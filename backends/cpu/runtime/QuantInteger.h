@@ -38,9 +38,12 @@ struct IntegerTile {
   const int32_t *partSums = nullptr; ///< of each row: a part has up to kPartRows rows of a group, whose first one begins with it
   int64_t partSumsRow = 0;
   const unsigned char *panel = nullptr;
+  const unsigned char *bytes = nullptr; ///< where not null the codes of these parts as 8-bit ones, one part behind the other
   int64_t begin = 0, end = 0;
   int64_t columns = 0;   ///< of the panel that there are
   float *sums = nullptr; ///< [rows, panel]: set by part 0, increased by others
+  const char *out = nullptr;  ///< where the result goes soon, or null
+  int64_t outRow = 0;         ///< in bytes
   const char *next = nullptr; ///< what is read after this tile...
   int64_t nextStep = 0;       ///< ...and how many bytes of it are fetched for each unit of codes
   bool stream = false;        ///< the panel itself is fetched
@@ -49,8 +52,11 @@ struct IntegerTile {
 /// Parts of a group of `rows` rows.
 inline int64_t partsOf(int64_t rows) { return (rows + kPartRows - 1) / kPartRows; }
 
-/// The loops for one kind of codes.
+/// The loops for one kind of codes. Several tiles of rows are sooner multiplied with codes that were made bytes.
 struct IntegerKernels {
+  void (*multiplyBytes)(const QuantWeight &weight, const IntegerTile &tile);
+  /// Writes the bytes of parts [begin, end) of a panel.
+  void (*expand)(const QuantWeight &weight, const unsigned char *panel, int64_t begin, int64_t end, unsigned char *bytes);
   void (*multiply)(const QuantWeight &weight, const IntegerTile &tile);
   void (*quantize)(QuantRow &row);
 };

@@ -146,11 +146,13 @@ void QuantPlan::planShared(const QuantizedLayout &layout) {
   stageA_ = isInteger || stageA_ || key_.k % layout.unitRows() != 0;
   int64_t prepared = rows;
   blockParts_ = partCount_ = groups;
+  unitRows_ = layout.unitRows();
   if (isInteger) {
     int64_t parts = partsOf(layout.group);
     partCount_ = (groups - 1) * parts + partsOf(key_.k - (groups - 1) * layout.group);
-    int64_t partBytes = std::max<int64_t>(panelBytes_ / partCount_, 1);
+    int64_t partBytes = std::min(layout.group, kPartRows) * weight_.panel;
     blockParts_ = tiling_.rows <= kTileRows ? partCount_ : std::clamp<int64_t>(kBlockBytes / partBytes, 1, partCount_);
+    expands_ = integers_.expand && tiling_.rows > kTileRows;
     prepared += key_.aZero != 0;
   }
   bool sums = isInteger || weight_.hasZeros();
@@ -166,6 +168,8 @@ void QuantPlan::planShared(const QuantizedLayout &layout) {
   sumBytes_ = static_cast<size_t>((blockParts_ < partCount_ ? tiling_.rows : std::min(tiling_.rows, kTileRows)) * weight_.panel) * 4;
   sumBytes_ = aligned(sumBytes_);
   scratchBytes_ = sumBytes_ + 2 * aligned(static_cast<size_t>(weight_.panel) * 4);
+  if (expands_) // whole units, the last one of which may go beyond its part
+    scratchBytes_ += aligned(static_cast<size_t>((blockParts_ * std::min(layout.group, kPartRows) + layout.unitRows()) * weight_.panel));
 }
 
 const float *QuantPlan::leftSide(const lathe_matmul_call &call, int64_t item) const {
@@ -281,20 +285,31 @@ void QuantPlan::multiplyIntegers(GemmBlock &block, int64_t row, const unsigned c
   int64_t partBytes = panelBytes_ / partCount_;
   for (int64_t begin = 0; begin < partCount_; begin += blockParts_) {
     int64_t end = std::min(partCount_, begin + blockParts_), bytes = (end - begin) * partBytes;
-    int64_t units = std::max<int64_t>(bytes / weight_.unitBytes, 1);
+    // Of what the tiles read.
+    int64_t units = std::max<int64_t>((end - begin) * std::min(weight_.group, kPartRows) / (expands_ ? 4 : unitRows_), 1);
+    unsigned char *expanded = nullptr;
+    if (expands_) {
+      expanded = scratch + sumBytes_ + 2 * aligned(static_cast<size_t>(weight_.panel) * 4);
+      integers_.expand(weight_, panel, begin, end, expanded);
+    }
     for (int64_t i = 0; i < tiles; ++i) {
       IntegerTile tile = integerTile(row + i * kTileRows, shared);
       tile.rows = std::min(kTileRows, block.rows - i * kTileRows);
       tile.panel = panel;
+      tile.bytes = expanded;
       tile.begin = begin;
       tile.end = end;
       tile.columns = block.columns;
+      if (end == partCount_) {
+        tile.out = reinterpret_cast<const char *>(block.out + i * kTileRows * block.outRow);
+        tile.outRow = block.outRow * 4;
+      }
       tile.sums = sums + (apart ? i * kTileRows * weight_.panel : 0);
       tile.stream = tiles == 1;
       // The next block, of this panel or of the next one, comes evenly.
       tile.next = reinterpret_cast<const char *>(panel) + begin * partBytes + bytes + bytes * i / tiles;
       tile.nextStep = ceilDiv(ceilDiv(bytes, tiles), units);
-      integers_.multiply(weight_, tile);
+      (expands_ ? integers_.multiplyBytes : integers_.multiply)(weight_, tile);
       if (end == partCount_)
         blocks_->finish(block, tile.sums, tile.rows, i * kTileRows);
     }

@@ -64,7 +64,8 @@ private:
   // What preparations leave: rows [rowsOfAll(), padded] of floats (where the left side is staged) or bytes, sums of their
   // parts, scales of rows. Where integers of the left side have a zero point one more row, of ones.
   int64_t preparations_ = 0, preparedRows_ = 0;
-  int64_t padded_ = 0, partCount_ = 0, blockParts_ = 0;
+  int64_t padded_ = 0, partCount_ = 0, blockParts_ = 0, unitRows_ = 1;
+  bool expands_ = false; ///< codes are made bytes, a block at a time
   size_t partOffset_ = 0, scaleOffset_ = 0, sharedBytes_ = 0;
 };
 

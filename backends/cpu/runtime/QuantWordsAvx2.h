@@ -17,6 +17,7 @@ namespace {
 struct Words {
   __m256i v;
   static Words load(const unsigned char *p) { return {_mm256_loadu_si256(reinterpret_cast<const __m256i *>(p))}; }
+  void store(unsigned char *p) const { _mm256_storeu_si256(reinterpret_cast<__m256i *>(p), v); }
   static Words all(int x) { return {_mm256_set1_epi32(x)}; }
 };
 

@@ -17,6 +17,7 @@ namespace {
 struct Words {
   __m512i v;
   static Words load(const unsigned char *p) { return {_mm512_loadu_si512(p)}; }
+  void store(unsigned char *p) const { _mm512_storeu_si512(p, v); }
   static Words all(int x) { return {_mm512_set1_epi32(x)}; }
 };
 
