@@ -179,21 +179,27 @@ Status quantization::quantizeCodebook(const Weight &w, const InputStatistics *st
   }
   double least = std::numeric_limits<double>::infinity();
   std::vector<float> dense(static_cast<size_t>(w.n * w.k));
-  for (int round = 0; round < options.rounds; ++round) {
-    chooseCodes(w, feedback, options.block, pool, current);
-    // Twice, as each of the two leaves something to the other.
-    for (int pass = 0; pass < 2 && options.refinements > 0; ++pass) {
-      refineTables(w, *statistics, options.refinements, pool, current);
-      refineScales(w, *statistics, pool, current);
-    }
+  const auto keepBest = [&]() -> Status {
     current.dequantize(dense.data());
-    ErrorMetrics metrics;
-    if (Status status = compareOutputs(w, dense.data(), *statistics, pool, metrics); status.failed())
+    double error = 0;
+    if (Status status = outputError(w, dense.data(), *statistics, pool, error); status.failed())
       return status;
-    if (round == 0 || metrics.error < least) {
-      least = metrics.error;
+    if (result.stages.empty() || error < least) {
+      least = error;
       result = current;
     }
+    return {};
+  };
+  for (int round = 0; round < options.rounds; ++round) {
+    chooseCodes(w, feedback, options.block, pool, current);
+    if (Status status = keepBest(); status.failed())
+      return status;
+    if (options.refinements == 0)
+      break; // another round would choose the same codes
+    refineTables(w, *statistics, options.refinements, pool, current);
+    refineScales(w, *statistics, pool, current);
+    if (Status status = keepBest(); status.failed())
+      return status;
   }
   return {};
 }

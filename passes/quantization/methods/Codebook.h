@@ -27,7 +27,7 @@ struct CodebookOptions {
   double damping = 0.01;     ///< as for GPTQ
   int64_t block = 128;       ///< inputs whose errors are handed on together
   int rounds = 3; ///< of choosing codes with errors handed on, and of refining codebooks and scales for these codes
-  int refinements = 12; ///< steps of conjugate gradients for the codebooks; 0: codebooks and scales stay
+  int refinements = 4; ///< steps of conjugate gradients for the codebooks; 0: codebooks and scales stay
 };
 
 /// One codebook, or one for each `outputsPerBook` outputs.

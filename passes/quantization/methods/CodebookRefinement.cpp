@@ -15,12 +15,32 @@ using namespace lathe::quantization;
 
 namespace {
 
+/// What refining looks at of a codebook's outputs, evenly spread: at least so many of them, and so many weights. Fewer
+/// would make the sample's error smaller, and that of the others larger.
+constexpr int64_t kSampledOutputs = 512, kSampledWeights = int64_t(1) << 21;
+
+/// The ranges of that sample.
+std::vector<OutputRange> sampledRanges(const CodebookQuantized &quantized) {
+  const std::vector<OutputRange> all = outputRanges(quantized);
+  std::vector<OutputRange> chosen;
+  for (size_t first = 0, last = 0; first < all.size(); first = last) {
+    while (last < all.size() && quantized.bookOf(all[last].begin) == quantized.bookOf(all[first].begin))
+      ++last;
+    const int64_t outputs = all[last - 1].end - all[first].begin, count = static_cast<int64_t>(last - first);
+    const int64_t sampled = std::max(kSampledOutputs, kSampledWeights / std::max<int64_t>(1, quantized.k));
+    const int64_t wanted = outputs <= sampled ? count : std::max<int64_t>(1, sampled * count / outputs);
+    for (int64_t i = 0; i < wanted; ++i)
+      chosen.push_back(all[first + static_cast<size_t>(i * count / wanted)]);
+  }
+  return chosen;
+}
+
 /// The weight as a linear function of its codebooks' numbers (all stages, one after another), for given codes and
 /// scales; `ranges` of outputs are worked on in parallel, and their sums added in order.
 class TableMap {
 public:
   TableMap(const CodebookQuantized &quantized, const InputStatistics &statistics, ThreadPool *pool)
-      : quantized_(quantized), statistics_(statistics), pool_(pool), ranges_(outputRanges(quantized)),
+      : quantized_(quantized), statistics_(statistics), pool_(pool), ranges_(sampledRanges(quantized)),
         bookSize_(static_cast<size_t>(quantized.dimension) << quantized.bits),
         stageSize_(bookSize_ * static_cast<size_t>(quantized.books())) {}
 

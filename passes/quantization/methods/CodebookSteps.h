@@ -32,7 +32,8 @@ void chooseCodes(const Weight &w, const Feedback &feedback, int64_t block, Threa
 void chooseNearest(const Weight &w, const float *importance, ThreadPool *pool, CodebookQuantized &quantized);
 
 /// Makes the error of the output smaller by changing all codebooks together, for the codes as they are: `steps` of
-/// conjugate gradients on the least squares problem, which is linear in the codebooks' numbers.
+/// conjugate gradients on the least squares problem, which is linear in the codebooks' numbers. For codebooks that
+/// serve millions of weights, a sample of the outputs decides.
 void refineTables(const Weight &w, const InputStatistics &statistics, int steps, ThreadPool *pool,
                   CodebookQuantized &quantized);
 /// Likewise the scales, one group of inputs after another.

@@ -138,6 +138,30 @@ TEST(Codebook, OutputErrorFallsWithEachStep) {
   }
 }
 
+TEST(Codebook, ManyOutputsAreRefinedByASample) {
+  constexpr int64_t n = 19000, k = 128;
+  const std::vector<float> w = randomWeights(n * k, 17);
+  const InputStatistics statistics = statisticsOf(correlatedRows(500, k, 18), k);
+  for (int64_t outputsPerBook : {0, 18000}) {
+    CodebookOptions options;
+    options.dimension = 4;
+    options.rounds = 1;
+    options.refinements = 0;
+    options.outputsPerBook = outputsPerBook;
+    CodebookQuantized found;
+    ASSERT_WORKS(quantizeCodebook({w.data(), n, k}, &statistics, options, nullptr, found));
+    CodebookQuantized refined = found;
+    refineTables({w.data(), n, k}, statistics, 8, nullptr, refined);
+    EXPECT_LT(outputError({w.data(), n, k}, dense(refined), statistics),
+              outputError({w.data(), n, k}, dense(found), statistics));
+    // Every codebook is refined.
+    const int64_t size = static_cast<int64_t>(found.stages[0].table.size()) / found.books();
+    for (int64_t book = 0; book < found.books(); ++book)
+      EXPECT_FALSE(std::equal(&found.stages[0].table[book * size], &found.stages[0].table[book * size] + size,
+                              &refined.stages[0].table[book * size]));
+  }
+}
+
 TEST(Codebook, BeatsRoundingAtEqualBytes) {
   constexpr int64_t n = 512, k = 256;
   const std::vector<float> w = randomWeights(n * k, 8);
