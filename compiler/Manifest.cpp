@@ -250,6 +250,27 @@ static bool describeCompressed(DictionaryAttr entry, WeightFiles &files, ordered
   } else if (isSigned) {
     layout.zero = static_cast<float>(1 << (layout.bits - 1));
   }
+  // Codes of 4 bits of which none needs them are stored in 3.
+  int shift = 0;
+  if (layout.bits == 4 && (layout.values == runtime::CodeValues::integer || layout.values == runtime::CodeValues::table)) {
+    runtime::QuantizedLayout narrow = layout;
+    narrow.bits = 3;
+    shift = isSigned ? 4 : 0;
+    uint8_t sign = isSigned ? 8 : 0;
+    auto fits = [&](char code) { return ((static_cast<uint8_t>(code) ^ sign) & 15) - shift >= 0 && ((static_cast<uint8_t>(code) ^ sign) & 15) - shift < 8; };
+    std::string why;
+    cpu::setPanel(narrow);
+    bool zerosFit = layout.zeros != runtime::ZeroType::u8 || llvm::all_of(zeros, [&](float value) { return value >= shift; });
+    if (zerosFit && narrow.valid(&why) && std::all_of(codes->data, codes->data + (codes->isSplat ? 1 : layout.k * layout.n), fits)) {
+      layout = narrow;
+      layout.zero -= static_cast<float>(shift);
+      for (float &value : zeros)
+        value -= static_cast<float>(shift);
+    } else {
+      shift = 0;
+    }
+  }
+  int64_t sourceBits = codes->type.getElementTypeBitWidth();
   cpu::setPanel(layout);
   if (std::string why; !layout.valid(&why)) {
     error = "initializer '" + text(entry, "name") + "': " + why;
@@ -272,7 +293,8 @@ static bool describeCompressed(DictionaryAttr entry, WeightFiles &files, ordered
     if (isSigned || codes->isSplat) {
       own.resize(codeRows * layout.n);
       for (size_t i = 0; i < own.size(); ++i)
-        own[i] = from.codes[codes->isSplat ? 0 : i] ^ (isSigned ? 1 << (layout.bits - 1) : 0);
+        own[i] = static_cast<uint8_t>((from.codes[codes->isSplat ? 0 : i] ^ (isSigned ? 1 << (sourceBits - 1) : 0)) & ((1 << sourceBits) - 1)) -
+                 static_cast<uint8_t>(shift);
       from.codes = own.data();
     }
     from.codeRow = transposed ? 1 : layout.n;

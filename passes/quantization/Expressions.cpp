@@ -18,8 +18,8 @@ using quantization::Quantized;
 using quantization::ScaleType;
 using quantization::ZeroPoint;
 
-/// Integers of which kernels know the packed form; others take a byte.
-int64_t storedBits(int64_t bits) { return bits <= 4 ? bits : 8; }
+/// Bits of the integer type that holds codes: those that tensors have. What fewer bits hold is packed so in artifacts.
+int64_t storedBits(int64_t bits) { return bits <= 2 ? 2 : bits <= 4 ? 4 : 8; }
 
 Type codeType(Builder &b, const quantization::Format &format) {
   if (format.kind == CodeKind::E4M3FN)
@@ -27,7 +27,7 @@ Type codeType(Builder &b, const quantization::Format &format) {
   if (format.kind == CodeKind::E5M2)
     return b.getFloat8E5M2Type();
   bool isSigned = format.kind == CodeKind::Integer && format.zeroPoint == ZeroPoint::None;
-  int64_t bits = format.kind == CodeKind::Table ? storedBits(format.bits) : format.bits;
+  int64_t bits = storedBits(format.bits);
   return isSigned ? b.getIntegerType(bits) : b.getIntegerType(bits, /*isSigned=*/false);
 }
 
@@ -150,7 +150,7 @@ bool replaceByQuantized(Value weight, StringRef name, bool transposed, const Qua
   std::vector<uint8_t> codes = oriented(quantized.codes, n, k, transposed);
   if (isSigned)
     for (uint8_t &c : codes) // the low bits of the difference
-      c = static_cast<uint8_t>((c - (1u << (format.bits - 1))) & ((1u << format.bits) - 1));
+      c = static_cast<uint8_t>((c - (1u << (format.bits - 1))) & ((1u << storedBits(format.bits)) - 1));
   Value stored = make(b, loc, type.clone(code), (name + ".codes").str(), bytesOf(codes));
   ScaleShape place = scaleShape(b, n, groups, format.groupSize(k), transposed);
   auto parameterType = [&](Type element) { return RankedTensorType::get(place.shape, element); };
@@ -166,16 +166,21 @@ bool replaceByQuantized(Value weight, StringRef name, bool transposed, const Qua
     zeros = make(b, loc, parameterType(code), (name + ".zeros").str(), bytesOf(whole));
   }
   Value table;
-  if (scales && format.kind == CodeKind::Table)
-    table = make(b, loc, RankedTensorType::get({static_cast<int64_t>(format.table.size())}, b.getF32Type()), (name + ".table").str(),
-                 floatBytes(format.table, b.getF32Type()));
-  if (!scales || (!zeros && format.zeroPoint != ZeroPoint::None) || (!table && format.kind == CodeKind::Table))
+  // The sign of a power of two is the highest bit of its type.
+  bool isLog2 = format.kind == CodeKind::Log2 && storedBits(format.bits) == format.bits;
+  bool hasTable = format.kind == CodeKind::Table || (format.kind == CodeKind::Log2 && !isLog2);
+  if (scales && hasTable) {
+    std::vector<float> values = quantization::valuesOf(format);
+    table = make(b, loc, RankedTensorType::get({static_cast<int64_t>(values.size())}, b.getF32Type()), (name + ".table").str(),
+                 floatBytes(values, b.getF32Type()));
+  }
+  if (!scales || (!zeros && format.zeroPoint != ZeroPoint::None) || (!table && hasTable))
     return false;
   IntegerAttr axis = place.axis, block = place.block;
   for (OpOperand *use : usesOf(weight)) {
     b.setInsertionPoint(use->getOwner());
     Value dense;
-    if (format.kind == CodeKind::Log2) {
+    if (isLog2) {
       dense = b.create<DequantizeLog2Op>(loc, type, stored, scales, axis, block);
     } else {
       Value values = stored;

@@ -19,7 +19,7 @@ func.func @groups(%x: tensor<?x64xf32>) -> (tensor<?x16xf32>, tensor<?x16xf32>) 
 
 // Tables, vectors of a codebook, powers of two; and lookups of rows.
 // CHECK-LABEL: func.func @others
-// CHECK: lathe.weight "t" {{.*}}table = {value = dense<{{.*}}> : tensor<16xf32>}{{.*}}values = 1 : i64
+// CHECK: lathe.weight "t" {{.*}}table = {type = tensor<16xf32>, value = dense<{{.*}}> : tensor<16xf32>}{{.*}}values = 1 : i64
 // CHECK: lathe.weight "c" {{.*}}dimension = 4 : i64{{.*}}values = 4 : i64
 // CHECK: lathe.weight "l" {{.*}}bits = 3 : i64{{.*}}table = {type = tensor<8xf32>, value = dense<[0.000000e+00, 2.500000e-01, 5.000000e-01, 1.000000e+00, {{.*}}-1.000000e+00]> : tensor<8xf32>}
 // CHECK-NOT: lathe.codebook_lookup

@@ -311,6 +311,23 @@ func.func @dequantize_blocked(%q: tensor<?x5xi4>, %s: tensor<?x3xf16>) -> tensor
 
 // -----
 
+// Each code gives four elements of a row; one beyond the table is the last.
+// CHECK-LABEL: func.func @codebook
+// CHECK: linalg.generic
+// CHECK: %[[COLUMN:.*]] = linalg.index 1
+// CHECK-DAG: %[[WITHIN:.*]] = arith.remui %[[COLUMN]]
+// CHECK-DAG: %[[VECTOR:.*]] = arith.divui %[[COLUMN]]
+// CHECK: %[[CODE:.*]] = tensor.extract %{{.*}}[%{{.*}}, %[[VECTOR]]]
+// CHECK: %[[INDEX:.*]] = arith.index_castui %[[CODE]]
+// CHECK: %[[ENTRY:.*]] = arith.minui %[[INDEX]]
+// CHECK: tensor.extract %{{.*}}[%[[ENTRY]], %[[WITHIN]]]
+func.func @codebook(%c: tensor<?x16xi8>, %v: tensor<200x4xf32>) -> tensor<?x64xf32> {
+  %0 = lathe.codebook_lookup %c, %v {axis = 1 : i64} : (tensor<?x16xi8>, tensor<200x4xf32>) -> tensor<?x64xf32>
+  return %0 : tensor<?x64xf32>
+}
+
+// -----
+
 // Rounded before the zero point is added, then saturated.
 // CHECK-LABEL: func.func @quantize_axis
 // CHECK: %[[QUOTIENT:.*]] = arith.divf

@@ -676,3 +676,75 @@ func.func @require_condition(%x: tensor<2xi64>) {
   lathe.require %x, "expects something"
   return
 }
+
+// -----
+
+func.func @dequantize_c8(%q: tensor<?x4xi8>, %s: tensor<4xf16>, %z: tensor<4xf32>) {
+  // expected-error @below {{expects a zero point of type 'i8', or of the scale's, got 'f32'}}
+  %0 = lathe.dequantize %q, %s, %z {axis = 1 : i64} : (tensor<?x4xi8>, tensor<4xf16>, tensor<4xf32>) -> tensor<?x4xf32>
+  return
+}
+
+// -----
+
+func.func @codebook_lookup_c1(%q: tensor<?x4xi32>, %t: tensor<16xf32>) {
+  // expected-error @below {{expects codes of at most 16 bits, got 'i32'}}
+  %0 = lathe.codebook_lookup %q, %t : (tensor<?x4xi32>, tensor<16xf32>) -> tensor<?x4xf32>
+  return
+}
+
+// -----
+
+func.func @codebook_lookup_c2(%q: tensor<?x4xui8>, %t: tensor<16x4xf32>) {
+  // expected-error @below {{expects a codebook that is not empty, of static shape [entries], or [entries, d] with an axis, got 'tensor<16x4xf32>' without an axis}}
+  %0 = lathe.codebook_lookup %q, %t : (tensor<?x4xui8>, tensor<16x4xf32>) -> tensor<?x4xf32>
+  return
+}
+
+// -----
+
+func.func @codebook_lookup_c3(%q: tensor<?x4xui8>, %t: tensor<16x4xf32>) {
+  // expected-error @below {{expects an axis within rank 2, got 2}}
+  %0 = lathe.codebook_lookup %q, %t {axis = 2 : i64} : (tensor<?x4xui8>, tensor<16x4xf32>) -> tensor<?x4xf32>
+  return
+}
+
+// -----
+
+func.func @codebook_lookup_c4(%q: tensor<?x4xui8>, %t: tensor<0xf32>) {
+  // expected-error @below {{expects a codebook that is not empty}}
+  %0 = lathe.codebook_lookup %q, %t : (tensor<?x4xui8>, tensor<0xf32>) -> tensor<?x4xf32>
+  return
+}
+
+// -----
+
+func.func @codebook_lookup_c5(%q: tensor<?x4xui8>, %t: tensor<16xf16>) {
+  // expected-error @below {{expects a result of the codebook's type 'f16', got 'f32'}}
+  %0 = lathe.codebook_lookup %q, %t : (tensor<?x4xui8>, tensor<16xf16>) -> tensor<?x4xf32>
+  return
+}
+
+// -----
+
+func.func @dequantize_log2_c4(%q: tensor<?x4xui4>, %s: tensor<5xf32>) {
+  // expected-error @below {{expects a scale of shape}}
+  %0 = lathe.dequantize_log2 %q, %s {axis = 1 : i64} : (tensor<?x4xui4>, tensor<5xf32>) -> tensor<?x4xf32>
+  return
+}
+
+// -----
+
+func.func @dequantize_log2_c5(%q: tensor<?x4xi4>, %s: tensor<4xf32>) {
+  // expected-error @below {{expects codes of an unsigned integer type of 2 to 8 bits, got 'i4'}}
+  %0 = lathe.dequantize_log2 %q, %s {axis = 1 : i64} : (tensor<?x4xi4>, tensor<4xf32>) -> tensor<?x4xf32>
+  return
+}
+
+// -----
+
+func.func @dequantize_log2_c6(%q: tensor<?x4xui4>, %s: tensor<4xf32>) {
+  // expected-error @below {{expects a result of floats, got 'i32'}}
+  %0 = lathe.dequantize_log2 %q, %s {axis = 1 : i64} : (tensor<?x4xui4>, tensor<4xf32>) -> tensor<?x4xi32>
+  return
+}

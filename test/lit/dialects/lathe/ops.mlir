@@ -331,6 +331,19 @@ func.func @quantization(%x: tensor<?x64xf32>, %s: tensor<f32>, %z: tensor<ui8>, 
   return
 }
 
+// CHECK-LABEL: func.func @codes
+func.func @codes(%c: tensor<?x16xui4>, %t: tensor<16xf32>, %v: tensor<16x4xf32>, %s: tensor<?x2xf16>) {
+  // CHECK: lathe.codebook_lookup %{{.*}}, %{{.*}} : (tensor<?x16xui4>, tensor<16xf32>) -> tensor<?x16xf32>
+  %0 = lathe.codebook_lookup %c, %t : (tensor<?x16xui4>, tensor<16xf32>) -> tensor<?x16xf32>
+  // CHECK: lathe.codebook_lookup %{{.*}}, %{{.*}} {axis = 1 : i64} : (tensor<?x16xui4>, tensor<16x4xf32>) -> tensor<?x64xf32>
+  %1 = lathe.codebook_lookup %c, %v {axis = 1 : i64} : (tensor<?x16xui4>, tensor<16x4xf32>) -> tensor<?x64xf32>
+  // CHECK: lathe.dequantize %{{.*}}, %{{.*}}, %{{.*}} {axis = 1 : i64, block_size = 8 : i64} : (tensor<?x16xui4>, tensor<?x2xf16>, tensor<?x2xf16>) -> tensor<?x16xf32>
+  %2 = lathe.dequantize %c, %s, %s {axis = 1 : i64, block_size = 8 : i64} : (tensor<?x16xui4>, tensor<?x2xf16>, tensor<?x2xf16>) -> tensor<?x16xf32>
+  // CHECK: lathe.dequantize_log2 %{{.*}}, %{{.*}} {axis = 1 : i64, block_size = 8 : i64} : (tensor<?x16xui4>, tensor<?x2xf16>) -> tensor<?x16xf32>
+  %3 = lathe.dequantize_log2 %c, %s {axis = 1 : i64, block_size = 8 : i64} : (tensor<?x16xui4>, tensor<?x2xf16>) -> tensor<?x16xf32>
+  return
+}
+
 // CHECK-LABEL: func.func @control_flow
 func.func @control_flow(%c: index, %n: index, %x: tensor<?x4xf32>, %y: tensor<2x4xf32>) -> tensor<?x4xf32> {
   // CHECK: lathe.if %{{.*}} -> (tensor<?x4xf32>) {
