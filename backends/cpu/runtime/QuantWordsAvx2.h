@@ -51,7 +51,10 @@ struct Lookup {
 /// Integers are sooner converted than looked up.
 constexpr bool kLookupIntegers = false;
 
-inline Vector gather(const float *table, Words index) { return {_mm256_i32gather_ps(table, index.v, 4)}; }
+/// Numbers of a table of 2^Bits.
+template <int Bits> inline Vector pick(const float *table, Words index) {
+  return {_mm256_i32gather_ps(table, index.v, 4)};
+}
 
 /// Byte I of each word, as the highest of a signed one: times 2^24.
 template <int I> inline Vector byteAtTop(Words x) {

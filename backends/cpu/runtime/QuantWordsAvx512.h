@@ -46,7 +46,22 @@ struct Lookup {
 /// One permutation gives any number that four bits stand for.
 constexpr bool kLookupIntegers = true;
 
-inline Vector gather(const float *table, Words index) { return {_mm512_i32gather_ps(index.v, table, 4)}; }
+/// Numbers of a table of 2^Bits, behind which there are others up to the sixteenth. Eight permutations of 32 numbers each take a
+/// quarter of the time that a gather does.
+template <int Bits> inline Vector pick(const float *table, Words index) {
+  if constexpr (Bits <= 4)
+    return Lookup::load(table).at(index);
+  auto part = [&](int first) __attribute__((always_inline)) {
+    return _mm512_permutex2var_ps(_mm512_loadu_ps(table + first), index.v, _mm512_loadu_ps(table + first + 16));
+  };
+  auto has = [&](int bit) __attribute__((always_inline)) { return _mm512_test_epi32_mask(index.v, _mm512_set1_epi32(bit)); };
+  const __mmask16 bit5 = has(32), bit6 = has(64), bit7 = has(128);
+  auto pair = [&](int first) __attribute__((always_inline)) {
+    return _mm512_mask_blend_ps(bit5, part(first), part(first + 32));
+  };
+  return {_mm512_mask_blend_ps(bit7, _mm512_mask_blend_ps(bit6, pair(0), pair(64)),
+                               _mm512_mask_blend_ps(bit6, pair(128), pair(192)))};
+}
 
 /// Byte I of each word, as the highest of a signed one: times 2^24.
 template <int I> inline Vector byteAtTop(Words x) {
