@@ -19,8 +19,9 @@ MODELS = sorted(path.stem for path in DATA.glob("*.onnx"))
 QUANTIZED = {"bert_nncf", "vit_nncf", "qat"}
 
 
-def onnx_session(path):
+def onnx_session(path, level=onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL):
     options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = level
     options.log_severity_level = 4
     options.intra_op_num_threads = 1
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

@@ -50,10 +50,16 @@ struct Elementwise {
   }
 };
 
+/// A choice between values of `type`, in one that runtimes choose in.
+Name choose(Emitter &e, const Name &condition, const Name &a, const Name &b, Type type) {
+  Type wide = type.isInteger(1) || type.isUnsignedInteger(8) ? type : computedType(type, /*wraps=*/true);
+  return e.cast(e.where(condition, e.cast(a, type, wide), e.cast(b, type, wide)), wide, type);
+}
+
 /// The divisor of integers, of which 0 is replaced by 1, and where it was 0.
 std::pair<Name, Name> divisor(Emitter &e, const Name &b, Type type) {
   Name zero = e.node("Equal", {b, e.number(type, 0)});
-  return {e.where(zero, e.number(type, 1), b), zero};
+  return {choose(e, zero, e.number(type, 1), b, type), zero};
 }
 
 bool isNonZeroConstant(Value value) {
@@ -85,7 +91,7 @@ LogicalResult emitDivision(const Elementwise &c, Emitter &e) {
   if (isNonZeroConstant(op->getOperand(1)))
     return c.done(quotient(b));
   auto [safe, isZero] = divisor(e, b, type);
-  return c.done(e.where(isZero, e.number(type, 0), quotient(safe)));
+  return c.done(choose(e, isZero, e.number(type, 0), quotient(safe), type));
 }
 
 /// Nodes shift unsigned numbers of 64 bits, by less than that.
@@ -119,10 +125,7 @@ LogicalResult emitShift(Emitter &e, Operation *op) {
 
 LogicalResult emitSelect(Emitter &e, SelectOp op) {
   Type type = Emitter::element(op.getResult());
-  Type wide = type.isInteger(1) || type.isUnsignedInteger(8) ? type : computedType(type, /*wraps=*/true);
-  auto branch = [&](Value value) { return e.cast(e.of(value), type, wide); };
-  Name result = e.where(e.of(op.getCondition()), branch(op.getTrueValue()), branch(op.getFalseValue()));
-  e.define(op.getResult(), e.cast(result, wide, type));
+  e.define(op.getResult(), choose(e, e.of(op.getCondition()), e.of(op.getTrueValue()), e.of(op.getFalseValue()), type));
   return success();
 }
 

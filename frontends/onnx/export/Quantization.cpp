@@ -13,26 +13,37 @@ namespace lathe::frontend {
 namespace {
 
 /// Parameters of blocks, [.., ceil(n / size), ..], for each element along the axis, [.., n, ..].
-Name spread(Emitter &e, const Name &parameter, Value like, int64_t axis, int64_t size, int64_t rank) {
-  Ints ones(rank + 1, 1), merged(rank, 0);
+Name spread(Emitter &e, const Name &parameter, Value like, int64_t axis, int64_t size) {
+  auto type = cast<RankedTensorType>(like.getType());
+  int64_t rank = type.getRank();
+  Ints ones(rank + 1, 1);
   ones[axis + 1] = size;
-  merged[axis] = -1;
   Name wide = e.node("Expand", {e.unsqueeze(parameter, {axis + 1}), e.ints(ones)});
-  // Dimensions around the axis may be 0, where none can be left to follow.
+  // Written out where it is not known: where another dimension is 0, none can be left to follow.
   Names dims;
+  Ints known;
   for (int64_t i = 0; i < rank; ++i) {
+    if (!type.isDynamicDim(i)) {
+      known.push_back(i == axis ? (type.getDimSize(i) + size - 1) / size * size : type.getDimSize(i));
+      dims.push_back(e.ints({known.back()}));
+      continue;
+    }
     Name extent = e.extent(parameter, i);
     dims.push_back(i == axis ? e.binary("Mul", extent, e.ints({size})) : extent);
   }
-  Name flat = e.node("Reshape", {wide, e.concat(dims, 0)}, {{"allowzero", int64_t(1)}});
-  return e.node("Slice", {flat, e.ints({0}), e.extent(e.of(like), axis), e.ints({axis})});
+  Name shape = type.hasStaticShape() ? e.ints(known) : e.concat(dims, 0);
+  Name flat = e.node("Reshape", {wide, shape}, {{"allowzero", int64_t(1)}});
+  if (!type.isDynamicDim(axis) && type.getDimSize(axis) % size == 0)
+    return flat;
+  Name end = type.isDynamicDim(axis) ? e.extent(e.of(like), axis) : e.ints({type.getDimSize(axis)});
+  return e.node("Slice", {flat, e.ints({0}), end, e.ints({axis})});
 }
 
 /// A scale or zero point as it broadcasts to the input.
 Name alongInput(Emitter &e, Value parameter, const Name &name, Value input, std::optional<int64_t> axis, std::optional<int64_t> block) {
   int64_t rank = Emitter::rank(input);
   if (block)
-    return spread(e, name, input, *axis, *block, rank);
+    return spread(e, name, input, *axis, *block);
   if (Emitter::rank(parameter) == 0 || !axis)
     return name;
   Ints dims(rank, 1);
