@@ -53,7 +53,10 @@ Format formatOf(const RecipeStep &step) {
   if (step.format == "apot")
     return Format::apot(bits, step.groupSize, scales);
   ZeroPoint zero = step.method == "hqq" ? ZeroPoint::Float : step.symmetric ? ZeroPoint::None : ZeroPoint::Integer;
-  return Format::integer(bits, step.groupSize, zero, scales);
+  Format format = Format::integer(bits, step.groupSize, zero, scales);
+  // The lowest code, too, where a search says at which side it pays.
+  format.narrow = !step.clip || (step.method != "gptq" && step.method != "mse");
+  return format;
 }
 
 /// Element `index` of what lies at `data`, in f32.
@@ -104,6 +107,9 @@ std::string nameOf(const RecipeStep &step, const Format &format) {
   return name + (format.group ? " g" + std::to_string(format.group) : "");
 }
 
+/// Of scales, for the codes that GPTQ has chosen.
+constexpr int kRefinements = 2;
+
 Status quantize(const RecipeStep &step, const Format &format, const quantization::Weight &weight, const InputStatistics *statistics,
                 runtime::ThreadPool &pool, Quantized &result) {
   if (step.method == "mse") {
@@ -114,6 +120,7 @@ Status quantize(const RecipeStep &step, const Format &format, const quantization
     quantization::GptqOptions options;
     options.damping = step.damping;
     options.fit.search = options.weighted = step.clip;
+    options.refinements = step.clip ? kRefinements : 0;
     if (!step.actOrder)
       options.order = quantization::InputOrder::Natural;
     return quantization::quantizeGptq(weight, *statistics, format, options, &pool, result);
