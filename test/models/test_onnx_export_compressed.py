@@ -17,7 +17,7 @@ FORMS = {
     "int4_asymmetric": (["--bits", "4", "--group-size", "32", "--asymmetric"], 0.2),
     "int4_float_zeros": (["--bits", "4", "--group-size", "32", "--method", "hqq"], 0.25),
     "int3": (["--bits", "3", "--group-size", "32"], 0.2),
-    "int2": (["--bits", "2", "--group-size", "16"], 0.15),
+    "int2": (["--bits", "2", "--group-size", "16"], 0.2),
     "nf4": (["--format", "nf4", "--group-size", "32"], 0.25),
     "mxfp4": (["--format", "mxfp4"], 0.25),
     "fp8": (["--format", "fp8-e5m2"], 0.3),

@@ -34,9 +34,8 @@ int32_t onnxDataType(Type type) {
   switch (integer ? integer.getWidth() : 0) {
   case 1:
     return TensorProto::BOOL;
-  case 2:
-    return isUnsigned ? TensorProto::UINT2 : TensorProto::INT2;
-  case 3: // which there is no type of
+  case 2: // Runtimes are new to the type: ONNX Runtime 1.31 gives other results for products with weights of it.
+  case 3: // There is no such type.
   case 4:
     return isUnsigned ? TensorProto::UINT4 : TensorProto::INT4;
   case 8:
@@ -59,18 +58,17 @@ bool sharesBytes(Type element) {
 
 int64_t opsetOf(Type element) {
   if (sharesBytes(element))
-    return element.getIntOrFloatBitWidth() == 2 ? 25 : 21;
+    return 21;
   return isa<FloatType>(element) && element.getIntOrFloatBitWidth() == 8 ? 19 : 13;
 }
 
 std::string packElements(StringRef elements, IntegerType type) {
-  unsigned bits = type.getWidth() == 2 ? 2 : 4, perByte = 8 / bits, mask = (1u << bits) - 1;
-  std::string bytes((elements.size() + perByte - 1) / perByte, '\0');
+  std::string bytes((elements.size() + 1) / 2, '\0');
   for (size_t i = 0; i < elements.size(); ++i) {
     unsigned code = static_cast<uint8_t>(elements[i]) & ((1u << type.getWidth()) - 1);
     if (!type.isUnsigned() && code >> (type.getWidth() - 1))
       code |= ~0u << type.getWidth();
-    bytes[i / perByte] = static_cast<char>(static_cast<uint8_t>(bytes[i / perByte]) | (code & mask) << (i % perByte * bits));
+    bytes[i / 2] = static_cast<char>(static_cast<uint8_t>(bytes[i / 2]) | (code & 15) << (i % 2 * 4));
   }
   return bytes;
 }
@@ -87,8 +85,7 @@ uint64_t onnxBytes(RankedTensorType type) {
   Type element = type.getElementType();
   if (element.isFloat8E4M3())
     return count * 4;
-  uint64_t perByte = element.getIntOrFloatBitWidth() == 2 ? 4 : 2;
-  return sharesBytes(element) ? (count + perByte - 1) / perByte : count * ((element.getIntOrFloatBitWidth() + 7) / 8);
+  return sharesBytes(element) ? (count + 1) / 2 : count * ((element.getIntOrFloatBitWidth() + 7) / 8);
 }
 
 //===----------------------------------------------------------------------===//

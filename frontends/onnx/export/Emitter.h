@@ -35,7 +35,7 @@ uint64_t onnxBytes(mlir::RankedTensorType type);
 
 /// Whether several elements share a byte of a model.
 bool sharesBytes(mlir::Type element);
-/// Elements that are given in a byte each, as a model stores them: as many in a byte as go in, the first in its lowest bits.
+/// Elements that are given in a byte each, as a model stores them: two in a byte, the first in its lower half.
 std::string packElements(llvm::StringRef elements, mlir::IntegerType type);
 /// The operator set that the type came with.
 int64_t opsetOf(mlir::Type element);

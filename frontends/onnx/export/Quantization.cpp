@@ -52,7 +52,7 @@ Name alongInput(Emitter &e, Value parameter, const Name &name, Value input, std:
 }
 
 /// Whether nodes have the type as it is, and not another in its place.
-bool isOwnType(Type type) { return !type.isFloat8E4M3() && !type.isInteger(3); }
+bool isOwnType(Type type) { return !type.isFloat8E4M3() && (!sharesBytes(type) || type.getIntOrFloatBitWidth() == 4); }
 
 /// The operator set that nodes for the type and in blocks came with.
 int64_t opsetFor(Type codes, bool blocks) {

@@ -162,7 +162,7 @@ TEST_F(OnnxExport, PackedWeights) {
   EXPECT_EQ(initializer("w")->raw_data(), (std::string{'\x51', '\x29', '\xA6', '\x73', '\x4B', '\xC8'}));
 }
 
-// Weights of fewer bits come a byte each: 2 bits as they are, 3 as 4.
+// Weights of fewer bits come a byte each, and go into 4 bits.
 TEST_F(OnnxExport, WeightsOfFewBits) {
   static const char bytes[] = {0, 1, 2, 3, 1, 0, 7, 5};
   options.weightBytes = [](WeightOp, uint64_t size, std::string &) {
@@ -177,9 +177,9 @@ TEST_F(OnnxExport, WeightsOfFewBits) {
   EXPECT_EQ(initializer("w")->data_type(), onnx::TensorProto::INT4);
   EXPECT_EQ(initializer("w")->raw_data(), (std::string{'\x10', '\x32', '\x01', '\xDF'})); // 7 is -1, 5 is -3
   ASSERT_TRUE(write(kX, body("ui2"), "tensor<8xf32>"));
-  EXPECT_EQ(initializer("w")->data_type(), onnx::TensorProto::UINT2);
-  EXPECT_EQ(initializer("w")->raw_data(), (std::string{'\xE4', '\x71'}));
-  EXPECT_EQ(model.opset_import(0).version(), 25);
+  EXPECT_EQ(initializer("w")->data_type(), onnx::TensorProto::UINT4);
+  EXPECT_EQ(initializer("w")->raw_data(), (std::string{'\x10', '\x32', '\x01', '\x13'}));
+  EXPECT_EQ(model.opset_import(0).version(), 21);
 }
 
 TEST_F(OnnxExport, WhatHasNoForm) {
