@@ -229,9 +229,11 @@ static bool describeCompressed(DictionaryAttr entry, WeightFiles &files, ordered
   layout.group = number("group");
   Type element = codes->type.getElementType();
   bool isSigned = isa<IntegerType>(element) && !element.isUnsignedInteger();
-  std::vector<float> scales(layout.groups() * layout.n, 1.0f), zeros;
-  if (scale)
-    scales = parametersOf(*scale, layout.groups(), layout.n, transposed, layout.bits);
+  // Made again when they are written: those of a large model are not to lie in memory together.
+  auto scalesOf = [scale, transposed](const runtime::QuantizedLayout &of) {
+    return scale ? parametersOf(*scale, of.groups(), of.n, transposed, of.bits) : std::vector<float>(of.groups() * of.n, 1.0f);
+  };
+  std::vector<float> scales = scalesOf(layout), zeros;
   Type scaleType = scale ? scale->type.getElementType() : Type();
   layout.scale = !scale || (scaleType.isBF16() && llvm::all_of(scales, isPowerOfTwo)) ? runtime::ScaleType::e8m0
                  : scaleType.isF16()                                                  ? runtime::ScaleType::f16
@@ -286,7 +288,9 @@ static bool describeCompressed(DictionaryAttr entry, WeightFiles &files, ordered
                                                                           : ordered_json("scale");
   source.size = static_cast<uint64_t>(layout.bytes());
   int64_t codeRows = (layout.k + layout.dimension - 1) / layout.dimension;
-  source.produce = [=, scales = std::move(scales), zeros = std::move(zeros)](artifact::Sink &sink, std::string *) {
+  scales.clear();
+  source.produce = [=, zeros = std::move(zeros)](artifact::Sink &sink, std::string *) {
+    std::vector<float> scales = scalesOf(layout);
     std::vector<uint8_t> own;
     cpu::QuantizedSource from;
     from.codes = reinterpret_cast<const uint8_t *>(codes->data);

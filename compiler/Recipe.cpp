@@ -141,12 +141,15 @@ const std::vector<Field> &fields() {
   return all;
 }
 
+/// What a mode rounds the left sides of products to.
+std::string activationsOf(const std::string &mode) { return mode == "dynamic" ? "token" : mode == "static" ? "tensor" : "none"; }
+
 /// What fields say together that no one of them is wrong for.
 std::string verify(const RecipeStep &step) {
-  auto needs = [&](bool holds, const std::string &text) { return holds ? "" : text; };
-  if (step.format == "int")
-    return needs(step.bits == 8 || step.bits == 4 || step.bits == 3 || step.bits == 2,
-                 "field 'bits': format 'int' has 2, 3, 4 or 8 bits, got " + std::to_string(step.bits));
+  if (step.activations != activationsOf(step.mode))
+    return "field 'activations': mode '" + step.mode + "' has '" + activationsOf(step.mode) + "', got '" + step.activations + "'";
+  if (step.format == "int" && step.bits > 4 && step.bits < 8)
+    return "field 'bits': format 'int' has 2, 3, 4 or 8 bits, got " + std::to_string(step.bits);
   if ((step.format == "nf4" || step.format == "fp4") && step.bits != 4 && step.bits != 8)
     return "field 'bits': format '" + step.format + "' has 4 bits, got " + std::to_string(step.bits);
   if (step.method == "hqq" && step.format != "int")
@@ -197,6 +200,8 @@ std::optional<Recipe> parseRecipe(const std::string &text, std::string &error) {
       if (std::string problem = it->read(value, step); !problem.empty())
         return fail(where + "field '" + name + "': " + problem);
     }
+    if (!entry.contains("activations"))
+      step.activations = activationsOf(step.mode);
     if (std::string problem = verify(step); !problem.empty())
       return fail(where + problem);
     recipe.steps.push_back(std::move(step));

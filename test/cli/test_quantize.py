@@ -65,7 +65,8 @@ def refused(lathe_tool, model, tmp_path):
         ({"steps": [{"tensors": ["decoder*"]}]}, ["field 'tensors'", "decoder*"]),
         ({"steps": [{"tensors": "weight"}]}, ["field 'tensors'", "list"]),
         ({"steps": [{"method": "gptq"}]}, ["method 'gptq'", "--calib"]),
-        ({"steps": [{"activations": "tensor"}]}, ["--calib"]),
+        ({"steps": [{"mode": "static"}]}, ["mode 'static'", "--calib"]),
+        ({"steps": [{"mode": "dynamic", "activations": "tensor"}]}, ["field 'activations'", "'token'"]),
     ],
 )
 def test_wrong_recipes(refused, tmp_path, recipe, words):

@@ -44,10 +44,6 @@ std::string recipeOf(const QuantizeFlags &flags) {
     step["symmetric"] = false;
   if (!flags.scaleType.empty())
     step["scale_type"] = flags.scaleType;
-  if (flags.mode == "dynamic")
-    step["activations"] = "token";
-  if (flags.mode == "static")
-    step["activations"] = "tensor";
   if (!flags.range.empty())
     step["range"] = flags.range;
   if (flags.smooth >= 0)
@@ -78,7 +74,7 @@ int quantize(QuantizeFlags flags) {
 std::string oneStepRecipe(const Flags &flags) {
   ordered_json step = {{"step", "quantize"}};
   if (flags.int8)
-    step.update({{"mode", flags.calibration.empty() ? "dynamic" : "static"}, {"activations", flags.calibration.empty() ? "token" : "tensor"}, {"bits", 8}});
+    step.update({{"mode", flags.calibration.empty() ? "dynamic" : "static"}, {"bits", 8}});
   else if (flags.int4)
     step.update({{"mode", "weight-only"}, {"bits", 4}, {"group_size", 32}, {"method", flags.calibration.empty() ? "rtn" : "gptq"}});
   else
