@@ -194,24 +194,55 @@ void cpu::unpackQuantized(const QuantizedLayout &layout, const void *packed, uin
     }
 }
 
+namespace {
+
+/// Column n of a matrix whose codes stand for one row each; `value` gives what a code stands for.
+template <typename Value> void readColumn(const QuantizedLayout &layout, const void *packed, int64_t n, float *out, Value value) {
+  constexpr int64_t kMostCodes = 32; // of a unit
+  Place places[kMostCodes];
+  const int64_t codes = layout.unitCodes(), column = n % layout.panel;
+  for (int64_t i = 0; i < codes; ++i)
+    places[i] = placeOf(layout, i, column % kBlock);
+  for (int64_t g = 0; g < layout.groups(); ++g) {
+    Group group = groupOf(layout, packed, n / layout.panel, g);
+    float scale = readNumber(layout.scale, group.scale(column)), zero = zeroOf(layout, group, column);
+    int64_t end = std::min(layout.k, (g + 1) * layout.group);
+    const unsigned char *block = group.block(0, column);
+    for (int64_t row = g * layout.group; row < end; row += codes, block += layout.unitBytes())
+      for (int64_t i = 0; i < std::min(codes, end - row); ++i)
+        out[row + i] = scale * (value(readCode(layout, block, places[i])) - zero);
+  }
+}
+
+} // namespace
+
 void cpu::dequantizeColumn(const QuantizedLayout &layout, const void *packed, int64_t n, float *out) {
   auto *table = static_cast<const unsigned char *>(packed);
+  auto entry = [&](int64_t index) {
+    float value;
+    memcpy(&value, table + index * 4, 4);
+    return value;
+  };
+  switch (layout.values) {
+  case CodeValues::integer:
+    return readColumn(layout, packed, n, out, [](uint8_t code) { return static_cast<float>(code); });
+  case CodeValues::table:
+    return readColumn(layout, packed, n, out, entry);
+  case CodeValues::e4m3:
+    return readColumn(layout, packed, n, out, runtime::e4m3Value);
+  case CodeValues::e5m2:
+    return readColumn(layout, packed, n, out, runtime::e5m2Value);
+  case CodeValues::codebook:
+    break;
+  }
   for (int64_t g = 0; g < layout.groups(); ++g) {
     Group group = groupOf(layout, packed, n / layout.panel, g);
     int64_t column = n % layout.panel;
     float scale = readNumber(layout.scale, group.scale(column)), zero = zeroOf(layout, group, column);
     eachCode(layout, g, [&](int64_t row, int64_t unit, int64_t i) {
       uint8_t code = readCode(layout, group.block(unit, column), placeOf(layout, i, column % kBlock));
-      for (int64_t c = 0; c < layout.dimension && row * layout.dimension + c < layout.k; ++c) {
-        float value = code;
-        if (layout.values == CodeValues::e4m3)
-          value = runtime::e4m3Value(code);
-        else if (layout.values == CodeValues::e5m2)
-          value = runtime::e5m2Value(code);
-        else if (layout.hasTable())
-          memcpy(&value, table + (c * layout.entries() + code) * 4, 4);
-        out[row * layout.dimension + c] = scale * (value - zero);
-      }
+      for (int64_t c = 0; c < layout.dimension && row * layout.dimension + c < layout.k; ++c)
+        out[row * layout.dimension + c] = scale * (entry(c * layout.entries() + code) - zero);
     });
   }
 }
