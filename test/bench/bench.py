@@ -24,6 +24,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import bursts
+import quantized
 import report as reports
 import weights
 import workloads
@@ -77,7 +78,8 @@ def resident_peak_of(process):
 
 def compile_model(model, artifact, precision):
     """Compiles, and returns seconds and the peak of resident memory. Raises Refused where the compiler lacks the precision."""
-    command = [str(LATHE), "compile", str(model), "-o", str(artifact), "--quiet", "--precision", precision]
+    flags = ["--precision", precision] if precision in workloads.FLOATS else [f"--{precision}"]
+    command = [str(LATHE), "compile", str(model), "-o", str(artifact), "--quiet", *flags]
     start = time.perf_counter()
     with tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors)
@@ -140,6 +142,8 @@ def errors_to(reference, path):
 
 def measure_entry(workload, precision, model, artifact, args, facts):
     """One line of the tables."""
+    if args.peers and precision not in workloads.FLOATS:
+        model = quantized.write(model, precision, FOLDER / f"{workload.model}-{precision}")
     inputs, outputs = workloads.declared_inputs(model, workload.dims)
     common = {"threads": args.threads, "inputs": inputs, "outputs": outputs, "past": workload.dims.get("past_sequence", 0)}
     setups = [

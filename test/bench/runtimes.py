@@ -76,7 +76,7 @@ class OnnxRuntime:
         import onnxruntime
 
         self.version, self.notes = onnxruntime.__version__, []
-        if setup["precision"] != "f32":
+        if setup["precision"] == "bf16":
             self.notes.append(f"ONNX Runtime has no {setup['precision']} of its own here: it computes in f32")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = setup["threads"]
@@ -111,6 +111,8 @@ class OpenVino:
 
         self.version, self.notes = openvino.get_version().split("-")[0], []
         core, precision = openvino.Core(), setup["precision"]
+        if precision.startswith("int"):
+            precision = "f32"  # of what is not quantized
         # Asked for bf16, it would imitate it there, at a hundredth of the speed.
         if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             precision = "f32"

@@ -1,8 +1,10 @@
 # Lathe. Under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
-"""What is measured: models, dimensions, precisions, and the share of the best peer's time to reach."""
+"""What is measured: models, dimensions, precisions, and the share of the best peer's time to reach. Where Lathe computes in int8 or int4 peers
+run what ONNX Runtime's quantizers write (quantized.py)."""
 from typing import NamedTuple, Optional
 
-PRECISIONS = ("f32", "bf16")
+FLOATS = ("f32", "bf16")
+PRECISIONS = (*FLOATS, "int8", "int4")
 
 
 class Workload(NamedTuple):
@@ -12,7 +14,7 @@ class Workload(NamedTuple):
     model: str
     dims: dict
     targets: dict = {}
-    precisions: tuple = PRECISIONS
+    precisions: tuple = FLOATS
     quick: bool = False
 
 
@@ -21,14 +23,14 @@ WORKLOADS = (
     Workload("MiniLM b1 s16", MINILM, {"batch": 1, "sequence": 16}, {"f32": 0.8}, quick=True),
     Workload("MiniLM b1 s128", MINILM, {"batch": 1, "sequence": 128}, quick=True),
     Workload("MiniLM b32 s128", MINILM, {"batch": 32, "sequence": 128}, {"f32": 0.8}),
-    Workload("BERT-base b1 s128", "bert", {"batch": 1, "sequence": 128}, {"f32": 0.85, "bf16": 0.4}),
+    Workload("BERT-base b1 s128", "bert", {"batch": 1, "sequence": 128}, {"f32": 0.85, "bf16": 0.4, "int8": 0.45}, (*FLOATS, "int8")),
     Workload("BERT-base b8 s128", "bert", {"batch": 8, "sequence": 128}, {"f32": 0.85, "bf16": 0.4}),
     Workload("ViT-base b1", "vit", {"batch": 1}, {"f32": 0.85, "bf16": 0.4}),
     Workload("Swin-tiny b1", "swin", {"batch": 1}, {"f32": 0.7, "bf16": 0.4}),
     Workload("GPT-2 prefill 128", "gpt2", {"batch": 1, "sequence": 128, "past_sequence": 0}, {"f32": 0.85, "bf16": 0.45}),
-    Workload("GPT-2 decode at 128", "gpt2", {"batch": 1, "sequence": 1, "past_sequence": 128}),
+    Workload("GPT-2 decode at 128", "gpt2", {"batch": 1, "sequence": 1, "past_sequence": 128}, {"int8": 0.6}, PRECISIONS),
     Workload("Qwen2-0.5B prefill 128", "qwen2", {"batch": 1, "sequence": 128, "past_sequence": 0}, {"bf16": 0.4}),
-    Workload("Qwen2-0.5B decode at 128", "qwen2", {"batch": 1, "sequence": 1, "past_sequence": 128}, {"bf16": 0.75}),
+    Workload("Qwen2-0.5B decode at 128", "qwen2", {"batch": 1, "sequence": 1, "past_sequence": 128}, {"bf16": 0.75, "int8": 0.55, "int4": 0.45}, PRECISIONS),
 )
 
 
