@@ -170,7 +170,8 @@ def test_write_whole(tmp_path, monkeypatch):
 
 def test_select():
     everything = workloads.select()
-    assert len(everything) == len(workloads.WORKLOADS) * len(workloads.PRECISIONS)
+    assert len(everything) == sum(len(workload.precisions) for workload in workloads.WORKLOADS)
+    assert {precision for _, precision in everything} == set(workloads.PRECISIONS)
     assert all(model in {path.stem for path in (BENCH / "models").iterdir()} | {workloads.MINILM} for model in
                {workload.model for workload in workloads.WORKLOADS})  # fmt: skip
     assert [workload.name for workload, _ in workloads.select(bench.pattern("b8.*f32"))] == ["BERT-base b8 s128"]
