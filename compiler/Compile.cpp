@@ -13,6 +13,7 @@
 #include "compiler/MemoryWatch.h"
 #include "compiler/Precision.h"
 #include "compiler/Programs.h"
+#include "compiler/StoredCodes.h"
 #include "compiler/Work.h"
 #include "frontends/onnx/Import.h"
 #include "frontends/onnx/export/Export.h"
@@ -275,10 +276,12 @@ bool Compilation::narrowWeights() {
 }
 
 bool Compilation::compressWeights() {
+  std::string error;
+  if (!storeCodes(mains(), files, error))
+    return fail(ExitCode::invalid_model, error);
   if (options.recipe.empty())
     return true;
   begin("compress");
-  std::string error;
   std::optional<Recipe> recipe = parseRecipe(options.recipe, error);
   if (!recipe)
     return fail(ExitCode::usage, error);

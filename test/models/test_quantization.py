@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from onnx import numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 from support import make_inputs
 from tokenizer_support import ROOT
 from tokenizers import Tokenizer
@@ -202,3 +202,32 @@ def test_sentence_embeddings(lathe_tool, onnx_path, minilm_folder, tmp_path):
             got = model.run(inputs)["sentence_embedding"]
             cosines.extend((got * expected).sum(-1) / np.linalg.norm(got, axis=-1) / np.linalg.norm(expected, axis=-1))
         assert min(cosines) >= least and np.mean(cosines) >= mean, (mode, min(cosines), np.mean(cosines))
+
+
+@pytest.mark.parametrize("zeros", [False, True])
+def test_imported_codes_are_read_as_stored(zeros, lathe_tool, tmp_path):
+    """MatMulNBits, several codes in a byte: one product, of 5 groups of 32 and 48 columns, and what NumPy computes."""
+    random = np.random.default_rng(zeros)
+    n, k, block = 48, 160, 32
+    codes, points = random.integers(0, 16, (n, k)), random.integers(0, 16, (n, k // block))
+    scales = random.random((n, k // block), dtype=np.float32)
+
+    def pack(values):
+        padded = np.pad(values, ((0, 0), (0, values.shape[1] % 2)))
+        return (padded[:, 0::2] | padded[:, 1::2] << 4).astype(np.uint8)
+
+    tensors = {"B": pack(codes).reshape(n, k // block, block // 2), "scales": scales.reshape(-1)}
+    if zeros:
+        tensors["points"] = pack(points).reshape(-1)
+    node = helper.make_node("MatMulNBits", ["x", *tensors], ["y"], domain="com.microsoft", K=k, N=n, bits=4, block_size=block)
+    values = [[helper.make_tensor_value_info(name, TensorProto.FLOAT, ["m", size])] for name, size in (("x", k), ("y", n))]
+    graph = helper.make_graph([node], "g", *values, [numpy_helper.from_array(array, name) for name, array in tensors.items()])
+    opsets = [helper.make_opsetid("", 20), helper.make_opsetid("com.microsoft", 1)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=10), tmp_path / "m.onnx")
+    lathe_tool.ok("compile", tmp_path / "m.onnx", "-o", tmp_path / "m.lathe", "--report", tmp_path / "r.json")
+    assert [kernel["kind"] for kernel in json.loads((tmp_path / "r.json").read_text())["kernels"]] == ["matmul"]
+    weight = (codes - np.repeat(points if zeros else np.full_like(points, 8), block, 1)) * np.repeat(scales, block, 1)
+    model = lathe.load(tmp_path / "m.lathe").session()
+    for rows in (0, 1, 5, 40):
+        x = random.standard_normal((rows, k), dtype=np.float32)
+        np.testing.assert_allclose(model.run({"x": x})["y"], x @ weight.T, rtol=0, atol=1e-3)
