@@ -123,6 +123,8 @@ def test_report_and_recipe(lathe_tool, model, tmp_path):
     lathe_tool.ok("compile", model, "-o", second, "--recipe", tmp_path / "recipe.json")
     assert first.read_bytes() == second.read_bytes()
     (layer,) = json.loads(report.read_text())["compression"]["layers"]
+    lathe_tool.ok("quantize", model, "-o", tmp_path / "q.onnx", "--bits", "4", "--group-size", "32", "--report", report)
+    assert json.loads(report.read_text())["compression"]["layers"] == [layer]
     assert layer["weight"] == "weight" and layer["node"] == "the_matmul"
     assert layer["bytes_before"] == 64 * 48 * 4 and layer["bytes_after"] == 64 * 48 // 2 + 2 * 48 * 2
     assert 15 < layer["snr_db"] < 30 and layer["cosine"] > 0.99
