@@ -562,16 +562,19 @@ void Compilation::toOnnx(const std::string &output) {
   if (options.recipe.empty() ? !toSimplified() : !toFused() || !compressWeights())
     return;
   begin("write");
-  auto held = watch.holdFiles();
   ExportOptions exporting;
   exporting.weightBytes = [&](WeightOp weight, uint64_t size, std::string &error) {
     return files.bytes(weight.getFile(), static_cast<uint64_t>(weight.getOffset()), size, error);
   };
   std::string error;
-  if (failed(exportOnnx(main(), output, exporting, error)))
-    fail(ExitCode::invalid_model, error);
-  else
-    writeReport({{"kernels", ordered_json::array()}, {"weights_bytes", result.weightsBytes}});
+  bool written = false;
+  {
+    auto held = watch.holdFiles(); // as writing the report does, too
+    written = succeeded(exportOnnx(main(), output, exporting, error));
+  }
+  if (!written)
+    return void(fail(ExitCode::invalid_model, error));
+  writeReport({{"kernels", ordered_json::array()}, {"weights_bytes", result.weightsBytes}});
 }
 
 } // namespace
