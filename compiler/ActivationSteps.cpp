@@ -51,17 +51,12 @@ Value roundTensor(OpBuilder &b, Value x, const quantization::ActivationRange &ra
   return make<DequantizeOp>(b, loc, type, q, scale, zero, IntegerAttr(), IntegerAttr());
 }
 
-/// A product whose left side can be changed.
-bool hasPlainInput(MatmulOp product, const Layer &layer) {
-  return !product.getTransposeLhs() && cast<RankedTensorType>(product.getLhs().getType()).getShape().back() == layer.inputs;
-}
-
 } // namespace
 
 void roundActivations(const Layer &layer, const quantization::ActivationRange *range, bool symmetric, Replaced &rounded) {
   for (MatmulOp product : layer.products) {
     Value x = product.getLhs();
-    if (product.getTransposeLhs() || cast<RankedTensorType>(x.getType()).getShape().back() != layer.inputs)
+    if (!layer.readsRows(product))
       continue;
     Value &own = rounded[x];
     if (!own) {
@@ -85,8 +80,6 @@ bool addOutlierPath(const Layer &layer, const std::vector<float> &dense, const c
       apart.push_back(dense[output * layer.inputs + input]);
   }
   for (MatmulOp product : layer.products) {
-    if (!hasPlainInput(product, layer))
-      continue;
     Value x = product.getLhs();
     OpBuilder b(product);
     Location loc = product.getLoc();

@@ -25,7 +25,7 @@ struct OutlierPath {
 };
 
 /// Adds to each of a layer's products what its left side's columns `path.inputs` give with `dense`, [outputs][inputs] of f32, and lets
-/// the product itself see 0 there (Dettmers et al. 2022, LLM.int8(), section 3.2). False after a failure of `make`.
+/// the product itself see 0 there (Dettmers et al. 2022, LLM.int8(), section 3.2). The layer readsRows(). False after a failure of `make`.
 bool addOutlierPath(const compression::Layer &layer, const std::vector<float> &dense, const compression::MakeConstant &make,
                     OutlierPath &path);
 

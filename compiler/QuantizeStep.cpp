@@ -220,9 +220,11 @@ bool Quantizer::quantizeGroup(ArrayRef<const Layer *> group, size_t count) {
     matrices.push_back({values.data(), layer->outputs, layer->inputs});
   }
   const InputStatistics *inputs = statistics.find(*group.front());
+  // A table's rows are read as they are, and what is changed is the last axis.
+  bool mayChangeInputs = inputs && llvm::none_of(group, [](const Layer *layer) { return layer->isTable() || !layer->readsRows(); });
   std::vector<float> factors;
   InputStatistics scaled;
-  if (inputs && !group.front()->isTable() && !findFactors(matrices, *inputs, factors)) {
+  if (mayChangeInputs && !findFactors(matrices, *inputs, factors)) {
     error = "node '" + group.front()->node + "': " + error;
     return false;
   }
@@ -233,7 +235,7 @@ bool Quantizer::quantizeGroup(ArrayRef<const Layer *> group, size_t count) {
       quantization::scaleInputs(matrix, factors, const_cast<float *>(matrix.data));
   }
   OutlierPath apart;
-  if (inputs && step.outliers && !group.front()->isTable())
+  if (mayChangeInputs && step.outliers)
     apart.inputs = quantization::outlierInputs(*inputs, quantization::relativeThreshold(*inputs, static_cast<float>(*step.outliers)));
   if (apart.inputs.size() * kMostApart > static_cast<size_t>(group.front()->inputs))
     apart.inputs.clear(); // then they are no exceptions
@@ -254,17 +256,17 @@ bool Quantizer::quantizeGroup(ArrayRef<const Layer *> group, size_t count) {
     if (!isDone)
       continue;
     replaced.push_back(layer);
-    if (apart.inputs.empty())
-      continue;
     report.layers.back().apart = apart.inputs.size();
     report.layers.back().bytesAfter += apart.inputs.size() * layer->outputs * sizeof(float);
-    if (!addOutlierPath(*layer, whole[&layer - group.begin()], make, apart)) {
-      error = "initializer '" + layer->name + "': " + error;
-      return false;
-    }
   }
   if (!factors.empty() && !divideInputs(replaced, factors))
     return false;
+  // The weights of outliers are multiplied by the factors, so they read what is divided.
+  for (auto [layer, values] : llvm::zip(group, whole))
+    if (llvm::is_contained(replaced, layer) && !addOutlierPath(*layer, values, make, apart)) {
+      error = "initializer '" + layer->name + "': " + error;
+      return false;
+    }
   if (step.activations == "none")
     return true;
   std::optional<quantization::ActivationRange> range;
@@ -294,14 +296,11 @@ bool Quantizer::quantizeGroup(ArrayRef<const Layer *> group, size_t count) {
 
 void Quantizer::measure(CompressedLayer &entry, const quantization::Weight &weight, const std::vector<float> &approximation,
                         const InputStatistics *inputs) {
-  quantization::ErrorMetrics metrics = quantization::compare(weight.data, approximation.data(), weight.n * weight.k);
-  if (inputs && inputs->hasSecondMoment()) {
-    quantization::ErrorMetrics outputs;
-    if (!quantization::compareOutputs(weight, approximation.data(), *inputs, &pool, outputs).failed()) {
-      metrics = outputs;
-      entry.onOutputs = true;
-    }
-  }
+  quantization::ErrorMetrics metrics;
+  entry.onOutputs = inputs && inputs->hasSecondMoment() &&
+                    !quantization::compareOutputs(weight, approximation.data(), *inputs, &pool, metrics).failed();
+  if (!entry.onOutputs)
+    metrics = quantization::compare(weight.data, approximation.data(), weight.n * weight.k);
   entry.snrDb = metrics.snrDb();
   entry.cosine = metrics.cosine;
 }

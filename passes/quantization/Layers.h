@@ -30,6 +30,14 @@ struct Layer {
   std::vector<GatherOp> lookups;   ///< of its rows
   bool isMatmul() const { return !products.empty(); }
   bool isTable() const { return !lookups.empty(); }
+  /// Whether the last axis of what a product reads, or each of them, is what it sums over.
+  bool readsRows(MatmulOp product) const {
+    auto type = llvm::cast<mlir::RankedTensorType>(product->getOperand(0).getType());
+    return !product.getTransposeLhs() && type.getShape().back() == inputs;
+  }
+  bool readsRows() const {
+    return llvm::all_of(products, [this](MatmulOp product) { return readsRows(product); });
+  }
   uint64_t elements() const { return static_cast<uint64_t>(inputs) * static_cast<uint64_t>(outputs); }
 };
 
