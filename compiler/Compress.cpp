@@ -20,6 +20,67 @@ static bool covers(const std::vector<std::string> &patterns, const Layer &layer)
   });
 }
 
+namespace {
+
+/// One step of a recipe, as it is carried out. What fails sets `error`; `isUsage` where the recipe or the data are
+/// wrong.
+struct StepRun {
+  const Compression &compression;
+  const RecipeStep &step;
+  std::string where; ///< "recipe: step 2: "
+  runtime::ThreadPool &pool;
+  CompressionReport &report;
+  bool &isUsage;
+  std::string &error;
+
+  bool wrongRecipe(const std::string &what) {
+    isUsage = true;
+    error = where + what;
+    return false;
+  }
+  bool chooseLayers(std::vector<Layer> &chosen);
+  bool quantize();
+};
+
+bool StepRun::chooseLayers(std::vector<Layer> &chosen) {
+  std::vector<Layer> layers = compression::findLayers(compression.programs);
+  for (const std::string &pattern : step.tensors)
+    if (pattern != "*" && llvm::none_of(layers, [&](const Layer &layer) { return covers({pattern}, layer); }))
+      return wrongRecipe("field 'tensors': no weight of a matrix product or lookup has a name like '" + pattern + "'");
+  for (Layer &layer : layers)
+    if (covers(step.tensors, layer) && !covers(step.exclude, layer))
+      chosen.push_back(std::move(layer));
+  return true;
+}
+
+bool StepRun::quantize() {
+  std::vector<Layer> chosen;
+  if (!chooseLayers(chosen))
+    return false;
+  if (needsCalibration(step) && !compression.data)
+    return wrongRecipe((step.smooth                    ? "smoothing"
+                        : step.outliers                ? "keeping outliers apart"
+                        : step.activations == "tensor" ? "mode 'static'"
+                                                       : "method '" + step.method + "'") +
+                       " needs calibration data: give --calib");
+  LayerStatistics statistics;
+  if (compression.data && usesCalibration(step)) {
+    if (!statistics.gather(compression, chosen, pool, error))
+      return false;
+    report.samples = compression.data->samples();
+  }
+  return quantizeLayers(compression, step, chosen, statistics, pool, report, error);
+}
+
+/// What carries out a kind of step; their fields are in Recipe.cpp.
+bool carryOut(StepRun &run) {
+  static const std::map<std::string, bool (StepRun::*)()> kinds = {{"quantize", &StepRun::quantize}};
+  auto it = kinds.find(run.step.step);
+  return it == kinds.end() ? run.wrongRecipe("step '" + run.step.step + "' is not known") : (run.*it->second)();
+}
+
+} // namespace
+
 bool compress(const Compression &compression, CompressionReport &report, bool &isUsage, std::string &error) {
   isUsage = false;
   runtime::ThreadPool pool;
@@ -28,30 +89,8 @@ bool compress(const Compression &compression, CompressionReport &report, bool &i
     return false;
   }
   for (auto [index, step] : llvm::enumerate(compression.recipe->steps)) {
-    std::vector<Layer> layers = compression::findLayers(compression.programs), chosen;
-    for (const std::string &pattern : step.tensors)
-      if (pattern != "*" && llvm::none_of(layers, [&](const Layer &layer) { return covers({pattern}, layer); })) {
-        isUsage = true;
-        error = "recipe: step " + std::to_string(index + 1) + ": field 'tensors': no weight of a matrix product or lookup has a name like '" + pattern + "'";
-        return false;
-      }
-    for (Layer &layer : layers)
-      if (covers(step.tensors, layer) && !covers(step.exclude, layer))
-        chosen.push_back(std::move(layer));
-    LayerStatistics statistics;
-    if (needsCalibration(step) && !compression.data) {
-      isUsage = true;
-      error = "recipe: step " + std::to_string(index + 1) + ": " +
-              (step.smooth ? "smoothing" : step.outliers ? "keeping outliers apart" : step.activations == "tensor" ? "mode 'static'" : "method '" + step.method + "'") +
-              " needs calibration data: give --calib";
-      return false;
-    }
-    if (compression.data && usesCalibration(step)) {
-      if (!statistics.gather(compression, chosen, pool, error))
-        return false;
-      report.samples = compression.data->samples();
-    }
-    if (!quantizeLayers(compression, step, chosen, statistics, pool, report, error))
+    StepRun run{compression, step, "recipe: step " + std::to_string(index + 1) + ": ", pool, report, isUsage, error};
+    if (!carryOut(run))
       return false;
   }
   for (const CompressedLayer &layer : report.layers) {

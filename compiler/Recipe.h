@@ -13,40 +13,45 @@
 
 namespace lathe {
 
-/// One step of a recipe: a method, what it applies to, and its parameters. Members have the names of the JSON's fields.
+/// One step of a recipe: what it does, what it applies to, and its parameters. Members have the names of the JSON's
+/// fields. What fields a kind of step has, and what they may be, is told in one table for each kind (Recipe.cpp).
 struct RecipeStep {
-  std::string step = "quantize";      ///< the kind of step
-  std::string mode = "weight-only";   ///< weight-only, dynamic, static
-  std::string format = "int";         ///< of codes: int, nf4, fp4, fp8-e4m3, fp8-e5m2, mxfp4, mxfp8, log2, apot, codebook
-  std::string method = "rtn";         ///< how codes are found: rtn, mse, gptq, awq, hqq
-  int64_t bits = 8;                   ///< of a code
-  int64_t groupSize = 0;              ///< `group_size`: inputs that share a scale; 0: all inputs of an output
-  bool symmetric = true;              ///< else with zero points
-  std::string scaleType = "f16";      ///< `scale_type`: f32, f16, bf16
-  std::string activations = "none";   ///< none, token (a scale for each row, found as it runs), tensor (one scale, from calibration)
-  bool symmetricActivations = false;  ///< `symmetric_activations`: of static ones; else with a zero point
-  std::string range = "minmax";       ///< of static activations: minmax, moving-average, percentile, entropy, mse
-  double damping = 0.01;              ///< of GPTQ, a share of the mean of the diagonal
-  bool actOrder = true;               ///< `act_order`: GPTQ takes inputs in the order of their energy
-  bool clip = true;                   ///< GPTQ chooses scales that clip a group's largest weights where that makes the error smaller
-  std::optional<double> smooth;       ///< SmoothQuant's alpha, from 0 to 1; none: no scaling of activations
-  std::optional<double> outliers;     ///< inputs whose largest magnitude is so many times the median one are multiplied in f32; none: no input
-  int64_t stages = 1;                 ///< of codebooks whose values are added: 1 or 2
-  int64_t dimension = 4;              ///< of codebooks: weights that one code stands for
+  std::string step = "quantize";            ///< the kind of step
   std::vector<std::string> tensors = {"*"}; ///< globs on names of initializers or of the nodes that read them
   std::vector<std::string> exclude;         ///< likewise; what is excluded stays as it is
+
+  // Of `quantize`.
+  std::string mode = "weight-only"; ///< weight-only, dynamic, static
+  std::string format = "int";       ///< of codes: int, nf4, fp4, fp8-e4m3, fp8-e5m2, mxfp4, mxfp8, log2, apot, codebook
+  std::string method = "rtn";       ///< how codes are found: rtn, mse, gptq, awq, hqq
+  int64_t bits = 8;                 ///< of a code
+  int64_t groupSize = 0;            ///< `group_size`: inputs that share a scale; 0: all inputs of an output
+  bool symmetric = true;            ///< else with zero points
+  std::string scaleType = "f16";    ///< `scale_type`: f32, f16, bf16
+  std::string activations =
+      "none"; ///< none, token (a scale for each row, found as it runs), tensor (one scale, from calibration)
+  bool symmetricActivations = false; ///< `symmetric_activations`: of static ones; else with a zero point
+  std::string range = "minmax";      ///< of static activations: minmax, moving-average, percentile, entropy, mse
+  double damping = 0.01;             ///< of GPTQ, a share of the mean of the diagonal
+  bool actOrder = true;              ///< `act_order`: GPTQ takes inputs in the order of their energy
+  bool clip = true; ///< GPTQ chooses scales that clip a group's largest weights where that makes the error smaller
+  std::optional<double> smooth;   ///< SmoothQuant's alpha, from 0 to 1; none: no scaling of activations
+  std::optional<double> outliers; ///< inputs whose largest magnitude is so many times the median one are multiplied in
+                                  ///< f32; none: no input
+  int64_t stages = 1;             ///< of codebooks whose values are added: 1 or 2
+  int64_t dimension = 4;          ///< of codebooks: weights that one code stands for
 };
 
 struct Recipe {
   std::vector<RecipeStep> steps;
 };
 
-/// Reads a recipe: {"version": 1, "steps": [{"step": "quantize", …}, …]}. On failure `error` names the field and what was
-/// expected, with the nearest name that is valid.
+/// Reads a recipe: {"version": 1, "steps": [{"step": "quantize", …}, …]}. On failure `error` names the field and what
+/// was expected, with the nearest name that is valid.
 std::optional<Recipe> parseRecipe(const std::string &json, std::string &error);
 
-/// The recipe as canonical JSON: every field that its method reads.
-std::string writeRecipe(const Recipe &recipe);
+/// The recipe as canonical JSON: every field that its steps' kinds have.
+std::string writeRecipe(const Recipe &whole);
 
 /// Whether a step needs calibration data.
 bool needsCalibration(const RecipeStep &step);
