@@ -466,6 +466,12 @@ static ordered_json toJson(const CompressionReport &compression) {
                        {"bytes_before", compression.bytesBefore},
                        {"bytes_after", compression.bytesAfter},
                        {"layers", ordered_json::array()}};
+  for (const TransformedWeights &transform : compression.transforms) {
+    ordered_json entry = {{"step", transform.step}, {"node", transform.node}, {"channels", transform.channels}, {"weights", transform.weights}};
+    if (!transform.reason.empty())
+      entry["reason"] = transform.reason;
+    json["transforms"].push_back(std::move(entry));
+  }
   for (const CompressedLayer &layer : compression.layers) {
     ordered_json entry = {{"weight", layer.weight}, {"node", layer.node}, {"kind", layer.kind},
                           {"inputs", layer.inputs}, {"outputs", layer.outputs},
@@ -496,7 +502,7 @@ bool Compilation::writeReport(const ordered_json &manifest) {
     if (!decision.reason.empty())
       report["precision"].back()["reason"] = decision.reason;
   }
-  if (!result.compression.layers.empty())
+  if (!result.compression.layers.empty() || !result.compression.transforms.empty())
     report["compression"] = toJson(result.compression);
   if (manifest.contains("programs"))
     for (const ordered_json &program : manifest["programs"])

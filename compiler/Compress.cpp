@@ -6,6 +6,7 @@
 #include "compiler/Compress.h"
 #include "compiler/LayerStatistics.h"
 #include "compiler/QuantizeStep.h"
+#include "compiler/RotateStep.h"
 #include "passes/quantization/Layers.h"
 
 using namespace mlir;
@@ -40,6 +41,7 @@ struct StepRun {
   }
   bool chooseLayers(std::vector<Layer> &chosen);
   bool quantize();
+  bool rotate() { return rotateStreams(compression, step, report, error); }
 };
 
 bool StepRun::chooseLayers(std::vector<Layer> &chosen) {
@@ -72,21 +74,36 @@ bool StepRun::quantize() {
   return quantizeLayers(compression, step, chosen, statistics, pool, report, error);
 }
 
+/// Whether a step looks at data, if there are some.
+bool readsData(const RecipeStep &step) { return step.step == "quantize" && usesCalibration(step); }
+
 /// What carries out a kind of step; their fields are in Recipe.cpp.
 bool carryOut(StepRun &run) {
-  static const std::map<std::string, bool (StepRun::*)()> kinds = {{"quantize", &StepRun::quantize}};
+  static const std::map<std::string, bool (StepRun::*)()> kinds = {{"quantize", &StepRun::quantize},
+                                                                   {"rotate", &StepRun::rotate}};
   auto it = kinds.find(run.step.step);
   return it == kinds.end() ? run.wrongRecipe("step '" + run.step.step + "' is not known") : (run.*it->second)();
 }
 
 } // namespace
 
-bool compress(const Compression &compression, CompressionReport &report, bool &isUsage, std::string &error) {
+bool compress(const Compression &given, CompressionReport &report, bool &isUsage, std::string &error) {
   isUsage = false;
   runtime::ThreadPool pool;
-  if (runtime::Status status = pool.start(static_cast<int>(compression.threads), nullptr); status.failed()) {
+  if (runtime::Status status = pool.start(static_cast<int>(given.threads), nullptr); status.failed()) {
     error = status.message();
     return false;
+  }
+  // What decoders are calibrated by is changed as the others are, so that a step sees what the steps before it have
+  // left.
+  Compression compression = given;
+  OwningOpRef<ModuleOp> tokens;
+  if (given.data && given.data->hasTokens() && llvm::any_of(given.recipe->steps, readsData)) {
+    tokens = given.tokenProgram(error);
+    if (!tokens)
+      return false;
+    compression.calibrated = *tokens;
+    compression.programs.push_back(tokens->lookupSymbol<func::FuncOp>("main"));
   }
   for (auto [index, step] : llvm::enumerate(compression.recipe->steps)) {
     StepRun run{compression, step, "recipe: step " + std::to_string(index + 1) + ": ", pool, report, isUsage, error};

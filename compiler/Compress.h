@@ -22,6 +22,7 @@ namespace lathe {
 struct Compression {
   llvm::SmallVector<mlir::func::FuncOp> programs; ///< simplified and fused; they share weights
   mlir::ModuleOp main;                            ///< the module of the first
+  mlir::ModuleOp calibrated;                      ///< what runs on calibration data; null for `main`
   /// Makes the program of the tokens alone, simplified and fused: what decoders are calibrated by.
   std::function<mlir::OwningOpRef<mlir::ModuleOp>(std::string &error)> tokenProgram;
   WeightFiles *files = nullptr;
@@ -33,7 +34,8 @@ struct Compression {
   std::function<void(const std::string &)> progress;
 };
 
-/// Compresses the weights of programs, step by step. False with `error` set; `isUsage` where the recipe or the data are wrong.
+/// Compresses the weights of programs, step by step. False with `error` set; `isUsage` where the recipe or the data are
+/// wrong.
 bool compress(const Compression &compression, CompressionReport &report, bool &isUsage, std::string &error);
 
 } // namespace lathe

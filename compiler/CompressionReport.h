@@ -27,7 +27,17 @@ struct CompressedLayer {
   std::string reason;           ///< why it stayed as it was
 };
 
+/// Weights that a step has changed together, so that the model computes what it did, or why it has not.
+struct TransformedWeights {
+  std::string step;                 ///< "rotate" or "equalize"
+  std::string node;                 ///< of the model, that tells where it is
+  int64_t channels = 0;             ///< that were rotated or scaled
+  std::vector<std::string> weights; ///< names of initializers
+  std::string reason;               ///< why they stayed as they were
+};
+
 struct CompressionReport {
+  std::vector<TransformedWeights> transforms;
   std::vector<CompressedLayer> layers;
   size_t samples = 0;
   uint64_t bytesBefore = 0, bytesAfter = 0; ///< of all layers

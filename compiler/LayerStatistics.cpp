@@ -56,14 +56,7 @@ bool LayerStatistics::gather(const Compression &compression, const std::vector<L
                              std::string &error) {
   if (compression.progress)
     compression.progress("calibration: compiling");
-  OwningOpRef<ModuleOp> module;
-  if (compression.data->hasTokens()) {
-    module = compression.tokenProgram(error);
-    if (!module)
-      return false;
-  } else {
-    module = ModuleOp(compression.main).clone();
-  }
+  OwningOpRef<ModuleOp> module = ModuleOp(compression.calibrated ? compression.calibrated : compression.main).clone();
   auto program = module->lookupSymbol<func::FuncOp>("main");
   std::map<Place, const Layer *> wanted;
   for (const Layer &layer : layers)

@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "compiler/QuantizeStep.h"
 #include "compiler/ActivationSteps.h"
+#include "compiler/WeightValues.h"
 #include "passes/quantization/Expressions.h"
 #include "passes/quantization/methods/Awq.h"
 #include "passes/quantization/methods/Codebook.h"
@@ -57,23 +58,6 @@ Format formatOf(const RecipeStep &step) {
   // The lowest code, too, where a search says at which side it pays.
   format.narrow = !step.clip || (step.method != "gptq" && step.method != "mse");
   return format;
-}
-
-/// Element `index` of what lies at `data`, in f32.
-float numberAt(const char *data, int64_t index, Type type) {
-  if (type.isF32()) {
-    float value;
-    memcpy(&value, data + index * 4, sizeof value);
-    return value;
-  }
-  uint16_t half;
-  memcpy(&half, data + index * 2, sizeof half);
-  if (type.isF16())
-    return runtime::halfValue(half);
-  uint32_t bits = uint32_t(half) << 16;
-  float value;
-  memcpy(&value, &bits, sizeof value);
-  return value;
 }
 
 /// The weight of a layer as [outputs][inputs].

@@ -62,16 +62,13 @@ StepKind quantizeKind() {
               optionalNumber("outliers", at(&S::outliers), 1, 1e6),
               integer("stages", at(&S::stages), {1, 2}),
               integer("dimension", at(&S::dimension), {1, 2, 4, 8}),
+              globs("tensors", at(&S::tensors)),
+              globs("exclude", at(&S::exclude)),
           },
           finishQuantize};
 }
 
-/// Fields that every kind of step has, after its own.
-const std::vector<Field> &sharedFields() {
-  static const std::vector<Field> all = {globs("tensors", at(&RecipeStep::tensors)),
-                                         globs("exclude", at(&RecipeStep::exclude))};
-  return all;
-}
+StepKind rotateKind() { return {"rotate", {wholeNumber("seed", at(&RecipeStep::seed), 0, int64_t(1) << 53)}, nullptr}; }
 
 const Field *findField(const std::vector<Field> &fields, const std::string &name) {
   auto it = llvm::find_if(fields, [&](const Field &field) { return field.name == name; });
@@ -81,9 +78,8 @@ const Field *findField(const std::vector<Field> &fields, const std::string &name
 /// Why a step of `kind` has no field `name`.
 std::string noField(const StepKind &kind, const std::string &name) {
   std::vector<std::string> own = {"step"}, others;
-  for (const std::vector<Field> *fields : {&kind.fields, &sharedFields()})
-    for (const Field &field : *fields)
-      own.push_back(field.name);
+  for (const Field &field : kind.fields)
+    own.push_back(field.name);
   for (const StepKind &other : stepKinds())
     if (findField(other.fields, name))
       others.push_back("'" + other.name + "'");
@@ -109,8 +105,6 @@ std::string readStep(const ordered_json &entry, RecipeStep &step) {
       continue;
     const Field *field = findField(kind.fields, name);
     if (!field)
-      field = findField(sharedFields(), name);
-    if (!field)
       return noField(kind, name);
     if (std::string problem = field->read(value, step); !problem.empty())
       return "field '" + name + "': " + problem;
@@ -121,7 +115,7 @@ std::string readStep(const ordered_json &entry, RecipeStep &step) {
 } // namespace
 
 const std::vector<StepKind> &stepKinds() {
-  static const std::vector<StepKind> all = {quantizeKind()};
+  static const std::vector<StepKind> all = {quantizeKind(), rotateKind()};
   return all;
 }
 
@@ -173,9 +167,8 @@ std::string writeRecipe(const Recipe &whole) {
     ordered_json entry = {{"step", step.step}};
     for (const recipe::StepKind &kind : recipe::stepKinds())
       if (kind.name == step.step)
-        for (const std::vector<recipe::Field> *fields : {&kind.fields, &recipe::sharedFields()})
-          for (const recipe::Field &field : *fields)
-            entry[field.name] = field.write(step);
+        for (const recipe::Field &field : kind.fields)
+          entry[field.name] = field.write(step);
     json["steps"].push_back(std::move(entry));
   }
   return json.dump();

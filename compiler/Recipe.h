@@ -20,6 +20,9 @@ struct RecipeStep {
   std::vector<std::string> tensors = {"*"}; ///< globs on names of initializers or of the nodes that read them
   std::vector<std::string> exclude;         ///< likewise; what is excluded stays as it is
 
+  // Of `rotate`.
+  int64_t seed = 1; ///< of the signs of the Hadamard matrix; 0: all are positive
+
   // Of `quantize`.
   std::string mode = "weight-only"; ///< weight-only, dynamic, static
   std::string format = "int";       ///< of codes: int, nf4, fp4, fp8-e4m3, fp8-e5m2, mxfp4, mxfp8, log2, apot, codebook

@@ -66,6 +66,12 @@ def refused(lathe_tool, model, tmp_path):
         ({"steps": [{"tensors": "weight"}]}, ["field 'tensors'", "list"]),
         ({"steps": [{"method": "gptq"}]}, ["method 'gptq'", "--calib"]),
         ({"steps": [{"mode": "static"}]}, ["mode 'static'", "--calib"]),
+        ({"steps": [{"step": "rotat"}]}, ["step 1", "field 'step'", "did you mean 'rotate'"]),
+        ({"steps": [{"step": "rotate"}, {"step": "rotate", "bits": 4}]}, ["step 2", "field 'bits' is one of step 'quantize'", "'rotate' has step, seed"]),
+        ({"steps": [{"seed": 4}]}, ["field 'seed' is one of step 'rotate'", "'quantize' has step, mode"]),
+        ({"steps": [{"step": "rotate", "sed": 1}]}, ["field 'sed' is not known", "did you mean 'seed'"]),
+        ({"steps": [{"step": "rotate", "seed": -1}]}, ["field 'seed'", "from 0 to", "got -1"]),
+        ({"steps": [{"step": "rotate", "seed": 1e30}]}, ["field 'seed'", "whole number"]),
         ({"steps": [{"mode": "dynamic", "activations": "tensor"}]}, ["field 'activations'", "'token'"]),
     ],
 )

@@ -6,6 +6,7 @@
 #include "compiler/tools/lathe/CompileCommands.h"
 #include "compiler/tools/lathe/CompressionText.h"
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -19,7 +20,7 @@ struct QuantizeFlags {
   Flags compile;
   std::string mode = "weight-only", method = "rtn", format, scaleType, range;
   int64_t bits = 0, groupSize = -1, dimension = 0;
-  bool asymmetric = false;
+  bool asymmetric = false, rotate = false;
   double smooth = -1, damping = 0, outliers = 0;
   std::vector<std::string> tensors;
 };
@@ -58,7 +59,11 @@ std::string recipeOf(const QuantizeFlags &flags) {
     step["tensors"] = flags.tensors;
   if (!flags.compile.exclude.empty())
     step["exclude"] = flags.compile.exclude;
-  return ordered_json{{"version", 1}, {"steps", {step}}}.dump();
+  ordered_json steps = ordered_json::array();
+  if (flags.rotate)
+    steps.push_back({{"step", "rotate"}});
+  steps.push_back(std::move(step));
+  return ordered_json{{"version", 1}, {"steps", std::move(steps)}}.dump();
 }
 
 int quantize(QuantizeFlags flags) {
@@ -84,7 +89,39 @@ std::string oneStepRecipe(const Flags &flags) {
   return ordered_json{{"version", 1}, {"steps", {step}}}.dump();
 }
 
+namespace {
+
+/// A line for each step that changes weights together, and why it left some.
+void printTransforms(const CompressionReport &report) {
+  std::vector<std::string> steps;
+  for (const TransformedWeights &entry : report.transforms)
+    if (std::find(steps.begin(), steps.end(), entry.step) == steps.end())
+      steps.push_back(entry.step);
+  for (const std::string &step : steps) {
+    size_t done = 0, left = 0, weights = 0;
+    const TransformedWeights *first = nullptr;
+    for (const TransformedWeights &entry : report.transforms) {
+      if (entry.step != step)
+        continue;
+      (entry.reason.empty() ? done : left) += 1;
+      if (entry.reason.empty())
+        weights += entry.weights.size();
+      else if (!first)
+        first = &entry;
+    }
+    const char *what = step == "rotate" ? "streams" : "pairs of layers";
+    std::printf("%s: %zu of %zu %s, %zu weights\n", step.c_str(), done, done + left, what, weights);
+    if (first)
+      std::printf("  not at '%s': %s\n", first->node.c_str(), first->reason.c_str());
+    if (left > 1)
+      std::printf("  and %zu more (--report tells them all)\n", left - 1);
+  }
+}
+
+} // namespace
+
 void printCompression(const CompressionReport &report) {
+  printTransforms(report);
   if (report.layers.empty())
     return;
   std::map<std::string, size_t> counts;
@@ -131,6 +168,7 @@ void addQuantizeCommand(CLI::App &app, int &exitCode) {
   command->add_flag("--asymmetric", flags->asymmetric, "with zero points");
   command->add_option("--scale-type", flags->scaleType, "f32, f16 or bf16 (f16)");
   command->add_option("--range", flags->range, "of static activations: minmax, moving-average, percentile, entropy, mse");
+  command->add_flag("--rotate", flags->rotate, "first rotate what layers add up, so that outliers are shared out (QuaRot; the function stays)");
   command->add_option("--smooth", flags->smooth, "SmoothQuant's alpha: moves outliers of activations into weights")->check(CLI::Range(0.0, 1.0));
   command->add_option("--outliers", flags->outliers, "inputs whose largest magnitude is so many times the median one are multiplied in f32");
   command->add_option("--damping", flags->damping, "of GPTQ, a share of the mean of the diagonal (0.01)");

@@ -1,0 +1,505 @@
+//===- RotateStep.cpp - A recipe's step that rotates ----------------------===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#include "compiler/RotateStep.h"
+#include "compiler/WeightValues.h"
+#include "passes/quantization/Layers.h"
+#include "passes/quantization/ResidualStreams.h"
+#include "passes/quantization/methods/Hadamard.h"
+#include "llvm/ADT/MapVector.h"
+#include "llvm/ADT/SetVector.h"
+#include <set>
+
+using namespace mlir;
+
+namespace lathe {
+namespace {
+
+using compression::nodeOf;
+using compression::Place;
+using compression::ResidualStream;
+using compression::StreamReader;
+using quantization::Hadamard;
+
+/// What a norm does beside dividing.
+struct Norm {
+  std::vector<float> gain, bias; ///< bias: empty for none
+  bool isPlain() const {
+    return bias.empty() && llvm::all_of(gain, [](float g) { return g == 1; });
+  }
+};
+
+/// What becomes of a product's constant matrix.
+struct ProductPlan {
+  bool reads = false, writes = false;
+  Operation *norm = nullptr;              ///< that it reads through
+  const ResidualStream *stream = nullptr; ///< that it reads
+  const ResidualStream *written = nullptr;
+};
+
+/// The weight that a constant of f32 is, or is widened from; null for a constant in the IR.
+WeightOp weightOf(Value value) {
+  if (auto widened = value.getDefiningOp<CastOp>())
+    value = widened.getInput();
+  return value.getDefiningOp<WeightOp>();
+}
+
+std::string nameOf(Value constant) {
+  WeightOp weight = weightOf(constant);
+  return weight ? weight.getName().str() : "constant";
+}
+
+/// Whether rows of a matrix are looked up that products can take.
+bool isLookup(OpOperand &use) {
+  return isa<GatherOp>(use.getOwner()) && cast<RankedTensorType>(use.getOwner()->getResult(0).getType()).getRank() >= 2;
+}
+
+/// Constants with the same key have the same numbers.
+std::string keyOfConstant(Value constant, const std::vector<float> &numbers) {
+  WeightOp weight = weightOf(constant);
+  return weight ? weight.getFile().str() + "@" + std::to_string(weight.getOffset()) : keyOf(numbers);
+}
+
+struct Rotator {
+  const Compression &compression;
+  uint64_t seed;
+  CompressionReport &report;
+  std::string &error;
+  WeightFiles &files = *compression.files;
+  NewConstants constants{files, error};
+  std::vector<ResidualStream> streams = {};
+  llvm::DenseMap<Operation *, Norm> norms = llvm::DenseMap<Operation *, Norm>();
+  std::map<int64_t, Hadamard> rotations = {};
+  llvm::MapVector<Operation *, ProductPlan> products = llvm::MapVector<Operation *, ProductPlan>();
+  std::set<Place> tied = {};
+
+  bool run();
+
+private:
+  bool check(ResidualStream &stream);
+  bool readNorm(Operation *norm, ResidualStream &stream);
+  void planProducts();
+  bool refuseShared();
+  bool rewrite(ResidualStream &stream);
+  bool rotateConstant(OpOperand &use, const ResidualStream &stream);
+  bool rewriteProduct(MatmulOp product, const ProductPlan &plan);
+  bool rewriteTied(MatmulOp product, const ProductPlan &plan);
+  Value rotateBack(Value rows, Operation *norm, const Hadamard &rotation, bool toRotated, const std::string &name);
+  void makePlain(Operation *norm);
+  void tell(const ResidualStream &stream);
+  const Hadamard &rotationOf(const ResidualStream &stream) { return rotations.at(stream.channels); }
+  static void toStream(std::vector<float> &rows, const ResidualStream &stream, const Hadamard &rotation);
+  std::string suffix(const ResidualStream &stream) const {
+    return "*rotation" + std::to_string(seed) + (stream.losesMean ? "-centred" : "");
+  }
+};
+
+/// Rows of a stream as they are to be: without their mean where nothing reads it, rotated.
+void Rotator::toStream(std::vector<float> &rows, const ResidualStream &stream, const Hadamard &rotation) {
+  auto width = static_cast<size_t>(stream.channels);
+  for (size_t begin = 0; stream.losesMean && begin < rows.size(); begin += width) {
+    double sum = 0;
+    for (size_t i = 0; i < width; ++i)
+      sum += rows[begin + i];
+    for (size_t i = 0; i < width; ++i)
+      rows[begin + i] = static_cast<float>(rows[begin + i] - sum / static_cast<double>(width));
+  }
+  rotation.apply(rows.data(), static_cast<int64_t>(rows.size() / width));
+}
+
+bool Rotator::readNorm(Operation *norm, ResidualStream &stream) {
+  Norm &own = norms[norm];
+  for (unsigned operand = 1; operand < norm->getNumOperands(); ++operand) {
+    std::optional<std::vector<float>> numbers = numbersOf(norm->getOperand(operand), files, error);
+    if (!error.empty())
+      return false;
+    if (numbers && numbers->size() == 1)
+      numbers->assign(stream.channels, numbers->front());
+    if (!numbers || static_cast<int64_t>(numbers->size()) != stream.channels) {
+      stream.reason = "the gains of norm '" + nodeOf(norm) + "' are no constants";
+      return true;
+    }
+    (operand == 1 ? own.gain : own.bias) = std::move(*numbers);
+  }
+  if (llvm::all_of(own.bias, [](float b) { return b == 0; }))
+    own.bias.clear();
+  return true;
+}
+
+bool Rotator::check(ResidualStream &stream) {
+  if (stream.reason.empty() && (stream.channels < 2 || !Hadamard::exists(stream.channels)))
+    stream.reason = "no Hadamard matrix of " + std::to_string(stream.channels) + " rows is known here";
+  if (!stream.reason.empty())
+    return true;
+  for (Operation *norm : stream.norms)
+    if (!readNorm(norm, stream))
+      return false;
+  if (!rotations.count(stream.channels))
+    if (quantization::Status status = Hadamard::create(stream.channels, seed, rotations[stream.channels]);
+        status.failed()) {
+      error = status.message();
+      return false;
+    }
+  return true;
+}
+
+void Rotator::planProducts() {
+  products.clear();
+  for (const ResidualStream &stream : streams) {
+    if (!stream.reason.empty())
+      continue;
+    for (const StreamReader &reader : stream.readers) {
+      ProductPlan &plan = products[reader.product];
+      plan.reads = true;
+      plan.norm = reader.norm;
+      plan.stream = &stream;
+    }
+    for (MatmulOp writer : stream.writers) {
+      ProductPlan &plan = products[writer];
+      plan.writes = true;
+      plan.written = &stream;
+    }
+  }
+}
+
+/// Refuses streams with a matrix that programs read in different ways, as it would be stored twice. Whether there were
+/// any.
+bool Rotator::refuseShared() {
+  planProducts();
+  tied.clear();
+  struct Uses {
+    std::set<std::string> ways;
+    std::set<const ResidualStream *> streams;
+  };
+  std::map<Place, Uses> uses;
+  llvm::DenseMap<OpOperand *, const ResidualStream *> rows;
+  for (const ResidualStream &stream : streams)
+    for (OpOperand *use : stream.constants)
+      if (stream.reason.empty())
+        rows[use] = &stream;
+  auto add = [&](WeightOp weight, OpOperand &use) {
+    Uses &own = uses[Place(weight.getFile().str(), weight.getOffset())];
+    std::string way;
+    auto plan = products.find(use.getOwner());
+    if (auto row = rows.find(&use); row != rows.end()) {
+      own.streams.insert(row->second);
+      way = (isLookup(use) ? "rows" : "adds") + suffix(*row->second);
+    } else if (plan != products.end() && use.getOperandNumber() == 1) {
+      const ProductPlan &how = plan->second;
+      if (how.reads) {
+        own.streams.insert(how.stream);
+        way = cast<MatmulOp>(use.getOwner()).getTransposeRhs() ? "reads rows" : "reads columns";
+        if (how.norm)
+          way += keyOf(norms[how.norm].gain) + (norms[how.norm].bias.empty() ? "" : keyOf(norms[how.norm].bias));
+      }
+      if (how.writes) {
+        own.streams.insert(how.written);
+        way += "writes" + suffix(*how.written);
+      }
+    }
+    own.ways.insert(way);
+  };
+  for (func::FuncOp program : compression.programs)
+    program.walk([&](WeightOp weight) {
+      auto type = cast<RankedTensorType>(weight.getType());
+      if (type.getRank() < 2 || type.getNumElements() == type.getShape().back()) // a bias may be in several places
+        return;
+      for (OpOperand &use : weight->getUses()) {
+        if (!isa<CastOp>(use.getOwner())) {
+          add(weight, use);
+          continue;
+        }
+        for (OpOperand &inner : use.getOwner()->getResult(0).getUses())
+          add(weight, inner);
+      }
+    });
+  bool changed = false;
+  for (auto &[place, own] : uses) {
+    if (own.ways.size() < 2 || own.streams.empty())
+      continue;
+    auto starts = [&](const char *what) {
+      return llvm::count_if(own.ways, [&](const std::string &way) { return StringRef(way).starts_with(what); });
+    };
+    bool writes = llvm::any_of(own.ways, [](const std::string &way) { return StringRef(way).contains("writes"); });
+    if (own.ways.size() == 2 && starts("rows") == 1 && starts("reads rows") == 1 && !writes) {
+      tied.insert(place);
+      continue;
+    }
+    changed = true;
+    for (ResidualStream &stream : streams)
+      if (own.streams.count(&stream))
+        stream.reason = "a weight of it is read in another way, too, and would be stored twice";
+  }
+  return changed;
+}
+
+/// rows * R^T diag(gain), or that times R, + bias: what rows behind a norm were, or what they are to a matrix whose
+/// rows are rotated.
+Value Rotator::rotateBack(Value rows, Operation *norm, const Hadamard &rotation, bool toRotated,
+                          const std::string &name) {
+  int64_t channels = rotation.size();
+  static const Norm plain;
+  const Norm &own = norm ? norms[norm] : plain;
+  auto type = cast<RankedTensorType>(rows.getType());
+  Type f32 = type.getElementType();
+  OpBuilder b(rows.getContext());
+  b.setInsertionPointAfterValue(rows);
+  std::string key = name + keyOf(own.gain) + (toRotated ? "*between" : "*back") + std::to_string(seed);
+  Value matrix = constants.make(rows, RankedTensorType::get({channels, channels}, f32), name, key, [&] {
+    std::vector<float> numbers(static_cast<size_t>(channels * channels)); // rows of R^T: R^T = I * R^T
+    for (int64_t i = 0; i < channels; ++i)
+      numbers[i * channels + i] = 1;
+    rotation.applyInverse(numbers.data(), channels);
+    for (int64_t i = 0; !own.gain.empty() && i < channels * channels; ++i)
+      numbers[i] *= own.gain[i % channels];
+    if (toRotated)
+      rotation.apply(numbers.data(), channels);
+    return numbers;
+  });
+  if (!matrix)
+    return {};
+  b.setInsertionPointAfterValue(matrix);
+  Value result =
+      b.create<MatmulOp>(rows.getLoc(), type, rows, matrix, /*transpose_lhs=*/false, /*transpose_rhs=*/false);
+  if (own.bias.empty())
+    return result;
+  Value bias = constants.make(rows, RankedTensorType::get({channels}, f32), name + ".bias", key + keyOf(own.bias), [&] {
+    std::vector<float> numbers = own.bias;
+    if (toRotated)
+      rotation.apply(numbers.data(), 1);
+    return numbers;
+  });
+  if (!bias)
+    return {};
+  b.setInsertionPointAfterValue(result);
+  return b.create<AddOp>(rows.getLoc(), type, result, bias);
+}
+
+/// A bias, or a table whose rows are looked up.
+bool Rotator::rotateConstant(OpOperand &use, const ResidualStream &stream) {
+  Value old = use.get();
+  WeightOp weight = weightOf(old);
+  bool isTied = weight && tied.count(Place(weight.getFile().str(), weight.getOffset()));
+  std::optional<std::vector<float>> numbers = numbersOf(old, files, error);
+  if (!numbers) {
+    if (error.empty())
+      error = "constant '" + nameOf(old) + "': expected numbers of f32, f16 or bf16";
+    return false;
+  }
+  // A matrix that is a product's, too, keeps its rows' means, which are taken away behind the lookup.
+  ResidualStream own;
+  own.channels = stream.channels;
+  own.losesMean = stream.losesMean && !isTied;
+  std::string key = keyOfConstant(old, *numbers) + "rows" + suffix(own);
+  Value made = constants.make(old, cast<RankedTensorType>(old.getType()), nameOf(old), key, [&] {
+    toStream(*numbers, own, rotationOf(stream));
+    return *numbers;
+  });
+  if (!made)
+    return false;
+  use.set(made);
+  if (!isTied || !stream.losesMean)
+    return true;
+  Value rows = use.getOwner()->getResult(0);
+  const Hadamard &rotation = rotationOf(stream);
+  Value matrix = constants.make(
+      rows, RankedTensorType::get({stream.channels, stream.channels}, Float32Type::get(rows.getContext())),
+      nameOf(old) + ".centre", "centre" + std::to_string(stream.channels) + suffix(stream), [&] {
+        auto width = static_cast<size_t>(stream.channels);
+        std::vector<float> result(width * width);
+        for (size_t i = 0; i < width; ++i)
+          result[i * width + i] = 1;
+        rotation.applyInverse(result.data(), stream.channels);
+        toStream(result, stream, rotation);
+        return result;
+      });
+  if (!matrix)
+    return false;
+  OpBuilder b(rows.getContext());
+  b.setInsertionPointAfterValue(matrix);
+  Value centred =
+      b.create<MatmulOp>(rows.getLoc(), rows.getType(), rows, matrix, /*transpose_lhs=*/false, /*transpose_rhs=*/false);
+  rows.replaceAllUsesExcept(centred, centred.getDefiningOp());
+  return true;
+}
+
+/// A product whose matrix is a table, too: it reads rows that are rotated as the table is.
+bool Rotator::rewriteTied(MatmulOp product, const ProductPlan &plan) {
+  Value old = product.getRhs();
+  std::optional<std::vector<float>> numbers = numbersOf(old, files, error);
+  if (!numbers)
+    return false;
+  ResidualStream own;
+  own.channels = plan.stream->channels;
+  std::string key = keyOfConstant(old, *numbers) + "rows" + suffix(own);
+  Value made = constants.make(old, cast<RankedTensorType>(old.getType()), nameOf(old), key, [&] {
+    toStream(*numbers, own, rotationOf(*plan.stream));
+    return *numbers;
+  });
+  if (!made)
+    return false;
+  product.getRhsMutable().assign(made);
+  if (!plan.norm || norms[plan.norm].isPlain())
+    return true;
+  Value rows =
+      rotateBack(product.getLhs(), plan.norm, rotationOf(*plan.stream), /*toRotated=*/true, nameOf(old) + ".rotation");
+  if (rows)
+    product.getLhsMutable().assign(rows);
+  return static_cast<bool>(rows);
+}
+
+bool Rotator::rewriteProduct(MatmulOp product, const ProductPlan &plan) {
+  Value old = product.getRhs();
+  auto type = cast<RankedTensorType>(old.getType());
+  bool transposed = product.getTransposeRhs();
+  int64_t n = type.getDimSize(transposed ? 0 : 1), k = type.getDimSize(transposed ? 1 : 0);
+  std::optional<std::vector<float>> numbers = numbersOf(old, files, error);
+  if (!numbers) {
+    if (error.empty())
+      error = "constant '" + nameOf(old) + "': expected numbers of f32, f16 or bf16";
+    return false;
+  }
+  auto turned = [](const std::vector<float> &matrix, int64_t rows, int64_t columns) {
+    std::vector<float> result(matrix.size());
+    for (int64_t i = 0; i < rows; ++i)
+      for (int64_t j = 0; j < columns; ++j)
+        result[j * rows + i] = matrix[i * columns + j];
+    return result;
+  };
+  static const Norm none;
+  const Norm &norm = plan.norm ? norms[plan.norm] : none;
+  std::string key = keyOfConstant(old, *numbers) +
+                    (plan.reads ? "reads" + keyOf(norm.gain) + "*" + std::to_string(seed) : "") +
+                    (plan.writes ? "writes" + suffix(*plan.written) : "");
+  std::vector<float> matrix = transposed ? std::move(*numbers) : turned(*numbers, k, n); // [n][k]
+  std::vector<float> added;
+  if (plan.reads && !norm.bias.empty()) {
+    added.resize(n);
+    for (int64_t j = 0; j < n; ++j) {
+      double sum = 0;
+      for (int64_t i = 0; i < k; ++i)
+        sum += static_cast<double>(matrix[j * k + i]) * norm.bias[i];
+      added[j] = static_cast<float>(sum);
+    }
+    if (plan.writes)
+      toStream(added, *plan.written, rotationOf(*plan.written));
+  }
+  Value made = constants.make(old, type, nameOf(old), key, [&] {
+    for (int64_t i = 0; plan.reads && !norm.gain.empty() && i < n * k; ++i)
+      matrix[i] *= norm.gain[i % k];
+    if (plan.reads)
+      rotationOf(*plan.stream).apply(matrix.data(), n);
+    if (plan.writes) {
+      matrix = turned(matrix, n, k);
+      toStream(matrix, *plan.written, rotationOf(*plan.written));
+      return transposed ? turned(matrix, k, n) : std::move(matrix);
+    }
+    return transposed ? std::move(matrix) : turned(matrix, n, k);
+  });
+  if (!made)
+    return false;
+  product.getRhsMutable().assign(made);
+  return added.empty() ||
+         addToProduct(product, added, nameOf(old) + ".bias", key + keyOf(norm.bias), constants, files, error);
+}
+
+/// A norm of a stream, whose gains and bias are others' now, and whose rows have no mean.
+void Rotator::makePlain(Operation *norm) {
+  OpBuilder b(norm);
+  Value input = norm->getOperand(0);
+  int64_t channels = cast<RankedTensorType>(input.getType()).getShape().back();
+  auto type = RankedTensorType::get({channels}, b.getF32Type());
+  Value gain = b.create<ConstantOp>(norm->getLoc(), type, DenseElementsAttr::get(type, 1.0f));
+  auto plain = b.create<RmsNormOp>(norm->getLoc(), norm->getResult(0).getType(), input, gain,
+                                   norm->getAttrOfType<IntegerAttr>("axis"), norm->getAttrOfType<FloatAttr>("epsilon"));
+  norm->getResult(0).replaceAllUsesWith(plain.getResult());
+}
+
+bool Rotator::rewrite(ResidualStream &stream) {
+  for (OpOperand *use : stream.constants)
+    if (!rotateConstant(*use, stream))
+      return false;
+  for (auto &[use, norm] : stream.results) {
+    Value rows = rotateBack(use->get(), norm, rotationOf(stream), /*toRotated=*/false, "rotation");
+    if (!rows)
+      return false;
+    use->set(rows);
+  }
+  return true;
+}
+
+void Rotator::tell(const ResidualStream &stream) {
+  TransformedWeights told;
+  told.step = "rotate";
+  told.channels = stream.channels;
+  told.reason = stream.reason;
+  if (!stream.norms.empty())
+    told.node = nodeOf(stream.norms.front());
+  llvm::SetVector<StringRef> names;
+  auto add = [&](Value constant) {
+    if (WeightOp weight = weightOf(constant))
+      names.insert(weight.getName());
+  };
+  for (OpOperand *use : stream.constants)
+    add(use->get());
+  for (MatmulOp product : stream.writers)
+    add(product.getRhs());
+  for (const StreamReader &reader : stream.readers)
+    add(reader.product->getOperand(1));
+  for (StringRef name : names)
+    told.weights.push_back(name.str());
+  // Programs that share weights tell the same, in their own order.
+  llvm::sort(told.weights);
+  auto isSame = [&](const TransformedWeights &other) {
+    return other.step == told.step && other.weights == told.weights && other.reason == told.reason &&
+           other.channels == told.channels;
+  };
+  if (llvm::none_of(report.transforms, isSame))
+    report.transforms.push_back(std::move(told));
+}
+
+bool Rotator::run() {
+  for (func::FuncOp program : compression.programs)
+    for (ResidualStream &stream : compression::findResidualStreams(program))
+      streams.push_back(std::move(stream));
+  for (ResidualStream &stream : streams)
+    if (!check(stream))
+      return false;
+  while (refuseShared())
+    ;
+  for (const ResidualStream &stream : streams)
+    tell(stream);
+  std::vector<Operation *> plain;
+  for (ResidualStream &stream : streams) {
+    if (!stream.reason.empty())
+      continue;
+    if (!rewrite(stream))
+      return false;
+    plain.insert(plain.end(), stream.norms.begin(), stream.norms.end());
+  }
+  for (auto &[op, plan] : products) {
+    auto product = cast<MatmulOp>(op);
+    WeightOp weight = weightOf(product.getRhs());
+    bool isTied = weight && tied.count(Place(weight.getFile().str(), weight.getOffset()));
+    if (!(isTied ? rewriteTied(product, plan) : rewriteProduct(product, plan)))
+      return false;
+  }
+  for (Operation *norm : plain)
+    makePlain(norm);
+  for (Operation *norm : plain)
+    norm->erase();
+  return true;
+}
+
+} // namespace
+
+bool rotateStreams(const Compression &compression, const RecipeStep &step, CompressionReport &report,
+                   std::string &error) {
+  if (compression.progress)
+    compression.progress("rotate");
+  return Rotator{compression, static_cast<uint64_t>(step.seed), report, error}.run();
+}
+
+} // namespace lathe
