@@ -484,6 +484,8 @@ static ordered_json toJson(const CompressionReport &compression) {
       entry.update({{"format", layer.format}, {"method", layer.method}, {"activations", layer.activations}, {"bits", bits},
                     {"snr_db", std::isfinite(layer.snrDb) ? ordered_json(layer.snrDb) : ordered_json()}, {"cosine", layer.cosine},
                     {"error_of", layer.onOutputs ? "output" : "weight"}});
+      if (layer.isBiasCorrected)
+        entry["bias_corrected"] = true;
       if (layer.apart)
         entry["inputs_apart"] = layer.apart;
     }

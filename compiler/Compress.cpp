@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "compiler/Compress.h"
+#include "compiler/EqualizeStep.h"
 #include "compiler/LayerStatistics.h"
 #include "compiler/QuantizeStep.h"
 #include "compiler/RotateStep.h"
@@ -15,10 +16,13 @@ namespace lathe {
 
 using compression::Layer;
 
+static bool covers(const std::vector<std::string> &patterns, const std::string &weight, const std::string &node) {
+  return llvm::any_of(
+      patterns, [&](const std::string &pattern) { return matchesGlob(pattern, weight) || matchesGlob(pattern, node); });
+}
+
 static bool covers(const std::vector<std::string> &patterns, const Layer &layer) {
-  return llvm::any_of(patterns, [&](const std::string &pattern) {
-    return matchesGlob(pattern, layer.name) || matchesGlob(pattern, layer.node);
-  });
+  return covers(patterns, layer.name, layer.node);
 }
 
 namespace {
@@ -42,6 +46,7 @@ struct StepRun {
   bool chooseLayers(std::vector<Layer> &chosen);
   bool quantize();
   bool rotate() { return rotateStreams(compression, step, report, error); }
+  bool equalize();
 };
 
 bool StepRun::chooseLayers(std::vector<Layer> &chosen) {
@@ -59,12 +64,14 @@ bool StepRun::quantize() {
   std::vector<Layer> chosen;
   if (!chooseLayers(chosen))
     return false;
-  if (needsCalibration(step) && !compression.data)
-    return wrongRecipe((step.smooth                    ? "smoothing"
-                        : step.outliers                ? "keeping outliers apart"
-                        : step.activations == "tensor" ? "mode 'static'"
-                                                       : "method '" + step.method + "'") +
-                       " needs calibration data: give --calib");
+  if (needsCalibration(step) && !compression.data) {
+    std::string what = step.smooth                    ? "smoothing"
+                       : step.outliers                ? "keeping outliers apart"
+                       : step.activations == "tensor" ? "mode 'static'"
+                       : step.biasCorrection          ? "correcting biases"
+                                                      : "method '" + step.method + "'";
+    return wrongRecipe(what + " needs calibration data: give --calib");
+  }
   LayerStatistics statistics;
   if (compression.data && usesCalibration(step)) {
     if (!statistics.gather(compression, chosen, pool, error))
@@ -74,13 +81,21 @@ bool StepRun::quantize() {
   return quantizeLayers(compression, step, chosen, statistics, pool, report, error);
 }
 
+bool StepRun::equalize() {
+  std::vector<Layer> chosen; // for what is said of patterns that fit nothing
+  auto isCovered = [&](const std::string &weight, const std::string &node) {
+    return covers(step.tensors, weight, node) && !covers(step.exclude, weight, node);
+  };
+  return chooseLayers(chosen) && equalizeLayers(compression, isCovered, report, error);
+}
+
 /// Whether a step looks at data, if there are some.
 bool readsData(const RecipeStep &step) { return step.step == "quantize" && usesCalibration(step); }
 
 /// What carries out a kind of step; their fields are in Recipe.cpp.
 bool carryOut(StepRun &run) {
-  static const std::map<std::string, bool (StepRun::*)()> kinds = {{"quantize", &StepRun::quantize},
-                                                                   {"rotate", &StepRun::rotate}};
+  static const std::map<std::string, bool (StepRun::*)()> kinds = {
+      {"quantize", &StepRun::quantize}, {"rotate", &StepRun::rotate}, {"equalize", &StepRun::equalize}};
   auto it = kinds.find(run.step.step);
   return it == kinds.end() ? run.wrongRecipe("step '" + run.step.step + "' is not known") : (run.*it->second)();
 }

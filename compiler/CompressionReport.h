@@ -24,6 +24,7 @@ struct CompressedLayer {
   double snrDb = 0, cosine = 1; ///< of the layer's output over the calibration data, or of the weight itself without any
   bool onOutputs = false;       ///< which of the two
   size_t apart = 0;         ///< inputs that are multiplied in f32, as outliers
+  bool isBiasCorrected = false; ///< what codes change in the mean of its outputs is taken back
   std::string reason;           ///< why it stayed as it was
 };
 

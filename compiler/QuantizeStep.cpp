@@ -8,6 +8,7 @@
 #include "compiler/WeightValues.h"
 #include "passes/quantization/Expressions.h"
 #include "passes/quantization/methods/Awq.h"
+#include "passes/quantization/methods/BiasCorrection.h"
 #include "passes/quantization/methods/Codebook.h"
 #include "passes/quantization/methods/ErrorMetrics.h"
 #include "passes/quantization/methods/Gptq.h"
@@ -144,6 +145,7 @@ struct Quantizer {
   const compression::MakeConstant &make;
   std::map<std::string, uint64_t> &made;
   std::string &error;
+  NewConstants constants{*compression.files, error};
   Replaced rounded = Replaced();
   size_t done = 0;
 
@@ -158,6 +160,9 @@ private:
   void measure(CompressedLayer &entry, const quantization::Weight &weight, const std::vector<float> &approximation,
                const InputStatistics *inputs);
   bool replaceAll(const Layer &layer, llvm::function_ref<bool(Value)> replace);
+  /// Takes back what an approximation changes in the mean of a layer's outputs.
+  bool correctBias(const Layer &layer, CompressedLayer &entry, const quantization::Weight &weight,
+                   const std::vector<float> &approximation, const InputStatistics *inputs);
   /// Divides what the products of layers read as their left sides.
   bool divideInputs(ArrayRef<const Layer *> group, const std::vector<float> &factors);
   bool scaleNorm(Operation *norm, const std::vector<float> &reciprocals, StringRef name);
@@ -299,6 +304,24 @@ bool Quantizer::replaceAll(const Layer &layer, llvm::function_ref<bool(Value)> r
   return true;
 }
 
+bool Quantizer::correctBias(const Layer &layer, CompressedLayer &entry, const quantization::Weight &weight,
+                            const std::vector<float> &approximation, const InputStatistics *inputs) {
+  if (!step.biasCorrection || !inputs || !layer.isMatmul() || !layer.readsRows())
+    return true;
+  std::vector<float> correction;
+  if (Status status = quantization::biasCorrection(weight, approximation.data(), *inputs, correction);
+      status.failed()) {
+    error = "initializer '" + layer.name + "': " + status.message();
+    return false;
+  }
+  for (MatmulOp product : layer.products)
+    if (!addToProduct(product, correction, layer.name + ".correction",
+                      layer.name + "@" + std::to_string(layer.place.second), constants, *compression.files, error))
+      return false;
+  entry.isBiasCorrected = true;
+  return true;
+}
+
 bool Quantizer::makeCodebook(const Layer &layer, const quantization::Weight &weight, const InputStatistics *inputs, CompressedLayer &entry,
                              bool &isDone) {
   quantization::CodebookOptions options;
@@ -329,7 +352,11 @@ bool Quantizer::makeCodebook(const Layer &layer, const quantization::Weight &wei
   entry.method = inputs ? "gptq" : "k-means";
   entry.bytesAfter = static_cast<uint64_t>(quantized.bytes());
   isDone = true;
-  return replaceAll(layer, [&](Value own) { return compression::replaceByCodebook(own, layer.name, layer.transposed, quantized, make); });
+  return replaceAll(layer,
+                    [&](Value own) {
+                      return compression::replaceByCodebook(own, layer.name, layer.transposed, quantized, make);
+                    }) &&
+         correctBias(layer, entry, weight, approximation, inputs);
 }
 
 bool Quantizer::quantizeLayer(const Layer &layer, const std::vector<float> &dense, const InputStatistics *inputs, bool &isDone) {
@@ -362,7 +389,11 @@ bool Quantizer::quantizeLayer(const Layer &layer, const std::vector<float> &dens
   entry.method = needsInputs(step.method) && !inputs ? "rtn" : step.method;
   entry.bytesAfter = bytes;
   isDone = true;
-  return replaceAll(layer, [&](Value own) { return compression::replaceByQuantized(own, layer.name, layer.transposed, quantized, make); });
+  return replaceAll(layer,
+                    [&](Value own) {
+                      return compression::replaceByQuantized(own, layer.name, layer.transposed, quantized, make);
+                    }) &&
+         correctBias(layer, entry, weight, approximation, inputs);
 }
 
 bool Quantizer::divideInputs(ArrayRef<const Layer *> group, const std::vector<float> &factors) {

@@ -60,6 +60,7 @@ StepKind quantizeKind() {
               flag("clip", at(&S::clip)),
               optionalNumber("smooth", at(&S::smooth), 0, 1),
               optionalNumber("outliers", at(&S::outliers), 1, 1e6),
+              flag("bias_correction", at(&S::biasCorrection)),
               integer("stages", at(&S::stages), {1, 2}),
               integer("dimension", at(&S::dimension), {1, 2, 4, 8}),
               globs("tensors", at(&S::tensors)),
@@ -69,6 +70,11 @@ StepKind quantizeKind() {
 }
 
 StepKind rotateKind() { return {"rotate", {wholeNumber("seed", at(&RecipeStep::seed), 0, int64_t(1) << 53)}, nullptr}; }
+
+StepKind equalizeKind() {
+  return {
+      "equalize", {globs("tensors", at(&RecipeStep::tensors)), globs("exclude", at(&RecipeStep::exclude))}, nullptr};
+}
 
 const Field *findField(const std::vector<Field> &fields, const std::string &name) {
   auto it = llvm::find_if(fields, [&](const Field &field) { return field.name == name; });
@@ -115,7 +121,7 @@ std::string readStep(const ordered_json &entry, RecipeStep &step) {
 } // namespace
 
 const std::vector<StepKind> &stepKinds() {
-  static const std::vector<StepKind> all = {quantizeKind(), rotateKind()};
+  static const std::vector<StepKind> all = {quantizeKind(), rotateKind(), equalizeKind()};
   return all;
 }
 
@@ -127,7 +133,7 @@ bool matchesGlob(const std::string &pattern, const std::string &name) {
 
 bool needsCalibration(const RecipeStep &step) {
   return step.method == "gptq" || step.method == "awq" || step.activations == "tensor" || step.smooth.has_value() ||
-         step.outliers.has_value();
+         step.outliers.has_value() || step.biasCorrection;
 }
 
 bool usesCalibration(const RecipeStep &step) {

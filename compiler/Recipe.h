@@ -41,6 +41,8 @@ struct RecipeStep {
   std::optional<double> smooth;   ///< SmoothQuant's alpha, from 0 to 1; none: no scaling of activations
   std::optional<double> outliers; ///< inputs whose largest magnitude is so many times the median one are multiplied in
                                   ///< f32; none: no input
+  bool biasCorrection =
+      false; ///< `bias_correction`: what codes change in the mean of outputs over calibration data is taken back
   int64_t stages = 1;             ///< of codebooks whose values are added: 1 or 2
   int64_t dimension = 4;          ///< of codebooks: weights that one code stands for
 };

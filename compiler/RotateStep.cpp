@@ -361,13 +361,6 @@ bool Rotator::rewriteProduct(MatmulOp product, const ProductPlan &plan) {
       error = "constant '" + nameOf(old) + "': expected numbers of f32, f16 or bf16";
     return false;
   }
-  auto turned = [](const std::vector<float> &matrix, int64_t rows, int64_t columns) {
-    std::vector<float> result(matrix.size());
-    for (int64_t i = 0; i < rows; ++i)
-      for (int64_t j = 0; j < columns; ++j)
-        result[j * rows + i] = matrix[i * columns + j];
-    return result;
-  };
   static const Norm none;
   const Norm &norm = plan.norm ? norms[plan.norm] : none;
   std::string key = keyOfConstant(old, *numbers) +

@@ -84,6 +84,14 @@ std::optional<std::vector<float>> numbersOf(Value value, WeightFiles &files, std
   return numbers;
 }
 
+std::vector<float> turned(const std::vector<float> &matrix, int64_t rows, int64_t columns) {
+  std::vector<float> result(matrix.size());
+  for (int64_t i = 0; i < rows; ++i)
+    for (int64_t j = 0; j < columns; ++j)
+      result[j * rows + i] = matrix[i * columns + j];
+  return result;
+}
+
 std::string keyOf(const std::vector<float> &numbers) {
   return llvm::utohexstr(llvm::xxh3_64bits(
       ArrayRef<uint8_t>(reinterpret_cast<const uint8_t *>(numbers.data()), numbers.size() * sizeof(float))));

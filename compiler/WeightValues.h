@@ -23,6 +23,9 @@ float numberAt(const char *data, int64_t index, mlir::Type type);
 /// anything else.
 std::optional<std::vector<float>> numbersOf(mlir::Value value, WeightFiles &files, std::string &error);
 
+/// The transpose of a matrix [rows][columns].
+std::vector<float> turned(const std::vector<float> &matrix, int64_t rows, int64_t columns);
+
 /// Stands for numbers in keys.
 std::string keyOf(const std::vector<float> &numbers);
 

@@ -1,5 +1,5 @@
 # Lathe. Under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
-"""Steps of recipes that change weights and keep the function: rotations of residual streams."""
+"""Steps of recipes that change weights and keep the function: rotations of residual streams, scales between layers; and what takes errors back."""
 import json
 
 import numpy as np
@@ -7,7 +7,7 @@ import onnx
 import onnxruntime
 import pytest
 from export.inputs import SIZES
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 from test_onnx_export import make_inputs, onnx_session, run
 
 import lathe
@@ -85,3 +85,110 @@ def test_rotation_is_exact(name, seed, varied, lathe_tool, tmp_path):
 def weight_bytes(source, name):
     tensor = next(tensor for tensor in onnx.load(source).graph.initializer if tensor.name == name)
     return np.ascontiguousarray(numpy_helper.to_array(tensor).reshape(-1)[-64:]).tobytes()
+
+
+def reasons(told):
+    return [entry["reason"] for entry in told if "reason" in entry]
+
+
+@pytest.mark.parametrize(
+    "name, pairs, why",
+    [
+        # Values of each of two layers' attention; gelu is not homogeneous.
+        ("bert", 2, "'gelu'"),
+        ("gpt2_nocache", 2, "'gelu'"),
+        # Values are outputs of the program, too.
+        ("gpt2", 0, "is read by others, too"),
+        # Two of the gated layers beside them.
+        ("llama_nocache", 4, "'rms_norm'"),
+        ("llama", 2, "'rms_norm'"),
+    ],
+)
+def test_equalization_is_exact(name, pairs, why, varied, lathe_tool, tmp_path):
+    source, plain, reference = varied(name)
+    path, told = transformed(lathe_tool, source, tmp_path, [{"step": "equalize"}])
+    assert all(entry["step"] == "equalize" for entry in told)
+    assert len([entry for entry in told if "reason" not in entry]) == pairs, told
+    assert any(why in reason for reason in reasons(told)), told
+    session = lathe.load(path).session(threads=1)
+    for number, size in enumerate(SIZES):
+        inputs = make_inputs(reference, size, number)
+        assert largest_difference(session.run(inputs), plain.run(inputs)) < EXACT
+
+
+@pytest.fixture(scope="module")
+def rectified(tmp_path_factory):
+    """Three layers with relu between, whose ranges differ by a hundred; the second is the second of one pair and the first of another."""
+    random = np.random.default_rng(1)
+    sizes = [24, 40, 32, 16]
+    nodes, initializers = [], []
+    for i, (k, n) in enumerate(zip(sizes, sizes[1:])):
+        weight = random.standard_normal((k, n)) * np.exp(2 * random.standard_normal(n))
+        initializers += [numpy_helper.from_array(weight.astype(np.float32), f"w{i}"), numpy_helper.from_array(random.standard_normal(n).astype(np.float32), f"b{i}")]
+        nodes += [helper.make_node("MatMul", [f"x{i}", f"w{i}"], [f"m{i}"], f"product{i}"), helper.make_node("Add", [f"m{i}", f"b{i}"], [f"a{i}"])]
+        nodes.append(helper.make_node("Relu" if i < 2 else "Neg", [f"a{i}"], [f"x{i + 1}"], f"after{i}"))
+    values = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["batch", size]) for name, size in (("x0", 24), ("x3", 16))]
+    graph = helper.make_graph(nodes, "rectified", values[:1], values[1:], initializers)
+    path = tmp_path_factory.mktemp("rectified") / "model.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), path)
+    return path
+
+
+def test_equalized_ranges(rectified, lathe_tool, tmp_path):
+    """Both sides of a pair have one range afterwards, the function stays, and scales of whole tensors cost less."""
+    path, told = transformed(lathe_tool, rectified, tmp_path, [{"step": "equalize"}], "equal.onnx")
+    assert [entry["weights"] for entry in told if "reason" not in entry] == [["w0", "w1"], ["w1", "w2"]]
+    assert [entry["channels"] for entry in told] == [0, 40, 32] and "input of the program" in told[0]["reason"]
+    names = [tensor.name for tensor in onnx.load(path).graph.initializer]
+    weights = {name[:2]: numpy_helper.to_array(tensor) for name, tensor in zip(names, onnx.load(path).graph.initializer)}
+    first, second = np.abs(weights["w1"]).max(0), np.abs(weights["w2"]).max(1)
+    assert np.allclose(first, second, rtol=1e-5)
+    random = np.random.default_rng(2)
+    theirs, ours = onnx_session(rectified), onnx_session(path)
+    for batch in (1, 0, 7):
+        inputs = {"x0": random.standard_normal((batch, 24)).astype(np.float32)}
+        assert largest_difference(run(ours, inputs), run(theirs, inputs)) < EXACT
+
+
+def test_equalization_chooses(rectified, lathe_tool, tmp_path):
+    _, told = transformed(lathe_tool, rectified, tmp_path, [{"step": "equalize", "exclude": ["product2"]}])
+    assert [entry["weights"] for entry in told if "reason" not in entry] == [["w0", "w1"]]
+    assert "exclude" in told[2]["reason"]
+
+
+def test_equalization_does_not_fire(lathe_tool, tmp_path):
+    """One weight in two places of the chain, a value that something else reads, and rows that part after the first product."""
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["a"]), helper.make_node("Relu", ["a"], ["b"]), helper.make_node("MatMul", ["b", "w"], ["c"]),
+        helper.make_node("MatMul", ["x", "v"], ["d"]), helper.make_node("Sigmoid", ["d"], ["s"]), helper.make_node("Mul", ["d", "s"], ["e"]),
+        helper.make_node("MatMul", ["e", "w"], ["f"]), helper.make_node("Add", ["c", "f"], ["g"]),
+        helper.make_node("MatMul", ["x", "u"], ["h"]), helper.make_node("Split", ["h"], ["i", "j"], axis=0, num_outputs=2),
+        helper.make_node("MatMul", ["i", "t"], ["k"]), helper.make_node("Add", ["k", "j"], ["l"]), helper.make_node("Concat", ["g", "l"], ["y"], axis=0),
+    ]  # fmt: skip
+    weights = [numpy_helper.from_array(np.random.default_rng(i).standard_normal((16, 16)).astype(np.float32), name) for i, name in enumerate("wvut")]
+    values = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [rows, 16]) for name, rows in (("x", 4), ("y", 6))]
+    path = tmp_path / "model.onnx"
+    onnx.save(helper.make_model(helper.make_graph(nodes, "g", values[:1], values[1:], weights), opset_imports=[helper.make_opsetid("", 20)], ir_version=10), path)
+    _, told = transformed(lathe_tool, path, tmp_path, [{"step": "equalize"}])
+    assert len(reasons(told)) == len(told) == 4, told
+    assert any("another way" in reason for reason in reasons(told))
+
+
+def test_bias_correction(rectified, lathe_tool, tmp_path):
+    """Outputs keep their mean over the calibration data, and biases take the correction: there are no more operations."""
+    random = np.random.default_rng(5)
+    inputs = {"x0": np.abs(random.standard_normal((256, 24))).astype(np.float32)}
+    np.savez(tmp_path / "calib.npz", **inputs)
+    # Products of 2 bits that ONNX Runtime makes of what it reads would round activations.
+    session = lambda path: onnx_session(path, onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL)
+    expected = run(session(rectified), inputs)["x3"]
+    errors, counts = {}, {}
+    for name, flags in (("plain", []), ("corrected", ["--bias-correction"])):
+        path, report = tmp_path / f"{name}.onnx", tmp_path / f"{name}.json"
+        lathe_tool.ok("quantize", rectified, "-o", path, "--bits", "2", "--tensors", "w2", "--calib", tmp_path, "--report", report, *flags)
+        errors[name] = np.abs((run(session(path), inputs)["x3"] - expected).mean(0)).max()
+        counts[name] = len(onnx.load(path).graph.node)
+        (layer,) = json.loads(report.read_text())["compression"]["layers"]
+        assert layer.get("bias_corrected", False) == bool(flags)
+    assert errors["plain"] > 0.1 * np.abs(expected).mean() and errors["corrected"] < 1e-4 * errors["plain"], errors
+    assert counts["plain"] == counts["corrected"]

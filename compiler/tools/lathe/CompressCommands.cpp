@@ -20,7 +20,7 @@ struct QuantizeFlags {
   Flags compile;
   std::string mode = "weight-only", method = "rtn", format, scaleType, range;
   int64_t bits = 0, groupSize = -1, dimension = 0;
-  bool asymmetric = false, rotate = false;
+  bool asymmetric = false, rotate = false, equalize = false, biasCorrection = false;
   double smooth = -1, damping = 0, outliers = 0;
   std::vector<std::string> tensors;
 };
@@ -51,6 +51,8 @@ std::string recipeOf(const QuantizeFlags &flags) {
     step["smooth"] = flags.smooth;
   if (flags.outliers > 0)
     step["outliers"] = flags.outliers;
+  if (flags.biasCorrection)
+    step["bias_correction"] = true;
   if (flags.damping > 0)
     step["damping"] = flags.damping;
   if (flags.dimension)
@@ -62,6 +64,12 @@ std::string recipeOf(const QuantizeFlags &flags) {
   ordered_json steps = ordered_json::array();
   if (flags.rotate)
     steps.push_back({{"step", "rotate"}});
+  if (flags.equalize) {
+    steps.push_back({{"step", "equalize"}});
+    for (const char *field : {"tensors", "exclude"})
+      if (step.contains(field))
+        steps.back()[field] = step[field];
+  }
   steps.push_back(std::move(step));
   return ordered_json{{"version", 1}, {"steps", std::move(steps)}}.dump();
 }
@@ -169,6 +177,11 @@ void addQuantizeCommand(CLI::App &app, int &exitCode) {
   command->add_option("--scale-type", flags->scaleType, "f32, f16 or bf16 (f16)");
   command->add_option("--range", flags->range, "of static activations: minmax, moving-average, percentile, entropy, mse");
   command->add_flag("--rotate", flags->rotate, "first rotate what layers add up, so that outliers are shared out (QuaRot; the function stays)");
+  command->add_flag(
+      "--equalize", flags->equalize,
+      "then make the ranges of channels between layers equal where the function stays (cross-layer equalization)");
+  command->add_flag("--bias-correction", flags->biasCorrection,
+                    "take back what codes change in the mean of a layer's outputs on --calib");
   command->add_option("--smooth", flags->smooth, "SmoothQuant's alpha: moves outliers of activations into weights")->check(CLI::Range(0.0, 1.0));
   command->add_option("--outliers", flags->outliers, "inputs whose largest magnitude is so many times the median one are multiplied in f32");
   command->add_option("--damping", flags->damping, "of GPTQ, a share of the mean of the diagonal (0.01)");
