@@ -40,6 +40,8 @@ public:
   /// the number of samples.
   virtual std::string run(const std::string &path, const std::vector<FixedInput> &fixed,
                           const std::function<bool(const std::vector<Observed> &)> &observe) = 0;
+  /// Stands for the samples: other ones have another text.
+  virtual std::string identity() const = 0;
   /// Samples, as users count them: windows, or files.
   virtual size_t samples() const = 0;
 };

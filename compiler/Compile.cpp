@@ -56,7 +56,8 @@ class Compilation {
 public:
   Compilation(const std::string &model, const CompileOptions &options)
       : model(model), options(options), watch(options.maxMemory, options.overBudget),
-        own(std::make_unique<Own>(MLIRContext::Threading::DISABLED)), context(own->context), files(own->files) {
+        own(std::make_unique<Own>(MLIRContext::Threading::DISABLED)), context(own->context), files(own->files),
+        resume("", {}) {
     DialectRegistry registry;
     registerDialects(registry);
     context.appendDialectRegistry(registry);
@@ -70,7 +71,7 @@ public:
 
   /// Of a module that is fused, within another compilation.
   Compilation(Compilation &outer, const CompileOptions &options, ModuleOp module)
-      : model(outer.model), options(options), watch(0, {}), context(outer.context), files(outer.files) {
+      : model(outer.model), options(options), watch(0, {}), context(outer.context), files(outer.files), resume("", {}) {
     programs.push_back({"main", module.clone()});
   }
 
@@ -79,6 +80,9 @@ public:
   bool select();
   void toArtifact(const std::string &output);
   void toOnnx(const std::string &output);
+  /// Keeps finished layers beside what is to be written, until that is done, or can't be.
+  void resumeAt(const std::string &output) { resume = Resume(output + ".resume", options.note); }
+  void forgetFinished();
   CompileResult result;
 
 private:
@@ -128,6 +132,7 @@ private:
   std::unique_ptr<Own> own; ///< null within another compilation
   MLIRContext &context;
   WeightFiles &files;
+  Resume resume;
   OwningOpRef<ModuleOp> imported; ///< as it was, where calibration wants it
   std::vector<Program> programs; ///< that of the model, and those of the options
   size_t current = 0;            ///< the program at hand
@@ -291,6 +296,7 @@ bool Compilation::compressWeights() {
   compression.files = &files;
   compression.recipe = &*recipe;
   compression.data = options.calibration;
+  compression.resume = &resume;
   compression.threads = options.jobs;
   compression.progress = [this](const std::string &what) { begin(what); };
   compression.tokenProgram = [this](std::string &problem) {
@@ -562,6 +568,12 @@ void Compilation::toArtifact(const std::string &output) {
   }
 }
 
+/// What was finished is of use to a run after one that was killed, ran out of memory or could not write.
+void Compilation::forgetFinished() {
+  if (result.code != ExitCode::over_budget && result.code != ExitCode::internal)
+    resume.remove();
+}
+
 /// The model as ONNX. Other runtimes know what fused operations are made of, and fuse that themselves; only what is compressed was fused,
 /// so that its layers are found.
 void Compilation::toOnnx(const std::string &output) {
@@ -611,10 +623,13 @@ CompileResult compileModel(const std::string &model, const std::string &output, 
   if (own.emit == "onnx") // is the model alone
     own.generation = CompileOptions::Generation::off;
   Compilation compilation(model, own);
+  if (!own.recipe.empty())
+    compilation.resumeAt(output);
   if (own.emit == "onnx")
     compilation.toOnnx(output);
   else if (compilation.toKernels())
     compilation.toArtifact(output);
+  compilation.forgetFinished();
   return std::move(compilation.result);
 }
 

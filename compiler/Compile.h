@@ -52,6 +52,9 @@ struct CompileOptions {
     std::string name, format, bytes;
   };
   std::vector<Document> documents;
+  /// Told what users are to know while it goes on, such as what is reused of a run that was interrupted; from any
+  /// thread.
+  std::function<void(const std::string &)> note;
   std::function<void(const std::string &)> progress; ///< told what begins: phases, and parts of long ones
 };
 

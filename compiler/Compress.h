@@ -9,6 +9,7 @@
 #include "compiler/Calibration.h"
 #include "compiler/CompressionReport.h"
 #include "compiler/Recipe.h"
+#include "compiler/Resume.h"
 #include "compiler/WeightFiles.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/BuiltinOps.h"
@@ -28,6 +29,7 @@ struct Compression {
   WeightFiles *files = nullptr;
   const Recipe *recipe = nullptr;
   CalibrationData *data = nullptr; ///< null for none
+  Resume *resume = nullptr;        ///< what finished parts are kept in; not null
   unsigned threads = 1;
   /// Compiles a fused program for this machine.
   std::function<bool(mlir::ModuleOp module, const std::string &path, std::string &error)> compile;

@@ -4,8 +4,13 @@
 //
 //===----------------------------------------------------------------------===//
 #include "compiler/LayerStatistics.h"
+#include "compiler/KeptLayers.h"
 #include "llvm/Support/FileSystem.h"
+#include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/Path.h"
+#include <cerrno>
+#include <cstring>
+#include <fcntl.h>
 #include <unistd.h>
 
 using namespace mlir;
@@ -19,9 +24,23 @@ using compression::Place;
 /// A temporary file that is gone when its scope ends.
 struct TemporaryFile {
   llvm::SmallString<128> path;
+  int descriptor = -1;
   ~TemporaryFile() {
-    if (!path.empty())
+    if (descriptor >= 0)
+      close(descriptor);
+    else if (!path.empty())
       llvm::sys::fs::remove(path);
+  }
+  /// Takes its name away, so that nothing is left of it however the process ends; `path` stays one that opens it.
+  bool unlink(std::string &error) {
+    descriptor = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    if (descriptor < 0) {
+      error = "can't open a temporary file: " + std::string(strerror(errno));
+      return false;
+    }
+    llvm::sys::fs::remove(path);
+    path = "/proc/self/fd/" + std::to_string(descriptor);
+    return true;
   }
 };
 
@@ -95,6 +114,21 @@ bool LayerStatistics::gather(const Compression &compression, const std::vector<L
   close(descriptor);
   if (!compression.compile(*module, std::string(file.path), error))
     return false;
+  if (!file.unlink(error))
+    return false;
+  std::string key;
+  if (!compression.resume->path().empty()) {
+    ResumeKey own("statistics");
+    auto bytes = llvm::MemoryBuffer::getFile(file.path, /*IsText=*/false, /*RequiresNullTerminator=*/false);
+    if (bytes)
+      own.add((*bytes)->getBufferStart(), (*bytes)->getBufferSize());
+    own.add(compression.data->identity());
+    key = own.text();
+    if (bytes && findStatistics(*compression.resume, key, all, ranges)) {
+      compression.resume->say("reusing the calibration of an interrupted run (" + compression.resume->path() + ")");
+      return true;
+    }
+  }
   size_t runs = 0;
   std::string problem;
   error = compression.data->run(std::string(file.path), {}, [&](const std::vector<Observed> &outputs) {
@@ -121,6 +155,8 @@ bool LayerStatistics::gather(const Compression &compression, const std::vector<L
     if (runtime::Status status = accumulators[i].finish(*all.back(), &pool); status.failed())
       error = "calibration: " + status.message();
   }
+  if (error.empty() && !key.empty())
+    keepStatistics(*compression.resume, key, all, ranges);
   return error.empty();
 }
 

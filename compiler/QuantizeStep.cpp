@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "compiler/QuantizeStep.h"
 #include "compiler/ActivationSteps.h"
+#include "compiler/KeptLayers.h"
 #include "compiler/WeightValues.h"
 #include "passes/quantization/Expressions.h"
 #include "passes/quantization/methods/Awq.h"
@@ -153,10 +154,18 @@ struct Quantizer {
 
 private:
   bool quantizeGroup(ArrayRef<const Layer *> group, size_t count);
+  bool readGroup(ArrayRef<const Layer *> group, std::vector<std::vector<float>> &dense,
+                 std::vector<quantization::Weight> &matrices);
+  /// Tells how many layers of groups an interrupted run has finished.
+  bool countKept(ArrayRef<SmallVector<const Layer *>> groups, size_t count);
   /// Factors of the inputs that layers share; none where there is nothing to gain. False with `error` set.
-  bool findFactors(const std::vector<quantization::Weight> &group, const InputStatistics &inputs, std::vector<float> &factors);
-  bool quantizeLayer(const Layer &layer, const std::vector<float> &dense, const InputStatistics *inputs, bool &isDone);
-  bool makeCodebook(const Layer &layer, const quantization::Weight &weight, const InputStatistics *inputs, CompressedLayer &entry, bool &isDone);
+  bool findFactors(const std::vector<quantization::Weight> &group, const InputStatistics &inputs,
+                   const std::string &key, std::vector<float> &factors);
+  /// `key`: of what is kept of the layer.
+  bool quantizeLayer(const Layer &layer, const std::vector<float> &dense, const InputStatistics *inputs,
+                     const std::string &key, bool &isDone);
+  bool makeCodebook(const Layer &layer, const quantization::Weight &weight, const InputStatistics *inputs,
+                    const std::string &key, CompressedLayer &entry, bool &isDone);
   void measure(CompressedLayer &entry, const quantization::Weight &weight, const std::vector<float> &approximation,
                const InputStatistics *inputs);
   bool replaceAll(const Layer &layer, llvm::function_ref<bool(Value)> replace);
@@ -181,11 +190,42 @@ bool Quantizer::run(const std::vector<Layer> &layers) {
       groups.emplace_back();
     groups[isNew ? groups.size() - 1 : it->second].push_back(&layer);
   }
+  if (compression.resume->hasLeft() && !countKept(groups, layers.size()))
+    return false;
   return llvm::all_of(groups, [&](const auto &group) { return quantizeGroup(group, layers.size()); });
 }
 
-bool Quantizer::findFactors(const std::vector<quantization::Weight> &group, const InputStatistics &inputs, std::vector<float> &factors) {
+bool Quantizer::countKept(ArrayRef<SmallVector<const Layer *>> groups, size_t count) {
+  size_t kept = 0;
+  for (const auto &group : groups) {
+    std::vector<std::vector<float>> dense(group.size());
+    std::vector<quantization::Weight> matrices;
+    if (!readGroup(group, dense, matrices))
+      return false;
+    std::string key = keyOfGroup(step, matrices, statistics.find(*group.front()));
+    for (size_t i = 0; i < group.size(); ++i)
+      kept += compression.resume->find(key + "-" + std::to_string(i)).has_value();
+  }
+  compression.resume->say("reusing " + std::to_string(kept) + " of " + std::to_string(count) +
+                          " layers of an interrupted run (" + compression.resume->path() + ")");
+  return true;
+}
+
+bool Quantizer::readGroup(ArrayRef<const Layer *> group, std::vector<std::vector<float>> &dense,
+                          std::vector<quantization::Weight> &matrices) {
+  for (auto [layer, values] : llvm::zip(group, dense)) {
+    if (!readDense(*compression.files, *layer, values, error))
+      return false;
+    matrices.push_back({values.data(), layer->outputs, layer->inputs});
+  }
+  return true;
+}
+
+bool Quantizer::findFactors(const std::vector<quantization::Weight> &group, const InputStatistics &inputs,
+                            const std::string &key, std::vector<float> &factors) {
   Status status;
+  if ((step.smooth || step.method == "awq") && lathe::findFactors(*compression.resume, key + "-factors", factors))
+    return true;
   if (step.smooth) {
     status = quantization::smoothQuantScales(group, inputs, *step.smooth, factors);
   } else if (step.method == "awq") {
@@ -197,23 +237,23 @@ bool Quantizer::findFactors(const std::vector<quantization::Weight> &group, cons
     error = status.message();
   if (llvm::all_of(factors, [](float factor) { return factor == 1; }))
     factors.clear();
+  if (!status.failed() && (step.smooth || step.method == "awq"))
+    keepFactors(*compression.resume, key + "-factors", factors);
   return !status.failed();
 }
 
 bool Quantizer::quantizeGroup(ArrayRef<const Layer *> group, size_t count) {
   std::vector<std::vector<float>> dense(group.size());
   std::vector<quantization::Weight> matrices;
-  for (auto [layer, values] : llvm::zip(group, dense)) {
-    if (!readDense(*compression.files, *layer, values, error))
-      return false;
-    matrices.push_back({values.data(), layer->outputs, layer->inputs});
-  }
+  if (!readGroup(group, dense, matrices))
+    return false;
   const InputStatistics *inputs = statistics.find(*group.front());
+  std::string key = compression.resume->path().empty() ? "" : keyOfGroup(step, matrices, inputs);
   // A table's rows are read as they are, and what is changed is the last axis.
   bool mayChangeInputs = inputs && llvm::none_of(group, [](const Layer *layer) { return layer->isTable() || !layer->readsRows(); });
   std::vector<float> factors;
   InputStatistics scaled;
-  if (mayChangeInputs && !findFactors(matrices, *inputs, factors)) {
+  if (mayChangeInputs && !findFactors(matrices, *inputs, key, factors)) {
     error = "node '" + group.front()->node + "': " + error;
     return false;
   }
@@ -236,11 +276,11 @@ bool Quantizer::quantizeGroup(ArrayRef<const Layer *> group, size_t count) {
       for (int64_t input : apart.inputs)
         dense[i][row * matrices[i].k + input] = 0;
   SmallVector<const Layer *> replaced;
-  for (auto [layer, values] : llvm::zip(group, dense)) {
+  for (auto [index, layer, values] : llvm::enumerate(group, dense)) {
     if (compression.progress)
       compression.progress("quantize: " + std::to_string(++done) + " of " + std::to_string(count));
     bool isDone = false;
-    if (!quantizeLayer(*layer, values, inputs, isDone))
+    if (!quantizeLayer(*layer, values, inputs, key + "-" + std::to_string(index), isDone))
       return false;
     if (!isDone)
       continue;
@@ -322,8 +362,8 @@ bool Quantizer::correctBias(const Layer &layer, CompressedLayer &entry, const qu
   return true;
 }
 
-bool Quantizer::makeCodebook(const Layer &layer, const quantization::Weight &weight, const InputStatistics *inputs, CompressedLayer &entry,
-                             bool &isDone) {
+bool Quantizer::makeCodebook(const Layer &layer, const quantization::Weight &weight, const InputStatistics *inputs,
+                             const std::string &key, CompressedLayer &entry, bool &isDone) {
   quantization::CodebookOptions options;
   options.dimension = static_cast<int>(step.dimension);
   options.bits = static_cast<int>(step.bits);
@@ -332,7 +372,9 @@ bool Quantizer::makeCodebook(const Layer &layer, const quantization::Weight &wei
   options.damping = step.damping;
   options.scaleType = scaleTypeOf(step);
   quantization::CodebookQuantized quantized;
-  if (Status status = quantization::quantizeCodebook(weight, inputs, options, &pool, quantized); status.failed()) {
+  bool isKept = findLayer(*compression.resume, key, weight, quantized, entry);
+  if (Status status = isKept ? Status() : quantization::quantizeCodebook(weight, inputs, options, &pool, quantized);
+      status.failed()) {
     entry.reason = status.message();
     return true;
   }
@@ -346,7 +388,10 @@ bool Quantizer::makeCodebook(const Layer &layer, const quantization::Weight &wei
   }
   std::vector<float> approximation(layer.elements());
   quantized.dequantize(approximation.data());
-  measure(entry, weight, approximation, inputs);
+  if (!isKept) {
+    measure(entry, weight, approximation, inputs);
+    keepLayer(*compression.resume, key, quantized, entry);
+  }
   entry.format = "codebook of " + std::to_string(step.bits) + " bits a " + std::to_string(step.dimension) + " weights" +
                  (step.stages > 1 ? ", two stages" : "");
   entry.method = inputs ? "gptq" : "k-means";
@@ -359,7 +404,8 @@ bool Quantizer::makeCodebook(const Layer &layer, const quantization::Weight &wei
          correctBias(layer, entry, weight, approximation, inputs);
 }
 
-bool Quantizer::quantizeLayer(const Layer &layer, const std::vector<float> &dense, const InputStatistics *inputs, bool &isDone) {
+bool Quantizer::quantizeLayer(const Layer &layer, const std::vector<float> &dense, const InputStatistics *inputs,
+                              const std::string &key, bool &isDone) {
   report.layers.emplace_back();
   CompressedLayer &entry = report.layers.back();
   entry.weight = layer.name;
@@ -371,9 +417,10 @@ bool Quantizer::quantizeLayer(const Layer &layer, const std::vector<float> &dens
   entry.bytesBefore = entry.bytesAfter = layer.elements() * (layer.stored.getIntOrFloatBitWidth() / 8);
   quantization::Weight weight{dense.data(), layer.outputs, layer.inputs};
   if (step.format == "codebook")
-    return makeCodebook(layer, weight, inputs, entry, isDone);
+    return makeCodebook(layer, weight, inputs, key, entry, isDone);
   Quantized quantized;
-  if (Status status = quantize(step, format, weight, inputs, pool, quantized); status.failed()) {
+  bool isKept = findLayer(*compression.resume, key, weight, quantized, entry);
+  if (Status status = isKept ? Status() : quantize(step, format, weight, inputs, pool, quantized); status.failed()) {
     entry.reason = status.message();
     return true;
   }
@@ -384,7 +431,10 @@ bool Quantizer::quantizeLayer(const Layer &layer, const std::vector<float> &dens
   }
   std::vector<float> approximation(dense.size());
   quantized.dequantize(approximation.data());
-  measure(entry, weight, approximation, inputs);
+  if (!isKept) {
+    measure(entry, weight, approximation, inputs);
+    keepLayer(*compression.resume, key, quantized, entry);
+  }
   entry.format = step.format == "int" ? format.name() : nameOf(step, format);
   entry.method = needsInputs(step.method) && !inputs ? "rtn" : step.method;
   entry.bytesAfter = bytes;

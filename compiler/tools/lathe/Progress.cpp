@@ -24,6 +24,12 @@ void Progress::show(const std::string &what) {
   text = what;
 }
 
+void Progress::say(const std::string &what) {
+  std::lock_guard guard(mutex);
+  std::fprintf(stderr, "%slathe: %s\n", isOn ? "\r\033[K" : "", what.c_str());
+  std::fflush(stderr);
+}
+
 void Progress::stop() {
   {
     std::lock_guard guard(mutex);

@@ -22,6 +22,8 @@ public:
 
   /// From any thread.
   void show(const std::string &what);
+  /// Prints a line for good, on standard error. From any thread.
+  void say(const std::string &what);
   /// Erases the line; what follows may be printed.
   void stop();
 

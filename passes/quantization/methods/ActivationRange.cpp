@@ -262,3 +262,33 @@ Status RangeObserver::range(const RangeOptions &options, ActivationRange &result
   result = rangeOf(low, high, options);
   return {};
 }
+
+bool Histogram::restore(double limit, uint64_t count, uint64_t zeros, const std::vector<uint64_t> &bins) {
+  if (!(limit >= 0) || !std::isfinite(limit) || bins.size() != static_cast<size_t>(kBins) || zeros > count)
+    return false;
+  limit_ = limit;
+  count_ = count;
+  zeros_ = zeros;
+  bins_ = bins;
+  return true;
+}
+
+void RangeObserver::save(std::vector<double> &values, std::vector<uint64_t> &bins) const {
+  values = {momentum_, least_, most_, averageLeast_, averageMost_, histogram_.limit()};
+  bins = histogram_.bins();
+  bins.push_back(histogram_.count());
+  bins.push_back(histogram_.zeros());
+}
+
+bool RangeObserver::restore(const std::vector<double> &values, const std::vector<uint64_t> &bins) {
+  constexpr size_t kValues = 6, kCounts = static_cast<size_t>(Histogram::kBins) + 2;
+  if (values.size() != kValues || bins.size() != kCounts ||
+      !histogram_.restore(values[5], bins[kCounts - 2], bins[kCounts - 1], {bins.begin(), bins.end() - 2}))
+    return false;
+  momentum_ = values[0];
+  least_ = static_cast<float>(values[1]);
+  most_ = static_cast<float>(values[2]);
+  averageLeast_ = values[3];
+  averageMost_ = values[4];
+  return true;
+}

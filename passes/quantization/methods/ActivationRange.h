@@ -32,6 +32,8 @@ public:
   const std::vector<uint64_t> &bins() const { return bins_; }
   /// Numbers that are exactly 0; they are in no bin.
   uint64_t zeros() const { return zeros_; }
+  /// As it was when it had these; false where they are no histogram's.
+  bool restore(double limit, uint64_t count, uint64_t zeros, const std::vector<uint64_t> &bins);
 
 private:
   void grow();
@@ -82,6 +84,11 @@ public:
   float most() const { return most_; }
   /// Fails where nothing was observed, or where options are out of range.
   Status range(const RangeOptions &options, ActivationRange &result) const;
+
+  /// All that it knows, for restore() of another one, which is as this one then. restore() gives false for anything
+  /// else.
+  void save(std::vector<double> &values, std::vector<uint64_t> &bins) const;
+  bool restore(const std::vector<double> &values, const std::vector<uint64_t> &bins);
 
 private:
   void percentileBounds(const RangeOptions &options, double &low, double &high) const;

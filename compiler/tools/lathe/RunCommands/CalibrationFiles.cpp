@@ -8,16 +8,28 @@
 #include "compiler/tools/lathe/RunCommands/TensorFiles.h"
 #include "compiler/tools/lathe/RunCommands/TokenFiles.h"
 #include "lathe/lathe.hpp"
+#include "runtime/Hash.h"
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 
 using namespace lathe;
 using namespace lathe::tool;
 
 namespace {
+
+std::string hexHash(const void *data, size_t size) {
+  artifact::Hash128 hash = artifact::hashBytes(data, size);
+  std::string text;
+  for (unsigned char byte : hash.bytes) {
+    text += "0123456789abcdef"[byte >> 4];
+    text += "0123456789abcdef"[byte & 15];
+  }
+  return text;
+}
 
 /// Tokens that one run takes.
 constexpr int64_t kTokensAtOnce = 2048;
@@ -72,6 +84,10 @@ public:
   }
   bool hasTokens() const override { return true; }
   size_t samples() const override { return samples_; }
+  std::string identity() const override {
+    return "windows of " + std::to_string(options_.context) + " " +
+           hexHash(ids_.data(), samples_ * static_cast<size_t>(options_.context) * sizeof(int64_t));
+  }
 
 private:
   size_t bind(const Module &module, Session &session, size_t first, const std::vector<FixedInput> &fixed) override {
@@ -119,6 +135,15 @@ public:
   }
   bool hasTokens() const override { return false; }
   size_t samples() const override { return paths_.size(); }
+  std::string identity() const override {
+    std::string text = "files";
+    for (const std::string &path : paths_) {
+      std::ifstream file(path, std::ios::binary);
+      std::string bytes((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+      text += " " + hexHash(bytes.data(), bytes.size());
+    }
+    return text;
+  }
 
 private:
   size_t bind(const Module &module, Session &session, size_t first, const std::vector<FixedInput> &fixed) override {
