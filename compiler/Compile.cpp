@@ -375,6 +375,8 @@ bool Compilation::toKernels() {
 }
 
 bool Compilation::select() {
+  if (std::string error; !options.reference && !storeScales(mains(), files, error))
+    return fail(ExitCode::invalid_model, error);
   auto select = [&](OpPassManager &passes) {
     if (!options.reference) {
       passes.addNestedPass<func::FuncOp>(cpu::createCpuCompressedProductsPass());

@@ -11,6 +11,7 @@
 #include "passes/quantization/methods/Awq.h"
 #include "passes/quantization/methods/BiasCorrection.h"
 #include "passes/quantization/methods/Codebook.h"
+#include "passes/quantization/methods/DoubleQuantization.h"
 #include "passes/quantization/methods/ErrorMetrics.h"
 #include "passes/quantization/methods/Gptq.h"
 #include "passes/quantization/methods/Hqq.h"
@@ -58,7 +59,7 @@ Format formatOf(const RecipeStep &step) {
   ZeroPoint zero = step.method == "hqq" ? ZeroPoint::Float : step.symmetric ? ZeroPoint::None : ZeroPoint::Integer;
   Format format = Format::integer(bits, step.groupSize, zero, scales);
   // The lowest code, too, where a search says at which side it pays.
-  format.narrow = !step.clip || (step.method != "gptq" && step.method != "mse");
+  format.narrow = step.doubleQuantization || !step.clip || (step.method != "gptq" && step.method != "mse");
   return format;
 }
 
@@ -131,6 +132,9 @@ quantization::RangeMethod rangeMethod(StringRef name) {
          : name == "entropy"        ? RangeMethod::Entropy
                                     : RangeMethod::Mse;
 }
+
+/// Outputs whose scales share a scale.
+constexpr int64_t kScalesTogether = 256;
 
 /// More than one of as many inputs are no outliers.
 constexpr size_t kMostApart = 8;
@@ -424,24 +428,39 @@ bool Quantizer::quantizeLayer(const Layer &layer, const std::vector<float> &dens
     entry.reason = status.message();
     return true;
   }
-  auto bytes = static_cast<uint64_t>(quantized.bytes());
+  quantization::DoubleQuantized twice;
+  if (step.doubleQuantization) {
+    // Those of GPTQ belong to the errors that were handed on.
+    Status status = quantization::quantizeScales(weight, quantized, /*recode=*/step.method != "gptq", kScalesTogether,
+                                                 &pool, twice);
+    if (status.failed()) {
+      entry.reason = status.message();
+      return true;
+    }
+  }
+  const Quantized &stored = step.doubleQuantization ? twice.weight : quantized;
+  auto bytes = static_cast<uint64_t>(step.doubleQuantization ? twice.bytes() : quantized.bytes());
   if (bytes >= entry.bytesBefore) {
     entry.reason = format.name() + " would take " + std::to_string(bytes) + " bytes";
     return true;
   }
   std::vector<float> approximation(dense.size());
-  quantized.dequantize(approximation.data());
+  stored.dequantize(approximation.data());
   if (!isKept) {
     measure(entry, weight, approximation, inputs);
     keepLayer(*compression.resume, key, quantized, entry);
   }
-  entry.format = step.format == "int" ? format.name() : nameOf(step, format);
+  entry.format = step.format == "int" ? stored.format.name() : nameOf(step, format);
+  if (step.doubleQuantization)
+    entry.format += " 8-bit scales";
   entry.method = needsInputs(step.method) && !inputs ? "rtn" : step.method;
   entry.bytesAfter = bytes;
   isDone = true;
   return replaceAll(layer,
                     [&](Value own) {
-                      return compression::replaceByQuantized(own, layer.name, layer.transposed, quantized, make);
+                      return step.doubleQuantization
+                                 ? compression::replaceByQuantized(own, layer.name, layer.transposed, twice, make)
+                                 : compression::replaceByQuantized(own, layer.name, layer.transposed, quantized, make);
                     }) &&
          correctBias(layer, entry, weight, approximation, inputs);
 }

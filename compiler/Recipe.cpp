@@ -31,6 +31,11 @@ std::string verify(const RecipeStep &step) {
     return "field 'bits': format '" + step.format + "' has 4 bits, got " + std::to_string(step.bits);
   if (step.method == "hqq" && step.format != "int")
     return "field 'method': hqq is for format 'int', got format '" + step.format + "'";
+  bool hasFloatScales = step.format != "mxfp4" && step.format != "mxfp8" && step.format != "codebook";
+  if (step.doubleQuantization && !hasFloatScales)
+    return "field 'double_quantization': is for formats that have scales of floats, got format '" + step.format + "'";
+  if (step.doubleQuantization && step.method == "hqq")
+    return "field 'double_quantization': is for methods without zero points of floats, got method 'hqq'";
   return "";
 }
 
@@ -61,6 +66,7 @@ StepKind quantizeKind() {
               optionalNumber("smooth", at(&S::smooth), 0, 1),
               optionalNumber("outliers", at(&S::outliers), 1, 1e6),
               flag("bias_correction", at(&S::biasCorrection)),
+              flag("double_quantization", at(&S::doubleQuantization)),
               integer("stages", at(&S::stages), {1, 2}),
               integer("dimension", at(&S::dimension), {1, 2, 4, 8}),
               globs("tensors", at(&S::tensors)),

@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "compiler/StoredCodes.h"
+#include "compiler/WeightValues.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "llvm/Support/raw_ostream.h"
 #include <map>
@@ -206,6 +207,122 @@ bool storeCodes(ArrayRef<func::FuncOp> programs, WeightFiles &files, std::string
         OpBuilder b(operand->getOwner());
         operand->set(b.create<WeightOp>(operand->get().getLoc(), operand->get().getType(), name, kMadeFile, it->second));
       }
+    }
+  }
+  return true;
+}
+
+namespace {
+
+/// What a scale that is quantized itself stands for; nullopt for anything else, or with the error set.
+std::optional<std::vector<float>> scaleNumbers(DequantizeOp op, WeightFiles &files, std::string &error,
+                                               std::string &text) {
+  auto type = tensorType(op.getResult());
+  if (!type.getElementType().isF32() || op.getZeroPoint() || !isCode(op.getInput()) ||
+      !tensorType(op.getScale()).hasStaticShape())
+    return std::nullopt;
+  Evaluator evaluator(files, error);
+  std::optional<Bytes> codes = evaluator.of(op.getInput());
+  std::optional<std::vector<float>> scales = codes ? numbersOf(op.getScale(), files, error) : std::nullopt;
+  auto element = cast<IntegerType>(tensorType(op.getInput()).getElementType());
+  if (!scales || !(element.isUnsigned() || element.getWidth() == 8))
+    return std::nullopt;
+  int64_t axis = op.getAxis() ? static_cast<int64_t>(*op.getAxis()) : 0, inner = 1;
+  int64_t block = op.getBlockSize() ? static_cast<int64_t>(*op.getBlockSize()) : 1;
+  for (int64_t i = axis + 1; i < type.getRank(); ++i)
+    inner *= type.getDimSize(i);
+  int64_t extent = type.getRank() > 0 ? type.getDimSize(axis) : 1, blocks = (extent + block - 1) / block;
+  bool isOne = !op.getAxis();
+  int64_t within = op.getBlockSize() ? inner : 1; // scales of an axis have rank 1
+  std::vector<float> result(codes->size());
+  for (size_t i = 0; i < result.size(); ++i) {
+    auto place = static_cast<int64_t>(i);
+    int64_t along = place / inner % extent, outer = op.getBlockSize() ? place / inner / extent : 0;
+    int64_t at = isOne ? 0 : (outer * blocks + along / block) * within + (op.getBlockSize() ? place % inner : 0);
+    float code =
+        element.isUnsigned() ? static_cast<float>((*codes)[i]) : static_cast<float>(static_cast<int8_t>((*codes)[i]));
+    result[i] = code * (*scales)[at];
+  }
+  text = evaluator.text + keyOf(*scales) + keyOf(result);
+  return result;
+}
+
+/// The numbers as f16; empty where that is not exact.
+std::vector<uint16_t> halves(const std::vector<float> &numbers) {
+  std::vector<uint16_t> result;
+  for (float number : numbers) {
+    llvm::APFloat value(number);
+    bool isInexact = false;
+    value.convert(llvm::APFloat::IEEEhalf(), llvm::APFloat::rmNearestTiesToEven, &isInexact);
+    if (isInexact)
+      return {};
+    result.push_back(static_cast<uint16_t>(value.bitcastToAPInt().getZExtValue()));
+  }
+  return result;
+}
+
+/// The constant of 16 bits that a value is widened from; null for anything else.
+Value widenedFrom(Value value) {
+  auto widened = value ? value.getDefiningOp<CastOp>() : CastOp();
+  if (!widened || !tensorType(value).getElementType().isF32() ||
+      !isa_and_nonnull<WeightOp, ConstantOp>(widened.getInput().getDefiningOp()))
+    return {};
+  Type element = tensorType(widened.getInput()).getElementType();
+  return element.isF16() || element.isBF16() ? widened.getInput() : Value();
+}
+
+/// Reads scales, and zero points that are floats, as they are stored, where a node of ONNX wanted them wider.
+void readNarrow(Operation *op) {
+  Value scale = widenedFrom(op->getOperand(1)), zero = op->getNumOperands() > 2 ? op->getOperand(2) : Value();
+  if (!scale)
+    return;
+  bool isFloatZero = zero && isa<FloatType>(tensorType(zero).getElementType());
+  if (isFloatZero) {
+    Value own = widenedFrom(zero);
+    if (!own || tensorType(own).getElementType() != tensorType(scale).getElementType() ||
+        zero.getType() == op->getOperand(0).getType())
+      return;
+    op->setOperand(2, own);
+  }
+  op->setOperand(1, scale);
+}
+
+} // namespace
+
+bool storeScales(ArrayRef<func::FuncOp> programs, WeightFiles &files, std::string &error) {
+  std::map<std::string, uint64_t> stored;
+  for (func::FuncOp program : programs) {
+    SmallVector<OpOperand *> wanted;
+    program.walk([&](Operation *op) {
+      if (!isa<DequantizeOp, DequantizeLog2Op>(op))
+        return;
+      if (op->getOperand(1).getDefiningOp<DequantizeOp>())
+        wanted.push_back(&op->getOpOperand(1));
+      else
+        readNarrow(op);
+    });
+    for (OpOperand *operand : wanted) {
+      std::string text;
+      std::optional<std::vector<float>> numbers =
+          scaleNumbers(operand->get().getDefiningOp<DequantizeOp>(), files, error, text);
+      if (!error.empty())
+        return false;
+      if (!numbers)
+        continue;
+      std::vector<uint16_t> narrow = halves(*numbers);
+      bool isNarrow = !numbers->empty() && !narrow.empty();
+      auto [it, isNew] = stored.try_emplace(text, 0);
+      if (isNew) {
+        const void *data = isNarrow ? static_cast<const void *>(narrow.data()) : numbers->data();
+        std::optional<uint64_t> offset = files.append(data, numbers->size() * (isNarrow ? 2 : 4), error);
+        if (!offset)
+          return false;
+        it->second = *offset;
+      }
+      OpBuilder b(operand->getOwner());
+      Type element = isNarrow ? Type(b.getF16Type()) : Type(b.getF32Type());
+      operand->set(b.create<WeightOp>(operand->get().getLoc(), tensorType(operand->get()).clone(element), "scales",
+                                      kMadeFile, it->second));
     }
   }
   return true;

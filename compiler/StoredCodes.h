@@ -18,6 +18,11 @@ namespace lathe {
 /// `error` set where a weight can't be read or kept.
 bool storeCodes(llvm::ArrayRef<mlir::func::FuncOp> programs, WeightFiles &files, std::string &error);
 
+/// Computes scales that are quantized themselves (Dettmers et al. 2023, "QLoRA", section 3), so that kernels read them:
+/// they become weights of f16 where that is exact, else of f32. Scales of 16 bits that nodes of ONNX have widened are
+/// read as they are stored.
+bool storeScales(llvm::ArrayRef<mlir::func::FuncOp> programs, WeightFiles &files, std::string &error);
+
 } // namespace lathe
 
 #endif // LATHE_COMPILER_STOREDCODES_H

@@ -138,7 +138,13 @@ bool replaceByCodebook(Value weight, StringRef name, bool transposed, const quan
   return true;
 }
 
-bool replaceByQuantized(Value weight, StringRef name, bool transposed, const Quantized &quantized, const MakeConstant &make) {
+namespace {
+
+/// Makes the scales that lie so beside a weight; null after a failure.
+using MakeScales = llvm::function_ref<Value(OpBuilder &b, Location loc, const ScaleShape &place)>;
+
+bool replaceBy(Value weight, StringRef name, bool transposed, const Quantized &quantized, const MakeConstant &make,
+               MakeScales makeScales) {
   const quantization::Format &format = quantized.format;
   int64_t n = quantized.n, k = quantized.k, groups = quantized.groups();
   OpBuilder b(weight.getContext());
@@ -155,7 +161,7 @@ bool replaceByQuantized(Value weight, StringRef name, bool transposed, const Qua
   ScaleShape place = scaleShape(b, n, groups, format.groupSize(k), transposed);
   auto parameterType = [&](Type element) { return RankedTensorType::get(place.shape, element); };
   auto numbers = [&](const std::vector<float> &values) { return oriented(values, n, groups, transposed); };
-  Value scales = stored ? make(b, loc, parameterType(scale), (name + ".scales").str(), floatBytes(numbers(quantized.scales), scale)) : Value();
+  Value scales = stored ? makeScales(b, loc, place) : Value();
   Value zeros;
   if (scales && format.zeroPoint == ZeroPoint::Float) {
     zeros = make(b, loc, parameterType(scale), (name + ".zeros").str(), floatBytes(numbers(quantized.zeros), scale));
@@ -191,6 +197,47 @@ bool replaceByQuantized(Value weight, StringRef name, bool transposed, const Qua
     use->set(dense);
   }
   return true;
+}
+
+} // namespace
+
+bool replaceByQuantized(Value weight, StringRef name, bool transposed, const Quantized &quantized,
+                        const MakeConstant &make) {
+  return replaceBy(weight, name, transposed, quantized, make, [&](OpBuilder &b, Location loc, const ScaleShape &place) {
+    Type type = scaleType(b, quantized.format.scaleType);
+    return make(b, loc, RankedTensorType::get(place.shape, type), (name + ".scales").str(),
+                floatBytes(oriented(quantized.scales, quantized.n, quantized.groups(), transposed), type));
+  });
+}
+
+bool replaceByQuantized(Value weight, StringRef name, bool transposed, const quantization::DoubleQuantized &quantized,
+                        const MakeConstant &make) {
+  return replaceBy(weight, name, transposed, quantized.weight, make,
+                   [&](OpBuilder &b, Location loc, const ScaleShape &place) -> Value {
+                     int64_t n = quantized.weight.n, groups = quantized.weight.groups(),
+                             blocks = (n + quantized.block - 1) / quantized.block;
+                     // Here they lie group by group, as those of a weight that is not transposed.
+                     auto as = [&](const auto &values, int64_t columns) {
+                       return transposed ? oriented(values, groups, columns, /*transposed=*/false) : values;
+                     };
+                     SmallVector<int64_t> shape(place.shape);
+                     int64_t axis = shape.size() == 1 || transposed ? 0 : 1; // of outputs
+                     shape[axis] = blocks;
+                     bool isOne = shape.size() == 1 && blocks == 1;
+                     auto outer =
+                         RankedTensorType::get(isOne ? ArrayRef<int64_t>() : ArrayRef<int64_t>(shape), b.getF32Type());
+                     Value codes =
+                         make(b, loc, RankedTensorType::get(place.shape, b.getIntegerType(8, /*isSigned=*/false)),
+                              (name + ".scales").str(), bytesOf(as(quantized.scaleCodes, n)));
+                     Value scales = codes ? make(b, loc, outer, (name + ".scales.scales").str(),
+                                                 floatBytes(as(quantized.scaleScales, blocks), b.getF32Type()))
+                                          : Value();
+                     if (!scales)
+                       return {};
+                     return b.create<DequantizeOp>(loc, RankedTensorType::get(place.shape, b.getF32Type()), codes,
+                                                   scales, Value(), isOne ? IntegerAttr() : b.getI64IntegerAttr(axis),
+                                                   isOne ? IntegerAttr() : b.getI64IntegerAttr(quantized.block));
+                   });
 }
 
 } // namespace lathe::compression

@@ -9,6 +9,7 @@
 #include "dialects/lathe/Lathe.h"
 #include "passes/quantization/Layers.h"
 #include "passes/quantization/methods/Codebook.h"
+#include "passes/quantization/methods/DoubleQuantization.h"
 #include "passes/quantization/methods/Quantized.h"
 #include <functional>
 
@@ -24,6 +25,9 @@ using MakeConstant = std::function<mlir::Value(mlir::OpBuilder &builder, mlir::L
 /// False after a failure of `make`.
 bool replaceByQuantized(mlir::Value weight, llvm::StringRef name, bool transposed, const quantization::Quantized &quantized,
                         const MakeConstant &make);
+/// The same with scales that are an expression themselves, of codes of eight bits.
+bool replaceByQuantized(mlir::Value weight, llvm::StringRef name, bool transposed,
+                        const quantization::DoubleQuantized &quantized, const MakeConstant &make);
 
 /// The same by codebooks of vectors. Where the number of inputs is no multiple of a vector's dimension, or outputs have codebooks of
 /// their own, there is no expression: see hasExpression.

@@ -66,6 +66,8 @@ def refused(lathe_tool, model, tmp_path):
         ({"steps": [{"tensors": "weight"}]}, ["field 'tensors'", "list"]),
         ({"steps": [{"method": "gptq"}]}, ["method 'gptq'", "--calib"]),
         ({"steps": [{"mode": "static"}]}, ["mode 'static'", "--calib"]),
+        ({"steps": [{"double_quantization": True, "format": "mxfp4"}]}, ["field 'double_quantization'", "mxfp4"]),
+        ({"steps": [{"double_quantization": True, "method": "hqq"}]}, ["field 'double_quantization'", "hqq"]),
         ({"steps": [{"bias_correction": True}]}, ["correcting biases", "--calib"]),
         ({"steps": [{"step": "equalize", "tensors": ["decoder*"]}]}, ["step 1", "field 'tensors'", "decoder*"]),
         ({"steps": [{"step": "equalize", "seed": 3}]}, ["field 'seed' is one of step 'rotate'", "'equalize' has step, tensors, exclude"]),

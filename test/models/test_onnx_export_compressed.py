@@ -18,6 +18,9 @@ FORMS = {
     "int4_float_zeros": (["--bits", "4", "--group-size", "32", "--method", "hqq"], 0.25),
     "int3": (["--bits", "3", "--group-size", "32"], 0.2),
     "int2": (["--bits", "2", "--group-size", "16"], 0.2),
+    "int4_double": (["--bits", "4", "--group-size", "16", "--double-quantization"], 0.2),
+    "int8_double": (["--bits", "8", "--asymmetric", "--double-quantization"], 0.3),
+    "nf4_double": (["--format", "nf4", "--group-size", "32", "--double-quantization"], 0.25),
     "nf4": (["--format", "nf4", "--group-size", "32"], 0.25),
     "mxfp4": (["--format", "mxfp4"], 0.25),
     "fp8": (["--format", "fp8-e5m2"], 0.3),
@@ -25,7 +28,7 @@ FORMS = {
     "codebook": (["--mode", "codebook", "--format", "codebook", "--bits", "4"], 0.2),
     "dynamic": (["--mode", "dynamic", "--bits", "8"], 0.35),
 }
-CASES = [("bert", form) for form in FORMS] + [(name, form) for name in ("gpt2", "llama", "t5", "vit") for form in ("int4", "dynamic")]
+CASES = [("bert", form) for form in FORMS] + [(name, form) for name in ("gpt2", "llama", "t5", "vit") for form in ("int4", "dynamic", "int4_double")]
 
 
 def quantize(lathe_tool, model, output, flags):
@@ -50,3 +53,15 @@ def test_equals_artifact(name, form, lathe_tool, onnx_path, tmp_path):
         for key, output in ours.run(inputs).items():
             if output.size:
                 assert np.abs(output - references[key]).max() <= allowed * np.abs(references[key]).max(), key
+
+
+@pytest.mark.parametrize("form", ["int4", "int4_double", "int8_double"])
+def test_kernels_read_what_was_written(form, lathe_tool, onnx_path, tmp_path):
+    """A model that is written as ONNX and compiled has the kernels that it has when it is compressed at once, and the same bytes of weights."""
+    flags, _ = FORMS[form]
+    written = quantize(lathe_tool, onnx_path("bert"), tmp_path / "model.onnx", flags)
+    artifact = quantize(lathe_tool, onnx_path("bert"), tmp_path / "model.lathe", flags)
+    compiled = tmp_path / "again.lathe"
+    lathe.compile(written, compiled)
+    sizes = [path.stat().st_size for path in (artifact, compiled)]
+    assert sizes[1] <= 1.1 * sizes[0], sizes

@@ -20,7 +20,7 @@ struct QuantizeFlags {
   Flags compile;
   std::string mode = "weight-only", method = "rtn", format, scaleType, range;
   int64_t bits = 0, groupSize = -1, dimension = 0;
-  bool asymmetric = false, rotate = false, equalize = false, biasCorrection = false;
+  bool asymmetric = false, rotate = false, equalize = false, biasCorrection = false, doubleQuantization = false;
   double smooth = -1, damping = 0, outliers = 0;
   std::vector<std::string> tensors;
 };
@@ -51,6 +51,8 @@ std::string recipeOf(const QuantizeFlags &flags) {
     step["smooth"] = flags.smooth;
   if (flags.outliers > 0)
     step["outliers"] = flags.outliers;
+  if (flags.doubleQuantization)
+    step["double_quantization"] = true;
   if (flags.biasCorrection)
     step["bias_correction"] = true;
   if (flags.damping > 0)
@@ -182,6 +184,8 @@ void addQuantizeCommand(CLI::App &app, int &exitCode) {
       "then make the ranges of channels between layers equal where the function stays (cross-layer equalization)");
   command->add_flag("--bias-correction", flags->biasCorrection,
                     "take back what codes change in the mean of a layer's outputs on --calib");
+  command->add_flag("--double-quantization", flags->doubleQuantization,
+                    "scales are codes of 8 bits themselves (QLoRA)");
   command->add_option("--smooth", flags->smooth, "SmoothQuant's alpha: moves outliers of activations into weights")->check(CLI::Range(0.0, 1.0));
   command->add_option("--outliers", flags->outliers, "inputs whose largest magnitude is so many times the median one are multiplied in f32");
   command->add_option("--damping", flags->damping, "of GPTQ, a share of the mean of the diagonal (0.01)");

@@ -18,9 +18,16 @@ int64_t DoubleQuantized::bytes() const {
   return weight.bytes() - static_cast<int64_t>(weight.scales.size() * sizeof(float)) + stored;
 }
 
-Status quantization::quantizeDouble(const Weight &w, const Format &format, const FitOptions &fit, int64_t block,
-                                    ThreadPool *pool, DoubleQuantized &result) {
-  result = {};
+namespace {
+
+/// The least number of three significant bits that is not below `value`.
+float roundUp(float value) {
+  int exponent = 0;
+  const float mantissa = std::frexp(value, &exponent); // from 0.5 to 1
+  return std::ldexp(std::ceil(mantissa * 8), exponent - 3);
+}
+
+Status checkFormat(const Format &format, int64_t block) {
   const bool wide = format.kind == CodeKind::Integer && format.zeroPoint == ZeroPoint::None && !format.narrow;
   if (wide || format.scaleType == ScaleType::E8M0)
     return runtime::failure(LATHE_INVALID_ARGUMENT,
@@ -28,11 +35,18 @@ Status quantization::quantizeDouble(const Weight &w, const Format &format, const
                             wide ? "' with signed ones" : "'");
   if (block < 1)
     return runtime::failure(LATHE_INVALID_ARGUMENT, "a block must have at least 1 output, got ", block);
-  Quantized &weight = result.weight;
-  if (Status status = quantizeRounded(w, format, fit, nullptr, pool, weight); status.failed()) {
-    result = {};
+  return {};
+}
+
+} // namespace
+
+Status quantization::quantizeScales(const Weight &w, Quantized quantized, bool recode, int64_t block, ThreadPool *pool,
+                                    DoubleQuantized &result) {
+  result = {};
+  const Format format = quantized.format;
+  if (Status status = checkFormat(format, block); status.failed())
     return status;
-  }
+  Quantized &weight = result.weight = std::move(quantized);
   const int64_t groups = weight.groups(), blocks = (w.n + block - 1) / block, size = format.groupSize(w.k);
   result.block = block;
   weight.format.scaleType = ScaleType::F32; // what products of the codes and their scales are
@@ -44,7 +58,7 @@ Status quantization::quantizeDouble(const Weight &w, const Format &format, const
       float largest = 0;
       for (int64_t row = begin; row < end; ++row)
         largest = std::max(largest, weight.scales[row * groups + group]);
-      const float step = std::max(largest / 255, largest > 0 ? std::numeric_limits<float>::min() : 0.0f);
+      const float step = largest > 0 ? std::max(roundUp(largest / 255), std::numeric_limits<float>::min()) : 0.0f;
       result.scaleScales[group * blocks + begin / block] = step;
       for (int64_t row = begin; row < end; ++row) {
         float &scale = weight.scales[row * groups + group];
@@ -55,6 +69,8 @@ Status quantization::quantizeDouble(const Weight &w, const Format &format, const
       }
     }
   }
+  if (!recode)
+    return {};
   const GroupCoder coder(format);
   parallelFor(pool, w.n, [&](int64_t row) {
     for (int64_t group = 0; group < groups; ++group) {
@@ -65,4 +81,15 @@ Status quantization::quantizeDouble(const Weight &w, const Format &format, const
     }
   });
   return {};
+}
+
+Status quantization::quantizeDouble(const Weight &w, const Format &format, const FitOptions &fit, int64_t block,
+                                    ThreadPool *pool, DoubleQuantized &result) {
+  result = {};
+  if (Status status = checkFormat(format, block); status.failed())
+    return status;
+  Quantized weight;
+  if (Status status = quantizeRounded(w, format, fit, nullptr, pool, weight); status.failed())
+    return status;
+  return quantizeScales(w, std::move(weight), /*recode=*/true, block, pool, result);
 }

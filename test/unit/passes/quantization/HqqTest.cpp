@@ -81,13 +81,30 @@ TEST(DoubleQuantization, ScalesAreProductsOfTheirCodes) {
   }
 }
 
+TEST(DoubleQuantization, ScalesAreExactInHalfPrecision) {
+  const int64_t n = 300, k = 64;
+  const std::vector<float> w = randomWeights(n * k, 3);
+  const Weight weight{w.data(), n, k};
+  Quantized quantized;
+  ASSERT_WORKS(quantizeRtn(weight, Format::integer(4, 16, ZeroPoint::None, ScaleType::F16), nullptr, quantized));
+  DoubleQuantized kept, again;
+  ASSERT_WORKS(quantizeScales(weight, quantized, /*recode=*/false, 256, nullptr, kept));
+  ASSERT_WORKS(quantizeScales(weight, quantized, /*recode=*/true, 256, nullptr, again));
+  EXPECT_EQ(kept.weight.codes, quantized.codes);
+  EXPECT_EQ(kept.weight.scales, again.weight.scales);
+  EXPECT_LT(squaredError(w, dense(again.weight)), squaredError(w, dense(kept.weight)));
+  for (float scale : kept.weight.scales)
+    EXPECT_EQ(roundTo(ScaleType::F16, scale), scale);
+  EXPECT_LT(kept.bytes(), quantized.bytes());
+}
+
 TEST(DoubleQuantization, EdgesAndErrors) {
   std::vector<float> w(40, 0.0f);
   w[5] = 1e-9f;
   w[25] = 3;
   DoubleQuantized result;
   ASSERT_WORKS(quantizeDouble({w.data(), 4, 10}, Format::nf4(5), {}, 3, nullptr, result));
-  EXPECT_EQ(dense(result.weight)[25], 3);
+  EXPECT_NEAR(dense(result.weight)[25], 3, 3 * 0.5 / 223);
   EXPECT_FAILS(quantizeDouble({w.data(), 4, 10}, Format::nf4(5), {}, 0, nullptr, result), "at least 1 output");
   EXPECT_FAILS(quantizeDouble({w.data(), 4, 10}, Format::mxfp4(), {}, 8, nullptr, result), "positive floats");
   Format wide = Format::integer(4);
