@@ -192,3 +192,14 @@ def test_bias_correction(rectified, lathe_tool, tmp_path):
         assert layer.get("bias_corrected", False) == bool(flags)
     assert errors["plain"] > 0.1 * np.abs(expected).mean() and errors["corrected"] < 1e-4 * errors["plain"], errors
     assert counts["plain"] == counts["corrected"]
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama_nocache", "t5"])
+def test_generation_stays(name, varied, lathe_tool, tmp_path):
+    """Programs of one artifact change together: encoders, prefill and steps with a cache, whose values are scaled."""
+    source, _, _ = varied(name)
+    path, told = transformed(lathe_tool, source, tmp_path, [{"step": "rotate"}, {"step": "equalize"}])
+    assert any("reason" not in entry for entry in told)
+    inputs = [{"input_ids": np.array([[5, 6, 7, 11]])}] if name == "t5" else []
+    plain = lathe.load(source.with_suffix(".lathe")).generator().generate([7, 8, 9], *inputs, max_new_tokens=24)
+    assert lathe.load(path).generator().generate([7, 8, 9], *inputs, max_new_tokens=24) == plain
