@@ -476,6 +476,8 @@ static ordered_json toJson(const CompressionReport &compression) {
                        {"layers", ordered_json::array()}};
   for (const TransformedWeights &transform : compression.transforms) {
     ordered_json entry = {{"step", transform.step}, {"node", transform.node}, {"channels", transform.channels}, {"weights", transform.weights}};
+    if (transform.productsAdded)
+      entry["products_added"] = transform.productsAdded;
     if (!transform.reason.empty())
       entry["reason"] = transform.reason;
     json["transforms"].push_back(std::move(entry));

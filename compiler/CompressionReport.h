@@ -34,6 +34,7 @@ struct TransformedWeights {
   std::string node;                 ///< of the model, that tells where it is
   int64_t channels = 0;             ///< that were rotated or scaled
   std::vector<std::string> weights; ///< names of initializers
+  size_t productsAdded = 0;         ///< of channels x channels, at what begins and ends there
   std::string reason;               ///< why they stayed as they were
 };
 

@@ -96,6 +96,7 @@ void Equalizer::refuseShared() {
     changed = false;
     std::map<std::string, std::set<std::set<std::string>>> ways; // of weights, by the roles of each reader
     std::map<std::string, std::set<size_t>> owners;
+    std::map<std::string, std::string> names;
     llvm::DenseMap<Operation *, std::set<std::string>> roles;
     for (auto [index, pair] : llvm::enumerate(pairs))
       for (const EqualizablePair &own : pair.occurrences) {
@@ -113,6 +114,7 @@ void Equalizer::refuseShared() {
         std::string key = weight.getFile().str() + "@" + std::to_string(weight.getOffset());
         if (!owners.count(key))
           return;
+        names[key] = weight.getName().str();
         auto add = [&](OpOperand &use) {
           auto it = roles.find(use.getOwner());
           ways[key].insert(it == roles.end() || use.getOperandNumber() != 1 ? std::set<std::string>() : it->second);
@@ -130,7 +132,7 @@ void Equalizer::refuseShared() {
       if (own.size() > 1)
         for (size_t index : owners[key]) {
           changed |= pairs[index].reason.empty();
-          pairs[index].reason = "a weight of it is read in another way, too";
+          pairs[index].reason = "initializer '" + names[key] + "' is read in another way, too";
         }
   }
 }

@@ -39,6 +39,9 @@ struct ProductPlan {
   const ResidualStream *written = nullptr;
 };
 
+/// Outputs of a matrix, for each of its inputs, beside which a product of inputs x inputs is little.
+constexpr int64_t kWide = 8;
+
 /// The weight that a constant of f32 is, or is widened from; null for a constant in the IR.
 WeightOp weightOf(Value value) {
   if (auto widened = value.getDefiningOp<CastOp>())
@@ -73,6 +76,7 @@ struct Rotator {
   llvm::DenseMap<Operation *, Norm> norms = llvm::DenseMap<Operation *, Norm>();
   std::map<int64_t, Hadamard> rotations = {};
   llvm::MapVector<Operation *, ProductPlan> products = llvm::MapVector<Operation *, ProductPlan>();
+  std::set<Place> kept = std::set<Place>(); ///< large matrices that others read as they are, too
   std::set<Place> tied = {};
 
   bool run();
@@ -81,12 +85,15 @@ private:
   bool check(ResidualStream &stream);
   bool readNorm(Operation *norm, ResidualStream &stream);
   void planProducts();
+  bool refuseSuccessive();
   bool refuseShared();
   bool rewrite(ResidualStream &stream);
   bool rotateConstant(OpOperand &use, const ResidualStream &stream);
   bool rewriteProduct(MatmulOp product, const ProductPlan &plan);
   bool rewriteTied(MatmulOp product, const ProductPlan &plan);
   Value rotateBack(Value rows, Operation *norm, const Hadamard &rotation, bool toRotated, const std::string &name);
+  Value multiplied(Value rows, const ResidualStream &stream, bool isRotated, const std::string &name);
+  bool rewriteKept(MatmulOp product, const ProductPlan &plan);
   void makePlain(Operation *norm);
   void tell(const ResidualStream &stream);
   const Hadamard &rotationOf(const ResidualStream &stream) { return rotations.at(stream.channels); }
@@ -164,14 +171,34 @@ void Rotator::planProducts() {
   }
 }
 
+/// Refuses streams of norms whose results begin other ones: these go on from what the norm gave. Whether there were
+/// any.
+bool Rotator::refuseSuccessive() {
+  llvm::DenseSet<Operation *> first;
+  for (const ResidualStream &stream : streams)
+    for (const ResidualStream::Entry &entry : stream.entries)
+      if (stream.reason.empty() && entry.value.getDefiningOp())
+        first.insert(entry.value.getDefiningOp());
+  bool changed = false;
+  for (ResidualStream &stream : streams)
+    if (stream.reason.empty() && llvm::any_of(stream.norms, [&](Operation *norm) { return first.contains(norm); })) {
+      stream.reason = "the result of its norm begins another stream";
+      changed = true;
+    }
+  return changed;
+}
+
 /// Refuses streams with a matrix that programs read in different ways, as it would be stored twice. Whether there were
 /// any.
 bool Rotator::refuseShared() {
   planProducts();
   tied.clear();
+  kept.clear();
   struct Uses {
     std::set<std::string> ways;
     std::set<const ResidualStream *> streams;
+    std::string name;
+    bool isWide = false; ///< a product of channels x channels is little beside it
   };
   std::map<Place, Uses> uses;
   llvm::DenseMap<OpOperand *, const ResidualStream *> rows;
@@ -181,6 +208,7 @@ bool Rotator::refuseShared() {
         rows[use] = &stream;
   auto add = [&](WeightOp weight, OpOperand &use) {
     Uses &own = uses[Place(weight.getFile().str(), weight.getOffset())];
+    own.name = weight.getName().str();
     std::string way;
     auto plan = products.find(use.getOwner());
     if (auto row = rows.find(&use); row != rows.end()) {
@@ -190,6 +218,8 @@ bool Rotator::refuseShared() {
       const ProductPlan &how = plan->second;
       if (how.reads) {
         own.streams.insert(how.stream);
+        own.isWide = cast<RankedTensorType>(weight.getType()).getNumElements() >=
+                     kWide * how.stream->channels * how.stream->channels;
         way = cast<MatmulOp>(use.getOwner()).getTransposeRhs() ? "reads rows" : "reads columns";
         if (how.norm)
           way += keyOf(norms[how.norm].gain) + (norms[how.norm].bias.empty() ? "" : keyOf(norms[how.norm].bias));
@@ -227,10 +257,14 @@ bool Rotator::refuseShared() {
       tied.insert(place);
       continue;
     }
+    if (own.ways.size() == 2 && own.ways.count("") && starts("reads") == 1 && !writes && own.isWide) {
+      kept.insert(place);
+      continue;
+    }
     changed = true;
     for (ResidualStream &stream : streams)
       if (own.streams.count(&stream))
-        stream.reason = "a weight of it is read in another way, too, and would be stored twice";
+        stream.reason = "initializer '" + own.name + "' is read in another way, too, and would be stored twice";
   }
   return changed;
 }
@@ -277,6 +311,28 @@ Value Rotator::rotateBack(Value rows, Operation *norm, const Hadamard &rotation,
   return b.create<AddOp>(rows.getLoc(), type, result, bias);
 }
 
+/// Rows as they are to be in a stream, by a product; `isRotated`: they are, but for their mean.
+Value Rotator::multiplied(Value rows, const ResidualStream &stream, bool isRotated, const std::string &name) {
+  std::string key = (isRotated ? "centre" : "into") + std::to_string(stream.channels) + suffix(stream);
+  auto type = RankedTensorType::get({stream.channels, stream.channels}, Float32Type::get(rows.getContext()));
+  Value matrix = constants.make(rows, type, name, key, [&] {
+    auto width = static_cast<size_t>(stream.channels);
+    std::vector<float> result(width * width);
+    for (size_t i = 0; i < width; ++i)
+      result[i * width + i] = 1;
+    if (isRotated)
+      rotationOf(stream).applyInverse(result.data(), stream.channels);
+    toStream(result, stream, rotationOf(stream));
+    return result;
+  });
+  if (!matrix)
+    return {};
+  OpBuilder b(rows.getContext());
+  b.setInsertionPointAfterValue(matrix);
+  return b.create<MatmulOp>(rows.getLoc(), rows.getType(), rows, matrix, /*transpose_lhs=*/false,
+                            /*transpose_rhs=*/false);
+}
+
 /// A bias, or a table whose rows are looked up.
 bool Rotator::rotateConstant(OpOperand &use, const ResidualStream &stream) {
   Value old = use.get();
@@ -302,27 +358,11 @@ bool Rotator::rotateConstant(OpOperand &use, const ResidualStream &stream) {
   use.set(made);
   if (!isTied || !stream.losesMean)
     return true;
-  Value rows = use.getOwner()->getResult(0);
-  const Hadamard &rotation = rotationOf(stream);
-  Value matrix = constants.make(
-      rows, RankedTensorType::get({stream.channels, stream.channels}, Float32Type::get(rows.getContext())),
-      nameOf(old) + ".centre", "centre" + std::to_string(stream.channels) + suffix(stream), [&] {
-        auto width = static_cast<size_t>(stream.channels);
-        std::vector<float> result(width * width);
-        for (size_t i = 0; i < width; ++i)
-          result[i * width + i] = 1;
-        rotation.applyInverse(result.data(), stream.channels);
-        toStream(result, stream, rotation);
-        return result;
-      });
-  if (!matrix)
-    return false;
-  OpBuilder b(rows.getContext());
-  b.setInsertionPointAfterValue(matrix);
-  Value centred =
-      b.create<MatmulOp>(rows.getLoc(), rows.getType(), rows, matrix, /*transpose_lhs=*/false, /*transpose_rhs=*/false);
-  rows.replaceAllUsesExcept(centred, centred.getDefiningOp());
-  return true;
+  Value rows = use.getOwner()->getResult(0),
+        centred = multiplied(rows, stream, /*isRotated=*/true, nameOf(old) + ".centre");
+  if (centred)
+    rows.replaceAllUsesExcept(centred, centred.getDefiningOp());
+  return static_cast<bool>(centred);
 }
 
 /// A product whose matrix is a table, too: it reads rows that are rotated as the table is.
@@ -345,6 +385,15 @@ bool Rotator::rewriteTied(MatmulOp product, const ProductPlan &plan) {
     return true;
   Value rows =
       rotateBack(product.getLhs(), plan.norm, rotationOf(*plan.stream), /*toRotated=*/true, nameOf(old) + ".rotation");
+  if (rows)
+    product.getLhsMutable().assign(rows);
+  return static_cast<bool>(rows);
+}
+
+/// A product whose large matrix others read, too: it stays, and its left side becomes what it was.
+bool Rotator::rewriteKept(MatmulOp product, const ProductPlan &plan) {
+  Value rows = rotateBack(product.getLhs(), plan.norm, rotationOf(*plan.stream), /*toRotated=*/false,
+                          nameOf(product.getRhs()) + ".rotation");
   if (rows)
     product.getLhsMutable().assign(rows);
   return static_cast<bool>(rows);
@@ -414,11 +463,21 @@ bool Rotator::rewrite(ResidualStream &stream) {
   for (OpOperand *use : stream.constants)
     if (!rotateConstant(*use, stream))
       return false;
-  for (auto &[use, norm] : stream.results) {
-    Value rows = rotateBack(use->get(), norm, rotationOf(stream), /*toRotated=*/false, "rotation");
+  for (const ResidualStream::Entry &entry : stream.entries) {
+    Value rows = multiplied(entry.value, stream, /*isRotated=*/false, "rotation");
     if (!rows)
       return false;
-    use->set(rows);
+    for (OpOperand *use : entry.uses)
+      use->set(rows);
+  }
+  llvm::DenseMap<std::pair<Value, Operation *>, Value> back;
+  for (const ResidualStream::Exit &exit : stream.exits) {
+    Value &rows = back[{exit.use->get(), exit.norm}];
+    if (!rows)
+      rows = rotateBack(exit.use->get(), exit.norm, rotationOf(stream), /*toRotated=*/false, "rotation");
+    if (!rows)
+      return false;
+    exit.use->set(rows);
   }
   return true;
 }
@@ -428,6 +487,7 @@ void Rotator::tell(const ResidualStream &stream) {
   told.step = "rotate";
   told.channels = stream.channels;
   told.reason = stream.reason;
+  told.productsAdded = stream.reason.empty() ? stream.entries.size() + stream.exits.size() : 0;
   if (!stream.norms.empty())
     told.node = nodeOf(stream.norms.front());
   llvm::SetVector<StringRef> names;
@@ -460,7 +520,7 @@ bool Rotator::run() {
   for (ResidualStream &stream : streams)
     if (!check(stream))
       return false;
-  while (refuseShared())
+  while (refuseSuccessive() || refuseShared())
     ;
   for (const ResidualStream &stream : streams)
     tell(stream);
@@ -475,8 +535,11 @@ bool Rotator::run() {
   for (auto &[op, plan] : products) {
     auto product = cast<MatmulOp>(op);
     WeightOp weight = weightOf(product.getRhs());
-    bool isTied = weight && tied.count(Place(weight.getFile().str(), weight.getOffset()));
-    if (!(isTied ? rewriteTied(product, plan) : rewriteProduct(product, plan)))
+    Place place = weight ? Place(weight.getFile().str(), weight.getOffset()) : Place();
+    bool done = tied.count(place)   ? rewriteTied(product, plan)
+                : kept.count(place) ? rewriteKept(product, plan)
+                                    : rewriteProduct(product, plan);
+    if (!done)
       return false;
   }
   for (Operation *norm : plain)

@@ -5,6 +5,8 @@
 //===----------------------------------------------------------------------===//
 #include "passes/quantization/ResidualStreams.h"
 #include "passes/quantization/Layers.h"
+#include "llvm/ADT/DenseSet.h"
+#include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/SetVector.h"
 #include "llvm/ADT/SmallPtrSet.h"
 
@@ -77,9 +79,15 @@ struct Walk {
   llvm::SmallPtrSet<Operation *, 16> norms = {}, writers = {};
   llvm::SmallPtrSet<Operation *, 16> linear = {}; ///< whose operands are followed already
 
+  /// What nothing could be done about, and what products at run time could.
   void refuse(const Twine &why) {
     if (stream.reason.empty())
       stream.reason = why.str();
+  }
+  std::string firstProduct = {}; ///< why there has to be one
+  void needProduct(const Twine &why) {
+    if (firstProduct.empty())
+      firstProduct = why.str();
   }
   void add(Value value) { rows.insert(value); }
   void addOperand(OpOperand &operand) {
@@ -95,36 +103,52 @@ struct Walk {
       followUses(rows[i]);
     }
   }
-
-private:
+  void finish();
+  llvm::MapVector<Value, std::vector<OpOperand *>> entries = llvm::MapVector<Value, std::vector<OpOperand *>>();
   void followBack(Value value);
+  void addEntry(Value value, const Twine &why);
+  void addExit(OpOperand &use, Operation *norm, const Twine &why);
   void followUses(Value value);
   void followNorm(Operation *norm);
   bool addReader(OpOperand &use, Operation *norm);
 };
 
+void Walk::addEntry(Value value, const Twine &why) {
+  entries[value];
+  needProduct(why);
+}
+
+void Walk::addExit(OpOperand &use, Operation *norm, const Twine &why) {
+  if (lastAxis(use.get()) < 1)
+    return refuse(why);
+  stream.exits.push_back({&use, norm});
+  if (!isa<func::ReturnOp>(use.getOwner()) || !norm)
+    needProduct(why);
+}
+
 void Walk::followBack(Value value) {
   Operation *op = value.getDefiningOp();
   if (!op)
-    return refuse("it begins with an input of the program or of a loop");
+    return addEntry(value, "it begins with an input of the program or of a loop");
   if (auto product = dyn_cast<MatmulOp>(op)) {
     if (!isMatrix(product.getRhs()))
-      return refuse("the right side of " + describe(op) + " is no constant matrix, or is compressed already");
+      return addEntry(value, "the right side of " + describe(op) + " is no constant matrix, or is compressed already");
     if (writers.insert(op).second)
       stream.writers.push_back(product);
     return;
   }
   if (asNorm(op))
-    return refuse("the result of " + describe(op) + " is part of it, whose gains no product can take");
+    return addEntry(value, "the result of " + describe(op) + " is part of it, whose gains no product can take");
   SmallVector<OpOperand *> operands = rowOperands(op, stream.channels);
   if (operands.empty())
-    return refuse(describe(op) + " writes it, which is not linear in rows");
+    return addEntry(value, describe(op) + " writes it, which is not linear in rows");
   if (linear.insert(op).second)
     for (OpOperand *operand : operands)
       addOperand(*operand);
 }
 
 void Walk::followUses(Value value) {
+  auto entry = entries.find(value);
   for (OpOperand &use : value.getUses()) {
     Operation *op = use.getOwner();
     if (isOfShapes(op))
@@ -135,9 +159,34 @@ void Walk::followUses(Value value) {
     } else if (llvm::is_contained(rowOperands(op, stream.channels), &use)) {
       add(op->getResult(0));
     } else if (!addReader(use, nullptr)) {
-      refuse(describe(op) + " reads it, which is no norm and no product with a constant matrix");
+      if (entry == entries.end()) // else it reads what it did
+        addExit(use, nullptr, describe(op) + " reads it, which is no norm and no product with a constant matrix");
+      continue;
     }
+    if (entry != entries.end())
+      entry->second.push_back(&use);
   }
+}
+
+/// What has to be done at run time may be little of what a model does: a norm stands for about six products of channels
+/// x channels.
+void Walk::finish() {
+  constexpr size_t kNormsForProduct = 4;
+  llvm::DenseSet<Value> changed;
+  for (const ResidualStream::Exit &exit : stream.exits)
+    if (!isa<func::ReturnOp>(exit.use->getOwner()) || !exit.norm)
+      changed.insert(exit.use->get());
+  for (auto &[value, uses] : entries)
+    if (lastAxis(value) < 1)
+      refuse(firstProduct);
+    else
+      stream.entries.push_back({value, uses});
+  if ((entries.size() + changed.size()) * kNormsForProduct > stream.norms.size())
+    refuse(firstProduct);
+  bool readsMean = llvm::any_of(stream.readers, [](const StreamReader &reader) { return !reader.norm; }) ||
+                   llvm::any_of(stream.exits, [](const ResidualStream::Exit &exit) { return !exit.norm; });
+  if (stream.losesMean && readsMean)
+    refuse("it is read without a norm, with the mean that layer norms take away");
 }
 
 bool Walk::addReader(OpOperand &use, Operation *norm) {
@@ -163,10 +212,8 @@ void Walk::followNorm(Operation *norm) {
           isa<RmsNormOp>(norm) && isa<MulOp, DivOp>(op) && llvm::is_contained(rowOperands(op, stream.channels), &use);
       if (isLinear || movedRows(op, stream.channels) == &use)
         moved.insert(op->getResult(0));
-      else if (isa<func::ReturnOp>(op) && lastAxis(use.get()) > 0)
-        stream.results.push_back({&use, norm});
       else
-        refuse(describe(op) + " reads the result of " + describe(norm) + ", whose gains it can't take");
+        addExit(use, norm, describe(op) + " reads the result of " + describe(norm) + ", whose gains it can't take");
     }
 }
 
@@ -220,8 +267,7 @@ std::vector<ResidualStream> findResidualStreams(func::FuncOp program) {
       return;
     walk.run(op->getOperand(0));
     known.insert(stream.norms.begin(), stream.norms.end());
-    if (stream.losesMean && llvm::any_of(stream.readers, [](const StreamReader &reader) { return !reader.norm; }))
-      walk.refuse("a product reads it without a norm, with the mean that layer norms take away");
+    walk.finish();
     streams.push_back(std::move(stream));
   });
   return streams;

@@ -29,8 +29,19 @@ struct ResidualStream {
   std::vector<StreamReader> readers;        ///< products with constant matrices
   std::vector<MatmulOp> writers;            ///< likewise
   std::vector<mlir::OpOperand *> constants; ///< biases and tables of rows of f32, by what reads them
-  /// Results of the program that are rows behind norms, with the norm.
-  std::vector<std::pair<mlir::OpOperand *, mlir::Operation *>> results;
+  /// Values that nothing linear in rows gives, with what reads them in the stream: a product at run time has to change
+  /// them.
+  struct Entry {
+    mlir::Value value;
+    std::vector<mlir::OpOperand *> uses;
+  };
+  std::vector<Entry> entries;
+  /// What else reads rows, or rows behind a norm, as they were: likewise.
+  struct Exit {
+    mlir::OpOperand *use;
+    mlir::Operation *norm; ///< null for none
+  };
+  std::vector<Exit> exits;
   bool losesMean = false; ///< there are layer norms, so that a row's mean is never read
   std::string reason;     ///< why rows can't be changed, or nothing
 };
