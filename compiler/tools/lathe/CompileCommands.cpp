@@ -254,7 +254,10 @@ std::string toOptions(const Flags &flags, CompileOptions &options, Progress &pro
       error = "--max-memory expects a size such as 800MiB or 2GB, got '" + flags.maxMemory + "'";
   }
   options.progress = [&progress](const std::string &what) { progress.show(what); };
-  options.note = [&progress](const std::string &what) { progress.say(what); };
+  options.note = [&progress, isQuiet = flags.quiet](const std::string &what) {
+    if (!isQuiet || what.rfind("warning", 0) == 0)
+      progress.say(what);
+  };
   // A pass can't be stopped, but the process may end: nothing is half written.
   options.overBudget = [&progress](const std::string &message) {
     progress.stop();
