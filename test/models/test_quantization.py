@@ -170,12 +170,13 @@ def with_outliers(trained):
 
 
 def test_outliers(perplexity, with_outliers):
-    """Static activations of eight bits collapse; SmoothQuant's factors and a path for outliers recover what is lost."""
+    """Static activations of eight bits collapse; SmoothQuant's factors, a path for outliers and rotations recover what is lost."""
     dense = perplexity(source=with_outliers)
     assert dense == pytest.approx(perplexity(), rel=1e-2)
     assert perplexity("--mode", "static", *CALIBRATED, source=with_outliers) > 1.2 * dense
     assert perplexity("--mode", "static", "--smooth", "0.5", *CALIBRATED, source=with_outliers) < 1.01 * dense
     assert perplexity("--mode", "static", "--outliers", "8", *CALIBRATED, source=with_outliers) < 1.01 * dense
+    assert perplexity("--mode", "static", "--rotate", *CALIBRATED, source=with_outliers) < 1.01 * dense
 
 
 def test_sentence_embeddings(lathe_tool, onnx_path, minilm_folder, tmp_path):
