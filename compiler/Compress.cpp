@@ -45,7 +45,7 @@ struct StepRun {
   }
   bool chooseLayers(std::vector<Layer> &chosen);
   bool quantize();
-  bool rotate() { return rotateStreams(compression, step, report, error); }
+  bool rotate() { return rotateStreams(compression, step, pool, report, error); }
   bool equalize();
 };
 

@@ -69,13 +69,13 @@ void Equalizer::find() {
       bool isWeights = !pair.first || weightOf(pair.first);
       for (MatmulOp product : pair.second) {
         isWeights &= static_cast<bool>(weightOf(product));
-        second.insert(keyOf(product));
+        second.insert(keyOf(product) + (product.getTransposeRhs() ? "t" : ""));
       }
       if (!isWeights)
         continue; // small constants
-      std::string key = pair.first ? keyOf(pair.first) + "[" + std::to_string(pair.begin) + "," +
-                                         std::to_string(pair.channels) + "," + std::to_string(pair.width) + "," +
-                                         std::to_string(pair.repeat) + "]"
+      std::string key = pair.first ? keyOf(pair.first) + (pair.first.getTransposeRhs() ? "t[" : "[") +
+                                         std::to_string(pair.begin) + "," + std::to_string(pair.channels) + "," +
+                                         std::to_string(pair.width) + "," + std::to_string(pair.repeat) + "]"
                                    : pair.reason;
       for (const std::string &name : second)
         key += " " + name;

@@ -8,6 +8,7 @@
 #include "passes/quantization/Layers.h"
 #include "passes/quantization/ResidualStreams.h"
 #include "passes/quantization/methods/Hadamard.h"
+#include "passes/quantization/methods/Parallel.h"
 #include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/SetVector.h"
 #include <set>
@@ -60,14 +61,17 @@ bool isLookup(OpOperand &use) {
 }
 
 /// Constants with the same key have the same numbers.
-std::string keyOfConstant(Value constant, const std::vector<float> &numbers) {
-  WeightOp weight = weightOf(constant);
-  return weight ? weight.getFile().str() + "@" + std::to_string(weight.getOffset()) : keyOf(numbers);
+std::string keyOfConstant(Value constant, WeightFiles &files, std::string &error) {
+  if (WeightOp weight = weightOf(constant))
+    return weight.getFile().str() + "@" + std::to_string(weight.getOffset());
+  std::optional<std::vector<float>> numbers = numbersOf(constant, files, error); // a small one, in the IR
+  return numbers ? keyOf(*numbers) : "";
 }
 
 struct Rotator {
   const Compression &compression;
   uint64_t seed;
+  runtime::ThreadPool &pool;
   CompressionReport &report;
   std::string &error;
   WeightFiles &files = *compression.files;
@@ -97,7 +101,10 @@ private:
   void makePlain(Operation *norm);
   void tell(const ResidualStream &stream);
   const Hadamard &rotationOf(const ResidualStream &stream) { return rotations.at(stream.channels); }
-  static void toStream(std::vector<float> &rows, const ResidualStream &stream, const Hadamard &rotation);
+  void toStream(std::vector<float> &rows, const ResidualStream &stream, const Hadamard &rotation);
+  void rotateRows(std::vector<float> &rows, const Hadamard &rotation);
+  std::vector<float> read(Value constant);
+  Value rotatedRows(Value constant, const ResidualStream &stream, bool losesMean);
   std::string suffix(const ResidualStream &stream) const {
     return "*rotation" + std::to_string(seed) + (stream.losesMean ? "-centred" : "");
   }
@@ -105,15 +112,30 @@ private:
 
 /// Rows of a stream as they are to be: without their mean where nothing reads it, rotated.
 void Rotator::toStream(std::vector<float> &rows, const ResidualStream &stream, const Hadamard &rotation) {
-  auto width = static_cast<size_t>(stream.channels);
-  for (size_t begin = 0; stream.losesMean && begin < rows.size(); begin += width) {
+  int64_t width = stream.channels;
+  quantization::parallelFor(&pool, static_cast<int64_t>(rows.size()) / width, [&](int64_t index) {
+    float *row = rows.data() + index * width;
     double sum = 0;
-    for (size_t i = 0; i < width; ++i)
-      sum += rows[begin + i];
-    for (size_t i = 0; i < width; ++i)
-      rows[begin + i] = static_cast<float>(rows[begin + i] - sum / static_cast<double>(width));
-  }
-  rotation.apply(rows.data(), static_cast<int64_t>(rows.size() / width));
+    for (int64_t i = 0; stream.losesMean && i < width; ++i)
+      sum += row[i];
+    for (int64_t i = 0; stream.losesMean && i < width; ++i)
+      row[i] = static_cast<float>(row[i] - sum / static_cast<double>(width));
+    rotation.apply(row, 1);
+  });
+}
+
+void Rotator::rotateRows(std::vector<float> &rows, const Hadamard &rotation) {
+  int64_t width = rotation.size();
+  quantization::parallelFor(&pool, static_cast<int64_t>(rows.size()) / width,
+                            [&](int64_t index) { rotation.apply(rows.data() + index * width, 1); });
+}
+
+/// The numbers of a constant; none after a failure, with `error` set.
+std::vector<float> Rotator::read(Value constant) {
+  std::optional<std::vector<float>> numbers = numbersOf(constant, files, error);
+  if (!numbers && error.empty())
+    error = "constant '" + nameOf(constant) + "': expected numbers of f32, f16 or bf16";
+  return numbers ? std::move(*numbers) : std::vector<float>();
 }
 
 bool Rotator::readNorm(Operation *norm, ResidualStream &stream) {
@@ -226,7 +248,8 @@ bool Rotator::refuseShared() {
       }
       if (how.writes) {
         own.streams.insert(how.written);
-        way += "writes" + suffix(*how.written);
+        way += cast<MatmulOp>(use.getOwner()).getTransposeRhs() ? " rows" : " columns";
+        way += " writes" + suffix(*how.written);
       }
     }
     own.ways.insert(way);
@@ -333,26 +356,26 @@ Value Rotator::multiplied(Value rows, const ResidualStream &stream, bool isRotat
                             /*transpose_rhs=*/false);
 }
 
+/// A constant whose rows are rotated; `losesMean`: and have no mean.
+Value Rotator::rotatedRows(Value constant, const ResidualStream &stream, bool losesMean) {
+  ResidualStream own;
+  own.channels = stream.channels;
+  own.losesMean = losesMean;
+  std::string key = keyOfConstant(constant, files, error) + "rows" + suffix(own);
+  return constants.make(constant, cast<RankedTensorType>(constant.getType()), nameOf(constant), key, [&] {
+    std::vector<float> numbers = read(constant);
+    toStream(numbers, own, rotationOf(stream));
+    return numbers;
+  });
+}
+
 /// A bias, or a table whose rows are looked up.
 bool Rotator::rotateConstant(OpOperand &use, const ResidualStream &stream) {
   Value old = use.get();
   WeightOp weight = weightOf(old);
   bool isTied = weight && tied.count(Place(weight.getFile().str(), weight.getOffset()));
-  std::optional<std::vector<float>> numbers = numbersOf(old, files, error);
-  if (!numbers) {
-    if (error.empty())
-      error = "constant '" + nameOf(old) + "': expected numbers of f32, f16 or bf16";
-    return false;
-  }
   // A matrix that is a product's, too, keeps its rows' means, which are taken away behind the lookup.
-  ResidualStream own;
-  own.channels = stream.channels;
-  own.losesMean = stream.losesMean && !isTied;
-  std::string key = keyOfConstant(old, *numbers) + "rows" + suffix(own);
-  Value made = constants.make(old, cast<RankedTensorType>(old.getType()), nameOf(old), key, [&] {
-    toStream(*numbers, own, rotationOf(stream));
-    return *numbers;
-  });
+  Value made = rotatedRows(old, stream, stream.losesMean && !isTied);
   if (!made)
     return false;
   use.set(made);
@@ -367,17 +390,7 @@ bool Rotator::rotateConstant(OpOperand &use, const ResidualStream &stream) {
 
 /// A product whose matrix is a table, too: it reads rows that are rotated as the table is.
 bool Rotator::rewriteTied(MatmulOp product, const ProductPlan &plan) {
-  Value old = product.getRhs();
-  std::optional<std::vector<float>> numbers = numbersOf(old, files, error);
-  if (!numbers)
-    return false;
-  ResidualStream own;
-  own.channels = plan.stream->channels;
-  std::string key = keyOfConstant(old, *numbers) + "rows" + suffix(own);
-  Value made = constants.make(old, cast<RankedTensorType>(old.getType()), nameOf(old), key, [&] {
-    toStream(*numbers, own, rotationOf(*plan.stream));
-    return *numbers;
-  });
+  Value old = product.getRhs(), made = rotatedRows(old, *plan.stream, /*losesMean=*/false);
   if (!made)
     return false;
   product.getRhsMutable().assign(made);
@@ -404,20 +417,22 @@ bool Rotator::rewriteProduct(MatmulOp product, const ProductPlan &plan) {
   auto type = cast<RankedTensorType>(old.getType());
   bool transposed = product.getTransposeRhs();
   int64_t n = type.getDimSize(transposed ? 0 : 1), k = type.getDimSize(transposed ? 1 : 0);
-  std::optional<std::vector<float>> numbers = numbersOf(old, files, error);
-  if (!numbers) {
-    if (error.empty())
-      error = "constant '" + nameOf(old) + "': expected numbers of f32, f16 or bf16";
-    return false;
-  }
   static const Norm none;
   const Norm &norm = plan.norm ? norms[plan.norm] : none;
-  std::string key = keyOfConstant(old, *numbers) +
+  std::string key = keyOfConstant(old, files, error) + (transposed ? "t" : "") +
                     (plan.reads ? "reads" + keyOf(norm.gain) + "*" + std::to_string(seed) : "") +
                     (plan.writes ? "writes" + suffix(*plan.written) : "");
-  std::vector<float> matrix = transposed ? std::move(*numbers) : turned(*numbers, k, n); // [n][k]
+  std::vector<float> matrix; // [n][k]
+  auto readMatrix = [&] {
+    matrix = read(old);
+    if (!transposed && !matrix.empty())
+      matrix = turned(matrix, k, n);
+    return !matrix.empty();
+  };
   std::vector<float> added;
   if (plan.reads && !norm.bias.empty()) {
+    if (!readMatrix())
+      return false;
     added.resize(n);
     for (int64_t j = 0; j < n; ++j) {
       double sum = 0;
@@ -428,11 +443,13 @@ bool Rotator::rewriteProduct(MatmulOp product, const ProductPlan &plan) {
     if (plan.writes)
       toStream(added, *plan.written, rotationOf(*plan.written));
   }
-  Value made = constants.make(old, type, nameOf(old), key, [&] {
+  Value made = constants.make(old, type, nameOf(old), key, [&]() -> std::vector<float> {
+    if (matrix.empty() && !readMatrix())
+      return {};
     for (int64_t i = 0; plan.reads && !norm.gain.empty() && i < n * k; ++i)
       matrix[i] *= norm.gain[i % k];
     if (plan.reads)
-      rotationOf(*plan.stream).apply(matrix.data(), n);
+      rotateRows(matrix, rotationOf(*plan.stream));
     if (plan.writes) {
       matrix = turned(matrix, n, k);
       toStream(matrix, *plan.written, rotationOf(*plan.written));
@@ -551,11 +568,11 @@ bool Rotator::run() {
 
 } // namespace
 
-bool rotateStreams(const Compression &compression, const RecipeStep &step, CompressionReport &report,
-                   std::string &error) {
+bool rotateStreams(const Compression &compression, const RecipeStep &step, runtime::ThreadPool &pool,
+                   CompressionReport &report, std::string &error) {
   if (compression.progress)
     compression.progress("rotate");
-  return Rotator{compression, static_cast<uint64_t>(step.seed), report, error}.run();
+  return Rotator{compression, static_cast<uint64_t>(step.seed), pool, report, error}.run();
 }
 
 } // namespace lathe

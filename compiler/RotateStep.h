@@ -7,6 +7,7 @@
 #define LATHE_COMPILER_ROTATESTEP_H
 
 #include "compiler/Compress.h"
+#include "runtime/ThreadPool.h"
 
 namespace lathe {
 
@@ -14,8 +15,8 @@ namespace lathe {
 /// of norms and means of layer norms being folded into both before (Ashkboos et al. 2024, "QuaRot", section 4.1;
 /// Ashkboos et al. 2024, "SliceGPT", section 3, for layer norms): programs compute what they did. Tells what was
 /// rotated, and why other streams were not. False with `error` set.
-bool rotateStreams(const Compression &compression, const RecipeStep &step, CompressionReport &report,
-                   std::string &error);
+bool rotateStreams(const Compression &compression, const RecipeStep &step, runtime::ThreadPool &pool,
+                   CompressionReport &report, std::string &error);
 
 } // namespace lathe
 

@@ -222,7 +222,7 @@ void Walk::followNorm(Operation *norm) {
 bool isConstantF32(Value value) {
   auto type = dyn_cast<RankedTensorType>(value.getType());
   Operation *op = value.getDefiningOp();
-  if (!type || !type.getElementType().isF32() || !type.hasStaticShape() || !op)
+  if (!type || !type.getElementType().isF32() || !type.hasStaticShape() || type.getNumElements() == 0 || !op)
     return false;
   if (auto constant = dyn_cast<ConstantOp>(op))
     return isa<DenseElementsAttr>(constant.getValue());
