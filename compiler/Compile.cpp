@@ -326,8 +326,14 @@ bool Compilation::compressWeights() {
 
 bool Compilation::toSimplified(bool explain) {
   begin("import");
-  ImportResult imported = importOnnx(context, model, options.import);
+  ImportOptions importing = options.import;
+  importing.keep = [this](const void *data, uint64_t size, std::string &problem) -> std::optional<ImportOptions::Kept> {
+    std::optional<uint64_t> offset = files.append(data, size, problem);
+    return offset ? std::optional(ImportOptions::Kept{kMadeFile.str(), *offset}) : std::nullopt;
+  };
+  ImportResult imported = importOnnx(context, model, importing);
   result.info = imported.info;
+  result.attached = imported.attached;
   result.unsupported = imported.unsupported;
   if (!imported.module || !imported.error.empty() || !imported.unsupported.empty()) {
     std::string &error = imported.unsupported.empty() ? imported.error : imported.otherErrors;

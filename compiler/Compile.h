@@ -76,6 +76,7 @@ struct CompileResult {
   std::vector<Value> inputs, outputs;
   ModelInfo info;
   uint64_t weightsBytes = 0;
+  AttachedWeights attached; ///< of the checkpoint of the options
   PrecisionPlan precision; ///< without decisions where it is f32
   CompressionReport compression; ///< without layers where there is no recipe
   size_t operations = 0;
