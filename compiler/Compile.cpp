@@ -107,6 +107,7 @@ private:
   bool writeReport(const ordered_json &manifest);
   bool writeText(const std::string &path, llvm::function_ref<void(llvm::raw_ostream &)> write);
   bool narrowWeights();
+  bool widen(ModuleOp module);
   bool compressWeights();
   bool toSimplified(bool explain = false);
   bool toFused(bool explain = false);
@@ -275,6 +276,16 @@ bool Compilation::narrowWeights() {
       ExitCode::internal);
 }
 
+/// What is compressed are weights of products in f32: those of 16-bit floats become such, and add up in f32.
+bool Compilation::widen(ModuleOp module) {
+  PassManager manager(&context);
+  cpu::CpuWideProductsPassOptions wide;
+  wide.lookups = true;
+  manager.addNestedPass<func::FuncOp>(cpu::createCpuWideProductsPass(wide));
+  manager.addNestedPass<func::FuncOp>(createCSEPass()); // products that share an input share what is widened
+  return succeeded(manager.run(module));
+}
+
 bool Compilation::compressWeights() {
   std::string error;
   if (!storeCodes(mains(), files, error))
@@ -285,6 +296,9 @@ bool Compilation::compressWeights() {
   std::optional<Recipe> recipe = parseRecipe(options.recipe, error);
   if (!recipe)
     return fail(ExitCode::usage, error);
+  for (Program &program : programs)
+    if (!widen(*program.module))
+      return fail(ExitCode::internal, "");
   Compression compression;
   compression.programs = mains();
   compression.main = main();
@@ -300,6 +314,8 @@ bool Compilation::compressWeights() {
       problem = "tokens can't calibrate this model, give .npz files of its inputs: " + problem;
       program = nullptr;
     }
+    if (program && !widen(*program))
+      problem = "can't widen the program that tokens calibrate";
     return program;
   };
   compression.compile = [this](ModuleOp module, const std::string &path, std::string &problem) {
@@ -377,9 +393,9 @@ bool Compilation::toKernels() {
 bool Compilation::select() {
   auto select = [&](OpPassManager &passes) {
     if (!options.reference) {
+      passes.addNestedPass<func::FuncOp>(cpu::createCpuWideProductsPass()); // weights of which are what the next one reads
       passes.addNestedPass<func::FuncOp>(cpu::createCpuCompressedProductsPass());
       passes.addNestedPass<func::FuncOp>(cpu::createCpuIntegerProductsPass());
-      passes.addNestedPass<func::FuncOp>(cpu::createCpuWideProductsPass());
     }
     cpu::CpuSelectKernelsPassOptions selection;
     selection.fuse = selection.library = !options.reference;

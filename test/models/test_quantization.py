@@ -231,3 +231,17 @@ def test_imported_codes_are_read_as_stored(zeros, lathe_tool, tmp_path):
     for rows in (0, 1, 5, 40):
         x = random.standard_normal((rows, k), dtype=np.float32)
         np.testing.assert_allclose(model.run({"x": x})["y"], x @ weight.T, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["vit", "whisper"])
+def test_convolutions(name, onnx_path, tmp_path):
+    """Convolutions are products of windows, and read codes as others do: nothing of the model stays large."""
+    report = tmp_path / "report.json"
+    lathe.compile(onnx_path(name), tmp_path / "m.lathe", target="cpu:avx2", generate="off", int8=True, report=report)
+    report = json.loads(report.read_text())
+    layers = {layer["weight"]: layer for layer in report["compression"]["layers"]}
+    convolutions = [layer for weight, layer in layers.items() if "projection" in weight or "conv" in weight]
+    assert len(convolutions) == {"vit": 1, "whisper": 2}[name]
+    assert all(layer["bits"] < 8.2 and "reason" not in layer for layer in convolutions)
+    generated = {node for kernel in report["kernels"] if kernel["kind"] == "generated" for node in kernel["nodes"]}
+    assert not generated & set(layers)
