@@ -413,8 +413,13 @@ bool Compilation::select() {
   for (Program &program : programs) {
     auto table = [&](StringRef name) { return (*program.module)->getAttrOfType<ArrayAttr>(name); };
     program.constants = table(kernel::kConstantsAttr).size();
-    for (auto entry : table(kernel::kKernelsAttr).getAsRange<DictionaryAttr>())
+    for (auto entry : table(kernel::kKernelsAttr).getAsRange<DictionaryAttr>()) {
       ++(cast<StringAttr>(entry.get("kind")).getValue() == "generated" ? result.kernels : result.matmuls);
+      if (auto dense = entry.getAs<ArrayAttr>("dense"))
+        for (auto name : dense.getAsRange<StringAttr>())
+          if (!llvm::is_contained(result.decompressed, name.getValue()))
+            result.decompressed.push_back(name.str());
+    }
   }
   return true;
 }
@@ -518,6 +523,9 @@ bool Compilation::writeReport(const ordered_json &manifest) {
     if (!decision.reason.empty())
       report["precision"].back()["reason"] = decision.reason;
   }
+  if (result.attached.quantized + result.attached.dense > 0)
+    report["checkpoint"] = {{"quantized", result.attached.quantized}, {"dense", result.attached.dense}};
+  report["decompressed"] = result.decompressed;
   if (!result.compression.layers.empty())
     report["compression"] = toJson(result.compression);
   if (manifest.contains("programs"))

@@ -245,3 +245,23 @@ def test_convolutions(name, onnx_path, tmp_path):
     assert all(layer["bits"] < 8.2 and "reason" not in layer for layer in convolutions)
     generated = {node for kernel in report["kernels"] if kernel["kind"] == "generated" for node in kernel["nodes"]}
     assert not generated & set(layers)
+
+
+@pytest.mark.parametrize("axis, dense", [(0, ["weight"]), (1, [])])
+def test_what_no_kernel_reads_is_reported(tmp_path, axis, dense):
+    """Scales of outputs are the kernels'; those of single inputs are not, and the weight is made dense at each run."""
+    random = np.random.default_rng(0)
+    codes = random.integers(-127, 128, (64, 32)).astype(np.int8)
+    scales = random.uniform(0.01, 0.02, (64, 32)[axis]).astype(np.float32)
+    nodes = [
+        helper.make_node("DequantizeLinear", ["weight", "scales"], ["w"], "the_weight", axis=axis),
+        helper.make_node("MatMul", ["x", "w"], ["y"], "the_matmul"),
+    ]
+    values = [[helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", n])] for name, n in (("x", 64), ("y", 32))]
+    graph = helper.make_graph(nodes, "g", *values, [numpy_helper.from_array(codes, "weight"), numpy_helper.from_array(scales, "scales")])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), tmp_path / "m.onnx")
+    path = lathe.compile(tmp_path / "m.onnx", tmp_path / "m.lathe", target="cpu:avx2", report=tmp_path / "report.json")
+    assert json.loads((tmp_path / "report.json").read_text())["decompressed"] == dense
+    x = random.normal(size=(3, 64)).astype(np.float32)
+    expected = x @ (codes * (scales[:, None] if axis == 0 else scales))
+    np.testing.assert_allclose(lathe.load(path).session(threads=1).run({"x": x})["y"], expected, rtol=1e-4, atol=1e-4)

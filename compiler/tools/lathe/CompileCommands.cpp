@@ -462,6 +462,10 @@ int compile(const Flags &flags) {
     printPrecision(result.precision, options.precision);
   if (!flags.quiet)
     printCompression(result.compression);
+  if (!flags.quiet && !result.decompressed.empty())
+    std::printf("%zu compressed weight%s made dense at each run, as no kernel reads the codes: '%s'%s\n", result.decompressed.size(),
+                result.decompressed.size() == 1 ? " is" : "s are", result.decompressed.front().c_str(),
+                result.decompressed.size() == 1 ? "" : " and others (--report tells them all)");
   if (!flags.quiet && result.generates)
     std::printf("generates text: lathe generate %s\n", flags.output.c_str());
   else if (!flags.quiet && result.isDecoder)
