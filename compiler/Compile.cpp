@@ -524,7 +524,7 @@ bool Compilation::writeReport(const ordered_json &manifest) {
       report["precision"].back()["reason"] = decision.reason;
   }
   if (result.attached.quantized + result.attached.dense > 0)
-    report["checkpoint"] = {{"quantized", result.attached.quantized}, {"dense", result.attached.dense}};
+    report["checkpoint"] = {{"quantized", result.attached.quantized}, {"dense", result.attached.dense}, {"kept", result.attached.kept}};
   report["decompressed"] = result.decompressed;
   if (!result.compression.layers.empty())
     report["compression"] = toJson(result.compression);

@@ -240,6 +240,34 @@ void Attachment::matchValues(const std::string &name, const Parameter &parameter
     attach(*best, name, parameter, /*byName=*/false, report);
 }
 
+/// The model's own values tell that a matrix is the same as another one, or its transpose.
+void Attachment::matchTied(const WeightUses &uses) {
+  llvm::SmallVector<int64_t> shape = shapeOf(*uses.tensor);
+  std::optional<WeightValues> own;
+  for (const WeightUses &other : weights) {
+    const Attached *by = find(*other.tensor);
+    llvm::SmallVector<int64_t> given = shapeOf(*other.tensor);
+    if (!by || !by->parameter->dense || given.size() != 2 || (given != shape && swapped(given) != shape))
+      continue;
+    std::optional<WeightValues> values = WeightValues::of(*file, *other.tensor);
+    if (!own)
+      own = WeightValues::of(*file, *uses.tensor);
+    if (!own || !values)
+      continue;
+    for (bool isSwapped : {false, true}) {
+      bool isSame = (isSwapped ? swapped(given) : given) == shape;
+      for (int64_t i = 0; i < given[0] && isSame; ++i)
+        for (int64_t j = 0; j < given[1] && isSame; ++j)
+          isSame = (*values)[i * given[1] + j] == (*own)[isSwapped ? j * given[0] + i : i * given[1] + j];
+      if (!isSame)
+        continue;
+      attached[uses.tensor] = {by->parameter, by->name, by->transposed != isSwapped, uses.isLayer};
+      ++dense;
+      return;
+    }
+  }
+}
+
 /// Whether an initializer has, or gets, the values of the tensor: exporters keep equal ones once.
 bool Attachment::isThere(const safetensors::Tensor &tensor) const {
   std::optional<WeightValues> own = WeightValues::of(*checkpoint, tensor);
@@ -310,6 +338,11 @@ void Attachment::match(const Checkpoint &given, const ModelFile &model, ArrayRef
     if (!used.count(name) && !matches(skipped, name) && !isNeedless(name, parameter))
       tell("tensor '" + parameter.stored + "' belongs to no initializer of the model: none is named '" + name +
            "', no node says that it is of that module, and none has about its values");
+  for (const WeightUses &uses : weights)
+    if (!attached.empty() && uses.isLayer && !attached.count(uses.tensor)) {
+      matchTied(uses);
+      kept += !attached.count(uses.tensor) && uses.sumsOverRows;
+    }
   if (!failed && attached.empty())
     tell("expects tensors that belong to initializers of the model, found none among " +
          std::to_string(given.parameters().size()));

@@ -39,12 +39,14 @@ public:
     return it == attached.end() ? nullptr : &it->second;
   }
   size_t packed = 0, dense = 0; ///< initializers that are replaced, by codes and by tensors as they are
+  size_t kept = 0;              ///< weights of products that stay the model's own
 
 private:
   void findPrefixes();
   const safetensors::Parameter *lookup(llvm::StringRef name, std::string &found) const;
   void matchNames(const WeightUses &uses, Report report);
   void matchValues(const std::string &name, const safetensors::Parameter &parameter, Report report);
+  void matchTied(const WeightUses &uses);
   bool attach(const WeightUses &uses, const std::string &name, const safetensors::Parameter &parameter, bool byName,
               Report report);
   bool isNeedless(const std::string &name, const safetensors::Parameter &parameter) const;

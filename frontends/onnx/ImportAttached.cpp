@@ -19,7 +19,7 @@ bool Importer::attachWeights() {
   if (options.weights.empty())
     return true;
   std::string who = "checkpoint '" + options.weights + "': ";
-  if (!std::filesystem::exists(options.weights)) {
+  if (std::error_code none; !std::filesystem::exists(options.weights, none)) {
     result.badOptions = true;
     error(who + "no such file or folder");
     return false;
@@ -29,7 +29,7 @@ bool Importer::attachWeights() {
     return false;
   }
   attachment.match(checkpoint, file, options.skippedWeights, [&](const std::string &problem) { error(who + problem); });
-  result.attached = {attachment.packed, attachment.dense};
+  result.attached = {attachment.packed, attachment.dense, attachment.kept};
   return errors.empty();
 }
 

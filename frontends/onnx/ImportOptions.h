@@ -32,9 +32,9 @@ struct ImportOptions {
   std::function<std::optional<Kept>(const void *data, uint64_t size, std::string &error)> keep = {};
 };
 
-/// Initializers that a checkpoint replaced: by quantized weights, and by numbers as they are.
+/// Initializers that a checkpoint replaced, by quantized weights and by numbers as they are; and weights of products that it did not.
 struct AttachedWeights {
-  size_t quantized = 0, dense = 0;
+  size_t quantized = 0, dense = 0, kept = 0;
 };
 
 struct ModelInfo {

@@ -107,6 +107,8 @@ def test_files(refused, tmp_path):
     path.write_bytes(whole[:7])
     refused(path, "expects at least 8 bytes, got 7")
     refused(tmp_path / "none.safetensors", "no such file or folder", code=USAGE)
+    refused("", "--weights", "empty path", code=USAGE)
+    refused("n" * 5000, "no such file or folder", code=USAGE)
     empty = tmp_path / "empty"
     empty.mkdir()
     refused(empty, "expects a file *.safetensors in the folder, found none")

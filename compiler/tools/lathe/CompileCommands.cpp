@@ -457,7 +457,8 @@ int compile(const Flags &flags) {
     std::printf("wrote %s: %.1f MB, %zu library calls, %zu generated kernels, in %.1f s\n", flags.output.c_str(),
                 static_cast<double>(file.tellg()) / 1e6, result.matmuls, result.kernels, seconds.count());
   if (!flags.quiet && !flags.weights.empty())
-    std::printf("%s: %zu quantized and %zu other initializers\n", flags.weights.c_str(), result.attached.quantized, result.attached.dense);
+    std::printf("%s: %zu quantized and %zu other initializers; %zu weights of products stay the model's own\n", flags.weights.c_str(),
+                result.attached.quantized, result.attached.dense, result.attached.kept);
   if (!flags.quiet)
     printPrecision(result.precision, options.precision);
   if (!flags.quiet)
@@ -505,7 +506,8 @@ int inspect(const InspectOptions &flags) {
 
 void addWeightsOptions(CLI::App &command, Flags &flags) {
   command.add_option("--weights", flags.weights,
-                     "a checkpoint in safetensors (file, index or folder; plain, GPTQ or AWQ) whose tensors take the place of the model's weights");
+                     "a checkpoint in safetensors (file, index or folder; plain, GPTQ or AWQ) whose tensors take the place of the model's weights")
+      ->check([](const std::string &path) { return path.empty() ? "expects a file or folder, got an empty path" : ""; });
   command.add_option("--skip-weights", flags.skippedWeights, "tensors of the checkpoint that are left out: names with * and ?")->take_all();
 }
 
