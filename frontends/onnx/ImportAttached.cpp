@@ -104,7 +104,9 @@ Value Importer::denseValue(Node &node, const safetensors::Tensor &tensor, const 
     return makeWeight(node.loc, attached.name, wanted, bytes);
   }
   Value value = builder.create<WeightOp>(node.loc, type, attached.name, checkpointFile(tensor), tensor.offset);
-  return node.cast(attached.transposed ? node.transpose(value, {1, 0}) : value, element);
+  // In this order, since products take a transpose that is next to them, and widen what is stored.
+  value = node.cast(value, element);
+  return attached.transposed ? node.transpose(value, {1, 0}) : value;
 }
 
 /// The expression of a quantized layer, [outputs, inputs] where it is transposed. Codes get a byte each, as all weights

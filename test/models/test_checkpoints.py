@@ -143,7 +143,10 @@ def test_plain_tensors_in_shards(llama, tmp_path, dtype, style):
         index.update({name: file for name in part})
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": index}))
     # The head is named by its values alone.
-    check(named_like(llama, style), expected, tmp_path, weights=tmp_path)
+    report = check(named_like(llama, style), expected, tmp_path, weights=tmp_path)
+    assert report["checkpoint"]["dense"] == 17 and report["checkpoint"]["kept"] == 0
+    # Products and lookups read the matrices where they lie; a kernel of nothing but parameters would turn or widen one.
+    assert not [kernel for kernel in report["kernels"] if kernel["nodes"] and set(kernel["nodes"]) <= set(tensors)]
 
 
 def test_tied_head(onnx_path, tmp_path):
