@@ -66,42 +66,41 @@ Value Importer::makeWeight(Location loc, StringRef name, RankedTensorType type, 
   return builder.create<WeightOp>(loc, type, name, kept->file, kept->offset);
 }
 
-/// Numbers of a tensor in the type that the model has them in, the axes of a matrix swapped or not.
-static SmallVector<APFloat> convert(const WeightValues &values, FloatType type, ArrayRef<int64_t> shape,
-                                    bool isSwapped) {
-  SmallVector<APFloat> numbers;
+/// The bytes of a tensor's numbers in the type that the model has them in, the axes of a matrix swapped or not.
+static std::vector<uint8_t> convert(const WeightValues &values, FloatType type, ArrayRef<int64_t> shape, bool isSwapped) {
+  std::vector<uint8_t> bytes;
+  unsigned width = type.getWidth() / 8;
+  bytes.reserve(values.size() * width);
   int64_t rows = isSwapped ? shape[1] : 1, columns = isSwapped ? shape[0] : values.size();
   for (int64_t i = 0; i < rows; ++i)
     for (int64_t j = 0; j < columns; ++j) {
       APFloat number(values[isSwapped ? j * rows + i : j]);
       bool lossy = false;
       number.convert(type.getFloatSemantics(), APFloat::rmNearestTiesToEven, &lossy);
-      numbers.push_back(number);
+      uint64_t bits = number.bitcastToAPInt().getZExtValue();
+      for (unsigned byte = 0; byte < width; ++byte)
+        bytes.push_back(static_cast<uint8_t>(bits >> (8 * byte)));
     }
-  return numbers;
+  return bytes;
 }
 
-/// A tensor where it lies, but for small ones, which folding should see, and those of another type that no product
-/// widens as it reads them.
+/// A tensor where it lies, but for small ones, which folding should see, and those of another type that no product widens as
+/// it reads them.
 Value Importer::denseValue(Node &node, const safetensors::Tensor &tensor, const Attached &attached, Type element) {
   auto type = RankedTensorType::get(tensor.shape, typeOf(builder, tensor.dtype));
   SmallVector<int64_t> shape(tensor.shape);
   if (attached.transposed)
     std::swap(shape[0], shape[1]);
   auto wanted = RankedTensorType::get(shape, element);
-  bool widens = type.getElementType() != element && !attached.isLayer;
+  bool isRead = type.getElementType() == element || (attached.isLayer && element.isF32());
   std::optional<WeightValues> values = WeightValues::of(checkpoint, tensor);
-  if (values && (isSmall(type) || widens)) {
-    SmallVector<APFloat> numbers = convert(*values, cast<FloatType>(element), tensor.shape, attached.transposed);
-    if (isSmall(type))
-      return node.constant(DenseElementsAttr::get(wanted, numbers));
-    std::vector<uint8_t> bytes;
-    for (const APFloat &number : numbers) {
-      uint64_t bits = number.bitcastToAPInt().getZExtValue();
-      for (unsigned i = 0; i < element.getIntOrFloatBitWidth(); i += 8)
-        bytes.push_back(static_cast<uint8_t>(bits >> i));
-    }
-    return makeWeight(node.loc, attached.name, wanted, bytes);
+  if (values && (isSmall(type) || !isRead)) {
+    std::vector<uint8_t> bytes = convert(*values, cast<FloatType>(element), tensor.shape, attached.transposed);
+    if (!isSmall(type))
+      return makeWeight(node.loc, attached.name, wanted, bytes);
+    ArrayRef<char> raw(reinterpret_cast<const char *>(bytes.data()), bytes.size());
+    return node.constant(values->size() ? DenseElementsAttr::getFromRawBuffer(wanted, raw)
+                                        : DenseElementsAttr::get(wanted, ArrayRef<APFloat>()));
   }
   Value value = builder.create<WeightOp>(node.loc, type, attached.name, checkpointFile(tensor), tensor.offset);
   // In this order, since products take a transpose that is next to them, and widen what is stored.

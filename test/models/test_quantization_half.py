@@ -99,3 +99,19 @@ def test_checkpoint_for_half(onnx_path, tmp_path, reordered):
         assert not is_dense(report, [f"{module}.weight" for module in llama_modules(whole)])
     inputs = make_inputs("llama", 2, 9, past=3)
     assert error(session.run(inputs), outputs_of(whole, inputs)) <= 3e-3
+
+
+def test_plain_checkpoint_for_half(onnx_path, tmp_path):
+    """Numbers of another type are rounded once, when the model is compiled."""
+    model, whole = half(onnx_path, "llama")
+    weights, tensors, random = weights_of(whole), {}, np.random.default_rng(0)
+    for module, node in llama_modules(whole).items():
+        weight = weights[node.input[1]] * (1 + 0.1 * random.standard_normal(weights[node.input[1]].shape)).astype(np.float32)
+        tensors[f"{module}.weight"] = weight.T.copy()
+        next(t for t in whole.graph.initializer if t.name == node.input[1]).CopyFrom(numpy_helper.from_array(weight, node.input[1]))
+    write_safetensors(tmp_path / "ckpt.safetensors", tensors)
+    session, report = compiled(named_like(model, "scopes"), tmp_path, weights=tmp_path / "ckpt.safetensors")
+    assert report["checkpoint"] == {"quantized": 0, "dense": 14, "kept": 1}
+    assert not [kernel for kernel in report["kernels"] if kernel["nodes"] and set(kernel["nodes"]) <= set(tensors)]
+    inputs = make_inputs("llama", 2, 9, past=3)
+    assert error(session.run(inputs), outputs_of(whole, inputs)) <= 3e-3
