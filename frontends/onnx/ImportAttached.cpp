@@ -67,7 +67,8 @@ Value Importer::makeWeight(Location loc, StringRef name, RankedTensorType type, 
 }
 
 /// The bytes of a tensor's numbers in the type that the model has them in, the axes of a matrix swapped or not.
-static std::vector<uint8_t> convert(const WeightValues &values, FloatType type, ArrayRef<int64_t> shape, bool isSwapped) {
+static std::vector<uint8_t> convert(const WeightValues &values, FloatType type, ArrayRef<int64_t> shape,
+                                    bool isSwapped) {
   std::vector<uint8_t> bytes;
   unsigned width = type.getWidth() / 8;
   bytes.reserve(values.size() * width);
@@ -84,8 +85,8 @@ static std::vector<uint8_t> convert(const WeightValues &values, FloatType type, 
   return bytes;
 }
 
-/// A tensor where it lies, but for small ones, which folding should see, and those of another type that no product widens as
-/// it reads them.
+/// A tensor where it lies, but for small ones, which folding should see, and those of another type that no product
+/// widens as it reads them.
 Value Importer::denseValue(Node &node, const safetensors::Tensor &tensor, const Attached &attached, Type element) {
   auto type = RankedTensorType::get(tensor.shape, typeOf(builder, tensor.dtype));
   SmallVector<int64_t> shape(tensor.shape);
@@ -128,15 +129,17 @@ Value Importer::packedValue(Node &node, const PackedWeight &packed, StringRef na
   SmallVector<int64_t> shape = groups == 1 ? SmallVector<int64_t>{n} : matrix(groups);
   auto scaleType = RankedTensorType::get(shape, typeOf(builder, packed.scales().dtype));
   Value scales, zeros;
-  if (groups == 1 || !transposed) {
+  if (groups == 1 || transposed == packed.scalesByOutput()) {
     scales = builder.create<WeightOp>(node.loc, scaleType, (name + ".scales").str(), checkpointFile(packed.scales()),
                                       packed.scales().offset);
   } else {
     size_t width = scaleType.getElementTypeBitWidth() / 8;
     std::vector<uint8_t> turned(packed.scaleBytes().size());
-    for (int64_t g = 0; g < groups; ++g)
-      for (int64_t j = 0; j < n; ++j)
-        std::memcpy(&turned[(j * groups + g) * width], packed.scaleBytes().data() + (g * n + j) * width, width);
+    int64_t rows = packed.scalesByOutput() ? n : groups, columns = packed.scalesByOutput() ? groups : n; // as they lie
+    for (int64_t row = 0; row < rows; ++row)
+      for (int64_t column = 0; column < columns; ++column)
+        std::memcpy(&turned[(column * rows + row) * width],
+                    packed.scaleBytes().data() + (row * columns + column) * width, width);
     scales = makeWeight(node.loc, (name + ".scales").str(), scaleType, turned);
   }
   if (!isSigned)

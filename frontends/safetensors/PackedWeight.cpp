@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "frontends/safetensors/PackedWeight.h"
 #include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/Endian.h"
 #include "llvm/Support/MathExtras.h"
 #include <cmath>
@@ -49,14 +50,16 @@ float halfToFloat(uint16_t half) {
 
 } // namespace
 
-std::string PackedWeight::make(Part codes, Part zeros, Part scales, Part groupIndex, const QuantizationConfig &config,
-                               PackedWeight &weight) {
+std::string PackedWeight::make(const Parts &parts, const QuantizationConfig &config, PackedWeight &weight) {
   weight = PackedWeight();
-  weight.codePart = codes;
-  weight.zeroPart = zeros;
-  weight.scalePart = scales;
-  weight.groupPart = groupIndex;
-  std::string problem = weight.checkShapes(config);
+  weight.codePart = parts.codes;
+  weight.zeroPart = parts.zeros;
+  weight.scalePart = parts.scales;
+  weight.groupPart = parts.groupIndex;
+  weight.shapePart = parts.shape;
+  std::string problem = weight.checkTypes();
+  if (problem.empty())
+    problem = parts.shape.tensor ? weight.checkCompressed() : weight.checkShapes(config);
   if (problem.empty())
     problem = weight.checkConfig(config);
   if (problem.empty())
@@ -71,21 +74,59 @@ std::string PackedWeight::make(Part codes, Part zeros, Part scales, Part groupIn
   return "";
 }
 
+std::string PackedWeight::checkTypes() {
+  const Tensor &q = *codePart.tensor, &s = *scalePart.tensor;
+  if (q.dtype != "I32" || q.rank() != 2)
+    return "codes: expects I32 of two axes, got " + q.type();
+  if (zeroPart.tensor && (zeroPart.tensor->dtype != "I32" || zeroPart.tensor->rank() != 2))
+    return "zero points: expects I32 of two axes, got " + zeroPart.tensor->type();
+  if ((s.dtype != "F16" && s.dtype != "BF16" && s.dtype != "F32") || s.rank() != 2)
+    return "scales: expects F16, BF16 or F32 of two axes, got " + s.type();
+  if (s.elements() == 0 || q.elements() == 0 || (zeroPart.tensor && zeroPart.tensor->elements() == 0))
+    return "expects at least one input and one output, got " + q.type();
+  return "";
+}
+
+/// Of compressed-tensors the extents are said.
+std::string PackedWeight::checkCompressed() {
+  const Tensor &q = *codePart.tensor, &s = *scalePart.tensor, &shape = *shapePart.tensor;
+  layout = Layout::Compressed;
+  bool isLong = shape.dtype == "I64";
+  if ((!isLong && shape.dtype != "I32") || shape.elements() != 2)
+    return "weight_shape: expects two integers, got " + shape.type();
+  const char *data = shapePart.bytes.data();
+  n = isLong ? static_cast<int64_t>(endian::read64le(data)) : static_cast<int32_t>(endian::read32le(data));
+  k = isLong ? static_cast<int64_t>(endian::read64le(data + 8)) : static_cast<int32_t>(endian::read32le(data + 4));
+  if (n != q.shape[0] || n != s.shape[0] || k < 1 || k > q.shape[1] * kWordBits)
+    return "weight_shape: says " + std::to_string(n) + " outputs and " + std::to_string(k) + " inputs, and codes are " +
+           q.type() + ", scales " + s.type();
+  int64_t fitting = 0;
+  for (int64_t bits : {2, 3, 4, 8})
+    if (llvm::divideCeil(k * bits, kWordBits) == static_cast<uint64_t>(q.shape[1])) {
+      width = bits;
+      ++fitting;
+    }
+  if (fitting != 1)
+    return "expects codes of 2, 3, 4 or 8 bits, which " + std::to_string(k) + " inputs in codes " + q.type() +
+           " don't tell";
+  groupCount = s.shape[1];
+  if (groupCount > k)
+    return "expects at most a group for each of " + std::to_string(k) + " inputs, got scales " + s.type();
+  auto words = static_cast<int64_t>(llvm::divideCeil(n * width, kWordBits));
+  if (zeroPart.tensor && (zeroPart.tensor->shape[0] != words || zeroPart.tensor->shape[1] != groupCount))
+    return "expects zero points of I32 [" + std::to_string(words) + ", " + std::to_string(groupCount) +
+           "] beside scales of " + s.type() + ", got " + zeroPart.tensor->type();
+  return "";
+}
+
 /// What the shapes alone tell: which of the layouts it is, and the extents.
 std::string PackedWeight::checkShapes(const QuantizationConfig &config) {
   const Tensor &q = *codePart.tensor, &s = *scalePart.tensor, &z = *zeroPart.tensor;
-  if (q.dtype != "I32" || q.rank() != 2)
-    return "qweight: expects I32 of two axes, got " + q.type();
-  if (z.dtype != "I32" || z.rank() != 2)
-    return "qzeros: expects I32 of two axes, got " + z.type();
-  if ((s.dtype != "F16" && s.dtype != "BF16" && s.dtype != "F32") || s.rank() != 2)
-    return "scales: expects F16, BF16 or F32 of two axes, got " + s.type();
   groupCount = s.shape[0];
   n = s.shape[1];
-  if (s.elements() == 0 || q.elements() == 0 || z.elements() == 0)
-    return "expects at least one input and one output, got " + q.type();
   // Words along outputs are fewer than these.
-  alongInputs = q.shape[1] == n;
+  bool alongInputs = q.shape[1] == n;
+  layout = alongInputs ? Layout::Gptq : Layout::Awq;
   width = (alongInputs ? z.shape[1] : q.shape[1]) * kWordBits / n;
   // Zero points that don't fill their last word say too much.
   const Tensor *index = groupPart.tensor;
@@ -113,17 +154,20 @@ std::string PackedWeight::checkShapes(const QuantizationConfig &config) {
 }
 
 std::string PackedWeight::checkConfig(const QuantizationConfig &config) {
-  std::string prefix = "'" + config.source + "': ";
-  const char *expected = alongInputs ? "gptq" : "awq";
-  if (!config.method.empty() && config.method != expected)
-    return prefix + "quant_method '" + config.method + "' does not fit qweight " + codePart.tensor->type() +
-           ": expected '" + expected + "'";
-  bool isKnown = config.format.empty() || (alongInputs ? config.format == "gptq" || config.format == "gptq_v2"
-                                                       : config.format == "gemm" || config.format == "awq");
-  if (!isKnown)
-    return prefix + "format '" + config.format + "' is not supported: expected " +
-           (alongInputs ? "'gptq' or 'gptq_v2'" : "'gemm'");
-  zeroOffset = alongInputs && config.format != "gptq_v2" ? 1 : 0;
+  std::string prefix = "'" + config.source + "': ", codes = "codes " + codePart.tensor->type();
+  struct Known {
+    const char *method;
+    llvm::SmallVector<const char *> formats;
+  };
+  const Known known[] = {
+      {"gptq", {"gptq", "gptq_v2"}}, {"awq", {"gemm", "awq"}}, {"compressed-tensors", {"pack-quantized"}}};
+  const Known &own = known[static_cast<int>(layout)];
+  if (!config.method.empty() && config.method != own.method)
+    return prefix + "quant_method '" + config.method + "' does not fit " + codes + ": expected '" + own.method + "'";
+  if (!config.format.empty() && llvm::none_of(own.formats, [&](const char *format) { return config.format == format; }))
+    return prefix + "format '" + config.format + "' is not supported: expected '" + llvm::join(own.formats, "' or '") +
+           "'";
+  zeroOffset = layout == Layout::Gptq && config.format != "gptq_v2" ? 1 : 0;
   group = (k + groupCount - 1) / groupCount;
   if (config.variesByLayer || config.source.empty())
     return "";
@@ -151,7 +195,12 @@ std::string PackedWeight::readGroups() {
   if (index.dtype != "I32" || index.rank() != 1 || index.shape[0] != k)
     return "g_idx: expects I32 [" + std::to_string(k) + "], got " + index.type();
   std::vector<int64_t> counts(groupCount, 0);
-  bool isNatural = true;
+  bool isNatural = true,
+       isUnused = layout == Layout::Compressed; // compressed-tensors writes -1 for each where it has no order
+  for (int64_t i = 0; i < k && isUnused; ++i)
+    isUnused = wordAt(groupPart.bytes, i) == ~0u;
+  if (isUnused)
+    return "";
   for (int64_t i = 0; i < k; ++i) {
     auto g = static_cast<int32_t>(wordAt(groupPart.bytes, i));
     if (g < 0 || g >= groupCount)
@@ -176,20 +225,27 @@ std::string PackedWeight::readGroups() {
 }
 
 unsigned PackedWeight::codeAt(int64_t input, int64_t output) const {
-  if (alongInputs)
+  int64_t words = codePart.tensor->shape[1];
+  if (layout == Layout::Gptq)
     return streamCode(codePart.bytes, output, n, input, width);
-  return streamCode(codePart.bytes, input * codePart.tensor->shape[1], 1, awqPlace(output), width);
+  if (layout == Layout::Awq)
+    return streamCode(codePart.bytes, input * words, 1, awqPlace(output), width);
+  return streamCode(codePart.bytes, output * words, 1, input, width);
 }
 
 unsigned PackedWeight::zeroAt(int64_t g, int64_t output) const {
-  unsigned stored =
-      streamCode(zeroPart.bytes, g * zeroPart.tensor->shape[1], 1, alongInputs ? output : awqPlace(output), width);
+  if (!zeroPart.tensor)
+    return 1u << (width - 1);
+  int64_t words = zeroPart.tensor->shape[1];
+  if (layout == Layout::Compressed)
+    return streamCode(zeroPart.bytes, g, words, output, width);
+  unsigned stored = streamCode(zeroPart.bytes, g * words, 1, layout == Layout::Gptq ? output : awqPlace(output), width);
   return (stored + zeroOffset) & ((1u << width) - 1);
 }
 
 float PackedWeight::scaleAt(int64_t g, int64_t output) const {
   const char *data = scalePart.bytes.data();
-  int64_t i = g * n + output;
+  int64_t i = scalesByOutput() ? output * groupCount + g : g * n + output;
   if (scalePart.tensor->dtype == "F16")
     return halfToFloat(endian::read16le(data + 2 * i));
   uint32_t bits = scalePart.tensor->dtype == "F32" ? endian::read32le(data + 4 * i)

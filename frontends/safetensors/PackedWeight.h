@@ -11,6 +11,12 @@
 //   scales   [groups, n]                         [groups, n]
 //   g_idx    [k], the group of each input
 //
+// Of compressed-tensors ('pack-quantized', by llm-compressor) the names are 'weight_packed', 'weight_zero_point',
+// 'weight_scale', 'weight_g_idx', and 'weight_shape' with n and k:
+//
+//   codes    [n, k * bits / 32], along inputs      zero points  [n * bits / 32, groups], along outputs, or none
+//   scales   [n, groups]
+//
 // AWQ has eight codes of a word in the order 0, 2, 4, 6, 1, 3, 5, 7. The first format of GPTQ has zero points minus
 // one, modulo 2^bits, 'gptq_v2' as they are. Sources: Frantar et al. 2022, "GPTQ"; Lin et al. 2023, "AWQ"; and what
 // these programs write.
@@ -34,9 +40,12 @@ public:
     const Tensor *tensor = nullptr;
     llvm::StringRef bytes;
   };
-  /// `groupIndex` may be left out. Returns what is wrong, or an empty string.
-  static std::string make(Part codes, Part zeros, Part scales, Part groupIndex, const QuantizationConfig &config,
-                          PackedWeight &weight);
+  /// Which may be left out: `groupIndex`; `shape`, by which it is compressed-tensors', and the zero points of that.
+  struct Parts {
+    Part codes, zeros, scales, groupIndex, shape;
+  };
+  /// Returns what is wrong, or an empty string.
+  static std::string make(const Parts &parts, const QuantizationConfig &config, PackedWeight &weight);
 
   int64_t inputs() const { return k; }
   int64_t outputs() const { return n; }
@@ -44,7 +53,8 @@ public:
   int64_t groups() const { return groupCount; }
   /// Inputs of a group; the last one may have fewer.
   int64_t groupSize() const { return group; }
-  const Tensor &scales() const { return *scalePart.tensor; } ///< [groups, n], of F16, BF16 or F32
+  const Tensor &scales() const { return *scalePart.tensor; }           ///< of F16, BF16 or F32
+  bool scalesByOutput() const { return layout == Layout::Compressed; } ///< they lie as [n, groups], else as [groups, n]
   llvm::StringRef scaleBytes() const { return scalePart.bytes; }
   /// Whether inputs of a group are no neighbours (GPTQ with act-order).
   bool isReordered() const { return !order.empty(); }
@@ -61,16 +71,19 @@ public:
   float at(int64_t input, int64_t output) const;
 
 private:
+  enum class Layout { Gptq, Awq, Compressed };
+  std::string checkTypes();
   std::string checkShapes(const QuantizationConfig &config);
+  std::string checkCompressed();
   std::string checkConfig(const QuantizationConfig &config);
   std::string readGroups();
   unsigned codeAt(int64_t input, int64_t output) const;
   unsigned zeroAt(int64_t g, int64_t output) const;
   float scaleAt(int64_t g, int64_t output) const;
 
-  Part codePart, zeroPart, scalePart, groupPart;
+  Part codePart, zeroPart, scalePart, groupPart, shapePart;
   int64_t k = 0, n = 0, width = 0, group = 0, groupCount = 0;
-  bool alongInputs = true; ///< GPTQ
+  Layout layout = Layout::Gptq;
   unsigned zeroOffset = 0; ///< what is missing from zero points as they are stored
   bool symmetric = false;
   std::vector<int32_t> groupOf; ///< of each input, where it is reordered

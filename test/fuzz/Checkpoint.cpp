@@ -20,22 +20,25 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (tensor.offset > size || tensor.bytes > size - tensor.offset)
       abort(); // all of them lie in the file
     llvm::StringRef layer(name);
-    if (!layer.consume_back(".qweight"))
+    bool isCompressed = layer.consume_back(".weight_packed");
+    if (!isCompressed && !layer.consume_back(".qweight"))
       continue;
-    auto part = [&](const char *suffix) {
-      auto it = tensors.find((layer + "." + suffix).str());
+    auto part = [&](const char *own, const char *compressed) {
+      auto it = tensors.find((layer + "." + (isCompressed ? compressed : own)).str());
       return it == tensors.end()
                  ? PackedWeight::Part()
                  : PackedWeight::Part{&it->second, llvm::StringRef(bytes).substr(it->second.offset, it->second.bytes)};
     };
-    PackedWeight::Part zeros = part("qzeros"), scales = part("scales");
+    PackedWeight::Parts parts{part("qweight", "weight_packed"), part("qzeros", "weight_zero_point"),
+                              part("scales", "weight_scale"), part("g_idx", "weight_g_idx"),
+                              part("none", "weight_shape")};
     PackedWeight weight;
     QuantizationConfig config;
     config.source = "config.json";
     config.bits = 3; // says what words that are not full of codes leave open
     config.variesByLayer = true;
-    if (!zeros.tensor || !scales.tensor ||
-        !PackedWeight::make(part("qweight"), zeros, scales, part("g_idx"), config, weight).empty())
+    if (!parts.scales.tensor || !(isCompressed ? parts.shape : parts.zeros).tensor ||
+        !PackedWeight::make(parts, config, weight).empty())
       continue;
     for (bool transposed : {false, true}) {
       (void)weight.codes(transposed);

@@ -159,7 +159,7 @@ def checkpoints():
         for bits in (2, 3, 4, 8):
             for order in (None, random.permutation(32)):
                 layer = Layer(random.normal(size=(32, 16)).astype(np.float32), bits, 16, False, order)
-                for tensors in [layer.gptq("x"), *([layer.awq("x")] if bits == 4 else [])]:
+                for tensors in [layer.gptq("x"), layer.compressed("x", False), *([layer.awq("x")] if bits == 4 else [])]:
                     yield write_safetensors(Path(folder, "x.safetensors"), tensors).read_bytes()
 
 

@@ -1,5 +1,5 @@
 # Lathe. Under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
-"""Checkpoints as GPTQ and AWQ tools write them, and graphs whose nodes and initializers have the names that exporters give."""
+"""Checkpoints as GPTQ, AWQ and compressed-tensors tools write them, and graphs whose nodes and initializers have the names that exporters give."""
 import json
 import struct
 
@@ -80,6 +80,18 @@ class Layer:
             return packed(codes.reshape(len(codes), -1, 8)[:, :, AWQ_ORDER].reshape(len(codes), -1).T, 4).T.copy()
 
         return {f"{name}.qweight": pack(self.codes), f"{name}.qzeros": pack(self.zeros), f"{name}.scales": self.scales}
+
+    def compressed(self, name, symmetric):
+        """As llm-compressor writes it."""
+        tensors = {
+            f"{name}.weight_packed": packed(self.codes, self.bits).T.copy(),
+            f"{name}.weight_scale": self.scales.T.copy(),
+            f"{name}.weight_shape": np.array(self.codes.shape[::-1], np.int64),
+            f"{name}.weight_g_idx": self.index if np.any(np.diff(self.index) < 0) else np.full_like(self.index, -1),
+        }
+        if not symmetric:
+            tensors[f"{name}.weight_zero_point"] = packed(self.zeros.T, self.bits)
+        return tensors
 
 
 MODULES = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"]

@@ -87,6 +87,25 @@ def test_parts_that_are_missing(refused, part):
     refused(given, "'fc2.qweight'", f"'fc2.{part}'")
 
 
+def test_compressed_tensors(refused):
+    def parts(**changed):
+        weight = np.random.default_rng(1).normal(size=(64, 64)).astype(np.float32)
+        given = {name: array for layer in ("fc1", "fc2") for name, array in Layer(weight, 4, 32, False).compressed(layer, False).items()}
+        for name, value in changed.items():
+            given[f"fc1.weight_{name}"] = value
+        return {name: array for name, array in given.items() if array is not None}
+
+    config = {"quant_method": "compressed-tensors", "format": "pack-quantized"}
+    refused(parts(shape=None), "tensor 'fc1.weight_packed' has no 'fc1.weight_shape'", config=config)
+    refused(parts(packed=None), "tensor 'fc1.weight_g_idx' has no 'fc1.weight_packed'")
+    refused(parts(shape=np.array([64, 1 << 40])), "weight_shape: says 64 outputs and 1099511627776 inputs")
+    refused(parts(shape=np.array([64, -1])), "weight_shape: says 64 outputs and -1 inputs")
+    refused(parts(shape=np.array([64, 40])), "which 40 inputs in codes I32 [64, 8] don't tell")
+    refused(parts(zero_point=np.zeros((4, 2), np.int32)), "expects zero points of I32 [8, 2]", "got I32 [4, 2]")
+    refused(parts(), "format 'marlin-24' is not supported: expected 'pack-quantized'", config={**config, "format": "marlin-24"})
+    refused(parts(), "quant_method 'gptq' does not fit codes I32 [64, 8]", config={"quant_method": "gptq"})
+
+
 def test_parts_that_do_not_fit(refused):
     given = tensors()
     given["fc1.g_idx"] = np.where(given["fc1.g_idx"] == 1, 7, 0).astype(np.int32)

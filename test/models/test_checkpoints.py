@@ -117,6 +117,20 @@ def test_awq(llama, tmp_path, style, group, symmetric):
     check(named_like(llama, style), expected, tmp_path, weights=path)
 
 
+@pytest.mark.parametrize(
+    "style, bits, group, symmetric, reordered",
+    [("scopes", 4, 32, True, False), ("names", 4, 16, False, True), ("metadata", 8, -1, True, False), ("values", 3, 32, False, False)],
+)
+def test_compressed_tensors(llama, tmp_path, style, bits, group, symmetric, reordered):
+    layers, dense = quantized(llama, bits, group, symmetric, reordered)
+    expected = replaced(llama, dense)
+    tensors = {name: array for module, layer in layers.items() for name, array in layer.compressed(module, symmetric).items()}
+    config = {"quant_method": "compressed-tensors", "format": "pack-quantized", "version": "0.12.2", "config_groups": {}}
+    (tmp_path / "config.json").write_text(json.dumps({"quantization_config": config}))
+    path = write_safetensors(tmp_path / "model.safetensors", tensors)
+    check(named_like(llama, style), expected, tmp_path, weights=path)
+
+
 @pytest.mark.parametrize("dtype, style", [(np.float32, "scopes"), (np.float16, "names"), (ml_dtypes.bfloat16, "values")])
 def test_plain_tensors_in_shards(llama, tmp_path, dtype, style):
     """Other values of every weight; as modules have them, [outputs, inputs]."""

@@ -506,7 +506,7 @@ int inspect(const InspectOptions &flags) {
 
 void addWeightsOptions(CLI::App &command, Flags &flags) {
   command.add_option("--weights", flags.weights,
-                     "a checkpoint in safetensors (file, index or folder; plain, GPTQ or AWQ) whose tensors take the place of the model's weights")
+                     "a checkpoint in safetensors (file, index or folder; plain, GPTQ, AWQ or compressed-tensors) whose tensors take the place of the model's weights")
       ->check([](const std::string &path) { return path.empty() ? "expects a file or folder, got an empty path" : ""; });
   command.add_option("--skip-weights", flags.skippedWeights, "tensors of the checkpoint that are left out: names with * and ?")->take_all();
 }

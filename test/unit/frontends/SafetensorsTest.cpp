@@ -151,7 +151,7 @@ struct PackedParts {
     storage.reserve(8);
     PackedWeight::Part none;
     PackedWeight::Part q = part(codes), z = part(zeros), s = part(scales);
-    return PackedWeight::make(q, z, s, indexBytes.empty() ? none : part(index, &indexBytes), config, weight);
+    return PackedWeight::make({q, z, s, indexBytes.empty() ? none : part(index, &indexBytes), none}, config, weight);
   }
   std::string problem() {
     PackedWeight weight;
@@ -209,7 +209,7 @@ TEST(PackedWeight, Config) {
   EXPECT_HAS(parts.problem(), "format 'marlin' is not supported: expected 'gptq' or 'gptq_v2'");
   parts.config.format = "gptq_v2";
   parts.config.method = "awq";
-  EXPECT_HAS(parts.problem(), "quant_method 'awq' does not fit qweight I32 [8, 16]: expected 'gptq'");
+  EXPECT_HAS(parts.problem(), "quant_method 'awq' does not fit codes I32 [8, 16]: expected 'gptq'");
 }
 
 TEST(PackedWeight, GroupIndex) {
