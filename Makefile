@@ -18,7 +18,7 @@ help:
 	@echo '               SENTENCES="a|b|c" QUERY="..." ranks your own sentences'
 	@echo 'make check     install, build, run every test; the last line is the summary'
 	@echo 'make conformance  run the ONNX backend test cases and write docs/conformance.md (about half an hour)'
-	@echo 'make fuzz      mutate models, modules and artifacts for FUZZ_SECONDS (default 600) in a build of its own'
+	@echo 'make fuzz      mutate models, modules, artifacts and checkpoints for FUZZ_SECONDS (default 600) in a build of its own'
 	@echo 'make bench     compare with ONNX Runtime and OpenVINO in one run and write docs/performance.md (some ten minutes)'
 	@echo '               ARGS="--quick", ARGS="--only REGEX": a part of it'
 	@echo 'make build     install and build into $(BUILD)/ (PRESET=dev|ci, JOBS=n)'

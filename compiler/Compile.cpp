@@ -111,6 +111,7 @@ private:
   bool writeReport(const ordered_json &manifest);
   bool writeText(const std::string &path, llvm::function_ref<void(llvm::raw_ostream &)> write);
   bool narrowWeights();
+  bool widen(ModuleOp module);
   bool compressWeights();
   bool toSimplified(bool explain = false);
   bool toFused(bool explain = false);
@@ -280,6 +281,16 @@ bool Compilation::narrowWeights() {
       ExitCode::internal);
 }
 
+/// What is compressed are weights of products in f32: those of 16-bit floats become such, and add up in f32.
+bool Compilation::widen(ModuleOp module) {
+  PassManager manager(&context);
+  cpu::CpuWideProductsPassOptions wide;
+  wide.lookups = true;
+  manager.addNestedPass<func::FuncOp>(cpu::createCpuWideProductsPass(wide));
+  manager.addNestedPass<func::FuncOp>(createCSEPass()); // products that share an input share what is widened
+  return succeeded(manager.run(module));
+}
+
 bool Compilation::compressWeights() {
   std::string error;
   if (!storeCodes(mains(), files, error))
@@ -290,6 +301,9 @@ bool Compilation::compressWeights() {
   std::optional<Recipe> recipe = parseRecipe(options.recipe, error);
   if (!recipe)
     return fail(ExitCode::usage, error);
+  for (Program &program : programs)
+    if (!widen(*program.module))
+      return fail(ExitCode::internal, "");
   Compression compression;
   compression.programs = mains();
   compression.main = main();
@@ -306,6 +320,8 @@ bool Compilation::compressWeights() {
       problem = "tokens can't calibrate this model, give .npz files of its inputs: " + problem;
       program = nullptr;
     }
+    if (program && !widen(*program))
+      problem = "can't widen the program that tokens calibrate";
     return program;
   };
   compression.compile = [this](ModuleOp module, const std::string &path, std::string &problem) {
@@ -332,8 +348,14 @@ bool Compilation::compressWeights() {
 
 bool Compilation::toSimplified(bool explain) {
   begin("import");
-  ImportResult imported = importOnnx(context, model, options.import);
+  ImportOptions importing = options.import;
+  importing.keep = [this](const void *data, uint64_t size, std::string &problem) -> std::optional<ImportOptions::Kept> {
+    std::optional<uint64_t> offset = files.append(data, size, problem);
+    return offset ? std::optional(ImportOptions::Kept{kMadeFile.str(), *offset}) : std::nullopt;
+  };
+  ImportResult imported = importOnnx(context, model, importing);
   result.info = imported.info;
+  result.attached = imported.attached;
   result.unsupported = imported.unsupported;
   if (!imported.module || !imported.error.empty() || !imported.unsupported.empty()) {
     std::string &error = imported.unsupported.empty() ? imported.error : imported.otherErrors;
@@ -379,9 +401,9 @@ bool Compilation::select() {
     return fail(ExitCode::invalid_model, error);
   auto select = [&](OpPassManager &passes) {
     if (!options.reference) {
+      passes.addNestedPass<func::FuncOp>(cpu::createCpuWideProductsPass()); // weights of which are what the next one reads
       passes.addNestedPass<func::FuncOp>(cpu::createCpuCompressedProductsPass());
       passes.addNestedPass<func::FuncOp>(cpu::createCpuIntegerProductsPass());
-      passes.addNestedPass<func::FuncOp>(cpu::createCpuWideProductsPass());
     }
     cpu::CpuSelectKernelsPassOptions selection;
     selection.fuse = selection.library = !options.reference;
@@ -399,8 +421,13 @@ bool Compilation::select() {
   for (Program &program : programs) {
     auto table = [&](StringRef name) { return (*program.module)->getAttrOfType<ArrayAttr>(name); };
     program.constants = table(kernel::kConstantsAttr).size();
-    for (auto entry : table(kernel::kKernelsAttr).getAsRange<DictionaryAttr>())
+    for (auto entry : table(kernel::kKernelsAttr).getAsRange<DictionaryAttr>()) {
       ++(cast<StringAttr>(entry.get("kind")).getValue() == "generated" ? result.kernels : result.matmuls);
+      if (auto dense = entry.getAs<ArrayAttr>("dense"))
+        for (auto name : dense.getAsRange<StringAttr>())
+          if (!llvm::is_contained(result.decompressed, name.getValue()))
+            result.decompressed.push_back(name.str());
+    }
   }
   return true;
 }
@@ -514,6 +541,9 @@ bool Compilation::writeReport(const ordered_json &manifest) {
     if (!decision.reason.empty())
       report["precision"].back()["reason"] = decision.reason;
   }
+  if (result.attached.quantized + result.attached.dense > 0)
+    report["checkpoint"] = {{"quantized", result.attached.quantized}, {"dense", result.attached.dense}, {"kept", result.attached.kept}};
+  report["decompressed"] = result.decompressed;
   if (!result.compression.layers.empty() || !result.compression.transforms.empty())
     report["compression"] = toJson(result.compression);
   if (manifest.contains("programs"))

@@ -79,8 +79,11 @@ struct CompileResult {
   std::vector<Value> inputs, outputs;
   ModelInfo info;
   uint64_t weightsBytes = 0;
+  AttachedWeights attached; ///< of the checkpoint of the options
   PrecisionPlan precision; ///< without decisions where it is f32
   CompressionReport compression; ///< without layers where there is no recipe
+  /// Compressed weights that a kernel makes dense at each run, as no kernel reads their codes.
+  std::vector<std::string> decompressed;
   size_t operations = 0;
   size_t kernels = 0, matmuls = 0;
   bool generates = false;       ///< there are programs that generate text

@@ -23,8 +23,8 @@ run() { # target, suffix of its files
 }
 
 status=0 pids=()
-declare -A suffixes=([import]=onnx [passes]=mlir [artifact]=lathe)
-for target in ${TARGETS:-import passes artifact}; do
+declare -A suffixes=([import]=onnx [passes]=mlir [artifact]=lathe [checkpoint]=safetensors)
+for target in ${TARGETS:-import passes artifact checkpoint}; do
   run "$target" "${suffixes[$target]}" &
   pids+=("$target:$!")
 done

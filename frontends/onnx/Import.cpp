@@ -430,7 +430,7 @@ void Importer::run() {
   graphs.push_back(&graph);
   if (std::string problem = inlineFunctions(file.proto); !problem.empty())
     error(problem);
-  if (errors.empty() && checkModel() && orderNodes()) {
+  if (errors.empty() && checkModel() && orderNodes() && attachWeights()) {
     for (int i = 0; i < graph.node_size(); ++i)
       refused.push_back(!checkNode(graph.node(i), nodeName(graph.node(i), i)));
     if (importInputs()) {

@@ -18,6 +18,7 @@ struct ImportResult {
   std::vector<Unsupported> unsupported; ///< every one, in the order of the graph
   std::string error;                    ///< nonempty on failure; one line for each thing that is wrong
   std::string otherErrors;              ///< those lines of `error` that `unsupported` does not say
+  AttachedWeights attached;
   bool badOptions = false;              ///< the error is of the options, not of the model
 };
 

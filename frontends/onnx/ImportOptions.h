@@ -7,6 +7,7 @@
 #define LATHE_FRONTENDS_ONNX_IMPORTOPTIONS_H
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -18,6 +19,22 @@ namespace lathe {
 struct ImportOptions {
   /// Declared ranges by symbol, [min, max]; no max: unbounded. A dimension with min == max becomes static.
   std::map<std::string, std::pair<int64_t, std::optional<int64_t>>> dims;
+  /// A checkpoint in safetensors (file, index or folder) whose parameters take the place of the model's; none, if empty.
+  std::string weights = {};
+  /// Patterns of parameters of the checkpoint that are left out.
+  std::vector<std::string> skippedWeights = {};
+  /// Where bytes lie that were kept.
+  struct Kept {
+    std::string file;
+    uint64_t offset = 0;
+  };
+  /// Keeps the codes of quantized weights, which are taken apart; what is wrong where it can't.
+  std::function<std::optional<Kept>(const void *data, uint64_t size, std::string &error)> keep = {};
+};
+
+/// Initializers that a checkpoint replaced, by quantized weights and by numbers as they are; and weights of products that it did not.
+struct AttachedWeights {
+  size_t quantized = 0, dense = 0, kept = 0;
 };
 
 struct ModelInfo {

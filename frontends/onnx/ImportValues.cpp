@@ -164,6 +164,8 @@ Importer::Tensor Importer::importStored(const onnx::TensorProto &tensor, StringR
   TensorType type = tensorType(&mlirContext, tensor);
   if (!type.type)
     return fail(type.error, type.isUnsupported);
+  if (const Attached *attached = attachment.find(tensor))
+    return importAttached(tensor, *attached);
   bool isInline = isSmall(type.type) || type.bytes <= inlineBytes;
   bool external = tensor.data_location() == onnx::TensorProto::EXTERNAL;
   std::optional<RawData> raw = file.raw(tensor);

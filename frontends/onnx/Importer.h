@@ -6,6 +6,7 @@
 #ifndef LATHE_FRONTENDS_ONNX_IMPORTER_H
 #define LATHE_FRONTENDS_ONNX_IMPORTER_H
 
+#include "frontends/onnx/Attachment.h"
 #include "frontends/onnx/Import.h"
 #include "frontends/onnx/Node.h"
 #include "frontends/onnx/Tensors.h"
@@ -30,9 +31,11 @@ public:
   void run();
 
 private:
-  // Import.cpp is read in this order, with the inputs and initializers in ImportValues.cpp.
+  // Import.cpp is read in this order, with the inputs and initializers in ImportValues.cpp, and weights of
+  // checkpoints in ImportAttached.cpp.
   bool checkModel();
   bool orderNodes();
+  bool attachWeights();
   bool importInputs();
   void importInitializers();
   void importNodes();
@@ -55,6 +58,13 @@ private:
                       int64_t inlineBytes);
   Tensor importStored(const onnx::TensorProto &tensor, llvm::StringRef owner, llvm::StringRef name,
                       int64_t inlineBytes);
+  Tensor importAttached(const onnx::TensorProto &tensor, const Attached &attached);
+  mlir::Value denseValue(Node &node, const safetensors::Tensor &tensor, const Attached &attached, mlir::Type element);
+  mlir::Value packedValue(Node &node, const safetensors::PackedWeight &packed, llvm::StringRef name, bool transposed,
+                          mlir::Type element);
+  mlir::Value makeWeight(mlir::Location loc, llvm::StringRef name, mlir::RankedTensorType type,
+                         llvm::ArrayRef<uint8_t> bytes);
+  std::string checkpointFile(const safetensors::Tensor &tensor);
   void importInitializer(int index);
   bool importNode(const onnx::NodeProto &proto, llvm::StringRef name);
   std::optional<llvm::SmallVector<mlir::Value>> importGraph(const onnx::GraphProto &inner,
@@ -113,7 +123,10 @@ private:
   std::vector<const onnx::GraphProto *> graphs; ///< imported now, innermost last
   std::string path;                             ///< nodes whose graphs are imported now, each with a slash
   llvm::DenseMap<const onnx::TensorProto *, mlir::Value>
-      innerWeights;       ///< of graphs of nodes, which stay where they are
+      innerWeights;       ///< of graphs of nodes, which stay where they are, and those that a checkpoint gives
+  safetensors::Checkpoint checkpoint; ///< of the options; empty for none
+  Attachment attachment;
+  std::map<uint32_t, std::string> checkpointFiles; ///< paths from the model's folder
   int64_t innerNodes = 0; ///< imported out of attributes so far
   mlir::func::FuncOp func;
   mlir::Block *body = nullptr;

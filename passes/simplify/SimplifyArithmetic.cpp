@@ -80,6 +80,55 @@ struct TransposeIntoMatmul : OpRewritePattern<MatmulOp> {
   }
 };
 
+/// What a product sums over may come in any order. A weight with its rows in another one is read as it lies, by which
+/// quantized weights stay what kernels know, where the other side's columns are picked in that order.
+struct GatherIntoMatmul : OpRewritePattern<MatmulOp> {
+  using OpRewritePattern::OpRewritePattern;
+
+  /// For each place among `extent` the one that takes it; nothing where it is no permutation.
+  static std::optional<SmallVector<int64_t>> inverse(Value indices, int64_t extent) {
+    auto constant = indices.getDefiningOp<ConstantOp>();
+    auto dense = constant ? dyn_cast<DenseIntElementsAttr>(constant.getValue()) : DenseIntElementsAttr();
+    if (!dense || dense.getType().getRank() != 1 || dense.getNumElements() != extent)
+      return std::nullopt;
+    SmallVector<int64_t> places(extent, -1);
+    for (auto [i, index] : llvm::enumerate(dense.getValues<APInt>())) {
+      int64_t place = index.getSExtValue();
+      place += place < 0 ? extent : 0;
+      if (place < 0 || place >= extent || places[place] >= 0)
+        return std::nullopt;
+      places[place] = static_cast<int64_t>(i);
+    }
+    return places;
+  }
+
+  LogicalResult matchAndRewrite(MatmulOp op, PatternRewriter &rewriter) const override {
+    auto gather = op.getRhs().getDefiningOp<GatherOp>();
+    if (!gather)
+      return rewriter.notifyMatchFailure(op, "the right side is not gathered");
+    auto weight = cast<RankedTensorType>(gather.getInput().getType());
+    int64_t axis = weight.getRank() - (op.getTransposeRhs() ? 1 : 2);
+    if (static_cast<int64_t>(gather.getAxis()) != axis || weight.isDynamicDim(axis))
+      return rewriter.notifyMatchFailure(op, "it is not gathered along what the product sums over");
+    std::optional<SmallVector<int64_t>> order = inverse(gather.getIndices(), weight.getDimSize(axis));
+    if (!order)
+      return rewriter.notifyMatchFailure(op, "the indices are no constant permutation");
+    auto left = cast<RankedTensorType>(op.getLhs().getType());
+    auto type = RankedTensorType::get({static_cast<int64_t>(order->size())}, rewriter.getI64Type());
+    Value indices =
+        rewriter.create<ConstantOp>(gather.getLoc(), type, DenseElementsAttr::get(type, ArrayRef<int64_t>(*order)));
+    int64_t leftAxis = left.getRank() - (op.getTransposeLhs() ? 2 : 1);
+    SmallVector<int64_t> shape(left.getShape());
+    shape[leftAxis] = weight.getDimSize(axis);
+    Value picked = rewriter.create<GatherOp>(gather.getLoc(), left.clone(shape), op.getLhs(), indices, leftAxis);
+    rewriter.modifyOpInPlace(op, [&] {
+      op.getLhsMutable().assign(picked);
+      op.getRhsMutable().assign(gather.getInput());
+    });
+    return success();
+  }
+};
+
 struct ReshapeOfReshape : OpRewritePattern<ReshapeOp> {
   using OpRewritePattern::OpRewritePattern;
   LogicalResult matchAndRewrite(ReshapeOp op, PatternRewriter &rewriter) const override {
@@ -158,7 +207,9 @@ struct SliceOfWeight : OpRewritePattern<SliceOp> {
 struct SimplifyArithmetic : impl::SimplifyArithmeticPassBase<SimplifyArithmetic> {
   void runOnOperation() override {
     RewritePatternSet patterns(&getContext());
-    patterns.add<PowByConstant, TransposeIntoMatmul, ReshapeOfReshape, ReshapeOfWeight, SliceOfWeight>(&getContext());
+    patterns
+        .add<PowByConstant, TransposeIntoMatmul, GatherIntoMatmul, ReshapeOfReshape, ReshapeOfWeight, SliceOfWeight>(
+            &getContext());
     if (failed(applyPatternsAndFoldGreedily(getOperation(), std::move(patterns))))
       signalPassFailure();
   }

@@ -1,8 +1,9 @@
 # Lathe. Under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
-"""Writes what fuzzing begins with: seeds.py FOLDER makes FOLDER/{import,passes,artifact}.
+"""Writes what fuzzing begins with: seeds.py FOLDER makes FOLDER/{import,passes,artifact,checkpoint}.
 
 Models are those of ONNX's test cases and of our tests of operators, as they hand them to the compiler, and what the test
 models begin with. Modules are those of the lit tests and what the compiler makes of some of the models; artifacts too.
+Checkpoints are layers of quantized weights.
 """
 import contextlib
 import hashlib
@@ -146,6 +147,22 @@ def compiled(models):
     return modules, artifacts
 
 
+def checkpoints():
+    """Small layers as GPTQ and AWQ pack them."""
+    import numpy as np
+
+    sys.path.insert(0, str(ROOT / "test/models"))
+    from checkpoints import Layer, write_safetensors
+
+    random = np.random.default_rng(0)
+    with tempfile.TemporaryDirectory() as folder:
+        for bits in (2, 3, 4, 8):
+            for order in (None, random.permutation(32)):
+                layer = Layer(random.normal(size=(32, 16)).astype(np.float32), bits, 16, False, order)
+                for tensors in [layer.gptq("x"), layer.compressed("x", False), *([layer.awq("x")] if bits == 4 else [])]:
+                    yield write_safetensors(Path(folder, "x.safetensors"), tensors).read_bytes()
+
+
 def write(folder, suffix, contents, largest=LARGEST):
     folder.mkdir(parents=True, exist_ok=True)
     for content in contents:
@@ -164,3 +181,4 @@ if __name__ == "__main__":
     write(target / "passes", ".mlir", lit_modules())
     write(target / "passes", ".mlir", modules)
     write(target / "artifact", ".lathe", artifacts, LARGEST_ARTIFACT)
+    write(target / "checkpoint", ".safetensors", checkpoints())

@@ -232,3 +232,37 @@ def test_imported_codes_are_read_as_stored(zeros, lathe_tool, tmp_path):
     for rows in (0, 1, 5, 40):
         x = random.standard_normal((rows, k), dtype=np.float32)
         np.testing.assert_allclose(model.run({"x": x})["y"], x @ weight.T, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["vit", "whisper"])
+def test_convolutions(name, onnx_path, tmp_path):
+    """Convolutions are products of windows, and read codes as others do: nothing of the model stays large."""
+    report = tmp_path / "report.json"
+    lathe.compile(onnx_path(name), tmp_path / "m.lathe", target="cpu:avx2", generate="off", int8=True, report=report)
+    report = json.loads(report.read_text())
+    layers = {layer["weight"]: layer for layer in report["compression"]["layers"]}
+    convolutions = [layer for weight, layer in layers.items() if "projection" in weight or "conv" in weight]
+    assert len(convolutions) == {"vit": 1, "whisper": 2}[name]
+    assert all(layer["bits"] < 8.2 and "reason" not in layer for layer in convolutions)
+    generated = {node for kernel in report["kernels"] if kernel["kind"] == "generated" for node in kernel["nodes"]}
+    assert not generated & set(layers)
+
+
+@pytest.mark.parametrize("axis, dense", [(0, ["weight"]), (1, [])])
+def test_what_no_kernel_reads_is_reported(tmp_path, axis, dense):
+    """Scales of outputs are the kernels'; those of single inputs are not, and the weight is made dense at each run."""
+    random = np.random.default_rng(0)
+    codes = random.integers(-127, 128, (64, 32)).astype(np.int8)
+    scales = random.uniform(0.01, 0.02, (64, 32)[axis]).astype(np.float32)
+    nodes = [
+        helper.make_node("DequantizeLinear", ["weight", "scales"], ["w"], "the_weight", axis=axis),
+        helper.make_node("MatMul", ["x", "w"], ["y"], "the_matmul"),
+    ]
+    values = [[helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", n])] for name, n in (("x", 64), ("y", 32))]
+    graph = helper.make_graph(nodes, "g", *values, [numpy_helper.from_array(codes, "weight"), numpy_helper.from_array(scales, "scales")])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), tmp_path / "m.onnx")
+    path = lathe.compile(tmp_path / "m.onnx", tmp_path / "m.lathe", target="cpu:avx2", report=tmp_path / "report.json")
+    assert json.loads((tmp_path / "report.json").read_text())["decompressed"] == dense
+    x = random.normal(size=(3, 64)).astype(np.float32)
+    expected = x @ (codes * (scales[:, None] if axis == 0 else scales))
+    np.testing.assert_allclose(lathe.load(path).session(threads=1).run({"x": x})["y"], expected, rtol=1e-4, atol=1e-4)

@@ -31,7 +31,9 @@ def CpuWideProductsPass : Pass<"cpu-wide-products", "::mlir::func::FuncOp"> {
   let summary = "Compute matrix products of 16-bit floats in f32";
   let description = [{
     Pre-condition: a lathe program. Post-condition: no product of f16 or bf16 is left: each is one of f32, whose operands are widened and
-    whose result is rounded. A constant stays as it is stored, as the product widens what it reads of it.
+    whose result is rounded. A constant stays as it is stored, as the product widens what it reads of it; an expression of a compressed
+    weight is one of f32, and rows of such a table are looked up in f32 and rounded. With `lookups` rows of 16-bit weights are, too: before
+    weights are compressed.
 
     ```mlir
     // before
@@ -43,6 +45,7 @@ def CpuWideProductsPass : Pass<"cpu-wide-products", "::mlir::func::FuncOp"> {
     %r = lathe.cast %p : (tensor<?x4xf32>) -> tensor<?x4xf16>
     ```
   }];
+  let options = [Option<"lookups", "lookups", "bool", /*default=*/"false", "look up rows of weights in f32 as well">];
   let dependentDialects = ["::lathe::LatheDialect"];
 }
 

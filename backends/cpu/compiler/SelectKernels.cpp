@@ -46,6 +46,24 @@ DictionaryAttr Selector::dictionary(std::initializer_list<std::pair<StringRef, A
   return list.getDictionary(context);
 }
 
+/// Names of compressed weights that a kernel of these operations makes dense: all of it, not rows that are looked up.
+static SmallVector<Attribute> denseWeights(Builder &b, ArrayRef<Operation *> ops) {
+  llvm::SetVector<Attribute> names;
+  auto whole = ops.empty() ? RankedTensorType() : dyn_cast<RankedTensorType>(ops.back()->getResult(0).getType());
+  for (Operation *op : ops) {
+    if (!isa<DequantizeOp, DequantizeLog2Op, CodebookLookupOp>(op) || !whole.hasStaticShape() ||
+        whole.getNumElements() < cast<RankedTensorType>(op->getResult(0).getType()).getNumElements())
+      continue;
+    auto weight = op->getOperand(0).getDefiningOp<WeightOp>();
+    if (!weight || cast<RankedTensorType>(weight.getType()).getRank() < 2)
+      continue;
+    StringRef name = weight.getName();
+    name.consume_back(".codes");
+    names.insert(b.getStringAttr(name));
+  }
+  return names.takeVector();
+}
+
 int64_t Selector::addKernel(StringRef name, StringRef kind, ArrayRef<Operation *> ops) {
   llvm::SetVector<StringAttr> names;
   for (Operation *op : ops)
@@ -53,6 +71,12 @@ int64_t Selector::addKernel(StringRef name, StringRef kind, ArrayRef<Operation *
   SmallVector<Attribute> nodes(names.begin(), names.end());
   kernels.push_back(
       dictionary({{"name", b.getStringAttr(name)}, {"kind", b.getStringAttr(kind)}, {"nodes", b.getArrayAttr(nodes)}}));
+  SmallVector<Attribute> dense = kind == "generated" ? denseWeights(b, ops) : SmallVector<Attribute>();
+  if (!dense.empty()) {
+    NamedAttrList entry(cast<DictionaryAttr>(kernels.back()));
+    entry.set("dense", b.getArrayAttr(dense));
+    kernels.back() = entry.getDictionary(context);
+  }
   return kernels.size() - 1;
 }
 

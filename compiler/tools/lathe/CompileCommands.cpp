@@ -232,6 +232,10 @@ std::string toOptions(const Flags &flags, CompileOptions &options, Progress &pro
   options.level = flags.level;
   options.emit = flags.emit;
   options.dumpDir = flags.dumpDir;
+  options.import.weights = flags.weights;
+  options.import.skippedWeights = flags.skippedWeights;
+  if (flags.weights.empty() && !flags.skippedWeights.empty())
+    return "--skip-weights goes with --weights";
   options.report = flags.report;
   if (flags.bf16 && flags.fp16)
     return "--bf16 and --fp16 exclude each other";
@@ -456,10 +460,17 @@ int compile(const Flags &flags) {
   if (!flags.quiet)
     std::printf("wrote %s: %.1f MB, %zu library calls, %zu generated kernels, in %.1f s\n", flags.output.c_str(),
                 static_cast<double>(file.tellg()) / 1e6, result.matmuls, result.kernels, seconds.count());
+  if (!flags.quiet && !flags.weights.empty())
+    std::printf("%s: %zu quantized and %zu other initializers; %zu weights of products stay the model's own\n", flags.weights.c_str(),
+                result.attached.quantized, result.attached.dense, result.attached.kept);
   if (!flags.quiet)
     printPrecision(result.precision, options.precision);
   if (!flags.quiet)
     printCompression(result.compression);
+  if (!flags.quiet && !result.decompressed.empty())
+    std::printf("%zu compressed weight%s made dense at each run, as no kernel reads the codes: '%s'%s\n", result.decompressed.size(),
+                result.decompressed.size() == 1 ? " is" : "s are", result.decompressed.front().c_str(),
+                result.decompressed.size() == 1 ? "" : " and others (--report tells them all)");
   if (!flags.quiet && result.generates)
     std::printf("generates text: lathe generate %s\n", flags.output.c_str());
   else if (!flags.quiet && result.isDecoder)
@@ -497,10 +508,18 @@ int inspect(const InspectOptions &flags) {
 
 } // namespace
 
+void addWeightsOptions(CLI::App &command, Flags &flags) {
+  command.add_option("--weights", flags.weights,
+                     "a checkpoint in safetensors (file, index or folder; plain, GPTQ, AWQ or compressed-tensors) whose tensors take the place of the model's weights")
+      ->check([](const std::string &path) { return path.empty() ? "expects a file or folder, got an empty path" : ""; });
+  command.add_option("--skip-weights", flags.skippedWeights, "tensors of the checkpoint that are left out: names with * and ?")->take_all();
+}
+
 void addCheckCommand(CLI::App &app, int &exitCode) {
   auto flags = std::make_shared<Flags>();
   CLI::App *command = app.add_subcommand("check", "List every unsupported operator, type and shape of a model, by node name");
   command->add_option("model", flags->model, "the .onnx file")->required();
+  addWeightsOptions(*command, *flags);
   command->add_option("--dim", flags->dims, "range of a symbolic dimension: NAME=N or NAME=MIN..MAX");
   command->add_option("--max-memory", flags->maxMemory, "resident memory allowed, such as 800MiB or 2GB");
   command->add_flag("--json", flags->json, "print one JSON object");
@@ -520,6 +539,7 @@ void addExplainCommand(CLI::App &app, int &exitCode) {
 
 void addCompileOptions(CLI::App &command, Flags &flags) {
   command.add_option("model", flags.model, "the .onnx file")->required();
+  addWeightsOptions(command, flags);
   command.add_option("-O", flags.level, "optimization of generated code, 0 to 3")->check(CLI::Range(0, 3))->capture_default_str();
   command.add_option("--target", flags.target, "cpu, cpu:avx2, cpu:avx512 or reference")->capture_default_str();
   command.add_option("--precision", flags.precision, "type that weights are stored in: f32, bf16, f16 or auto; what is computed stays f32")

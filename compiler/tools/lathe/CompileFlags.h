@@ -18,6 +18,8 @@ namespace lathe::tool {
 
 struct Flags {
   std::string model, output, target = "cpu", precision = "f32", generate = "auto", emit = "artifact", dumpDir, report, maxMemory;
+  std::string weights; ///< a checkpoint
+  std::vector<std::string> skippedWeights;
   std::string tokenizer, generationConfig; ///< files that the artifact carries
   std::string recipe;    ///< JSON, or what reads it from a file
   std::string recipeFile, calibration;
@@ -28,6 +30,8 @@ struct Flags {
   bool json = false, verify = false, quiet = false, bf16 = false, fp16 = false, int8 = false, int4 = false, fp8 = false, fusions = false;
 };
 
+/// The checkpoint whose weights take the place of the model's.
+void addWeightsOptions(CLI::App &command, Flags &flags);
 /// The options that every command that compiles has.
 void addCompileOptions(CLI::App &command, Flags &flags);
 /// Those of the data that methods look at.

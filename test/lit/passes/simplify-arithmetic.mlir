@@ -46,6 +46,50 @@ func.func @transpose_into_matmul(%x: tensor<?x8xf32>, %w: tensor<4x8xf32>) -> te
   return %y : tensor<?x4xf32>
 }
 
+// Row 0 of what is read is row 2 of %w, so column 2 of %x is multiplied with the row that comes first in %w, and so on.
+// CHECK-LABEL: func.func @rows_in_another_order
+// CHECK-SAME: (%[[X:.*]]: tensor<?x3xf32>, %[[W:.*]]: tensor<3x4xf32>)
+// CHECK: %[[ORDER:.*]] = lathe.constant dense<[1, 2, 0]> : tensor<3xi64>
+// CHECK: %[[PICKED:.*]] = lathe.gather %[[X]], %[[ORDER]] {axis = 1 : i64} : (tensor<?x3xf32>, tensor<3xi64>) -> tensor<?x3xf32>
+// CHECK: lathe.matmul %[[PICKED]], %[[W]] :
+func.func @rows_in_another_order(%x: tensor<?x3xf32>, %w: tensor<3x4xf32>) -> tensor<?x4xf32> {
+  %i = lathe.constant dense<[2, 0, -2]> : tensor<3xi64>
+  %g = lathe.gather %w, %i {axis = 0 : i64} : (tensor<3x4xf32>, tensor<3xi64>) -> tensor<3x4xf32>
+  %y = lathe.matmul %x, %g : (tensor<?x3xf32>, tensor<3x4xf32>) -> tensor<?x4xf32>
+  return %y : tensor<?x4xf32>
+}
+
+// CHECK-LABEL: func.func @columns_in_another_order
+// CHECK-SAME: (%[[X:.*]]: tensor<3x?xf32>, %[[W:.*]]: tensor<4x3xf32>)
+// CHECK: %[[PICKED:.*]] = lathe.gather %[[X]], %{{.*}} {axis = 0 : i64} : (tensor<3x?xf32>, tensor<3xi64>) -> tensor<3x?xf32>
+// CHECK: lathe.matmul %[[PICKED]], %[[W]] {transpose_lhs, transpose_rhs} :
+func.func @columns_in_another_order(%x: tensor<3x?xf32>, %w: tensor<4x3xf32>) -> tensor<?x4xf32> {
+  %i = lathe.constant dense<[2, 0, 1]> : tensor<3xi64>
+  %g = lathe.gather %w, %i {axis = 1 : i64} : (tensor<4x3xf32>, tensor<3xi64>) -> tensor<4x3xf32>
+  %y = lathe.matmul %x, %g {transpose_lhs, transpose_rhs} : (tensor<3x?xf32>, tensor<4x3xf32>) -> tensor<?x4xf32>
+  return %y : tensor<?x4xf32>
+}
+
+// A row that is there twice, a row that is not there, other axes, and an order that is no constant.
+// CHECK-LABEL: func.func @no_order
+// CHECK-SAME: (%[[X:.*]]: tensor<?x3xf32>, %
+// CHECK-COUNT-4: lathe.matmul %[[X]],
+func.func @no_order(%x: tensor<?x3xf32>, %w: tensor<3x3xf32>, %n: tensor<3xi64>)
+    -> (tensor<?x3xf32>, tensor<?x3xf32>, tensor<?x3xf32>, tensor<?x3xf32>) {
+  %twice = lathe.constant dense<[2, 0, 2]> : tensor<3xi64>
+  %beyond = lathe.constant dense<[2, 0, 3]> : tensor<3xi64>
+  %order = lathe.constant dense<[2, 0, 1]> : tensor<3xi64>
+  %a = lathe.gather %w, %twice {axis = 0 : i64} : (tensor<3x3xf32>, tensor<3xi64>) -> tensor<3x3xf32>
+  %b = lathe.gather %w, %beyond {axis = 0 : i64} : (tensor<3x3xf32>, tensor<3xi64>) -> tensor<3x3xf32>
+  %c = lathe.gather %w, %order {axis = 1 : i64} : (tensor<3x3xf32>, tensor<3xi64>) -> tensor<3x3xf32>
+  %d = lathe.gather %w, %n {axis = 0 : i64} : (tensor<3x3xf32>, tensor<3xi64>) -> tensor<3x3xf32>
+  %0 = lathe.matmul %x, %a : (tensor<?x3xf32>, tensor<3x3xf32>) -> tensor<?x3xf32>
+  %1 = lathe.matmul %x, %b : (tensor<?x3xf32>, tensor<3x3xf32>) -> tensor<?x3xf32>
+  %2 = lathe.matmul %x, %c : (tensor<?x3xf32>, tensor<3x3xf32>) -> tensor<?x3xf32>
+  %3 = lathe.matmul %x, %d : (tensor<?x3xf32>, tensor<3x3xf32>) -> tensor<?x3xf32>
+  return %0, %1, %2, %3 : tensor<?x3xf32>, tensor<?x3xf32>, tensor<?x3xf32>, tensor<?x3xf32>
+}
+
 // Both sides, with leading axes; a second transpose takes the first one's attribute back.
 // CHECK-LABEL: func.func @transposes_of_both
 // CHECK-SAME: (%[[A:.*]]: tensor<2x8x?xf32>, %[[B:.*]]: tensor<2x8x4xf32>)
