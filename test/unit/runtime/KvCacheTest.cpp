@@ -22,8 +22,8 @@ protected:
     for (const char *name : {"keys", "values", "source"}) {
       Cache entry;
       entry.name = name;
-      entry.heads = kHeads;
-      entry.size = kSize;
+      entry.layout.heads = kHeads;
+      entry.layout.size = kSize;
       entry.appended = entry.name != "source";
       caches.push_back(entry);
     }
