@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "compiler/Compress.h"
+#include "compiler/CacheStep.h"
 #include "compiler/LayerStatistics.h"
 #include "compiler/QuantizeStep.h"
 #include "passes/quantization/Layers.h"
@@ -27,7 +28,16 @@ bool compress(const Compression &compression, CompressionReport &report, bool &i
     error = status.message();
     return false;
   }
+  error = checkCacheSteps(*compression.recipe, compression.programs, compression.whyNoCache);
+  if (!error.empty()) {
+    isUsage = true;
+    return false;
+  }
   for (auto [index, step] : llvm::enumerate(compression.recipe->steps)) {
+    if (isCacheStep(step)) {
+      quantizeCaches(step, compression.programs, report);
+      continue;
+    }
     std::vector<Layer> layers = compression::findLayers(compression.programs), chosen;
     for (const std::string &pattern : step.tensors)
       if (pattern != "*" && llvm::none_of(layers, [&](const Layer &layer) { return covers({pattern}, layer); })) {

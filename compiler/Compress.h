@@ -27,6 +27,7 @@ struct Compression {
   WeightFiles *files = nullptr;
   const Recipe *recipe = nullptr;
   CalibrationData *data = nullptr; ///< null for none
+  std::string whyNoCache;          ///< where no program has one
   unsigned threads = 1;
   /// Compiles a fused program for this machine.
   std::function<bool(mlir::ModuleOp module, const std::string &path, std::string &error)> compile;

@@ -117,7 +117,7 @@ const std::vector<Field> &fields() {
   using S = RecipeStep;
   static const std::vector<Field> all = {
       choice("step", &S::step, {"quantize"}),
-      choice("mode", &S::mode, {"weight-only", "dynamic", "static"}),
+      choice("mode", &S::mode, {"weight-only", "dynamic", "static", "kv-cache"}),
       choice("format", &S::format, {"int", "nf4", "fp4", "fp8-e4m3", "fp8-e5m2", "mxfp4", "mxfp8", "log2", "apot", "codebook"}),
       choice("method", &S::method, {"rtn", "mse", "gptq", "awq", "hqq"}),
       integer("bits", &S::bits, {2, 3, 4, 5, 6, 7, 8}),
@@ -139,6 +139,32 @@ const std::vector<Field> &fields() {
       globs("exclude", &S::exclude),
   };
   return all;
+}
+
+/// The fields of steps that round caches, which have few of those of weights.
+const std::vector<Field> &cacheFields() {
+  using S = RecipeStep;
+  static const std::vector<Field> all = {
+      choice("step", &S::step, {"quantize"}),   choice("mode", &S::mode, {"kv-cache"}),
+      integer("bits", &S::bits, {4, 8}),        integer("group_size", &S::groupSize, {0, 16, 32, 64, 128, 256}),
+      flag("symmetric", &S::symmetric),         globs("tensors", &S::tensors),
+      globs("exclude", &S::exclude),
+  };
+  return all;
+}
+
+bool isOfCaches(const ordered_json &entry) {
+  auto mode = entry.find("mode");
+  return mode != entry.end() && *mode == "kv-cache";
+}
+
+/// What was not said: with 4 bits, all of them for the range that there is, and smaller groups.
+void setCacheDefaults(const ordered_json &entry, RecipeStep &step) {
+  constexpr int64_t kGroup = 32;
+  if (!entry.contains("group_size"))
+    step.groupSize = step.bits == 4 ? kGroup : 0;
+  if (!entry.contains("symmetric"))
+    step.symmetric = step.bits == 8;
 }
 
 /// What a mode rounds the left sides of products to.
@@ -184,22 +210,25 @@ std::optional<Recipe> parseRecipe(const std::string &text, std::string &error) {
     return fail("field 'version': expects 1, got " + json["version"].dump());
   if (!json.contains("steps") || !json["steps"].is_array())
     return fail("expects a field 'steps' with a list");
-  std::vector<std::string> names;
-  for (const Field &field : fields())
-    names.push_back(field.name);
   Recipe recipe;
   for (const ordered_json &entry : json["steps"]) {
     std::string where = "step " + std::to_string(recipe.steps.size() + 1) + ": ";
     if (!entry.is_object())
       return fail(where + "expects an object, got " + entry.dump());
     RecipeStep step;
+    const std::vector<Field> &own = isOfCaches(entry) ? cacheFields() : fields();
+    std::vector<std::string> names;
+    for (const Field &field : own)
+      names.push_back(field.name);
     for (const auto &[name, value] : entry.items()) {
-      auto it = llvm::find_if(fields(), [&](const Field &field) { return field.name == name; });
-      if (it == fields().end())
-        return fail(where + unknown("field", name, names));
+      auto it = llvm::find_if(own, [&](const Field &field) { return field.name == name; });
+      if (it == own.end())
+        return fail(where + unknown(isOfCaches(entry) ? "field of mode 'kv-cache'" : "field", name, names));
       if (std::string problem = it->read(value, step); !problem.empty())
         return fail(where + "field '" + name + "': " + problem);
     }
+    if (isOfCaches(entry))
+      setCacheDefaults(entry, step);
     if (!entry.contains("activations"))
       step.activations = activationsOf(step.mode);
     if (std::string problem = verify(step); !problem.empty())
@@ -213,7 +242,7 @@ std::string writeRecipe(const Recipe &recipe) {
   ordered_json json = {{"version", 1}, {"steps", ordered_json::array()}};
   for (const RecipeStep &step : recipe.steps) {
     ordered_json entry;
-    for (const Field &field : fields())
+    for (const Field &field : step.mode == "kv-cache" ? cacheFields() : fields())
       entry[field.name] = field.write(step);
     json["steps"].push_back(std::move(entry));
   }

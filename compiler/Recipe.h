@@ -16,11 +16,11 @@ namespace lathe {
 /// One step of a recipe: a method, what it applies to, and its parameters. Members have the names of the JSON's fields.
 struct RecipeStep {
   std::string step = "quantize";      ///< the kind of step
-  std::string mode = "weight-only";   ///< weight-only, dynamic, static
+  std::string mode = "weight-only";   ///< weight-only, dynamic, static, kv-cache
   std::string format = "int";         ///< of codes: int, nf4, fp4, fp8-e4m3, fp8-e5m2, mxfp4, mxfp8, log2, apot, codebook
   std::string method = "rtn";         ///< how codes are found: rtn, mse, gptq, awq, hqq
   int64_t bits = 8;                   ///< of a code
-  int64_t groupSize = 0;              ///< `group_size`: inputs that share a scale; 0: all inputs of an output
+  int64_t groupSize = 0;              ///< `group_size`: inputs, or columns of a head of a cache, that share a scale; 0: all
   bool symmetric = true;              ///< else with zero points
   std::string scaleType = "f16";      ///< `scale_type`: f32, f16, bf16
   std::string activations = "none";   ///< none, token (a scale for each row, found as it runs), tensor (one scale, from calibration)
@@ -33,7 +33,7 @@ struct RecipeStep {
   std::optional<double> outliers;     ///< inputs whose largest magnitude is so many times the median one are multiplied in f32; none: no input
   int64_t stages = 1;                 ///< of codebooks whose values are added: 1 or 2
   int64_t dimension = 4;              ///< of codebooks: weights that one code stands for
-  std::vector<std::string> tensors = {"*"}; ///< globs on names of initializers or of the nodes that read them
+  std::vector<std::string> tensors = {"*"}; ///< globs on names of initializers or of the nodes that read them; on names of caches
   std::vector<std::string> exclude;         ///< likewise; what is excluded stays as it is
 };
 

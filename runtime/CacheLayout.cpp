@@ -129,6 +129,14 @@ template <typename Number> void storeRow(const CacheLayout &layout, unsigned cha
 
 } // namespace
 
+bool CacheLayout::setType(std::string_view name) {
+  if (name != "f32" && name != "i8" && name != "u8" && name != "i4" && name != "u4")
+    return false;
+  bits = name == "f32" ? 32 : name[1] - '0';
+  symmetric = name[0] != 'u';
+  return true;
+}
+
 void CacheLayout::store(unsigned char *head, int64_t row, const float *x, int64_t step) const {
   if (step == 1) // side by side
     storeRow(*this, head, row, [x](int64_t c) { return x[c]; });

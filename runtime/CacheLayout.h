@@ -16,6 +16,7 @@
 #define LATHE_RUNTIME_CACHELAYOUT_H
 
 #include <cstdint>
+#include <string_view>
 
 namespace lathe::runtime {
 
@@ -29,6 +30,9 @@ struct CacheLayout {
   int64_t bits = 32;     ///< of a code: 8 or 4; 32: numbers are f32
   int64_t group = 0;     ///< columns that share a scale; 0: all
   bool symmetric = true; ///< else with lowest values
+
+  /// Sets what numbers are kept as by its name in the manifest: f32, i8, u8, i4 or u4. False for another name.
+  bool setType(std::string_view name);
 
   bool hasCodes() const { return bits < 32; }
   /// Columns of a group, of which the last may have fewer.

@@ -309,13 +309,10 @@ void readCaches(Reader &reader, const json &object, const std::string &where, st
     layout.heads = reader.integer(value, "heads", at);
     layout.size = reader.integer(value, "size", at);
     cache.appended = reader.boolean(value, "appended", at);
-    if (type == "i8" || type == "u8" || type == "i4" || type == "u4") {
-      layout.bits = type[1] - '0';
-      layout.symmetric = type[0] == 'i';
-      layout.group = reader.integer(value, "group", at);
-    } else if (type != "f32") {
+    if (!layout.setType(type))
       reader.fail(at, "must be of type f32, i8, u8, i4 or u4");
-    }
+    if (layout.hasCodes())
+      layout.group = reader.integer(value, "group", at);
     if (layout.heads < 1 || layout.heads > kMost || layout.size < 1 || layout.size > kMost || layout.heads * layout.size > kMost)
       reader.fail(at, join("must have from 1 to ", kMost, " heads, columns, and numbers in a row of all heads, found ", layout.heads, " and ",
                            layout.size));
