@@ -335,7 +335,7 @@ TEST(Loader, RefusesEveryWrongMemberOfAProgram) {
   refuse("/programs/0/symbols/1/name", "m", "has 'm', which is the dimension of no input");
   ordered_json cache = {{"name", "keys.0"}, {"type", "u4"}, {"heads", 4}, {"size", 64}, {"appended", true}, {"group", 32}};
   ordered_json good = manifest;
-  good["programs"][0]["caches"] = {cache};
+  good["programs"][0]["caches"] = ordered_json::array({cache});
   EXPECT_EQ(load(withManifest(good.dump())), LATHE_OK) << lathe_last_error();
   auto refuseCache = [&](const char *key, const ordered_json &value, const char *why) {
     ordered_json changed = cache;
