@@ -150,6 +150,7 @@ AttentionBlock AttentionPlan::describe(int64_t index, float *scratch) const {
     into.group = layout.groupColumns();
     into.scales = layout.scalesAt();
     into.lowest = layout.lowestAt();
+    into.bytes = layout.headBytes();
   };
   rows(call_.key, keyCache_, block.key);
   rows(call_.value, valueCache_, block.value);

@@ -9,16 +9,21 @@
 #ifndef LATHE_BACKENDS_CPU_RUNTIME_ATTENTIONCODES_H
 #define LATHE_BACKENDS_CPU_RUNTIME_ATTENTIONCODES_H
 
+constexpr int64_t kBlock = 32; ///< columns whose codes of 4 bits stand in 16 bytes
+
 /// Codes of one kind.
 template <int bits, bool isSymmetric> struct Codes {
   static constexpr bool kSymmetric = isSymmetric;
 
-  /// A vector of a row's codes, from column c on, a multiple of the vector's width.
-  static V::T load(const unsigned char *row, int64_t c) {
+  /// Codes of a row from a multiple of kBlock on, and a vector of these.
+  static const unsigned char *block(const unsigned char *row, int64_t c) { return row + c * bits / 8; }
+  static V::T in(const unsigned char *block, int64_t c) {
     if constexpr (bits == 8)
-      return isSymmetric ? V::fromSigned(row + c) : V::fromUnsigned(row + c);
-    return V::fromHalves<isSymmetric>(row + c / 32 * 16 + c % 16, c & 16);
+      return isSymmetric ? V::fromSigned(block + c) : V::fromUnsigned(block + c);
+    return V::fromHalves<isSymmetric>(block + c % 16, c & 16);
   }
+  /// A vector of a row's codes, from column c on, a multiple of the vector's width.
+  static V::T load(const unsigned char *row, int64_t c) { return in(block(row, c / kBlock * kBlock), c % kBlock); }
 };
 
 /// Calls `body` with the kind of the rows' codes.
@@ -31,6 +36,15 @@ template <typename Body> void withCodes(const Block::Rows &rows, Body body) {
     body(Codes<4, true>());
   else
     body(Codes<4, false>());
+}
+
+/// Asks for the codes of a page, which are too few for processors to find out themselves what comes next.
+inline void prefetchPage(const Block::Rows &rows, int64_t key) {
+  if (!rows.bits)
+    return;
+  const unsigned char *head = rows.head(key);
+  for (int64_t at = 0; at < rows.bytes; at += 64)
+    __builtin_prefetch(head + at);
 }
 
 /// Scales, or lowest values, of a group of columns, from row `row` of a page on.
@@ -67,8 +81,22 @@ inline void sumGroups(const Block::Rows &rows, const float *query, float *sums) 
   }
 }
 
-/// Products of a query, behind which are zeros and whose sums over groups are given, with a vector's width of keys of
-/// one page; those of keys that there are not are any numbers.
+/// Products of a query, behind which are zeros, with codes of columns from `first` to below `end`.
+template <typename C> V::T multiplyCodes(const float *query, const unsigned char *row, int64_t first, int64_t end) {
+  V::T sum = V::set(0);
+  int64_t c = first;
+  if (first % kBlock == 0)
+    for (; c + kBlock <= end; c += kBlock) {
+      const unsigned char *block = C::block(row, c);
+      LATHE_UNROLL for (int64_t i = 0; i < kBlock; i += kWidth) sum = V::fma(V::load(query + c + i), C::in(block, i), sum);
+    }
+  for (; c < end; c += kWidth)
+    sum = V::fma(V::load(query + c), C::load(row, c), sum);
+  return sum;
+}
+
+/// Scores of a query, whose sums over groups are given, with a vector's width of keys of one page; those of keys that there are not are
+/// any numbers.
 template <typename C> V::T scoreCodes(const Block::Rows &rows, int64_t key, const float *query, const float *sums) {
   const unsigned char *head = rows.head(key);
   int64_t local = key % Block::kKeys;
@@ -81,11 +109,8 @@ template <typename C> V::T scoreCodes(const Block::Rows &rows, int64_t key, cons
     V::store(scales, stepsAt(head, rows.scales, group, local));
     if (!C::kSymmetric)
       others = V::fma(stepsAt(head, rows.lowest, group, local), V::set(sums[group]), others);
-    LATHE_UNROLL for (int64_t i = 0; i < kWidth; ++i) {
-      const unsigned char *row = head + (local + i) * rows.row;
-      V::T part = V::set(0);
-      for (int64_t c = first; c < end; c += kWidth)
-        part = V::fma(V::load(query + c), C::load(row, c), part);
+    for (int64_t i = 0; i < kWidth; ++i) {
+      V::T part = multiplyCodes<C>(query, head + (local + i) * rows.row, first, end);
       sum[i] = V::fma(V::set(scales[i]), part, sum[i]);
     }
   }
@@ -96,12 +121,32 @@ template <typename C> V::T scoreCodes(const Block::Rows &rows, int64_t key, cons
   return C::kSymmetric ? sum[0] : V::add(sum[0], others);
 }
 
-/// Adds values with weights, `count` of one page from its row `local` on, to sums that lie one behind the other, and
-/// which are 0 unless `started`. Weights are a whole number of vectors.
+/// target += sum over i of weights[i] * row i, for a block of columns.
+template <typename C>
+void addBlock(const unsigned char *codes, int64_t stride, int64_t count, const float *weights, V::T added, float *target, bool started) {
+  constexpr int kVectors = kBlock / kWidth;
+  V::T even[kVectors], odd[kVectors];
+  LATHE_UNROLL for (int j = 0; j < kVectors; ++j) {
+    even[j] = added;
+    odd[j] = started ? V::load(target + j * kWidth) : V::set(0);
+  }
+  int64_t i = 0;
+  for (; i + 2 <= count; i += 2, codes += 2 * stride)
+    LATHE_UNROLL for (int j = 0; j < kVectors; ++j) {
+      even[j] = V::fma(V::set(weights[i]), C::in(codes, j * kWidth), even[j]);
+      odd[j] = V::fma(V::set(weights[i + 1]), C::in(codes + stride, j * kWidth), odd[j]);
+    }
+  if (i < count)
+    LATHE_UNROLL for (int j = 0; j < kVectors; ++j) even[j] = V::fma(V::set(weights[i]), C::in(codes, j * kWidth), even[j]);
+  LATHE_UNROLL for (int j = 0; j < kVectors; ++j) V::store(target + j * kWidth, V::add(even[j], odd[j]));
+}
+
+/// Adds values with weights, `count` of one page from row `key` on, to sums that lie one behind the other, and which are 0 unless
+/// `started`. Weights are a whole number of vectors.
 template <typename C>
 void addCodes(const Block::Rows &rows, int64_t key, int64_t count, const float *weights, float *target, bool started) {
-  const unsigned char *head = rows.head(key), *codes = head + key % Block::kKeys * rows.row;
   int64_t local = key % Block::kKeys;
+  const unsigned char *head = rows.head(key), *codes = head + local * rows.row;
   for (int64_t first = 0, group = 0; first < rows.size; first += rows.group, ++group) {
     float scaled[Block::kKeys], lowest[Block::kKeys], added = 0;
     for (int64_t i = 0; i < count; i += kWidth) {
@@ -113,18 +158,17 @@ void addCodes(const Block::Rows &rows, int64_t key, int64_t count, const float *
     if (!C::kSymmetric)
       for (int64_t i = 0; i < count; ++i)
         added += lowest[i];
-    int64_t end = least(first + rows.group, rows.size);
-    for (int64_t c = first; c < end; c += kWidth) {
-      V::T even = V::set(added), odd = started ? V::loadFirst(target + c, rows.size - c) : V::set(0);
-      const unsigned char *row = codes;
-      int64_t i = 0;
-      for (; i + 2 <= count; i += 2, row += 2 * rows.row) {
-        even = V::fma(V::set(scaled[i]), C::load(row, c), even);
-        odd = V::fma(V::set(scaled[i + 1]), C::load(row + rows.row, c), odd);
-      }
-      if (i < count)
-        even = V::fma(V::set(scaled[i]), C::load(row, c), even);
-      V::storeFirst(target + c, V::add(even, odd), rows.size - c);
+    int64_t end = least(first + rows.group, rows.size), c = first;
+    if (first % kBlock == 0)
+      for (; c + kBlock <= end; c += kBlock)
+        addBlock<C>(C::block(codes, c), rows.row, count, scaled, V::set(added), target + c, started);
+    for (; c < end; c += kWidth) {
+      V::T sum = V::set(added);
+      if (started)
+        sum = V::add(sum, V::loadFirst(target + c, rows.size - c));
+      for (int64_t i = 0; i < count; ++i)
+        sum = V::fma(V::set(scaled[i]), C::load(codes + i * rows.row, c), sum);
+      V::storeFirst(target + c, sum, rows.size - c);
     }
   }
 }

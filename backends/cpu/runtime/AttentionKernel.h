@@ -253,11 +253,16 @@ public:
     fill(maximum, 1, -kInfinity);
     fill(total, 1, 0);
     fill(sums, block.e, 0);
-    for (int64_t first = block.first; first < block.keys; first += Block::kKeys)
+    for (int64_t first = block.first; first < block.keys; first += Block::kKeys) {
+      if (int64_t next = first + Block::kKeys; next < block.keys) {
+        prefetchPage(block.key, next);
+        prefetchPage(block.value, next);
+      }
       if (single)
         runKeysOfOne(first, least(Block::kKeys, block.keys - first));
       else
         runKeys(first, least(Block::kKeys, block.keys - first));
+    }
     if (single && started) {
       for (int64_t c = 0; c < block.e; ++c)
         forLanes([&](int64_t at) { V::store(sums + c * width + at, V::set(values[c])); });
