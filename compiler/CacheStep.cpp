@@ -42,7 +42,7 @@ std::string checkCacheSteps(const Recipe &recipe, ArrayRef<func::FuncOp> program
 /// What users call what rows are rounded to.
 static std::string nameOf(const RecipeStep &step, const CacheLayout &layout) {
   return "int" + std::to_string(step.bits) + (layout.groups() > 1 ? " g" + std::to_string(layout.group) : "") +
-         (step.symmetric ? "" : " asymmetric");
+         (step.symmetric ? "" : " asymmetric") + (layout.rotation() > 1 ? " rotated" : "");
 }
 
 void quantizeCaches(const RecipeStep &step, ArrayRef<func::FuncOp> programs, CompressionReport &report) {
@@ -54,14 +54,14 @@ void quantizeCaches(const RecipeStep &step, ArrayRef<func::FuncOp> programs, Com
         continue;
       names.push_back(cache.name);
       CacheLayout before{cache.heads, cache.size};
-      CacheLayout after{cache.heads, cache.size, step.bits, step.groupSize, step.symmetric};
+      CacheLayout after{cache.heads, cache.size, step.bits, step.groupSize, step.symmetric, step.rotate};
       auto perRow = [](const CacheLayout &layout) {
         return static_cast<uint64_t>(layout.bytes() / CacheLayout::kPageRows);
       };
       report.caches.push_back(
           {cache.name, nameOf(step, after), cache.heads, cache.size, perRow(before), perRow(after)});
     }
-    generation::quantizeCaches(program, names, codes, step.groupSize);
+    generation::quantizeCaches(program, names, codes, step.groupSize, step.rotate);
   }
 }
 

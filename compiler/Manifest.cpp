@@ -443,8 +443,10 @@ void describeProgram(ModuleOp module, ordered_json &program) {
                                  {"heads", cast<IntegerAttr>(cache.get("heads")).getInt()},
                                  {"size", cast<IntegerAttr>(cache.get("size")).getInt()},
                                  {"appended", cast<BoolAttr>(cache.get("appended")).getValue()}});
-    if (auto group = cache.getAs<IntegerAttr>("group"))
+    if (auto group = cache.getAs<IntegerAttr>("group")) {
       program["caches"].back()["group"] = group.getInt();
+      program["caches"].back()["rotated"] = cast<BoolAttr>(cache.get("rotated")).getValue();
+    }
   }
 }
 

@@ -147,8 +147,8 @@ const std::vector<Field> &cacheFields() {
   static const std::vector<Field> all = {
       choice("step", &S::step, {"quantize"}),   choice("mode", &S::mode, {"kv-cache"}),
       integer("bits", &S::bits, {4, 8}),        integer("group_size", &S::groupSize, {0, 16, 32, 64, 128, 256}),
-      flag("symmetric", &S::symmetric),         globs("tensors", &S::tensors),
-      globs("exclude", &S::exclude),
+      flag("symmetric", &S::symmetric),         flag("rotate", &S::rotate),
+      globs("tensors", &S::tensors),            globs("exclude", &S::exclude),
   };
   return all;
 }
@@ -165,6 +165,8 @@ void setCacheDefaults(const ordered_json &entry, RecipeStep &step) {
     step.groupSize = step.bits == 4 ? kGroup : 0;
   if (!entry.contains("symmetric"))
     step.symmetric = step.bits == 8;
+  if (!entry.contains("rotate"))
+    step.rotate = step.bits == 4;
 }
 
 /// What a mode rounds the left sides of products to.

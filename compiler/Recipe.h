@@ -22,6 +22,7 @@ struct RecipeStep {
   int64_t bits = 8;                   ///< of a code
   int64_t groupSize = 0;              ///< `group_size`: inputs, or columns of a head of a cache, that share a scale; 0: all
   bool symmetric = true;              ///< else with zero points
+  bool rotate = false;                ///< of caches: rounds products with Hadamard matrices
   std::string scaleType = "f16";      ///< `scale_type`: f32, f16, bf16
   std::string activations = "none";   ///< none, token (a scale for each row, found as it runs), tensor (one scale, from calibration)
   bool symmetricActivations = false;  ///< `symmetric_activations`: of static ones; else with a zero point

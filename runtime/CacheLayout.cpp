@@ -6,7 +6,9 @@
 #include "runtime/CacheLayout.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
+#include <vector>
 
 using namespace lathe::runtime;
 
@@ -127,6 +129,27 @@ template <typename Number> void storeRow(const CacheLayout &layout, unsigned cha
     kept[c] = at(c);
 }
 
+/// x = x * H, by blocks of `columns` of it.
+void rotate(float *x, int64_t count, int64_t columns) {
+  auto factor = static_cast<float>(1 / std::sqrt(static_cast<double>(columns)));
+  for (int64_t half = 1; half < columns; half *= 2)
+    for (int64_t first = 0; first < count; first += 2 * half)
+      for (int64_t i = first; i < first + half; ++i) {
+        float a = x[i], b = x[i + half];
+        x[i] = a + b;
+        x[i + half] = a - b;
+      }
+  for (int64_t i = 0; i < count; ++i)
+    x[i] *= factor;
+}
+
+/// A row on its way; of the thread, as rows are many.
+std::vector<float> &rowOf(int64_t size) {
+  static thread_local std::vector<float> row;
+  row.resize(static_cast<size_t>(size));
+  return row;
+}
+
 } // namespace
 
 bool CacheLayout::setType(std::string_view name) {
@@ -138,6 +161,13 @@ bool CacheLayout::setType(std::string_view name) {
 }
 
 void CacheLayout::store(unsigned char *head, int64_t row, const float *x, int64_t step) const {
+  if (rotation() > 1) {
+    std::vector<float> &own = rowOf(size);
+    for (int64_t c = 0; c < size; ++c)
+      own[static_cast<size_t>(c)] = x[c * step];
+    rotate(own.data(), size, rotation());
+    return storeRow(*this, head, row, [x = own.data()](int64_t c) { return x[c]; });
+  }
   if (step == 1) // side by side
     storeRow(*this, head, row, [x](int64_t c) { return x[c]; });
   else
@@ -145,6 +175,16 @@ void CacheLayout::store(unsigned char *head, int64_t row, const float *x, int64_
 }
 
 void CacheLayout::load(const unsigned char *head, int64_t row, float *x, int64_t step) const {
+  if (rotation() > 1) {
+    std::vector<float> &own = rowOf(size);
+    CacheLayout plain = *this;
+    plain.rotated = false;
+    plain.load(head, row, own.data(), 1);
+    rotate(own.data(), size, rotation());
+    for (int64_t c = 0; c < size; ++c)
+      x[c * step] = own[static_cast<size_t>(c)];
+    return;
+  }
   if (!hasCodes()) {
     const auto *kept = reinterpret_cast<const float *>(head) + row * size;
     for (int64_t c = 0; c < size; ++c)

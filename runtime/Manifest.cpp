@@ -311,8 +311,10 @@ void readCaches(Reader &reader, const json &object, const std::string &where, st
     cache.appended = reader.boolean(value, "appended", at);
     if (!layout.setType(type))
       reader.fail(at, "must be of type f32, i8, u8, i4 or u4");
-    if (layout.hasCodes())
+    if (layout.hasCodes()) {
       layout.group = reader.integer(value, "group", at);
+      layout.rotated = reader.boolean(value, "rotated", at);
+    }
     if (layout.heads < 1 || layout.heads > kMost || layout.size < 1 || layout.size > kMost || layout.heads * layout.size > kMost)
       reader.fail(at, join("must have from 1 to ", kMost, " heads, columns, and numbers in a row of all heads, found ", layout.heads, " and ",
                            layout.size));

@@ -140,6 +140,8 @@ Shape AttentionOp::inferSymbolicShape(ShapeContext &context) {
 /// What rows are rounded to.
 static LogicalResult verifyCodes(CacheOp op) {
   auto group = static_cast<int64_t>(op.getGroupSize());
+  if (!op.getCodes() && op.getRotated())
+    return op.emitOpError() << "expects rows to be rotated with codes alone";
   if (!op.getCodes())
     return group == 0 ? success() : op.emitOpError() << "expects a group size with codes alone, got " << group;
   auto codes = dyn_cast<IntegerType>(*op.getCodes());

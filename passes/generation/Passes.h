@@ -42,7 +42,7 @@ struct RoundedCache {
 /// The caches of f32 of a program, in their order.
 std::vector<RoundedCache> findCaches(mlir::func::FuncOp main);
 /// Rounds rows of those of `names`, as the pass quantize-caches says. `codes` is one of its types.
-void quantizeCaches(mlir::func::FuncOp main, llvm::ArrayRef<std::string> names, llvm::StringRef codes, int64_t groupSize);
+void quantizeCaches(mlir::func::FuncOp main, llvm::ArrayRef<std::string> names, llvm::StringRef codes, int64_t groupSize, bool rotate);
 } // namespace lathe::generation
 
 #endif // LATHE_PASSES_GENERATION_PASSES_H

@@ -35,13 +35,14 @@ std::vector<RoundedCache> findCaches(func::FuncOp main) {
   return result;
 }
 
-void quantizeCaches(func::FuncOp main, ArrayRef<std::string> names, StringRef codes, int64_t groupSize) {
+void quantizeCaches(func::FuncOp main, ArrayRef<std::string> names, StringRef codes, int64_t groupSize, bool rotate) {
   Type type = codeType(codes, main.getContext());
   main.walk([&](CacheOp cache) {
     if (!type || !isOfFloats(cache) || cache.getCodes() || !llvm::is_contained(names, cache.getName()))
       return;
     cache.setCodesAttr(TypeAttr::get(type));
     cache.setGroupSize(groupSize);
+    cache.setRotated(rotate);
   });
 }
 
@@ -64,7 +65,7 @@ struct QuantizeCaches : impl::QuantizeCachesPassBase<QuantizeCaches> {
     if (all.empty())
       for (const RoundedCache &cache : findCaches(main))
         all.push_back(cache.name);
-    quantizeCaches(main, all, codes, groupSize);
+    quantizeCaches(main, all, codes, groupSize, rotate);
   }
 };
 

@@ -152,6 +152,7 @@ def test_memory_is_flat(lathe_tool, model, tmp_path):
         ({"bits": 6}, ["field 'bits'", "4, 8"]),
         ({"group_size": 48}, ["field 'group_size'", "32, 64"]),
         ({"symmetric": 1}, ["field 'symmetric'", "true or false"]),
+        ({"rotate": "yes"}, ["field 'rotate'", "true or false"]),
         ({"method": "gptq"}, ["field of mode 'kv-cache' 'method' is not known", "group_size, symmetric"]),
         ({"bit": 4}, ["'bit' is not known", "did you mean 'bits'"]),
     ],

@@ -9,8 +9,8 @@ from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
 DOMAIN = "test.caches"
-# Bits, whether codes are symmetric, and columns of a group: what the flags stand for.
-KINDS = {"int8": (8, True, 0), "int4": (4, False, 32)}
+# Bits, whether codes are symmetric, columns of a group, and whether rows are rotated: what the flags stand for.
+KINDS = {"int8": (8, True, 0, False), "int4": (4, False, 32, True)}
 
 
 def bf16_outwards(x, down=False):
@@ -20,9 +20,22 @@ def bf16_outwards(x, down=False):
     return (away & np.uint32(0xFFFF0000)).view(np.float32)
 
 
-def round_rows(x, bits, symmetric, group):
+def rotate(x):
+    """Products with Hadamard matrices of as many columns as the largest power of two that divides the last axis."""
+    columns = min(x.shape[-1] & -x.shape[-1], 128)
+    x, half = x.reshape(*x.shape[:-1], -1, columns), 1
+    while half < columns:
+        pairs = x.reshape(*x.shape[:-1], -1, 2, half)
+        x = np.stack([pairs[..., 0, :] + pairs[..., 1, :], pairs[..., 0, :] - pairs[..., 1, :]], -2).reshape(x.shape)
+        half *= 2
+    return (x * np.float32(1 / np.sqrt(columns))).reshape(*x.shape[:-2], -1)
+
+
+def round_rows(x, bits, symmetric, group, rotated):
     """What codes stand for, of each group of the last axis (docs/compression.md)."""
     x = np.asarray(x, np.float32)
+    if rotated:
+        return rotate(round_rows(rotate(x), bits, symmetric, group, False))
     parts = [x] if not group else np.split(x, range(group, x.shape[-1], group), -1)
     return np.concatenate([round_group(part, bits, symmetric) for part in parts], -1)
 
@@ -42,10 +55,10 @@ def round_group(x, bits, symmetric):
 class RoundRows(OpRun):
     op_domain = DOMAIN
 
-    def _run(self, x, bits=None, symmetric=None, group=None, axis=None):
+    def _run(self, x, bits=None, symmetric=None, group=None, rotated=None, axis=None):
         if x.size == 0:
             return (x,)
-        return (np.moveaxis(round_rows(np.moveaxis(x, axis, -1), bits, symmetric, group), -1, axis),)
+        return (np.moveaxis(round_rows(np.moveaxis(x, axis, -1), bits, symmetric, group, rotated), -1, axis),)
 
 
 def attention_operands(graph, tokens):
@@ -79,7 +92,7 @@ def rounded_model(path, kind):
     """The model with what its attentions read rounded: caches where it has some, else keys and values of the decoder."""
     model = onnx.load(path)
     graph = model.graph
-    bits, symmetric, group = KINDS[kind]
+    bits, symmetric, group, rotated = KINDS[kind]
     past = {info.name for info in graph.input if info.name.startswith("past")}
     places, caches = [], set(past)
     for node in graph.node:
@@ -93,9 +106,8 @@ def rounded_model(path, kind):
     assert places, "nothing to round"
     for number, (node, place, axis) in enumerate(places):
         name = f"rounded_{number}"
-        made = onnx.helper.make_node(
-            "RoundRows", [node.input[place]], [name], domain=DOMAIN, bits=bits, symmetric=int(symmetric), group=group, axis=axis
-        )
+        settings = {"bits": bits, "symmetric": int(symmetric), "group": group, "rotated": int(rotated), "axis": axis}
+        made = onnx.helper.make_node("RoundRows", [node.input[place]], [name], domain=DOMAIN, **settings)
         node.input[place] = name
         graph.node.insert(list(graph.node).index(node), made)
     model.opset_import.append(onnx.helper.make_opsetid(DOMAIN, 1))

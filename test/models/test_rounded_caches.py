@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 from generation import Plain
-from rounded_caches import KINDS, RoundedPlain, round_rows
+from rounded_caches import KINDS, RoundedPlain, rotate, round_rows
 
 import lathe
 
@@ -193,7 +193,8 @@ def test_forks_and_truncation(module):
 def test_rounding_of_the_oracle():
     """The oracle's rounding is the format's: no number is clipped, and the error is half a step."""
     x = np.random.default_rng(0).standard_normal((50, 40)).astype(np.float32) * 3 + 1
-    for bits, symmetric, group in KINDS.values():
-        rounded = round_rows(x, bits, symmetric, group)
-        spread = np.ptp(x) if not symmetric else 2 * np.abs(x).max()
-        assert 0 < np.abs(x - rounded).max() < 0.55 * spread / (2**bits - 1)
+    for bits, symmetric, group, rotated in KINDS.values():
+        turned, back = (rotate(x), rotate(round_rows(x, bits, symmetric, group, rotated))) if rotated else (x, round_rows(x, bits, symmetric, group, False))
+        spread = np.ptp(turned) if not symmetric else 2 * np.abs(turned).max()
+        assert 0 < np.abs(turned - back).max() < 0.55 * spread / (2**bits - 1)
+    np.testing.assert_allclose(rotate(rotate(x)), x, atol=1e-5)

@@ -41,8 +41,10 @@ LogicalResult Selector::emitCache(CacheOp op, const CacheCall &call) {
                                   {"heads", b.getI64IntegerAttr(*heads)},
                                   {"size", b.getI64IntegerAttr(*size)},
                                   {"appended", b.getBoolAttr(call.rows.has_value())}}));
-  if (op.getCodes())
+  if (op.getCodes()) {
     cache.set("group", b.getI64IntegerAttr(op.getGroupSize()));
+    cache.set("rotated", b.getBoolAttr(op.getRotated()));
+  }
   caches.push_back(cache.getDictionary(b.getContext()));
   if (call.rows) {
     SmallVector<Value> sizes, view{host(call.rows->offset)};

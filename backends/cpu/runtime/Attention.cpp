@@ -11,6 +11,7 @@
 #include "runtime/include/lathe/lathe.h"
 
 #include <algorithm>
+#include <cmath>
 
 using namespace lathe;
 using namespace lathe::cpu;
@@ -151,6 +152,8 @@ AttentionBlock AttentionPlan::describe(int64_t index, float *scratch) const {
     into.scales = layout.scalesAt();
     into.lowest = layout.lowestAt();
     into.bytes = layout.headBytes();
+    into.rotation = layout.rotation();
+    into.rotationFactor = static_cast<float>(1 / std::sqrt(static_cast<double>(into.rotation)));
   };
   rows(call_.key, keyCache_, block.key);
   rows(call_.value, valueCache_, block.value);

@@ -26,6 +26,33 @@ template <int bits, bool isSymmetric> struct Codes {
   static V::T load(const unsigned char *row, int64_t c) { return in(block(row, c / kBlock * kBlock), c % kBlock); }
 };
 
+/// Multiplies blocks of rows x[row][lane] with a Hadamard matrix: as much as to multiply keys or values with it.
+inline void rotateRows(const Block::Rows &rows, float *x, int64_t width) {
+  for (int64_t half = 1; half < rows.rotation; half *= 2)
+    for (int64_t first = 0; first < rows.size; first += 2 * half)
+      for (int64_t at = first * width; at < (first + half) * width; at += kWidth) {
+        V::T a = V::load(x + at), b = V::load(x + at + half * width);
+        V::store(x + at, V::add(a, b));
+        V::store(x + at + half * width, V::sub(a, b));
+      }
+  V::T factor = V::set(rows.rotationFactor);
+  for (int64_t at = 0; at < rows.size * width; at += kWidth)
+    V::store(x + at, V::mul(V::load(x + at), factor));
+}
+
+/// The same of one row.
+inline void rotateRow(const Block::Rows &rows, float *x) {
+  for (int64_t half = 1; half < rows.rotation; half *= 2)
+    for (int64_t first = 0; first < rows.size; first += 2 * half)
+      for (int64_t i = first; i < first + half; ++i) {
+        float a = x[i], b = x[i + half];
+        x[i] = a + b;
+        x[i + half] = a - b;
+      }
+  for (int64_t i = 0; i < rows.size; ++i)
+    x[i] *= rows.rotationFactor;
+}
+
 /// Calls `body` with the kind of the rows' codes.
 template <typename Body> void withCodes(const Block::Rows &rows, Body body) {
   if (rows.bits == 8 && rows.symmetric)

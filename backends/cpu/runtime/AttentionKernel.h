@@ -246,10 +246,15 @@ public:
     if (single && block.key.bits) {
       for (int64_t c = block.d; c % kWidth != 0; ++c) // there is room: it has lanes for more queries
         query[c] = 0;
+      if (block.key.rotation > 1)
+        rotateRow(block.key, query);
       sumGroups(block.key, query, groupSums);
     }
-    if (!single)
+    if (!single) {
       packLanes(queries, 0, block.queryCol, block.d, width, block.scale, query, false);
+      if (block.key.rotation > 1)
+        rotateRows(block.key, query, width);
+    }
     fill(maximum, 1, -kInfinity);
     fill(total, 1, 0);
     fill(sums, block.e, 0);
@@ -578,6 +583,8 @@ private:
         V::store(sums + i * width + at, x);
       }
     });
+    if (block.value.rotation > 1)
+      rotateRows(block.value, sums, width);
     unpackLanes(sums, block.e, width, block.lanes, block.outCol, block.out);
   }
 

@@ -33,6 +33,8 @@ struct AttentionBlock {
     int64_t size = 0, group = 0;           ///< columns, and how many of them share a scale
     int64_t scales = 0, lowest = 0;        ///< from the head's first row, in bytes
     int64_t bytes = 0;                     ///< of the head in a page
+    int64_t rotation = 1;                  ///< columns that are multiplied with a Hadamard matrix before they are rounded
+    float rotationFactor = 1;              ///< of its numbers
 
     const unsigned char *head(int64_t index) const { return pages[index / kKeys] + offset; }
     /// Of f32.

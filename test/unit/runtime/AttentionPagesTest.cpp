@@ -103,18 +103,18 @@ struct Pages {
   CacheRows view;
 };
 
-/// Codes of keys and of values: bits, columns of a group, and whether they are symmetric.
+/// Codes of keys and of values: bits, columns of a group, and whether they are symmetric and rotated.
 struct Kind {
   int64_t bits = 32, group = 0;
-  bool symmetric = true;
-  CacheLayout layout(int64_t heads, int64_t size) const { return {heads, size, bits, group, symmetric}; }
+  bool symmetric = true, rotated = false;
+  CacheLayout layout(int64_t heads, int64_t size) const { return {heads, size, bits, group, symmetric, rotated}; }
 };
 
 void check(const char *isa, int threads, int64_t heads, int64_t keyHeads, int64_t queries, int64_t d, int64_t e, int64_t window,
            Kind keyKind = {}, Kind valueKind = {}) {
   SCOPED_TRACE(runtime::join(isa, " threads ", threads, " heads ", heads, "/", keyHeads, " queries ", queries,
                              " sizes ", d, ",", e, " window ", window, " bits ", keyKind.bits, ",", valueKind.bits, " groups ",
-                             keyKind.group, ",", valueKind.group, " symmetric ", keyKind.symmetric, ",", valueKind.symmetric));
+                             keyKind.group, ",", valueKind.group, " symmetric ", keyKind.symmetric, ",", valueKind.symmetric, " rotated ", keyKind.rotated));
   const char *why = nullptr;
   if (!runtime::supportsIsa(isa, &why))
     return;
@@ -192,7 +192,8 @@ TEST(AttentionPages, EqualsAPlainLoop) {
 
 /// Codes where they are dequantized for many queries, and where a single query reads them itself.
 TEST(AttentionPages, OfCodes) {
-  const Kind kinds[] = {{8, 0, true}, {8, 16, false}, {4, 0, true}, {4, 32, false}, {4, 16, false}, {8, 32, true}};
+  const Kind kinds[] = {{8, 0, true}, {8, 16, false}, {4, 0, true}, {4, 32, false}, {4, 16, false}, {8, 32, true},
+                        {8, 0, true, true}, {4, 32, false, true}};
   for (const char *isa : {"avx2", "avx512"})
     for (const Kind &kind : kinds)
       for (int64_t queries : {1, 2, 19})
@@ -205,6 +206,7 @@ TEST(AttentionPages, OfCodes) {
     for (int64_t queries : {1, 5}) {
       check(isa, 2, 3, 3, queries, 64, 40, 0, {}, {4, 32, false});
       check(isa, 2, 3, 3, queries, 40, 64, 0, {8, 0, true}, {});
+      check(isa, 2, 3, 3, queries, 256, 96, 0, {4, 64, true, true}, {8, 0, true});
     }
 }
 

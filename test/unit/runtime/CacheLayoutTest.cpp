@@ -49,7 +49,7 @@ std::vector<CacheLayout> kinds(int64_t size) {
   for (int64_t bits : {8, 4})
     for (bool symmetric : {true, false})
       for (int64_t group : {0, 16, 32, 64})
-        result.push_back({2, size, bits, group, symmetric});
+        result.push_back({2, size, bits, group, symmetric, false});
   return result;
 }
 
@@ -149,6 +149,33 @@ TEST(CacheLayout, LargestNumbers) {
                                                         3e38f, -3e38f, 1, 0, 2e38f, -2e38f, 3e38f, -3e38f,
                                                         3e38f, -3e38f, 1, 0, 2e38f, -2e38f, 3e38f, -3e38f}))
       EXPECT_FALSE(std::isnan(x));
+}
+
+/// One large column is spread over all: without that, it leaves no codes for the others.
+TEST(CacheLayout, RotatedRows) {
+  std::mt19937 random(2);
+  std::normal_distribution<float> normal;
+  for (int64_t size : {1, 7, 12, 64, 80, 384}) {
+    std::vector<float> row;
+    for (int64_t i = 0; i < size; ++i)
+      row.push_back(normal(random));
+    if (size > 5)
+      row[5] = 40;
+    auto error = [&](bool rotated) {
+      std::vector<float> back = roundTrip({2, size, 4, 32, false, rotated}, row, 2);
+      double sum = 0;
+      for (size_t i = 0; i < row.size(); ++i)
+        sum += std::pow(static_cast<double>(row[i] - back[i]), 2);
+      return sum;
+    };
+    if (size % 16 == 0)
+      EXPECT_LT(error(true), error(false)) << size;
+    else if (size % 2 == 1)
+      EXPECT_EQ(error(true), error(false)) << size;
+  }
+  EXPECT_EQ((CacheLayout{1, 80, 4, 32, false, true}.rotation()), 16);
+  EXPECT_EQ((CacheLayout{1, 384, 8, 0, true, true}.rotation()), 128);
+  EXPECT_EQ((CacheLayout{1, 64, 32, 0, true, true}.rotation()), 1);
 }
 
 } // namespace

@@ -333,7 +333,7 @@ TEST(Loader, RefusesEveryWrongMemberOfAProgram) {
   refuse("/programs/0/code/0/plan", 1 << 20, "entry points of section 'code.avx2' lie outside of it");
   refuse("/programs/0/inputs/1/name", "x", "manifest.programs[0].inputs must have distinct names");
   refuse("/programs/0/symbols/1/name", "m", "has 'm', which is the dimension of no input");
-  ordered_json cache = {{"name", "keys.0"}, {"type", "u4"}, {"heads", 4}, {"size", 64}, {"appended", true}, {"group", 32}};
+  ordered_json cache = {{"name", "keys.0"}, {"type", "u4"}, {"heads", 4}, {"size", 64}, {"appended", true}, {"group", 32}, {"rotated", true}};
   ordered_json good = manifest;
   good["programs"][0]["caches"] = ordered_json::array({cache});
   EXPECT_EQ(load(withManifest(good.dump())), LATHE_OK) << lathe_last_error();
@@ -348,6 +348,7 @@ TEST(Loader, RefusesEveryWrongMemberOfAProgram) {
   refuseCache("group", -16, "group");
   refuseCache("group", "all", "group");
   refuseCache("group", nullptr, "group");
+  refuseCache("rotated", 1, "rotated");
   refuseCache("heads", 0, "must have from 1 to");
   ordered_json many = ordered_json::array();
   for (int i = 0; i < 16; ++i) {

@@ -96,7 +96,7 @@ func.func @main(%q: tensor<?x4x?x8xf32> {lathe.name = "q", lathe.dims = ["b", ""
 //--- codes.mlir
 
 // What a cache rounds to is told to the runtime; attention reads it as any other.
-// CHECK: kernel.caches = [{appended = true, group = 32 : i64, heads = 4 : i64, name = "key.0", size = 8 : i64, type = ui4}]
+// CHECK: kernel.caches = [{appended = true, group = 32 : i64, heads = 4 : i64, name = "key.0", rotated = true, size = 8 : i64, type = ui4}]
 // CHECK-LABEL: func.func @run
 // CHECK-NOT: kernel.cache_read
 // CHECK: kernel.attention
@@ -107,7 +107,7 @@ func.func @main(%q: tensor<?x4x?x8xf32> {lathe.name = "q", lathe.dims = ["b", ""
   %c8 = arith.constant 8 : index
   %b = lathe.symbol "b"
   %t = lathe.symbol "t"
-  %k = lathe.cache "key.0" %q : tensor<?x4x?x8xf32> [%b, %c4, %t, %c8] {codes = ui4, group_size = 32 : i64} : tensor<?x4x?x8xf32>
+  %k = lathe.cache "key.0" %q : tensor<?x4x?x8xf32> [%b, %c4, %t, %c8] {codes = ui4, group_size = 32 : i64, rotated} : tensor<?x4x?x8xf32>
   %0 = lathe.attention %q, %k, %k positions(%p) : (tensor<?x4x?x8xf32>, tensor<?x4x?x8xf32>, tensor<?x4x?x8xf32>, tensor<?x?xi64>) -> tensor<?x4x?x8xf32>
   return %0 : tensor<?x4x?x8xf32>
 }

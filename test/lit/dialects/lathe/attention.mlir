@@ -200,6 +200,15 @@ func.func @cache_c6_alone() {
 
 // -----
 
+func.func @cache_c7() {
+  %c2 = arith.constant 2 : index
+  // expected-error @below {{expects rows to be rotated with codes alone}}
+  %0 = lathe.cache "k" [%c2, %c2, %c2, %c2] {rotated} : tensor<2x2x2x2xf32>
+  return
+}
+
+// -----
+
 func.func @c1(%q: tensor<3x8xf32>, %k: tensor<2x5x8xf32>) {
   // expected-error @below {{expects operands of ranks from 3 to 5, got 2, 3 and 3}}
   %0 = lathe.attention %q, %k, %k : (tensor<3x8xf32>, tensor<2x5x8xf32>, tensor<2x5x8xf32>) -> tensor<2x3x8xf32>

@@ -1,5 +1,5 @@
 // RUN: lathe-opt %s --pass-pipeline='builtin.module(func.func(quantize-caches))' | FileCheck %s --check-prefix=ALL
-// RUN: lathe-opt %s --pass-pipeline='builtin.module(func.func(quantize-caches{codes=ui4 group-size=32 names=values.0,values.1}))' | FileCheck %s --check-prefix=SOME
+// RUN: lathe-opt %s --pass-pipeline='builtin.module(func.func(quantize-caches{codes=ui4 group-size=32 rotate names=values.0,values.1}))' | FileCheck %s --check-prefix=SOME
 // RUN: not lathe-opt %s --pass-pipeline='builtin.module(func.func(quantize-caches{codes=i3}))' 2>&1 | FileCheck %s --check-prefix=CODES
 // RUN: not lathe-opt %s --pass-pipeline='builtin.module(func.func(quantize-caches{group-size=24}))' 2>&1 | FileCheck %s --check-prefix=GROUP
 
@@ -18,7 +18,7 @@
 // SOME-LABEL: func.func @main
 // SOME: lathe.cache "keys.0"
 // SOME-NOT: codes
-// SOME: lathe.cache "values.0" {{.*}} {codes = ui4, group_size = 32 : i64} : tensor<?x4x?x64xf32>
+// SOME: lathe.cache "values.0" {{.*}} {codes = ui4, group_size = 32 : i64, rotated} : tensor<?x4x?x64xf32>
 // SOME: lathe.cache "values.1" {{.*}} {codes = i4, group_size = 16 : i64} : tensor<?x4x?x64xf32>
 func.func @main(%n: tensor<?x4x?x64xf32> {lathe.dims = ["b", "", "s", ""]}, %p: tensor<?xi64> {lathe.dims = ["t"]}) -> (tensor<?x4x?x64xf32>, tensor<?x4x?x64xf32>, tensor<?x4x?x64xf32>, tensor<?x4x?x64xf16>) {
   %c4 = arith.constant 4 : index
