@@ -166,7 +166,7 @@ void setCacheDefaults(const ordered_json &entry, RecipeStep &step) {
   if (!entry.contains("symmetric"))
     step.symmetric = step.bits == 8;
   if (!entry.contains("rotate"))
-    step.rotate = step.bits == 4;
+    step.rotate = true; // costs next to nothing, and keys of some models have columns that are far larger than others
 }
 
 /// What a mode rounds the left sides of products to.

@@ -10,7 +10,7 @@ from onnx.reference.op_run import OpRun
 
 DOMAIN = "test.caches"
 # Bits, whether codes are symmetric, columns of a group, and whether rows are rotated: what the flags stand for.
-KINDS = {"int8": (8, True, 0, False), "int4": (4, False, 32, True)}
+KINDS = {"int8": (8, True, 0, True), "int4": (4, False, 32, True)}
 
 
 def bf16_outwards(x, down=False):
