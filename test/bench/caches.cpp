@@ -51,7 +51,8 @@ struct Subject {
   double one = 1e30, many = 1e30, store = 1e30;
 
   Subject(const Format &format, int64_t heads, int64_t tokens)
-      : format(format), layout{heads, kSize, format.bits, format.group, format.symmetric}, count(tokens) {
+      : format(format), layout{heads, kSize, format.bits, format.group, format.symmetric, /*rotated=*/true},
+        count(tokens) {
     std::vector<float> row(kSize);
     for (size_t i = 0; i < row.size(); ++i)
       row[i] = static_cast<float>((i * 37) % 101) / 50 - 1;
