@@ -6,12 +6,12 @@
 // in groups share a scale and, where they are not symmetric, a lowest value:
 //   symmetric: value = scale * code, codes of 8 bits from -127 to 127, of 4 bits from -7 to 7
 //   otherwise: value = lowest + scale * code, codes from 0 to 2^bits - 1
-// Where rows are rotated, these are the values of x * H, with H the orthonormal Hadamard matrix of as many columns as the largest power of
-// two that divides a row's, 128 at most, along the diagonal; H is its own inverse. So a few large columns are spread over all.
-// A head is then the codes of its rows, one row behind the other; the scales [group][row]; the lowest values likewise.
-// These are bf16, rounded outwards, so that no value is clipped. A code of 8 bits is a byte. Of 4 bits, sixteen bytes
-// hold 32 columns: byte j column j in its low half, column j + 16 in the high one, symmetric codes plus 8; the last of
-// them may be padded.
+// Where rows are rotated, these are the values of x * H, with H the orthonormal Hadamard matrix of as many columns as
+// the largest power of two that divides a row's, 128 at most, along the diagonal; H is its own inverse. So a few large
+// columns are spread over all. A head is then the codes of its rows, one row behind the other; the scales [group][row];
+// the lowest values likewise. These are bf16, rounded outwards, so that no value is clipped. A code of 8 bits is a
+// byte. Of 4 bits, sixteen bytes hold 32 columns: byte j column j in its low half, column j + 16 in the high one,
+// symmetric codes plus 8; the last of them may be padded.
 //
 //===----------------------------------------------------------------------===//
 #ifndef LATHE_RUNTIME_CACHELAYOUT_H
