@@ -108,13 +108,11 @@ void storeGroup(const CacheLayout &layout, unsigned char *head, int64_t row, int
   bool hasSteps = steps.scale > 0 && steps.scale < kNan;
   float scale = hasSteps ? fromBfloat(steps.scale) : 1, lowest = fromBfloat(steps.lowest), low = symmetric ? -high : 0;
   int32_t added = symmetric && layout.bits == 4 ? 8 : 0;
-  if (!hasSteps)
-    high = low = 0;
   for (int64_t unit = 0; unit < count; unit += kHalf) {
     int64_t some = std::min(kHalf, count - unit);
     int32_t codes[kHalf];
     for (int64_t c = 0; c < some; ++c)
-      codes[c] = rounded((own(unit + c) - lowest) / scale, low, high) + added;
+      codes[c] = (hasSteps ? rounded((own(unit + c) - lowest) / scale, low, high) : 0) + added;
     putUnit(head + row * layout.rowBytes(), layout.bits, first + unit, some, codes);
   }
 }
