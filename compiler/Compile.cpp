@@ -6,6 +6,7 @@
 #include "compiler/Compile.h"
 #include "backends/cpu/compiler/CodeImage.h"
 #include "backends/cpu/compiler/Passes.h"
+#include "compiler/CacheStep.h"
 #include "compiler/Compress.h"
 #include "compiler/Dialects.h"
 #include "compiler/Generation.h"
@@ -312,6 +313,7 @@ bool Compilation::compressWeights() {
   compression.data = options.calibration;
   compression.resume = &resume;
   compression.threads = options.jobs;
+  compression.whyNoCache = options.generation == CompileOptions::Generation::off ? "programs that generate were not asked for" : result.whyNotGeneration;
   compression.progress = [this](const std::string &what) { begin(what); };
   compression.tokenProgram = [this](std::string &problem) {
     OwningOpRef<ModuleOp> program;
@@ -509,6 +511,9 @@ static ordered_json toJson(const CompressionReport &compression) {
       entry["reason"] = transform.reason;
     json["transforms"].push_back(std::move(entry));
   }
+  for (const CompressedCache &cache : compression.caches)
+    json["caches"].push_back({{"name", cache.name}, {"format", cache.format}, {"heads", cache.heads}, {"size", cache.size},
+                              {"token_bytes_before", cache.bytesBefore}, {"token_bytes_after", cache.bytesAfter}});
   for (const CompressedLayer &layer : compression.layers) {
     ordered_json entry = {{"weight", layer.weight}, {"node", layer.node}, {"kind", layer.kind},
                           {"inputs", layer.inputs}, {"outputs", layer.outputs},
@@ -544,7 +549,7 @@ bool Compilation::writeReport(const ordered_json &manifest) {
   if (result.attached.quantized + result.attached.dense > 0)
     report["checkpoint"] = {{"quantized", result.attached.quantized}, {"dense", result.attached.dense}, {"kept", result.attached.kept}};
   report["decompressed"] = result.decompressed;
-  if (!result.compression.layers.empty() || !result.compression.transforms.empty())
+  if (!result.compression.layers.empty() || !result.compression.transforms.empty() || !result.compression.caches.empty())
     report["compression"] = toJson(result.compression);
   if (manifest.contains("programs"))
     for (const ordered_json &program : manifest["programs"])
@@ -645,10 +650,23 @@ CompileResult explainModel(const std::string &model, const CompileOptions &optio
   return std::move(compilation.result);
 }
 
+/// What is wrong with the recipe, whatever the model; empty where nothing is.
+static std::string checkRecipe(const CompileOptions &options) {
+  std::string error;
+  std::optional<Recipe> recipe = options.recipe.empty() ? Recipe() : parseRecipe(options.recipe, error);
+  if (!recipe)
+    return error;
+  for (auto [index, step] : llvm::enumerate(recipe->steps))
+    if (isCacheStep(step) && options.emit == "onnx")
+      return "recipe: step " + std::to_string(index + 1) +
+             ": mode 'kv-cache' is of artifacts, which generate text: expects a .lathe file to write, got ONNX";
+  return "";
+}
+
 CompileResult compileModel(const std::string &model, const std::string &output, const CompileOptions &options) {
   CompileOptions own = options;
   // Before anything that takes time.
-  if (std::string error; !options.recipe.empty() && !parseRecipe(options.recipe, error)) {
+  if (std::string error = checkRecipe(options); !error.empty()) {
     CompileResult result;
     result.code = ExitCode::usage;
     result.errors.push_back(error);

@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "compiler/Compress.h"
+#include "compiler/CacheStep.h"
 #include "compiler/EqualizeStep.h"
 #include "compiler/LayerStatistics.h"
 #include "compiler/QuantizeStep.h"
@@ -61,6 +62,10 @@ bool StepRun::chooseLayers(std::vector<Layer> &chosen) {
 }
 
 bool StepRun::quantize() {
+  if (isCacheStep(step)) {
+    quantizeCaches(step, compression.programs, report);
+    return true;
+  }
   std::vector<Layer> chosen;
   if (!chooseLayers(chosen))
     return false;
@@ -90,7 +95,7 @@ bool StepRun::equalize() {
 }
 
 /// Whether a step looks at data, if there are some.
-bool readsData(const RecipeStep &step) { return step.step == "quantize" && usesCalibration(step); }
+bool readsData(const RecipeStep &step) { return step.step == "quantize" && !isCacheStep(step) && usesCalibration(step); }
 
 /// What carries out a kind of step; their fields are in Recipe.cpp.
 bool carryOut(StepRun &run) {
@@ -107,6 +112,11 @@ bool compress(const Compression &given, CompressionReport &report, bool &isUsage
   runtime::ThreadPool pool;
   if (runtime::Status status = pool.start(static_cast<int>(given.threads), nullptr); status.failed()) {
     error = status.message();
+    return false;
+  }
+  error = checkCacheSteps(*given.recipe, given.programs, given.whyNoCache);
+  if (!error.empty()) {
+    isUsage = true;
     return false;
   }
   // What decoders are calibrated by is changed as the others are, so that a step sees what the steps before it have

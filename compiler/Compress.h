@@ -30,6 +30,7 @@ struct Compression {
   const Recipe *recipe = nullptr;
   CalibrationData *data = nullptr; ///< null for none
   Resume *resume = nullptr;        ///< what finished parts are kept in; not null
+  std::string whyNoCache;          ///< where no program has one
   unsigned threads = 1;
   /// Compiles a fused program for this machine.
   std::function<bool(mlir::ModuleOp module, const std::string &path, std::string &error)> compile;

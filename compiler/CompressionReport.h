@@ -38,9 +38,17 @@ struct TransformedWeights {
   std::string reason;               ///< why they stayed as they were
 };
 
+/// Keys or values that are kept in fewer bits.
+struct CompressedCache {
+  std::string name, format; ///< such as "keys.0" and "int4 g32 asymmetric"
+  int64_t heads = 0, size = 0;
+  uint64_t bytesBefore = 0, bytesAfter = 0; ///< of a token
+};
+
 struct CompressionReport {
   std::vector<TransformedWeights> transforms;
   std::vector<CompressedLayer> layers;
+  std::vector<CompressedCache> caches;
   size_t samples = 0;
   uint64_t bytesBefore = 0, bytesAfter = 0; ///< of all layers
 };

@@ -437,12 +437,17 @@ void describeProgram(ModuleOp module, ordered_json &program) {
   if (!module->hasAttr(kernel::kCachesAttr))
     return;
   program["caches"] = ordered_json::array();
-  for (DictionaryAttr cache : entriesOf(module, kernel::kCachesAttr))
+  for (DictionaryAttr cache : entriesOf(module, kernel::kCachesAttr)) {
     program["caches"].push_back({{"name", text(cache, "name")},
                                  {"type", typeName(cast<TypeAttr>(cache.get("type")).getValue())},
                                  {"heads", cast<IntegerAttr>(cache.get("heads")).getInt()},
                                  {"size", cast<IntegerAttr>(cache.get("size")).getInt()},
                                  {"appended", cast<BoolAttr>(cache.get("appended")).getValue()}});
+    if (auto group = cache.getAs<IntegerAttr>("group")) {
+      program["caches"].back()["group"] = group.getInt();
+      program["caches"].back()["rotated"] = cast<BoolAttr>(cache.get("rotated")).getValue();
+    }
+  }
 }
 
 bool describeConstants(ModuleOp module, WeightFiles &files, ordered_json &manifest, std::vector<artifact::ConstantSource> &constants,

@@ -15,6 +15,9 @@ namespace lathe {
 namespace recipe {
 namespace {
 
+/// The mode of `quantize` that is of caches, which have few of the fields of weights.
+constexpr const char *kCacheMode = "kv-cache";
+
 /// What a mode rounds the left sides of products to.
 std::string activationsOf(const std::string &mode) {
   return mode == "dynamic" ? "token" : mode == "static" ? "tensor" : "none";
@@ -49,7 +52,7 @@ StepKind quantizeKind() {
   using S = RecipeStep;
   return {"quantize",
           {
-              choice("mode", at(&S::mode), {"weight-only", "dynamic", "static"}),
+              choice("mode", at(&S::mode), {"weight-only", "dynamic", "static", kCacheMode}),
               choice("format", at(&S::format),
                      {"int", "nf4", "fp4", "fp8-e4m3", "fp8-e5m2", "mxfp4", "mxfp8", "log2", "apot", "codebook"}),
               choice("method", at(&S::method), {"rtn", "mse", "gptq", "awq", "hqq"}),
@@ -75,6 +78,34 @@ StepKind quantizeKind() {
           finishQuantize};
 }
 
+/// What was not said: with 4 bits, all of them for the range that there is, and smaller groups.
+std::string finishCaches(const ordered_json &entry, RecipeStep &step) {
+  constexpr int64_t kGroup = 32;
+  if (!entry.contains("group_size"))
+    step.groupSize = step.bits == 4 ? kGroup : 0;
+  if (!entry.contains("symmetric"))
+    step.symmetric = step.bits == 8;
+  if (!entry.contains("rotate"))
+    step.rotate = true; // costs next to nothing, and keys of some models have columns that are far larger than others
+  return "";
+}
+
+StepKind cachesKind() {
+  using S = RecipeStep;
+  return {"quantize",
+          {
+              choice("mode", at(&S::mode), {kCacheMode}),
+              integer("bits", at(&S::bits), {4, 8}),
+              integer("group_size", at(&S::groupSize), {0, 16, 32, 64, 128, 256}),
+              flag("symmetric", at(&S::symmetric)),
+              flag("rotate", at(&S::rotate)),
+              globs("tensors", at(&S::tensors)),
+              globs("exclude", at(&S::exclude)),
+          },
+          finishCaches,
+          kCacheMode};
+}
+
 StepKind rotateKind() { return {"rotate", {wholeNumber("seed", at(&RecipeStep::seed), 0, int64_t(1) << 53)}, nullptr}; }
 
 StepKind equalizeKind() {
@@ -94,11 +125,19 @@ std::string noField(const StepKind &kind, const std::string &name) {
     own.push_back(field.name);
   for (const StepKind &other : stepKinds())
     if (findField(other.fields, name))
-      others.push_back("'" + other.name + "'");
+      others.push_back("'" + other.name + "'" + (other.mode.empty() ? "" : " of mode '" + other.mode + "'"));
+  if (!kind.mode.empty())
+    return unknown("field of mode '" + kind.mode + "'", name, own);
   if (others.empty())
     return unknown("field", name, own);
   return "field '" + name + "' is one of step " + llvm::join(others, " and ") + ": step '" + kind.name + "' has " +
          llvm::join(own, ", ");
+}
+
+/// The kind of a step by what its fields `step`, a valid one, and `mode` are.
+const StepKind &kindOf(const std::string &name, const ordered_json &mode) {
+  return *llvm::find_if(stepKinds(),
+                        [&](const StepKind &kind) { return kind.name == name && (kind.mode.empty() || mode == kind.mode); });
 }
 
 /// Reads one step; returns what is wrong.
@@ -107,11 +146,12 @@ std::string readStep(const ordered_json &entry, RecipeStep &step) {
     return "expects an object, got " + entry.dump();
   std::vector<std::string> names;
   for (const StepKind &kind : stepKinds())
-    names.push_back(kind.name);
+    if (!llvm::is_contained(names, kind.name))
+      names.push_back(kind.name);
   if (entry.contains("step"))
     if (std::string problem = choice("step", at(&RecipeStep::step), names).read(entry["step"], step); !problem.empty())
       return "field 'step': " + problem;
-  const StepKind &kind = *llvm::find_if(stepKinds(), [&](const StepKind &own) { return own.name == step.step; });
+  const StepKind &kind = kindOf(step.step, entry.value("mode", ordered_json()));
   for (const auto &[name, value] : entry.items()) {
     if (name == "step")
       continue;
@@ -127,7 +167,7 @@ std::string readStep(const ordered_json &entry, RecipeStep &step) {
 } // namespace
 
 const std::vector<StepKind> &stepKinds() {
-  static const std::vector<StepKind> all = {quantizeKind(), rotateKind(), equalizeKind()};
+  static const std::vector<StepKind> all = {cachesKind(), quantizeKind(), rotateKind(), equalizeKind()};
   return all;
 }
 
@@ -177,10 +217,8 @@ std::string writeRecipe(const Recipe &whole) {
   ordered_json json = {{"version", 1}, {"steps", ordered_json::array()}};
   for (const RecipeStep &step : whole.steps) {
     ordered_json entry = {{"step", step.step}};
-    for (const recipe::StepKind &kind : recipe::stepKinds())
-      if (kind.name == step.step)
-        for (const recipe::Field &field : kind.fields)
-          entry[field.name] = field.write(step);
+    for (const recipe::Field &field : recipe::kindOf(step.step, step.mode).fields)
+      entry[field.name] = field.write(step);
     json["steps"].push_back(std::move(entry));
   }
   return json.dump();

@@ -17,19 +17,20 @@ namespace lathe {
 /// fields. What fields a kind of step has, and what they may be, is told in one table for each kind (Recipe.cpp).
 struct RecipeStep {
   std::string step = "quantize";            ///< the kind of step
-  std::vector<std::string> tensors = {"*"}; ///< globs on names of initializers or of the nodes that read them
+  std::vector<std::string> tensors = {"*"}; ///< globs on names of initializers, nodes that read them, or caches
   std::vector<std::string> exclude;         ///< likewise; what is excluded stays as it is
 
   // Of `rotate`.
   int64_t seed = 1; ///< of the signs of the Hadamard matrix; 0: all are positive
 
   // Of `quantize`.
-  std::string mode = "weight-only"; ///< weight-only, dynamic, static
+  std::string mode = "weight-only"; ///< weight-only, dynamic, static, kv-cache
   std::string format = "int";       ///< of codes: int, nf4, fp4, fp8-e4m3, fp8-e5m2, mxfp4, mxfp8, log2, apot, codebook
   std::string method = "rtn";       ///< how codes are found: rtn, mse, gptq, awq, hqq
   int64_t bits = 8;                 ///< of a code
-  int64_t groupSize = 0;            ///< `group_size`: inputs that share a scale; 0: all inputs of an output
-  bool symmetric = true;            ///< else with zero points
+  int64_t groupSize = 0; ///< `group_size`: inputs, or columns of a head of a cache, that share a scale; 0: all
+  bool symmetric = true; ///< else with zero points
+  bool rotate = false;   ///< of caches: rounds products with Hadamard matrices
   std::string scaleType = "f16";    ///< `scale_type`: f32, f16, bf16
   std::string activations =
       "none"; ///< none, token (a scale for each row, found as it runs), tensor (one scale, from calibration)

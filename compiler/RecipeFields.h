@@ -40,14 +40,14 @@ Field optionalNumber(const char *name, Access<std::optional<double>> place, doub
 /// A list of names or patterns.
 Field globs(const char *name, Access<std::vector<std::string>> place);
 
-/// A kind of step: its name in the field `step`, and the fields that it has beside `step`, `tensors` and `exclude`,
-/// which all have.
+/// A kind of step: its name in the field `step`, and the fields that it has beside that one.
 struct StepKind {
   std::string name;
   std::vector<Field> fields;
   /// Fills in what follows from fields that were given (those of `entry`), and returns what they say together that no
   /// one of them is wrong for. May be empty.
   std::function<std::string(const nlohmann::ordered_json &entry, RecipeStep &step)> finish;
+  std::string mode = ""; ///< where the field `mode` tells it from others of its name; before these in the list of all
 };
 
 /// All kinds, in the order in which they are told to users.

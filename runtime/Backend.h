@@ -18,15 +18,16 @@
 
 namespace lathe::runtime {
 
-/// Rows [sequence, head, row, size] of f32 that a cache has for the sequences of a run, in pages of which each has some
-/// rows of all heads, those of a head one behind the other.
+/// Rows [sequence, head, row, column] that a cache has for the sequences of a run, in pages of which each has some rows of all heads
+/// as the layout says.
 struct CacheRows {
-  static constexpr int64_t kPageRows = 64;
+  static constexpr int64_t kPageRows = CacheLayout::kPageRows;
 
   const unsigned char *const *const *pages = nullptr; ///< of each sequence
   const int64_t *counts = nullptr;                    ///< rows of each sequence
-  int64_t offset = 0;                                 ///< of the cache in a page, in elements
-  int64_t sequences = 0, heads = 0, size = 0;
+  int64_t offset = 0;                                 ///< of the cache in a page, in bytes
+  int64_t sequences = 0;
+  CacheLayout layout;
 };
 
 /// What a backend may use of a module; outlives the backend's part of it.

@@ -304,15 +304,22 @@ void readCaches(Reader &reader, const json &object, const std::string &where, st
     constexpr int64_t kMost = 1 << 24;
     Cache cache;
     cache.name = reader.string(value, "name", at);
-    cache.type = dataType(reader.string(value, "type", at));
-    cache.heads = reader.integer(value, "heads", at);
-    cache.size = reader.integer(value, "size", at);
+    CacheLayout &layout = cache.layout;
+    std::string type = reader.string(value, "type", at);
+    layout.heads = reader.integer(value, "heads", at);
+    layout.size = reader.integer(value, "size", at);
     cache.appended = reader.boolean(value, "appended", at);
-    if (!cache.type || cache.type->dtype != LATHE_F32)
-      reader.fail(at, "must be of type f32");
-    if (cache.heads < 1 || cache.heads > kMost || cache.size < 1 || cache.size > kMost || cache.heads * cache.size > kMost)
-      reader.fail(at, join("must have from 1 to ", kMost, " heads, columns, and numbers in a row of all heads, found ", cache.heads, " and ",
-                           cache.size));
+    if (!layout.setType(type))
+      reader.fail(at, "must be of type f32, i8, u8, i4 or u4");
+    if (layout.hasCodes()) {
+      layout.group = reader.integer(value, "group", at);
+      layout.rotated = reader.boolean(value, "rotated", at);
+    }
+    if (layout.heads < 1 || layout.heads > kMost || layout.size < 1 || layout.size > kMost || layout.heads * layout.size > kMost)
+      reader.fail(at, join("must have from 1 to ", kMost, " heads, columns, and numbers in a row of all heads, found ", layout.heads, " and ",
+                           layout.size));
+    if (layout.group < 0 || layout.group > kMost || layout.group % CacheLayout::kGroupUnit != 0)
+      reader.fail(at, join("must have groups of a multiple of ", CacheLayout::kGroupUnit, " columns, or 0, found ", layout.group));
     caches.push_back(std::move(cache));
   });
 }

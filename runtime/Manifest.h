@@ -6,6 +6,7 @@
 #ifndef LATHE_RUNTIME_MANIFEST_H
 #define LATHE_RUNTIME_MANIFEST_H
 
+#include "runtime/CacheLayout.h"
 #include "runtime/DataType.h"
 #include "runtime/PackedLayout.h"
 #include "runtime/QuantizedLayout.h"
@@ -78,9 +79,7 @@ struct Check {
 /// Rows that a program keeps for each sequence between runs.
 struct Cache {
   std::string name;
-  const DataType *type = nullptr;
-  int64_t heads = 0;
-  int64_t size = 0;      ///< columns of a row
+  CacheLayout layout;
   bool appended = false; ///< runs put new rows behind; else they are given once
 };
 

@@ -114,6 +114,8 @@ private:
     if (name == kCachesAttr) {
       if (!entry.getAs<TypeAttr>("type"))
         return misfit("type", "a type");
+      if (entry.get("group") && (failed(word("group")) || failed(flag("rotated"))))
+        return failure();
       return failure(failed(text("name")) || failed(word("heads")) || failed(word("size")) || failed(flag("appended")));
     }
     if (name == kChecksAttr)

@@ -137,8 +137,27 @@ Shape AttentionOp::inferSymbolicShape(ShapeContext &context) {
   return result;
 }
 
+/// What rows are rounded to.
+static LogicalResult verifyCodes(CacheOp op) {
+  auto group = static_cast<int64_t>(op.getGroupSize());
+  if (!op.getCodes() && op.getRotated())
+    return op.emitOpError() << "expects rows to be rotated with codes alone";
+  if (!op.getCodes())
+    return group == 0 ? success() : op.emitOpError() << "expects a group size with codes alone, got " << group;
+  auto codes = dyn_cast<IntegerType>(*op.getCodes());
+  if (!codes || (codes.getWidth() != 8 && codes.getWidth() != 4) || codes.isSigned())
+    return op.emitOpError() << "expects codes of i8, ui8, i4 or ui4, got " << *op.getCodes();
+  constexpr int64_t kUnit = 16, kMost = 1 << 24;
+  if (group < 0 || group > kMost || group % kUnit != 0)
+    return op.emitOpError() << "expects a group size of 0 or a multiple of " << kUnit << ", got " << group;
+  Type type = cast<RankedTensorType>(op.getType()).getElementType();
+  return type.isF32() ? success() : op.emitOpError() << "expects rows of f32 where they are rounded to codes, got " << type;
+}
+
 Shape CacheOp::inferSymbolicShape(ShapeContext &context) {
   constexpr size_t kRank = 4;
+  if (failed(verifyCodes(*this)))
+    return failure();
   SymShape result;
   for (Value dim : getDims())
     result.push_back(context.indexValue(dim));

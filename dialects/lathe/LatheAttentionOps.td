@@ -52,11 +52,25 @@ def Lathe_CacheOp : Lathe_TensorOp<"cache", [AttrSizedOperandSegments]> {
     count of rows in the batch; what a sequence has fewer is 0. A name stands once in a program. Rows are [.., N, D] where the
     result is [.., T, D] (C2), and of its element type (C3).
 
+    Under `codes`, one of i8, ui8, i4 and ui4 (C4), rows of f32 (C5) are rounded when they come into the cache, and the result is what the
+    codes stand for. Of each row of a head, each `group_size` columns (C6: 0, which is all, or a multiple of 16, and with `codes` alone) are
+
+        scale * code,            scale = max(|x|) / m, m = 127 or 7,                       code = round(x / scale)              of i8, i4
+        lowest + scale * code,   scale = (max(x) - lowest) / m, m = 255 or 15, lowest = min(x), code = round((x - lowest) / scale)   of ui8, ui4
+
+    where halves are rounded to even codes, the scale upwards and the lowest value downwards to bf16, so that no value is clipped. A
+    group of one number, to the precision of this, has the scale 0. One with something that is not finite is NaN.
+    Under `rotated`, which goes with codes (C7), what is rounded are products with the orthonormal Hadamard matrix of as many columns as the
+    largest power of two, 128 at most, that divides D, and the result is what the codes stand for times the same matrix, which is its own
+    inverse: a few large columns are spread over all (QuaRot, arXiv:2404.00456).
+
     ```mlir
     %k = lathe.cache "key.0" %new : tensor<?x8x?x64xf32> [%b, %h, %t, %d] : tensor<?x8x?x64xf32>
+    %v = lathe.cache "value.0" %n : tensor<?x8x?x64xf32> [%b, %h, %t, %d] {codes = ui4, group_size = 32 : i64, rotated} : tensor<?x8x?x64xf32>
     ```
   }];
-  let arguments = (ins StrAttr:$name, Optional<Lathe_AnyFloatTensor>:$rows, Variadic<Index>:$dims);
+  let arguments = (ins StrAttr:$name, Optional<Lathe_AnyFloatTensor>:$rows, Variadic<Index>:$dims, OptionalAttr<TypeAttr>:$codes,
+      DefaultValuedAttr<I64Attr, "0">:$group_size, UnitAttr:$rotated);
   let assemblyFormat = "$name ($rows^ `:` type($rows))? `[` $dims `]` attr-dict `:` type($result)";
 }
 

@@ -402,7 +402,7 @@ private:
     std::string name = (what + (grows ? "." : ".source.") + Twine(caches.size() / 2)).str();
     Value fresh = grows ? values.lookup({rows, kNew}) : Value();
     auto cache = createInferred<CacheOp>(b, op.getLoc(), after, cast<RankedTensorType>(rows.getType()).getElementType(),
-                                         b.getStringAttr(name), fresh, sizes);
+                                         b.getStringAttr(name), fresh, sizes, /*codes=*/TypeAttr());
     if (failed(cache))
       return failure();
     if (!grows)

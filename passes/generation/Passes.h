@@ -8,6 +8,8 @@
 
 #include "dialects/lathe/Lathe.h"
 #include "mlir/Pass/Pass.h"
+#include <string>
+#include <vector>
 
 namespace lathe::generation {
 #define GEN_PASS_DECL
@@ -30,6 +32,17 @@ inline constexpr llvm::StringLiteral kEncodeName = "encode";
 /// Whether the program may be a decoder: one of its outputs has a number for each row of a table that integers of an
 /// input look up. Cheap.
 bool resemblesDecoder(mlir::func::FuncOp main);
+
+/// A cache of a program that rounds, or can round, its rows to codes.
+struct RoundedCache {
+  std::string name;
+  int64_t heads = 0, size = 0;
+  bool rounded = false; ///< has codes already
+};
+/// The caches of f32 of a program, in their order.
+std::vector<RoundedCache> findCaches(mlir::func::FuncOp main);
+/// Rounds rows of those of `names`, as the pass quantize-caches says. `codes` is one of its types.
+void quantizeCaches(mlir::func::FuncOp main, llvm::ArrayRef<std::string> names, llvm::StringRef codes, int64_t groupSize, bool rotate);
 } // namespace lathe::generation
 
 #endif // LATHE_PASSES_GENERATION_PASSES_H

@@ -51,4 +51,27 @@ def MakeStepPass : Pass<"make-step", "::mlir::ModuleOp"> {
   let dependentDialects = ["::lathe::LatheDialect"];
 }
 
+def QuantizeCachesPass : Pass<"quantize-caches", "::mlir::func::FuncOp"> {
+  let summary = "Keys and values that are kept between runs as codes of few bits";
+  let description = [{
+    Pre-condition: a program that make-step leaves. Post-condition: rows of its caches of f32 are rounded as `lathe.cache` says to `codes`
+    (i8, ui8, i4 or ui4) in groups of `group-size` columns, or all (0), with `rotate` as products with Hadamard matrices. `names` are the caches to round; all, if there are none. Caches that
+    have codes, and those of other types, stay as they are.
+
+    ```mlir
+    // before
+    %k = lathe.cache "keys.0" %n : tensor<?x4x?x64xf32> [%b, %c4, %t, %c64] : tensor<?x4x?x64xf32>
+    // after, with codes=i8
+    %k = lathe.cache "keys.0" %n : tensor<?x4x?x64xf32> [%b, %c4, %t, %c64] {codes = i8} : tensor<?x4x?x64xf32>
+    ```
+  }];
+  let dependentDialects = ["::lathe::LatheDialect"];
+  let options = [
+    Option<"codes", "codes", "std::string", "\"i8\"", "what rows are rounded to: i8, ui8, i4 or ui4">,
+    Option<"groupSize", "group-size", "int64_t", "0", "columns that share a scale, a multiple of 16, or 0 for all">,
+    Option<"rotate", "rotate", "bool", "false", "rounds products with Hadamard matrices">,
+    ListOption<"names", "names", "std::string", "caches to round">
+  ];
+}
+
 #endif // LATHE_PASSES_GENERATION_PASSES_TD

@@ -110,7 +110,7 @@ Status Generator::locate() {
     while (cache < program.caches.size() && program.caches[cache].name != output.name)
       ++cache;
     if (cache == program.caches.size() || program.caches[cache].appended || output.dims.size() != 4 ||
-        output.dims[1].value != program.caches[cache].heads || output.dims[3].value != program.caches[cache].size ||
+        output.dims[1].value != program.caches[cache].layout.heads || output.dims[3].value != program.caches[cache].layout.size ||
         output.type->dtype != LATHE_F32)
       return failure(LATHE_INVALID_ARTIFACT, "output '", output.name, "' of program 'encode' fits no cache of program 'step'");
     filled_.push_back(cache);

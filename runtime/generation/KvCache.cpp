@@ -17,8 +17,8 @@ constexpr int64_t kPageRows = CacheRows::kPageRows;
 KvCache::KvCache(const std::vector<Cache> &caches, Charge charge) : caches_(caches), charge_(std::move(charge)) {
   for (const Cache &cache : caches_) {
     int64_t &bytes = cache.appended ? appendedBytes_ : fixedBytes_;
-    offsets_.push_back(bytes / static_cast<int64_t>(sizeof(float)));
-    bytes += cache.heads * kPageRows * cache.size * static_cast<int64_t>(sizeof(float));
+    offsets_.push_back(bytes);
+    bytes += cache.layout.bytes(); // of whole cache lines, so that all rows of f32 are aligned
   }
 }
 
@@ -83,11 +83,9 @@ void KvCache::truncate(Sequence &sequence, int64_t count) {
   rows.addresses.resize(rows.pages.size());
 }
 
-float *KvCache::at(const Sequence &sequence, size_t cache, int64_t head, int64_t row) const {
-  const Cache &own = caches_[cache];
-  const Rows &rows = own.appended ? sequence.appended : sequence.fixed;
-  auto *page = reinterpret_cast<float *>(rows.pages[static_cast<size_t>(row / kPageRows)]->data.data());
-  return page + offsets_[cache] + (head * kPageRows + row % kPageRows) * own.size;
+unsigned char *KvCache::headOf(const Sequence &sequence, size_t cache, int64_t head, int64_t row) const {
+  const Rows &rows = caches_[cache].appended ? sequence.appended : sequence.fixed;
+  return rows.pages[static_cast<size_t>(row / kPageRows)]->data.data() + offsets_[cache] + head * caches_[cache].layout.headBytes();
 }
 
 Status KvCache::fill(Sequence &sequence, size_t cache, const float *data, int64_t rows) {
@@ -100,12 +98,9 @@ Status KvCache::fill(Sequence &sequence, size_t cache, const float *data, int64_
   }
   if (fixed.count != rows)
     return failure(LATHE_INTERNAL, "cache '", own.name, "' has ", rows, " rows, but others of the sequence have ", fixed.count);
-  for (int64_t head = 0; head < own.heads; ++head)
-    for (int64_t row = 0; row < rows; row += kPageRows) {
-      int64_t some = std::min(kPageRows, rows - row);
-      std::memcpy(at(sequence, cache, head, row), data + (head * rows + row) * own.size,
-                  static_cast<size_t>(some * own.size) * sizeof(float));
-    }
+  for (int64_t head = 0; head < own.layout.heads; ++head)
+    for (int64_t row = 0; row < rows; ++row)
+      own.layout.store(headOf(sequence, cache, head, row), row % kPageRows, data + (head * rows + row) * own.layout.size, 1);
   return success();
 }
 
@@ -143,8 +138,7 @@ Status KvCache::rows(int64_t cache, CacheRows *rows) const {
   rows->counts = (appended ? appendedCounts_ : fixedCounts_).data();
   rows->offset = offsets_[index];
   rows->sequences = static_cast<int64_t>(active_.size());
-  rows->heads = caches_[index].heads;
-  rows->size = caches_[index].size;
+  rows->layout = caches_[index].layout;
   return success();
 }
 
@@ -154,12 +148,12 @@ Status KvCache::execute(const lathe_cache_call &call, ThreadPool &pool) {
     return status;
   auto index = static_cast<size_t>(call.cache);
   const Cache &cache = caches_[index];
-  bool fits = call.dtype == LATHE_F32 && call.sizes[0] == view.sequences && call.sizes[1] == cache.heads &&
-              call.sizes[3] == cache.size && call.sizes[2] >= 0;
+  bool fits = call.dtype == LATHE_F32 && call.sizes[0] == view.sequences && call.sizes[1] == cache.layout.heads &&
+              call.sizes[3] == cache.layout.size && call.sizes[2] >= 0;
   if (!fits || (!call.read && (!cache.appended || call.sizes[2] != newRows_)))
     return failure(LATHE_INTERNAL, "rows [", call.sizes[0], ", ", call.sizes[1], ", ", call.sizes[2], ", ", call.sizes[3],
-                   "] do not fit cache '", cache.name, "' of ", view.sequences, " sequences, ", cache.heads, " heads, ", newRows_,
-                   " new rows and ", cache.size, " columns");
+                   "] do not fit cache '", cache.name, "' of ", view.sequences, " sequences, ", cache.layout.heads, " heads, ", newRows_,
+                   " new rows and ", cache.layout.size, " columns");
   struct Loop {
     const KvCache *self;
     const lathe_cache_call *call;
@@ -178,15 +172,20 @@ Status KvCache::execute(const lathe_cache_call &call, ThreadPool &pool) {
           const Sequence &own = *loop->self->active_[static_cast<size_t>(sequence)];
           float *data = static_cast<float *>(call.data) + sequence * call.strides[0] + head * call.strides[1];
           int64_t count = loop->counts[sequence], first = call.read ? 0 : own.appended.count;
+          const CacheLayout &layout = loop->self->caches_[loop->cache].layout;
           for (int64_t row = 0; row < call.sizes[2]; ++row) {
             float *other = data + row * call.strides[2];
-            bool exists = first + row < count;
-            float *kept = exists ? loop->self->at(own, loop->cache, head, first + row) : nullptr;
-            for (int64_t c = 0; c < call.sizes[3]; ++c)
-              if (!call.read)
-                kept[c] = other[c * call.strides[3]];
-              else
-                other[c * call.strides[3]] = exists ? kept[c] : 0;
+            int64_t place = first + row;
+            if (place >= count) {
+              for (int64_t c = 0; c < call.sizes[3]; ++c)
+                other[c * call.strides[3]] = 0;
+              continue;
+            }
+            unsigned char *page = loop->self->headOf(own, loop->cache, head, place);
+            if (call.read)
+              layout.load(page, place % kPageRows, other, call.strides[3]);
+            else
+              layout.store(page, place % kPageRows, other, call.strides[3]);
           }
         }
       },

@@ -68,11 +68,12 @@ public:
 private:
   Status reserve(Rows &rows, int64_t more, int64_t pageBytes);
   Status newPage(int64_t bytes, std::shared_ptr<Page> *page);
-  float *at(const Sequence &sequence, size_t cache, int64_t head, int64_t row) const;
+  /// The head in the page that has the row.
+  unsigned char *headOf(const Sequence &sequence, size_t cache, int64_t head, int64_t row) const;
 
   const std::vector<Cache> &caches_;
   Charge charge_;
-  std::vector<int64_t> offsets_; ///< of each cache in a page, in elements
+  std::vector<int64_t> offsets_; ///< of each cache in a page, in bytes
   int64_t appendedBytes_ = 0, fixedBytes_ = 0;
   uint64_t bytes_ = 0;
   std::vector<Sequence *> active_;

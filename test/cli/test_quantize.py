@@ -6,6 +6,7 @@ import sys
 import time
 
 import numpy as np
+import onnx
 import pytest
 from cli_support import USAGE, check_failure
 from onnx import TensorProto, helper, numpy_helper
@@ -154,3 +155,92 @@ def test_memory_is_flat(lathe_tool, model, tmp_path):
         command = [sys.executable, "-c", PEAK, lathe_tool.path, *flags]
         peaks.append(int(subprocess.run(list(map(str, command)), check=True, capture_output=True, text=True).stdout))
     assert peaks[1] < peaks[0] * 1.1 + 4096, peaks
+
+
+@pytest.mark.parametrize(
+    "step, words",
+    [
+        ({"bits": 6}, ["field 'bits'", "4, 8"]),
+        ({"group_size": 48}, ["field 'group_size'", "32, 64"]),
+        ({"symmetric": 1}, ["field 'symmetric'", "true or false"]),
+        ({"rotate": "yes"}, ["field 'rotate'", "true or false"]),
+        ({"method": "gptq"}, ["field of mode 'kv-cache' 'method' is not known", "group_size, symmetric"]),
+        ({"bit": 4}, ["'bit' is not known", "did you mean 'bits'"]),
+    ],
+)
+def test_wrong_steps_of_caches(refused, tmp_path, step, words):
+    path = tmp_path / "recipe.json"
+    path.write_text(json.dumps({"steps": [{"step": "quantize", "mode": "kv-cache", **step}]}))
+    refused(words, "--recipe", path, command="compile")
+
+
+def test_caches_of_what_does_not_generate(refused, lathe_tool, model, tmp_path):
+    """A model without a cache, no programs that generate, ONNX, and what is asked for twice."""
+    refused(["mode 'kv-cache'", "not a decoder"], "--kv-cache", "int8", command="compile")
+    refused(["mode 'kv-cache'", "not a decoder"], "--kv-cache", "int4")
+    refused(["mode 'kv-cache'", "were not asked for"], "--kv-cache", "int8", "--generate", "off", command="compile")
+    refused(["--kv-cache", "int8,int4"], "--kv-cache", "int2", command="compile")
+    path = tmp_path / "recipe.json"
+    path.write_text(json.dumps({"steps": [{"mode": "kv-cache"}]}))
+    refused(["--kv-cache", "exclude each other"], "--kv-cache", "int8", "--recipe", path, command="compile")
+    result = lathe_tool("quantize", model, "-o", tmp_path / "m.onnx", "--kv-cache", "int8")
+    check_failure(result, USAGE, "mode 'kv-cache'", "got ONNX")
+    assert not (tmp_path / "m.onnx").exists()
+
+
+def test_names_of_caches(lathe_tool, onnx_path, tmp_path):
+    """Steps cover caches by name; what one has rounded the next ones leave, and inspect counts their bytes."""
+    steps = [{"mode": "kv-cache", "tensors": ["keys.*"]}, {"mode": "kv-cache", "bits": 4, "group_size": 0}]
+    path, out, report = tmp_path / "recipe.json", tmp_path / "m.lathe", tmp_path / "report.json"
+    path.write_text(json.dumps({"steps": steps}))
+    lathe_tool.ok("compile", onnx_path("llama_nocache"), "-o", out, "--recipe", path, "--report", report)
+    step = next(p for p in json.loads(lathe_tool.ok("inspect", out, "--json"))["programs"] if p["name"] == "step")
+    caches = step["caches"]
+    assert {(cache["name"].split(".")[0], cache["type"], cache["group"]) for cache in caches} == {("keys", "i8", 0), ("values", "u4", 0)}
+    # A scale of two bytes for each head, a lowest value as well, and 16 bytes for up to 32 codes of 4 bits.
+    of = {
+        "i8": lambda cache: cache["heads"] * (cache["size"] + 2),
+        "u4": lambda cache: cache["heads"] * (-(-cache["size"] // 32) * 16 + 4),
+    }
+    assert step["cache_token_bytes"] == sum(of[cache["type"]](cache) for cache in caches)
+    told = json.loads(report.read_text())["compression"]["caches"]
+    assert sum(cache["token_bytes_after"] for cache in told) == step["cache_token_bytes"]
+    assert sum(cache["token_bytes_before"] for cache in told) == sum(4 * c["heads"] * c["size"] for c in caches)
+    path.write_text(json.dumps({"steps": [{"mode": "kv-cache", "tensors": ["key.*"]}]}))
+    result = lathe_tool("compile", onnx_path("llama_nocache"), "-o", tmp_path / "other.lathe", "--recipe", path)
+    check_failure(result, USAGE, "step 1", "field 'tensors'", "'key.*'", "keys.0")
+    assert not (tmp_path / "other.lathe").exists()
+
+
+def test_caches_and_weights(lathe_tool, onnx_path, tmp_path):
+    """--kv-cache alone leaves weights; with a flag of weights, and with --int4, both are quantized."""
+    model = onnx_path("llama_nocache")
+
+    def bits(*arguments):
+        out = tmp_path / "m.lathe"
+        lathe_tool.ok(arguments[0], model, "-o", out, *arguments[1:])
+        return [(step["mode"], step.get("bits")) for step in json.loads(lathe_tool.ok("inspect", out, "--json"))["recipe"]["steps"]]
+
+    assert bits("quantize", "--kv-cache", "int8") == [("kv-cache", 8)]
+    assert bits("quantize", "--kv-cache", "int8", "--bits", "4") == [("weight-only", 4), ("kv-cache", 8)]
+    assert bits("compile", "--int4", "--kv-cache", "int4") == [("weight-only", 4), ("kv-cache", 4)]
+
+
+def test_perplexity_of_rounded_caches(lathe_tool, onnx_path, tmp_path):
+    """Whole windows have no cache: what is rounded is measured by the program that rounds it."""
+    tokens, model, found = tmp_path / "tokens.npy", tmp_path / "tokens_alone.onnx", {}
+    alone = onnx.load(onnx_path("llama_nocache"))
+    graph = alone.graph
+    graph.input.remove(next(info for info in graph.input if info.name == "attention_mask"))
+    one = helper.make_tensor("one", TensorProto.INT64, [1], [1])
+    graph.node.insert(0, helper.make_node("ConstantOfShape", ["tokens_shape"], ["attention_mask"], value=one))
+    graph.node.insert(0, helper.make_node("Shape", ["input_ids"], ["tokens_shape"]))
+    onnx.save(alone, model)
+    np.save(tokens, np.random.default_rng(0).integers(5, 997, 400))
+    for kind in ([], ["--kv-cache", "int8"], ["--kv-cache", "int4"]):
+        out = tmp_path / "m.lathe"
+        lathe_tool.ok("compile", model, "-o", out, *kind)
+        report = json.loads(lathe_tool.ok("perplexity", out, "--tokens", tokens, "--context", "100", "--json"))
+        found[kind[-1] if kind else "f32"] = report["nll"]
+        assert report["program"] == ("step" if kind else "main")
+    assert 0 < abs(found["int8"] - found["f32"]) < abs(found["int4"] - found["f32"]) < 0.05

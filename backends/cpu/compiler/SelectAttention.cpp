@@ -36,11 +36,16 @@ LogicalResult Selector::emitCache(CacheOp op, const CacheCall &call) {
   if (!cacheIndex.try_emplace(op.getName(), caches.size()).second)
     return op.emitError() << "expects each cache once, got '" << op.getName() << "' twice";
   auto index = static_cast<int64_t>(caches.size());
-  caches.push_back(dictionary({{"name", op.getNameAttr()},
-                               {"type", TypeAttr::get(type)},
-                               {"heads", b.getI64IntegerAttr(*heads)},
-                               {"size", b.getI64IntegerAttr(*size)},
-                               {"appended", b.getBoolAttr(call.rows.has_value())}}));
+  NamedAttrList cache(dictionary({{"name", op.getNameAttr()},
+                                  {"type", TypeAttr::get(op.getCodes().value_or(type))},
+                                  {"heads", b.getI64IntegerAttr(*heads)},
+                                  {"size", b.getI64IntegerAttr(*size)},
+                                  {"appended", b.getBoolAttr(call.rows.has_value())}}));
+  if (op.getCodes()) {
+    cache.set("group", b.getI64IntegerAttr(op.getGroupSize()));
+    cache.set("rotated", b.getBoolAttr(op.getRotated()));
+  }
+  caches.push_back(cache.getDictionary(b.getContext()));
   if (call.rows) {
     SmallVector<Value> sizes, view{host(call.rows->offset)};
     for (auto [dim, stride] : llvm::zip_equal(shape(op.getRows()), call.rows->strides)) {

@@ -11,6 +11,7 @@
 #include "runtime/include/lathe/lathe.h"
 
 #include <algorithm>
+#include <cmath>
 
 using namespace lathe;
 using namespace lathe::cpu;
@@ -46,10 +47,12 @@ Status cpu::verifyAttention(const lathe_attention_call &call, const runtime::Cac
   if (call.window < 0 || (call.window > 0 && !call.positions))
     return failure(LATHE_INTERNAL, "expected a window of at least 0 with positions, got ", call.window);
   for (auto [cache, size] : {std::pair(keys, call.d), std::pair(values, call.e)})
-    if (cache && (call.batch[0] != 1 || call.batch[1] != cache->sequences || cache->heads != call.key_heads || cache->size != size))
+    if (cache && (call.batch[0] != 1 || call.batch[1] != cache->sequences || cache->layout.heads != call.key_heads ||
+                  cache->layout.size != size))
       return failure(LATHE_INTERNAL, "attention of ", call.batch[1], " sequences, ", call.key_heads, " heads and ", size,
-                     " columns does not fit a cache of ", cache->sequences, ", ", cache->heads, " and ", cache->size);
+                     " columns does not fit a cache of ", cache->sequences, ", ", cache->layout.heads, " and ", cache->layout.size);
   static_assert(runtime::CacheRows::kPageRows == AttentionBlock::kKeys, "a page is what a kernel looks at together");
+  static_assert(runtime::CacheLayout::kGroupUnit == AttentionBlock::kGroupColumns, "vectors do not cross groups");
   for (int64_t i = 0; keys && values && i < keys->sequences; ++i)
     if (keys->counts[i] != values->counts[i])
       return failure(LATHE_INTERNAL, "expected as many keys as values, got ", keys->counts[i], " and ", values->counts[i]);
@@ -135,10 +138,22 @@ AttentionBlock AttentionPlan::describe(int64_t index, float *scratch) const {
       into = {at(view, keyHead, 0), view.row, view.col};
       return;
     }
+    const runtime::CacheLayout &layout = cache->layout;
     into.pages = cache->pages[batch[1]];
-    into.offset = cache->offset + keyHead * runtime::CacheRows::kPageRows * cache->size;
-    into.row = cache->size;
+    into.offset = cache->offset + keyHead * layout.headBytes();
+    into.row = layout.hasCodes() ? layout.rowBytes() : layout.size;
     into.col = 1;
+    into.size = layout.size;
+    if (!layout.hasCodes())
+      return;
+    into.bits = static_cast<int>(layout.bits);
+    into.symmetric = layout.symmetric;
+    into.group = layout.groupColumns();
+    into.scales = layout.scalesAt();
+    into.lowest = layout.lowestAt();
+    into.bytes = layout.headBytes();
+    into.rotation = layout.rotation();
+    into.rotationFactor = static_cast<float>(1 / std::sqrt(static_cast<double>(into.rotation)));
   };
   rows(call_.key, keyCache_, block.key);
   rows(call_.value, valueCache_, block.value);

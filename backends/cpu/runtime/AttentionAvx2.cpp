@@ -52,6 +52,21 @@ struct Vector {
       _mm256_maskstore_ps(p, first(n), x);
   }
 
+  /// Numbers that bytes are, with or without a sign.
+  static T fromSigned(const unsigned char *p) { return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(eight(p))); }
+  static T fromUnsigned(const unsigned char *p) { return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(eight(p))); }
+  /// Numbers that the low or high halves of bytes are, or 8 less.
+  template <bool isSigned> static T fromHalves(const unsigned char *p, bool isHigh) {
+    __m256i bytes = _mm256_cvtepu8_epi32(eight(p));
+    T x = _mm256_cvtepi32_ps(isHigh ? _mm256_srli_epi32(bytes, 4) : _mm256_and_si256(bytes, _mm256_set1_epi32(15)));
+    return isSigned ? sub(x, set(8)) : x;
+  }
+  static T fromBfloat(const unsigned char *p) {
+    __m128i halves = _mm_loadu_si128(reinterpret_cast<const __m128i *>(p));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16));
+  }
+  static __m128i eight(const unsigned char *p) { return _mm_loadl_epi64(reinterpret_cast<const __m128i *>(p)); }
+
   static void transpose(T (&r)[8]) {
     T t[8];
     LATHE_UNROLL for (int i = 0; i < 4; ++i) {

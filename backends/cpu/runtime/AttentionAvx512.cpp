@@ -39,6 +39,22 @@ struct Vector {
   static T loadFirst(const float *p, int64_t n) { return _mm512_maskz_loadu_ps(first(n), p); }
   static void storeFirst(float *p, T x, int64_t n) { _mm512_mask_storeu_ps(p, first(n), x); }
 
+  /// Numbers that bytes are, with or without a sign.
+  static T fromSigned(const unsigned char *p) { return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(sixteen(p))); }
+  static T fromUnsigned(const unsigned char *p) { return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(sixteen(p))); }
+  /// Numbers that the low or high halves of bytes are, or 8 less: of an index into a table only the low four bits count.
+  template <bool isSigned> static T fromHalves(const unsigned char *p, bool isHigh) {
+    const T table = isSigned ? _mm512_setr_ps(-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7)
+                             : _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    __m512i bytes = _mm512_cvtepu8_epi32(sixteen(p));
+    return _mm512_permutexvar_ps(isHigh ? _mm512_srli_epi32(bytes, 4) : bytes, table);
+  }
+  static T fromBfloat(const unsigned char *p) {
+    __m256i halves = _mm256_loadu_si256(reinterpret_cast<const __m256i *>(p));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
+  }
+  static __m128i sixteen(const unsigned char *p) { return _mm_loadu_si128(reinterpret_cast<const __m128i *>(p)); }
+
   static void transpose(T (&r)[16]) {
     T t[16];
     LATHE_UNROLL for (int i = 0; i < 8; ++i) {

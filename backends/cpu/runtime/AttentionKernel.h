@@ -17,7 +17,7 @@ using Block = lathe::cpu::AttentionBlock;
 using V = Vector;
 
 constexpr int64_t kWidth = V::kWidth;
-constexpr int64_t kGroup = 16; ///< keys that are looked at together: lanes and tiles of biases are multiples of it
+constexpr int64_t kGroup = Block::kGroupKeys; ///< keys that are looked at together: lanes and tiles of biases are multiples of it
 constexpr float kInfinity = __builtin_huge_valf();
 /// What adds this to a score is a mask: what is left of the score is nothing, and of a row with another maximum,
 /// neither.
@@ -192,6 +192,8 @@ void unpackLanes(const float *source, int64_t count, int64_t width, int64_t lane
     }
 }
 
+#include "backends/cpu/runtime/AttentionCodes.h"
+
 //===----------------------------------------------------------------------===//
 // A block
 //===----------------------------------------------------------------------===//
@@ -214,6 +216,8 @@ public:
     before = take(1);
     shared = next;
     values = next + kGroup;
+    keyRows = values + Block::kKeys * block.e;
+    groupSums = keyRows + kGroup * block.d;
     // Lanes beyond the last one repeat the first, so that they hold numbers like any other.
     for (int64_t lane = 0; lane < width; ++lane) {
       int64_t own = lane < block.lanes ? lane : 0;
@@ -239,16 +243,31 @@ public:
     if (single)
       for (int64_t c = 0; c < block.d; ++c)
         query[c] = block.scale * block.query[0][c * block.queryCol];
-    else
+    if (single && block.key.bits) {
+      for (int64_t c = block.d; c % kWidth != 0; ++c) // there is room: it has lanes for more queries
+        query[c] = 0;
+      if (block.key.rotation > 1)
+        rotateRow(block.key, query);
+      sumGroups(block.key, query, groupSums);
+    }
+    if (!single) {
       packLanes(queries, 0, block.queryCol, block.d, width, block.scale, query, false);
+      if (block.key.rotation > 1)
+        rotateRows(block.key, query, width);
+    }
     fill(maximum, 1, -kInfinity);
     fill(total, 1, 0);
     fill(sums, block.e, 0);
-    for (int64_t first = block.first; first < block.keys; first += Block::kKeys)
+    for (int64_t first = block.first; first < block.keys; first += Block::kKeys) {
+      if (int64_t next = first + Block::kKeys; next < block.keys) {
+        prefetchPage(block.key, next);
+        prefetchPage(block.value, next);
+      }
       if (single)
         runKeysOfOne(first, least(Block::kKeys, block.keys - first));
       else
         runKeys(first, least(Block::kKeys, block.keys - first));
+    }
     if (single && started) {
       for (int64_t c = 0; c < block.e; ++c)
         forLanes([&](int64_t at) { V::store(sums + c * width + at, V::set(values[c])); });
@@ -390,7 +409,12 @@ private:
       if (biased && readBiases(key, some))
         continue;
       float *own = scores + kept * width;
-      multiply({block.key.at(key), block.key.row, block.key.col}, some, block.d, query, width, own, false);
+      if (block.key.bits) {
+        withCodes(block.key, [&](auto codes) { readRows<decltype(codes)>(block.key, key, some, keyRows); });
+        multiply({keyRows, block.d, 1}, some, block.d, query, width, own, false);
+      } else {
+        multiply({block.key.at(key), block.key.row, block.key.col}, some, block.d, query, width, own, false);
+      }
       addScores(own, some, biased);
       copyValues(key, some, values + kept * block.e);
       kept += some;
@@ -415,7 +439,6 @@ private:
   /// As runKeys, of a single query: what is side by side is the numbers of a key, and then its scores.
   void runKeysOfOne(int64_t first, int64_t count) {
     float *own = scores;
-    const float *valueRows[Block::kKeys];
     float most = singleMaximum;
     for (int64_t key = 0; key < count; key += kWidth) {
       int64_t some = least(count - key, kWidth);
@@ -430,7 +453,6 @@ private:
         if (block.hasLimits && !sees(at))
           own[key + i] = -kInfinity;
         most = own[key + i] > most ? own[key + i] : most; // NaN is found in the sum
-        valueRows[key + i] = block.value.at(at);
       }
       for (int64_t i = some; i < kWidth; ++i)
         own[key + i] = -kInfinity;
@@ -454,7 +476,7 @@ private:
     V::store(sums, sum);
     for (float part : sums)
       singleTotal += part;
-    addValues(valueRows, count);
+    addValues(first, count);
     started = true;
   }
 
@@ -466,6 +488,11 @@ private:
 
   /// Products of a single query with up to a vector's width of keys.
   V::T scoresOfOne(int64_t key, int64_t count) {
+    if (block.key.bits) {
+      V::T result;
+      withCodes(block.key, [&](auto codes) { result = scoreCodes<decltype(codes)>(block.key, key, query, groupSums); });
+      return result;
+    }
     V::T sum[kWidth];
     const float *row[kWidth];
     for (int64_t i = 0; i < kWidth; ++i) {
@@ -485,7 +512,12 @@ private:
   }
 
   /// Adds the weighted values of a single query to its sums, which lie one behind the other in `values`.
-  void addValues(const float *const *rows, int64_t count) {
+  void addValues(int64_t key, int64_t count) {
+    if (block.value.bits)
+      return withCodes(block.value, [&](auto codes) { addCodes<decltype(codes)>(block.value, key, count, scores, values, started); });
+    const float *rows[Block::kKeys];
+    for (int64_t i = 0; i < count; ++i)
+      rows[i] = block.value.at(key + i);
     for (int64_t c = 0; c < block.e; c += kWidth) {
       int64_t left = block.e - c;
       V::T even = started ? V::loadFirst(values + c, left) : V::set(0), odd = V::set(0);
@@ -502,6 +534,8 @@ private:
 
   /// Each is read for every few lanes' sums, and rows far apart would push each other out of the cache.
   void copyValues(int64_t key, int64_t count, float *target) {
+    if (block.value.bits)
+      return withCodes(block.value, [&](auto codes) { readRows<decltype(codes)>(block.value, key, count, target); });
     for (int64_t i = 0; i < count; ++i) {
       const float *row = block.value.at(key + i);
       float *to = target + i * block.e;
@@ -549,12 +583,14 @@ private:
         V::store(sums + i * width + at, x);
       }
     });
+    if (block.value.rotation > 1)
+      rotateRows(block.value, sums, width);
     unpackLanes(sums, block.e, width, block.lanes, block.outCol, block.out);
   }
 
   const Block &block;
   int64_t width; ///< lanes, in whole groups
-  float *query, *sums, *scores, *tile, *maximum, *total, *before, *shared, *values;
+  float *query, *sums, *scores, *tile, *maximum, *total, *before, *shared, *values, *keyRows, *groupSums;
   const float *queries[Block::kLanes], *biases[2][Block::kLanes];
   float limits[Block::kLanes], leastLimit = 0, mostLimit = 0;
   bool hasOwnBiases = false; ///< a bias differs between lanes

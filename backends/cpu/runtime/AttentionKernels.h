@@ -22,21 +22,32 @@ namespace lathe::cpu {
 /// the scores of one key with as many queries as it has lanes. So keys and values are read as they lie, a number at a
 /// time, the softmax needs no sums across lanes, and queries of several heads that read the same keys share a block.
 struct AttentionBlock {
-  /// Keys or values: one behind the other, or in pages of kKeys each.
+  /// Keys or values: one behind the other, or in pages of kKeys each, as f32 or as codes (runtime/CacheLayout.h).
   struct Rows {
     const float *data = nullptr;
-    int64_t row = 0, col = 0;
+    int64_t row = 0, col = 0; ///< between elements; `row` between the bytes of codes
     const unsigned char *const *pages = nullptr;
-    int64_t offset = 0; ///< of the first row of a page, in elements
+    int64_t offset = 0; ///< of the head's first row in a page, in bytes
+    int bits = 0;       ///< of a code, 4 or 8; 0: f32
+    bool symmetric = false;
+    int64_t size = 0, group = 0;           ///< columns, and how many of them share a scale
+    int64_t scales = 0, lowest = 0;        ///< from the head's first row, in bytes
+    int64_t bytes = 0;                     ///< of the head in a page
+    int64_t rotation = 1;                  ///< columns that are multiplied with a Hadamard matrix before they are rounded
+    float rotationFactor = 1;              ///< of its numbers
 
+    const unsigned char *head(int64_t index) const { return pages[index / kKeys] + offset; }
+    /// Of f32.
     const float *at(int64_t index) const {
-      return pages ? reinterpret_cast<const float *>(pages[index / kKeys]) + offset + index % kKeys * row : data + index * row;
+      return pages ? reinterpret_cast<const float *>(head(index)) + index % kKeys * row : data + index * row;
     }
   };
 
   static constexpr int64_t kLanes = 64;
   /// Keys whose scores are kept at once: scores of 64 lanes and values of 64 numbers take 16 KiB each, half of the first cache.
   static constexpr int64_t kKeys = 64;
+  static constexpr int64_t kGroupKeys = 16;    ///< that are looked at together
+  static constexpr int64_t kGroupColumns = 16; ///< groups of codes with a scale have a multiple of so many columns
 
   int64_t lanes = 0; ///< queries, from 1 to kLanes
   int64_t first = 0, keys = 0; ///< reads the keys from `first`, a multiple of kKeys, to below `keys`
@@ -56,7 +67,10 @@ struct AttentionBlock {
   float *part = nullptr;                    ///< where a part of the keys leaves partFloats(e), else null
   float *scratch = nullptr;                 ///< scratchFloats(d, e), 64-byte aligned
 
-  static int64_t scratchFloats(int64_t d, int64_t e) { return (d + e + kKeys + 20) * kLanes + kKeys * e + 256; }
+  /// For some keys that codes stand for, too, and sums over groups of a query.
+  static int64_t scratchFloats(int64_t d, int64_t e) {
+    return (d + e + kKeys + 20) * kLanes + kKeys * e + kGroupKeys * d + d / kGroupColumns + 256;
+  }
   static int64_t partFloats(int64_t e) { return (e + 2) * kLanes; }
 };
 

@@ -400,8 +400,8 @@ int explain(const Flags &flags) {
   return 0;
 }
 
-/// The recipe that flags ask for; an error message, or nothing.
-std::string toRecipe(const Flags &flags, CompileOptions &options) {
+/// The recipe that flags of weights ask for; an error message, or nothing.
+std::string toWeightRecipe(const Flags &flags, CompileOptions &options) {
   std::vector<std::string> asked;
   for (auto [given, name] : {std::pair(!flags.recipe.empty(), "a method"), std::pair(!flags.recipeFile.empty(), "--recipe"),
                              std::pair(flags.int8, "--int8"), std::pair(flags.int4, "--int4"), std::pair(flags.fp8, "--fp8")})
@@ -422,6 +422,12 @@ std::string toRecipe(const Flags &flags, CompileOptions &options) {
   }
   options.recipe = flags.recipe.empty() ? oneStepRecipe(flags) : flags.recipe;
   return "";
+}
+
+/// The recipe that flags ask for; an error message, or nothing.
+std::string toRecipe(const Flags &flags, CompileOptions &options) {
+  std::string error = toWeightRecipe(flags, options);
+  return error.empty() && !flags.kvCache.empty() ? addCacheStep(flags.kvCache, options.recipe) : error;
 }
 
 } // namespace
@@ -571,6 +577,11 @@ void addCalibrationOptions(CLI::App &command, Flags &flags) {
   command.add_option("--exclude", flags.exclude, "weights that stay as they are: names of initializers or nodes, with * and ?")->take_all();
 }
 
+void addCacheOption(CLI::App &command, Flags &flags) {
+  command.add_option("--kv-cache", flags.kvCache, "what keys and values are kept in where text is generated: int8 or int4 (default: f32)")
+      ->check(CLI::IsMember({"int8", "int4"}));
+}
+
 void addCompileCommand(CLI::App &app, int &exitCode) {
   auto flags = std::make_shared<Flags>();
   CLI::App *command = app.add_subcommand("compile", "Compile a model into one file");
@@ -580,6 +591,7 @@ void addCompileCommand(CLI::App &app, int &exitCode) {
   command->add_flag("--int8", flags->int8, "weights of 8 bits per output, and activations per row as the model runs");
   command->add_flag("--int4", flags->int4, "weights of 4 bits in groups of 32 (GPTQ where --calib is given)");
   command->add_flag("--fp8", flags->fp8, "weights as 8-bit floats (E4M3)");
+  addCacheOption(*command, *flags);
   addCalibrationOptions(*command, *flags);
   command->callback([=, &exitCode] { exitCode = compile(*flags); });
 }

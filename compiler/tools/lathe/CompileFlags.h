@@ -23,6 +23,7 @@ struct Flags {
   std::string tokenizer, generationConfig; ///< files that the artifact carries
   std::string recipe;    ///< JSON, or what reads it from a file
   std::string recipeFile, calibration;
+  std::string kvCache;   ///< "int8", "int4", or nothing
   int64_t context = 256; ///< tokens of a calibration window
   size_t samples = 0;    ///< of calibration; 0: all
   std::vector<std::string> dims, exclude;
@@ -34,6 +35,8 @@ struct Flags {
 void addWeightsOptions(CLI::App &command, Flags &flags);
 /// The options that every command that compiles has.
 void addCompileOptions(CLI::App &command, Flags &flags);
+/// What keys and values are kept in.
+void addCacheOption(CLI::App &command, Flags &flags);
 /// Those of the data that methods look at.
 void addCalibrationOptions(CLI::App &command, Flags &flags);
 /// Compiles as the flags say; prints what went wrong, or what was made. Returns the exit code.

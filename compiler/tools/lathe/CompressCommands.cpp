@@ -76,8 +76,9 @@ std::string recipeOf(const QuantizeFlags &flags) {
   return ordered_json{{"version", 1}, {"steps", std::move(steps)}}.dump();
 }
 
-int quantize(QuantizeFlags flags) {
-  flags.compile.recipe = recipeOf(flags);
+int quantize(QuantizeFlags flags, bool ofWeights) {
+  if (ofWeights)
+    flags.compile.recipe = recipeOf(flags);
   const std::string &output = flags.compile.output, ending = ".onnx";
   if (flags.compile.emit == "artifact" && output.size() > ending.size() && output.compare(output.size() - ending.size(), ending.size(), ending) == 0)
     flags.compile.emit = "onnx";
@@ -97,6 +98,19 @@ std::string oneStepRecipe(const Flags &flags) {
   if (!flags.exclude.empty())
     step["exclude"] = flags.exclude;
   return ordered_json{{"version", 1}, {"steps", {step}}}.dump();
+}
+
+std::string addCacheStep(const std::string &kvCache, std::string &recipe) {
+  ordered_json json = recipe.empty() ? ordered_json{{"version", 1}, {"steps", ordered_json::array()}}
+                                     : ordered_json::parse(recipe, nullptr, /*allow_exceptions=*/false);
+  if (!json.is_object() || !json.contains("steps") || !json["steps"].is_array())
+    return ""; // what is wrong with it is said where it is read
+  for (const ordered_json &step : json["steps"])
+    if (step.is_object() && step.contains("mode") && step["mode"] == "kv-cache")
+      return "--kv-cache and a step of mode 'kv-cache' of the recipe exclude each other";
+  json["steps"].push_back({{"step", "quantize"}, {"mode", "kv-cache"}, {"bits", kvCache == "int4" ? 4 : 8}});
+  recipe = json.dump();
+  return "";
 }
 
 namespace {
@@ -128,10 +142,28 @@ void printTransforms(const CompressionReport &report) {
   }
 }
 
+void printCaches(const std::vector<CompressedCache> &caches) {
+  if (caches.empty())
+    return;
+  std::map<std::string, size_t> counts;
+  uint64_t before = 0, after = 0;
+  for (const CompressedCache &cache : caches) {
+    ++counts[cache.format];
+    before += cache.bytesBefore;
+    after += cache.bytesAfter;
+  }
+  std::string text;
+  for (const auto &[name, count] : counts)
+    text += (text.empty() ? "" : ", ") + std::to_string(count) + " in " + name;
+  std::printf("caches: %s; %llu of %llu bytes a token\n", text.c_str(), static_cast<unsigned long long>(after),
+              static_cast<unsigned long long>(before));
+}
+
 } // namespace
 
 void printCompression(const CompressionReport &report) {
   printTransforms(report);
+  printCaches(report.caches);
   if (report.layers.empty())
     return;
   std::map<std::string, size_t> counts;
@@ -191,8 +223,16 @@ void addQuantizeCommand(CLI::App &app, int &exitCode) {
   command->add_option("--damping", flags->damping, "of GPTQ, a share of the mean of the diagonal (0.01)");
   command->add_option("--dimension", flags->dimension, "weights that one code of a codebook stands for (4)");
   command->add_option("--tensors", flags->tensors, "weights to quantize: names of initializers or nodes, with * and ? (all)")->take_all();
+  addCacheOption(*command, flags->compile);
   addCalibrationOptions(*command, flags->compile);
-  command->callback([=, &exitCode] { exitCode = quantize(*flags); });
+  command->callback([=, &exitCode] {
+    // With --kv-cache alone weights stay as they are.
+    bool ofWeights = flags->compile.kvCache.empty();
+    for (const char *name : {"--mode", "--method", "--format", "--bits", "--group-size", "--asymmetric", "--scale-type", "--range", "--smooth",
+                             "--outliers", "--damping", "--dimension", "--tensors", "--exclude", "--calib"})
+      ofWeights |= command->count(name) > 0;
+    exitCode = quantize(*flags, ofWeights);
+  });
 }
 
 } // namespace lathe::tool

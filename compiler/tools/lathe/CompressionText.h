@@ -14,6 +14,9 @@ namespace lathe::tool {
 /// The recipe of --int8, --int4 or --fp8.
 std::string oneStepRecipe(const Flags &flags);
 
+/// Adds the step of --kv-cache to a recipe, which may be empty. What is wrong, or nothing.
+std::string addCacheStep(const std::string &kvCache, std::string &recipe);
+
 /// What became of the weights, in a few lines.
 void printCompression(const CompressionReport &report);
 

@@ -7,6 +7,7 @@
 #include "runtime/Manifest.h"
 #include "runtime/ThreadPool.h"
 
+#include <cmath>
 #include <gtest/gtest.h>
 #include <numeric>
 
@@ -22,8 +23,8 @@ protected:
     for (const char *name : {"keys", "values", "source"}) {
       Cache entry;
       entry.name = name;
-      entry.heads = kHeads;
-      entry.size = kSize;
+      entry.layout.heads = kHeads;
+      entry.layout.size = kSize;
       entry.appended = entry.name != "source";
       caches.push_back(entry);
     }
@@ -210,6 +211,73 @@ TEST_F(KvCacheTest, RowsThatDoNotGrow) {
   EXPECT_EQ(view.counts[0], rows);
   EXPECT_EQ(view.counts[1], 0);
   EXPECT_EQ(view.sequences, 2);
+}
+
+/// Pages of codes are shared, copied and counted as others; rows stay what they were when they came.
+TEST_F(KvCacheTest, RowsOfCodes) {
+  caches[0].layout.bits = 8;
+  caches[1].layout.bits = 4;
+  caches[1].layout.symmetric = false;
+  caches[2].layout.bits = 8;
+  cache = std::make_unique<KvCache>(caches, [this](int64_t bytes) {
+    charged += bytes;
+    return true;
+  });
+  auto rows = [](const CacheLayout &layout, std::vector<float> data) {
+    std::vector<unsigned char> page(static_cast<size_t>(layout.bytes()));
+    for (size_t at = 0; at < data.size(); at += kSize) {
+      layout.store(page.data(), 0, data.data() + at, 1);
+      layout.load(page.data(), 0, data.data() + at, 1);
+    }
+    return data;
+  };
+  auto append = [&](const std::vector<KvCache::Sequence *> &sequences, int64_t count, float seed) {
+    std::vector<float> data(sequences.size() * static_cast<size_t>(kHeads * count * kSize));
+    for (size_t i = 0; i < data.size(); ++i)
+      data[i] = seed + std::sin(static_cast<float>(i));
+    for (KvCache::Sequence *sequence : sequences)
+      ASSERT_FALSE(cache->reserve(*sequence, count).failed());
+    ASSERT_FALSE(cache->begin(sequences, count).failed());
+    for (int64_t which : {0, 1})
+      ASSERT_FALSE(execute(which, false, static_cast<int64_t>(sequences.size()), count, data).failed());
+    cache->commit();
+  };
+  KvCache::Sequence a;
+  append({&a}, kPage + 5, 3);
+  // Codes of 8 bits with a scale; of 4 bits, in blocks of 16 bytes, with a scale and a lowest value.
+  EXPECT_EQ(cache->bytes(), static_cast<uint64_t>(charged));
+  int64_t page = kHeads * kPage * (kSize + 2) + kHeads * kPage * (16 + 4);
+  EXPECT_GE(charged, 2 * page);
+  EXPECT_LE(charged, 2 * (page + 4096));
+  std::vector<float> before(static_cast<size_t>(kHeads * 2 * kPage * kSize)), after = before;
+  ASSERT_FALSE(cache->begin({&a}, 0).failed());
+  ASSERT_FALSE(execute(1, true, 1, 2 * kPage, before).failed());
+  std::vector<float> first(static_cast<size_t>(kHeads * (kPage + 5) * kSize));
+  for (size_t i = 0; i < first.size(); ++i)
+    first[i] = 3 + std::sin(static_cast<float>(i));
+  first = rows(caches[1].layout, first);
+  for (int64_t head = 0; head < kHeads; ++head)
+    for (int64_t i = 0; i < 2 * kPage * kSize; ++i) {
+      bool has = i < (kPage + 5) * kSize;
+      float expected = has ? first[static_cast<size_t>(head * (kPage + 5) * kSize + i)] : 0;
+      ASSERT_EQ(before[static_cast<size_t>(head * 2 * kPage * kSize + i)], expected) << head << " " << i;
+    }
+  KvCache::Sequence b = a;
+  append({&b}, 2, -7);
+  EXPECT_EQ(a.appended.pages[0], b.appended.pages[0]);
+  EXPECT_NE(a.appended.pages[1], b.appended.pages[1]);
+  ASSERT_FALSE(cache->begin({&a}, 0).failed());
+  ASSERT_FALSE(execute(1, true, 1, 2 * kPage, after).failed());
+  EXPECT_EQ(before, after);
+  std::vector<float> fixed(static_cast<size_t>(kHeads * 3 * kSize)), back(fixed.size());
+  for (size_t i = 0; i < fixed.size(); ++i)
+    fixed[i] = std::cos(static_cast<float>(i));
+  ASSERT_FALSE(cache->fill(a, 2, fixed.data(), 3).failed());
+  ASSERT_FALSE(cache->begin({&a}, 0).failed());
+  ASSERT_FALSE(execute(2, true, 1, 3, back).failed());
+  EXPECT_EQ(back, rows(caches[2].layout, fixed));
+  a = b = {};
+  EXPECT_EQ(charged, 0);
 }
 
 TEST_F(KvCacheTest, WhatDoesNotFitIsAnError) {

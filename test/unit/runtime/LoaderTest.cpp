@@ -333,6 +333,23 @@ TEST(Loader, RefusesEveryWrongMemberOfAProgram) {
   refuse("/programs/0/code/0/plan", 1 << 20, "entry points of section 'code.avx2' lie outside of it");
   refuse("/programs/0/inputs/1/name", "x", "manifest.programs[0].inputs must have distinct names");
   refuse("/programs/0/symbols/1/name", "m", "has 'm', which is the dimension of no input");
+  ordered_json cache = {{"name", "keys.0"}, {"type", "u4"}, {"heads", 4}, {"size", 64}, {"appended", true}, {"group", 32}, {"rotated", true}};
+  ordered_json good = manifest;
+  good["programs"][0]["caches"] = ordered_json::array({cache});
+  EXPECT_EQ(load(withManifest(good.dump())), LATHE_OK) << lathe_last_error();
+  auto refuseCache = [&](const char *key, const ordered_json &value, const char *why) {
+    ordered_json changed = cache;
+    changed[key] = value;
+    refuse("/programs/0/caches", ordered_json::array({changed}), why);
+  };
+  refuseCache("type", "i16", "must be of type f32, i8, u8, i4 or u4");
+  for (const ordered_json &group : {ordered_json(24), ordered_json(1 << 25)})
+    refuseCache("group", group, "must have groups of a multiple of 16 columns, or 0");
+  refuseCache("group", -16, "group");
+  refuseCache("group", "all", "group");
+  refuseCache("group", nullptr, "group");
+  refuseCache("rotated", 1, "rotated");
+  refuseCache("heads", 0, "must have from 1 to");
   ordered_json many = ordered_json::array();
   for (int i = 0; i < 16; ++i) {
     many.push_back(manifest["programs"][0]);

@@ -9,6 +9,8 @@
 #include "compiler/tools/lathe/RunCommands/ManifestJson.h"
 #include "compiler/tools/lathe/RunCommands/Support.h"
 
+#include "runtime/CacheLayout.h"
+
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
@@ -56,6 +58,25 @@ uint64_t bytesOfReads(const ordered_json &manifest, const ordered_json &program)
   return sum;
 }
 
+/// What a program keeps between runs: each cache, and the bytes that a token more takes in all of them, and one that the encoder reads.
+void describeCaches(const ordered_json &program, ordered_json &report) {
+  int64_t appended = 0, fixed = 0;
+  for (const ordered_json &entry : member(program, "caches")) {
+    runtime::CacheLayout layout;
+    layout.heads = entry["heads"].get<int64_t>();
+    layout.size = entry["size"].get<int64_t>();
+    layout.setType(entry["type"].get<std::string>());
+    if (layout.hasCodes())
+      layout.group = entry["group"].get<int64_t>();
+    (entry["appended"].get<bool>() ? appended : fixed) += layout.bytes() / runtime::CacheLayout::kPageRows;
+    report["caches"].push_back(entry);
+  }
+  if (!report.contains("caches"))
+    return;
+  report["cache_token_bytes"] = appended;
+  report["cache_source_token_bytes"] = fixed;
+}
+
 ordered_json describe(const Module &module, const ordered_json &manifest) {
   lathe_module_info info = module.info();
   ordered_json report = interface(module, 0);
@@ -77,6 +98,7 @@ ordered_json describe(const Module &module, const ordered_json &manifest) {
     entry["kernels"] = module.programInfo(number).kernel_count;
     entry["weights_bytes"] = bytesOfReads(manifest, program);
     entry["work"] = member(program, "work");
+    describeCaches(program, entry);
     report["programs"].push_back(std::move(entry));
   }
   report["tokenizer"] = nullptr;
@@ -164,6 +186,18 @@ void printSymbols(const std::string &title, const std::vector<SymbolInfo> &symbo
   }
 }
 
+/// What caches are kept in, each once, in their order.
+std::string cacheTypes(const ordered_json &caches) {
+  std::vector<std::string> types;
+  for (const ordered_json &cache : caches)
+    if (std::string type = cache["type"].get<std::string>(); std::find(types.begin(), types.end(), type) == types.end())
+      types.push_back(type);
+  std::string text;
+  for (const std::string &type : types)
+    text += (text.empty() ? "" : ", ") + type;
+  return text;
+}
+
 void printTable(const Module &module, const ordered_json &report) {
   auto text = [](const ordered_json &value) {
     return value.is_string() ? value.get<std::string>()
@@ -186,6 +220,10 @@ void printTable(const Module &module, const ordered_json &report) {
   printf(" (here: %s)\n", text(report["isa"]).c_str());
   printf("weights        %.2f MiB\n", mib(report["weights_bytes"]));
   printf("file           %.2f MiB\n", mib(report["file_bytes"]));
+  for (const ordered_json &program : report["programs"])
+    if (program.contains("caches"))
+      printf("cache          %s bytes a token in %zu caches of %s\n", text(program["cache_token_bytes"]).c_str(), program["caches"].size(),
+             cacheTypes(program["caches"]).c_str());
   printf("kernels        %s\n", text(report["kernels"]).c_str());
   if (!report["tokenizer"].is_null())
     printf("tokenizer      %s, %.2f MiB\n", text(report["tokenizer"]["format"]).c_str(),

@@ -25,6 +25,15 @@ inline uint64_t weightsBytes(const nlohmann::ordered_json &manifest, const lathe
   return bytes.is_number_unsigned() ? bytes.get<uint64_t>() : info.constants_bytes;
 }
 
+/// Whether a program beside the model keeps keys and values as codes, so that it computes something else than the model itself.
+inline bool roundsCaches(const nlohmann::ordered_json &manifest) {
+  for (const nlohmann::ordered_json &program : member(manifest, "programs"))
+    for (const nlohmann::ordered_json &cache : member(program, "caches"))
+      if (!member(cache, "group").is_null())
+        return true;
+  return false;
+}
+
 } // namespace lathe::tool
 
 #endif // LATHE_COMPILER_TOOLS_LATHE_RUNCOMMANDS_MANIFESTJSON_H

@@ -167,7 +167,9 @@ int64_t WindowLogits::most(int64_t length) const {
 
 std::unique_ptr<WindowLogits> WindowLogits::create(const std::string &artifact, const ScoreOptions &options) {
   Module module(artifact, loadOptions(options));
-  if (std::optional<size_t> output = findLogits(module))
+  // What is rounded between runs is part of what is generated.
+  std::optional<size_t> output = roundsCaches(manifestOf(module)) ? std::nullopt : findLogits(module);
+  if (output)
     return std::make_unique<MainLogits>(std::move(module), *output, options);
   std::vector<std::string> programs = module.programs();
   if (std::find(programs.begin(), programs.end(), "step") != programs.end())

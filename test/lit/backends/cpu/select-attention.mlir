@@ -3,6 +3,7 @@
 // RUN: lathe-opt %t/main.mlir --cpu-select-kernels --canonicalize --cse --plan-arena --kernel-to-llvm | FileCheck %t/main.mlir --check-prefix=LLVM
 // RUN: lathe-opt %t/main.mlir --cpu-select-kernels=library=false --canonicalize --cse | FileCheck %t/main.mlir --check-prefix=OTHER
 // RUN: lathe-opt %t/cache.mlir --cpu-select-kernels --canonicalize --cse | FileCheck %t/cache.mlir
+// RUN: lathe-opt %t/codes.mlir --cpu-select-kernels --canonicalize --cse | FileCheck %t/codes.mlir
 // RUN: lathe-opt %t/cache.mlir --cpu-select-kernels=library=false --canonicalize --cse | FileCheck %t/cache.mlir --check-prefix=OTHER
 // RUN: lathe-opt %t/half.mlir --cpu-select-kernels | FileCheck %t/half.mlir
 
@@ -89,6 +90,25 @@ func.func @main(%q: tensor<?x4x?x8xf32> {lathe.name = "q", lathe.dims = ["b", ""
   %t = lathe.symbol "t"
   %k = lathe.cache "key.0" %q : tensor<?x4x?x8xf32> [%b, %c4, %t, %c8] : tensor<?x4x?x8xf32>
   %0 = lathe.attention %q, %k, %k positions(%p) {window = 7 : i64} : (tensor<?x4x?x8xf32>, tensor<?x4x?x8xf32>, tensor<?x4x?x8xf32>, tensor<?x?xi64>) -> tensor<?x4x?x8xf32>
+  return %0 : tensor<?x4x?x8xf32>
+}
+
+//--- codes.mlir
+
+// What a cache rounds to is told to the runtime; attention reads it as any other.
+// CHECK: kernel.caches = [{appended = true, group = 32 : i64, heads = 4 : i64, name = "key.0", rotated = true, size = 8 : i64, type = ui4}]
+// CHECK-LABEL: func.func @run
+// CHECK-NOT: kernel.cache_read
+// CHECK: kernel.attention
+// CHECK-SAME: key_cache = 0 : i64
+func.func @main(%q: tensor<?x4x?x8xf32> {lathe.name = "q", lathe.dims = ["b", "", "s", ""]}, %p: tensor<?x?xi64> {lathe.name = "p", lathe.dims = ["b", "s"]},
+    %n: tensor<?xi64> {lathe.name = "n", lathe.dims = ["t"]}) -> (tensor<?x4x?x8xf32> {lathe.name = "y"}) {
+  %c4 = arith.constant 4 : index
+  %c8 = arith.constant 8 : index
+  %b = lathe.symbol "b"
+  %t = lathe.symbol "t"
+  %k = lathe.cache "key.0" %q : tensor<?x4x?x8xf32> [%b, %c4, %t, %c8] {codes = ui4, group_size = 32 : i64, rotated} : tensor<?x4x?x8xf32>
+  %0 = lathe.attention %q, %k, %k positions(%p) : (tensor<?x4x?x8xf32>, tensor<?x4x?x8xf32>, tensor<?x4x?x8xf32>, tensor<?x?xi64>) -> tensor<?x4x?x8xf32>
   return %0 : tensor<?x4x?x8xf32>
 }
 

@@ -84,6 +84,7 @@ func.func @one_position(%q: tensor<3x4x2x8xf32>, %k: tensor<3x4x7x8xf32>, %p: te
 // CHECK-LABEL: func.func @cache
 // CHECK: lathe.cache "key.0" %{{.*}} : tensor<?x4x?x8xf32>[%{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}] : tensor<?x4x?x8xf32>
 // CHECK: lathe.cache "key.1"[%{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}] : tensor<?x4x?x8xf32>
+// CHECK: lathe.cache "key.2"[%{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}] {codes = ui4, group_size = 16 : i64} : tensor<?x4x?x8xf32>
 func.func @cache(%k: tensor<?x4x?x8xf32> {lathe.dims = ["b", "", "s", ""]}, %n: tensor<?xi64> {lathe.dims = ["t"]}) -> (tensor<?x4x?x8xf32>, tensor<?x4x?x8xf32>) {
   %c4 = arith.constant 4 : index
   %c8 = arith.constant 8 : index
@@ -91,6 +92,7 @@ func.func @cache(%k: tensor<?x4x?x8xf32> {lathe.dims = ["b", "", "s", ""]}, %n: 
   %t = lathe.symbol "t"
   %0 = lathe.cache "key.0" %k : tensor<?x4x?x8xf32> [%b, %c4, %t, %c8] : tensor<?x4x?x8xf32>
   %1 = lathe.cache "key.1" [%b, %c4, %t, %c8] : tensor<?x4x?x8xf32>
+  %2 = lathe.cache "key.2" [%b, %c4, %t, %c8] {codes = ui4, group_size = 16 : i64} : tensor<?x4x?x8xf32>
   return %0, %1 : tensor<?x4x?x8xf32>, tensor<?x4x?x8xf32>
 }
 
@@ -157,6 +159,51 @@ func.func @cache_c3(%k: tensor<2x2x1x2xf16>) {
   %c2 = arith.constant 2 : index
   // expected-error @below {{expects rows of the result's element type, got 'tensor<2x2x1x2xf16>'}}
   %0 = lathe.cache "k" %k : tensor<2x2x1x2xf16> [%c2, %c2, %c2, %c2] : tensor<2x2x2x2xf32>
+  return
+}
+
+// -----
+
+func.func @cache_c4() {
+  %c2 = arith.constant 2 : index
+  // expected-error @below {{expects codes of i8, ui8, i4 or ui4, got 'i16'}}
+  %0 = lathe.cache "k" [%c2, %c2, %c2, %c2] {codes = i16} : tensor<2x2x2x2xf32>
+  return
+}
+
+// -----
+
+func.func @cache_c5() {
+  %c2 = arith.constant 2 : index
+  // expected-error @below {{expects rows of f32 where they are rounded to codes, got 'f16'}}
+  %0 = lathe.cache "k" [%c2, %c2, %c2, %c2] {codes = i8} : tensor<2x2x2x2xf16>
+  return
+}
+
+// -----
+
+func.func @cache_c6() {
+  %c2 = arith.constant 2 : index
+  // expected-error @below {{expects a group size of 0 or a multiple of 16, got 20}}
+  %0 = lathe.cache "k" [%c2, %c2, %c2, %c2] {codes = i8, group_size = 20 : i64} : tensor<2x2x2x2xf32>
+  return
+}
+
+// -----
+
+func.func @cache_c6_alone() {
+  %c2 = arith.constant 2 : index
+  // expected-error @below {{expects a group size with codes alone, got 16}}
+  %0 = lathe.cache "k" [%c2, %c2, %c2, %c2] {group_size = 16 : i64} : tensor<2x2x2x2xf32>
+  return
+}
+
+// -----
+
+func.func @cache_c7() {
+  %c2 = arith.constant 2 : index
+  // expected-error @below {{expects rows to be rotated with codes alone}}
+  %0 = lathe.cache "k" [%c2, %c2, %c2, %c2] {rotated} : tensor<2x2x2x2xf32>
   return
 }
 

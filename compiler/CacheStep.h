@@ -1,0 +1,26 @@
+//===- CacheStep.h - A recipe's step that rounds caches ---------*- C++ -*-===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#ifndef LATHE_COMPILER_CACHESTEP_H
+#define LATHE_COMPILER_CACHESTEP_H
+
+#include "compiler/CompressionReport.h"
+#include "compiler/Recipe.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+
+namespace lathe {
+
+/// Whether a step is of caches, not of weights.
+bool isCacheStep(const RecipeStep &step);
+
+/// What is wrong with steps of caches for these programs, none of which need have a cache: `whyNone` says why not. Empty where nothing is.
+std::string checkCacheSteps(const Recipe &recipe, llvm::ArrayRef<mlir::func::FuncOp> programs, const std::string &whyNone);
+
+/// Rounds the rows of the caches that the step covers and no step before has rounded.
+void quantizeCaches(const RecipeStep &step, llvm::ArrayRef<mlir::func::FuncOp> programs, CompressionReport &report);
+
+} // namespace lathe
+
+#endif // LATHE_COMPILER_CACHESTEP_H
