@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "compiler/QuantizeStep.h"
 #include "compiler/ActivationSteps.h"
+#include "dialects/lathe/ValueNames.h"
 #include "passes/quantization/Expressions.h"
 #include "passes/quantization/methods/Awq.h"
 #include "passes/quantization/methods/Codebook.h"
@@ -405,7 +406,7 @@ bool Quantizer::divideInputs(ArrayRef<const Layer *> group, const std::vector<fl
     Value constant = make(b, x.getLoc(), type, name, bytes);
     if (!constant)
       return false;
-    Value divided = b.create<MulOp>(x.getLoc(), x.getType(), x, constant);
+    Value divided = b.create<MulOp>(withoutValue(x.getLoc()), x.getType(), x, constant);
     x.replaceUsesWithIf(divided, [&](OpOperand &use) { return products.contains(use.getOwner()) && use.getOperandNumber() == 0; });
   }
   return true;
@@ -413,6 +414,7 @@ bool Quantizer::divideInputs(ArrayRef<const Layer *> group, const std::vector<fl
 
 bool Quantizer::scaleNorm(Operation *norm, const std::vector<float> &reciprocals, StringRef name) {
   OpBuilder b(norm);
+  norm->setLoc(withoutValue(norm->getLoc()));
   for (unsigned operand = 1; operand < norm->getNumOperands(); ++operand) {
     Value value = norm->getOperand(operand);
     auto type = cast<RankedTensorType>(value.getType());
