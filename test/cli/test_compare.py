@@ -173,6 +173,6 @@ def test_what_cannot_be_compared_is_refused(lathe_tool, compiled, folder):
     check_failure(lathe_tool("compare", cpu, cpu, "--calib", folder / "none"), USAGE, "do not exist")
     check_failure(lathe_tool("compare", cpu, cpu, "--calib", folder / "wrong.npz", "--dim", "batch=1"), USAGE, "--calib excludes")
     np.save(folder / "tokens.npy", np.arange(600))
-    check_failure(lathe_tool("compare", cpu, cpu, "--calib", folder / "tokens.npy"), USAGE, "only input are tokens")
+    check_failure(lathe_tool("compare", cpu, cpu, "--calib", folder / "tokens.npy"), USAGE, "an input of tokens")
     check_failure(lathe_tool("compare", cpu, folder / "missing.onnx"), USAGE, "missing.onnx")
     assert not list(folder.glob("lathe-compare-*"))

@@ -4,6 +4,8 @@
 //
 //===----------------------------------------------------------------------===//
 #include "compiler/tools/lathe/RunCommands/CompareCommand.h"
+#include "compiler/tools/lathe/RunCommands/DimExpression.h"
+#include "compiler/tools/lathe/RunCommands/HtmlReport.h"
 #include "compiler/tools/lathe/RunCommands/Inputs.h"
 #include "compiler/tools/lathe/RunCommands/LockStep.h"
 #include "compiler/tools/lathe/RunCommands/ManifestJson.h"
@@ -14,6 +16,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <cstring>
 #include <filesystem>
 #include <functional>
 #include <set>
@@ -168,37 +171,68 @@ public:
   }
 
   std::vector<Tensor> read(size_t sample) const {
-    if (!ids_.empty())
-      return {window(sample)};
+    if (!ids_.empty()) {
+      std::vector<Tensor> tensors;
+      for (const TensorInfo &input : module_.inputs())
+        tensors.push_back(inputOf(input, ids_.data() + static_cast<int64_t>(sample) * options_.context));
+      return tensors;
+    }
     return paths_.empty() ? chooseInputs(module_, options_.inputs).tensors : readNpz(paths_[sample]);
   }
 
 private:
+  static bool says(const TensorInfo &input, const char *word) { return input.name.find(word) != std::string::npos; }
+  static bool isInteger(const TensorInfo &input) { return input.dtype == LATHE_I64 || input.dtype == LATHE_I32; }
+
   void readTokens() {
-    std::vector<TensorInfo> inputs = module_.inputs();
-    if (inputs.size() != 1 || inputs[0].dims.size() != 2 ||
-        (inputs[0].dtype != LATHE_I64 && inputs[0].dtype != LATHE_I32))
-      throw CommandError(kUsage, "token ids are for models whose only input are tokens [batch, sequence]: give .npz "
-                                 "files of this one's inputs");
+    bool found = false;
+    for (const TensorInfo &input : module_.inputs()) {
+      bool derived = says(input, "mask") || says(input, "position"), isFloat = input.dtype == LATHE_F32;
+      bool isTokens = isInteger(input) && !derived && input.dims.size() == 2;
+      if (isTokens && !found)
+        tokens_ = input;
+      else if (isTokens || (!isFloat && !derived))
+        throw CommandError(kUsage,
+                           "tokens do not say what input '" + input.name + "' is: give .npz files of the inputs");
+      found = found || isTokens;
+    }
+    if (!found)
+      throw CommandError(
+          kUsage,
+          "token ids are for models with an input of tokens [batch, sequence]: give .npz files of this one's inputs");
     ids_ = readIds(options_.calibration);
     if (ids_.size() < static_cast<size_t>(options_.context))
       throw CommandError(kUsage, "calibration tokens '" + options_.calibration + "': expected at least one window of " +
                                      std::to_string(options_.context) + " tokens, found " +
                                      std::to_string(ids_.size()));
   }
-  Tensor window(size_t sample) const {
-    TensorInfo info = module_.inputs().front();
+
+  /// What a decoder without a past takes beside its tokens: masks of ones, positions from 0, empty caches.
+  Tensor inputOf(const TensorInfo &info, const int64_t *begin) const {
+    Dims symbols;
+    for (const SymbolInfo &symbol : module_.symbols())
+      symbols[symbol.name] = std::max<int64_t>(symbol.min, 0);
+    symbols[tokens_.dimTexts[0]] = 1;
+    symbols[tokens_.dimTexts[1]] = options_.context;
     Tensor tensor;
     tensor.name = info.name;
     tensor.dtype = info.dtype;
-    tensor.dims = {1, options_.context};
-    auto begin = ids_.begin() + static_cast<int64_t>(sample) * options_.context;
-    auto put = [&](auto zero) {
-      std::vector<decltype(zero)> ids(begin, begin + options_.context);
-      auto *bytes = reinterpret_cast<const unsigned char *>(ids.data());
-      tensor.bytes.assign(bytes, bytes + ids.size() * sizeof zero);
-    };
-    info.dtype == LATHE_I64 ? put(int64_t(0)) : put(int32_t(0));
+    for (size_t d = 0; d < info.dims.size(); ++d)
+      tensor.dims.push_back(info.dims[d] >= 0 ? info.dims[d] : evaluateDim(info.dimTexts[d], symbols).value_or(1));
+    auto count = static_cast<size_t>(tensor.elements());
+    tensor.bytes.assign(count * lathe_dtype_size(info.dtype), 0);
+    for (size_t i = 0; i < count && isInteger(info); ++i) {
+      int64_t value = info.name == tokens_.name ? begin[i]
+                      : says(info, "position")  ? static_cast<int64_t>(i) % options_.context
+                                                : 1;
+      auto narrow = static_cast<int32_t>(value);
+      if (info.dtype == LATHE_I64)
+        memcpy(tensor.bytes.data() + 8 * i, &value, 8);
+      else
+        memcpy(tensor.bytes.data() + 4 * i, &narrow, 4);
+    }
+    if (!isInteger(info) && info.dtype != LATHE_F32)
+      std::fill(tensor.bytes.begin(), tensor.bytes.end(), 1); // a mask of truth values
     return tensor;
   }
 
@@ -206,6 +240,7 @@ private:
   const CompareOptions &options_;
   std::vector<std::string> paths_;
   std::vector<int64_t> ids_;
+  TensorInfo tokens_;
 };
 
 void addOutputs(const Module *modules[2], Session *sessions[2], std::vector<OutputRow> &rows) {
@@ -414,13 +449,18 @@ void print(const Comparison &result, const CompareOptions &options) {
 
 int tool::compareArtifacts(const CompareOptions &options) {
   return guarded([&] {
+    if (!options.html.empty() && !isHtml(options.html))
+      throw CommandError(kUsage, "--html expects a name that ends in .html, found '" + options.html + "'");
     Comparison result = compareModules(options);
     if (result.hashes[0] != result.hashes[1])
       fprintf(stderr,
               "lathe: warning: '%s' and '%s' were made from different files: values are matched by their names\n",
               options.names[0].c_str(), options.names[1].c_str());
+    std::string json = toJson(result, options).dump(2, ' ', false, ordered_json::error_handler_t::replace);
+    if (!options.html.empty())
+      writeHtmlReport(json, "of the comparison", options.html);
     if (options.json)
-      printf("%s\n", toJson(result, options).dump(2, ' ', false, ordered_json::error_handler_t::replace).c_str());
+      printf("%s\n", json.c_str());
     else
       print(result, options);
     bool within = std::all_of(result.outputs.begin(), result.outputs.end(),
@@ -453,5 +493,6 @@ void tool::addCompareOptions(CLI::App &command, CompareOptions &options) {
   command.add_option("--threads", options.threads, "Threads of each run (default: every processor)")
       ->check(CLI::Range(0, 1024));
   command.add_option("--top", options.top, "Nodes to print, 0 for all (10)");
+  command.add_option("--html", options.html, "Write a page with all nodes here");
   command.add_flag("--json", options.json, "Print one JSON object, of all nodes");
 }

@@ -15,6 +15,7 @@ struct CompareOptions {
   std::string files[2]; ///< artifacts
   std::string names[2]; ///< what users call them
   std::string calibration;
+  std::string html; ///< a page to write; none, if empty
   InputOptions inputs;
   int64_t context = 256;
   size_t samples = 0, top = 10;
