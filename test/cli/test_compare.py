@@ -176,3 +176,31 @@ def test_what_cannot_be_compared_is_refused(lathe_tool, compiled, folder):
     check_failure(lathe_tool("compare", cpu, cpu, "--calib", folder / "tokens.npy"), USAGE, "an input of tokens")
     check_failure(lathe_tool("compare", cpu, folder / "missing.onnx"), USAGE, "missing.onnx")
     assert not list(folder.glob("lathe-compare-*"))
+
+
+def test_decoders_take_tokens(compare, compiled, folder):
+    """logits[batch, sequence, 8] of a table's rows, times a mask behind a past that is empty."""
+    nodes = [
+        helper.make_node("Gather", ["table", "ids"], ["rows"], "/rows"),
+        helper.make_node("Concat", ["past", "rows"], ["present"], "/present", axis=1),
+        helper.make_node("Cast", ["mask"], ["numbers"], "/numbers", to=TensorProto.FLOAT),
+        helper.make_node("Unsqueeze", ["numbers", "axes"], ["column"], "/column"),
+        helper.make_node("Mul", ["present", "column"], ["logits"], "/logits"),
+    ]
+    initializers = [
+        numpy_helper.from_array(np.random.default_rng(0).normal(size=(50, 8)).astype(np.float32), "table"),
+        numpy_helper.from_array(np.array([2]), "axes"),
+    ]
+    values = [
+        helper.make_tensor_value_info("ids", TensorProto.INT64, ["batch", "sequence"]),
+        helper.make_tensor_value_info("mask", TensorProto.INT64, ["batch", "past + sequence"]),
+        helper.make_tensor_value_info("past", TensorProto.FLOAT, ["batch", "past", 8]),
+    ]
+    logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", "past + sequence", 8])
+    graph = helper.make_graph(nodes, "decoder", values, [logits], initializers)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    (folder / "decoder.onnx").write_bytes(model.SerializeToString())
+    np.save(folder / "ids.npy", np.arange(100) % 50)
+    artifact = compiled("decoder", "--generate", "off", source=folder / "decoder.onnx")
+    report = compare(artifact, artifact, "--calib", folder / "ids.npy", "--context", "7")
+    assert report["samples"] == 14 and report["outputs"][0]["elements"] == 14 * 7 * 8 and report["above"] == 0
