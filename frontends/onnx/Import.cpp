@@ -253,10 +253,11 @@ std::optional<int64_t> Importer::declaredRank(StringRef name) const {
   return std::nullopt;
 }
 
-/// Says in its location which output of the model a value is, where this node has made it.
+/// Says in its location which output of the model a value is, where this node has made it. Names travel through C strings: what ends one
+/// is no part of a name.
 static void nameValue(Value value, Location node, StringRef name) {
   Operation *op = value.getDefiningOp();
-  if (op && op->getLoc() == node && op->getNumResults() == 1)
+  if (op && op->getLoc() == node && op->getNumResults() == 1 && !name.contains('\0'))
     op->setLoc(withValue(cast<NameLoc>(node), name));
 }
 

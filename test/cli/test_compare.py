@@ -159,6 +159,19 @@ def test_values_that_are_not_numbers_are_told(compare, compiled, folder):
     assert report["first_above"]["relative_error"] is None and report["first_above"]["non_finite"] == 3 * 5 * WIDTH
 
 
+@pytest.mark.parametrize("name, compared", [(b"h\xff\xfe\xfd", 2), (b"h\0\0\0", 1)])
+def test_names_that_are_no_texts(compare, lathe_tool, tmp_path, name, compared):
+    """Of a value: one that is no C string is passed over."""
+    nodes = [helper.make_node("Sin", ["x"], ["hhhh"], "/sine"), helper.make_node("Cos", ["hhhh"], ["y"], "/cosine")]
+    values = [helper.make_tensor_value_info(value, TensorProto.FLOAT, ["n"]) for value in "xy"]
+    graph = helper.make_graph(nodes, "names", values[:1], values[1:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10).SerializeToString()
+    (tmp_path / "m.onnx").write_bytes(model.replace(b"hhhh", name))
+    lathe_tool.ok("compile", tmp_path / "m.onnx", "-o", tmp_path / "m.lathe", "-q", "--target", "reference")
+    report = compare(tmp_path / "m.lathe", tmp_path / "m.lathe", "--dim", "n=3")
+    assert report["compared"] == compared and report["nodes"][-1]["value"] == "y"
+
+
 def test_what_cannot_be_compared_is_refused(lathe_tool, compiled, folder):
     cpu = compiled("cpu")
     other = compiled("other", source=save(folder / "other.onnx", input_name="z"))
