@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "compiler/ActivationSteps.h"
+#include "dialects/lathe/ValueNames.h"
 
 using namespace mlir;
 
@@ -21,7 +22,7 @@ template <typename OpTy, typename... Args> Value make(OpBuilder &b, Location loc
 /// x rounded to integers of 8 bits by a scale for each row, and back (Yao et al. 2022, ZeroQuant, section 3.2: token-wise).
 Value roundRows(OpBuilder &b, Value x) {
   auto type = cast<RankedTensorType>(x.getType());
-  Location loc = x.getLoc();
+  Location loc = withoutValue(x.getLoc());
   int64_t last = type.getRank() - 1;
   SmallVector<int64_t> shape(type.getShape());
   shape[last] = 1;
@@ -41,7 +42,7 @@ Value roundRows(OpBuilder &b, Value x) {
 /// x rounded to integers of 8 bits by one scale that calibration found, and back.
 Value roundTensor(OpBuilder &b, Value x, const quantization::ActivationRange &range, bool symmetric) {
   auto type = cast<RankedTensorType>(x.getType());
-  Location loc = x.getLoc();
+  Location loc = withoutValue(x.getLoc());
   auto scalar = [&](Type element) { return RankedTensorType::get({}, element); };
   Value scale = b.create<ConstantOp>(loc, scalar(b.getF32Type()), DenseElementsAttr::get(scalar(b.getF32Type()), range.scale)), zero;
   Type code = symmetric ? b.getIntegerType(8) : b.getIntegerType(8, /*isSigned=*/false);
@@ -82,7 +83,7 @@ bool addOutlierPath(const Layer &layer, const std::vector<float> &dense, const c
   for (MatmulOp product : layer.products) {
     Value x = product.getLhs();
     OpBuilder b(product);
-    Location loc = product.getLoc();
+    Location whole = product.getLoc(), loc = withoutValue(whole);
     auto f32 = b.getF32Type();
     Value &masked = path.masked[x], &gathered = path.gathered[x];
     if (!masked) {
@@ -104,7 +105,8 @@ bool addOutlierPath(const Layer &layer, const std::vector<float> &dense, const c
       return false;
     Value added = b.create<MatmulOp>(loc, product.getType(), gathered, weight, /*transpose_lhs=*/false, /*transpose_rhs=*/false);
     b.setInsertionPointAfter(product);
-    auto sum = b.create<AddOp>(loc, product.getType(), product.getResult(), added);
+    product->setLoc(loc); // the sum is what it was
+    auto sum = b.create<AddOp>(whole, product.getType(), product.getResult(), added);
     product.getResult().replaceAllUsesExcept(sum, sum);
     product.getLhsMutable().assign(masked);
   }

@@ -397,6 +397,22 @@ static auto entriesOf(ModuleOp module, StringRef name) {
   return module->getAttrOfType<ArrayAttr>(name).getAsRange<DictionaryAttr>();
 }
 
+static ordered_json describeKernel(DictionaryAttr entry) {
+  ordered_json json = {{"name", text(entry, "name")}, {"kind", text(entry, "kind")}, {"nodes", strings(entry.get("nodes"))}};
+  if (auto reads = entry.getAs<DenseI64ArrayAttr>("reads"))
+    json["reads"] = ArrayRef<int64_t>(reads).vec();
+  if (auto result = entry.getAs<DictionaryAttr>("result")) {
+    json["result"] = {{"value", text(result, "value")},
+                      {"node", text(result, "node")},
+                      {"type", typeName(cast<TypeAttr>(result.get("type")).getValue())},
+                      {"shape", strings(result.get("shape"))}};
+    for (StringRef key : {"argument", "rank"})
+      if (auto number = result.getAs<IntegerAttr>(key))
+        json["result"][key.str()] = number.getInt();
+  }
+  return json;
+}
+
 void describeProgram(ModuleOp module, ordered_json &program) {
   program["symbols"] = ordered_json::array();
   for (DictionaryAttr symbol : entriesOf(module, kernel::kSymbolsAttr)) {
@@ -422,7 +438,7 @@ void describeProgram(ModuleOp module, ordered_json &program) {
   }
   program["kernels"] = ordered_json::array();
   for (DictionaryAttr entry : entriesOf(module, kernel::kKernelsAttr))
-    program["kernels"].push_back({{"name", text(entry, "name")}, {"kind", text(entry, "kind")}, {"nodes", strings(entry.get("nodes"))}});
+    program["kernels"].push_back(describeKernel(entry));
   program["checks"] = ordered_json::array();
   for (DictionaryAttr check : entriesOf(module, kernel::kChecksAttr))
     program["checks"].push_back({{"node", text(check, "node")}, {"message", text(check, "message")}});

@@ -7,6 +7,7 @@
 #include "compiler/ActivationSteps.h"
 #include "compiler/KeptLayers.h"
 #include "compiler/WeightValues.h"
+#include "dialects/lathe/ValueNames.h"
 #include "passes/quantization/Expressions.h"
 #include "passes/quantization/methods/Awq.h"
 #include "passes/quantization/methods/BiasCorrection.h"
@@ -489,7 +490,7 @@ bool Quantizer::divideInputs(ArrayRef<const Layer *> group, const std::vector<fl
     Value constant = make(b, x.getLoc(), type, name, bytes);
     if (!constant)
       return false;
-    Value divided = b.create<MulOp>(x.getLoc(), x.getType(), x, constant);
+    Value divided = b.create<MulOp>(withoutValue(x.getLoc()), x.getType(), x, constant);
     x.replaceUsesWithIf(divided, [&](OpOperand &use) { return products.contains(use.getOwner()) && use.getOperandNumber() == 0; });
   }
   return true;
@@ -497,6 +498,7 @@ bool Quantizer::divideInputs(ArrayRef<const Layer *> group, const std::vector<fl
 
 bool Quantizer::scaleNorm(Operation *norm, const std::vector<float> &reciprocals, StringRef name) {
   OpBuilder b(norm);
+  norm->setLoc(withoutValue(norm->getLoc()));
   for (unsigned operand = 1; operand < norm->getNumOperands(); ++operand) {
     Value value = norm->getOperand(operand);
     auto type = cast<RankedTensorType>(value.getType());

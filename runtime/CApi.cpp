@@ -527,6 +527,13 @@ lathe_status lathe_session_set_trace(lathe_session *session, lathe_trace_fn trac
   return LATHE_OK;
 }
 
+lathe_status lathe_session_set_observer(lathe_session *session, lathe_observe_fn observe, void *context) {
+  if (!session)
+    return nullArgument("session");
+  session->session->setObserver(observe, context);
+  return LATHE_OK;
+}
+
 lathe_status lathe_session_reset_profile(lathe_session *session) {
   if (!session)
     return nullArgument("session");

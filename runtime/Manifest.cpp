@@ -324,6 +324,23 @@ void readCaches(Reader &reader, const json &object, const std::string &where, st
   });
 }
 
+KernelResult readResult(Reader &reader, const json &object, const std::string &at) {
+  KernelResult result;
+  result.value = reader.string(object, "value", at);
+  result.node = reader.string(object, "node", at);
+  result.type = reader.type(object, at);
+  result.isLaunched = object.is_object() && object.contains("argument");
+  if (!result.isLaunched)
+    return result;
+  result.argument = reader.integer(object, "argument", at);
+  result.rank = reader.integer(object, "rank", at);
+  if (result.argument > KernelResult::kMaxArgument || result.argument % 8 != 0)
+    reader.fail(at + ".argument", join("must be a multiple of 8 up to ", KernelResult::kMaxArgument, ", found ", result.argument));
+  if (result.rank > static_cast<int64_t>(Manifest::kMaxRank))
+    reader.fail(at + ".rank", join("must be at most ", Manifest::kMaxRank, ", found ", result.rank));
+  return result;
+}
+
 void readCode(Reader &reader, const json &object, const std::string &where, Program &program) {
   reader.each(object, "code", where, [&](const json &value, const std::string &at) {
     Code code;
@@ -343,6 +360,8 @@ void readCode(Reader &reader, const json &object, const std::string &where, Prog
     reader.each(value, "nodes", at, [&](const json &node, const std::string &inner) {
       kernel.nodes.push_back(reader.string(node, inner));
     });
+    if (value.is_object() && value.contains("result"))
+      kernel.result = readResult(reader, value["result"], at + ".result");
     program.kernels.push_back(std::move(kernel));
   });
   reader.each(object, "checks", where, [&](const json &value, const std::string &at) {

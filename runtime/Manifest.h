@@ -65,10 +65,22 @@ struct Code {
   uint64_t run = 0;
 };
 
+/// An output of a node of the model that a kernel computes.
+struct KernelResult {
+  std::string value, node;
+  const DataType *type = nullptr;
+  bool isLaunched = false;   ///< generated code computes it: its buffer is an argument of the launch
+  int64_t argument = 0;      ///< where the buffer's description begins in the arguments, in bytes
+  int64_t rank = 0;          ///< of the buffer, which may have fewer axes than the value
+
+  static constexpr int64_t kMaxArgument = 1 << 16;
+};
+
 struct Kernel {
   std::string name;
   std::string kind;
   std::vector<std::string> nodes;
+  std::optional<KernelResult> result;
 };
 
 struct Check {

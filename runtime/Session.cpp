@@ -429,6 +429,89 @@ void Session::timedParallelFor(lathe_frame *frame, int64_t kernel, lathe_task_fn
   static_cast<Frame *>(frame)->session->record(kernel, start);
 }
 
+//===----------------------------------------------------------------------===//
+// What kernels compute, for observers
+//===----------------------------------------------------------------------===//
+
+const lathe_runtime_table Session::kObservingTable = {
+    LATHE_ABI_VERSION, observedParallelFor,      observed<matmulEntry>, failEntry, allocateEntry, outputEntry,
+    observed<attentionEntry>, timed<cacheEntry>, observed<dequantizeRowsEntry>};
+
+const lathe_runtime_table &Session::table() const {
+  return observe_ ? kObservingTable : profiling_ ? kProfilingTable : kTable;
+}
+
+namespace {
+
+const void *resultData(const lathe_matmul_call &call) { return call.out; }
+const void *resultData(const lathe_attention_call &call) { return call.out.data; }
+const void *resultData(const lathe_rows_call &call) { return call.out; }
+
+/// The product of extents; -1 where it is none.
+int64_t productOf(const std::vector<int64_t> &extents) {
+  int64_t count = 0;
+  return elementCount(extents.data(), extents.size(), &count) ? count : -1;
+}
+
+int64_t resultElements(const lathe_matmul_call &call) {
+  return productOf({call.batch[0], call.batch[1], call.batch[2], call.m, call.n});
+}
+int64_t resultElements(const lathe_attention_call &call) {
+  return productOf({call.batch[0], call.batch[1], call.batch[2], call.s, call.e});
+}
+int64_t resultElements(const lathe_rows_call &call) { return productOf({call.count, call.out_row}); }
+
+} // namespace
+
+/// Whether a run of this session may write there.
+bool Session::owns(const void *data, uint64_t bytes) const {
+  auto begin = reinterpret_cast<uintptr_t>(data);
+  auto within = [&](const void *memory, uint64_t size) {
+    auto base = reinterpret_cast<uintptr_t>(memory);
+    return begin >= base && bytes <= size && begin - base <= size - bytes;
+  };
+  bool found = within(arena_.data(), arena_.capacity());
+  for (const Output &output : outputs_)
+    found = found || within(output.data, static_cast<uint64_t>(output.size));
+  for (const Buffer &buffer : dynamic_)
+    found = found || within(buffer.data(), buffer.capacity());
+  return found;
+}
+
+void Session::observe(int64_t kernel, const KernelResult &result, const void *data, int64_t elements) {
+  uint64_t bytes = 0;
+  if (elements != 0 && (elements < 0 || __builtin_mul_overflow(elements, result.type->size, &bytes) || !owns(data, bytes)))
+    return fail(failure(LATHE_INTERNAL, "kernel '", program_->kernels[static_cast<size_t>(kernel)].name,
+                        "' has no result where the manifest says that it is"));
+  lathe_kernel_result told = {result.value.c_str(), result.node.c_str(), result.type->dtype, data, static_cast<size_t>(elements)};
+  observe_(observeContext_, static_cast<size_t>(kernel), &told);
+}
+
+template <auto entry, typename Call> void Session::observed(lathe_frame *frame, const Call *call) {
+  Session *session = static_cast<Frame *>(frame)->session;
+  (session->profiling_ ? timed<entry, Call> : entry)(frame, call);
+  const std::vector<Kernel> &kernels = session->program_->kernels;
+  if (call->kernel < 0 || static_cast<size_t>(call->kernel) >= kernels.size())
+    return;
+  if (const auto &result = kernels[static_cast<size_t>(call->kernel)].result; result && !result->isLaunched)
+    session->observe(call->kernel, *result, resultData(*call), resultElements(*call));
+}
+
+void Session::observedParallelFor(lathe_frame *frame, int64_t kernel, lathe_task_fn task, const void *args, int64_t count,
+                                  int64_t grain) {
+  Session *session = static_cast<Frame *>(frame)->session;
+  (session->profiling_ ? timedParallelFor : parallelForEntry)(frame, kernel, task, args, count, grain);
+  const std::vector<Kernel> &kernels = session->program_->kernels;
+  if (kernel < 0 || static_cast<size_t>(kernel) >= kernels.size())
+    return;
+  const auto &result = kernels[static_cast<size_t>(kernel)].result;
+  if (!result || !result->isLaunched)
+    return;
+  // What generated code hands to its tasks for a buffer: the address twice, an offset of 0, extents, strides.
+  auto *words = reinterpret_cast<const int64_t *>(static_cast<const unsigned char *>(args) + result->argument);
+  session->observe(kernel, *result, reinterpret_cast<const void *>(words[1]), productOf({words + 3, words + 3 + result->rank}));
+}
+
 void Session::fail(Status status) {
   std::lock_guard<std::mutex> lock(failureMutex_);
   if (!failure_.failed())
@@ -456,7 +539,7 @@ Status Session::run() {
   hasResult_ = false;
   if (Status status = prepareBuffers(); status.failed())
     return status;
-  if (Status status = execute(profiling_ ? kProfilingTable : kTable); status.failed())
+  if (Status status = execute(table()); status.failed())
     return status;
   for (size_t i = 0; i < outputs_.size(); ++i)
     if (!outputs_[i].data)

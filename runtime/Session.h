@@ -80,6 +80,7 @@ public:
   bool chargeMemory(int64_t bytes) { return charge(bytes); }
   void setProfiling(bool enabled) { profiling_ = enabled; }
   void setTrace(lathe_trace_fn trace, void *context) { trace_ = trace, traceContext_ = context; }
+  void setObserver(lathe_observe_fn observe, void *context) { observe_ = observe, observeContext_ = context; }
   std::vector<KernelTime> &profile() { return profile_; }
   const std::vector<KernelTime> &profile() const { return profile_; }
 
@@ -87,6 +88,7 @@ private:
   struct Frame;
   static const lathe_runtime_table kTable;
   static const lathe_runtime_table kProfilingTable;
+  static const lathe_runtime_table kObservingTable;
   static void parallelForEntry(lathe_frame *frame, int64_t kernel, lathe_task_fn task, const void *args, int64_t count,
                                int64_t grain);
   static void matmulEntry(lathe_frame *frame, const lathe_matmul_call *call);
@@ -99,6 +101,9 @@ private:
   static void timedParallelFor(lathe_frame *frame, int64_t kernel, lathe_task_fn task, const void *args, int64_t count,
                                int64_t grain);
   template <auto entry, typename Call> static void timed(lathe_frame *frame, const Call *call);
+  static void observedParallelFor(lathe_frame *frame, int64_t kernel, lathe_task_fn task, const void *args, int64_t count,
+                                  int64_t grain);
+  template <auto entry, typename Call> static void observed(lathe_frame *frame, const Call *call);
   static void prepareMatmulEntry(lathe_frame *frame, const lathe_matmul_call *call);
   static void prepareAttentionEntry(lathe_frame *frame, const lathe_attention_call *call);
 
@@ -115,6 +120,9 @@ private:
   Status prepareOutput(size_t index);
   Status checkFailed(int64_t check) const;
   void record(int64_t kernel, uint64_t start);
+  const lathe_runtime_table &table() const;
+  void observe(int64_t kernel, const KernelResult &result, const void *data, int64_t elements);
+  bool owns(const void *data, uint64_t bytes) const;
 
   std::shared_ptr<Module> module_;
   const Program *program_ = nullptr; ///< of the module's manifest
@@ -136,6 +144,8 @@ private:
   bool profiling_ = false;
   lathe_trace_fn trace_ = nullptr;
   void *traceContext_ = nullptr;
+  lathe_observe_fn observe_ = nullptr;
+  void *observeContext_ = nullptr;
   std::vector<KernelTime> profile_;
   std::mutex failureMutex_;
   Status failure_;

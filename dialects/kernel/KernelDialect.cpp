@@ -92,6 +92,17 @@ private:
   }
   LogicalResult flag(StringRef key) { return entry.getAs<BoolAttr>(key) ? success() : misfit(key, "true or false"); }
 
+  static bool isResult(DictionaryAttr result) {
+    auto isWord = [&](StringRef key) {
+      auto number = result.getAs<IntegerAttr>(key);
+      return number && number.getType().isSignlessInteger(64) && number.getInt() >= 0;
+    };
+    auto shape = result ? result.getAs<ArrayAttr>("shape") : ArrayAttr();
+    return shape && llvm::all_of(shape, llvm::IsaPred<StringAttr, IntegerAttr>) && result.getAs<StringAttr>("value") &&
+           result.getAs<StringAttr>("node") && result.getAs<TypeAttr>("type") &&
+           (result.get("argument") || result.get("rank") ? isWord("argument") && isWord("rank") : true);
+  }
+
   LogicalResult verifyEntry() {
     StringRef name = table.getName();
     if (name == kSymbolsAttr)
@@ -109,6 +120,10 @@ private:
       auto nodes = entry.getAs<ArrayAttr>("nodes");
       if (!nodes || !llvm::all_of(nodes, llvm::IsaPred<StringAttr>))
         return misfit("nodes", "a list of strings");
+      if (entry.get("reads") && !entry.getAs<DenseI64ArrayAttr>("reads"))
+        return misfit("reads", "a list of 64-bit integers");
+      if (entry.get("result") && !isResult(entry.getAs<DictionaryAttr>("result")))
+        return misfit("result", "a dictionary of 'value', 'node', 'type' and 'shape', and for launches 'argument' and 'rank'");
       return failure(failed(text("name")) || failed(text("kind")));
     }
     if (name == kCachesAttr) {

@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "frontends/onnx/Importer.h"
+#include "dialects/lathe/ValueNames.h"
 #include "frontends/onnx/Functions.h"
 #include "frontends/onnx/SmallFloats.h"
 #include "mlir/IR/Diagnostics.h"
@@ -252,6 +253,14 @@ std::optional<int64_t> Importer::declaredRank(StringRef name) const {
   return std::nullopt;
 }
 
+/// Says in its location which output of the model a value is, where this node has made it. Names travel through C strings: what ends one
+/// is no part of a name.
+static void nameValue(Value value, Location node, StringRef name) {
+  Operation *op = value.getDefiningOp();
+  if (op && op->getLoc() == node && op->getNumResults() == 1 && !name.contains('\0'))
+    op->setLoc(withValue(cast<NameLoc>(node), name));
+}
+
 bool Importer::importNode(const onnx::NodeProto &proto, StringRef name) {
   for (StringRef taken : takenNames(proto))
     if (!lookup(taken))
@@ -301,8 +310,10 @@ bool Importer::importNode(const onnx::NodeProto &proto, StringRef name) {
                                             : "cannot be imported");
   }
   for (int i = 0; i < proto.output_size(); ++i)
-    if (!proto.output(i).empty() && node.results[i])
+    if (!proto.output(i).empty() && node.results[i]) {
       scopes.back()[proto.output(i)] = node.results[i];
+      nameValue(node.results[i], node.loc, path + proto.output(i));
+    }
   return true;
 }
 

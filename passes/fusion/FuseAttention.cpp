@@ -3,6 +3,7 @@
 // Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
 //
 //===----------------------------------------------------------------------===//
+#include "dialects/lathe/ValueNames.h"
 #include "mlir/Dialect/Utils/IndexingUtils.h"
 #include "passes/fusion/AttentionPattern.h"
 #include "passes/fusion/Passes.h"
@@ -64,7 +65,8 @@ private:
     SmallVector<Location> locs;
     for (Operation *op : pattern.covered)
       locs.push_back(op->getLoc());
-    return FusedLoc::get(pattern.result->getContext(), locs);
+    // Of what is written beside the result, too, which Fuser::replace gives its own.
+    return withoutValue(FusedLoc::get(pattern.result->getContext(), locs));
   }
   SymShape shape(Value value) {
     FailureOr<SymShape> result = shapes.shapeOf(value);

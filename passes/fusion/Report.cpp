@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "passes/fusion/Report.h"
+#include "dialects/lathe/ValueNames.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringSet.h"
 #include "llvm/ADT/TypeSwitch.h"
@@ -54,7 +55,7 @@ void Fuser::replace(Operation *root, Operation *composite, ArrayRef<Operation *>
   SmallVector<Location> locs;
   for (Operation *op : covered)
     locs.push_back(op->getLoc());
-  composite->setLoc(FusedLoc::get(func.getContext(), locs));
+  composite->setLoc(fusedLocation(func.getContext(), locs, root->getLoc()));
   if (explain) {
     Builder b(func.getContext());
     llvm::SetVector<StringAttr> names;

@@ -30,6 +30,23 @@ def test_compile_and_run(onnx_path, oracle, tmp_path):
     assert caught.value.status == lathe.Status.INVALID_ARGUMENT
 
 
+def test_observes_values(artifact):
+    session = lathe.load(artifact("bert")).session()
+    inputs, seen = make_inputs("bert", 2, 5), {}
+    expected = session.run(inputs)
+    result = session.run(inputs, observe=lambda value, node, elements: seen.update({value: (node, elements)}))
+    np.testing.assert_array_equal(result["output_0"], expected["output_0"])
+    assert len(seen) > 10 and all(node for node, _ in seen.values())
+    node, elements = seen["output_0"]
+    np.testing.assert_array_equal(elements.reshape(expected["output_0"].shape), expected["output_0"])
+    seen.clear()
+    session.run(inputs)
+    assert not seen
+    with pytest.raises(ZeroDivisionError):
+        session.run(inputs, observe=lambda *_: 1 // 0)
+    session.run(inputs)
+
+
 def test_compile_errors(tmp_path):
     (tmp_path / "text.onnx").write_text("not a model\n" * 20)
     with pytest.raises(lathe.Error) as caught:

@@ -137,6 +137,7 @@ void Selector::emitAttention(AttentionOp op, const AttentionCall &call) {
   if (call.last != op)
     ops.push_back(call.last);
   int64_t id = addKernel("attention_" + std::to_string(kernels.size()), "attention", ops);
+  describeResult(id, stored, ops);
   b.create<kernel::AttentionOp>(loc, frame, sizes, queryBuffer, queryView, keyBuffer, keyView, valueBuffer, valueView,
                                 biases, biasViews, positions, positionsView, out, outView, id, op.getScale(),
                                 op.getSoftcap().value_or(APFloat(0.0)), op.getZeroMasked(), op.getZeroNan(), keyCache,

@@ -164,6 +164,7 @@ LogicalResult Selector::emitMatmul(MatmulOp op, const Epilogue &epilogue) {
     return order ? b.getDenseI64ArrayAttr(*order) : DenseI64ArrayAttr();
   };
   int64_t id = addKernel("matmul_" + std::to_string(kernels.size()), "matmul", ops);
+  describeResult(id, epilogue.last->getResult(0), ops);
   auto product = b.create<kernel::MatmulOp>(op.getLoc(), frame, lhs, rhs, bias, multiplier, residual, out, id, weight, weightShape,
                              epilogue.activation, op.getTransposeLhs(), op.getTransposeRhs(), APFloat(epilogue.alpha), axes(epilogue.lhs.axes), axes(epilogue.rhs.axes), axes(epilogue.outAxes), /*lhs_quantization=*/0, APFloat(1.0), /*lhs_zero=*/0);
   if (auto rounding = op->getAttrOfType<DictionaryAttr>(kernel::kLhsQuantizationAttr)) {
@@ -179,6 +180,7 @@ void Selector::emitLookup(GatherOp op) {
   Value indices = buffer(op.getIndices());
   int64_t check = addCheck(op.getLoc(), "index out of range: an index is not within the extent of its axis");
   int64_t id = addKernel("lookup_" + std::to_string(kernels.size()), "lookup", {op});
+  describeResult(id, op.getResult(), {op});
   b.create<kernel::LookupOp>(op.getLoc(), frame, weight, indices, destination(op.getResult()), check, id);
 }
 
@@ -260,6 +262,7 @@ LogicalResult Selector::emitGroup(ArrayRef<Operation *> ops, Value root, Value t
   constexpr int64_t kChunk = 4096;
   auto launch = [&](const SymExpr &items, Value grain) {
     auto op = b.create<kernel::LaunchOp>(loc, frame, name, arguments, host(items), grain, id);
+    describeResult(id, root, ops, ValueRange(arguments));
     if (!inPlace.empty())
       op->setAttr(kernel::kInPlaceAttr, b.getDenseI64ArrayAttr(inPlace));
   };
@@ -299,7 +302,9 @@ LogicalResult Selector::emitScatter(Operation *op) {
   int64_t id = addKernel(name, "generated", {op});
   func::FuncOp kernelFunc = addKernelFunc(loc, name);
   emitScatterKernel(op, kernelFunc, [&](Location at, StringRef message) { return addCheck(at, message); });
-  b.create<kernel::LaunchOp>(loc, frame, name, ValueRange{indices, updates, target}, host(1), host(1), id);
+  SmallVector<Value> arguments{indices, updates, target};
+  b.create<kernel::LaunchOp>(loc, frame, name, arguments, host(1), host(1), id);
+  describeResult(id, op->getResult(0), {op}, ValueRange(arguments));
   return success();
 }
 

@@ -81,6 +81,10 @@ private:
   bool isGiven(Value stored, std::optional<bool> transposed);
   int64_t addConstant(Value tensor, bool packed, bool transposed);
   int64_t addKernel(StringRef name, StringRef kind, ArrayRef<Operation *> ops);
+  /// Says which value of the model a kernel's result is, where it is one, and which kernels computed what `ops`, its operations, read.
+  /// The last of a launch's arguments is the result's buffer; calls of the library tell where it is.
+  void describeResult(int64_t kernel, Value result, ArrayRef<Operation *> ops, std::optional<ValueRange> arguments = std::nullopt);
+  SmallVector<int64_t> kernelsReadBy(ArrayRef<Operation *> ops);
   int64_t addCheck(Location loc, StringRef message);
   /// A kernel without a body.
   func::FuncOp addKernelFunc(Location loc, StringRef name);
@@ -113,6 +117,7 @@ private:
   llvm::SmallPtrSet<Operation *, 32> stored; ///< operations whose results get buffers of their own
   DenseMap<std::pair<Value, int64_t>, int64_t> constantIndex;
   SmallVector<Attribute> constants, kernels, checks, caches;
+  DenseMap<Value, int64_t> kernelOf; ///< that computes a tensor
   llvm::StringMap<int64_t> cacheIndex; ///< by name
   bool isFirst = true;                 ///< no program was selected before it
   size_t given = 0;                    ///< how many of the constants are other programs'

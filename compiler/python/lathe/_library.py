@@ -161,6 +161,19 @@ class Generated(c.Structure):
 
 TokenFn = c.CFUNCTYPE(c.c_int, c.c_void_p, c.POINTER(TokenEvent))
 
+
+class KernelResult(c.Structure):
+    _fields_ = [
+        ("value", c.c_char_p),
+        ("node", c.c_char_p),
+        ("dtype", c.c_int),
+        ("data", c.c_void_p),
+        ("elements", c.c_size_t),
+    ]
+
+
+ObserveFn = c.CFUNCTYPE(None, c.c_void_p, c.c_size_t, c.POINTER(KernelResult))
+
 _HANDLE = c.c_void_p
 
 # Name: result, arguments.
@@ -192,6 +205,7 @@ _FUNCTIONS = {
     ),
     "lathe_session_run": (c.c_int, [_HANDLE]),
     "lathe_session_output": (c.c_int, [_HANDLE, c.c_size_t, c.POINTER(Output)]),
+    "lathe_session_set_observer": (c.c_int, [_HANDLE, ObserveFn, c.c_void_p]),
     "lathe_session_memory": (c.c_int, [_HANDLE, c.POINTER(c.c_uint64)]),
     "lathe_session_threads": (c.c_int, [_HANDLE, c.POINTER(c.c_int32)]),
     "lathe_generator_options_init": (None, [c.POINTER(GeneratorOptions)]),

@@ -280,11 +280,14 @@ class Session:
         with self._lock:
             self._bind_all(inputs)
 
-    def run(self, inputs=None, outputs=None):
+    def run(self, inputs=None, outputs=None, observe=None):
         """Executes the model once.
 
         inputs: an array for each input name, of the very type of the input (nothing is converted silently); None for
         those of bind(). outputs: names of the outputs to return, None for all.
+        observe: called as observe(value, node, elements) after each kernel that computes an output of a node of the ONNX model: names
+        of the output and the node, and its elements in row-major order, an array of one axis, a copy. Of nodes that were fused the last
+        one's. It must not use the session; what it raises is raised by run() at its end.
         Returns an array, a copy, for each of these names. Raises Error.
         """
         names = {info.name: index for index, info in enumerate(self.program.outputs)}
@@ -297,11 +300,37 @@ class Session:
             if self._bound is None:
                 raise Error("expects inputs, from bind() or given to run()", status=Status.INVALID_ARGUMENT)
             try:
-                check(library().lathe_session_run(self._handle))
+                self._run(observe)
             finally:
                 if inputs is not None:
                     self._bound = None
             return {name: self._output(names[name]) for name in (names if outputs is None else outputs)}
+
+    def _run(self, observe):
+        if observe is None:
+            return check(library().lathe_session_run(self._handle))
+        raised = []
+
+        def told(_, __, pointer):
+            if raised:
+                return
+            try:
+                result = pointer.contents
+                elements = np.empty(result.elements, _DTYPES[result.dtype])
+                if elements.size:
+                    c.memmove(elements.ctypes.data, result.data, elements.nbytes)
+                observe(result.value.decode(), result.node.decode(), elements)
+            except BaseException as error:  # ctypes would print it and go on
+                raised.append(error)
+
+        callback = _library.ObserveFn(told)
+        check(library().lathe_session_set_observer(self._handle, callback, None))
+        try:
+            check(library().lathe_session_run(self._handle))
+        finally:
+            check(library().lathe_session_set_observer(self._handle, _library.ObserveFn(), None))
+        if raised:
+            raise raised[0]
 
     def _bind_all(self, inputs):
         missing = [name for name in self._index if name not in inputs]

@@ -11,6 +11,7 @@
 #include "compiler/tools/lathe/RunCommands/CalibrationFiles.h"
 #include "compiler/tools/lathe/RunCommands/Commands.h"
 #include "compiler/tools/lathe/RunCommands/Documents.h"
+#include "compiler/tools/lathe/RunCommands/HtmlReport.h"
 #include "compiler/tools/lathe/RunCommands/TensorFiles.h"
 #include "runtime/ArtifactFormat.h"
 #include <CLI/CLI.hpp>
@@ -430,6 +431,25 @@ std::string toRecipe(const Flags &flags, CompileOptions &options) {
   return error.empty() && !flags.kvCache.empty() ? addCacheStep(flags.kvCache, options.recipe) : error;
 }
 
+/// The report of --report, which the compiler writes as JSON and users may want as a page.
+class ReportFile {
+public:
+  ReportFile(const Flags &flags, CompileOptions &options) : page_(isHtml(flags.report) ? flags.report : "") {
+    if (!page_.empty())
+      options.report = json_ = page_ + ".json.tmp" + std::to_string(getpid());
+  }
+  ~ReportFile() {
+    std::error_code code;
+    if (!json_.empty())
+      std::filesystem::remove(json_, code);
+  }
+  /// Writes the page, where one is wanted; returns the exit code.
+  int finish() { return page_.empty() ? 0 : convertReport(json_, "of the compression", page_); }
+
+private:
+  std::string page_, json_;
+};
+
 } // namespace
 
 int compile(const Flags &flags) {
@@ -457,10 +477,16 @@ int compile(const Flags &flags) {
     options.calibration = calibration.get();
   }
   auto begin = std::chrono::steady_clock::now();
+  // A page shows layers: without any it is known before a minute of compiling that there is nothing to show.
+  if (isHtml(flags.report) && options.recipe.empty())
+    return usage("a report as a page is of compressed layers: expected a recipe with --report " + flags.report + ", found none; .json tells the kernels");
+  ReportFile reportFile(flags, options);
   CompileResult result = runCompile(flags.model, flags.output, options);
   progress.stop();
   if (result.code != ExitCode::ok)
     return report(flags.model, result);
+  if (int code = reportFile.finish())
+    return code;
   std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
   std::ifstream file(flags.output, std::ios::binary | std::ios::ate);
   if (!flags.quiet)
@@ -562,7 +588,7 @@ void addCompileOptions(CLI::App &command, Flags &flags) {
   command.add_option("--emit", flags.emit, "artifact, onnx, mlir, llvm or obj")
       ->check(CLI::IsMember({"artifact", "onnx", "mlir", "llvm", "obj"}))
       ->capture_default_str();
-  command.add_option("--report", flags.report, "write what was chosen for each kernel, as JSON");
+  command.add_option("--report", flags.report, "write what was chosen for each kernel and each compressed layer: as JSON, or the layers as a page where the name ends in .html");
   command.add_option("--dump-ir", flags.dumpDir, "folder for one numbered .mlir file a phase");
   command.add_option("--jobs", flags.jobs, "threads that make code side by side (default: one a processor); the output does not depend on it")
       ->check(CLI::Range(1, 1024));

@@ -229,7 +229,8 @@ void addQuantizeCommand(CLI::App &app, int &exitCode) {
     // With --kv-cache alone weights stay as they are.
     bool ofWeights = flags->compile.kvCache.empty();
     for (const char *name : {"--mode", "--method", "--format", "--bits", "--group-size", "--asymmetric", "--scale-type", "--range", "--smooth",
-                             "--outliers", "--damping", "--dimension", "--tensors", "--exclude", "--calib"})
+                             "--outliers", "--damping", "--dimension", "--tensors", "--exclude", "--calib", "--rotate", "--equalize",
+                             "--bias-correction", "--double-quantization"})
       ofWeights |= command->count(name) > 0;
     exitCode = quantize(*flags, ofWeights);
   });

@@ -19,6 +19,8 @@ int main(int argc, char **argv) {
   lathe::tool::addRunCommand(app, exitCode);
   lathe::tool::addBenchCommand(app, exitCode);
   lathe::tool::addProfileCommand(app, exitCode);
+  lathe::tool::addCompareCommand(app, exitCode);
+  lathe::tool::addReportCommand(app, exitCode);
   lathe::tool::addExplainCommand(app, exitCode);
   lathe::tool::addInspectAnyCommand(app, exitCode);
 #ifdef LATHE_HAS_AUDIO

@@ -361,6 +361,24 @@ LATHE_API lathe_status lathe_session_set_trace(lathe_session *session, lathe_tra
 /** Sets all profiles to zero. */
 LATHE_API lathe_status lathe_session_reset_profile(lathe_session *session);
 
+/** An output of a node of the ONNX model, as a kernel has just computed it. */
+typedef struct lathe_kernel_result {
+  const char *value; /**< the output's name in the model; lives as long as the module */
+  const char *node;  /**< name of the node; lives as long as the module */
+  lathe_dtype dtype;
+  const void *data; /**< the elements, dense and row-major; valid during the call, after which the memory may be used again */
+  size_t elements;
+} lathe_kernel_result;
+
+/** Told after each call of a kernel whose result is a value of the model (the last one of several nodes that were fused; others
+ *  exist nowhere), from the thread that runs the session: an index as for lathe_session_profile, and the result. A kernel in a loop
+ *  is called several times. */
+typedef void (*lathe_observe_fn)(void *context, size_t kernel, const lathe_kernel_result *result);
+
+/** Makes later runs call `observe`, which must not use the session; NULL for none. Runs without an observer are those of a session
+ *  that never had one: no kernel tests for it. */
+LATHE_API lathe_status lathe_session_set_observer(lathe_session *session, lathe_observe_fn observe, void *context);
+
 #ifdef __cplusplus
 }
 #endif

@@ -355,6 +355,16 @@ public:
   void clearTrace() { check(lathe_session_set_trace(get(), nullptr, nullptr)); }
   void resetProfile() { check(lathe_session_reset_profile(get())); }
 
+  /// Told after each call of a kernel that computes a value of the model: lathe_observe_fn, with the kernel's number and a
+  /// const lathe_kernel_result &. `observe` must not throw, and must live as long as runs are observed.
+  template <typename Observe> void setObserver(Observe &observe) {
+    check(lathe_session_set_observer(
+        get(),
+        [](void *context, size_t kernel, const lathe_kernel_result *result) { (*static_cast<Observe *>(context))(kernel, *result); },
+        &observe));
+  }
+  void clearObserver() { check(lathe_session_set_observer(get(), nullptr, nullptr)); }
+
   lathe_kernel_profile profile(size_t kernel) const {
     lathe_kernel_profile result;
     check(lathe_session_profile(get(), kernel, &result));

@@ -61,8 +61,10 @@ DemoArtifact::DemoArtifact(bool packed) : code(readFile(LATHE_DEMO_CODE)), scale
                   {"name": "weight", "type": "f32", "shape": [8, 16]},
                   {"name": "bias", "type": "f32", "shape": [16]}],
     "code": [{"isa": "avx2", "section": "code.avx2", "plan": 0, "run": 0}],
-    "kernels": [{"name": "rows_0", "kind": "generated", "nodes": ["Add_1"]},
-                {"name": "matmul_1", "kind": "matmul", "nodes": ["MatMul_2"]}],
+    "kernels": [{"name": "rows_0", "kind": "generated", "nodes": ["Add_1"],
+                 "result": {"value": "sum", "node": "Add_1", "type": "f32", "shape": ["batch", "n"], "argument": 8, "rank": 2}},
+                {"name": "matmul_1", "kind": "matmul", "nodes": ["MatMul_2"],
+                 "result": {"value": "product", "node": "MatMul_2", "type": "f32", "shape": ["batch", 16]}}],
     "checks": [{"node": "Gather_0", "message": "index out of range: the table has 4 rows"},
                {"node": "Add_1", "message": "batch must be at most 1000"}],
     "weights_bytes": 592, "recipe": null})");

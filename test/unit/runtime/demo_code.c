@@ -16,8 +16,11 @@
 
 #define ENTRY(name) __attribute__((section(".entry." #name), used))
 
+/* A number, then a buffer as generated code describes it. */
 struct rows_args {
   int64_t n;
+  const void *allocated, *out;
+  int64_t offset, sizes[2], strides[2];
 };
 
 static void rows(lathe_frame *frame, const void *opaque, int64_t begin, int64_t end) {
@@ -52,7 +55,8 @@ ENTRY(plan) int64_t demo_plan(const int64_t *symbols, int64_t *dims, int64_t *ar
 
 ENTRY(run) void demo_run(lathe_frame *frame) {
   int64_t batch = frame->symbols[0];
-  struct rows_args args = {frame->symbols[1]};
+  int64_t n = frame->symbols[1];
+  struct rows_args args = {n, frame->outputs[0], frame->outputs[0], 0, {batch, n}, {n, 1}};
   frame->rt->parallel_for(frame, 0, rows, &args, batch, 1);
   lathe_matmul_call call = {0};
   call.kernel = 1;

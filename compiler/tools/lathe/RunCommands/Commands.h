@@ -27,6 +27,9 @@ void addBenchCommand(CLI::App &app, int &exitCode);
 /// Adds `lathe profile`.
 void addProfileCommand(CLI::App &app, int &exitCode);
 
+/// Adds `lathe report`.
+void addReportCommand(CLI::App &app, int &exitCode);
+
 /// Adds `lathe inspect`, for .lathe files.
 void addInspectCommand(CLI::App &app, int &exitCode);
 

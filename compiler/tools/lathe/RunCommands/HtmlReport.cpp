@@ -1,0 +1,93 @@
+//===- HtmlReport.cpp - lathe report ----------------------------*- C++ -*-===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#include "compiler/tools/lathe/RunCommands/HtmlReport.h"
+#include "compiler/tools/lathe/RunCommands/Commands.h"
+#include "compiler/tools/lathe/RunCommands/Support.h"
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+using namespace lathe;
+using namespace lathe::tool;
+using nlohmann::ordered_json;
+
+namespace {
+
+const char kTemplate[] =
+#include "ReportTemplate.inc"
+    ;
+
+/// What the page reads without asking; an empty text, or what is missing.
+std::string problemOf(const ordered_json &report) {
+  auto isList = [](const ordered_json &object, const char *key) {
+    if (!object.is_object() || !object.contains(key) || !object[key].is_array())
+      return false;
+    for (const ordered_json &entry : object[key])
+      if (!entry.is_object())
+        return false;
+    return true;
+  };
+  if (!report.is_object())
+    return "expected an object, found " + std::string(report.type_name());
+  if (report.contains("compression"))
+    return isList(report["compression"], "layers") ? "" : "expected a list of objects in 'compression.layers'";
+  if (isList(report, "nodes") && isList(report, "outputs"))
+    return "";
+  return "expected the report of a compression ('compression', which --report of a model that nothing was compressed "
+         "in does not have) or of "
+         "lathe compare ('nodes' and 'outputs')";
+}
+
+struct ReportOptions {
+  std::string report, output;
+};
+
+} // namespace
+
+bool tool::isHtml(const std::string &path) {
+  const std::string ending = ".html";
+  return path.size() > ending.size() && path.compare(path.size() - ending.size(), ending.size(), ending) == 0;
+}
+
+void tool::writeHtmlReport(const std::string &json, const std::string &name, const std::string &path) {
+  ordered_json report = ordered_json::parse(json, nullptr, /*allow_exceptions=*/false);
+  if (report.is_discarded())
+    throw CommandError(kUsage, "the report " + name + " is not JSON");
+  if (std::string problem = problemOf(report); !problem.empty())
+    throw CommandError(kUsage, "the report " + name + " can't be shown: " + problem);
+  // Names come from models: none may end the script, or begin a comment in it.
+  std::string data;
+  for (char c : report.dump(-1, ' ', false, ordered_json::error_handler_t::replace))
+    data += c == '<' ? "\\u003c" : std::string(1, c);
+  std::string page = kTemplate;
+  const std::string place = "@REPORT@";
+  page.replace(page.find(place), place.size(), data);
+  writeText(path, page);
+}
+
+int tool::convertReport(const std::string &file, const std::string &name, const std::string &path) {
+  return guarded([&] {
+    std::vector<unsigned char> content = readWhole(file);
+    writeHtmlReport(std::string(content.begin(), content.end()), name, path);
+    return kOk;
+  });
+}
+
+void tool::addReportCommand(CLI::App &app, int &exitCode) {
+  auto options = std::make_shared<ReportOptions>();
+  CLI::App *command = app.add_subcommand("report", "Show the report of a compression or comparison as a page");
+  command->add_option("report", options->report, "The report (.json), of --report or compare --json")->required();
+  command->add_option("-o,--output", options->output, "The page (.html)")->required();
+  command->callback([options, &exitCode] {
+    if (!isHtml(options->output))
+      exitCode =
+          reportFailure(CommandError(kUsage, "expected an output that ends in .html, found '" + options->output + "'"));
+    else
+      exitCode = convertReport(options->report, "'" + options->report + "'", options->output);
+  });
+}

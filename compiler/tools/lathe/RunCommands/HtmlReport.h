@@ -1,0 +1,26 @@
+//===- HtmlReport.h - Reports as pages --------------------------*- C++ -*-===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#ifndef LATHE_COMPILER_TOOLS_LATHE_RUNCOMMANDS_HTMLREPORT_H
+#define LATHE_COMPILER_TOOLS_LATHE_RUNCOMMANDS_HTMLREPORT_H
+
+#include <string>
+
+namespace lathe::tool {
+
+/// Whether a path asks for a page: it ends in ".html".
+bool isHtml(const std::string &path);
+
+/// Writes the report of a compression or a comparison, JSON, as one self-contained page (Report.html holds how it
+/// looks). `name` is the report's in errors. Throws CommandError for what is no such report, FileError where the page
+/// can't be written.
+void writeHtmlReport(const std::string &json, const std::string &name, const std::string &path);
+
+/// The same of a report in a file; prints what goes wrong, and returns the exit code.
+int convertReport(const std::string &file, const std::string &name, const std::string &path);
+
+} // namespace lathe::tool
+
+#endif // LATHE_COMPILER_TOOLS_LATHE_RUNCOMMANDS_HTMLREPORT_H
