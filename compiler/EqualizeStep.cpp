@@ -8,6 +8,7 @@
 #include "passes/quantization/EqualizablePairs.h"
 #include "passes/quantization/Layers.h"
 #include "passes/quantization/methods/Scaling.h"
+#include "llvm/ADT/SmallPtrSet.h"
 #include <set>
 
 using namespace mlir;
@@ -217,6 +218,10 @@ bool Equalizer::equalize(SharedPair &shared, size_t index) {
   }
   std::string key = "pair" + std::to_string(index);
   for (auto [own, indices] : llvm::zip(shared.occurrences, order)) {
+    llvm::SmallPtrSet<Operation *, 4> readers;
+    for (MatmulOp product : own.second)
+      readers.insert(product);
+    forgetNames({own.first.getResult()}, [&](OpOperand &use) { return readers.contains(use.getOwner()); });
     if (!write(own.first, first, n, k, key + "first"))
       return false;
     for (const EqualizablePair::Bias &bias : own.biases)

@@ -476,7 +476,27 @@ void Rotator::makePlain(Operation *norm) {
   norm->getResult(0).replaceAllUsesWith(plain.getResult());
 }
 
+/// Takes the names off what is rotated from now on.
+static void forgetNames(const ResidualStream &stream) {
+  std::vector<Value> changed;
+  for (MatmulOp product : stream.writers)
+    changed.push_back(product.getResult());
+  llvm::DenseSet<OpOperand *> ends;
+  auto addResults = [&](OpOperand *use) { llvm::append_range(changed, use->getOwner()->getResults()); };
+  for (OpOperand *use : stream.constants)
+    addResults(use);
+  for (const ResidualStream::Entry &entry : stream.entries)
+    for (OpOperand *use : entry.uses)
+      addResults(use);
+  for (const StreamReader &reader : stream.readers)
+    ends.insert(&reader.product->getOpOperand(0));
+  for (const ResidualStream::Exit &exit : stream.exits)
+    ends.insert(exit.use);
+  lathe::forgetNames(changed, [&](OpOperand &use) { return ends.contains(&use); });
+}
+
 bool Rotator::rewrite(ResidualStream &stream) {
+  forgetNames(stream);
   for (OpOperand *use : stream.constants)
     if (!rotateConstant(*use, stream))
       return false;

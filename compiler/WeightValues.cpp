@@ -4,7 +4,9 @@
 //
 //===----------------------------------------------------------------------===//
 #include "compiler/WeightValues.h"
+#include "dialects/lathe/ValueNames.h"
 #include "runtime/QuantizedLayout.h"
+#include "llvm/ADT/DenseSet.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/xxhash.h"
 #include <cstring>
@@ -150,6 +152,21 @@ bool addToProduct(MatmulOp product, const std::vector<float> &vector, StringRef 
   Value sum = b.create<AddOp>(product.getLoc(), product.getType(), result, constant);
   result.replaceAllUsesExcept(sum, sum.getDefiningOp());
   return true;
+}
+
+void forgetNames(ArrayRef<Value> changed, llvm::function_ref<bool(OpOperand &use)> ends) {
+  SmallVector<Value> work(changed);
+  llvm::DenseSet<Value> known(changed.begin(), changed.end());
+  while (!work.empty()) {
+    Value value = work.pop_back_val();
+    if (Operation *op = value.getDefiningOp())
+      op->setLoc(withoutValue(op->getLoc()));
+    for (OpOperand &use : value.getUses())
+      if (!ends(use))
+        for (Value result : use.getOwner()->getResults())
+          if (known.insert(result).second)
+            work.push_back(result);
+  }
 }
 
 } // namespace lathe

@@ -8,6 +8,7 @@
 
 #include "compiler/WeightFiles.h"
 #include "dialects/lathe/Lathe.h"
+#include "llvm/ADT/STLFunctionalExtras.h"
 #include <map>
 #include <optional>
 #include <string>
@@ -50,6 +51,10 @@ private:
 /// done with it, or by an operation of its own. `key` as for NewConstants. False after a failure.
 bool addToProduct(MatmulOp product, const std::vector<float> &vector, llvm::StringRef name, const std::string &key,
                   NewConstants &constants, WeightFiles &files, std::string &error);
+
+/// Takes the names of the model's values off values that are not what they were, and off what is computed from them up
+/// to the uses that `ends` tells, where they are changed back: what compares models must not take one for the other.
+void forgetNames(llvm::ArrayRef<mlir::Value> changed, llvm::function_ref<bool(mlir::OpOperand &use)> ends);
 
 } // namespace lathe
 

@@ -11,8 +11,9 @@ from onnx import TensorProto, helper, numpy_helper
 DEPTH, WIDTH = 4, 32
 
 
-def save(path, changed=None, input_name="x", width=WIDTH, prefix="", layers=DEPTH):
-    """Residual blocks x + up(gelu(norm(x))) over [batch, sequence, width]; the weights of block `changed` are other ones."""
+def save(path, changed=None, input_name="x", width=WIDTH, prefix="", layers=DEPTH, final=False):
+    """Residual blocks x + up(gelu(norm(x))) over [batch, sequence, width], a norm behind them if `final`; the weights of block
+    `changed` are other ones."""
     random = np.random.default_rng(3)
     nodes, initializers, value = [], [], input_name
     for block in range(layers):
@@ -34,6 +35,9 @@ def save(path, changed=None, input_name="x", width=WIDTH, prefix="", layers=DEPT
         ):
             nodes.append(helper.make_node(op, inputs, [f"{at}{name}.out"], f"/{at}{name}", **attributes))
         value = at + "add.out"
+    if final:
+        nodes.append(helper.make_node("LayerNormalization", [value, at + "scale", at + "bias"], ["final"], f"/{prefix}final"))
+        value = "final"
     nodes.append(helper.make_node("Transpose", [value], ["y"], f"/{prefix}transpose", perm=[0, 2, 1]))
     shape = ["batch", "sequence", width]
     graph = helper.make_graph(
@@ -141,6 +145,21 @@ def test_int8_parts_by_little(compare, compiled, folder):
     # Its norms are scaled, so they are no values of the model any more.
     assert not any(node["node"].endswith("norm") for node in report["nodes"])
     assert all(node["relative_error"] < 0.05 for node in report["nodes"]) and report["compared"] >= 2 * DEPTH
+
+
+def test_rotated_values_are_no_values_of_the_model(compare, compiled, folder):
+    """The stream is rotated, what is computed from it behind products is not."""
+    deep = save(folder / "deep.onnx", layers=2 * DEPTH, final=True)
+    path = folder / "rotate.json"
+    path.write_text(json.dumps({"version": 1, "steps": [{"step": "rotate"}]}))
+    for target in ("cpu", "reference"):
+        plain = compiled(f"deep-{target}", "--target", target, source=deep)
+        rotated = compiled(f"rotated-{target}", "--target", target, "--recipe", path, source=deep)
+        report = compare(plain, rotated, *SIZES[0])
+        nodes = [node["node"] for node in report["nodes"]]
+        assert not any(node.endswith(("norm", "up", "add")) for node in nodes), nodes
+        assert report["compared"] >= 2 * DEPTH and report["first_above"] is None
+        assert all(node["relative_error"] < 1e-5 for node in report["nodes"])
 
 
 def recipe(folder):
