@@ -6,6 +6,7 @@
 #include "compiler/Manifest.h"
 #include "backends/cpu/runtime/PackQuantized.h"
 #include "backends/cpu/runtime/PackWeights.h"
+#include "compiler/WeightValues.h"
 #include "dialects/kernel/Kernel.h"
 #include <cmath>
 #include <cstring>
@@ -175,19 +176,8 @@ float numberOf(const Part &part, int64_t index, int64_t bits) {
   Type type = part.type.getElementType();
   if (part.isSplat)
     index = 0;
-  uint16_t half = 0;
-  if (type.isF32()) {
-    float value;
-    memcpy(&value, part.data + index * 4, sizeof value);
-    return value;
-  }
-  if (type.isF16() || type.isBF16()) {
-    memcpy(&half, part.data + index * 2, sizeof half);
-    uint32_t word = uint32_t(half) << 16;
-    float wide;
-    memcpy(&wide, &word, sizeof wide);
-    return type.isF16() ? runtime::halfValue(half) : wide;
-  }
+  if (type.isF32() || type.isF16() || type.isBF16())
+    return numberAt(part.data, index, type);
   auto code = static_cast<uint8_t>(part.data[index]);
   return static_cast<float>(type.isUnsignedInteger() ? code : (code ^ (1 << (bits - 1))) & ((1 << bits) - 1));
 }
