@@ -19,7 +19,7 @@ using NodeTimes = std::map<std::string, NodeTime>;
 
 /// Bytes of f32 that the weights of one program take at most, unless a single one takes more: enough to be read from
 /// memory, as weights of models that large are, and little enough to be held beside the model.
-constexpr uint64_t kMostBytes = uint64_t(256) << 20;
+constexpr uint64_t kMostBytes = uint64_t(128) << 20;
 
 uint64_t bytesOf(const TimedProduct &product) {
   return static_cast<uint64_t>(product.inputs) * static_cast<uint64_t>(product.outputs) * sizeof(float);
