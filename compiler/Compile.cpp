@@ -498,6 +498,19 @@ bool Compilation::makeCode(const std::string &output, ordered_json &manifest) {
   return withinMemory();
 }
 
+static ordered_json toJson(const PrunedLayer &layer) {
+  ordered_json entry = {{"weight", layer.weight}, {"node", layer.node}, {"inputs", layer.inputs}, {"outputs", layer.outputs}};
+  if (!layer.reason.empty()) {
+    entry["reason"] = layer.reason;
+    return entry;
+  }
+  entry.update({{"pattern", layer.pattern}, {"method", layer.method},
+                {"sparsity_before", layer.sparsityBefore}, {"sparsity", layer.sparsity},
+                {"snr_db", std::isfinite(layer.snrDb) ? ordered_json(layer.snrDb) : ordered_json()}, {"cosine", layer.cosine},
+                {"error_of", layer.onOutputs ? "output" : "weight"}});
+  return entry;
+}
+
 static ordered_json toJson(const CompressionReport &compression) {
   ordered_json json = {{"samples", compression.samples},
                        {"bytes_before", compression.bytesBefore},
@@ -511,6 +524,8 @@ static ordered_json toJson(const CompressionReport &compression) {
       entry["reason"] = transform.reason;
     json["transforms"].push_back(std::move(entry));
   }
+  for (const PrunedLayer &layer : compression.pruned)
+    json["pruned"].push_back(toJson(layer));
   for (const CompressedCache &cache : compression.caches)
     json["caches"].push_back({{"name", cache.name}, {"format", cache.format}, {"heads", cache.heads}, {"size", cache.size},
                               {"token_bytes_before", cache.bytesBefore}, {"token_bytes_after", cache.bytesAfter}});
@@ -549,7 +564,7 @@ bool Compilation::writeReport(const ordered_json &manifest) {
   if (result.attached.quantized + result.attached.dense > 0)
     report["checkpoint"] = {{"quantized", result.attached.quantized}, {"dense", result.attached.dense}, {"kept", result.attached.kept}};
   report["decompressed"] = result.decompressed;
-  if (!result.compression.layers.empty() || !result.compression.transforms.empty() || !result.compression.caches.empty())
+  if (!result.compression.layers.empty() || !result.compression.transforms.empty() || !result.compression.pruned.empty() || !result.compression.caches.empty())
     report["compression"] = toJson(result.compression);
   if (manifest.contains("programs"))
     for (const ordered_json &program : manifest["programs"])

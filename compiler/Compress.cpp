@@ -7,6 +7,7 @@
 #include "compiler/CacheStep.h"
 #include "compiler/EqualizeStep.h"
 #include "compiler/LayerStatistics.h"
+#include "compiler/PruneStep.h"
 #include "compiler/QuantizeStep.h"
 #include "compiler/RotateStep.h"
 #include "passes/quantization/Layers.h"
@@ -46,6 +47,7 @@ struct StepRun {
   }
   bool chooseLayers(std::vector<Layer> &chosen);
   bool quantize();
+  bool prune();
   bool rotate() { return rotateStreams(compression, step, pool, report, error); }
   bool equalize();
 };
@@ -86,6 +88,23 @@ bool StepRun::quantize() {
   return quantizeLayers(compression, step, chosen, statistics, pool, report, error);
 }
 
+bool StepRun::prune() {
+  std::vector<Layer> chosen;
+  if (!chooseLayers(chosen))
+    return false;
+  if (needsCalibration(step) && !compression.data)
+    return wrongRecipe((step.pruning.method == "magnitude" ? "refining" : "method '" + step.pruning.method + "'") +
+                       " needs calibration data: give --calib");
+  LayerStatistics statistics;
+  // Without need for them, they tell the error of outputs.
+  if (compression.data) {
+    if (!statistics.gather(compression, chosen, pool, error))
+      return false;
+    report.samples = compression.data->samples();
+  }
+  return pruneLayers(compression, step, chosen, statistics, pool, report, error);
+}
+
 bool StepRun::equalize() {
   std::vector<Layer> chosen; // for what is said of patterns that fit nothing
   auto isCovered = [&](const std::string &weight, const std::string &node) {
@@ -95,12 +114,14 @@ bool StepRun::equalize() {
 }
 
 /// Whether a step looks at data, if there are some.
-bool readsData(const RecipeStep &step) { return step.step == "quantize" && !isCacheStep(step) && usesCalibration(step); }
+bool readsData(const RecipeStep &step) {
+  return step.step == "prune" || (step.step == "quantize" && !isCacheStep(step) && usesCalibration(step));
+}
 
 /// What carries out a kind of step; their fields are in Recipe.cpp.
 bool carryOut(StepRun &run) {
   static const std::map<std::string, bool (StepRun::*)()> kinds = {
-      {"quantize", &StepRun::quantize}, {"rotate", &StepRun::rotate}, {"equalize", &StepRun::equalize}};
+      {"quantize", &StepRun::quantize}, {"prune", &StepRun::prune}, {"rotate", &StepRun::rotate}, {"equalize", &StepRun::equalize}};
   auto it = kinds.find(run.step.step);
   return it == kinds.end() ? run.wrongRecipe("step '" + run.step.step + "' is not known") : (run.*it->second)();
 }

@@ -38,6 +38,17 @@ struct TransformedWeights {
   std::string reason;               ///< why they stayed as they were
 };
 
+/// What a step that prunes has made of one weight.
+struct PrunedLayer {
+  std::string weight, node; ///< names of the initializer and of the first operation that reads it
+  int64_t inputs = 0, outputs = 0;
+  std::string pattern, method;
+  double sparsityBefore = 0, sparsity = 0; ///< share of zeros
+  double snrDb = 0, cosine = 1; ///< of the layer's output over the calibration data, or of the weight itself without any
+  bool onOutputs = false;       ///< which of the two
+  std::string reason;           ///< why it stayed as it was
+};
+
 /// Keys or values that are kept in fewer bits.
 struct CompressedCache {
   std::string name, format; ///< such as "keys.0" and "int4 g32 asymmetric"
@@ -47,6 +58,7 @@ struct CompressedCache {
 
 struct CompressionReport {
   std::vector<TransformedWeights> transforms;
+  std::vector<PrunedLayer> pruned;
   std::vector<CompressedLayer> layers;
   std::vector<CompressedCache> caches;
   size_t samples = 0;

@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "compiler/Recipe.h"
+#include "compiler/PruneFields.h"
 #include "compiler/RecipeFields.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
@@ -167,7 +168,7 @@ std::string readStep(const ordered_json &entry, RecipeStep &step) {
 } // namespace
 
 const std::vector<StepKind> &stepKinds() {
-  static const std::vector<StepKind> all = {cachesKind(), quantizeKind(), rotateKind(), equalizeKind()};
+  static const std::vector<StepKind> all = {cachesKind(), quantizeKind(), rotateKind(), equalizeKind(), pruneKind()};
   return all;
 }
 
@@ -178,6 +179,8 @@ bool matchesGlob(const std::string &pattern, const std::string &name) {
 }
 
 bool needsCalibration(const RecipeStep &step) {
+  if (step.step == "prune")
+    return step.pruning.method != "magnitude" || step.pruning.refinements > 0;
   return step.method == "gptq" || step.method == "awq" || step.activations == "tensor" || step.smooth.has_value() ||
          step.outliers.has_value() || step.biasCorrection;
 }
