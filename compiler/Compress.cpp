@@ -9,6 +9,7 @@
 #include "compiler/LayerStatistics.h"
 #include "compiler/PruneStep.h"
 #include "compiler/QuantizeStep.h"
+#include "compiler/QuantizeTimes.h"
 #include "compiler/RotateStep.h"
 #include "passes/quantization/Layers.h"
 
@@ -39,6 +40,8 @@ struct StepRun {
   CompressionReport &report;
   bool &isUsage;
   std::string &error;
+  RecipeStep resolved = step; ///< what repeats what was done, whatever times are elsewhere
+  bool isResolved = false;    ///< whether that differs from the step
 
   bool wrongRecipe(const std::string &what) {
     isUsage = true;
@@ -79,13 +82,21 @@ bool StepRun::quantize() {
                                                       : "method '" + step.method + "'";
     return wrongRecipe(what + " needs calibration data: give --calib");
   }
+  QuantizeTimes times;
+  if (!times.measure(compression, step, chosen, report, error))
+    return false;
+  isResolved = times.leaveSlower(compression, step, chosen, report, resolved);
+  size_t first = report.layers.size();
   LayerStatistics statistics;
   if (compression.data && usesCalibration(step)) {
     if (!statistics.gather(compression, chosen, pool, error))
       return false;
     report.samples = compression.data->samples();
   }
-  return quantizeLayers(compression, step, chosen, statistics, pool, report, error);
+  if (!quantizeLayers(compression, step, chosen, statistics, pool, report, error))
+    return false;
+  times.tell(report, first);
+  return true;
 }
 
 bool StepRun::prune() {
@@ -151,11 +162,17 @@ bool compress(const Compression &given, CompressionReport &report, bool &isUsage
     compression.calibrated = *tokens;
     compression.programs.push_back(tokens->lookupSymbol<func::FuncOp>("main"));
   }
+  Recipe resolved = *compression.recipe;
+  bool isResolved = false;
   for (auto [index, step] : llvm::enumerate(compression.recipe->steps)) {
     StepRun run{compression, step, "recipe: step " + std::to_string(index + 1) + ": ", pool, report, isUsage, error};
     if (!carryOut(run))
       return false;
+    resolved.steps[index] = run.resolved;
+    isResolved |= run.isResolved;
   }
+  if (isResolved)
+    report.recipe = writeRecipe(resolved);
   for (const CompressedLayer &layer : report.layers) {
     report.bytesBefore += layer.bytesBefore;
     report.bytesAfter += layer.bytesAfter;

@@ -12,6 +12,13 @@
 
 namespace lathe {
 
+/// What a product takes with its weight stored in some way, on this machine.
+struct TimedWay {
+  std::string name;   ///< such as "f32" and "int4 g32"
+  std::string kernel; ///< such as "matmul int8 x int8"; of several the slowest first
+  double microseconds = 0;
+};
+
 /// What became of one weight.
 struct CompressedLayer {
   std::string weight, node; ///< names of the initializer and of the first operation that reads it
@@ -26,6 +33,9 @@ struct CompressedLayer {
   size_t apart = 0;         ///< inputs that are multiplied in f32, as outliers
   bool isBiasCorrected = false; ///< what codes change in the mean of its outputs is taken back
   std::string reason;           ///< why it stayed as it was
+  std::vector<TimedWay> ways;   ///< in which its product was timed, the first as it was before; empty where it was not
+  size_t way = 0;               ///< the one that was taken
+  int64_t rows = 0;             ///< of the product's left side when it was timed
 };
 
 /// Weights that a step has changed together, so that the model computes what it did, or why it has not.
@@ -63,6 +73,9 @@ struct CompressionReport {
   std::vector<CompressedCache> caches;
   size_t samples = 0;
   uint64_t bytesBefore = 0, bytesAfter = 0; ///< of all layers
+  std::string whyNotTimed; ///< where times were wanted, and there are none
+  /// The recipe with what was decided by times, as JSON, which does the same on any machine; empty where nothing was.
+  std::string recipe;
 };
 
 } // namespace lathe

@@ -26,7 +26,6 @@
 using namespace mlir;
 
 namespace lathe {
-namespace {
 
 using compression::Layer;
 using quantization::Format;
@@ -36,7 +35,7 @@ using quantization::ScaleType;
 using quantization::ZeroPoint;
 using runtime::Status;
 
-ScaleType scaleTypeOf(const RecipeStep &step) {
+static ScaleType scaleTypeOf(const RecipeStep &step) {
   return step.scaleType == "f32" ? ScaleType::F32 : step.scaleType == "bf16" ? ScaleType::BF16 : ScaleType::F16;
 }
 
@@ -64,6 +63,45 @@ Format formatOf(const RecipeStep &step) {
   return format;
 }
 
+quantization::CodebookOptions codebookOf(const RecipeStep &step) {
+  quantization::CodebookOptions options;
+  options.dimension = static_cast<int>(step.dimension);
+  options.bits = static_cast<int>(step.bits);
+  options.stages = static_cast<int>(step.stages);
+  options.group = step.groupSize;
+  options.damping = step.damping;
+  options.scaleType = scaleTypeOf(step);
+  return options;
+}
+
+std::string formatName(const RecipeStep &step) {
+  if (step.format == "codebook")
+    return "codebook of " + std::to_string(step.bits) + " bits a " + std::to_string(step.dimension) + " weights" +
+           (step.stages > 1 ? ", two stages" : "");
+  Format format = formatOf(step);
+  if (step.doubleQuantization)
+    format.scaleType = ScaleType::F32; // what products of the codes and their scales are
+  if (step.format == "int")
+    return format.name() + (step.doubleQuantization ? " 8-bit scales" : "");
+  std::string name = step.format;
+  if (step.format == "log2" || step.format == "apot")
+    name += " " + std::to_string(format.bits) + " bits";
+  return name + (format.group ? " g" + std::to_string(format.group) : "") + (step.doubleQuantization ? " 8-bit scales" : "");
+}
+
+CompressedLayer describe(const Layer &layer) {
+  CompressedLayer entry;
+  entry.weight = layer.name;
+  entry.node = layer.node;
+  entry.kind = !layer.isTable() ? "matmul" : layer.isMatmul() ? "matmul+table" : "table";
+  entry.inputs = layer.inputs;
+  entry.outputs = layer.outputs;
+  entry.bytesBefore = entry.bytesAfter = layer.elements() * (layer.stored.getIntOrFloatBitWidth() / 8);
+  return entry;
+}
+
+namespace {
+
 /// The weight of a layer as [outputs][inputs].
 bool readDense(WeightFiles &files, const Layer &layer, std::vector<float> &dense, std::string &error) {
   uint64_t bytes = layer.elements() * (layer.stored.getIntOrFloatBitWidth() / 8);
@@ -86,14 +124,6 @@ bool readDense(WeightFiles &files, const Layer &layer, std::vector<float> &dense
 
 /// Whether a method looks at what a layer gets.
 bool needsInputs(StringRef method) { return method == "gptq" || method == "awq"; }
-
-/// What users call a format.
-std::string nameOf(const RecipeStep &step, const Format &format) {
-  std::string name = step.format;
-  if (step.format == "log2" || step.format == "apot")
-    name += " " + std::to_string(format.bits) + " bits";
-  return name + (format.group ? " g" + std::to_string(format.group) : "");
-}
 
 /// Of scales, for the codes that GPTQ has chosen.
 constexpr int kRefinements = 2;
@@ -369,13 +399,7 @@ bool Quantizer::correctBias(const Layer &layer, CompressedLayer &entry, const qu
 
 bool Quantizer::makeCodebook(const Layer &layer, const quantization::Weight &weight, const InputStatistics *inputs,
                              const std::string &key, CompressedLayer &entry, bool &isDone) {
-  quantization::CodebookOptions options;
-  options.dimension = static_cast<int>(step.dimension);
-  options.bits = static_cast<int>(step.bits);
-  options.stages = static_cast<int>(step.stages);
-  options.group = step.groupSize;
-  options.damping = step.damping;
-  options.scaleType = scaleTypeOf(step);
+  const quantization::CodebookOptions options = codebookOf(step);
   quantization::CodebookQuantized quantized;
   bool isKept = findLayer(*compression.resume, key, weight, quantized, entry);
   if (Status status = isKept ? Status() : quantization::quantizeCodebook(weight, inputs, options, &pool, quantized);
@@ -397,8 +421,7 @@ bool Quantizer::makeCodebook(const Layer &layer, const quantization::Weight &wei
     measure(entry, weight, approximation, inputs);
     keepLayer(*compression.resume, key, quantized, entry);
   }
-  entry.format = "codebook of " + std::to_string(step.bits) + " bits a " + std::to_string(step.dimension) + " weights" +
-                 (step.stages > 1 ? ", two stages" : "");
+  entry.format = formatName(step);
   entry.method = inputs ? "gptq" : "k-means";
   entry.bytesAfter = static_cast<uint64_t>(quantized.bytes());
   isDone = true;
@@ -411,15 +434,9 @@ bool Quantizer::makeCodebook(const Layer &layer, const quantization::Weight &wei
 
 bool Quantizer::quantizeLayer(const Layer &layer, const std::vector<float> &dense, const InputStatistics *inputs,
                               const std::string &key, bool &isDone) {
-  report.layers.emplace_back();
+  report.layers.push_back(describe(layer));
   CompressedLayer &entry = report.layers.back();
-  entry.weight = layer.name;
-  entry.node = layer.node;
-  entry.kind = !layer.isTable() ? "matmul" : layer.isMatmul() ? "matmul+table" : "table";
-  entry.inputs = layer.inputs;
-  entry.outputs = layer.outputs;
   entry.activations = layer.isMatmul() ? step.activations : "none";
-  entry.bytesBefore = entry.bytesAfter = layer.elements() * (layer.stored.getIntOrFloatBitWidth() / 8);
   quantization::Weight weight{dense.data(), layer.outputs, layer.inputs};
   if (step.format == "codebook")
     return makeCodebook(layer, weight, inputs, key, entry, isDone);
@@ -451,9 +468,7 @@ bool Quantizer::quantizeLayer(const Layer &layer, const std::vector<float> &dens
     measure(entry, weight, approximation, inputs);
     keepLayer(*compression.resume, key, quantized, entry);
   }
-  entry.format = step.format == "int" ? stored.format.name() : nameOf(step, format);
-  if (step.doubleQuantization)
-    entry.format += " 8-bit scales";
+  entry.format = formatName(step);
   entry.method = needsInputs(step.method) && !inputs ? "rtn" : step.method;
   entry.bytesAfter = bytes;
   isDone = true;

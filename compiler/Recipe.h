@@ -47,6 +47,7 @@ struct RecipeStep {
   int64_t groupSize = 0; ///< `group_size`: inputs, or columns of a head of a cache, that share a scale; 0: all
   bool symmetric = true; ///< else with zero points
   bool rotate = false;   ///< of caches: rounds products with Hadamard matrices
+  std::string prefer = "auto";      ///< speed: layers whose product is slower stay as they were; size: none do; auto
   std::string scaleType = "f16";    ///< `scale_type`: f32, f16, bf16
   std::string activations =
       "none"; ///< none, token (a scale for each row, found as it runs), tensor (one scale, from calibration)
@@ -67,6 +68,8 @@ struct RecipeStep {
 };
 
 struct Recipe {
+  std::string prefer = "auto"; ///< what steps do that have `auto`: speed, size, or auto, what their mode is for
+  int64_t rows = 0;            ///< of left sides of products that are timed, where the model does not say; 0: auto
   std::vector<RecipeStep> steps;
 };
 
@@ -81,6 +84,12 @@ std::string writeRecipe(const Recipe &whole);
 bool needsCalibration(const RecipeStep &step);
 /// Whether it is better with some.
 bool usesCalibration(const RecipeStep &step);
+
+/// Whether layers that a step would make slower are to stay as they were. `isPortable`: what is made is for other runtimes.
+bool prefersSpeed(const Recipe &recipe, const RecipeStep &step, bool isPortable);
+
+/// The pattern that covers a name alone.
+std::string escapeGlob(const std::string &name);
 
 /// Whether a glob pattern (`*`, `?`) covers a name.
 bool matchesGlob(const std::string &pattern, const std::string &name);
