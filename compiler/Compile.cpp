@@ -581,6 +581,9 @@ static ordered_json toJson(const CompressionReport &compression) {
       entry.update({{"format", layer.format}, {"method", layer.method}, {"activations", layer.activations}, {"bits", bits},
                     {"snr_db", std::isfinite(layer.snrDb) ? ordered_json(layer.snrDb) : ordered_json()}, {"cosine", layer.cosine},
                     {"error_of", layer.onOutputs ? "output" : "weight"}});
+      if (layer.rank)
+        entry.update({{"rank", layer.rank}, {"energy_kept", layer.energyKept},
+                      {"ratio", 1 - static_cast<double>(layer.bytesAfter) / static_cast<double>(layer.bytesBefore)}});
       if (layer.isBiasCorrected)
         entry["bias_corrected"] = true;
       if (layer.apart)

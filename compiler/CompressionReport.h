@@ -30,6 +30,9 @@ struct CompressedLayer {
   uint64_t bytesBefore = 0, bytesAfter = 0;
   double snrDb = 0, cosine = 1; ///< of the layer's output over the calibration data, or of the weight itself without any
   bool onOutputs = false;       ///< which of the two
+  int64_t rank = 0;         ///< of factors in its place; 0: it has none
+  double energyKept = 1;    ///< of factors: the share of the squares of singular values, as the method measures them
+  std::vector<std::string> factors; ///< names of what stands in its place, which later steps may compress
   size_t apart = 0;         ///< inputs that are multiplied in f32, as outliers
   bool isBiasCorrected = false; ///< what codes change in the mean of its outputs is taken back
   std::string reason;           ///< why it stayed as it was

@@ -27,6 +27,17 @@ struct Pruning {
   int64_t refinements = 0;              ///< steps that fit what stays to the layer's outputs on calibration data
 };
 
+/// The fields of `lowrank`.
+struct LowRankFields {
+  std::string method = "svd"; ///< what the error is measured by: svd, asvd, svd-llm
+  // How large factors are, by one of these.
+  std::optional<int64_t> rank;
+  std::optional<double> ratio;  ///< share of the bytes that is removed
+  std::optional<double> energy; ///< share of the squares of singular values that is kept
+  std::string allocation = "uniform"; ///< of a ratio: uniform (the same of each layer), auto (where it costs least)
+  double alpha = 0.5;                 ///< of asvd: the power of mean magnitudes
+};
+
 /// One step of a recipe: what it does, what it applies to, and its parameters. Members have the names of the JSON's
 /// fields. What fields a kind of step has, and what they may be, is told in one table for each kind (Recipe.cpp).
 struct RecipeStep {
@@ -38,6 +49,7 @@ struct RecipeStep {
   int64_t seed = 1; ///< of the signs of the Hadamard matrix; 0: all are positive
 
   Pruning pruning; ///< of `prune`, with `damping`
+  LowRankFields lowRank;
 
   // Of `quantize`.
   std::string mode = "weight-only"; ///< weight-only, dynamic, static, kv-cache

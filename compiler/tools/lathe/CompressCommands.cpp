@@ -246,7 +246,8 @@ void printCompression(const CompressionReport &report) {
   for (const CompressedLayer &layer : report.layers) {
     if (layer.format.empty())
       continue;
-    ++counts[layer.format + " by " + layer.method];
+    // Of ranks there are many.
+    ++counts[(layer.rank ? "of low rank" : layer.format) + " by " + layer.method];
     if (layer.snrDb < worst) {
       worst = layer.snrDb;
       worstLayer = &layer;
