@@ -28,6 +28,7 @@
 #include "passes/precision/Passes.h"
 #include "passes/simplify/Passes.h"
 #include "runtime/Abi.h"
+#include "runtime/CpuFeatures.h"
 #include <cmath>
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
@@ -48,9 +49,6 @@ std::string describe(const Diagnostic &diagnostic) {
   });
   return (node.empty() ? "" : "node '" + node + "': ") + diagnostic.str();
 }
-
-/// The best instruction set of this machine that there is code for.
-std::string bestHostIsa() { return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") ? "avx512" : "avx2"; }
 
 /// One compilation: its context, its diagnostics and its result.
 class Compilation {
@@ -329,7 +327,7 @@ bool Compilation::compressWeights() {
   compression.compile = [this](ModuleOp module, const std::string &path, std::string &problem) {
     CompileOptions inner;
     inner.level = options.level;
-    inner.isas = {bestHostIsa()};
+    inner.isas = {runtime::bestIsa()};
     Compilation nested(*this, inner, module);
     if (nested.select())
       nested.toArtifact(path);

@@ -9,6 +9,7 @@
 #include "QuantizedSupport.h"
 
 #include "backends/cpu/runtime/PackSparse.h"
+#include "runtime/SmallFloats.h"
 
 #include <cstring>
 
