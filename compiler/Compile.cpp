@@ -28,6 +28,7 @@
 #include "passes/precision/Passes.h"
 #include "passes/simplify/Passes.h"
 #include "runtime/Abi.h"
+#include "runtime/CpuFeatures.h"
 #include <cmath>
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
@@ -48,9 +49,6 @@ std::string describe(const Diagnostic &diagnostic) {
   });
   return (node.empty() ? "" : "node '" + node + "': ") + diagnostic.str();
 }
-
-/// The best instruction set of this machine that there is code for.
-std::string bestHostIsa() { return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") ? "avx512" : "avx2"; }
 
 /// One compilation: its context, its diagnostics and its result.
 class Compilation {
@@ -298,7 +296,7 @@ bool Compilation::widen(ModuleOp module) {
 bool Compilation::compileHere(ModuleOp module, const std::string &precision, const std::string &path, std::string &problem) {
   CompileOptions inner;
   inner.level = options.level;
-  inner.isas = {bestHostIsa()};
+  inner.isas = {runtime::bestIsa()};
   inner.precision = precision;
   Compilation nested(*this, inner, module);
   if (nested.narrowWeights() && nested.select())
@@ -317,8 +315,8 @@ void Compilation::allowTiming(Compression &compression) {
   };
   if (options.reference)
     compression.whyNotTimed = "the reference backend is not to be fast";
-  else if (!options.isas.empty() && !llvm::is_contained(options.isas, bestHostIsa()))
-    compression.whyNotTimed = "code is made for " + llvm::join(options.isas, ", ") + ", and this machine would run that for " + bestHostIsa();
+  else if (!options.isas.empty() && !llvm::is_contained(options.isas, runtime::bestIsa()))
+    compression.whyNotTimed = "code is made for " + llvm::join(options.isas, ", ") + ", and this machine would run that for " + runtime::bestIsa();
   compression.floats = options.precision == "auto" ? "16-bit floats" : options.precision;
   // What generates computes most of its tokens one by one.
   constexpr int64_t kRows = 128;
@@ -525,6 +523,19 @@ bool Compilation::makeCode(const std::string &output, ordered_json &manifest) {
   return withinMemory();
 }
 
+static ordered_json toJson(const PrunedLayer &layer) {
+  ordered_json entry = {{"weight", layer.weight}, {"node", layer.node}, {"inputs", layer.inputs}, {"outputs", layer.outputs}};
+  if (!layer.reason.empty()) {
+    entry["reason"] = layer.reason;
+    return entry;
+  }
+  entry.update({{"pattern", layer.pattern}, {"method", layer.method},
+                {"sparsity_before", layer.sparsityBefore}, {"sparsity", layer.sparsity},
+                {"snr_db", std::isfinite(layer.snrDb) ? ordered_json(layer.snrDb) : ordered_json()}, {"cosine", layer.cosine},
+                {"error_of", layer.onOutputs ? "output" : "weight"}});
+  return entry;
+}
+
 /// What a layer's product takes, where it was timed.
 static void addTimes(const CompressedLayer &layer, ordered_json &entry) {
   if (layer.ways.empty())
@@ -553,6 +564,8 @@ static ordered_json toJson(const CompressionReport &compression) {
       entry["reason"] = transform.reason;
     json["transforms"].push_back(std::move(entry));
   }
+  for (const PrunedLayer &layer : compression.pruned)
+    json["pruned"].push_back(toJson(layer));
   for (const CompressedCache &cache : compression.caches)
     json["caches"].push_back({{"name", cache.name}, {"format", cache.format}, {"heads", cache.heads}, {"size", cache.size},
                               {"token_bytes_before", cache.bytesBefore}, {"token_bytes_after", cache.bytesAfter}});
@@ -568,6 +581,9 @@ static ordered_json toJson(const CompressionReport &compression) {
       entry.update({{"format", layer.format}, {"method", layer.method}, {"activations", layer.activations}, {"bits", bits},
                     {"snr_db", std::isfinite(layer.snrDb) ? ordered_json(layer.snrDb) : ordered_json()}, {"cosine", layer.cosine},
                     {"error_of", layer.onOutputs ? "output" : "weight"}});
+      if (layer.rank)
+        entry.update({{"rank", layer.rank}, {"energy_kept", layer.energyKept},
+                      {"ratio", 1 - static_cast<double>(layer.bytesAfter) / static_cast<double>(layer.bytesBefore)}});
       if (layer.isBiasCorrected)
         entry["bias_corrected"] = true;
       if (layer.apart)
@@ -592,7 +608,7 @@ bool Compilation::writeReport(const ordered_json &manifest) {
   if (result.attached.quantized + result.attached.dense > 0)
     report["checkpoint"] = {{"quantized", result.attached.quantized}, {"dense", result.attached.dense}, {"kept", result.attached.kept}};
   report["decompressed"] = result.decompressed;
-  if (!result.compression.layers.empty() || !result.compression.transforms.empty() || !result.compression.caches.empty())
+  if (!result.compression.layers.empty() || !result.compression.transforms.empty() || !result.compression.pruned.empty() || !result.compression.caches.empty())
     report["compression"] = toJson(result.compression);
   if (manifest.contains("programs"))
     for (const ordered_json &program : manifest["programs"])

@@ -30,6 +30,9 @@ struct CompressedLayer {
   uint64_t bytesBefore = 0, bytesAfter = 0;
   double snrDb = 0, cosine = 1; ///< of the layer's output over the calibration data, or of the weight itself without any
   bool onOutputs = false;       ///< which of the two
+  int64_t rank = 0;         ///< of factors in its place; 0: it has none
+  double energyKept = 1;    ///< of factors: the share of the squares of singular values, as the method measures them
+  std::vector<std::string> factors; ///< names of what stands in its place, which later steps may compress
   size_t apart = 0;         ///< inputs that are multiplied in f32, as outliers
   bool isBiasCorrected = false; ///< what codes change in the mean of its outputs is taken back
   std::string reason;           ///< why it stayed as it was
@@ -48,6 +51,17 @@ struct TransformedWeights {
   std::string reason;               ///< why they stayed as they were
 };
 
+/// What a step that prunes has made of one weight.
+struct PrunedLayer {
+  std::string weight, node; ///< names of the initializer and of the first operation that reads it
+  int64_t inputs = 0, outputs = 0;
+  std::string pattern, method;
+  double sparsityBefore = 0, sparsity = 0; ///< share of zeros
+  double snrDb = 0, cosine = 1; ///< of the layer's output over the calibration data, or of the weight itself without any
+  bool onOutputs = false;       ///< which of the two
+  std::string reason;           ///< why it stayed as it was
+};
+
 /// Keys or values that are kept in fewer bits.
 struct CompressedCache {
   std::string name, format; ///< such as "keys.0" and "int4 g32 asymmetric"
@@ -57,6 +71,7 @@ struct CompressedCache {
 
 struct CompressionReport {
   std::vector<TransformedWeights> transforms;
+  std::vector<PrunedLayer> pruned;
   std::vector<CompressedLayer> layers;
   std::vector<CompressedCache> caches;
   size_t samples = 0;

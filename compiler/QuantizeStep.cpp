@@ -6,6 +6,7 @@
 #include "compiler/QuantizeStep.h"
 #include "compiler/ActivationSteps.h"
 #include "compiler/KeptLayers.h"
+#include "compiler/LayerValues.h"
 #include "compiler/WeightValues.h"
 #include "dialects/lathe/ValueNames.h"
 #include "passes/quantization/Expressions.h"
@@ -101,26 +102,6 @@ CompressedLayer describe(const Layer &layer) {
 }
 
 namespace {
-
-/// The weight of a layer as [outputs][inputs].
-bool readDense(WeightFiles &files, const Layer &layer, std::vector<float> &dense, std::string &error) {
-  uint64_t bytes = layer.elements() * (layer.stored.getIntOrFloatBitWidth() / 8);
-  const char *data = files.bytes(layer.place.first, layer.place.second, bytes, error);
-  if (!data) {
-    error = "initializer '" + layer.name + "': " + error;
-    return false;
-  }
-  dense.resize(layer.elements());
-  int64_t n = layer.outputs, k = layer.inputs;
-  constexpr int64_t kTile = 32;
-  for (int64_t row = 0; row < k; row += kTile)
-    for (int64_t column = 0; column < n; column += kTile)
-      for (int64_t j = column; j < std::min(column + kTile, n); ++j)
-        for (int64_t i = row; i < std::min(row + kTile, k); ++i)
-          dense[j * k + i] = numberAt(data, layer.transposed ? j * k + i : i * n + j, layer.stored);
-  files.release(data, bytes);
-  return true;
-}
 
 /// Whether a method looks at what a layer gets.
 bool needsInputs(StringRef method) { return method == "gptq" || method == "awq"; }

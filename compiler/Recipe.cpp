@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "compiler/Recipe.h"
+#include "compiler/PruneFields.h"
 #include "compiler/RecipeFields.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
@@ -114,6 +115,34 @@ StepKind equalizeKind() {
       "equalize", {globs("tensors", at(&RecipeStep::tensors)), globs("exclude", at(&RecipeStep::exclude))}, nullptr};
 }
 
+/// One of the fields that say how large factors are.
+std::string finishLowRank(const ordered_json &, RecipeStep &step) {
+  const LowRankFields &own = step.lowRank;
+  int given = own.rank.has_value() + own.ratio.has_value() + own.energy.has_value();
+  if (given != 1)
+    return "expects one of the fields 'rank', 'ratio' and 'energy', got " + std::string(given ? "several" : "none");
+  if (own.allocation == "auto" && !own.ratio)
+    return "field 'allocation': 'auto' shares out what field 'ratio' leaves, which is not given";
+  return "";
+}
+
+StepKind lowRankKind() {
+  using S = RecipeStep;
+  using L = LowRankFields;
+  return {"lowrank",
+          {
+              choice("method", at(&S::lowRank, &L::method), {"svd", "asvd", "svd-llm"}),
+              optionalWholeNumber("rank", at(&S::lowRank, &L::rank), 1, int64_t(1) << 31),
+              optionalShare("ratio", at(&S::lowRank, &L::ratio)),
+              optionalShare("energy", at(&S::lowRank, &L::energy)),
+              choice("allocation", at(&S::lowRank, &L::allocation), {"uniform", "auto"}),
+              number("alpha", at(&S::lowRank, &L::alpha), 0, 2),
+              globs("tensors", at(&S::tensors)),
+              globs("exclude", at(&S::exclude)),
+          },
+          finishLowRank};
+}
+
 const Field *findField(const std::vector<Field> &fields, const std::string &name) {
   auto it = llvm::find_if(fields, [&](const Field &field) { return field.name == name; });
   return it == fields.end() ? nullptr : &*it;
@@ -181,7 +210,7 @@ static std::string readWhole(const ordered_json &json, Recipe &whole) {
 }
 
 const std::vector<StepKind> &stepKinds() {
-  static const std::vector<StepKind> all = {cachesKind(), quantizeKind(), rotateKind(), equalizeKind()};
+  static const std::vector<StepKind> all = {cachesKind(), quantizeKind(), pruneKind(), lowRankKind(), rotateKind(), equalizeKind()};
   return all;
 }
 
@@ -207,6 +236,10 @@ bool prefersSpeed(const Recipe &recipe, const RecipeStep &step, bool isPortable)
 }
 
 bool needsCalibration(const RecipeStep &step) {
+  if (step.step == "prune")
+    return step.pruning.method != "magnitude" || step.pruning.refinements > 0;
+  if (step.step == "lowrank")
+    return step.lowRank.method != "svd";
   return step.method == "gptq" || step.method == "awq" || step.activations == "tensor" || step.smooth.has_value() ||
          step.outliers.has_value() || step.biasCorrection;
 }

@@ -13,6 +13,31 @@
 
 namespace lathe {
 
+/// The fields of a step `prune`.
+struct Pruning {
+  std::string method = "magnitude";     ///< how weights are scored: magnitude, wanda, sparsegpt
+  std::string pattern = "unstructured"; ///< unstructured, N:M, block:RxC
+  std::optional<double> sparsity;       ///< share of zeros, from 0 up to, without, 1; none with a threshold
+  std::optional<double> threshold;      ///< in place of `sparsity`: what scores less becomes zero
+  std::string scope = "layer";          ///< what is compared with each other: global, layer, output, input
+  std::string norm = "l2";              ///< of blocks: l1, l2
+  std::optional<double> weightClip;     ///< `weight_clip`: quantile of magnitudes that weights count for at most
+  bool actOrder = false;                ///< `act_order`: SparseGPT takes inputs in the order of their energy
+  int64_t blockSize = 128;              ///< `block_size`: inputs whose zeros SparseGPT chooses together
+  int64_t refinements = 0;              ///< steps that fit what stays to the layer's outputs on calibration data
+};
+
+/// The fields of `lowrank`.
+struct LowRankFields {
+  std::string method = "svd"; ///< what the error is measured by: svd, asvd, svd-llm
+  // How large factors are, by one of these.
+  std::optional<int64_t> rank;
+  std::optional<double> ratio;  ///< share of the bytes that is removed
+  std::optional<double> energy; ///< share of the squares of singular values that is kept
+  std::string allocation = "uniform"; ///< of a ratio: uniform (the same of each layer), auto (where it costs least)
+  double alpha = 0.5;                 ///< of asvd: the power of mean magnitudes
+};
+
 /// One step of a recipe: what it does, what it applies to, and its parameters. Members have the names of the JSON's
 /// fields. What fields a kind of step has, and what they may be, is told in one table for each kind (Recipe.cpp).
 struct RecipeStep {
@@ -22,6 +47,9 @@ struct RecipeStep {
 
   // Of `rotate`.
   int64_t seed = 1; ///< of the signs of the Hadamard matrix; 0: all are positive
+
+  Pruning pruning; ///< of `prune`, with `damping`
+  LowRankFields lowRank;
 
   // Of `quantize`.
   std::string mode = "weight-only"; ///< weight-only, dynamic, static, kv-cache
@@ -37,7 +65,7 @@ struct RecipeStep {
       "none"; ///< none, token (a scale for each row, found as it runs), tensor (one scale, from calibration)
   bool symmetricActivations = false; ///< `symmetric_activations`: of static ones; else with a zero point
   std::string range = "minmax";      ///< of static activations: minmax, moving-average, percentile, entropy, mse
-  double damping = 0.01;             ///< of GPTQ, a share of the mean of the diagonal
+  double damping = 0.01;             ///< of GPTQ and SparseGPT, a share of the mean of the diagonal
   bool actOrder = true;              ///< `act_order`: GPTQ takes inputs in the order of their energy
   bool clip = true; ///< GPTQ chooses scales that clip a group's largest weights where that makes the error smaller
   std::optional<double> smooth;   ///< SmoothQuant's alpha, from 0 to 1; none: no scaling of activations

@@ -80,13 +80,17 @@ std::string recipeOf(const QuantizeFlags &flags) {
 int quantize(QuantizeFlags flags, bool ofWeights) {
   if (ofWeights)
     flags.compile.recipe = recipeOf(flags);
-  const std::string &output = flags.compile.output, ending = ".onnx";
-  if (flags.compile.emit == "artifact" && output.size() > ending.size() && output.compare(output.size() - ending.size(), ending.size(), ending) == 0)
-    flags.compile.emit = "onnx";
-  return compile(flags.compile);
+  return compress(std::move(flags.compile));
 }
 
 } // namespace
+
+int compress(Flags flags) {
+  const std::string &output = flags.output, ending = ".onnx";
+  if (flags.emit == "artifact" && output.size() > ending.size() && output.compare(output.size() - ending.size(), ending.size(), ending) == 0)
+    flags.emit = "onnx";
+  return compile(flags);
+}
 
 std::string oneStepRecipe(const Flags &flags) {
   ordered_json step = {{"step", "quantize"}};
@@ -162,6 +166,35 @@ void printTransforms(const CompressionReport &report) {
   }
 }
 
+void printPruned(const std::vector<PrunedLayer> &layers) {
+  double zeros = 0, weights = 0;
+  size_t done = 0, left = 0;
+  const PrunedLayer *worst = nullptr, *first = nullptr;
+  for (const PrunedLayer &layer : layers) {
+    (layer.reason.empty() ? done : left) += 1;
+    if (!layer.reason.empty()) {
+      first = first ? first : &layer;
+      continue;
+    }
+    double own = static_cast<double>(layer.inputs) * static_cast<double>(layer.outputs);
+    zeros += layer.sparsity * own;
+    weights += own;
+    if (!worst || layer.snrDb < worst->snrDb)
+      worst = &layer;
+  }
+  if (layers.empty())
+    return;
+  std::printf("pruned: %zu of %zu layers, %.1f %% of their weights are zero\n", done, done + left,
+              weights > 0 ? 100 * zeros / weights : 0.0);
+  if (worst)
+    std::printf("  least exact: '%s', signal to noise %.1f dB of %s\n", worst->weight.c_str(), worst->snrDb,
+                worst->onOutputs ? "its output" : "the weight");
+  if (first)
+    std::printf("  '%s' stays as it was: %s\n", first->weight.c_str(), first->reason.c_str());
+  if (left > 1)
+    std::printf("  and %zu more (--report tells them all)\n", left - 1);
+}
+
 /// What the products of layers take together, where they were timed.
 void printTimes(const CompressionReport &report) {
   double before = 0, after = 0;
@@ -203,6 +236,7 @@ void printCaches(const std::vector<CompressedCache> &caches) {
 
 void printCompression(const CompressionReport &report) {
   printTransforms(report);
+  printPruned(report.pruned);
   printCaches(report.caches);
   if (report.layers.empty())
     return;
@@ -212,7 +246,8 @@ void printCompression(const CompressionReport &report) {
   for (const CompressedLayer &layer : report.layers) {
     if (layer.format.empty())
       continue;
-    ++counts[layer.format + " by " + layer.method];
+    // Of ranks there are many.
+    ++counts[(layer.rank ? "of low rank" : layer.format) + " by " + layer.method];
     if (layer.snrDb < worst) {
       worst = layer.snrDb;
       worstLayer = &layer;
