@@ -41,7 +41,7 @@ struct Compression {
   /// As `compile`, in the precision that the model will have.
   std::function<bool(mlir::ModuleOp module, const std::string &path, std::string &error)> compileTimed;
   std::string floats = "f32"; ///< what weights that are not compressed are stored in
-  int64_t rows = 1;           ///< of left sides of products that are timed, where the model does not say
+  int64_t rows = 1;           ///< of products that are timed, where the model does not say; see ProductRows.h
   bool timeAll = false;       ///< times are wanted even where nothing depends on them
   bool isPortable = false;    ///< what is written is for other runtimes, so that the times of ours decide nothing
 };

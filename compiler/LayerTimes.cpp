@@ -256,12 +256,6 @@ void keepTimes(Resume &resume, const std::string &key, const std::vector<std::ve
 TimedProduct timedProduct(const Layer &layer, int64_t rows) {
   TimedProduct product;
   product.rows = rows;
-  for (MatmulOp matmul : layer.products)
-    if (auto type = cast<RankedTensorType>(matmul->getOperand(0).getType());
-        type.hasStaticShape() && type.getNumElements() > 0) {
-      product.rows = type.getNumElements() / layer.inputs;
-      break;
-    }
   product.inputs = layer.inputs;
   product.outputs = layer.outputs;
   product.transposed = layer.transposed;

@@ -28,7 +28,7 @@ struct TimedProduct {
   std::function<mlir::Value(mlir::OpBuilder &builder, mlir::Location loc)> weight;
 };
 
-/// The product of a layer with its weight as it is in its file; `rows` where the model does not say how many.
+/// The product of a layer with its weight as it is in its file.
 TimedProduct timedProduct(const compression::Layer &layer, int64_t rows);
 
 /// A product in a program of such alone.
