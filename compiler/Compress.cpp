@@ -9,6 +9,7 @@
 #include "compiler/LayerStatistics.h"
 #include "compiler/QuantizeStep.h"
 #include "compiler/RotateStep.h"
+#include "compiler/SparsifyStep.h"
 #include "passes/quantization/Layers.h"
 
 using namespace mlir;
@@ -48,6 +49,7 @@ struct StepRun {
   bool quantize();
   bool rotate() { return rotateStreams(compression, step, pool, report, error); }
   bool equalize();
+  bool sparsify();
 };
 
 bool StepRun::chooseLayers(std::vector<Layer> &chosen) {
@@ -94,13 +96,24 @@ bool StepRun::equalize() {
   return chooseLayers(chosen) && equalizeLayers(compression, isCovered, report, error);
 }
 
+bool StepRun::sparsify() {
+  std::vector<SparseCandidate> all = findSparseCandidates(compression.programs);
+  for (const std::string &pattern : step.tensors)
+    if (pattern != "*" && llvm::none_of(all, [&](const SparseCandidate &own) { return covers({pattern}, own.name, own.node); }))
+      return wrongRecipe("field 'tensors': no weight of a matrix product has a name like '" + pattern + "'");
+  auto isCovered = [&](const std::string &weight, const std::string &node) {
+    return covers(step.tensors, weight, node) && !covers(step.exclude, weight, node);
+  };
+  return sparsifyLayers(compression, step.sparsifying, isCovered, report, error);
+}
+
 /// Whether a step looks at data, if there are some.
 bool readsData(const RecipeStep &step) { return step.step == "quantize" && !isCacheStep(step) && usesCalibration(step); }
 
 /// What carries out a kind of step; their fields are in Recipe.cpp.
 bool carryOut(StepRun &run) {
   static const std::map<std::string, bool (StepRun::*)()> kinds = {
-      {"quantize", &StepRun::quantize}, {"rotate", &StepRun::rotate}, {"equalize", &StepRun::equalize}};
+      {"quantize", &StepRun::quantize}, {"rotate", &StepRun::rotate}, {"equalize", &StepRun::equalize}, {"sparsify", &StepRun::sparsify}};
   auto it = kinds.find(run.step.step);
   return it == kinds.end() ? run.wrongRecipe("step '" + run.step.step + "' is not known") : (run.*it->second)();
 }

@@ -113,6 +113,18 @@ StepKind equalizeKind() {
       "equalize", {globs("tensors", at(&RecipeStep::tensors)), globs("exclude", at(&RecipeStep::exclude))}, nullptr};
 }
 
+StepKind sparsifyKind() {
+  using S = RecipeStep;
+  return {"sparsify",
+          {
+              choice("format", at(&S::sparsifying, &Sparsifying::format), {"auto", "csr", "bsr", "bitmap", "n_of_m"}),
+              choice("prefer", at(&S::sparsifying, &Sparsifying::prefer), {"speed", "size"}),
+              globs("tensors", at(&S::tensors)),
+              globs("exclude", at(&S::exclude)),
+          },
+          nullptr};
+}
+
 const Field *findField(const std::vector<Field> &fields, const std::string &name) {
   auto it = llvm::find_if(fields, [&](const Field &field) { return field.name == name; });
   return it == fields.end() ? nullptr : &*it;
@@ -167,7 +179,7 @@ std::string readStep(const ordered_json &entry, RecipeStep &step) {
 } // namespace
 
 const std::vector<StepKind> &stepKinds() {
-  static const std::vector<StepKind> all = {cachesKind(), quantizeKind(), rotateKind(), equalizeKind()};
+  static const std::vector<StepKind> all = {cachesKind(), quantizeKind(), rotateKind(), equalizeKind(), sparsifyKind()};
   return all;
 }
 
@@ -178,6 +190,8 @@ bool matchesGlob(const std::string &pattern, const std::string &name) {
 }
 
 bool needsCalibration(const RecipeStep &step) {
+  if (step.step == "sparsify")
+    return false;
   return step.method == "gptq" || step.method == "awq" || step.activations == "tensor" || step.smooth.has_value() ||
          step.outliers.has_value() || step.biasCorrection;
 }

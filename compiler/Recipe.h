@@ -13,6 +13,12 @@
 
 namespace lathe {
 
+/// The fields of a step `sparsify`.
+struct Sparsifying {
+  std::string format = "auto"; ///< auto, csr, bsr, bitmap, n_of_m
+  std::string prefer = "speed"; ///< speed: weights whose product is faster so; size: those that take fewer bytes
+};
+
 /// One step of a recipe: what it does, what it applies to, and its parameters. Members have the names of the JSON's
 /// fields. What fields a kind of step has, and what they may be, is told in one table for each kind (Recipe.cpp).
 struct RecipeStep {
@@ -22,6 +28,8 @@ struct RecipeStep {
 
   // Of `rotate`.
   int64_t seed = 1; ///< of the signs of the Hadamard matrix; 0: all are positive
+
+  Sparsifying sparsifying; ///< of `sparsify`
 
   // Of `quantize`.
   std::string mode = "weight-only"; ///< weight-only, dynamic, static, kv-cache

@@ -78,6 +78,9 @@ def refused(lathe_tool, model, tmp_path):
         ({"steps": [{"step": "rotate", "sed": 1}]}, ["field 'sed' is not known", "did you mean 'seed'"]),
         ({"steps": [{"step": "rotate", "seed": -1}]}, ["field 'seed'", "from 0 to", "got -1"]),
         ({"steps": [{"step": "rotate", "seed": 1e30}]}, ["field 'seed'", "whole number"]),
+        ({"steps": [{"step": "sparsify", "format": "coo"}]}, ["step 1", "field 'format'", "did you mean 'csr'"]),
+        ({"steps": [{"step": "sparsify", "prefer": "sise"}]}, ["field 'prefer'", "did you mean 'size'"]),
+        ({"steps": [{"step": "sparsify", "tensors": ["decoder*"]}]}, ["step 1", "field 'tensors'", "decoder*"]),
         ({"steps": [{"mode": "dynamic", "activations": "tensor"}]}, ["field 'activations'", "'token'"]),
     ],
 )

@@ -17,6 +17,9 @@ std::string oneStepRecipe(const Flags &flags);
 /// Adds the step of --kv-cache to a recipe, which may be empty. What is wrong, or nothing.
 std::string addCacheStep(const std::string &kvCache, std::string &recipe);
 
+/// Adds the step of --sparse to a recipe, which may be empty.
+void addSparseStep(const Flags &flags, std::string &recipe);
+
 /// What became of the weights, in a few lines.
 void printCompression(const CompressionReport &report);
 
