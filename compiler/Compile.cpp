@@ -580,6 +580,15 @@ static ordered_json toJson(const CompressionReport &compression) {
   for (const CompressedCache &cache : compression.caches)
     json["caches"].push_back({{"name", cache.name}, {"format", cache.format}, {"heads", cache.heads}, {"size", cache.size},
                               {"token_bytes_before", cache.bytesBefore}, {"token_bytes_after", cache.bytesAfter}});
+  for (const SparseLayer &layer : compression.sparse) {
+    ordered_json entry = {{"weight", layer.weight}, {"node", layer.node}, {"inputs", layer.inputs}, {"outputs", layer.outputs}, {"zeros", layer.zeros},
+                          {"format", layer.format.empty() ? "dense" : layer.format}, {"bytes_before", layer.bytesBefore}, {"bytes_after", layer.bytesAfter}};
+    if (!layer.pattern.empty())
+      entry["pattern"] = layer.pattern;
+    if (!layer.reason.empty())
+      entry["reason"] = layer.reason;
+    json["sparse"].push_back(std::move(entry));
+  }
   for (const CompressedLayer &layer : compression.layers) {
     ordered_json entry = {{"weight", layer.weight}, {"node", layer.node}, {"kind", layer.kind},
                           {"inputs", layer.inputs}, {"outputs", layer.outputs},
@@ -619,7 +628,7 @@ bool Compilation::writeReport(const ordered_json &manifest) {
   if (result.attached.quantized + result.attached.dense > 0)
     report["checkpoint"] = {{"quantized", result.attached.quantized}, {"dense", result.attached.dense}, {"kept", result.attached.kept}};
   report["decompressed"] = result.decompressed;
-  if (!result.compression.layers.empty() || !result.compression.transforms.empty() || !result.compression.pruned.empty() || !result.compression.shrunk.empty() || !result.compression.caches.empty())
+  if (!result.compression.layers.empty() || !result.compression.transforms.empty() || !result.compression.pruned.empty() || !result.compression.shrunk.empty() || !result.compression.caches.empty() || !result.compression.sparse.empty())
     report["compression"] = toJson(result.compression);
   if (manifest.contains("programs"))
     for (const ordered_json &program : manifest["programs"])

@@ -12,6 +12,7 @@
 #include "compiler/QuantizeStep.h"
 #include "compiler/QuantizeTimes.h"
 #include "compiler/RotateStep.h"
+#include "compiler/SparsifyStep.h"
 #include "compiler/StructuredStep.h"
 #include "passes/quantization/Layers.h"
 #include <set>
@@ -61,6 +62,7 @@ struct StepRun {
   /// Whether the rank of a step saves something somewhere among what it applies to.
   bool checkRank(ArrayRef<Layer> chosen);
   bool pruneStructured();
+  bool sparsify();
 };
 
 bool StepRun::chooseLayers(std::vector<Layer> &chosen) {
@@ -170,6 +172,17 @@ bool StepRun::lowRank() {
   return factorizeLayers(compression, step, chosen, statistics, pool, report, error);
 }
 
+bool StepRun::sparsify() {
+  std::vector<SparseCandidate> all = findSparseCandidates(compression.programs);
+  for (const std::string &pattern : step.tensors)
+    if (pattern != "*" && llvm::none_of(all, [&](const SparseCandidate &own) { return covers({pattern}, own.name, own.node); }))
+      return wrongRecipe("field 'tensors': no weight of a matrix product has a name like '" + pattern + "'");
+  auto isCovered = [&](const std::string &weight, const std::string &node) {
+    return covers(step.tensors, weight, node) && !covers(step.exclude, weight, node);
+  };
+  return sparsifyLayers(compression, step.sparsifying, isCovered, report, error);
+}
+
 /// Whether a step looks at data, if there are some.
 bool readsData(const RecipeStep &step) {
   return (step.step == "quantize" && !isCacheStep(step) && usesCalibration(step)) ||
@@ -205,7 +218,7 @@ void addUp(CompressionReport &report) {
 bool carryOut(StepRun &run) {
   static const std::map<std::string, bool (StepRun::*)()> kinds = {
       {"quantize", &StepRun::quantize}, {"prune", &StepRun::prune},       {"lowrank", &StepRun::lowRank},
-      {"rotate", &StepRun::rotate},     {"equalize", &StepRun::equalize}};
+      {"rotate", &StepRun::rotate},     {"equalize", &StepRun::equalize}, {"sparsify", &StepRun::sparsify}};
   auto it = kinds.find(run.step.step);
   return it == kinds.end() ? run.wrongRecipe("step '" + run.step.step + "' is not known") : (run.*it->second)();
 }

@@ -75,6 +75,17 @@ struct ShrunkPart {
   std::string reason;                ///< why all stayed
 };
 
+/// A weight of products, and whether its zeros are stored.
+struct SparseLayer {
+  std::string weight, node; ///< names of the initializer and of the first product that reads it
+  int64_t inputs = 0, outputs = 0;
+  double zeros = 0;         ///< share of its elements
+  std::string pattern;      ///< such as "2:4" and "blocks of 4 x 16"; empty for none
+  std::string format;       ///< such as "csr"; empty where it stays dense
+  uint64_t bytesBefore = 0, bytesAfter = 0; ///< in an artifact
+  std::string reason;       ///< why it stays dense
+};
+
 /// Keys or values that are kept in fewer bits.
 struct CompressedCache {
   std::string name, format; ///< such as "keys.0" and "int4 g32 asymmetric"
@@ -87,6 +98,7 @@ struct CompressionReport {
   std::vector<PrunedLayer> pruned;
   std::vector<ShrunkPart> shrunk;
   std::vector<CompressedLayer> layers;
+  std::vector<SparseLayer> sparse;
   std::vector<CompressedCache> caches;
   size_t samples = 0;
   uint64_t bytesBefore = 0, bytesAfter = 0; ///< of all layers

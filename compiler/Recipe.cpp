@@ -144,6 +144,18 @@ StepKind lowRankKind() {
           finishLowRank};
 }
 
+StepKind sparsifyKind() {
+  using S = RecipeStep;
+  return {"sparsify",
+          {
+              choice("format", at(&S::sparsifying, &Sparsifying::format), {"auto", "csr", "bsr", "bitmap", "n_of_m"}),
+              choice("prefer", at(&S::sparsifying, &Sparsifying::prefer), {"speed", "size"}),
+              globs("tensors", at(&S::tensors)),
+              globs("exclude", at(&S::exclude)),
+          },
+          nullptr};
+}
+
 const Field *findField(const std::vector<Field> &fields, const std::string &name) {
   auto it = llvm::find_if(fields, [&](const Field &field) { return field.name == name; });
   return it == fields.end() ? nullptr : &*it;
@@ -217,7 +229,7 @@ static std::string readWhole(const ordered_json &json, Recipe &whole) {
 }
 
 const std::vector<StepKind> &stepKinds() {
-  static const std::vector<StepKind> all = {cachesKind(), quantizeKind(), structuredKind(), pruneKind(), lowRankKind(), rotateKind(), equalizeKind()};
+  static const std::vector<StepKind> all = {cachesKind(), quantizeKind(), structuredKind(), pruneKind(), lowRankKind(), rotateKind(), equalizeKind(), sparsifyKind()};
   return all;
 }
 
@@ -249,6 +261,8 @@ bool needsCalibration(const RecipeStep &step) {
     return step.pruning.method != "magnitude" || step.pruning.refinements > 0;
   if (step.step == "lowrank")
     return step.lowRank.method != "svd";
+  if (step.step == "sparsify")
+    return false;
   return step.method == "gptq" || step.method == "awq" || step.activations == "tensor" || step.smooth.has_value() ||
          step.outliers.has_value() || step.biasCorrection;
 }

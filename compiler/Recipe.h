@@ -49,6 +49,12 @@ struct StructuredPruning {
   bool refit = false;               ///< what stays is fitted to the outputs on calibration data
 };
 
+/// The fields of a step `sparsify`.
+struct Sparsifying {
+  std::string format = "auto"; ///< auto, csr, bsr, bitmap, n_of_m
+  std::string prefer = "speed"; ///< speed: weights whose product is faster so; size: those that take fewer bytes
+};
+
 /// One step of a recipe: what it does, what it applies to, and its parameters. Members have the names of the JSON's
 /// fields. What fields a kind of step has, and what they may be, is told in one table for each kind (Recipe.cpp).
 struct RecipeStep {
@@ -62,6 +68,7 @@ struct RecipeStep {
   Pruning pruning; ///< of `prune`, with `damping`
   LowRankFields lowRank;
   StructuredPruning parts; ///< of `prune`, with `damping`
+  Sparsifying sparsifying; ///< of `sparsify`
 
   // Of `quantize`.
   std::string mode = "weight-only"; ///< weight-only, dynamic, static, kv-cache

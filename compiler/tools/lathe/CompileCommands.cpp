@@ -429,6 +429,8 @@ std::string toWeightRecipe(const Flags &flags, CompileOptions &options) {
 /// The recipe that flags ask for; an error message, or nothing.
 std::string toRecipe(const Flags &flags, CompileOptions &options) {
   std::string error = toWeightRecipe(flags, options);
+  if (error.empty() && flags.sparse)
+    addSparseStep(flags, options.recipe);
   if (error.empty() && !flags.kvCache.empty())
     error = addCacheStep(flags.kvCache, options.recipe);
   return error.empty() ? addPreferences(flags, options.recipe) : error;
@@ -628,6 +630,7 @@ void addCompileCommand(CLI::App &app, int &exitCode) {
   command->add_flag("--int8", flags->int8, "weights of 8 bits per output, and activations per row as the model runs");
   command->add_flag("--int4", flags->int4, "weights of 4 bits in groups of 32 (GPTQ where --calib is given)");
   command->add_flag("--fp8", flags->fp8, "weights as 8-bit floats (E4M3)");
+  command->add_flag("--sparse", flags->sparse, "store weights without their zeros where products are faster so");
   addCacheOption(*command, *flags);
   addCalibrationOptions(*command, *flags);
   command->callback([=, &exitCode] { exitCode = compile(*flags); });

@@ -137,6 +137,18 @@ std::string addCacheStep(const std::string &kvCache, std::string &recipe) {
   return "";
 }
 
+void addSparseStep(const Flags &flags, std::string &recipe) {
+  ordered_json json = recipe.empty() ? ordered_json{{"version", 1}, {"steps", ordered_json::array()}}
+                                     : ordered_json::parse(recipe, nullptr, /*allow_exceptions=*/false);
+  if (!json.is_object() || !json.contains("steps") || !json["steps"].is_array())
+    return; // what is wrong with it is said where it is read
+  ordered_json step = {{"step", "sparsify"}};
+  if (!flags.exclude.empty())
+    step["exclude"] = flags.exclude;
+  json["steps"].push_back(std::move(step));
+  recipe = json.dump();
+}
+
 namespace {
 
 /// A line for each step that changes weights together, and why it left some.
@@ -232,12 +244,36 @@ void printCaches(const std::vector<CompressedCache> &caches) {
               static_cast<unsigned long long>(before));
 }
 
+void printSparse(const std::vector<SparseLayer> &layers) {
+  if (layers.empty())
+    return;
+  std::map<std::string, size_t> counts;
+  uint64_t before = 0, after = 0;
+  const SparseLayer *first = nullptr;
+  for (const SparseLayer &layer : layers) {
+    ++counts[layer.format.empty() ? "dense" : layer.format];
+    before += layer.bytesBefore;
+    after += layer.bytesAfter;
+    if (layer.format.empty() && !first)
+      first = &layer;
+  }
+  std::string text;
+  for (const auto &[name, count] : counts)
+    text += (text.empty() ? "" : ", ") + std::to_string(count) + " " + name;
+  std::printf("sparse: %s; %.1f of %.1f MB\n", text.c_str(), static_cast<double>(after) / 1e6, static_cast<double>(before) / 1e6);
+  if (first)
+    std::printf("  '%s' stays dense: %s\n", first->weight.c_str(), first->reason.c_str());
+  if (counts["dense"] > 1)
+    std::printf("  and %zu more (--report tells them all)\n", counts["dense"] - 1);
+}
+
 } // namespace
 
 void printCompression(const CompressionReport &report) {
   printTransforms(report);
   printPruned(report.pruned);
   printCaches(report.caches);
+  printSparse(report.sparse);
   if (report.layers.empty())
     return;
   std::map<std::string, size_t> counts;
