@@ -8,6 +8,7 @@
 #include "backends/cpu/compiler/Passes.h"
 #include "compiler/CacheStep.h"
 #include "compiler/Compress.h"
+#include "compiler/CompressionJson.h"
 #include "compiler/Dialects.h"
 #include "compiler/Generation.h"
 #include "compiler/Manifest.h"
@@ -28,7 +29,6 @@
 #include "passes/precision/Passes.h"
 #include "passes/simplify/Passes.h"
 #include "runtime/Abi.h"
-#include <cmath>
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
 #include "llvm/Support/ToolOutputFile.h"
@@ -498,44 +498,6 @@ bool Compilation::makeCode(const std::string &output, ordered_json &manifest) {
   return withinMemory();
 }
 
-static ordered_json toJson(const CompressionReport &compression) {
-  ordered_json json = {{"samples", compression.samples},
-                       {"bytes_before", compression.bytesBefore},
-                       {"bytes_after", compression.bytesAfter},
-                       {"layers", ordered_json::array()}};
-  for (const TransformedWeights &transform : compression.transforms) {
-    ordered_json entry = {{"step", transform.step}, {"node", transform.node}, {"channels", transform.channels}, {"weights", transform.weights}};
-    if (transform.productsAdded)
-      entry["products_added"] = transform.productsAdded;
-    if (!transform.reason.empty())
-      entry["reason"] = transform.reason;
-    json["transforms"].push_back(std::move(entry));
-  }
-  for (const CompressedCache &cache : compression.caches)
-    json["caches"].push_back({{"name", cache.name}, {"format", cache.format}, {"heads", cache.heads}, {"size", cache.size},
-                              {"token_bytes_before", cache.bytesBefore}, {"token_bytes_after", cache.bytesAfter}});
-  for (const CompressedLayer &layer : compression.layers) {
-    ordered_json entry = {{"weight", layer.weight}, {"node", layer.node}, {"kind", layer.kind},
-                          {"inputs", layer.inputs}, {"outputs", layer.outputs},
-                          {"bytes_before", layer.bytesBefore}, {"bytes_after", layer.bytesAfter}};
-    if (layer.format.empty()) {
-      entry["reason"] = layer.reason;
-    } else {
-      double bits = 8.0 * static_cast<double>(layer.bytesAfter) / static_cast<double>(layer.inputs * layer.outputs);
-      // JSON has no infinity: what is exact has no signal to noise ratio.
-      entry.update({{"format", layer.format}, {"method", layer.method}, {"activations", layer.activations}, {"bits", bits},
-                    {"snr_db", std::isfinite(layer.snrDb) ? ordered_json(layer.snrDb) : ordered_json()}, {"cosine", layer.cosine},
-                    {"error_of", layer.onOutputs ? "output" : "weight"}});
-      if (layer.isBiasCorrected)
-        entry["bias_corrected"] = true;
-      if (layer.apart)
-        entry["inputs_apart"] = layer.apart;
-    }
-    json["layers"].push_back(std::move(entry));
-  }
-  return json;
-}
-
 bool Compilation::writeReport(const ordered_json &manifest) {
   if (options.report.empty())
     return true;
@@ -549,8 +511,8 @@ bool Compilation::writeReport(const ordered_json &manifest) {
   if (result.attached.quantized + result.attached.dense > 0)
     report["checkpoint"] = {{"quantized", result.attached.quantized}, {"dense", result.attached.dense}, {"kept", result.attached.kept}};
   report["decompressed"] = result.decompressed;
-  if (!result.compression.layers.empty() || !result.compression.transforms.empty() || !result.compression.caches.empty())
-    report["compression"] = toJson(result.compression);
+  if (!result.compression.isEmpty())
+    report["compression"] = reportJson(result.compression);
   if (manifest.contains("programs"))
     for (const ordered_json &program : manifest["programs"])
       report["programs"].push_back({{"name", program["name"]}, {"kernels", program["kernels"]}});
@@ -591,7 +553,8 @@ void Compilation::toArtifact(const std::string &output) {
     // With the zero behind the text, which readers of texts want.
     sections.push_back({section, document.bytes.c_str(), document.bytes.size() + 1, artifact::SectionKind::document});
   }
-  manifest["recipe"] = options.recipe.empty() ? ordered_json() : ordered_json::parse(options.recipe);
+  const std::string &recipe = result.compression.recipe.empty() ? options.recipe : result.compression.recipe;
+  manifest["recipe"] = recipe.empty() ? ordered_json() : ordered_json::parse(recipe);
   if (!writeReport(manifest))
     return;
   begin("write");

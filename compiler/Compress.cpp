@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "compiler/Compress.h"
 #include "compiler/CacheStep.h"
+#include "compiler/ChooseStep.h"
 #include "compiler/EqualizeStep.h"
 #include "compiler/LayerStatistics.h"
 #include "compiler/QuantizeStep.h"
@@ -48,7 +49,11 @@ struct StepRun {
   bool quantize();
   bool rotate() { return rotateStreams(compression, step, pool, report, error); }
   bool equalize();
+  bool choose();
+  Recipe chosen = Recipe(); ///< by `choose`: what is to be carried out in its place
 };
+
+bool carryOut(StepRun &run);
 
 bool StepRun::chooseLayers(std::vector<Layer> &chosen) {
   std::vector<Layer> layers = compression::findLayers(compression.programs);
@@ -94,13 +99,32 @@ bool StepRun::equalize() {
   return chooseLayers(chosen) && equalizeLayers(compression, isCovered, report, error);
 }
 
+bool StepRun::choose() {
+  std::vector<Layer> layers;
+  if (!chooseLayers(layers))
+    return false;
+  if (!compression.data)
+    return wrongRecipe("to choose needs calibration data: give --calib");
+  CarryOut trial = [this](const Compression &changed, const RecipeStep &own, CompressionReport &ownReport, bool &isWrong,
+                          std::string &problem) {
+    StepRun run{changed, own, where + "field 'from': ", pool, ownReport, isWrong, problem};
+    return carryOut(run);
+  };
+  bool isDone = chooseAlternatives(compression, step, layers, trial, pool, report, chosen, isUsage, error);
+  if (!isDone && isUsage && error.rfind(where, 0) != 0)
+    error = where + error;
+  return isDone;
+}
+
 /// Whether a step looks at data, if there are some.
-bool readsData(const RecipeStep &step) { return step.step == "quantize" && !isCacheStep(step) && usesCalibration(step); }
+bool readsData(const RecipeStep &step) {
+  return step.step == "choose" || (step.step == "quantize" && !isCacheStep(step) && usesCalibration(step));
+}
 
 /// What carries out a kind of step; their fields are in Recipe.cpp.
 bool carryOut(StepRun &run) {
   static const std::map<std::string, bool (StepRun::*)()> kinds = {
-      {"quantize", &StepRun::quantize}, {"rotate", &StepRun::rotate}, {"equalize", &StepRun::equalize}};
+      {"quantize", &StepRun::quantize}, {"rotate", &StepRun::rotate}, {"equalize", &StepRun::equalize}, {"choose", &StepRun::choose}};
   auto it = kinds.find(run.step.step);
   return it == kinds.end() ? run.wrongRecipe("step '" + run.step.step + "' is not known") : (run.*it->second)();
 }
@@ -130,11 +154,25 @@ bool compress(const Compression &given, CompressionReport &report, bool &isUsage
     compression.calibrated = *tokens;
     compression.programs.push_back(tokens->lookupSymbol<func::FuncOp>("main"));
   }
+  Recipe resolved; // with what was chosen, so that it can be repeated
   for (auto [index, step] : llvm::enumerate(compression.recipe->steps)) {
-    StepRun run{compression, step, "recipe: step " + std::to_string(index + 1) + ": ", pool, report, isUsage, error};
+    std::string where = "recipe: step " + std::to_string(index + 1) + ": ";
+    StepRun run{compression, step, where, pool, report, isUsage, error};
     if (!carryOut(run))
       return false;
+    if (step.step != "choose") {
+      resolved.steps.push_back(step);
+      continue;
+    }
+    for (const RecipeStep &chosen : run.chosen.steps) {
+      StepRun own{compression, chosen, where, pool, report, isUsage, error};
+      if (!carryOut(own))
+        return false;
+      resolved.steps.push_back(chosen);
+    }
   }
+  if (!report.choices.empty())
+    report.recipe = writeRecipe(resolved);
   for (const CompressedLayer &layer : report.layers) {
     report.bytesBefore += layer.bytesBefore;
     report.bytesAfter += layer.bytesAfter;

@@ -7,6 +7,7 @@
 #define LATHE_COMPILER_COMPRESSIONREPORT_H
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -45,12 +46,48 @@ struct CompressedCache {
   uint64_t bytesBefore = 0, bytesAfter = 0; ///< of a token
 };
 
+/// What was tried for one layer, and what it got.
+struct ChosenLayer {
+  struct Option {
+    std::string format;      ///< "as it was" for the first one
+    uint64_t bytes = 0;
+    double loss = 0;         ///< that it alone brings, as measured or estimated
+    bool isEstimate = false; ///< by its noise, as time was up
+  };
+  std::string weight, node;
+  std::vector<Option> options;
+  size_t chosen = 0;
+};
+
+/// One step `choose`.
+struct WeightChoice {
+  std::string measure;              ///< of losses: "kl_divergence", or "relative_squared_error"
+  size_t samples = 0;               ///< that layers were tried on
+  bool isComplete = true;           ///< else time was up before all that was to be tried
+  std::vector<ChosenLayer> layers;
+  uint64_t bytesBefore = 0, bytesAfter = 0; ///< of all weights of the model
+  std::optional<uint64_t> targetBytes;
+  std::optional<double> maxDrop;
+  struct Point {
+    uint64_t bytes = 0;
+    double loss = 0, drop = 0; ///< as measured on all layers together
+    bool isChosen = false;
+  };
+  std::vector<Point> curve; ///< of sizes and what they cost, from large to small
+};
+
 struct CompressionReport {
+  std::vector<WeightChoice> choices;
+  std::string recipe;                  ///< as it was carried out, as JSON, where that is not what was given
+  std::string qualityMeasure;          ///< of the next: "perplexity", or "relative_error"; empty where nothing was measured
+  double qualityBefore = 0, qualityAfter = 0, drop = 0; ///< on the calibration data
   std::vector<TransformedWeights> transforms;
   std::vector<CompressedLayer> layers;
   std::vector<CompressedCache> caches;
   size_t samples = 0;
   uint64_t bytesBefore = 0, bytesAfter = 0; ///< of all layers
+
+  bool isEmpty() const { return layers.empty() && transforms.empty() && caches.empty() && choices.empty(); }
 };
 
 } // namespace lathe

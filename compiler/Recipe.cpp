@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "compiler/Recipe.h"
 #include "compiler/RecipeFields.h"
+#include "compiler/Sizes.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
 #include <fnmatch.h>
@@ -113,6 +114,93 @@ StepKind equalizeKind() {
       "equalize", {globs("tensors", at(&RecipeStep::tensors)), globs("exclude", at(&RecipeStep::exclude))}, nullptr};
 }
 
+std::string readStep(const ordered_json &entry, RecipeStep &step);
+ordered_json writeStep(const RecipeStep &step, bool isAlternative = false);
+
+/// What an alternative of one layer is no step for, or nothing.
+std::string whyNoAlternative(const ordered_json &entry, const RecipeStep &step) {
+  for (const char *field : {"tensors", "exclude"})
+    if (entry.contains(field))
+      return "field '" + std::string(field) + "': what layers get it is chosen: expects it beside 'from'";
+  if (step.step == "choose" || step.step == "rotate" || step.step == "equalize")
+    return "step '" + step.step + "' is not of single layers";
+  return step.mode == kCacheMode ? "mode 'kv-cache' is not of layers" : "";
+}
+
+std::string readAlternatives(const ordered_json &value, RecipeStep &step) {
+  if (!value.is_array() || value.empty())
+    return "expects a list of steps, or of lists of steps, got " + value.dump();
+  step.from.clear();
+  for (const ordered_json &alternative : value) {
+    std::string where = "alternative " + std::to_string(step.from.size() + 1) + ": ";
+    ordered_json entries = alternative.is_array() ? alternative : ordered_json::array({alternative});
+    if (entries.empty())
+      return where + "expects a step, got an empty list";
+    step.from.emplace_back();
+    for (const ordered_json &entry : entries) {
+      RecipeStep own;
+      std::string problem = readStep(entry, own);
+      if (problem.empty())
+        problem = whyNoAlternative(entry, own);
+      if (!problem.empty())
+        return where + problem;
+      step.from.back().push_back(std::move(own));
+    }
+  }
+  return "";
+}
+
+ordered_json writeAlternatives(const RecipeStep &step) {
+  ordered_json list = ordered_json::array();
+  for (const std::vector<RecipeStep> &alternative : step.from) {
+    ordered_json entries = ordered_json::array();
+    for (const RecipeStep &own : alternative)
+      entries.push_back(writeStep(own, /*isAlternative=*/true));
+    list.push_back(entries.size() == 1 ? entries.front() : entries);
+  }
+  return list;
+}
+
+std::string readTargetSize(const ordered_json &value, RecipeStep &step) {
+  step.targetSize = value.is_string() ? value.get<std::string>() : value.is_number() ? value.dump() : "";
+  if (value.is_null() || parseSizeOf(step.targetSize, 1 << 20))
+    return "";
+  return "expects a size such as \"25MiB\" or a part of the weights such as 0.3, got " + value.dump();
+}
+
+/// What is tried where a recipe names nothing: integers, as small as they are of use.
+std::string finishChoose(const ordered_json &entry, RecipeStep &step) {
+  if (step.targetSize.empty() && !step.maxDrop)
+    return "expects a budget: a field 'target_size' or 'max_drop'";
+  if (entry.contains("from"))
+    return "";
+  constexpr int64_t kGroup = 32;
+  for (int64_t bits : {8, 4, 3, 2}) {
+    RecipeStep own;
+    own.bits = bits;
+    own.groupSize = bits == 8 ? 0 : kGroup;
+    own.method = bits == 8 ? "rtn" : "gptq";
+    step.from.push_back({own});
+  }
+  return "";
+}
+
+StepKind chooseKind() {
+  using S = RecipeStep;
+  return {"choose",
+          {
+              {"from", readAlternatives, writeAlternatives},
+              {"target_size", readTargetSize,
+               [](const S &step) { return step.targetSize.empty() ? ordered_json() : ordered_json(step.targetSize); }},
+              optionalNumber("max_drop", at(&S::maxDrop), 0, 1e6),
+              wholeNumber("samples", at(&S::sensitivitySamples), 1, int64_t(1) << 53),
+              optionalNumber("time_budget", at(&S::timeBudget), 0, 1e9),
+              globs("tensors", at(&S::tensors)),
+              globs("exclude", at(&S::exclude)),
+          },
+          finishChoose};
+}
+
 const Field *findField(const std::vector<Field> &fields, const std::string &name) {
   auto it = llvm::find_if(fields, [&](const Field &field) { return field.name == name; });
   return it == fields.end() ? nullptr : &*it;
@@ -164,12 +252,22 @@ std::string readStep(const ordered_json &entry, RecipeStep &step) {
   return kind.finish ? kind.finish(entry, step) : "";
 }
 
+ordered_json writeStep(const RecipeStep &step, bool isAlternative) {
+  ordered_json entry = {{"step", step.step}};
+  for (const Field &field : kindOf(step.step, step.mode).fields)
+    if (!isAlternative || (field.name != "tensors" && field.name != "exclude"))
+      entry[field.name] = field.write(step);
+  return entry;
+}
+
 } // namespace
 
 const std::vector<StepKind> &stepKinds() {
-  static const std::vector<StepKind> all = {cachesKind(), quantizeKind(), rotateKind(), equalizeKind()};
+  static const std::vector<StepKind> all = {cachesKind(), quantizeKind(), rotateKind(), equalizeKind(), chooseKind()};
   return all;
 }
+
+ordered_json write(const RecipeStep &step) { return writeStep(step); }
 
 } // namespace recipe
 
@@ -178,7 +276,7 @@ bool matchesGlob(const std::string &pattern, const std::string &name) {
 }
 
 bool needsCalibration(const RecipeStep &step) {
-  return step.method == "gptq" || step.method == "awq" || step.activations == "tensor" || step.smooth.has_value() ||
+  return step.step == "choose" || step.method == "gptq" || step.method == "awq" || step.activations == "tensor" || step.smooth.has_value() ||
          step.outliers.has_value() || step.biasCorrection;
 }
 
@@ -215,12 +313,8 @@ std::optional<Recipe> parseRecipe(const std::string &text, std::string &error) {
 
 std::string writeRecipe(const Recipe &whole) {
   ordered_json json = {{"version", 1}, {"steps", ordered_json::array()}};
-  for (const RecipeStep &step : whole.steps) {
-    ordered_json entry = {{"step", step.step}};
-    for (const recipe::Field &field : recipe::kindOf(step.step, step.mode).fields)
-      entry[field.name] = field.write(step);
-    json["steps"].push_back(std::move(entry));
-  }
+  for (const RecipeStep &step : whole.steps)
+    json["steps"].push_back(recipe::write(step));
   return json.dump();
 }
 

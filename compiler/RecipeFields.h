@@ -53,6 +53,9 @@ struct StepKind {
 /// All kinds, in the order in which they are told to users.
 const std::vector<StepKind> &stepKinds();
 
+/// A step as JSON, with every field of its kind.
+nlohmann::ordered_json write(const RecipeStep &step);
+
 /// "what 'given' is not known: expected …", with the valid name that the fewest changes make of it.
 std::string unknown(const std::string &what, const std::string &given, const std::vector<std::string> &valid);
 
