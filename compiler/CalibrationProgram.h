@@ -7,26 +7,16 @@
 #define LATHE_COMPILER_CALIBRATIONPROGRAM_H
 
 #include "compiler/Compress.h"
-#include "llvm/ADT/SmallString.h"
+#include "compiler/TemporaryArtifact.h"
 
 namespace lathe {
-
-/// A temporary file that is gone when its scope ends.
-struct TemporaryFile {
-  llvm::SmallString<128> path;
-  int descriptor = -1;
-  TemporaryFile() = default;
-  TemporaryFile(const TemporaryFile &) = delete;
-  ~TemporaryFile();
-  /// Takes its name away, so that nothing is left of it however the process ends; `path` stays one that opens it.
-  bool unlink(std::string &error);
-};
 
 /// Makes `values` of a program the only results that it has, called tap.0 and so on.
 void returnOnly(mlir::func::FuncOp program, llvm::ArrayRef<mlir::Value> values);
 
 /// Compiles a fused program into a file that has no name any more. False with `error` set.
-bool compileTemporary(const Compression &compression, mlir::ModuleOp module, TemporaryFile &file, std::string &error);
+bool compileTemporary(const Compression &compression, mlir::ModuleOp module, TemporaryArtifact &artifact,
+                      std::string &error);
 
 /// What compression runs on calibration data, as it is now: that of the tokens, or the model itself.
 mlir::ModuleOp calibratedModule(const Compression &compression);

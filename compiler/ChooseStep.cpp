@@ -288,7 +288,7 @@ bool Chooser::finish(Choice chosen, Recipe &steps) {
   for (int retreat = 0;; ++retreat) {
     if (compression.progress)
       compression.progress("measuring what was chosen");
-    if (!runs->measureCompiled(chosen, compression.data->samples(), whole, isUsage, error))
+    if (!runs->measureCompiled(chosen, compression.data->samples(), whole, steps, isUsage, error))
       return false;
     double drop = dropOf(whole.sums.front(), whole.reference);
     if (!step.maxDrop || drop <= *step.maxDrop)
@@ -322,7 +322,6 @@ bool Chooser::finish(Choice chosen, Recipe &steps) {
   report.qualityAfter = isLogits ? after.perplexity() : std::sqrt(after.loss());
   report.drop = dropOf(after, whole.reference);
   report.choices.push_back(std::move(told));
-  steps = resolvedRecipe(step.from, layers, chosen);
   return true;
 }
 

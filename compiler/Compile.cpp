@@ -29,6 +29,7 @@
 #include "passes/precision/Passes.h"
 #include "passes/simplify/Passes.h"
 #include "runtime/Abi.h"
+#include "runtime/CpuFeatures.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
 #include "llvm/Support/ToolOutputFile.h"
@@ -48,9 +49,6 @@ std::string describe(const Diagnostic &diagnostic) {
   });
   return (node.empty() ? "" : "node '" + node + "': ") + diagnostic.str();
 }
-
-/// The best instruction set of this machine that there is code for.
-std::string bestHostIsa() { return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") ? "avx512" : "avx2"; }
 
 /// One compilation: its context, its diagnostics and its result.
 class Compilation {
@@ -114,6 +112,8 @@ private:
   bool narrowWeights();
   bool widen(ModuleOp module);
   bool compressWeights();
+  bool compileHere(ModuleOp module, const std::string &precision, const std::string &path, std::string &problem);
+  void allowTiming(Compression &compression);
   bool toSimplified(bool explain = false);
   bool toFused(bool explain = false);
   void describeModel();
@@ -292,6 +292,39 @@ bool Compilation::widen(ModuleOp module) {
   return succeeded(manager.run(module));
 }
 
+/// Compiles a fused program for this machine, on the way.
+bool Compilation::compileHere(ModuleOp module, const std::string &precision, const std::string &path, std::string &problem) {
+  CompileOptions inner;
+  inner.level = options.level;
+  inner.isas = {runtime::bestIsa()};
+  inner.precision = precision;
+  Compilation nested(*this, inner, module);
+  if (nested.narrowWeights() && nested.select())
+    nested.toArtifact(path);
+  if (nested.result.code == ExitCode::ok)
+    return true;
+  problem = nested.result.errors.empty() ? "can't compile a part of the model for this machine" : nested.result.errors.front();
+  return false;
+}
+
+/// Says how what is compressed may be timed.
+void Compilation::allowTiming(Compression &compression) {
+  compression.stopwatch = options.stopwatch;
+  compression.compileTimed = [this](ModuleOp module, const std::string &path, std::string &problem) {
+    return compileHere(module, options.precision, path, problem);
+  };
+  if (options.reference)
+    compression.whyNotTimed = "the reference backend is not to be fast";
+  else if (!options.isas.empty() && !llvm::is_contained(options.isas, runtime::bestIsa()))
+    compression.whyNotTimed = "code is made for " + llvm::join(options.isas, ", ") + ", and this machine would run that for " + runtime::bestIsa();
+  compression.floats = options.precision == "auto" ? "16-bit floats" : options.precision;
+  // What generates computes most of its tokens one by one.
+  constexpr int64_t kRows = 128;
+  compression.rows = compression.recipe->rows ? compression.recipe->rows : result.generates ? 1 : kRows;
+  compression.isPortable = options.emit == "onnx";
+  compression.timeAll = !options.report.empty() && !compression.isPortable;
+}
+
 bool Compilation::compressWeights() {
   std::string error;
   if (!storeCodes(mains(), files, error))
@@ -327,17 +360,9 @@ bool Compilation::compressWeights() {
     return program;
   };
   compression.compile = [this](ModuleOp module, const std::string &path, std::string &problem) {
-    CompileOptions inner;
-    inner.level = options.level;
-    inner.isas = {bestHostIsa()};
-    Compilation nested(*this, inner, module);
-    if (nested.select())
-      nested.toArtifact(path);
-    if (nested.result.code == ExitCode::ok)
-      return true;
-    problem = nested.result.errors.empty() ? "can't compile the model for calibration" : nested.result.errors.front();
-    return false;
+    return compileHere(module, "f32", path, problem);
   };
+  allowTiming(compression);
   bool isUsage = false;
   if (!compress(compression, result.compression, isUsage, error))
     return fail(isUsage ? ExitCode::usage : ExitCode::invalid_model, error);

@@ -8,9 +8,13 @@
 #include "compiler/ChooseStep.h"
 #include "compiler/EqualizeStep.h"
 #include "compiler/LayerStatistics.h"
+#include "compiler/LowRankStep.h"
+#include "compiler/PruneStep.h"
 #include "compiler/QuantizeStep.h"
+#include "compiler/QuantizeTimes.h"
 #include "compiler/RotateStep.h"
 #include "passes/quantization/Layers.h"
+#include <set>
 
 using namespace mlir;
 
@@ -39,6 +43,8 @@ struct StepRun {
   CompressionReport &report;
   bool &isUsage;
   std::string &error;
+  RecipeStep resolved = step; ///< what repeats what was done, whatever times are elsewhere
+  bool isResolved = false;    ///< whether that differs from the step
 
   bool wrongRecipe(const std::string &what) {
     isUsage = true;
@@ -47,10 +53,15 @@ struct StepRun {
   }
   bool chooseLayers(std::vector<Layer> &chosen);
   bool quantize();
+  bool prune();
   bool rotate() { return rotateStreams(compression, step, pool, report, error); }
   bool equalize();
   bool choose();
   Recipe chosen = Recipe(); ///< by `choose`: what is to be carried out in its place
+  bool lowRank();
+  bool checkEarly();
+  /// Whether the rank of a step saves something somewhere among what it applies to.
+  bool checkRank(ArrayRef<Layer> chosen);
 };
 
 bool carryOut(StepRun &run);
@@ -82,13 +93,38 @@ bool StepRun::quantize() {
                                                       : "method '" + step.method + "'";
     return wrongRecipe(what + " needs calibration data: give --calib");
   }
+  QuantizeTimes times;
+  if (!times.measure(compression, step, chosen, report, error))
+    return false;
+  isResolved = times.leaveSlower(compression, step, chosen, report, resolved);
+  size_t first = report.layers.size();
   LayerStatistics statistics;
   if (compression.data && usesCalibration(step)) {
     if (!statistics.gather(compression, chosen, pool, error))
       return false;
     report.samples = compression.data->samples();
   }
-  return quantizeLayers(compression, step, chosen, statistics, pool, report, error);
+  if (!quantizeLayers(compression, step, chosen, statistics, pool, report, error))
+    return false;
+  times.tell(report, first);
+  return true;
+}
+
+bool StepRun::prune() {
+  std::vector<Layer> chosen;
+  if (!chooseLayers(chosen))
+    return false;
+  if (needsCalibration(step) && !compression.data)
+    return wrongRecipe((step.pruning.method == "magnitude" ? "refining" : "method '" + step.pruning.method + "'") +
+                       " needs calibration data: give --calib");
+  LayerStatistics statistics;
+  // Without need for them, they tell the error of outputs.
+  if (compression.data) {
+    if (!statistics.gather(compression, chosen, pool, error))
+      return false;
+    report.samples = compression.data->samples();
+  }
+  return pruneLayers(compression, step, chosen, statistics, pool, report, error);
 }
 
 bool StepRun::equalize() {
@@ -105,8 +141,8 @@ bool StepRun::choose() {
     return false;
   if (!compression.data)
     return wrongRecipe("to choose needs calibration data: give --calib");
-  CarryOut trial = [this](const Compression &changed, const RecipeStep &own, CompressionReport &ownReport, bool &isWrong,
-                          std::string &problem) {
+  CarryOut trial = [this](const Compression &changed, const RecipeStep &own, CompressionReport &ownReport,
+                          bool &isWrong, std::string &problem) {
     StepRun run{changed, own, where + "field 'from': ", pool, ownReport, isWrong, problem};
     return carryOut(run);
   };
@@ -116,15 +152,62 @@ bool StepRun::choose() {
   return isDone;
 }
 
+bool StepRun::checkRank(ArrayRef<Layer> chosen) {
+  std::string problem = whyNoRank(step, chosen);
+  return problem.empty() || wrongRecipe(problem);
+}
+
+bool StepRun::lowRank() {
+  std::vector<Layer> chosen;
+  if (!chooseLayers(chosen) || !checkRank(chosen))
+    return false;
+  if (needsCalibration(step) && !compression.data)
+    return wrongRecipe("method '" + step.lowRank.method + "' needs calibration data: give --calib");
+  LayerStatistics statistics;
+  if (needsCalibration(step)) {
+    if (!statistics.gather(compression, chosen, pool, error))
+      return false;
+    report.samples = compression.data->samples();
+  }
+  return factorizeLayers(compression, step, chosen, statistics, pool, report, error);
+}
+
 /// Whether a step looks at data, if there are some.
 bool readsData(const RecipeStep &step) {
-  return step.step == "choose" || (step.step == "quantize" && !isCacheStep(step) && usesCalibration(step));
+  return step.step == "choose" || (step.step == "quantize" && !isCacheStep(step) && usesCalibration(step)) ||
+         step.step == "prune" || (step.step == "lowrank" && needsCalibration(step));
+}
+
+/// What is wrong with a step whatever the steps before do, told before they take time. Those leave weights as large as
+/// they are, or smaller.
+bool StepRun::checkEarly() {
+  if (step.step != "lowrank")
+    return true;
+  std::vector<Layer> chosen;
+  for (Layer &layer : compression::findLayers(compression.programs))
+    if (covers(step.tensors, layer) && !covers(step.exclude, layer))
+      chosen.push_back(std::move(layer));
+  // There may be some later: factors.
+  return chosen.empty() || checkRank(chosen);
+}
+
+/// Bytes of all layers. A weight that several steps have changed, or whose factors a later step has, counts once.
+void addUp(CompressionReport &report) {
+  std::set<std::string> known;
+  for (const CompressedLayer &layer : report.layers) {
+    bool isPart = known.count(layer.weight) > 0;
+    report.bytesBefore += isPart ? 0 : layer.bytesBefore;
+    report.bytesAfter += layer.bytesAfter - (isPart ? layer.bytesBefore : 0);
+    known.insert(layer.weight);
+    known.insert(layer.factors.begin(), layer.factors.end());
+  }
 }
 
 /// What carries out a kind of step; their fields are in Recipe.cpp.
 bool carryOut(StepRun &run) {
   static const std::map<std::string, bool (StepRun::*)()> kinds = {
-      {"quantize", &StepRun::quantize}, {"rotate", &StepRun::rotate}, {"equalize", &StepRun::equalize}, {"choose", &StepRun::choose}};
+      {"quantize", &StepRun::quantize}, {"prune", &StepRun::prune},       {"lowrank", &StepRun::lowRank},
+      {"rotate", &StepRun::rotate},     {"equalize", &StepRun::equalize}, {"choose", &StepRun::choose}};
   auto it = kinds.find(run.step.step);
   return it == kinds.end() ? run.wrongRecipe("step '" + run.step.step + "' is not known") : (run.*it->second)();
 }
@@ -154,29 +237,36 @@ bool compress(const Compression &given, CompressionReport &report, bool &isUsage
     compression.calibrated = *tokens;
     compression.programs.push_back(tokens->lookupSymbol<func::FuncOp>("main"));
   }
-  Recipe resolved; // with what was chosen, so that it can be repeated
-  for (auto [index, step] : llvm::enumerate(compression.recipe->steps)) {
-    std::string where = "recipe: step " + std::to_string(index + 1) + ": ";
-    StepRun run{compression, step, where, pool, report, isUsage, error};
+  Recipe resolved = *compression.recipe;
+  resolved.steps.clear();
+  bool isResolved = false;
+  auto runOf = [&](const RecipeStep &step, size_t index) {
+    return StepRun{compression, step, "recipe: step " + std::to_string(index + 1) + ": ", pool, report, isUsage, error};
+  };
+  auto carryOutOne = [&](const RecipeStep &step, size_t index, Recipe &chosen) {
+    StepRun run = runOf(step, index);
     if (!carryOut(run))
       return false;
-    if (step.step != "choose") {
-      resolved.steps.push_back(step);
-      continue;
-    }
-    for (const RecipeStep &chosen : run.chosen.steps) {
-      StepRun own{compression, chosen, where, pool, report, isUsage, error};
-      if (!carryOut(own))
+    chosen = run.chosen;
+    if (step.step != "choose")
+      resolved.steps.push_back(run.resolved);
+    isResolved |= run.isResolved || step.step == "choose";
+    return true;
+  };
+  for (auto [index, step] : llvm::enumerate(compression.recipe->steps))
+    if (StepRun run = runOf(step, index); !run.checkEarly())
+      return false;
+  for (auto [index, step] : llvm::enumerate(compression.recipe->steps)) {
+    Recipe chosen, none;
+    if (!carryOutOne(step, index, chosen))
+      return false;
+    for (const RecipeStep &own : chosen.steps)
+      if (!carryOutOne(own, index, none))
         return false;
-      resolved.steps.push_back(chosen);
-    }
   }
-  if (!report.choices.empty())
+  if (isResolved)
     report.recipe = writeRecipe(resolved);
-  for (const CompressedLayer &layer : report.layers) {
-    report.bytesBefore += layer.bytesBefore;
-    report.bytesAfter += layer.bytesAfter;
-  }
+  addUp(report);
   return true;
 }
 

@@ -60,6 +60,36 @@ void addChoices(const CompressionReport &compression, ordered_json &json) {
     json["choices"].push_back(choiceJson(choice));
 }
 
+ordered_json toJson(const PrunedLayer &layer) {
+  ordered_json entry = {
+      {"weight", layer.weight}, {"node", layer.node}, {"inputs", layer.inputs}, {"outputs", layer.outputs}};
+  if (!layer.reason.empty()) {
+    entry["reason"] = layer.reason;
+    return entry;
+  }
+  entry.update({{"pattern", layer.pattern},
+                {"method", layer.method},
+                {"sparsity_before", layer.sparsityBefore},
+                {"sparsity", layer.sparsity},
+                {"snr_db", std::isfinite(layer.snrDb) ? ordered_json(layer.snrDb) : ordered_json()},
+                {"cosine", layer.cosine},
+                {"error_of", layer.onOutputs ? "output" : "weight"}});
+  return entry;
+}
+
+/// What a layer's product takes, where it was timed.
+void addTimes(const CompressedLayer &layer, ordered_json &entry) {
+  if (layer.ways.empty())
+    return;
+  const TimedWay &taken = layer.ways[layer.way];
+  entry.update({{"kernel", taken.kernel},
+                {"rows", layer.rows},
+                {"microseconds_before", layer.ways.front().microseconds},
+                {"microseconds_after", taken.microseconds}});
+  for (const TimedWay &way : layer.ways)
+    entry["timed"].push_back({{"as", way.name}, {"kernel", way.kernel}, {"microseconds", way.microseconds}});
+}
+
 } // namespace
 
 ordered_json reportJson(const CompressionReport &compression) {
@@ -67,6 +97,8 @@ ordered_json reportJson(const CompressionReport &compression) {
                        {"bytes_before", compression.bytesBefore},
                        {"bytes_after", compression.bytesAfter},
                        {"layers", ordered_json::array()}};
+  if (!compression.whyNotTimed.empty())
+    json["not_timed"] = compression.whyNotTimed;
   for (const TransformedWeights &transform : compression.transforms) {
     ordered_json entry = {{"step", transform.step},
                           {"node", transform.node},
@@ -78,6 +110,8 @@ ordered_json reportJson(const CompressionReport &compression) {
       entry["reason"] = transform.reason;
     json["transforms"].push_back(std::move(entry));
   }
+  for (const PrunedLayer &layer : compression.pruned)
+    json["pruned"].push_back(toJson(layer));
   for (const CompressedCache &cache : compression.caches)
     json["caches"].push_back({{"name", cache.name},
                               {"format", cache.format},
@@ -102,11 +136,16 @@ ordered_json reportJson(const CompressionReport &compression) {
                     {"snr_db", std::isfinite(layer.snrDb) ? ordered_json(layer.snrDb) : ordered_json()},
                     {"cosine", layer.cosine},
                     {"error_of", layer.onOutputs ? "output" : "weight"}});
+      if (layer.rank)
+        entry.update({{"rank", layer.rank},
+                      {"energy_kept", layer.energyKept},
+                      {"ratio", 1 - static_cast<double>(layer.bytesAfter) / static_cast<double>(layer.bytesBefore)}});
       if (layer.isBiasCorrected)
         entry["bias_corrected"] = true;
       if (layer.apart)
         entry["inputs_apart"] = layer.apart;
     }
+    addTimes(layer, entry);
     json["layers"].push_back(std::move(entry));
   }
   addChoices(compression, json);

@@ -13,6 +13,13 @@
 
 namespace lathe {
 
+/// What a product takes with its weight stored in some way, on this machine.
+struct TimedWay {
+  std::string name;   ///< such as "f32" and "int4 g32"
+  std::string kernel; ///< such as "matmul int8 x int8"; of several the slowest first
+  double microseconds = 0;
+};
+
 /// What became of one weight.
 struct CompressedLayer {
   std::string weight, node; ///< names of the initializer and of the first operation that reads it
@@ -24,9 +31,15 @@ struct CompressedLayer {
   uint64_t bytesBefore = 0, bytesAfter = 0;
   double snrDb = 0, cosine = 1; ///< of the layer's output over the calibration data, or of the weight itself without any
   bool onOutputs = false;       ///< which of the two
+  int64_t rank = 0;         ///< of factors in its place; 0: it has none
+  double energyKept = 1;    ///< of factors: the share of the squares of singular values, as the method measures them
+  std::vector<std::string> factors; ///< names of what stands in its place, which later steps may compress
   size_t apart = 0;         ///< inputs that are multiplied in f32, as outliers
   bool isBiasCorrected = false; ///< what codes change in the mean of its outputs is taken back
   std::string reason;           ///< why it stayed as it was
+  std::vector<TimedWay> ways;   ///< in which its product was timed, the first as it was before; empty where it was not
+  size_t way = 0;               ///< the one that was taken
+  int64_t rows = 0;             ///< of the product's left side when it was timed
 };
 
 /// Weights that a step has changed together, so that the model computes what it did, or why it has not.
@@ -37,6 +50,17 @@ struct TransformedWeights {
   std::vector<std::string> weights; ///< names of initializers
   size_t productsAdded = 0;         ///< of channels x channels, at what begins and ends there
   std::string reason;               ///< why they stayed as they were
+};
+
+/// What a step that prunes has made of one weight.
+struct PrunedLayer {
+  std::string weight, node; ///< names of the initializer and of the first operation that reads it
+  int64_t inputs = 0, outputs = 0;
+  std::string pattern, method;
+  double sparsityBefore = 0, sparsity = 0; ///< share of zeros
+  double snrDb = 0, cosine = 1; ///< of the layer's output over the calibration data, or of the weight itself without any
+  bool onOutputs = false;       ///< which of the two
+  std::string reason;           ///< why it stayed as it was
 };
 
 /// Keys or values that are kept in fewer bits.
@@ -78,16 +102,19 @@ struct WeightChoice {
 
 struct CompressionReport {
   std::vector<WeightChoice> choices;
-  std::string recipe;                  ///< as it was carried out, as JSON, where that is not what was given
   std::string qualityMeasure;          ///< of the next: "perplexity", or "relative_error"; empty where nothing was measured
   double qualityBefore = 0, qualityAfter = 0, drop = 0; ///< on the calibration data
   std::vector<TransformedWeights> transforms;
+  std::vector<PrunedLayer> pruned;
   std::vector<CompressedLayer> layers;
   std::vector<CompressedCache> caches;
   size_t samples = 0;
   uint64_t bytesBefore = 0, bytesAfter = 0; ///< of all layers
+  std::string whyNotTimed; ///< where times were wanted, and there are none
+  /// The recipe with what was decided by times and by what layers lose, as JSON, which does the same on any machine and without trying; empty where nothing was.
+  std::string recipe;
 
-  bool isEmpty() const { return layers.empty() && transforms.empty() && caches.empty() && choices.empty(); }
+  bool isEmpty() const { return layers.empty() && transforms.empty() && pruned.empty() && caches.empty() && choices.empty(); }
 };
 
 } // namespace lathe

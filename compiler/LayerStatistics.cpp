@@ -82,13 +82,13 @@ bool LayerStatistics::gather(const Compression &compression, const std::vector<L
   std::vector<quantization::StatisticsAccumulator> accumulators;
   for (Value tap : taps)
     accumulators.emplace_back(cast<RankedTensorType>(tap.getType()).getShape().back(), /*secondMoment=*/true);
-  TemporaryFile file;
+  TemporaryArtifact file;
   if (!compileTemporary(compression, *module, file, error))
     return false;
   std::string key;
   if (!compression.resume->path().empty()) {
     ResumeKey own("statistics");
-    auto bytes = llvm::MemoryBuffer::getFile(file.path, /*IsText=*/false, /*RequiresNullTerminator=*/false);
+    auto bytes = llvm::MemoryBuffer::getFile(file.path(), /*IsText=*/false, /*RequiresNullTerminator=*/false);
     if (bytes)
       own.add((*bytes)->getBufferStart(), (*bytes)->getBufferSize());
     own.add(compression.data->identity());
@@ -101,7 +101,7 @@ bool LayerStatistics::gather(const Compression &compression, const std::vector<L
   }
   size_t runs = 0;
   std::string problem;
-  error = compression.data->run(std::string(file.path), {}, [&](const std::vector<Observed> &outputs) {
+  error = compression.data->run(file.path(), {}, [&](const std::vector<Observed> &outputs) {
     if (compression.progress)
       compression.progress("calibration: run " + std::to_string(++runs));
     for (size_t i = 0; i < outputs.size(); ++i) {

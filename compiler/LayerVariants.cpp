@@ -7,6 +7,8 @@
 #include "compiler/CalibrationProgram.h"
 #include "dialects/lathe/Lathe.h"
 #include "mlir/Interfaces/SideEffectInterfaces.h"
+#include "llvm/ADT/BitVector.h"
+#include "llvm/ADT/StringSet.h"
 #include <cmath>
 
 using namespace mlir;
@@ -105,32 +107,62 @@ void eraseDead(func::FuncOp program) {
       op.erase();
 }
 
-/// A name as a pattern that covers it alone.
-std::string patternOf(StringRef name) {
-  std::string pattern;
-  for (char c : name) {
-    if (StringRef("*?[]\\").contains(c))
-      pattern += '\\';
-    pattern += c;
+/// A layer's name, or those of what stands in its place.
+using Names = std::vector<std::string>;
+
+/// Names of layers after a step, of which the report has the entries from `first` on.
+void follow(const CompressionReport &report, size_t first, Names &names) {
+  Names next;
+  for (const std::string &name : names) {
+    auto entries = llvm::drop_begin(report.layers, first);
+    auto it = llvm::find_if(
+        entries, [&](const CompressedLayer &entry) { return entry.weight == name && !entry.factors.empty(); });
+    if (it == entries.end())
+      next.push_back(name);
+    else
+      llvm::append_range(next, it->factors);
   }
-  return pattern;
+  names = std::move(next);
 }
 
 /// What the steps of an alternative have told of a layer.
 void describe(const CompressionReport &report, const Layer &layer, LayerVariant &variant) {
   double signalToNoise = INFINITY;
-  for (const CompressedLayer &entry : report.layers) {
-    if (entry.weight != layer.name)
+  llvm::StringSet<> names;
+  names.insert(layer.name);
+  auto add = [&](const std::string &what, double snrDb) {
+    if (!StringRef(variant.format).ends_with(what))
+      variant.format += (variant.format.empty() ? "" : ", ") + what;
+    signalToNoise = std::min(signalToNoise, snrDb);
+  };
+  for (const PrunedLayer &entry : report.pruned) {
+    if (!names.contains(entry.weight))
       continue;
-    variant.reason = entry.reason;
-    variant.bytes = entry.bytesAfter;
-    if (entry.format.empty())
-      continue;
-    variant.format += (variant.format.empty() ? "" : ", ") + entry.format + " by " + entry.method;
-    if (entry.activations != "none" && !entry.activations.empty())
-      variant.format += ", activations by " + entry.activations;
-    signalToNoise = std::min(signalToNoise, entry.snrDb);
+    if (entry.reason.empty())
+      add(std::to_string(std::lround(100 * entry.sparsity)) + " % zeros " + entry.pattern + " by " + entry.method,
+          entry.snrDb);
+    else
+      variant.reason = entry.reason;
   }
+  bool isFirst = true;
+  for (const CompressedLayer &entry : report.layers) {
+    if (!names.contains(entry.weight))
+      continue;
+    names.insert(entry.factors.begin(), entry.factors.end());
+    // A weight that several steps have changed, or whose factors a later step has, counts once.
+    variant.bytes = entry.bytesAfter + (isFirst ? 0 : variant.bytes - entry.bytesBefore);
+    isFirst = false;
+    if (!entry.format.empty())
+      add(entry.format + " by " + entry.method +
+              (entry.activations == "none" || entry.activations.empty() ? "" : ", activations by " + entry.activations),
+          entry.snrDb);
+    else
+      variant.reason = entry.reason;
+  }
+  if (!variant.format.empty())
+    variant.reason.clear();
+  else if (variant.reason.empty())
+    variant.reason = "no step changes it";
   variant.noise = std::pow(10, -signalToNoise / 10);
 }
 
@@ -155,29 +187,50 @@ TrialProgram::TrialProgram(const Compression &compression, const std::vector<Lay
   }
 }
 
-OwningOpRef<ModuleOp> TrialProgram::changed(const Recipe &steps, bool isReal, CompressionReport &report, bool &isUsage,
-                                            std::string &error) const {
+OwningOpRef<ModuleOp> TrialProgram::changed(const std::vector<std::vector<RecipeStep>> &alternatives,
+                                            const std::vector<size_t> &choice, Manner manner, Recipe &recipe,
+                                            CompressionReport &report, bool &isUsage, std::string &error) const {
   OwningOpRef<ModuleOp> module = base.get().clone();
   Compression own = compression;
   own.programs = {mainOf(*module)};
   own.main = own.calibrated = *module;
-  if (isReal)
+  own.timeAll = false;
+  if (manner == Manner::as_meant)
     own.statistics = nullptr;
-  for (const RecipeStep &step : steps.steps)
-    if (!carryOut(own, step, report, isUsage, error))
-      return nullptr;
+  for (size_t alternative = 0; alternative < alternatives.size(); ++alternative) {
+    std::vector<Names> names;
+    for (size_t i = 0; i < layers.size(); ++i)
+      if (choice[i] == alternative + 1)
+        names.push_back({layers[i].name});
+    const std::vector<RecipeStep> &steps = alternatives[alternative];
+    for (size_t i = 0; i < steps.size() && !names.empty(); ++i) {
+      RecipeStep step = steps[i];
+      step.exclude.clear();
+      step.tensors.clear();
+      for (const Names &each : names)
+        for (const std::string &name : each)
+          step.tensors.push_back(escapeGlob(name));
+      if (manner != Manner::all)
+        step.prefer = "size"; // what is slower was no choice
+      own.keepsExpressions = manner == Manner::all && i + 1 == steps.size();
+      size_t first = report.layers.size();
+      if (!carryOut(own, step, report, isUsage, error))
+        return nullptr;
+      for (Names &each : names)
+        follow(report, first, each);
+      recipe.steps.push_back(std::move(step));
+    }
+  }
   return module;
 }
 
 bool TrialProgram::tryAlternative(const std::vector<RecipeStep> &steps, std::vector<LayerVariant> &variants,
                                   bool &isUsage, std::string &error) const {
   variants.assign(layers.size(), {});
-  std::vector<size_t> all;
-  for (size_t i = 0; i < layers.size(); ++i)
-    all.push_back(isRead[i] ? 1 : 0);
+  std::vector<size_t> all(isRead.begin(), isRead.end());
   CompressionReport report;
-  OwningOpRef<ModuleOp> module =
-      changed(resolvedRecipe({steps}, layers, all), /*isReal=*/false, report, isUsage, error);
+  Recipe recipe;
+  OwningOpRef<ModuleOp> module = changed({steps}, all, Manner::all, recipe, report, isUsage, error);
   if (!module)
     return false;
   for (size_t i = 0; i < layers.size(); ++i) {
@@ -217,11 +270,11 @@ bool TrialProgram::evaluate(ModuleOp module, std::vector<LayerVariant> &variants
     if (llvm::any_of(program.getArguments(), [](BlockArgument argument) { return !argument.use_empty(); }))
       return true; // the values are no constants
     program.eraseArguments(arguments);
-    TemporaryFile file;
+    TemporaryArtifact file;
     if (!compileTemporary(compression, *part, file, error))
       return false;
     std::string problem;
-    error = compression.data->evaluate(std::string(file.path), [&](const std::vector<Observed> &outputs) {
+    error = compression.data->evaluate(file.path(), [&](const std::vector<Observed> &outputs) {
       for (auto [index, output] : llvm::zip(indices, outputs)) {
         std::optional<uint64_t> offset =
             compression.files->append(output.data, layers[index].elements() * sizeof(float), problem);
@@ -279,25 +332,6 @@ OwningOpRef<ModuleOp> TrialProgram::withInputs() const {
   });
   eraseDead(program);
   return module;
-}
-
-Recipe resolvedRecipe(const std::vector<std::vector<RecipeStep>> &alternatives, const std::vector<Layer> &layers,
-                      const std::vector<size_t> &choice) {
-  Recipe recipe;
-  for (size_t alternative = 0; alternative < alternatives.size(); ++alternative) {
-    std::vector<std::string> patterns;
-    for (size_t i = 0; i < layers.size(); ++i)
-      if (choice[i] == alternative + 1)
-        patterns.push_back(patternOf(layers[i].name));
-    if (patterns.empty())
-      continue;
-    for (RecipeStep step : alternatives[alternative]) {
-      step.tensors = patterns;
-      step.exclude.clear();
-      recipe.steps.push_back(std::move(step));
-    }
-  }
-  return recipe;
 }
 
 } // namespace lathe

@@ -38,11 +38,17 @@ public:
   /// never changed.
   TrialProgram(const Compression &compression, const std::vector<compression::Layer> &layers, const CarryOut &carryOut);
 
-  /// A copy with steps carried out for some layers; null with `error` set. `report` gets what became of them. What is
-  /// known of what layers get is of the model as it is; where `isReal`, it is gathered anew for each step, as a recipe
-  /// that is carried out does.
-  mlir::OwningOpRef<mlir::ModuleOp> changed(const Recipe &steps, bool isReal, CompressionReport &report, bool &isUsage,
-                                            std::string &error) const;
+  /// How alternatives are carried out.
+  enum class Manner {
+    all,     ///< one on all layers, to see what it makes of them; expressions stay whole
+    trial,   ///< to be compiled, with what is known of the inputs of layers
+    as_meant ///< as the recipe that comes of it does
+  };
+  /// A copy with alternatives carried out: `choice[i]` is that of layer i, from 1, or 0 for none. `recipe` gets the
+  /// steps with the layers that each is for, `report` what became of them. Null with `error` set.
+  mlir::OwningOpRef<mlir::ModuleOp> changed(const std::vector<std::vector<RecipeStep>> &alternatives,
+                                            const std::vector<size_t> &choice, Manner manner, Recipe &recipe,
+                                            CompressionReport &report, bool &isUsage, std::string &error) const;
   /// What an alternative makes of each layer. False with `error` set.
   bool tryAlternative(const std::vector<RecipeStep> &steps, std::vector<LayerVariant> &variants, bool &isUsage,
                       std::string &error) const;
@@ -64,11 +70,6 @@ private:
   mlir::OwningOpRef<mlir::ModuleOp> base; ///< with the index of a layer at what reads it
   std::vector<bool> isRead;
 };
-
-/// The steps of a recipe that give layers what was chosen for them: `choice[i]` is 0 for none, or the number of an
-/// alternative from 1.
-Recipe resolvedRecipe(const std::vector<std::vector<RecipeStep>> &alternatives,
-                      const std::vector<compression::Layer> &layers, const std::vector<size_t> &choice);
 
 } // namespace lathe
 

@@ -4,8 +4,9 @@
 //
 //===----------------------------------------------------------------------===//
 #include "compiler/Recipe.h"
+#include "compiler/ChooseFields.h"
+#include "compiler/PruneFields.h"
 #include "compiler/RecipeFields.h"
-#include "compiler/Sizes.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
 #include <fnmatch.h>
@@ -73,6 +74,7 @@ StepKind quantizeKind() {
               flag("double_quantization", at(&S::doubleQuantization)),
               integer("stages", at(&S::stages), {1, 2}),
               integer("dimension", at(&S::dimension), {1, 2, 4, 8}),
+              choice("prefer", at(&S::prefer), {"auto", "speed", "size"}),
               globs("tensors", at(&S::tensors)),
               globs("exclude", at(&S::exclude)),
           },
@@ -114,91 +116,32 @@ StepKind equalizeKind() {
       "equalize", {globs("tensors", at(&RecipeStep::tensors)), globs("exclude", at(&RecipeStep::exclude))}, nullptr};
 }
 
-std::string readStep(const ordered_json &entry, RecipeStep &step);
-ordered_json writeStep(const RecipeStep &step, bool isAlternative = false);
-
-/// What an alternative of one layer is no step for, or nothing.
-std::string whyNoAlternative(const ordered_json &entry, const RecipeStep &step) {
-  for (const char *field : {"tensors", "exclude"})
-    if (entry.contains(field))
-      return "field '" + std::string(field) + "': what layers get it is chosen: expects it beside 'from'";
-  if (step.step == "choose" || step.step == "rotate" || step.step == "equalize")
-    return "step '" + step.step + "' is not of single layers";
-  return step.mode == kCacheMode ? "mode 'kv-cache' is not of layers" : "";
-}
-
-std::string readAlternatives(const ordered_json &value, RecipeStep &step) {
-  if (!value.is_array() || value.empty())
-    return "expects a list of steps, or of lists of steps, got " + value.dump();
-  step.from.clear();
-  for (const ordered_json &alternative : value) {
-    std::string where = "alternative " + std::to_string(step.from.size() + 1) + ": ";
-    ordered_json entries = alternative.is_array() ? alternative : ordered_json::array({alternative});
-    if (entries.empty())
-      return where + "expects a step, got an empty list";
-    step.from.emplace_back();
-    for (const ordered_json &entry : entries) {
-      RecipeStep own;
-      std::string problem = readStep(entry, own);
-      if (problem.empty())
-        problem = whyNoAlternative(entry, own);
-      if (!problem.empty())
-        return where + problem;
-      step.from.back().push_back(std::move(own));
-    }
-  }
+/// One of the fields that say how large factors are.
+std::string finishLowRank(const ordered_json &, RecipeStep &step) {
+  const LowRankFields &own = step.lowRank;
+  int given = own.rank.has_value() + own.ratio.has_value() + own.energy.has_value();
+  if (given != 1)
+    return "expects one of the fields 'rank', 'ratio' and 'energy', got " + std::string(given ? "several" : "none");
+  if (own.allocation == "auto" && !own.ratio)
+    return "field 'allocation': 'auto' shares out what field 'ratio' leaves, which is not given";
   return "";
 }
 
-ordered_json writeAlternatives(const RecipeStep &step) {
-  ordered_json list = ordered_json::array();
-  for (const std::vector<RecipeStep> &alternative : step.from) {
-    ordered_json entries = ordered_json::array();
-    for (const RecipeStep &own : alternative)
-      entries.push_back(writeStep(own, /*isAlternative=*/true));
-    list.push_back(entries.size() == 1 ? entries.front() : entries);
-  }
-  return list;
-}
-
-std::string readTargetSize(const ordered_json &value, RecipeStep &step) {
-  step.targetSize = value.is_string() ? value.get<std::string>() : value.is_number() ? value.dump() : "";
-  if (value.is_null() || parseSizeOf(step.targetSize, 1 << 20))
-    return "";
-  return "expects a size such as \"25MiB\" or a part of the weights such as 0.3, got " + value.dump();
-}
-
-/// What is tried where a recipe names nothing: integers, as small as they are of use.
-std::string finishChoose(const ordered_json &entry, RecipeStep &step) {
-  if (step.targetSize.empty() && !step.maxDrop)
-    return "expects a budget: a field 'target_size' or 'max_drop'";
-  if (entry.contains("from"))
-    return "";
-  constexpr int64_t kGroup = 32;
-  for (int64_t bits : {8, 4, 3, 2}) {
-    RecipeStep own;
-    own.bits = bits;
-    own.groupSize = bits == 8 ? 0 : kGroup;
-    own.method = bits == 8 ? "rtn" : "gptq";
-    step.from.push_back({own});
-  }
-  return "";
-}
-
-StepKind chooseKind() {
+StepKind lowRankKind() {
   using S = RecipeStep;
-  return {"choose",
+  using L = LowRankFields;
+  return {"lowrank",
           {
-              {"from", readAlternatives, writeAlternatives},
-              {"target_size", readTargetSize,
-               [](const S &step) { return step.targetSize.empty() ? ordered_json() : ordered_json(step.targetSize); }},
-              optionalNumber("max_drop", at(&S::maxDrop), 0, 1e6),
-              wholeNumber("samples", at(&S::sensitivitySamples), 1, int64_t(1) << 53),
-              optionalNumber("time_budget", at(&S::timeBudget), 0, 1e9),
+              choice("method", at(&S::lowRank, &L::method), {"svd", "asvd", "svd-llm"}),
+              optionalWholeNumber("rank", at(&S::lowRank, &L::rank), 1, int64_t(1) << 31),
+              optionalShare("ratio", at(&S::lowRank, &L::ratio)),
+              optionalShare("energy", at(&S::lowRank, &L::energy)),
+              choice("allocation", at(&S::lowRank, &L::allocation), {"uniform", "auto"}),
+              number("alpha", at(&S::lowRank, &L::alpha), 0, 2),
               globs("tensors", at(&S::tensors)),
               globs("exclude", at(&S::exclude)),
           },
-          finishChoose};
+          finishLowRank};
 }
 
 const Field *findField(const std::vector<Field> &fields, const std::string &name) {
@@ -252,22 +195,35 @@ std::string readStep(const ordered_json &entry, RecipeStep &step) {
   return kind.finish ? kind.finish(entry, step) : "";
 }
 
-ordered_json writeStep(const RecipeStep &step, bool isAlternative) {
+} // namespace
+
+std::string read(const ordered_json &entry, RecipeStep &step) { return readStep(entry, step); }
+
+ordered_json write(const RecipeStep &step) {
   ordered_json entry = {{"step", step.step}};
   for (const Field &field : kindOf(step.step, step.mode).fields)
-    if (!isAlternative || (field.name != "tensors" && field.name != "exclude"))
-      entry[field.name] = field.write(step);
+    entry[field.name] = field.write(step);
   return entry;
 }
 
-} // namespace
-
-const std::vector<StepKind> &stepKinds() {
-  static const std::vector<StepKind> all = {cachesKind(), quantizeKind(), rotateKind(), equalizeKind(), chooseKind()};
-  return all;
+/// Reads the recipe's own fields, those beside its steps; returns what is wrong.
+static std::string readWhole(const ordered_json &json, Recipe &whole) {
+  // They are read as a step's are, but lie elsewhere.
+  const Field fields[] = {choice("prefer", [&](RecipeStep &) -> std::string & { return whole.prefer; }, {"auto", "speed", "size"}),
+                          wholeNumber("rows", [&](RecipeStep &) -> int64_t & { return whole.rows; }, 0, 1 << 20)};
+  RecipeStep none;
+  for (const Field &field : fields)
+    if (json.contains(field.name))
+      if (std::string problem = field.read(json[field.name], none); !problem.empty())
+        return "field '" + field.name + "': " + problem;
+  return "";
 }
 
-ordered_json write(const RecipeStep &step) { return writeStep(step); }
+const std::vector<StepKind> &stepKinds() {
+  static const std::vector<StepKind> all = {cachesKind(), quantizeKind(), pruneKind(), lowRankKind(), rotateKind(), equalizeKind(),
+                                            chooseKind()};
+  return all;
+}
 
 } // namespace recipe
 
@@ -275,7 +231,26 @@ bool matchesGlob(const std::string &pattern, const std::string &name) {
   return fnmatch(pattern.c_str(), name.c_str(), 0) == 0;
 }
 
+std::string escapeGlob(const std::string &name) {
+  std::string pattern;
+  for (char c : name) {
+    if (c == '*' || c == '?' || c == '[' || c == '\\')
+      pattern += '\\';
+    pattern += c;
+  }
+  return pattern;
+}
+
+bool prefersSpeed(const Recipe &recipe, const RecipeStep &step, bool isPortable) {
+  const std::string &prefer = step.prefer != "auto" ? step.prefer : recipe.prefer;
+  return prefer == "speed" || (prefer == "auto" && step.activations != "none" && !isPortable);
+}
+
 bool needsCalibration(const RecipeStep &step) {
+  if (step.step == "prune")
+    return step.pruning.method != "magnitude" || step.pruning.refinements > 0;
+  if (step.step == "lowrank")
+    return step.lowRank.method != "svd";
   return step.step == "choose" || step.method == "gptq" || step.method == "awq" || step.activations == "tensor" || step.smooth.has_value() ||
          step.outliers.has_value() || step.biasCorrection;
 }
@@ -295,13 +270,15 @@ std::optional<Recipe> parseRecipe(const std::string &text, std::string &error) {
   if (!json.is_object())
     return fail("expects an object, got " + std::string(json.type_name()));
   for (const auto &[name, value] : json.items())
-    if (name != "version" && name != "steps")
-      return fail(recipe::unknown("field", name, {"version", "steps"}));
+    if (name != "version" && name != "steps" && name != "prefer" && name != "rows")
+      return fail(recipe::unknown("field", name, {"version", "steps", "prefer", "rows"}));
   if (json.value("version", ordered_json(1)) != 1)
     return fail("field 'version': expects 1, got " + json["version"].dump());
   if (!json.contains("steps") || !json["steps"].is_array())
     return fail("expects a field 'steps' with a list");
   Recipe result;
+  if (std::string problem = recipe::readWhole(json, result); !problem.empty())
+    return fail(problem);
   for (const ordered_json &entry : json["steps"]) {
     RecipeStep step;
     if (std::string problem = recipe::readStep(entry, step); !problem.empty())
@@ -312,7 +289,12 @@ std::optional<Recipe> parseRecipe(const std::string &text, std::string &error) {
 }
 
 std::string writeRecipe(const Recipe &whole) {
-  ordered_json json = {{"version", 1}, {"steps", ordered_json::array()}};
+  ordered_json json = {{"version", 1}};
+  if (whole.prefer != "auto")
+    json["prefer"] = whole.prefer;
+  if (whole.rows)
+    json["rows"] = whole.rows;
+  json["steps"] = ordered_json::array();
   for (const RecipeStep &step : whole.steps)
     json["steps"].push_back(recipe::write(step));
   return json.dump();

@@ -55,7 +55,7 @@ bool TrialRuns::prepare(std::string &error) {
   }
   if (!compileTemporary(compression, *module, file, error))
     return false;
-  if (auto bytes = llvm::MemoryBuffer::getFile(file.path, /*IsText=*/false, /*RequiresNullTerminator=*/false)) {
+  if (auto bytes = llvm::MemoryBuffer::getFile(file.path(), /*IsText=*/false, /*RequiresNullTerminator=*/false)) {
     ResumeKey key("trial");
     key.add((*bytes)->getBufferStart(), (*bytes)->getBufferSize());
     fileKey = key.text();
@@ -101,10 +101,10 @@ bool TrialRuns::isByInputs(const Choice &choice) const {
   return true;
 }
 
-bool TrialRuns::compileChoice(const Choice &choice, bool isReal, TemporaryFile &to, bool &isUsage, std::string &error) {
+bool TrialRuns::compileChoice(const Choice &choice, TrialProgram::Manner manner, Recipe &recipe, TemporaryArtifact &to,
+                              bool &isUsage, std::string &error) {
   CompressionReport report;
-  OwningOpRef<ModuleOp> module =
-      program.changed(resolvedRecipe(alternatives, layers, choice), isReal, report, isUsage, error);
+  OwningOpRef<ModuleOp> module = program.changed(alternatives, choice, manner, recipe, report, isUsage, error);
   if (!module)
     return false;
   TrialProgram::keepOutputs(*module);
@@ -295,8 +295,9 @@ bool TrialRuns::measure(const std::vector<Choice> &choices, size_t samples, std:
     round.isCompiled = g > 0;
     round.samples = samples;
     round.deadline = deadline;
-    round.paths = {std::string(file.path)};
-    std::vector<std::unique_ptr<TemporaryFile>> files;
+    round.paths = {file.path()};
+    std::vector<std::unique_ptr<TemporaryArtifact>> files;
+    Recipe recipe;
     for (size_t i : groups[g])
       round.choices.push_back(&choices[i]);
     round.key = what.empty() ? "" : keyOf(round, samples);
@@ -306,10 +307,10 @@ bool TrialRuns::measure(const std::vector<Choice> &choices, size_t samples, std:
                              std::to_string(choices.size()));
       };
     for (size_t i = 0; round.isCompiled && i < groups[g].size(); ++i) {
-      files.push_back(std::make_unique<TemporaryFile>());
-      if (!compileChoice(choices[groups[g][i]], /*isReal=*/false, *files.back(), isUsage, error))
+      files.push_back(std::make_unique<TemporaryArtifact>());
+      if (!compileChoice(choices[groups[g][i]], TrialProgram::Manner::trial, recipe, *files.back(), isUsage, error))
         return false;
-      round.paths.push_back(std::string(files.back()->path));
+      round.paths.push_back(files.back()->path());
     }
     if (!runRound(round, error))
       return false;
@@ -325,16 +326,17 @@ bool TrialRuns::measure(const std::vector<Choice> &choices, size_t samples, std:
   return true;
 }
 
-bool TrialRuns::measureCompiled(const Choice &choice, size_t samples, Result &result, bool &isUsage,
+bool TrialRuns::measureCompiled(const Choice &choice, size_t samples, Result &result, Recipe &recipe, bool &isUsage,
                                 std::string &error) {
+  recipe = Recipe();
   Round round;
   round.isCompiled = true;
   round.samples = std::min(samples, compression.data->samples());
-  TemporaryFile own;
-  if (!compileChoice(choice, /*isReal=*/true, own, isUsage, error))
+  TemporaryArtifact own;
+  if (!compileChoice(choice, TrialProgram::Manner::as_meant, recipe, own, isUsage, error))
     return false;
   round.choices = {&choice};
-  round.paths = {std::string(file.path), std::string(own.path)};
+  round.paths = {file.path(), own.path()};
   if (!runRound(round, error))
     return false;
   result = {round.sums, round.isMeasured, round.reference, round.taken, round.isComplete};

@@ -37,15 +37,18 @@ public:
   /// before an interruption is taken over where `what` is not empty, which progress shows. False with `error` set.
   bool measure(const std::vector<Choice> &choices, size_t samples, std::optional<Clock::time_point> deadline,
                const std::string &what, Result &result, bool &isUsage, std::string &error);
-  /// Compiles the model with the steps of a choice carried out, and runs that: what it really loses.
-  bool measureCompiled(const Choice &choice, size_t samples, Result &result, bool &isUsage, std::string &error);
+  /// Compiles the model with the steps of a choice, which `recipe` gets, carried out, and runs that: what it really
+  /// loses.
+  bool measureCompiled(const Choice &choice, size_t samples, Result &result, Recipe &recipe, bool &isUsage,
+                       std::string &error);
   bool isLogits() const { return logits; }
 
 private:
   struct Round; ///< one run of the data
   struct Turns;
   bool runRound(Round &round, std::string &error);
-  bool compileChoice(const Choice &choice, bool isReal, TemporaryFile &file, bool &isUsage, std::string &error);
+  bool compileChoice(const Choice &choice, TrialProgram::Manner manner, Recipe &recipe, TemporaryArtifact &file,
+                     bool &isUsage, std::string &error);
   bool isByInputs(const Choice &choice) const;
   /// What a layer's input is under an alternative.
   FixedInput inputOf(size_t layer, size_t alternative) const;
@@ -60,7 +63,7 @@ private:
   const std::vector<std::vector<LayerVariant>> &variants; ///< by alternative and layer
   runtime::ThreadPool &pool;
   bool logits = false;
-  TemporaryFile file;
+  TemporaryArtifact file;
   std::string fileKey;                     ///< stands for it
   std::vector<const float *> dense;        ///< of each layer
   std::vector<std::vector<float>> aligned; ///< where they do not lie as they are to

@@ -5,7 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "compiler/WeightValues.h"
 #include "dialects/lathe/ValueNames.h"
-#include "runtime/QuantizedLayout.h"
+#include "runtime/SmallFloats.h"
 #include "llvm/ADT/DenseSet.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/xxhash.h"
@@ -23,12 +23,7 @@ float numberAt(const char *data, int64_t index, Type type) {
   }
   uint16_t half;
   memcpy(&half, data + index * 2, sizeof half);
-  if (type.isF16())
-    return runtime::halfValue(half);
-  uint32_t bits = uint32_t(half) << 16;
-  float value;
-  memcpy(&value, &bits, sizeof value);
-  return value;
+  return type.isF16() ? runtime::halfValue(half) : runtime::bfloatValue(half);
 }
 
 namespace {

@@ -5,6 +5,8 @@
 //===----------------------------------------------------------------------===//
 #include "runtime/CacheLayout.h"
 
+#include "runtime/SmallFloats.h"
+
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -30,8 +32,6 @@ float fromBits(int32_t bits) {
   std::memcpy(&x, &bits, sizeof x);
   return x;
 }
-
-float fromBfloat(uint16_t bits) { return fromBits(static_cast<int32_t>(static_cast<uint32_t>(bits) << 16)); }
 
 /// bf16 not nearer to 0 than x.
 uint16_t awayFromZero(float x) { return static_cast<uint16_t>((static_cast<uint32_t>(bitsOf(x)) + 0xffff) >> 16); }
@@ -67,7 +67,7 @@ template <typename Number> Steps stepsOf(Number at, int64_t count, float levels,
   float scale = fromBits(most) / levels;
   if (!symmetric) {
     result.lowest = downwards(fromBits(ordered(least)));
-    scale = fromBits(ordered(most)) / levels - fromBfloat(result.lowest) / levels;
+    scale = fromBits(ordered(most)) / levels - bfloatValue(result.lowest) / levels;
   }
   if (bitsOf(scale) >= kInfinity) // the lowest number is below what bf16 has
     return {kNan, 0};
@@ -106,7 +106,7 @@ void storeGroup(const CacheLayout &layout, unsigned char *head, int64_t row, int
     put(layout.lowestAt(), steps.lowest);
   // Of a group without steps all codes are 0.
   bool hasSteps = steps.scale > 0 && steps.scale < kNan;
-  float scale = hasSteps ? fromBfloat(steps.scale) : 1, lowest = fromBfloat(steps.lowest), low = symmetric ? -high : 0;
+  float scale = hasSteps ? bfloatValue(steps.scale) : 1, lowest = bfloatValue(steps.lowest), low = symmetric ? -high : 0;
   int32_t added = symmetric && layout.bits == 4 ? 8 : 0;
   for (int64_t unit = 0; unit < count; unit += kHalf) {
     int64_t some = std::min(kHalf, count - unit);
@@ -217,7 +217,7 @@ void CacheLayout::load(const unsigned char *head, int64_t row, float *x, int64_t
     auto get = [&](int64_t where) {
       uint16_t value;
       std::memcpy(&value, head + where + (index * kPageRows + row) * 2, sizeof value);
-      return fromBfloat(value);
+      return bfloatValue(value);
     };
     float scale = get(scalesAt()), lowest = symmetric ? 0 : get(lowestAt());
     int64_t first = index * groupColumns();

@@ -67,4 +67,6 @@ bool lathe::runtime::supportsIsa(std::string_view isa, const char **why) {
   return false;
 }
 
+const char *lathe::runtime::bestIsa() { return features().avx512 ? "avx512" : "avx2"; }
+
 int lathe::runtime::isaRank(std::string_view isa) { return isa == "avx512" ? 2 : isa == "avx2" ? 1 : -1; }

@@ -17,6 +17,9 @@ bool supportsIsa(std::string_view isa, const char **why);
 /// Whether it has AVX-512 and products of bytes, VNNI, besides.
 bool hasVnni();
 
+/// The best one that this processor can execute code for; "avx2" where it can for none.
+const char *bestIsa();
+
 /// Orders instruction sets by preference: higher is better, negative is unknown.
 int isaRank(std::string_view isa);
 

@@ -101,15 +101,6 @@ const char *name(ScaleType type);
 bool parse(std::string_view name, CodeValues *values);
 bool parse(std::string_view name, ScaleType *type);
 
-/// The number that 8 bits stand for.
-float e4m3Value(uint8_t code);
-float e5m2Value(uint8_t code);
-
-/// Bit patterns of 16 bits, and back; to the nearest, of two the even one.
-float halfValue(uint16_t bits);
-uint16_t toHalf(float value);
-uint16_t toBfloat(float value);
-
 } // namespace lathe::runtime
 
 #endif // LATHE_RUNTIME_QUANTIZEDLAYOUT_H

@@ -5,7 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "frontends/onnx/WeightValues.h"
 #include "frontends/onnx/Tensors.h"
-#include "llvm/ADT/APFloat.h"
+#include "runtime/SmallFloats.h"
 #include "llvm/Support/Path.h"
 #include <cstring>
 
@@ -65,19 +65,14 @@ std::optional<WeightValues> WeightValues::of(const safetensors::Checkpoint &chec
 }
 
 float WeightValues::operator[](int64_t i) const {
-  uint32_t bits = 0;
   if (kind == Kind::F32) {
-    std::memcpy(&bits, bytes.data() + 4 * i, 4);
-  } else {
-    uint16_t half;
-    std::memcpy(&half, bytes.data() + 2 * i, 2);
-    if (kind == Kind::F16)
-      return APFloat(APFloat::IEEEhalf(), APInt(16, half)).convertToFloat();
-    bits = uint32_t(half) << 16;
+    float value;
+    std::memcpy(&value, bytes.data() + 4 * i, sizeof value);
+    return value;
   }
-  float value;
-  std::memcpy(&value, &bits, 4);
-  return value;
+  uint16_t half;
+  std::memcpy(&half, bytes.data() + 2 * i, sizeof half);
+  return kind == Kind::F16 ? runtime::halfValue(half) : runtime::bfloatValue(half);
 }
 
 } // namespace lathe::frontend

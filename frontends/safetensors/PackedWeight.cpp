@@ -4,11 +4,11 @@
 //
 //===----------------------------------------------------------------------===//
 #include "frontends/safetensors/PackedWeight.h"
+#include "runtime/SmallFloats.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/Endian.h"
 #include "llvm/Support/MathExtras.h"
-#include <cmath>
 #include <cstring>
 
 using llvm::StringRef;
@@ -38,15 +38,6 @@ int64_t awqPlace(int64_t output) {
 }
 
 bool isBits(int64_t bits) { return bits == 2 || bits == 3 || bits == 4 || bits == 8; }
-
-float halfToFloat(uint16_t half) {
-  int exponent = (half >> 10) & 31;
-  int fraction = half & 1023;
-  double value = exponent == 31  ? (fraction ? NAN : INFINITY)
-                 : exponent == 0 ? std::ldexp(fraction, -24)
-                                 : std::ldexp(1024 + fraction, exponent - 25);
-  return static_cast<float>(half & 0x8000 ? -value : value);
-}
 
 } // namespace
 
@@ -246,13 +237,14 @@ unsigned PackedWeight::zeroAt(int64_t g, int64_t output) const {
 float PackedWeight::scaleAt(int64_t g, int64_t output) const {
   const char *data = scalePart.bytes.data();
   int64_t i = scalesByOutput() ? output * groupCount + g : g * n + output;
-  if (scalePart.tensor->dtype == "F16")
-    return halfToFloat(endian::read16le(data + 2 * i));
-  uint32_t bits = scalePart.tensor->dtype == "F32" ? endian::read32le(data + 4 * i)
-                                                   : uint32_t(endian::read16le(data + 2 * i)) << 16;
-  float value;
-  std::memcpy(&value, &bits, sizeof value);
-  return value;
+  if (scalePart.tensor->dtype == "F32") {
+    uint32_t bits = endian::read32le(data + 4 * i);
+    float value;
+    std::memcpy(&value, &bits, sizeof value);
+    return value;
+  }
+  uint16_t half = endian::read16le(data + 2 * i);
+  return scalePart.tensor->dtype == "F16" ? runtime::halfValue(half) : runtime::bfloatValue(half);
 }
 
 float PackedWeight::at(int64_t input, int64_t output) const {

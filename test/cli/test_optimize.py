@@ -148,6 +148,35 @@ def test_alternatives_are_any_steps(optimize, tmp_path):
     assert "activations by token" in choice["layers"][0]["alternatives"][1]["format"]
 
 
+def test_factors_and_their_codes(optimize, lathe_tool, folder, tmp_path):
+    """Steps after one that puts factors in a layer's place are of the factors."""
+    factors = {"step": "lowrank", "method": "svd-llm", "ratio": 0.6}
+    alternatives = [factors, [factors, {"step": "quantize", "bits": 8}], {"step": "quantize", "bits": 4, "group_size": 32}]
+    recipe = write_recipe(tmp_path / "factors.json", **{"from": alternatives, "target_size": 0.13})
+    report = optimize("--recipe", recipe)
+    choice = report["choices"][0]
+    assert choice["weights_bytes_after"] <= 0.13 * DENSE and report["bytes_after"] == choice["weights_bytes_after"]
+    for layer in choice["layers"]:
+        plain, coded = layer["alternatives"][1:3]
+        assert plain["bytes"] == pytest.approx(0.4 * DENSE / LAYERS, rel=0.1) and plain["bytes"] / 4 < coded["bytes"] < plain["bytes"] / 3
+        assert coded["loss"] == pytest.approx(plain["loss"], rel=0.1)
+    # Some layers have to be smaller than 4 bits are.
+    assert any("rank" in layer["chosen"] and "int8" in layer["chosen"] for layer in choice["layers"])
+    (tmp_path / "again.json").write_text(json.dumps(report["recipe"]))
+    lathe_tool.ok("compile", folder / "model.onnx", "-o", tmp_path / "again.lathe", "--recipe", tmp_path / "again.json", "--calib", folder / "samples")
+    assert (tmp_path / "again.lathe").stat().st_size == (tmp_path / "m.lathe").stat().st_size
+
+
+def test_zeros_and_codes(optimize, tmp_path):
+    alternatives = [[{"step": "prune", "method": "wanda", "sparsity": 0.5}, {"step": "quantize", "bits": 4, "group_size": 32}], {"step": "quantize", "bits": 8}]
+    recipe = write_recipe(tmp_path / "zeros.json", **{"from": alternatives, "target_size": 0.2})
+    report = optimize("--recipe", recipe)
+    assert report["choices"][0]["weights_bytes_after"] <= 0.2 * DENSE
+    for layer in report["choices"][0]["layers"]:
+        assert layer["alternatives"][1]["format"].startswith("50 % zeros") and "int4" in layer["alternatives"][1]["format"]
+        assert layer["alternatives"][1]["loss"] > layer["alternatives"][2]["loss"]
+
+
 def test_other_steps_beside(optimize, tmp_path):
     """What a step before has compressed is no layer any more."""
     steps = [{"step": "quantize", "tensors": ["w1*"]}, {"step": "choose", "target_size": 0.3}]

@@ -59,6 +59,10 @@ GemmTiling cpu::chooseGemmTiling(int64_t m, int64_t n, int64_t k, int64_t items,
   return tiling;
 }
 
+GemmGrid cpu::gridOf(const GemmTiling &tiling, int64_t m, int64_t panels, int64_t weightBytes) {
+  return {ceilDiv(m, tiling.rows), ceilDiv(panels, tiling.panels), weightBytes > kCachedWeightBytes};
+}
+
 Status GemmPlan::create(const PlanKey &key, int threads, std::string_view isa, WeightStore &weights,
                         std::unique_ptr<Plan> *plan) {
   std::unique_ptr<GemmPlan> result(new GemmPlan(key));
@@ -77,9 +81,7 @@ Status GemmPlan::create(const PlanKey &key, int threads, std::string_view isa, W
   p.elementSize_ = runtime::dataType(type)->size;
   p.width_ = layout.layout.blockOf(1);
   p.panels_ = layout.layout.paddedDims[1] / p.width_;
-  p.rowTiles_ = ceilDiv(key.m, p.tiling_.rows);
-  p.panelGroups_ = ceilDiv(p.panels_, p.tiling_.panels);
-  p.rowsFirst_ = key.k * key.n * static_cast<int64_t>(p.elementSize_) > kCachedWeightBytes;
+  p.grid_ = gridOf(p.tiling_, key.m, p.panels_, key.k * key.n * static_cast<int64_t>(p.elementSize_));
   p.stageA_ = key.aCol != 1;
   p.block_ = type == LATHE_F32 ? p.kernels_->f32 : type == LATHE_BF16 ? p.kernels_->bf16 : p.kernels_->f16;
   if (type != LATHE_F32 && p.tiling_.rows > kTileRows) {
@@ -98,15 +100,7 @@ Status GemmPlan::create(const PlanKey &key, int threads, std::string_view isa, W
 
 bool GemmPlan::execute(const lathe_matmul_call &call, int64_t piece, int, dnnl_stream_t, unsigned char *scratch,
                        const unsigned char *) {
-  int64_t rowTile = 0, group = 0, item = piece / (rowTiles_ * panelGroups_);
-  piece %= rowTiles_ * panelGroups_;
-  if (rowsFirst_) {
-    rowTile = piece % rowTiles_;
-    group = piece / rowTiles_;
-  } else {
-    group = piece % panelGroups_;
-    rowTile = piece / panelGroups_;
-  }
+  auto [item, rowTile, group] = grid_.placeOf(piece);
   int64_t aOffset = 0, outOffset = 0;
   for (int i = 2; i >= 0; --i) {
     int64_t index = item % key_.batch[i];

@@ -20,6 +20,24 @@ struct GemmTiling {
   bool parallel = true;///< false when the product is too small to be shared
 };
 
+/// How pieces follow each other, and where one lies.
+struct GemmGrid {
+  int64_t rowTiles = 0, panelGroups = 0;
+  bool rowsFirst = false; ///< neighbouring pieces share panels, not rows
+
+  struct Place {
+    int64_t item, rowTile, group;
+  };
+  int64_t pieces(int64_t items) const { return items * rowTiles * panelGroups; }
+  Place placeOf(int64_t piece) const {
+    int64_t item = piece / (rowTiles * panelGroups), rest = piece % (rowTiles * panelGroups);
+    return rowsFirst ? Place{item, rest % rowTiles, rest / rowTiles} : Place{item, rest / panelGroups, rest % panelGroups};
+  }
+};
+
+/// The grid of products of [m, k] by a weight of so many bytes in so many panels.
+GemmGrid gridOf(const GemmTiling &tiling, int64_t m, int64_t panels, int64_t weightBytes);
+
 /// Chooses pieces for `items` products of [m, k] by [k, n], for `threads` threads.
 GemmTiling chooseGemmTiling(int64_t m, int64_t n, int64_t k, int64_t items, int threads);
 
@@ -29,7 +47,7 @@ public:
   static runtime::Status create(const PlanKey &key, int threads, std::string_view isa, WeightStore &weights,
                                 std::unique_ptr<Plan> *plan);
 
-  int64_t pieces() const override { return key_.items() * rowTiles_ * panelGroups_; }
+  int64_t pieces() const override { return grid_.pieces(key_.items()); }
   bool parallel() const override { return tiling_.parallel; }
   size_t scratchBytes() const override { return scratchBytes_; }
   bool execute(const lathe_matmul_call &call, int64_t piece, int thread, dnnl_stream_t stream,
@@ -46,8 +64,7 @@ private:
   const unsigned char *weight_ = nullptr;
   size_t elementSize_ = 4; ///< of the weight
   int64_t width_ = 0, panels_ = 0;
-  int64_t rowTiles_ = 0, panelGroups_ = 0;
-  bool rowsFirst_ = false; ///< neighbouring pieces share panels, not rows
+  GemmGrid grid_;
   bool stageA_ = false;    ///< the left side is copied into rows
   size_t aBytes_ = 0, sumBytes_ = 0, panelBytes_ = 0, scratchBytes_ = 0;
 };

@@ -6,6 +6,7 @@
 #include "backends/cpu/runtime/PackQuantized.h"
 
 #include "backends/cpu/runtime/PackWeights.h"
+#include "runtime/SmallFloats.h"
 
 #include <algorithm>
 #include <cmath>
@@ -93,12 +94,9 @@ float readNumber(ScaleType type, const unsigned char *source) {
   case ScaleType::f16:
     memcpy(&half, source, 2);
     return runtime::halfValue(half);
-  case ScaleType::bf16: {
+  case ScaleType::bf16:
     memcpy(&half, source, 2);
-    uint32_t bits = static_cast<uint32_t>(half) << 16;
-    memcpy(&value, &bits, 4);
-    return value;
-  }
+    return runtime::bfloatValue(half);
   }
   return value;
 }

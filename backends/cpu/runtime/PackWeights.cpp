@@ -7,6 +7,7 @@
 
 #include "backends/cpu/runtime/GemmKernels.h"
 #include "runtime/DataType.h"
+#include "runtime/SmallFloats.h"
 
 #include <algorithm>
 #include <cstring>
@@ -63,14 +64,6 @@ float numberAt(const void *source, int64_t index) {
   return value;
 }
 
-uint16_t toBf16(float value) {
-  uint32_t bits;
-  memcpy(&bits, &value, sizeof(bits));
-  if (value != value)
-    return static_cast<uint16_t>(bits >> 16 | 0x40);
-  return static_cast<uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
-}
-
 __attribute__((target("avx,f16c"))) void toF16(const void *source, int64_t count, uint16_t *target) {
   for (int64_t i = 0; i < count; ++i)
     target[i] = static_cast<uint16_t>(_mm_cvtsi128_si32(
@@ -82,5 +75,5 @@ void cpu::roundWeights(lathe_dtype dtype, const void *source, int64_t count, uin
   if (dtype == LATHE_F16)
     return toF16(source, count, target);
   for (int64_t i = 0; i < count; ++i)
-    target[i] = toBf16(numberAt(source, i));
+    target[i] = runtime::toBfloat(numberAt(source, i));
 }

@@ -20,8 +20,6 @@ using runtime::ZeroType;
 
 namespace {
 
-/// Weights that are larger than this are read from memory, so each panel is used for all rows at once.
-constexpr int64_t kCachedWeightBytes = int64_t(16) << 20;
 /// Rows of a panel that few rows use, as f32 in the first cache.
 constexpr int64_t kFewDepth = 64;
 /// Bytes of a panel that stay in the second cache while all rows of a piece use them.
@@ -114,9 +112,7 @@ Status QuantPlan::create(const PlanKey &key, int threads, std::string_view isa, 
   p.panelData_ = packed + layout.tableBytes();
   p.panelBytes_ = layout.panelBytes();
   p.panels_ = layout.panels();
-  p.rowTiles_ = ceilDiv(key.m, p.tiling_.rows);
-  p.panelGroups_ = ceilDiv(p.panels_, p.tiling_.panels);
-  p.rowsFirst_ = layout.bytes() > kCachedWeightBytes;
+  p.grid_ = gridOf(p.tiling_, key.m, p.panels_, layout.bytes());
   p.stageA_ = key.aCol != 1;
   if (p.mode_ == Mode::widened)
     p.planWidened();
@@ -318,15 +314,7 @@ void QuantPlan::multiplyIntegers(GemmBlock &block, int64_t row, const unsigned c
 
 bool QuantPlan::execute(const lathe_matmul_call &call, int64_t piece, int, dnnl_stream_t, unsigned char *scratch,
                         const unsigned char *shared) {
-  int64_t rowTile = 0, group = 0, item = piece / (rowTiles_ * panelGroups_);
-  piece %= rowTiles_ * panelGroups_;
-  if (rowsFirst_) {
-    rowTile = piece % rowTiles_;
-    group = piece / rowTiles_;
-  } else {
-    group = piece % panelGroups_;
-    rowTile = piece / panelGroups_;
-  }
+  auto [item, rowTile, group] = grid_.placeOf(piece);
   int64_t row = rowTile * tiling_.rows, outOffset = row * key_.outRow;
   for (int64_t i = 2, rest = item; i >= 0; --i) {
     outOffset += rest % key_.batch[i] * key_.outBatch[i];

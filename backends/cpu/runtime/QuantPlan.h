@@ -22,7 +22,7 @@ public:
                                 const runtime::QuantizedLayout &layout, const unsigned char *packed,
                                 std::unique_ptr<Plan> *plan);
 
-  int64_t pieces() const override { return key_.items() * rowTiles_ * panelGroups_; }
+  int64_t pieces() const override { return grid_.pieces(key_.items()); }
   bool parallel() const override { return tiling_.parallel; }
   size_t scratchBytes() const override { return scratchBytes_; }
   int64_t preparations() const override { return preparations_; }
@@ -56,8 +56,7 @@ private:
   QuantWeight weight_;
   const unsigned char *panelData_ = nullptr; ///< the first panel
   int64_t panelBytes_ = 0, panels_ = 0;
-  int64_t rowTiles_ = 0, panelGroups_ = 0;
-  bool rowsFirst_ = false; ///< neighbouring pieces share panels, not rows
+  GemmGrid grid_;
   bool stageA_ = false;    ///< the left side is copied into rows
   size_t aBytes_ = 0, sumBytes_ = 0, scratchBytes_ = 0;
 

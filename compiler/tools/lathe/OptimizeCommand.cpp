@@ -6,7 +6,7 @@
 #include "compiler/Sizes.h"
 #include "compiler/tools/lathe/Budgets.h"
 #include "compiler/tools/lathe/CompileCommands.h"
-#include "compiler/tools/lathe/CompileFlags.h"
+#include "compiler/tools/lathe/CompressionText.h"
 #include "compiler/tools/lathe/RunCommands/TensorFiles.h"
 #include <CLI/CLI.hpp>
 #include <cstdlib>
@@ -98,11 +98,7 @@ int optimize(Flags flags, const Budgets &budgets) {
   }
   if (std::string error = addBudgets(budgets, flags.recipe); !error.empty())
     return usage(error);
-  const std::string ending = ".onnx";
-  if (flags.emit == "artifact" && flags.output.size() > ending.size() &&
-      flags.output.compare(flags.output.size() - ending.size(), ending.size(), ending) == 0)
-    flags.emit = "onnx";
-  return compile(flags);
+  return compress(std::move(flags));
 }
 
 } // namespace

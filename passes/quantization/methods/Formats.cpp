@@ -5,6 +5,8 @@
 //===----------------------------------------------------------------------===//
 #include "passes/quantization/methods/Formats.h"
 
+#include "runtime/SmallFloats.h"
+
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -215,15 +217,11 @@ float quantization::log2Value(unsigned code, int bits) {
 }
 
 float quantization::e4m3fnValue(unsigned code) {
-  return (code & 0x7f) == 0x7f ? std::numeric_limits<float>::quiet_NaN() : smallFloat(code & 0xff, 4, 3);
+  return (code & 0x7f) == 0x7f ? std::numeric_limits<float>::quiet_NaN() : runtime::e4m3Value(static_cast<uint8_t>(code));
 }
 
 float quantization::e5m2Value(unsigned code) {
-  if ((code & 0x7c) != 0x7c)
-    return smallFloat(code & 0xff, 5, 2);
-  if (code & 3)
-    return std::numeric_limits<float>::quiet_NaN();
-  return code & 0x80 ? -std::numeric_limits<float>::infinity() : std::numeric_limits<float>::infinity();
+  return runtime::e5m2Value(static_cast<uint8_t>(code));
 }
 
 std::vector<float> quantization::valuesOf(const Format &format) {

@@ -7,6 +7,7 @@
 #include "QuantizedSupport.h"
 
 #include "runtime/Manifest.h"
+#include "runtime/SmallFloats.h"
 
 using namespace lathe;
 using namespace lathe::runtime;
