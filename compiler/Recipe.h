@@ -96,6 +96,13 @@ struct RecipeStep {
       false; ///< `double_quantization`: scales are codes of 8 bits, with a scale for each 256 outputs
   int64_t stages = 1;             ///< of codebooks whose values are added: 1 or 2
   int64_t dimension = 4;          ///< of codebooks: weights that one code stands for
+
+  // Of `choose`.
+  std::vector<std::vector<RecipeStep>> from; ///< what a layer may get: steps in their order; to leave it as it is always is one more
+  std::string targetSize;            ///< `target_size`: of all weights, such as 25MiB, or a part, such as 0.3; empty: any
+  std::optional<double> maxDrop;     ///< `max_drop`: of quality that may be lost; none: any
+  int64_t sensitivitySamples = 16;   ///< `samples`: of the calibration data, that single layers are tried on
+  std::optional<double> timeBudget;  ///< `time_budget`: seconds for that; none: any
 };
 
 struct Recipe {
