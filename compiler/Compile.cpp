@@ -566,6 +566,17 @@ static ordered_json toJson(const CompressionReport &compression) {
   }
   for (const PrunedLayer &layer : compression.pruned)
     json["pruned"].push_back(toJson(layer));
+  for (const ShrunkPart &part : compression.shrunk) {
+    ordered_json entry = {{"pattern", part.pattern}, {"method", part.method}, {"node", part.node},
+                          {"before", part.before}, {"after", part.after}, {"removed", part.removed},
+                          {"cost", part.cost}, {"weights", part.weights}, {"readers", part.readers},
+                          {"bytes_before", part.bytesBefore}, {"bytes_after", part.bytesAfter}};
+    if (!part.interface.empty())
+      entry["interface"] = part.interface;
+    if (!part.reason.empty())
+      entry["reason"] = part.reason;
+    json["structured"].push_back(std::move(entry));
+  }
   for (const CompressedCache &cache : compression.caches)
     json["caches"].push_back({{"name", cache.name}, {"format", cache.format}, {"heads", cache.heads}, {"size", cache.size},
                               {"token_bytes_before", cache.bytesBefore}, {"token_bytes_after", cache.bytesAfter}});
@@ -608,7 +619,7 @@ bool Compilation::writeReport(const ordered_json &manifest) {
   if (result.attached.quantized + result.attached.dense > 0)
     report["checkpoint"] = {{"quantized", result.attached.quantized}, {"dense", result.attached.dense}, {"kept", result.attached.kept}};
   report["decompressed"] = result.decompressed;
-  if (!result.compression.layers.empty() || !result.compression.transforms.empty() || !result.compression.pruned.empty() || !result.compression.caches.empty())
+  if (!result.compression.layers.empty() || !result.compression.transforms.empty() || !result.compression.pruned.empty() || !result.compression.shrunk.empty() || !result.compression.caches.empty())
     report["compression"] = toJson(result.compression);
   if (manifest.contains("programs"))
     for (const ordered_json &program : manifest["programs"])

@@ -12,6 +12,7 @@
 #include "compiler/QuantizeStep.h"
 #include "compiler/QuantizeTimes.h"
 #include "compiler/RotateStep.h"
+#include "compiler/StructuredStep.h"
 #include "passes/quantization/Layers.h"
 #include <set>
 
@@ -59,6 +60,7 @@ struct StepRun {
   bool checkEarly();
   /// Whether the rank of a step saves something somewhere among what it applies to.
   bool checkRank(ArrayRef<Layer> chosen);
+  bool pruneStructured();
 };
 
 bool StepRun::chooseLayers(std::vector<Layer> &chosen) {
@@ -106,6 +108,8 @@ bool StepRun::quantize() {
 }
 
 bool StepRun::prune() {
+  if (isStructuredStep(step))
+    return pruneStructured();
   std::vector<Layer> chosen;
   if (!chooseLayers(chosen))
     return false;
@@ -128,6 +132,22 @@ bool StepRun::equalize() {
     return covers(step.tensors, weight, node) && !covers(step.exclude, weight, node);
   };
   return chooseLayers(chosen) && equalizeLayers(compression, isCovered, report, error);
+}
+
+bool StepRun::pruneStructured() {
+  std::vector<Layer> chosen; // for what is said of patterns that fit nothing
+  if (!chooseLayers(chosen))
+    return false;
+  if (needsCalibration(step) && !compression.data)
+    return wrongRecipe((step.parts.refit ? "refitting" : "method '" + step.parts.method + "'") +
+                       " needs calibration data: give --calib");
+  auto isCovered = [&](const std::string &weight, const std::string &node) {
+    return covers(step.tensors, weight, node) && !covers(step.exclude, weight, node);
+  };
+  bool isDone = pruneParts(compression, step, isCovered, pool, report, isUsage, error);
+  if (!isDone && isUsage)
+    error = where + error;
+  return isDone;
 }
 
 bool StepRun::checkRank(ArrayRef<Layer> chosen) {

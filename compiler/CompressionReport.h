@@ -62,6 +62,19 @@ struct PrunedLayer {
   std::string reason;           ///< why it stayed as it was
 };
 
+/// Parts of one place of the model that a step took away: heads, neurons, channels or layers.
+struct ShrunkPart {
+  std::string pattern, method, node; ///< node: of the model, that reads what is left
+  int64_t before = 0, after = 0;     ///< how many parts there are
+  std::vector<int64_t> removed;      ///< which of them went
+  double cost = 0;                   ///< of those that went, by the method, as a share of that of all
+  std::vector<std::string> weights;  ///< names of initializers that have less
+  std::vector<std::string> readers;  ///< nodes of the model that sum over them: inputs that went count as zero
+  std::vector<std::string> interface; ///< inputs and outputs whose shapes changed
+  uint64_t bytesBefore = 0, bytesAfter = 0; ///< of the constants that belong to them
+  std::string reason;                ///< why all stayed
+};
+
 /// Keys or values that are kept in fewer bits.
 struct CompressedCache {
   std::string name, format; ///< such as "keys.0" and "int4 g32 asymmetric"
@@ -72,6 +85,7 @@ struct CompressedCache {
 struct CompressionReport {
   std::vector<TransformedWeights> transforms;
   std::vector<PrunedLayer> pruned;
+  std::vector<ShrunkPart> shrunk;
   std::vector<CompressedLayer> layers;
   std::vector<CompressedCache> caches;
   size_t samples = 0;

@@ -38,6 +38,17 @@ struct LowRankFields {
   double alpha = 0.5;                 ///< of asvd: the power of mean magnitudes
 };
 
+/// The fields of a step `prune` whose pattern takes parts away.
+struct StructuredPruning {
+  std::string pattern;              ///< heads, neurons, channels, layers; empty for steps that make weights zero
+  std::string method = "magnitude"; ///< how parts are scored: magnitude, activation, reconstruction
+  double sparsity = 0.25;           ///< share of the parts that go
+  std::string scope = "layer";      ///< what is compared with each other: parts of a layer, or global, of all
+  int64_t multiple = 16;            ///< that numbers of neurons and channels have afterwards
+  std::string groupedQueries = "alone"; ///< `grouped_queries`: whether key heads stay, or go together with their queries
+  bool refit = false;               ///< what stays is fitted to the outputs on calibration data
+};
+
 /// One step of a recipe: what it does, what it applies to, and its parameters. Members have the names of the JSON's
 /// fields. What fields a kind of step has, and what they may be, is told in one table for each kind (Recipe.cpp).
 struct RecipeStep {
@@ -50,6 +61,7 @@ struct RecipeStep {
 
   Pruning pruning; ///< of `prune`, with `damping`
   LowRankFields lowRank;
+  StructuredPruning parts; ///< of `prune`, with `damping`
 
   // Of `quantize`.
   std::string mode = "weight-only"; ///< weight-only, dynamic, static, kv-cache

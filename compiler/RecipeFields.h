@@ -52,6 +52,7 @@ struct StepKind {
   /// one of them is wrong for. May be empty.
   std::function<std::string(const nlohmann::ordered_json &entry, RecipeStep &step)> finish;
   std::string mode = ""; ///< where the field `mode` tells it from others of its name; before these in the list of all
+  std::vector<std::string> patterns = {}; ///< likewise by the field `pattern`
 };
 
 /// All kinds, in the order in which they are told to users.
