@@ -90,11 +90,11 @@ protected:
   Resume resume;
   Compression compression;
   std::vector<std::vector<std::string>> compiled; ///< the products of each program
-  /// Product i takes i microseconds, and ten times that in the other way.
+  /// Product i takes i + 1 microseconds, and ten times that in the other way.
   FakeStopwatch stopwatch{[](const std::string &, size_t way) {
     NodeTimes times;
     for (int i = 0; i < 100; ++i)
-      times["product " + std::to_string(i)] = {way ? 10.0 * i : i, "matmul"};
+      times["product " + std::to_string(i)] = {way ? 10.0 * (i + 1) : i + 1, "matmul"};
     return times;
   }};
 };
@@ -106,11 +106,11 @@ TEST_F(ProductTimesTest, ProductsOfOneSizeHaveTheirMedian) {
   EXPECT_TRUE(stopwatch.wasWarm);
   ASSERT_EQ(times.size(), 5u);
   for (size_t i : {0, 1, 3}) {
-    EXPECT_EQ(times[i][0].microseconds, 1);
-    EXPECT_EQ(times[i][1].microseconds, 10);
+    EXPECT_EQ(times[i][0].microseconds, 2);
+    EXPECT_EQ(times[i][1].microseconds, 20);
   }
-  EXPECT_EQ(times[2][1].microseconds, 20);
-  EXPECT_EQ(times[4][0].microseconds, 4);
+  EXPECT_EQ(times[2][1].microseconds, 30);
+  EXPECT_EQ(times[4][0].microseconds, 5);
   EXPECT_EQ(times[4][1].name, "other");
 }
 
@@ -134,7 +134,7 @@ TEST_F(ProductTimesTest, OfManyProductsSomeAreTimed) {
   EXPECT_EQ(compiled[2], std::vector<std::string>{"product 20"});
   EXPECT_FALSE(stopwatch.wasWarm);
   EXPECT_EQ(times[19][0].microseconds, times[0][0].microseconds);
-  EXPECT_EQ(times[20][0].microseconds, 20);
+  EXPECT_EQ(times[20][0].microseconds, 21);
   products.pop_back();
   compiled.clear();
   time(products);
@@ -323,6 +323,13 @@ TEST_F(SlowLayersTest, AreDecidedOnceByAnInterruptedRun) {
   stopwatch.answer = [](const std::string &, size_t) { return NodeTimes(); };
   EXPECT_EQ(codesOf("a.lathe"), (Codes{{"fast", true}, {kOdd, false}}));
   EXPECT_EQ(stopwatch.asked, 1);
+}
+
+TEST_F(SlowLayersTest, AProductWithoutAKernelIsAFailure) {
+  stopwatch.answer = [](const std::string &, size_t) { return NodeTimes(); };
+  result = compile("a.lathe");
+  ASSERT_EQ(result.errors.size(), 1u);
+  EXPECT_EQ(result.errors.front(), "timing products: no kernel of the way 'f32' was seen for a product of 256 x 224");
 }
 
 TEST_F(SlowLayersTest, AFailureIsTold) {
