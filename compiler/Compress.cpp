@@ -8,7 +8,9 @@
 #include "compiler/EqualizeStep.h"
 #include "compiler/LayerStatistics.h"
 #include "compiler/LowRankStep.h"
+#include "compiler/PruneStep.h"
 #include "compiler/QuantizeStep.h"
+#include "compiler/QuantizeTimes.h"
 #include "compiler/RotateStep.h"
 #include "passes/quantization/Layers.h"
 #include <set>
@@ -40,6 +42,8 @@ struct StepRun {
   CompressionReport &report;
   bool &isUsage;
   std::string &error;
+  RecipeStep resolved = step; ///< what repeats what was done, whatever times are elsewhere
+  bool isResolved = false;    ///< whether that differs from the step
 
   bool wrongRecipe(const std::string &what) {
     isUsage = true;
@@ -48,6 +52,7 @@ struct StepRun {
   }
   bool chooseLayers(std::vector<Layer> &chosen);
   bool quantize();
+  bool prune();
   bool rotate() { return rotateStreams(compression, step, pool, report, error); }
   bool equalize();
   bool lowRank();
@@ -83,13 +88,38 @@ bool StepRun::quantize() {
                                                       : "method '" + step.method + "'";
     return wrongRecipe(what + " needs calibration data: give --calib");
   }
+  QuantizeTimes times;
+  if (!times.measure(compression, step, chosen, report, error))
+    return false;
+  isResolved = times.leaveSlower(compression, step, chosen, report, resolved);
+  size_t first = report.layers.size();
   LayerStatistics statistics;
   if (compression.data && usesCalibration(step)) {
     if (!statistics.gather(compression, chosen, pool, error))
       return false;
     report.samples = compression.data->samples();
   }
-  return quantizeLayers(compression, step, chosen, statistics, pool, report, error);
+  if (!quantizeLayers(compression, step, chosen, statistics, pool, report, error))
+    return false;
+  times.tell(report, first);
+  return true;
+}
+
+bool StepRun::prune() {
+  std::vector<Layer> chosen;
+  if (!chooseLayers(chosen))
+    return false;
+  if (needsCalibration(step) && !compression.data)
+    return wrongRecipe((step.pruning.method == "magnitude" ? "refining" : "method '" + step.pruning.method + "'") +
+                       " needs calibration data: give --calib");
+  LayerStatistics statistics;
+  // Without need for them, they tell the error of outputs.
+  if (compression.data) {
+    if (!statistics.gather(compression, chosen, pool, error))
+      return false;
+    report.samples = compression.data->samples();
+  }
+  return pruneLayers(compression, step, chosen, statistics, pool, report, error);
 }
 
 bool StepRun::equalize() {
@@ -122,7 +152,7 @@ bool StepRun::lowRank() {
 
 /// Whether a step looks at data, if there are some.
 bool readsData(const RecipeStep &step) {
-  return (step.step == "quantize" && !isCacheStep(step) && usesCalibration(step)) ||
+  return step.step == "prune" || (step.step == "quantize" && !isCacheStep(step) && usesCalibration(step)) ||
          (step.step == "lowrank" && needsCalibration(step));
 }
 
@@ -154,7 +184,8 @@ void addUp(CompressionReport &report) {
 /// What carries out a kind of step; their fields are in Recipe.cpp.
 bool carryOut(StepRun &run) {
   static const std::map<std::string, bool (StepRun::*)()> kinds = {
-      {"quantize", &StepRun::quantize}, {"rotate", &StepRun::rotate}, {"equalize", &StepRun::equalize}, {"lowrank", &StepRun::lowRank}};
+      {"quantize", &StepRun::quantize}, {"prune", &StepRun::prune},       {"rotate", &StepRun::rotate},
+      {"equalize", &StepRun::equalize}, {"lowrank", &StepRun::lowRank}};
   auto it = kinds.find(run.step.step);
   return it == kinds.end() ? run.wrongRecipe("step '" + run.step.step + "' is not known") : (run.*it->second)();
 }
@@ -192,9 +223,17 @@ bool compress(const Compression &given, CompressionReport &report, bool &isUsage
   for (size_t index = 0; index < compression.recipe->steps.size(); ++index)
     if (StepRun run = runOf(index); !run.checkEarly())
       return false;
-  for (size_t index = 0; index < compression.recipe->steps.size(); ++index)
-    if (StepRun run = runOf(index); !carryOut(run))
+  Recipe resolved = *compression.recipe;
+  bool isResolved = false;
+  for (size_t index = 0; index < compression.recipe->steps.size(); ++index) {
+    StepRun run = runOf(index);
+    if (!carryOut(run))
       return false;
+    resolved.steps[index] = run.resolved;
+    isResolved |= run.isResolved;
+  }
+  if (isResolved)
+    report.recipe = writeRecipe(resolved);
   addUp(report);
   return true;
 }

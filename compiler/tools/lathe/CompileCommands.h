@@ -20,6 +20,8 @@ void addCompileCommand(CLI::App &app, int &exitCode);
 void addQuantizeCommand(CLI::App &app, int &exitCode);
 /// Adds `lathe lowrank`.
 void addLowRankCommand(CLI::App &app, int &exitCode);
+/// Adds `lathe prune`.
+void addPruneCommand(CLI::App &app, int &exitCode);
 /// Adds `lathe compare`, for models and artifacts.
 void addCompareCommand(CLI::App &app, int &exitCode);
 /// Adds `lathe explain`.

@@ -17,6 +17,7 @@ int main(int argc, char **argv) {
   lathe::tool::addCompileCommand(app, exitCode);
   lathe::tool::addQuantizeCommand(app, exitCode);
   lathe::tool::addLowRankCommand(app, exitCode);
+  lathe::tool::addPruneCommand(app, exitCode);
   lathe::tool::addRunCommand(app, exitCode);
   lathe::tool::addBenchCommand(app, exitCode);
   lathe::tool::addProfileCommand(app, exitCode);
