@@ -56,7 +56,8 @@ struct StepRun {
   bool rotate() { return rotateStreams(compression, step, pool, report, error); }
   bool equalize();
   bool lowRank();
-  bool checkEarly();
+  /// `later`: the steps behind.
+  bool checkEarly(ArrayRef<RecipeStep> later);
   /// Whether the rank of a step saves something somewhere among what it applies to.
   bool checkRank(ArrayRef<Layer> chosen);
 };
@@ -147,7 +148,7 @@ bool StepRun::lowRank() {
       return false;
     report.samples = compression.data->samples();
   }
-  return factorizeLayers(compression, step, chosen, statistics, pool, report, error);
+  return factorizeLayers(compression, step, chosen, statistics, pool, report, resolved, isResolved, error);
 }
 
 /// Whether a step looks at data, if there are some.
@@ -158,9 +159,15 @@ bool readsData(const RecipeStep &step) {
 
 /// What is wrong with a step whatever the steps before do, told before they take time. Those leave weights as large as
 /// they are, or smaller.
-bool StepRun::checkEarly() {
+bool StepRun::checkEarly(ArrayRef<RecipeStep> later) {
   if (step.step != "lowrank")
     return true;
+  auto keepsSize = [](const RecipeStep &other) {
+    return other.step == "rotate" || other.step == "equalize" || other.step == "lowrank" || isCacheStep(other);
+  };
+  if (step.lowRank.residual && llvm::all_of(later, keepsSize))
+    return wrongRecipe("field 'residual': what factors leave is as large as the weight was: expects a later step that "
+                       "compresses it, such as 'quantize'");
   std::vector<Layer> chosen;
   for (Layer &layer : compression::findLayers(compression.programs))
     if (covers(step.tensors, layer) && !covers(step.exclude, layer))
@@ -183,9 +190,11 @@ void addUp(CompressionReport &report) {
 
 /// What carries out a kind of step; their fields are in Recipe.cpp.
 bool carryOut(StepRun &run) {
-  static const std::map<std::string, bool (StepRun::*)()> kinds = {
-      {"quantize", &StepRun::quantize}, {"prune", &StepRun::prune},       {"rotate", &StepRun::rotate},
-      {"equalize", &StepRun::equalize}, {"lowrank", &StepRun::lowRank}};
+  static const std::map<std::string, bool (StepRun::*)()> kinds = {{"quantize", &StepRun::quantize},
+                                                                   {"prune", &StepRun::prune},
+                                                                   {"rotate", &StepRun::rotate},
+                                                                   {"equalize", &StepRun::equalize},
+                                                                   {"lowrank", &StepRun::lowRank}};
   auto it = kinds.find(run.step.step);
   return it == kinds.end() ? run.wrongRecipe("step '" + run.step.step + "' is not known") : (run.*it->second)();
 }
@@ -216,12 +225,16 @@ bool compress(const Compression &given, CompressionReport &report, bool &isUsage
     compression.programs.push_back(tokens->lookupSymbol<func::FuncOp>("main"));
   }
   auto runOf = [&](size_t index) {
-    return StepRun{compression, compression.recipe->steps[index], "recipe: step " + std::to_string(index + 1) + ": ",
-                   pool,        report,                           isUsage,
+    return StepRun{compression,
+                   compression.recipe->steps[index],
+                   "recipe: step " + std::to_string(index + 1) + ": ",
+                   pool,
+                   report,
+                   isUsage,
                    error};
   };
   for (size_t index = 0; index < compression.recipe->steps.size(); ++index)
-    if (StepRun run = runOf(index); !run.checkEarly())
+    if (StepRun run = runOf(index); !run.checkEarly(ArrayRef(compression.recipe->steps).drop_front(index + 1)))
       return false;
   Recipe resolved = *compression.recipe;
   bool isResolved = false;
