@@ -13,18 +13,6 @@
 
 namespace lathe {
 
-/// The fields of `lowrank`.
-struct LowRankFields {
-  std::string method = "svd"; ///< what the error is measured by: svd, asvd, svd-llm
-  // How large factors are, by one of these.
-  std::optional<int64_t> rank;
-  std::optional<double> ratio;  ///< share of the bytes that is removed
-  std::optional<double> energy; ///< share of the squares of singular values that is kept
-  std::string allocation = "uniform"; ///< of a ratio: uniform (the same of each layer), auto (where it costs least)
-  double alpha = 0.5;                 ///< of asvd: the power of mean magnitudes
-  bool residual = false; ///< what factors leave is added, a layer for a later step to compress
-};
-
 /// The fields of a step `prune`.
 struct Pruning {
   std::string method = "magnitude";     ///< how weights are scored: magnitude, wanda, sparsegpt
@@ -39,6 +27,35 @@ struct Pruning {
   int64_t refinements = 0;              ///< steps that fit what stays to the layer's outputs on calibration data
 };
 
+/// The fields of `lowrank`.
+struct LowRankFields {
+  std::string method = "svd"; ///< what the error is measured by: svd, asvd, svd-llm
+  // How large factors are, by one of these.
+  std::optional<int64_t> rank;
+  std::optional<double> ratio;  ///< share of the bytes that is removed
+  std::optional<double> energy; ///< share of the squares of singular values that is kept
+  std::string allocation = "uniform"; ///< of a ratio: uniform (the same of each layer), auto (where it costs least)
+  double alpha = 0.5;                 ///< of asvd: the power of mean magnitudes
+  bool residual = false; ///< what factors leave is added, a layer for a later step to compress
+};
+
+/// The fields of a step `prune` whose pattern takes parts away.
+struct StructuredPruning {
+  std::string pattern;              ///< heads, neurons, channels, layers; empty for steps that make weights zero
+  std::string method = "magnitude"; ///< how parts are scored: magnitude, activation, reconstruction
+  double sparsity = 0.25;           ///< share of the parts that go
+  std::string scope = "layer";      ///< what is compared with each other: parts of a layer, or global, of all
+  int64_t multiple = 16;            ///< that numbers of neurons and channels have afterwards
+  std::string groupedQueries = "alone"; ///< `grouped_queries`: whether key heads stay, or go together with their queries
+  bool refit = false;               ///< what stays is fitted to the outputs on calibration data
+};
+
+/// The fields of a step `sparsify`.
+struct Sparsifying {
+  std::string format = "auto"; ///< auto, csr, bsr, bitmap, n_of_m
+  std::string prefer = "speed"; ///< speed: weights whose product is faster so; size: those that take fewer bytes
+};
+
 /// One step of a recipe: what it does, what it applies to, and its parameters. Members have the names of the JSON's
 /// fields. What fields a kind of step has, and what they may be, is told in one table for each kind (Recipe.cpp).
 struct RecipeStep {
@@ -49,8 +66,10 @@ struct RecipeStep {
   // Of `rotate`.
   int64_t seed = 1; ///< of the signs of the Hadamard matrix; 0: all are positive
 
-  LowRankFields lowRank;
   Pruning pruning; ///< of `prune`, with `damping`
+  LowRankFields lowRank;
+  StructuredPruning parts; ///< of `prune`, with `damping`
+  Sparsifying sparsifying; ///< of `sparsify`
 
   // Of `quantize`.
   std::string mode = "weight-only"; ///< weight-only, dynamic, static, kv-cache
@@ -78,6 +97,13 @@ struct RecipeStep {
       false; ///< `double_quantization`: scales are codes of 8 bits, with a scale for each 256 outputs
   int64_t stages = 1;             ///< of codebooks whose values are added: 1 or 2
   int64_t dimension = 4;          ///< of codebooks: weights that one code stands for
+
+  // Of `choose`.
+  std::vector<std::vector<RecipeStep>> from; ///< what a layer may get: steps in their order; to leave it as it is always is one more
+  std::string targetSize;            ///< `target_size`: of all weights, such as 25MiB, or a part, such as 0.3; empty: any
+  std::optional<double> maxDrop;     ///< `max_drop`: of quality that may be lost; none: any
+  int64_t sensitivitySamples = 16;   ///< `samples`: of the calibration data, that single layers are tried on
+  std::optional<double> timeBudget;  ///< `time_budget`: seconds for that; none: any
 };
 
 struct Recipe {
