@@ -11,12 +11,10 @@
 using namespace mlir;
 
 namespace lathe {
-namespace {
 
 using compression::Layer;
 using compression::Place;
 
-/// Makes `values` of a program the only results that it has.
 void returnOnly(func::FuncOp program, ArrayRef<Value> values) {
   Operation *terminator = program.getBody().front().getTerminator();
   terminator->setOperands(values);
@@ -30,8 +28,6 @@ void returnOnly(func::FuncOp program, ArrayRef<Value> values) {
     attributes.push_back(b.getDictionaryAttr(b.getNamedAttr(LatheDialect::kNameAttr, b.getStringAttr("tap." + std::to_string(i)))));
   program.setResAttrsAttr(b.getArrayAttr(attributes));
 }
-
-} // namespace
 
 const quantization::InputStatistics *LayerStatistics::find(const Layer &layer) const {
   auto it = byWeight.find(layer.place);

@@ -16,6 +16,9 @@
 
 namespace lathe {
 
+/// Makes `values` of a program the only results that it has.
+void returnOnly(mlir::func::FuncOp program, llvm::ArrayRef<mlir::Value> values);
+
 /// Statistics of the left sides of products, by the weight that they are multiplied with; products that share a left side share
 /// them.
 class LayerStatistics {
