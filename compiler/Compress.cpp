@@ -5,11 +5,18 @@
 //===----------------------------------------------------------------------===//
 #include "compiler/Compress.h"
 #include "compiler/CacheStep.h"
+#include "compiler/ChooseStep.h"
 #include "compiler/EqualizeStep.h"
 #include "compiler/LayerStatistics.h"
+#include "compiler/LowRankStep.h"
+#include "compiler/PruneStep.h"
 #include "compiler/QuantizeStep.h"
+#include "compiler/QuantizeTimes.h"
 #include "compiler/RotateStep.h"
+#include "compiler/SparsifyStep.h"
+#include "compiler/StructuredStep.h"
 #include "passes/quantization/Layers.h"
+#include <set>
 
 using namespace mlir;
 
@@ -38,6 +45,8 @@ struct StepRun {
   CompressionReport &report;
   bool &isUsage;
   std::string &error;
+  RecipeStep resolved = step; ///< what repeats what was done, whatever times are elsewhere
+  bool isResolved = false;    ///< whether that differs from the step
 
   bool wrongRecipe(const std::string &what) {
     isUsage = true;
@@ -46,9 +55,21 @@ struct StepRun {
   }
   bool chooseLayers(std::vector<Layer> &chosen);
   bool quantize();
+  bool prune();
   bool rotate() { return rotateStreams(compression, step, pool, report, error); }
   bool equalize();
+  bool choose();
+  Recipe chosen = Recipe(); ///< by `choose`: what is to be carried out in its place
+  bool lowRank();
+  /// `later`: the steps behind.
+  bool checkEarly(ArrayRef<RecipeStep> later);
+  /// Whether the rank of a step saves something somewhere among what it applies to.
+  bool checkRank(ArrayRef<Layer> chosen);
+  bool pruneStructured();
+  bool sparsify();
 };
+
+bool carryOut(StepRun &run);
 
 bool StepRun::chooseLayers(std::vector<Layer> &chosen) {
   std::vector<Layer> layers = compression::findLayers(compression.programs);
@@ -77,13 +98,40 @@ bool StepRun::quantize() {
                                                       : "method '" + step.method + "'";
     return wrongRecipe(what + " needs calibration data: give --calib");
   }
+  QuantizeTimes times;
+  if (!times.measure(compression, step, chosen, report, error))
+    return false;
+  isResolved = times.leaveSlower(compression, step, chosen, report, resolved);
+  size_t first = report.layers.size();
   LayerStatistics statistics;
   if (compression.data && usesCalibration(step)) {
     if (!statistics.gather(compression, chosen, pool, error))
       return false;
     report.samples = compression.data->samples();
   }
-  return quantizeLayers(compression, step, chosen, statistics, pool, report, error);
+  if (!quantizeLayers(compression, step, chosen, statistics, pool, report, error))
+    return false;
+  times.tell(report, first);
+  return true;
+}
+
+bool StepRun::prune() {
+  if (isStructuredStep(step))
+    return pruneStructured();
+  std::vector<Layer> chosen;
+  if (!chooseLayers(chosen))
+    return false;
+  if (needsCalibration(step) && !compression.data)
+    return wrongRecipe((step.pruning.method == "magnitude" ? "refining" : "method '" + step.pruning.method + "'") +
+                       " needs calibration data: give --calib");
+  LayerStatistics statistics;
+  // Without need for them, they tell the error of outputs.
+  if (compression.data) {
+    if (!statistics.gather(compression, chosen, pool, error))
+      return false;
+    report.samples = compression.data->samples();
+  }
+  return pruneLayers(compression, step, chosen, statistics, pool, report, error);
 }
 
 bool StepRun::equalize() {
@@ -94,13 +142,114 @@ bool StepRun::equalize() {
   return chooseLayers(chosen) && equalizeLayers(compression, isCovered, report, error);
 }
 
+bool StepRun::pruneStructured() {
+  std::vector<Layer> chosen; // for what is said of patterns that fit nothing
+  if (!chooseLayers(chosen))
+    return false;
+  if (needsCalibration(step) && !compression.data)
+    return wrongRecipe((step.parts.refit ? "refitting" : "method '" + step.parts.method + "'") +
+                       " needs calibration data: give --calib");
+  auto isCovered = [&](const std::string &weight, const std::string &node) {
+    return covers(step.tensors, weight, node) && !covers(step.exclude, weight, node);
+  };
+  bool isDone = pruneParts(compression, step, isCovered, pool, report, isUsage, error);
+  if (!isDone && isUsage)
+    error = where + error;
+  return isDone;
+}
+
+bool StepRun::choose() {
+  std::vector<Layer> layers;
+  if (!chooseLayers(layers))
+    return false;
+  if (!compression.data)
+    return wrongRecipe("to choose needs calibration data: give --calib");
+  CarryOut trial = [this](const Compression &changed, const RecipeStep &own, CompressionReport &ownReport,
+                          bool &isWrong, std::string &problem) {
+    StepRun run{changed, own, where + "field 'from': ", pool, ownReport, isWrong, problem};
+    return carryOut(run);
+  };
+  bool isDone = chooseAlternatives(compression, step, layers, trial, pool, report, chosen, isUsage, error);
+  if (!isDone && isUsage && error.rfind(where, 0) != 0)
+    error = where + error;
+  return isDone;
+}
+
+bool StepRun::checkRank(ArrayRef<Layer> chosen) {
+  std::string problem = whyNoRank(step, chosen);
+  return problem.empty() || wrongRecipe(problem);
+}
+
+bool StepRun::lowRank() {
+  std::vector<Layer> chosen;
+  if (!chooseLayers(chosen) || !checkRank(chosen))
+    return false;
+  if (needsCalibration(step) && !compression.data)
+    return wrongRecipe("method '" + step.lowRank.method + "' needs calibration data: give --calib");
+  LayerStatistics statistics;
+  if (needsCalibration(step)) {
+    if (!statistics.gather(compression, chosen, pool, error))
+      return false;
+    report.samples = compression.data->samples();
+  }
+  return factorizeLayers(compression, step, chosen, statistics, pool, report, resolved, isResolved, error);
+}
+
+bool StepRun::sparsify() {
+  std::vector<SparseCandidate> all = findSparseCandidates(compression.programs);
+  for (const std::string &pattern : step.tensors)
+    if (pattern != "*" && llvm::none_of(all, [&](const SparseCandidate &own) { return covers({pattern}, own.name, own.node); }))
+      return wrongRecipe("field 'tensors': no weight of a matrix product has a name like '" + pattern + "'");
+  auto isCovered = [&](const std::string &weight, const std::string &node) {
+    return covers(step.tensors, weight, node) && !covers(step.exclude, weight, node);
+  };
+  return sparsifyLayers(compression, step.sparsifying, isCovered, report, error);
+}
+
 /// Whether a step looks at data, if there are some.
-bool readsData(const RecipeStep &step) { return step.step == "quantize" && !isCacheStep(step) && usesCalibration(step); }
+bool readsData(const RecipeStep &step) {
+  return step.step == "choose" || (step.step == "quantize" && !isCacheStep(step) && usesCalibration(step)) ||
+         step.step == "prune" || (step.step == "lowrank" && needsCalibration(step));
+}
+
+/// What is wrong with a step whatever the steps before do, told before they take time. Those leave weights as large as
+/// they are, or smaller.
+bool StepRun::checkEarly(ArrayRef<RecipeStep> later) {
+  if (step.step != "lowrank")
+    return true;
+  auto keepsSize = [](const RecipeStep &other) {
+    return other.step == "rotate" || other.step == "equalize" || other.step == "lowrank" ||
+           other.step == "prune" || isCacheStep(other);
+  };
+  if (step.lowRank.residual && llvm::all_of(later, keepsSize))
+    return wrongRecipe("field 'residual': what factors leave is as large as the weight was: expects a later step that "
+                       "compresses it, such as 'quantize'");
+  std::vector<Layer> chosen;
+  for (Layer &layer : compression::findLayers(compression.programs))
+    if (covers(step.tensors, layer) && !covers(step.exclude, layer))
+      chosen.push_back(std::move(layer));
+  // There may be some later: factors.
+  return chosen.empty() || checkRank(chosen);
+}
+
+/// Bytes of all layers. A weight that several steps have changed, or whose factors a later step has, counts once.
+void addUp(CompressionReport &report) {
+  std::set<std::string> known;
+  for (const CompressedLayer &layer : report.layers) {
+    bool isPart = known.count(layer.weight) > 0;
+    report.bytesBefore += isPart ? 0 : layer.bytesBefore;
+    report.bytesAfter += layer.bytesAfter - (isPart ? layer.bytesBefore : 0);
+    known.insert(layer.weight);
+    known.insert(layer.factors.begin(), layer.factors.end());
+  }
+}
 
 /// What carries out a kind of step; their fields are in Recipe.cpp.
 bool carryOut(StepRun &run) {
   static const std::map<std::string, bool (StepRun::*)()> kinds = {
-      {"quantize", &StepRun::quantize}, {"rotate", &StepRun::rotate}, {"equalize", &StepRun::equalize}};
+      {"quantize", &StepRun::quantize}, {"prune", &StepRun::prune},       {"lowrank", &StepRun::lowRank},
+      {"rotate", &StepRun::rotate},     {"equalize", &StepRun::equalize}, {"sparsify", &StepRun::sparsify},
+      {"choose", &StepRun::choose}};
   auto it = kinds.find(run.step.step);
   return it == kinds.end() ? run.wrongRecipe("step '" + run.step.step + "' is not known") : (run.*it->second)();
 }
@@ -130,15 +279,36 @@ bool compress(const Compression &given, CompressionReport &report, bool &isUsage
     compression.calibrated = *tokens;
     compression.programs.push_back(tokens->lookupSymbol<func::FuncOp>("main"));
   }
-  for (auto [index, step] : llvm::enumerate(compression.recipe->steps)) {
-    StepRun run{compression, step, "recipe: step " + std::to_string(index + 1) + ": ", pool, report, isUsage, error};
+  Recipe resolved = *compression.recipe;
+  resolved.steps.clear();
+  bool isResolved = false;
+  auto runOf = [&](const RecipeStep &step, size_t index) {
+    return StepRun{compression, step, "recipe: step " + std::to_string(index + 1) + ": ", pool, report, isUsage, error};
+  };
+  auto carryOutOne = [&](const RecipeStep &step, size_t index, Recipe &chosen) {
+    StepRun run = runOf(step, index);
     if (!carryOut(run))
       return false;
+    chosen = run.chosen;
+    if (step.step != "choose")
+      resolved.steps.push_back(run.resolved);
+    isResolved |= run.isResolved || step.step == "choose";
+    return true;
+  };
+  for (auto [index, step] : llvm::enumerate(compression.recipe->steps))
+    if (StepRun run = runOf(step, index); !run.checkEarly(ArrayRef(compression.recipe->steps).drop_front(index + 1)))
+      return false;
+  for (auto [index, step] : llvm::enumerate(compression.recipe->steps)) {
+    Recipe chosen, none;
+    if (!carryOutOne(step, index, chosen))
+      return false;
+    for (const RecipeStep &own : chosen.steps)
+      if (!carryOutOne(own, index, none))
+        return false;
   }
-  for (const CompressedLayer &layer : report.layers) {
-    report.bytesBefore += layer.bytesBefore;
-    report.bytesAfter += layer.bytesAfter;
-  }
+  if (isResolved)
+    report.recipe = writeRecipe(resolved);
+  addUp(report);
   return true;
 }
 

@@ -31,16 +31,20 @@ void keepLayer(Resume &resume, const std::string &key, const quantization::Quant
 void keepLayer(Resume &resume, const std::string &key, const quantization::CodebookQuantized &quantized,
                const CompressedLayer &entry);
 
+/// A pruned weight's numbers, [outputs][inputs].
+bool findPruned(Resume &resume, const std::string &key, const quantization::Weight &weight, std::vector<float> &values);
+void keepPruned(Resume &resume, const std::string &key, const std::vector<float> &values);
+
 /// Factors of inputs.
 bool findFactors(Resume &resume, const std::string &key, std::vector<float> &factors);
 void keepFactors(Resume &resume, const std::string &key, const std::vector<float> &factors);
 
 /// Statistics of inputs with their ranges. Both have as many entries as the run has left sides.
 bool findStatistics(Resume &resume, const std::string &key,
-                    std::vector<std::unique_ptr<quantization::InputStatistics>> &all,
+                    std::vector<std::shared_ptr<quantization::InputStatistics>> &all,
                     std::vector<quantization::RangeObserver> &ranges);
 void keepStatistics(Resume &resume, const std::string &key,
-                    const std::vector<std::unique_ptr<quantization::InputStatistics>> &all,
+                    const std::vector<std::shared_ptr<quantization::InputStatistics>> &all,
                     const std::vector<quantization::RangeObserver> &ranges);
 
 } // namespace lathe

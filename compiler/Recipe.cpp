@@ -4,7 +4,10 @@
 //
 //===----------------------------------------------------------------------===//
 #include "compiler/Recipe.h"
+#include "compiler/ChooseFields.h"
+#include "compiler/PruneFields.h"
 #include "compiler/RecipeFields.h"
+#include "compiler/StructuredFields.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
 #include <fnmatch.h>
@@ -72,6 +75,7 @@ StepKind quantizeKind() {
               flag("double_quantization", at(&S::doubleQuantization)),
               integer("stages", at(&S::stages), {1, 2}),
               integer("dimension", at(&S::dimension), {1, 2, 4, 8}),
+              choice("prefer", at(&S::prefer), {"auto", "speed", "size"}),
               globs("tensors", at(&S::tensors)),
               globs("exclude", at(&S::exclude)),
           },
@@ -113,6 +117,50 @@ StepKind equalizeKind() {
       "equalize", {globs("tensors", at(&RecipeStep::tensors)), globs("exclude", at(&RecipeStep::exclude))}, nullptr};
 }
 
+/// One of the fields that say how large factors are.
+std::string finishLowRank(const ordered_json &, RecipeStep &step) {
+  const LowRankFields &own = step.lowRank;
+  int given = own.rank.has_value() + own.ratio.has_value() + own.energy.has_value();
+  if (given != 1)
+    return "expects one of the fields 'rank', 'ratio' and 'energy', got " + std::string(given ? "several" : "none");
+  if (own.allocation == "auto" && !own.ratio)
+    return "field 'allocation': 'auto' shares out what field 'ratio' leaves, which is not given";
+  if (own.residual && own.ratio)
+    return "field 'ratio': with 'residual' it is later steps that remove bytes: expects 'rank' or 'energy'";
+  return "";
+}
+
+StepKind lowRankKind() {
+  using S = RecipeStep;
+  using L = LowRankFields;
+  return {"lowrank",
+          {
+              choice("method", at(&S::lowRank, &L::method), {"svd", "asvd", "svd-llm"}),
+              optionalWholeNumber("rank", at(&S::lowRank, &L::rank), 1, int64_t(1) << 31),
+              optionalShare("ratio", at(&S::lowRank, &L::ratio)),
+              optionalShare("energy", at(&S::lowRank, &L::energy)),
+              choice("allocation", at(&S::lowRank, &L::allocation), {"uniform", "auto"}),
+              number("alpha", at(&S::lowRank, &L::alpha), 0, 2),
+              flag("residual", at(&S::lowRank, &L::residual)),
+              choice("prefer", at(&S::prefer), {"auto", "speed", "size"}),
+              globs("tensors", at(&S::tensors)),
+              globs("exclude", at(&S::exclude)),
+          },
+          finishLowRank};
+}
+
+StepKind sparsifyKind() {
+  using S = RecipeStep;
+  return {"sparsify",
+          {
+              choice("format", at(&S::sparsifying, &Sparsifying::format), {"auto", "csr", "bsr", "bitmap", "n_of_m"}),
+              choice("prefer", at(&S::sparsifying, &Sparsifying::prefer), {"speed", "size"}),
+              globs("tensors", at(&S::tensors)),
+              globs("exclude", at(&S::exclude)),
+          },
+          nullptr};
+}
+
 const Field *findField(const std::vector<Field> &fields, const std::string &name) {
   auto it = llvm::find_if(fields, [&](const Field &field) { return field.name == name; });
   return it == fields.end() ? nullptr : &*it;
@@ -125,19 +173,25 @@ std::string noField(const StepKind &kind, const std::string &name) {
     own.push_back(field.name);
   for (const StepKind &other : stepKinds())
     if (findField(other.fields, name))
-      others.push_back("'" + other.name + "'" + (other.mode.empty() ? "" : " of mode '" + other.mode + "'"));
+      others.push_back("'" + other.name + "'" + (other.mode.empty() ? "" : " of mode '" + other.mode + "'") +
+                       (other.patterns.empty() ? "" : " of patterns " + llvm::join(other.patterns, ", ")));
   if (!kind.mode.empty())
     return unknown("field of mode '" + kind.mode + "'", name, own);
+  if (!kind.patterns.empty())
+    return unknown("field of patterns " + llvm::join(kind.patterns, ", "), name, own);
   if (others.empty())
     return unknown("field", name, own);
   return "field '" + name + "' is one of step " + llvm::join(others, " and ") + ": step '" + kind.name + "' has " +
          llvm::join(own, ", ");
 }
 
-/// The kind of a step by what its fields `step`, a valid one, and `mode` are.
-const StepKind &kindOf(const std::string &name, const ordered_json &mode) {
-  return *llvm::find_if(stepKinds(),
-                        [&](const StepKind &kind) { return kind.name == name && (kind.mode.empty() || mode == kind.mode); });
+/// The kind of a step by what its fields `step`, a valid one, `mode` and `pattern` are.
+const StepKind &kindOf(const std::string &name, const ordered_json &mode, const ordered_json &pattern) {
+  return *llvm::find_if(stepKinds(), [&](const StepKind &kind) {
+    return kind.name == name && (kind.mode.empty() || mode == kind.mode) &&
+           (kind.patterns.empty() ||
+            llvm::any_of(kind.patterns, [&](const std::string &own) { return pattern == own; }));
+  });
 }
 
 /// Reads one step; returns what is wrong.
@@ -151,7 +205,7 @@ std::string readStep(const ordered_json &entry, RecipeStep &step) {
   if (entry.contains("step"))
     if (std::string problem = choice("step", at(&RecipeStep::step), names).read(entry["step"], step); !problem.empty())
       return "field 'step': " + problem;
-  const StepKind &kind = kindOf(step.step, entry.value("mode", ordered_json()));
+  const StepKind &kind = kindOf(step.step, entry.value("mode", ordered_json()), entry.value("pattern", ordered_json()));
   for (const auto &[name, value] : entry.items()) {
     if (name == "step")
       continue;
@@ -166,8 +220,31 @@ std::string readStep(const ordered_json &entry, RecipeStep &step) {
 
 } // namespace
 
+std::string read(const ordered_json &entry, RecipeStep &step) { return readStep(entry, step); }
+
+ordered_json write(const RecipeStep &step) {
+  ordered_json entry = {{"step", step.step}};
+  for (const Field &field : kindOf(step.step, step.mode, step.parts.pattern).fields)
+    entry[field.name] = field.write(step);
+  return entry;
+}
+
+/// Reads the recipe's own fields, those beside its steps; returns what is wrong.
+static std::string readWhole(const ordered_json &json, Recipe &whole) {
+  // They are read as a step's are, but lie elsewhere.
+  const Field fields[] = {choice("prefer", [&](RecipeStep &) -> std::string & { return whole.prefer; }, {"auto", "speed", "size"}),
+                          wholeNumber("rows", [&](RecipeStep &) -> int64_t & { return whole.rows; }, 0, 1 << 20)};
+  RecipeStep none;
+  for (const Field &field : fields)
+    if (json.contains(field.name))
+      if (std::string problem = field.read(json[field.name], none); !problem.empty())
+        return "field '" + field.name + "': " + problem;
+  return "";
+}
+
 const std::vector<StepKind> &stepKinds() {
-  static const std::vector<StepKind> all = {cachesKind(), quantizeKind(), rotateKind(), equalizeKind()};
+  static const std::vector<StepKind> all = {cachesKind(), quantizeKind(), structuredKind(), pruneKind(), lowRankKind(),
+                                            rotateKind(), equalizeKind(), sparsifyKind(), chooseKind()};
   return all;
 }
 
@@ -177,8 +254,31 @@ bool matchesGlob(const std::string &pattern, const std::string &name) {
   return fnmatch(pattern.c_str(), name.c_str(), 0) == 0;
 }
 
+std::string escapeGlob(const std::string &name) {
+  std::string pattern;
+  for (char c : name) {
+    if (c == '*' || c == '?' || c == '[' || c == '\\')
+      pattern += '\\';
+    pattern += c;
+  }
+  return pattern;
+}
+
+bool prefersSpeed(const Recipe &recipe, const RecipeStep &step, bool isPortable) {
+  const std::string &prefer = step.prefer != "auto" ? step.prefer : recipe.prefer;
+  return prefer == "speed" || (prefer == "auto" && step.activations != "none" && !isPortable);
+}
+
 bool needsCalibration(const RecipeStep &step) {
-  return step.method == "gptq" || step.method == "awq" || step.activations == "tensor" || step.smooth.has_value() ||
+  if (!step.parts.pattern.empty())
+    return step.parts.method != "magnitude" || step.parts.refit;
+  if (step.step == "prune")
+    return step.pruning.method != "magnitude" || step.pruning.refinements > 0;
+  if (step.step == "lowrank")
+    return step.lowRank.method != "svd";
+  if (step.step == "sparsify")
+    return false;
+  return step.step == "choose" || step.method == "gptq" || step.method == "awq" || step.activations == "tensor" || step.smooth.has_value() ||
          step.outliers.has_value() || step.biasCorrection;
 }
 
@@ -197,13 +297,15 @@ std::optional<Recipe> parseRecipe(const std::string &text, std::string &error) {
   if (!json.is_object())
     return fail("expects an object, got " + std::string(json.type_name()));
   for (const auto &[name, value] : json.items())
-    if (name != "version" && name != "steps")
-      return fail(recipe::unknown("field", name, {"version", "steps"}));
+    if (name != "version" && name != "steps" && name != "prefer" && name != "rows")
+      return fail(recipe::unknown("field", name, {"version", "steps", "prefer", "rows"}));
   if (json.value("version", ordered_json(1)) != 1)
     return fail("field 'version': expects 1, got " + json["version"].dump());
   if (!json.contains("steps") || !json["steps"].is_array())
     return fail("expects a field 'steps' with a list");
   Recipe result;
+  if (std::string problem = recipe::readWhole(json, result); !problem.empty())
+    return fail(problem);
   for (const ordered_json &entry : json["steps"]) {
     RecipeStep step;
     if (std::string problem = recipe::readStep(entry, step); !problem.empty())
@@ -214,13 +316,14 @@ std::optional<Recipe> parseRecipe(const std::string &text, std::string &error) {
 }
 
 std::string writeRecipe(const Recipe &whole) {
-  ordered_json json = {{"version", 1}, {"steps", ordered_json::array()}};
-  for (const RecipeStep &step : whole.steps) {
-    ordered_json entry = {{"step", step.step}};
-    for (const recipe::Field &field : recipe::kindOf(step.step, step.mode).fields)
-      entry[field.name] = field.write(step);
-    json["steps"].push_back(std::move(entry));
-  }
+  ordered_json json = {{"version", 1}};
+  if (whole.prefer != "auto")
+    json["prefer"] = whole.prefer;
+  if (whole.rows)
+    json["rows"] = whole.rows;
+  json["steps"] = ordered_json::array();
+  for (const RecipeStep &step : whole.steps)
+    json["steps"].push_back(recipe::write(step));
   return json.dump();
 }
 

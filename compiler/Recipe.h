@@ -13,6 +13,49 @@
 
 namespace lathe {
 
+/// The fields of a step `prune`.
+struct Pruning {
+  std::string method = "magnitude";     ///< how weights are scored: magnitude, wanda, sparsegpt
+  std::string pattern = "unstructured"; ///< unstructured, N:M, block:RxC
+  std::optional<double> sparsity;       ///< share of zeros, from 0 up to, without, 1; none with a threshold
+  std::optional<double> threshold;      ///< in place of `sparsity`: what scores less becomes zero
+  std::string scope = "layer";          ///< what is compared with each other: global, layer, output, input
+  std::string norm = "l2";              ///< of blocks: l1, l2
+  std::optional<double> weightClip;     ///< `weight_clip`: quantile of magnitudes that weights count for at most
+  bool actOrder = false;                ///< `act_order`: SparseGPT takes inputs in the order of their energy
+  int64_t blockSize = 128;              ///< `block_size`: inputs whose zeros SparseGPT chooses together
+  int64_t refinements = 0;              ///< steps that fit what stays to the layer's outputs on calibration data
+};
+
+/// The fields of `lowrank`.
+struct LowRankFields {
+  std::string method = "svd"; ///< what the error is measured by: svd, asvd, svd-llm
+  // How large factors are, by one of these.
+  std::optional<int64_t> rank;
+  std::optional<double> ratio;  ///< share of the bytes that is removed
+  std::optional<double> energy; ///< share of the squares of singular values that is kept
+  std::string allocation = "uniform"; ///< of a ratio: uniform (the same of each layer), auto (where it costs least)
+  double alpha = 0.5;                 ///< of asvd: the power of mean magnitudes
+  bool residual = false; ///< what factors leave is added, a layer for a later step to compress
+};
+
+/// The fields of a step `prune` whose pattern takes parts away.
+struct StructuredPruning {
+  std::string pattern;              ///< heads, neurons, channels, layers; empty for steps that make weights zero
+  std::string method = "magnitude"; ///< how parts are scored: magnitude, activation, reconstruction
+  double sparsity = 0.25;           ///< share of the parts that go
+  std::string scope = "layer";      ///< what is compared with each other: parts of a layer, or global, of all
+  int64_t multiple = 16;            ///< that numbers of neurons and channels have afterwards
+  std::string groupedQueries = "alone"; ///< `grouped_queries`: whether key heads stay, or go together with their queries
+  bool refit = false;               ///< what stays is fitted to the outputs on calibration data
+};
+
+/// The fields of a step `sparsify`.
+struct Sparsifying {
+  std::string format = "auto"; ///< auto, csr, bsr, bitmap, n_of_m
+  std::string prefer = "speed"; ///< speed: weights whose product is faster so; size: those that take fewer bytes
+};
+
 /// One step of a recipe: what it does, what it applies to, and its parameters. Members have the names of the JSON's
 /// fields. What fields a kind of step has, and what they may be, is told in one table for each kind (Recipe.cpp).
 struct RecipeStep {
@@ -23,6 +66,11 @@ struct RecipeStep {
   // Of `rotate`.
   int64_t seed = 1; ///< of the signs of the Hadamard matrix; 0: all are positive
 
+  Pruning pruning; ///< of `prune`, with `damping`
+  LowRankFields lowRank;
+  StructuredPruning parts; ///< of `prune`, with `damping`
+  Sparsifying sparsifying; ///< of `sparsify`
+
   // Of `quantize`.
   std::string mode = "weight-only"; ///< weight-only, dynamic, static, kv-cache
   std::string format = "int";       ///< of codes: int, nf4, fp4, fp8-e4m3, fp8-e5m2, mxfp4, mxfp8, log2, apot, codebook
@@ -31,12 +79,13 @@ struct RecipeStep {
   int64_t groupSize = 0; ///< `group_size`: inputs, or columns of a head of a cache, that share a scale; 0: all
   bool symmetric = true; ///< else with zero points
   bool rotate = false;   ///< of caches: rounds products with Hadamard matrices
+  std::string prefer = "auto";      ///< speed: layers whose product is slower stay as they were; size: none do; auto
   std::string scaleType = "f16";    ///< `scale_type`: f32, f16, bf16
   std::string activations =
       "none"; ///< none, token (a scale for each row, found as it runs), tensor (one scale, from calibration)
   bool symmetricActivations = false; ///< `symmetric_activations`: of static ones; else with a zero point
   std::string range = "minmax";      ///< of static activations: minmax, moving-average, percentile, entropy, mse
-  double damping = 0.01;             ///< of GPTQ, a share of the mean of the diagonal
+  double damping = 0.01;             ///< of GPTQ and SparseGPT, a share of the mean of the diagonal
   bool actOrder = true;              ///< `act_order`: GPTQ takes inputs in the order of their energy
   bool clip = true; ///< GPTQ chooses scales that clip a group's largest weights where that makes the error smaller
   std::optional<double> smooth;   ///< SmoothQuant's alpha, from 0 to 1; none: no scaling of activations
@@ -48,9 +97,18 @@ struct RecipeStep {
       false; ///< `double_quantization`: scales are codes of 8 bits, with a scale for each 256 outputs
   int64_t stages = 1;             ///< of codebooks whose values are added: 1 or 2
   int64_t dimension = 4;          ///< of codebooks: weights that one code stands for
+
+  // Of `choose`.
+  std::vector<std::vector<RecipeStep>> from; ///< what a layer may get: steps in their order; to leave it as it is always is one more
+  std::string targetSize;            ///< `target_size`: of all weights, such as 25MiB, or a part, such as 0.3; empty: any
+  std::optional<double> maxDrop;     ///< `max_drop`: of quality that may be lost; none: any
+  int64_t sensitivitySamples = 16;   ///< `samples`: of the calibration data, that single layers are tried on
+  std::optional<double> timeBudget;  ///< `time_budget`: seconds for that; none: any
 };
 
 struct Recipe {
+  std::string prefer = "auto"; ///< what steps do that have `auto`: speed, size, or auto, what their mode is for
+  int64_t rows = 0;            ///< of left sides of products that are timed, where the model does not say; 0: auto
   std::vector<RecipeStep> steps;
 };
 
@@ -65,6 +123,12 @@ std::string writeRecipe(const Recipe &whole);
 bool needsCalibration(const RecipeStep &step);
 /// Whether it is better with some.
 bool usesCalibration(const RecipeStep &step);
+
+/// Whether layers that a step would make slower are to stay as they were. `isPortable`: what is made is for other runtimes.
+bool prefersSpeed(const Recipe &recipe, const RecipeStep &step, bool isPortable);
+
+/// The pattern that covers a name alone.
+std::string escapeGlob(const std::string &name);
 
 /// Whether a glob pattern (`*`, `?`) covers a name.
 bool matchesGlob(const std::string &pattern, const std::string &name);

@@ -37,6 +37,10 @@ Field flag(const char *name, Access<bool> place);
 Field number(const char *name, Access<double> place, double low, double high);
 /// A number, or null for none.
 Field optionalNumber(const char *name, Access<std::optional<double>> place, double low, double high);
+/// A whole number, or null for none.
+Field optionalWholeNumber(const char *name, Access<std::optional<int64_t>> place, int64_t low, int64_t high);
+/// A number above 0 and below 1, or null for none.
+Field optionalShare(const char *name, Access<std::optional<double>> place);
 /// A list of names or patterns.
 Field globs(const char *name, Access<std::vector<std::string>> place);
 
@@ -48,10 +52,16 @@ struct StepKind {
   /// one of them is wrong for. May be empty.
   std::function<std::string(const nlohmann::ordered_json &entry, RecipeStep &step)> finish;
   std::string mode = ""; ///< where the field `mode` tells it from others of its name; before these in the list of all
+  std::vector<std::string> patterns = {}; ///< likewise by the field `pattern`
 };
 
 /// All kinds, in the order in which they are told to users.
 const std::vector<StepKind> &stepKinds();
+
+/// Reads a step of any kind; returns what is wrong.
+std::string read(const nlohmann::ordered_json &entry, RecipeStep &step);
+/// A step as JSON, with every field of its kind.
+nlohmann::ordered_json write(const RecipeStep &step);
 
 /// "what 'given' is not known: expected …", with the valid name that the fewest changes make of it.
 std::string unknown(const std::string &what, const std::string &given, const std::vector<std::string> &valid);

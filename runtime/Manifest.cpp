@@ -260,6 +260,20 @@ QuantizedLayout readQuantized(Reader &reader, const json &value, const std::stri
   return layout;
 }
 
+SparseLayout readSparse(Reader &reader, const json &value, const std::string &where, const Constant &constant) {
+  SparseLayout layout;
+  layout.k = constant.dims.size() == 2 ? constant.dims[0] : 0;
+  layout.n = constant.dims.size() == 2 ? constant.dims[1] : 0;
+  layout.values = reader.named<SparseValues>(value, "values", where);
+  layout.height = reader.integer(value, "height", where);
+  layout.group = reader.integer(value, "group", where);
+  layout.fours = reader.integer(value, "fours", where);
+  std::string why;
+  if (!reader.status.failed() && !layout.valid(&why))
+    reader.fail(where, why);
+  return layout;
+}
+
 Constant readConstant(Reader &reader, const json &value, const std::string &where) {
   Constant constant;
   constant.name = reader.string(value, "name", where);
@@ -281,6 +295,16 @@ Constant readConstant(Reader &reader, const json &value, const std::string &wher
       reader.fail(where, join("has a size that is not that of its quantized form, ", constant.quantized->bytes()));
     if (value.contains("packed"))
       reader.fail(where, "is both packed and quantized");
+    return constant;
+  }
+  if (auto sparse = value.find("sparse"); sparse != value.end() && !sparse->is_null()) {
+    constant.sparse = readSparse(reader, *sparse, where + ".sparse", constant);
+    if (!reader.status.failed() && constant.type->dtype != LATHE_F32)
+      reader.fail(where, join("is sparse and must be of type f32, found ", constant.type->name));
+    if (!reader.status.failed() && static_cast<uint64_t>(constant.sparse->bytes()) != constant.size)
+      reader.fail(where, join("has a size that is not that of its sparse form, ", constant.sparse->bytes()));
+    if (value.contains("packed"))
+      reader.fail(where, "is both packed and sparse");
     return constant;
   }
   if (auto packed = value.find("packed"); packed != value.end() && !packed->is_null()) {

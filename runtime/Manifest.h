@@ -10,6 +10,7 @@
 #include "runtime/DataType.h"
 #include "runtime/PackedLayout.h"
 #include "runtime/QuantizedLayout.h"
+#include "runtime/SparseLayout.h"
 #include "runtime/Status.h"
 
 #include <cstdint>
@@ -56,6 +57,7 @@ struct Constant {
   uint64_t size = 0;
   std::optional<PackedLayout> packed;
   std::optional<QuantizedLayout> quantized; ///< instead of that
+  std::optional<SparseLayout> sparse;       ///< instead of either
 };
 
 struct Code {

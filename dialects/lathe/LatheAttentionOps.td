@@ -6,7 +6,7 @@
 #ifndef LATHE_DIALECTS_LATHE_LATHEATTENTIONOPS_TD
 #define LATHE_DIALECTS_LATHE_LATHEATTENTIONOPS_TD
 
-include "dialects/lathe/LatheOps.td"
+include "dialects/lathe/LatheSparseOps.td"
 
 def Lathe_AttentionOp : Lathe_TensorOp<"attention", [AttrSizedOperandSegments, AllElementTypesMatch<["query", "key", "value", "result"]>]> {
   let summary = "Softmax of scaled products of queries and keys, times values";

@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "dialects/lathe/Attention.h"
+#include "dialects/lathe/Sparse.h"
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/DialectImplementation.h"
 #include "llvm/ADT/TypeSwitch.h"
@@ -28,6 +29,10 @@ void LatheDialect::initialize() {
   addOperations<
 #define GET_OP_LIST
 #include "dialects/lathe/LatheAttentionOps.cpp.inc"
+      >();
+  addOperations<
+#define GET_OP_LIST
+#include "dialects/lathe/LatheSparseOps.cpp.inc"
       >();
   addAttributes<
 #define GET_ATTRDEF_LIST

@@ -11,6 +11,7 @@
 #include "backends/cpu/runtime/MatmulPlan.h"
 #include "backends/cpu/runtime/QuantPlan.h"
 #include "backends/cpu/runtime/QuantRows.h"
+#include "backends/cpu/runtime/SparsePlan.h"
 #include "backends/cpu/runtime/TilePlan.h"
 
 #include <unordered_map>
@@ -159,6 +160,8 @@ Status CpuSession::createPlan(const PlanKey &key, std::unique_ptr<Plan> *plan) {
   const runtime::Constant *constant = key.weight >= 0 ? weights.quantized(key.weight) : nullptr;
   if (key.aQuantization != LATHE_QUANTIZE_NONE && !constant)
     return failure(LATHE_INTERNAL, "a product of integers needs a quantized weight");
+  if (const runtime::Constant *sparse = key.weight >= 0 ? weights.sparse(key.weight) : nullptr)
+    return SparsePlan::create(key, threads, isa, *sparse->sparse, weights.stored(key.weight), plan);
   if (constant)
     return QuantPlan::create(key, threads, isa, *constant->quantized, weights.stored(key.weight), plan);
   if (key.weight < 0)

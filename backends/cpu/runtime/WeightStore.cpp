@@ -43,6 +43,12 @@ const Constant *WeightStore::quantized(int64_t index) const {
   return known && constants[static_cast<size_t>(index)].quantized ? &constants[static_cast<size_t>(index)] : nullptr;
 }
 
+const Constant *WeightStore::sparse(int64_t index) const {
+  const std::vector<Constant> &constants = services_.manifest().constants;
+  bool known = index >= 0 && static_cast<size_t>(index) < constants.size();
+  return known && constants[static_cast<size_t>(index)].sparse ? &constants[static_cast<size_t>(index)] : nullptr;
+}
+
 const unsigned char *WeightStore::stored(int64_t index) const {
   return static_cast<const unsigned char *>(services_.constant(static_cast<size_t>(index)));
 }
@@ -64,8 +70,9 @@ Status WeightStore::find(int64_t index, const PackedLayout &layout, int64_t rowS
   const Constant &constant = constants[static_cast<size_t>(index)];
   int64_t k = layout.dims[0], n = layout.dims[1];
   auto *stored = static_cast<const unsigned char *>(services_.constant(static_cast<size_t>(index)));
-  if (constant.quantized)
-    return failure(LATHE_INTERNAL, "weight '", constant.name, "' is quantized and cannot be read as numbers");
+  if (constant.quantized || constant.sparse)
+    return failure(LATHE_INTERNAL, "weight '", constant.name, "' is ", constant.sparse ? "sparse" : "quantized",
+                   " and cannot be read as numbers");
   if (constant.packed) {
     if (constant.packed->dims[0] != k || constant.packed->dims[1] != n)
       return failure(LATHE_INTERNAL, "weight '", constant.name, "' is used as a [", k, ", ", n, "] matrix");

@@ -23,6 +23,8 @@ public:
 
   /// Constant `index` where it is quantized, else null.
   const runtime::Constant *quantized(int64_t index) const;
+  /// Likewise where it is stored as lists.
+  const runtime::Constant *sparse(int64_t index) const;
 
   /// The bytes of an existing constant.
   const unsigned char *stored(int64_t index) const;

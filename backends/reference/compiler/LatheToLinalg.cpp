@@ -133,6 +133,7 @@ void populateLatheToLinalgPatterns(RewritePatternSet &patterns) {
   reference::populateMovement(patterns);
   reference::populateWindows(patterns);
   reference::populateScatter(patterns);
+  reference::populateSparse(patterns);
   reference::addPattern<DimOp>(patterns, reference::lowerDim);
   reference::addPattern<ToIndexOp>(patterns, reference::lowerToIndex);
   patterns.add<reference::LowerRequire>(patterns.getContext());

@@ -15,30 +15,6 @@ namespace {
 
 using S = ScalarBuilder;
 
-/// A loop over 0 … count - 1 with one value that it changes.
-Value reduceLoop(S &s, Value count, Value init, llvm::function_ref<Value(S &, Value, Value)> step) {
-  auto loop = s.builder.create<scf::ForOp>(
-      s.loc, s.index(0), count, s.index(1), ValueRange{init},
-      [&](OpBuilder &nested, Location loc, Value position, ValueRange state) {
-        S body(nested, loc);
-        body.isUnsigned = s.isUnsigned;
-        nested.create<scf::YieldOp>(loc, step(body, position, state[0]));
-      });
-  return loop.getResult(0);
-}
-
-Value conditional(S &s, Value condition, llvm::function_ref<Value(S &)> yes, Value no) {
-  auto branch = s.builder.create<scf::IfOp>(
-      s.loc, condition,
-      [&](OpBuilder &nested, Location loc) {
-        S body(nested, loc);
-        body.isUnsigned = s.isUnsigned;
-        nested.create<scf::YieldOp>(loc, yes(body));
-      },
-      [&](OpBuilder &nested, Location loc) { nested.create<scf::YieldOp>(loc, no); });
-  return branch.getResult(0);
-}
-
 //===----------------------------------------------------------------------===//
 // Top k
 //===----------------------------------------------------------------------===//

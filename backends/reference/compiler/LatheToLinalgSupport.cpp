@@ -317,6 +317,29 @@ SmallVector<Value> loopIndices(ScalarBuilder &scalars, int64_t first, int64_t en
   return indices;
 }
 
+Value reduceLoop(ScalarBuilder &s, Value count, Value init, llvm::function_ref<Value(ScalarBuilder &, Value, Value)> step) {
+  auto loop = s.builder.create<scf::ForOp>(
+      s.loc, s.index(0), count, s.index(1), ValueRange{init},
+      [&](OpBuilder &nested, Location loc, Value position, ValueRange state) {
+        ScalarBuilder body(nested, loc);
+        body.isUnsigned = s.isUnsigned;
+        nested.create<scf::YieldOp>(loc, step(body, position, state[0]));
+      });
+  return loop.getResult(0);
+}
+
+Value conditional(ScalarBuilder &s, Value condition, llvm::function_ref<Value(ScalarBuilder &)> yes, Value no) {
+  auto branch = s.builder.create<scf::IfOp>(
+      s.loc, condition,
+      [&](OpBuilder &nested, Location loc) {
+        ScalarBuilder body(nested, loc);
+        body.isUnsigned = s.isUnsigned;
+        nested.create<scf::YieldOp>(loc, yes(body));
+      },
+      [&](OpBuilder &nested, Location loc) { nested.create<scf::YieldOp>(loc, no); });
+  return branch.getResult(0);
+}
+
 LogicalResult checkElementTypes(Operation *op, PatternRewriter &rewriter) {
   auto check = [&](Type type) {
     auto tensor = dyn_cast<RankedTensorType>(type);

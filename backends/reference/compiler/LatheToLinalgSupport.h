@@ -111,6 +111,13 @@ mlir::TypedAttr splatConstant(mlir::Value value);
 /// linalg.index of every loop from `first` up to `end`.
 llvm::SmallVector<mlir::Value> loopIndices(ScalarBuilder &scalars, int64_t first, int64_t end);
 
+/// A loop over 0 … count - 1 with one value that it changes: `step` gives it from the position and the value before.
+mlir::Value reduceLoop(ScalarBuilder &scalars, mlir::Value count, mlir::Value init,
+                       llvm::function_ref<mlir::Value(ScalarBuilder &, mlir::Value, mlir::Value)> step);
+/// What `yes` gives where the condition holds, else `no`.
+mlir::Value conditional(ScalarBuilder &scalars, mlir::Value condition, llvm::function_ref<mlir::Value(ScalarBuilder &)> yes,
+                        mlir::Value no);
+
 /// Signless integers, floats and index have arithmetic here; anything else is refused with a reason.
 mlir::LogicalResult checkElementTypes(mlir::Operation *op, mlir::PatternRewriter &rewriter);
 
@@ -123,6 +130,7 @@ void populateReduction(mlir::RewritePatternSet &patterns);
 void populateMovement(mlir::RewritePatternSet &patterns);
 void populateWindows(mlir::RewritePatternSet &patterns);
 void populateScatter(mlir::RewritePatternSet &patterns);
+void populateSparse(mlir::RewritePatternSet &patterns);
 
 /// A lowering by a function; checks element types first.
 template <typename OpTy> struct FunctionPattern : mlir::OpRewritePattern<OpTy> {

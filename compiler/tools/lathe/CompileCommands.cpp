@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "compiler/tools/lathe/CompileCommands.h"
 #include "compiler/CompilerLibrary.h"
+#include "compiler/Sizes.h"
 #include "compiler/tools/lathe/CompileFlags.h"
 #include "compiler/tools/lathe/CompressionText.h"
 #include "compiler/tools/lathe/Progress.h"
@@ -12,6 +13,7 @@
 #include "compiler/tools/lathe/RunCommands/Commands.h"
 #include "compiler/tools/lathe/RunCommands/Documents.h"
 #include "compiler/tools/lathe/RunCommands/HtmlReport.h"
+#include "compiler/tools/lathe/RunCommands/SessionStopwatch.h"
 #include "compiler/tools/lathe/RunCommands/TensorFiles.h"
 #include "runtime/ArtifactFormat.h"
 #include <CLI/CLI.hpp>
@@ -207,24 +209,6 @@ std::string parseTarget(const std::string &text, CompileOptions &options) {
       return "";
   }
   return "expected a target of cpu, cpu:avx2, cpu:avx512 or reference, got '" + text + "'";
-}
-
-/// Parses `1GiB`, `512M`, `2000000000`: binary multiples, but decimal ones for kB, MB, GB. Nothing where it is no size.
-std::optional<uint64_t> parseSize(const std::string &text) {
-  static const std::map<std::string, double> units = {
-      {"", 1}, {"B", 1}, {"K", 1024}, {"KIB", 1024}, {"KB", 1e3}, {"M", 1 << 20}, {"MIB", 1 << 20}, {"MB", 1e6},
-      {"G", 1 << 30}, {"GIB", 1 << 30}, {"GB", 1e9}, {"T", 0x1p40}, {"TIB", 0x1p40}, {"TB", 1e12}};
-  size_t digits = text.find_first_not_of("0123456789.");
-  std::string unit = digits == std::string::npos ? "" : text.substr(digits);
-  for (char &c : unit)
-    c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
-  char *end = nullptr;
-  std::string number = text.substr(0, digits);
-  double value = std::strtod(number.c_str(), &end);
-  auto it = units.find(unit);
-  if (number.empty() || *end || it == units.end() || !(value > 0) || value * it->second >= 0x1p62)
-    return std::nullopt;
-  return std::max<uint64_t>(static_cast<uint64_t>(value * it->second), 1);
 }
 
 /// Options of the compiler from flags; an error message, or nothing.
@@ -428,7 +412,11 @@ std::string toWeightRecipe(const Flags &flags, CompileOptions &options) {
 /// The recipe that flags ask for; an error message, or nothing.
 std::string toRecipe(const Flags &flags, CompileOptions &options) {
   std::string error = toWeightRecipe(flags, options);
-  return error.empty() && !flags.kvCache.empty() ? addCacheStep(flags.kvCache, options.recipe) : error;
+  if (error.empty() && flags.sparse)
+    addSparseStep(flags, options.recipe);
+  if (error.empty() && !flags.kvCache.empty())
+    error = addCacheStep(flags.kvCache, options.recipe);
+  return error.empty() ? addPreferences(flags, options.recipe) : error;
 }
 
 /// The report of --report, which the compiler writes as JSON and users may want as a page.
@@ -476,6 +464,8 @@ int compile(const Flags &flags) {
     }
     options.calibration = calibration.get();
   }
+  std::unique_ptr<Stopwatch> stopwatch = makeStopwatch();
+  options.stopwatch = stopwatch.get();
   auto begin = std::chrono::steady_clock::now();
   // A page shows layers: without any it is known before a minute of compiling that there is nothing to show.
   if (isHtml(flags.report) && options.recipe.empty())
@@ -599,6 +589,12 @@ void addCompileOptions(CLI::App &command, Flags &flags) {
 void addCalibrationOptions(CLI::App &command, Flags &flags) {
   command.add_option("--calib", flags.calibration, "sample inputs: a folder of .npz files, one .npz file, or for language models token ids (.npy)");
   command.add_option("--context", flags.context, "tokens of a window that token ids are cut into")->check(CLI::Range(1, 1 << 20))->capture_default_str();
+  command.add_option("--prefer", flags.prefer, "speed: layers whose product is slower on this machine stay as they were; size: none do "
+                                               "(default: speed where products are of integers)")
+      ->check(CLI::IsMember({"speed", "size"}));
+  command.add_option("--rows", flags.rows, "what dimensions that the model leaves open are where products are timed, but batches, which are 1 "
+                                           "(default: 1 for models that generate text, else 128)")
+      ->check(CLI::Range(1, 1 << 20));
   command.add_option("--samples", flags.samples, "windows or files that are used, from the first (default: all)");
   command.add_option("--exclude", flags.exclude, "weights that stay as they are: names of initializers or nodes, with * and ?")->take_all();
 }
@@ -617,6 +613,7 @@ void addCompileCommand(CLI::App &app, int &exitCode) {
   command->add_flag("--int8", flags->int8, "weights of 8 bits per output, and activations per row as the model runs");
   command->add_flag("--int4", flags->int4, "weights of 4 bits in groups of 32 (GPTQ where --calib is given)");
   command->add_flag("--fp8", flags->fp8, "weights as 8-bit floats (E4M3)");
+  command->add_flag("--sparse", flags->sparse, "store weights without their zeros where products are faster so");
   addCacheOption(*command, *flags);
   addCalibrationOptions(*command, *flags);
   command->callback([=, &exitCode] { exitCode = compile(*flags); });

@@ -3,6 +3,7 @@
 // Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
 //
 //===----------------------------------------------------------------------===//
+#include "compiler/tools/lathe/Budgets.h"
 #include "compiler/tools/lathe/CompileCommands.h"
 #include "compiler/tools/lathe/CompressionText.h"
 #include <CLI/CLI.hpp>
@@ -10,6 +11,7 @@
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <set>
 
 using nlohmann::ordered_json;
 
@@ -18,12 +20,33 @@ namespace {
 
 struct QuantizeFlags {
   Flags compile;
+  Budgets budgets;
   std::string mode = "weight-only", method = "rtn", format, scaleType, range;
   int64_t bits = 0, groupSize = -1, dimension = 0;
-  bool asymmetric = false, rotate = false, equalize = false, biasCorrection = false, doubleQuantization = false;
+  bool asymmetric = false, rotate = false, equalize = false, biasCorrection = false, doubleQuantization = false, isMethodGiven = false;
   double smooth = -1, damping = 0, outliers = 0;
   std::vector<std::string> tensors;
 };
+
+/// The step that chooses among integers of the bits there are, which otherwise are as `step` says.
+ordered_json chooseStep(ordered_json step, const QuantizeFlags &flags) {
+  ordered_json choose = {{"step", "choose"}, {"from", ordered_json::array()}};
+  for (const char *field : {"tensors", "exclude"})
+    if (step.contains(field)) {
+      choose[field] = step[field];
+      step.erase(field);
+    }
+  constexpr int kGroup = 32;
+  for (int bits : {8, 4, 3, 2}) {
+    step["bits"] = bits;
+    if (flags.groupSize < 0)
+      step["group_size"] = bits == 8 ? 0 : kGroup;
+    if (!flags.isMethodGiven)
+      step["method"] = bits == 8 ? "rtn" : "gptq";
+    choose["from"].push_back(step);
+  }
+  return choose;
+}
 
 /// The recipe of the flags; what is not said is the recipe's default.
 std::string recipeOf(const QuantizeFlags &flags) {
@@ -72,20 +95,34 @@ std::string recipeOf(const QuantizeFlags &flags) {
       if (step.contains(field))
         steps.back()[field] = step[field];
   }
-  steps.push_back(std::move(step));
+  steps.push_back(flags.budgets.any() ? chooseStep(std::move(step), flags) : std::move(step));
   return ordered_json{{"version", 1}, {"steps", std::move(steps)}}.dump();
 }
 
 int quantize(QuantizeFlags flags, bool ofWeights) {
-  if (ofWeights)
+  if (flags.budgets.any()) {
+    if (flags.bits)
+      return usage("--bits and a budget, --target-size or --max-drop, exclude each other: bits are what is chosen");
+    if (flags.mode == "log" || flags.mode == "codebook" || (!flags.format.empty() && flags.format != "int"))
+      return usage("budgets choose the bits of integers here: other formats go into a step 'choose' of a recipe, for 'lathe optimize'");
+  } else if (!flags.budgets.timeBudget.empty()) {
+    return usage("--time-budget goes with --target-size or --max-drop");
+  }
+  if (ofWeights || flags.budgets.any())
     flags.compile.recipe = recipeOf(flags);
-  const std::string &output = flags.compile.output, ending = ".onnx";
-  if (flags.compile.emit == "artifact" && output.size() > ending.size() && output.compare(output.size() - ending.size(), ending.size(), ending) == 0)
-    flags.compile.emit = "onnx";
-  return compile(flags.compile);
+  if (std::string error = addBudgets(flags.budgets, flags.compile.recipe); !error.empty())
+    return usage(error);
+  return compress(std::move(flags.compile));
 }
 
 } // namespace
+
+int compress(Flags flags) {
+  const std::string &output = flags.output, ending = ".onnx";
+  if (flags.emit == "artifact" && output.size() > ending.size() && output.compare(output.size() - ending.size(), ending.size(), ending) == 0)
+    flags.emit = "onnx";
+  return compile(flags);
+}
 
 std::string oneStepRecipe(const Flags &flags) {
   ordered_json step = {{"step", "quantize"}};
@@ -100,6 +137,25 @@ std::string oneStepRecipe(const Flags &flags) {
   return ordered_json{{"version", 1}, {"steps", {step}}}.dump();
 }
 
+std::string addPreferences(const Flags &flags, std::string &recipe) {
+  if (flags.prefer.empty() && !flags.rows)
+    return "";
+  if (recipe.empty())
+    return std::string(flags.prefer.empty() ? "--rows" : "--prefer") + " goes with a recipe, or flags that say what is compressed";
+  ordered_json json = ordered_json::parse(recipe, nullptr, /*allow_exceptions=*/false);
+  if (!json.is_object())
+    return ""; // what is wrong with it is said where it is read
+  for (auto [name, isGiven] : {std::pair("prefer", !flags.prefer.empty()), std::pair("rows", flags.rows != 0)})
+    if (isGiven && json.contains(name))
+      return "--" + std::string(name) + " and field '" + name + "' of the recipe exclude each other";
+  if (!flags.prefer.empty())
+    json["prefer"] = flags.prefer;
+  if (flags.rows)
+    json["rows"] = flags.rows;
+  recipe = json.dump();
+  return "";
+}
+
 std::string addCacheStep(const std::string &kvCache, std::string &recipe) {
   ordered_json json = recipe.empty() ? ordered_json{{"version", 1}, {"steps", ordered_json::array()}}
                                      : ordered_json::parse(recipe, nullptr, /*allow_exceptions=*/false);
@@ -111,6 +167,18 @@ std::string addCacheStep(const std::string &kvCache, std::string &recipe) {
   json["steps"].push_back({{"step", "quantize"}, {"mode", "kv-cache"}, {"bits", kvCache == "int4" ? 4 : 8}});
   recipe = json.dump();
   return "";
+}
+
+void addSparseStep(const Flags &flags, std::string &recipe) {
+  ordered_json json = recipe.empty() ? ordered_json{{"version", 1}, {"steps", ordered_json::array()}}
+                                     : ordered_json::parse(recipe, nullptr, /*allow_exceptions=*/false);
+  if (!json.is_object() || !json.contains("steps") || !json["steps"].is_array())
+    return; // what is wrong with it is said where it is read
+  ordered_json step = {{"step", "sparsify"}};
+  if (!flags.exclude.empty())
+    step["exclude"] = flags.exclude;
+  json["steps"].push_back(std::move(step));
+  recipe = json.dump();
 }
 
 namespace {
@@ -142,6 +210,86 @@ void printTransforms(const CompressionReport &report) {
   }
 }
 
+/// What went, of what there was, and why some stayed.
+void printShrunk(const std::vector<ShrunkPart> &parts) {
+  std::map<std::string, std::vector<const ShrunkPart *>> patterns;
+  for (const ShrunkPart &part : parts)
+    patterns[part.pattern].push_back(&part);
+  for (const auto &[pattern, own] : patterns) {
+    int64_t before = 0, after = 0;
+    uint64_t bytesBefore = 0, bytesAfter = 0;
+    const ShrunkPart *first = nullptr;
+    size_t left = 0, changed = 0;
+    for (const ShrunkPart *part : own) {
+      before += part->before;
+      after += part->after;
+      bytesBefore += part->bytesBefore;
+      bytesAfter += part->bytesAfter;
+      left += part->reason.empty() || part->pattern == "layers" ? 0 : 1;
+      first = first || part->reason.empty() || part->pattern == "layers" ? first : part;
+      changed = std::max(changed, part->interface.size());
+    }
+    std::printf("pruned: %lld of %lld %s went, at %zu places; %.1f of %.1f MB of their weights are left\n",
+                static_cast<long long>(before - after), static_cast<long long>(before), pattern.c_str(), own.size(),
+                static_cast<double>(bytesAfter) / 1e6, static_cast<double>(bytesBefore) / 1e6);
+    if (changed)
+      std::printf("  inputs and outputs of caches changed with them (--report tells which)\n");
+    if (first)
+      std::printf("  '%s' stays as it was: %s\n", first->node.c_str(), first->reason.c_str());
+    if (left > 1)
+      std::printf("  and %zu more (--report tells them all)\n", left - 1);
+  }
+}
+
+void printPruned(const std::vector<PrunedLayer> &layers) {
+  double zeros = 0, weights = 0;
+  size_t done = 0, left = 0;
+  const PrunedLayer *worst = nullptr, *first = nullptr;
+  for (const PrunedLayer &layer : layers) {
+    (layer.reason.empty() ? done : left) += 1;
+    if (!layer.reason.empty()) {
+      first = first ? first : &layer;
+      continue;
+    }
+    double own = static_cast<double>(layer.inputs) * static_cast<double>(layer.outputs);
+    zeros += layer.sparsity * own;
+    weights += own;
+    if (!worst || layer.snrDb < worst->snrDb)
+      worst = &layer;
+  }
+  if (layers.empty())
+    return;
+  std::printf("pruned: %zu of %zu layers, %.1f %% of their weights are zero\n", done, done + left,
+              weights > 0 ? 100 * zeros / weights : 0.0);
+  if (worst)
+    std::printf("  least exact: '%s', signal to noise %.1f dB of %s\n", worst->weight.c_str(), worst->snrDb,
+                worst->onOutputs ? "its output" : "the weight");
+  if (first)
+    std::printf("  '%s' stays as it was: %s\n", first->weight.c_str(), first->reason.c_str());
+  if (left > 1)
+    std::printf("  and %zu more (--report tells them all)\n", left - 1);
+}
+
+/// What the products of layers take together, where they were timed.
+void printTimes(const CompressionReport &report) {
+  double before = 0, after = 0;
+  size_t count = 0;
+  std::set<int64_t> rows;
+  for (const CompressedLayer &layer : report.layers) {
+    if (layer.ways.empty())
+      continue;
+    before += layer.ways.front().microseconds;
+    after += layer.ways[layer.way].microseconds;
+    rows.insert(layer.rows);
+    ++count;
+  }
+  if (count)
+    std::printf("  %zu products of %s%lld row%s: %.0f us, before %.0f us\n", count, rows.size() > 1 ? "up to " : "",
+                static_cast<long long>(*rows.rbegin()), *rows.rbegin() == 1 ? "" : "s", after, before);
+  if (!report.whyNotTimed.empty())
+    std::printf("  products were not timed: %s\n", report.whyNotTimed.c_str());
+}
+
 void printCaches(const std::vector<CompressedCache> &caches) {
   if (caches.empty())
     return;
@@ -159,11 +307,58 @@ void printCaches(const std::vector<CompressedCache> &caches) {
               static_cast<unsigned long long>(before));
 }
 
+void printSparse(const std::vector<SparseLayer> &layers) {
+  if (layers.empty())
+    return;
+  std::map<std::string, size_t> counts;
+  uint64_t before = 0, after = 0;
+  const SparseLayer *first = nullptr;
+  for (const SparseLayer &layer : layers) {
+    ++counts[layer.format.empty() ? "dense" : layer.format];
+    before += layer.bytesBefore;
+    after += layer.bytesAfter;
+    if (layer.format.empty() && !first)
+      first = &layer;
+  }
+  std::string text;
+  for (const auto &[name, count] : counts)
+    text += (text.empty() ? "" : ", ") + std::to_string(count) + " " + name;
+  std::printf("sparse: %s; %.1f of %.1f MB\n", text.c_str(), static_cast<double>(after) / 1e6, static_cast<double>(before) / 1e6);
+  if (first)
+    std::printf("  '%s' stays dense: %s\n", first->weight.c_str(), first->reason.c_str());
+  if (counts["dense"] > 1)
+    std::printf("  and %zu more (--report tells them all)\n", counts["dense"] - 1);
+}
+
+void printChoices(const CompressionReport &report) {
+  for (const WeightChoice &choice : report.choices) {
+    std::map<std::string, size_t> counts;
+    for (const ChosenLayer &layer : choice.layers)
+      ++counts[layer.options[layer.chosen].format];
+    std::string text;
+    for (const auto &[name, count] : counts)
+      text += (text.empty() ? "" : ", ") + std::to_string(count) + " " + name;
+    std::printf("chosen: %s; weights of %.2f of %.2f MB, by what layers cost on %zu samples%s\n",
+                text.empty() ? "nothing, as there is no layer" : text.c_str(), static_cast<double>(choice.bytesAfter) / 1e6,
+                static_cast<double>(choice.bytesBefore) / 1e6, choice.samples,
+                choice.isComplete ? "" : " (time was up: --report tells which are estimates)");
+  }
+  if (report.qualityMeasure == "perplexity")
+    std::printf("perplexity on the calibration data: %.4f, %.4f before (%+.3f %%)\n", report.qualityAfter,
+                report.qualityBefore, 100 * report.drop);
+  else if (!report.qualityMeasure.empty())
+    std::printf("relative error of the outputs on the calibration data: %.3g\n", report.drop);
+}
+
 } // namespace
 
 void printCompression(const CompressionReport &report) {
   printTransforms(report);
+  printPruned(report.pruned);
+  printShrunk(report.shrunk);
   printCaches(report.caches);
+  printSparse(report.sparse);
+  printChoices(report);
   if (report.layers.empty())
     return;
   std::map<std::string, size_t> counts;
@@ -172,7 +367,8 @@ void printCompression(const CompressionReport &report) {
   for (const CompressedLayer &layer : report.layers) {
     if (layer.format.empty())
       continue;
-    ++counts[layer.format + " by " + layer.method];
+    // Of ranks there are many.
+    ++counts[(layer.rank ? "of low rank" : layer.format) + " by " + layer.method];
     if (layer.snrDb < worst) {
       worst = layer.snrDb;
       worstLayer = &layer;
@@ -183,6 +379,7 @@ void printCompression(const CompressionReport &report) {
     text += (text.empty() ? "" : ", ") + std::to_string(count) + " " + name;
   std::printf("compressed: %s; %.1f of %.1f MB\n", text.empty() ? "none" : text.c_str(), static_cast<double>(report.bytesAfter) / 1e6,
               static_cast<double>(report.bytesBefore) / 1e6);
+  printTimes(report);
   if (worstLayer)
     std::printf("  least exact: '%s', signal to noise %.1f dB of %s\n", worstLayer->weight.c_str(), worst,
                 worstLayer->onOutputs ? "its output" : "the weight");
@@ -224,8 +421,10 @@ void addQuantizeCommand(CLI::App &app, int &exitCode) {
   command->add_option("--dimension", flags->dimension, "weights that one code of a codebook stands for (4)");
   command->add_option("--tensors", flags->tensors, "weights to quantize: names of initializers or nodes, with * and ? (all)")->take_all();
   addCacheOption(*command, flags->compile);
+  addBudgetOptions(*command, flags->budgets);
   addCalibrationOptions(*command, flags->compile);
   command->callback([=, &exitCode] {
+    flags->isMethodGiven = command->count("--method") > 0;
     // With --kv-cache alone weights stay as they are.
     bool ofWeights = flags->compile.kvCache.empty();
     for (const char *name : {"--mode", "--method", "--format", "--bits", "--group-size", "--asymmetric", "--scale-type", "--range", "--smooth",

@@ -130,6 +130,7 @@ private:
   bool emitConvolution(MatmulOp op);
   bool emitPool(ReduceOp op);
   mlir::LogicalResult emitQuantization(mlir::Operation *op);
+  mlir::LogicalResult emitSparse(mlir::Operation *op);
   mlir::LogicalResult emitAttention(AttentionOp op);
   mlir::LogicalResult emitIf(IfOp op);
   mlir::LogicalResult emitLoop(LoopOp op);

@@ -3,6 +3,7 @@
 // Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
 //
 //===----------------------------------------------------------------------===//
+#include "dialects/lathe/Sparse.h"
 #include "frontends/onnx/export/Emitter.h"
 #include "llvm/ADT/TypeSwitch.h"
 
@@ -50,6 +51,7 @@ LogicalResult Emitter::emit(Operation *op) {
       .Case<TransposeOp, ReshapeOp, BroadcastOp, ConcatOp, SliceOp, GatherOp, GatherElementsOp, GatherNDOp, PadOp, WindowsOp,
             ScatterElementsOp, ScatterNDOp, RangeOp>([&](Operation *) { return emitMovement(op); })
       .Case<QuantizeOp, DequantizeOp, CodebookLookupOp, DequantizeLog2Op>([&](Operation *) { return emitQuantization(op); })
+      .Case([&](SparseToDenseOp) { return emitSparse(op); })
       .Case<SymbolOp, DimOp, ShapeOfOp, FromIndexOp, ToIndexOp>([&](Operation *) { return emitIndex(op); })
       .Case([&](AttentionOp attention) { return emitAttention(attention); })
       .Case([&](CacheOp) { return fail(op, "what is kept between runs"); })

@@ -233,4 +233,23 @@ TEST_F(OnnxExport, LargeConstantsGoBesideTheModel) {
   llvm::sys::fs::remove_directories(folder);
 }
 
+TEST_F(OnnxExport, SparseMatrices) {
+  std::string head = "%v = lathe.constant dense<[1.0, 2.0, 3.0]> : tensor<3xf32>\n%p = lathe.constant dense<[0, 1, 1, 3]> : tensor<4xi32>\n";
+  std::string tail = "%y = lathe.matmul %x, %w : (tensor<?x?x8xf32>, tensor<8x4xf32>) -> tensor<?x?x4xf32>";
+  std::string turned = "%y = lathe.matmul %x, %w {transpose_rhs} : (tensor<?x?x8xf32>, tensor<3x8xf32>) -> tensor<?x?x3xf32>";
+  ASSERT_TRUE(write(kX, head + R"(%i = lathe.constant dense<[4, 0, 7]> : tensor<3xi8>
+    %w = lathe.sparse_to_dense "csr" %v, %i, %p {shape = array<i64: 3, 8>} : (tensor<3xf32>, tensor<3xi8>, tensor<4xi32>) -> tensor<3x8xf32>
+    )" + turned, "tensor<?x?x3xf32>"));
+  EXPECT_NE(operators().find("ScatterElements CumSum Slice Mul"), std::string::npos) << operators();
+  ASSERT_TRUE(write(kX, head + R"(%i = lathe.constant dense<[[16], [0], [129]]> : tensor<3x1xui8>
+    %w = lathe.sparse_to_dense "bitmap" %v, %i, %p {shape = array<i64: 3, 8>} : (tensor<3xf32>, tensor<3x1xui8>, tensor<4xi32>) -> tensor<3x8xf32>
+    )" + turned, "tensor<?x?x3xf32>"));
+  EXPECT_NE(operators().find("Gather"), std::string::npos) << operators();
+  ASSERT_TRUE(write(kX, R"(%v = lathe.constant dense<1.0> : tensor<4x4xf32>
+    %i = lathe.constant dense<1> : tensor<4x4xui8>
+    %w = lathe.sparse_to_dense "n_of_m" %v, %i {shape = array<i64: 8, 4>, m = 4 : i64, axis = 0 : i64} : (tensor<4x4xf32>, tensor<4x4xui8>) -> tensor<8x4xf32>
+    )" + tail, "tensor<?x?x4xf32>"));
+  EXPECT_EQ(operators().find("Slice"), std::string::npos) << operators();
+}
+
 } // namespace

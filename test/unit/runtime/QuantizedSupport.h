@@ -43,6 +43,29 @@ public:
     return static_cast<int64_t>(data_.size()) - 1;
   }
 
+  int64_t add(const runtime::SparseLayout &layout, const void *packed) {
+    runtime::Constant constant;
+    constant.name = "weight";
+    constant.type = runtime::dataType(LATHE_F32);
+    constant.dims = {layout.k, layout.n};
+    constant.size = static_cast<uint64_t>(layout.bytes());
+    constant.sparse = layout;
+    manifest_.constants.push_back(std::move(constant));
+    data_.push_back(packed);
+    return static_cast<int64_t>(data_.size()) - 1;
+  }
+  /// A plain [k, n] matrix, which is packed when it is first used.
+  int64_t add(int64_t k, int64_t n, const float *dense) {
+    runtime::Constant constant;
+    constant.name = "weight";
+    constant.type = runtime::dataType(LATHE_F32);
+    constant.dims = {k, n};
+    constant.size = static_cast<uint64_t>(k * n * 4);
+    manifest_.constants.push_back(std::move(constant));
+    data_.push_back(dense);
+    return static_cast<int64_t>(data_.size()) - 1;
+  }
+
   runtime::Status matmul(const lathe_matmul_call &call) {
     failure_ = {};
     session_->beginRun();
