@@ -13,6 +13,7 @@
 #include "compiler/QuantizeStep.h"
 #include "compiler/QuantizeTimes.h"
 #include "compiler/RotateStep.h"
+#include "compiler/TuckerStep.h"
 #include "compiler/SparsifyStep.h"
 #include "compiler/StructuredStep.h"
 #include "passes/quantization/Layers.h"
@@ -176,6 +177,10 @@ bool StepRun::choose() {
 }
 
 bool StepRun::checkRank(ArrayRef<Layer> chosen) {
+  if (step.lowRank.method == "tucker")
+    return llvm::any_of(chosen, isConvolution) ||
+           wrongRecipe("method 'tucker': none of the weights that it is for is that of a convolution with windows of "
+                       "more than one element");
   std::string problem = whyNoRank(step, chosen);
   return problem.empty() || wrongRecipe(problem);
 }
@@ -186,6 +191,8 @@ bool StepRun::lowRank() {
     return false;
   if (needsCalibration(step) && !compression.data)
     return wrongRecipe("method '" + step.lowRank.method + "' needs calibration data: give --calib");
+  if (step.lowRank.method == "tucker")
+    return factorizeConvolutions(compression, step, chosen, report, error);
   LayerStatistics statistics;
   if (needsCalibration(step)) {
     if (!statistics.gather(compression, chosen, pool, error))

@@ -125,6 +125,9 @@ std::string finishLowRank(const ordered_json &, RecipeStep &step) {
     return "expects one of the fields 'rank', 'ratio' and 'energy', got " + std::string(given ? "several" : "none");
   if (own.allocation == "auto" && !own.ratio)
     return "field 'allocation': 'auto' shares out what field 'ratio' leaves, which is not given";
+  if (own.method == "tucker" && (own.allocation == "auto" || own.residual))
+    return own.residual ? "field 'residual': is for methods 'svd', 'asvd' and 'svd-llm', got 'tucker'"
+                        : "field 'allocation': 'auto' is for methods 'svd', 'asvd' and 'svd-llm', got 'tucker'";
   if (own.residual && own.ratio)
     return "field 'ratio': with 'residual' it is later steps that remove bytes: expects 'rank' or 'energy'";
   return "";
@@ -135,7 +138,7 @@ StepKind lowRankKind() {
   using L = LowRankFields;
   return {"lowrank",
           {
-              choice("method", at(&S::lowRank, &L::method), {"svd", "asvd", "svd-llm"}),
+              choice("method", at(&S::lowRank, &L::method), {"svd", "asvd", "svd-llm", "tucker"}),
               optionalWholeNumber("rank", at(&S::lowRank, &L::rank), 1, int64_t(1) << 31),
               optionalShare("ratio", at(&S::lowRank, &L::ratio)),
               optionalShare("energy", at(&S::lowRank, &L::energy)),
@@ -275,7 +278,7 @@ bool needsCalibration(const RecipeStep &step) {
   if (step.step == "prune")
     return step.pruning.method != "magnitude" || step.pruning.refinements > 0;
   if (step.step == "lowrank")
-    return step.lowRank.method != "svd";
+    return step.lowRank.method == "asvd" || step.lowRank.method == "svd-llm";
   if (step.step == "sparsify")
     return false;
   return step.step == "choose" || step.method == "gptq" || step.method == "awq" || step.activations == "tensor" || step.smooth.has_value() ||

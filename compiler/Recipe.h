@@ -29,7 +29,7 @@ struct Pruning {
 
 /// The fields of `lowrank`.
 struct LowRankFields {
-  std::string method = "svd"; ///< what the error is measured by: svd, asvd, svd-llm
+  std::string method = "svd"; ///< svd, asvd, svd-llm: what the error is measured by; tucker: of convolutions
   // How large factors are, by one of these.
   std::optional<int64_t> rank;
   std::optional<double> ratio;  ///< share of the bytes that is removed

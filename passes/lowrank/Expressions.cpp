@@ -9,9 +9,7 @@
 using namespace mlir;
 
 namespace lathe::lowrank {
-namespace {
 
-/// A matrix [rows][columns] as a constant of f32, in the order of its transpose where `turned`.
 Value makeMatrix(OpBuilder &b, Location loc, Type stored, StringRef name, const std::vector<float> &values,
                  int64_t rows, int64_t columns, bool turned, const compression::MakeConstant &make) {
   std::vector<char> bytes;
@@ -32,8 +30,6 @@ Value makeMatrix(OpBuilder &b, Location loc, Type stored, StringRef name, const 
     constant = b.create<CastOp>(loc, type.clone(b.getF32Type()), constant);
   return constant;
 }
-
-} // namespace
 
 std::string inputFactorName(StringRef name) { return (name + ".u").str(); }
 std::string outputFactorName(StringRef name) { return (name + ".v").str(); }

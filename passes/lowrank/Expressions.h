@@ -14,8 +14,13 @@ namespace lathe::lowrank {
 /// Replaces a matrix of f32, [outputs, inputs] where `transposed`, else [inputs, outputs], by the product of its
 /// factors, which are stored as `stored`: f32, or f16 or bf16 that are widened. False after a failure of `make`.
 bool replaceByFactors(mlir::Value weight, llvm::StringRef name, bool transposed, mlir::Type stored,
-                      const Factors &factors, const std::vector<float> &rest,
-                      const compression::MakeConstant &make);
+                      const Factors &factors, const std::vector<float> &rest, const compression::MakeConstant &make);
+
+/// A matrix [rows][columns] as a constant of f32 that is stored as `stored`, in the order of its transpose where
+/// `turned`. Null after a failure of `make`.
+mlir::Value makeMatrix(mlir::OpBuilder &builder, mlir::Location loc, mlir::Type stored, llvm::StringRef name,
+                       const std::vector<float> &values, int64_t rows, int64_t columns, bool turned,
+                       const compression::MakeConstant &make);
 
 /// Names of the constants of the factors: that on the side of the inputs, and that on the side of the outputs.
 std::string inputFactorName(llvm::StringRef name);

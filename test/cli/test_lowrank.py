@@ -64,6 +64,8 @@ def refused(lathe_tool, model, tmp_path):
         (["--rank", "4", "--allocation", "auto"], ["field 'allocation'", "'ratio'"]),
         (["--ratio", "0.2", "--tensors", "decoder*"], ["field 'tensors'", "decoder*"]),
         (["--ratio", "0.2", "--residual-bits", "4"], ["field 'ratio'", "'rank' or 'energy'"]),
+        (["--ratio", "0.2", "--method", "tucker"], ["method 'tucker'", "convolution", "more than one element"]),
+        (["--ratio", "0.2", "--method", "tucker", "--allocation", "auto"], ["field 'allocation'", "'tucker'"]),
         (["--rank", "4", "--residual-bits", "5"], ["step 2", "field 'bits'"]),
         (["--ratio", "0.2", "--alpha", "3"], ["field 'alpha'", "from 0.0 to 2.0"]),
     ],

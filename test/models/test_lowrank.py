@@ -158,3 +158,64 @@ def test_methods_by_perplexity(perplexity):
     plain, scaled, whitened = (perplexity(method, "--ratio", "0.2") for method in ("svd", "asvd", "svd-llm"))
     assert whitened < scaled < plain
     assert perplexity("svd-llm", "--ratio", "0.2", "--allocation", "auto") < whitened
+
+
+def convolutions(path, extent):
+    """Two convolutions after another, of two dimensions with strides and pads, or of one; spatial extents are symbolic."""
+    random = np.random.default_rng(3)
+    shapes = [(24, 16, 3, 3), (20, 24, 5, 2)] if len(extent) == 2 else [(24, 16, 3), (20, 24, 4)]
+    axes = [f"s{i}" for i in range(len(extent))]
+    weights = [numpy_helper.from_array(random.normal(size=shape).astype(np.float32) / 12, f"w{i}") for i, shape in enumerate(shapes)]
+    bias = numpy_helper.from_array(random.normal(size=24).astype(np.float32), "b")
+    nodes = [
+        helper.make_node("Conv", ["x", "w0", "b"], ["h"], name="first", pads=[1] * (2 * len(extent)), strides=[2] + [1] * (len(extent) - 1)),
+        helper.make_node("Relu", ["h"], ["r"]),
+        helper.make_node("Conv", ["r", "w1"], ["y"], name="second", dilations=[1] * len(extent)),
+    ]
+    values = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 16, *axes])], [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)]
+    graph = helper.make_graph(nodes, "convolutions", *values, [*weights, bias])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), path)
+    return path
+
+
+@pytest.mark.parametrize("extent", [(19, 14), (37,)])
+def test_tucker(extent, lathe_tool, tmp_path):
+    """A convolution as three smaller ones: artifact, ONNX, and the model with the weight that they stand for agree."""
+    source, plain, artifact, report = convolutions(tmp_path / "m.onnx", extent), tmp_path / "t.onnx", tmp_path / "t.lathe", tmp_path / "r.json"
+    flags = ["--method", "tucker", "--ratio", "0.5"]
+    lathe_tool.ok("lowrank", source, "-o", artifact, *flags, "--report", report)
+    lathe_tool.ok("lowrank", source, "-o", plain, *flags)
+    onnx.checker.check_model(str(plain), full_check=True)
+    layers = json.loads(report.read_text())["compression"]["layers"]
+    assert [layer["method"] for layer in layers] == ["tucker"] * 2 and all(0.5 <= layer["ratio"] < 0.65 for layer in layers)
+    factors = {tensor.name: numpy_helper.to_array(tensor) for tensor in onnx.load(plain).graph.initializer}
+    model, energies = onnx.load(source), []
+    for tensor in model.graph.initializer[:2]:
+        weight, (u, core, v) = numpy_helper.to_array(tensor), (factors[f"{tensor.name}.{part}"] for part in ("u", "core", "v"))
+        # What the exporter has transposed is told by its shape.
+        u = u if u.shape[1] == weight.shape[1] else u.T
+        v = v if v.shape[0] == weight.shape[0] else v.T
+        core = core if core.shape[0] == v.shape[1] else core.T
+        dense = np.einsum("op,pqe,qc->oce", v, core.reshape(v.shape[1], u.shape[0], -1), u).reshape(weight.shape)
+        energies.append((dense**2).sum() / (weight**2).sum())
+        tensor.CopyFrom(numpy_helper.from_array(dense.astype(np.float32), tensor.name))
+    assert [layer["energy_kept"] for layer in layers] == pytest.approx(energies, rel=1e-4)
+    onnx.save(model, tmp_path / "dense.onnx")
+    run, reference, dense = lathe.load(artifact).session(), session(plain), session(tmp_path / "dense.onnx")
+    for batch, shape in ((1, extent), (3, extent), (2, tuple(n + 5 for n in extent))):
+        x = np.random.default_rng(batch).normal(size=(batch, 16, *shape)).astype(np.float32)
+        got, (expected,), (whole,) = run.run({"x": x})["y"], reference.run(None, {"x": x}), dense.run(None, {"x": x})
+        np.testing.assert_allclose(got, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
+        np.testing.assert_allclose(got, whole, rtol=0, atol=1e-4 * np.abs(whole).max())
+
+
+def test_tucker_and_codes(lathe_tool, tmp_path):
+    """Factors of convolutions are layers for later steps."""
+    source, recipe, report = convolutions(tmp_path / "m.onnx", (19, 14)), tmp_path / "recipe.json", tmp_path / "r.json"
+    recipe.write_text(json.dumps({"steps": [{"step": "lowrank", "method": "tucker", "energy": 0.6}, {"step": "quantize", "bits": 8}]}))
+    lathe_tool.ok("compile", source, "-o", tmp_path / "t.lathe", "--recipe", recipe, "--report", report)
+    layers = {layer["weight"]: layer for layer in json.loads(report.read_text())["compression"]["layers"]}
+    assert all(layers[f"w{i}"]["energy_kept"] >= 0.6 for i in range(2))
+    assert all(layers[f"w{i}.{part}"]["format"].startswith("int8") for i in range(2) for part in ("u", "core", "v"))
+    x = np.random.default_rng(1).normal(size=(2, 16, 12, 9)).astype(np.float32)
+    lathe.load(tmp_path / "t.lathe").session().run({"x": x})

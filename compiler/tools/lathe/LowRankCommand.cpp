@@ -29,9 +29,10 @@ void addLowRankCommand(CLI::App &app, int &exitCode) {
   CLI::App *command = app.add_subcommand("lowrank", "Store weights as products of thin factors, and multiply by these");
   command->add_option("-o,--output", flags->compile.output, "the .lathe or .onnx file")->required();
   addCompileOptions(*command, flags->compile);
-  command->add_option("--method", flags->method,
-                      "what the error is measured by: svd (weights), asvd (magnitudes of inputs), svd-llm (outputs) "
-                      "(svd; the others need --calib)");
+  command->add_option(
+      "--method", flags->method,
+      "what the error is measured by: svd (weights), asvd (magnitudes of inputs), svd-llm (outputs); or "
+      "tucker, of convolutions (svd; asvd and svd-llm need --calib)");
   command->add_option("--rank", flags->rank, "of the factors of each weight");
   command->add_option("--ratio", flags->ratio, "share of the bytes that is removed, such as 0.2");
   command->add_option("--energy", flags->energy, "share of the squares of singular values that is kept, such as 0.99");
