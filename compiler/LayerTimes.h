@@ -45,6 +45,10 @@ struct ProductWay {
   std::function<bool(llvm::ArrayRef<TimedMatmul> products, std::string &error)> change;
 };
 
+/// Bytes that may be resident beside what is there when products of these programs are timed: artifacts in two ways,
+/// what empties caches, and the runtime.
+uint64_t timingBytes(llvm::ArrayRef<mlir::func::FuncOp> programs);
+
 /// Why products can't be timed; empty where they can.
 std::string whyNotTimed(const Compression &compression);
 
