@@ -326,6 +326,12 @@ bool timeProducts(const Compression &compression, ArrayRef<TimedProduct> product
   return true;
 }
 
+bool isSmall(const TimedProduct &product) {
+  constexpr int64_t kMultiplications = int64_t(1) << 22, kWeights = int64_t(1) << 18;
+  int64_t weights = product.inputs * product.outputs;
+  return weights < kWeights && product.rows * weights < kMultiplications;
+}
+
 bool isSlower(const TimedWay &way, const TimedWay &than) {
   constexpr double kShare = 1.1, kLeast = 3;
   return way.microseconds > kShare * than.microseconds && way.microseconds - than.microseconds > kLeast;
