@@ -11,6 +11,7 @@
 #include "compiler/CompressionJson.h"
 #include "compiler/Dialects.h"
 #include "compiler/Generation.h"
+#include "compiler/LayerTimes.h"
 #include "compiler/Manifest.h"
 #include "compiler/MemoryWatch.h"
 #include "compiler/Precision.h"
@@ -317,6 +318,8 @@ void Compilation::allowTiming(Compression &compression) {
     compression.whyNotTimed = "the reference backend is not to be fast";
   else if (!options.isas.empty() && !llvm::is_contained(options.isas, runtime::bestIsa()))
     compression.whyNotTimed = "code is made for " + llvm::join(options.isas, ", ") + ", and this machine would run that for " + runtime::bestIsa();
+  else if (options.maxMemory && residentBytes() + timingBytes(compression.programs) > options.maxMemory)
+    compression.whyNotTimed = "--max-memory leaves less than the " + sizeText(timingBytes(compression.programs)) + " that it may take";
   compression.floats = options.precision == "auto" ? "16-bit floats" : options.precision;
   // What generates computes most of its tokens one by one.
   constexpr int64_t kRows = 128;

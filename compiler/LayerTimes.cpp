@@ -276,6 +276,22 @@ TimedProduct timedProduct(const Layer &layer, int64_t rows) {
   return product;
 }
 
+uint64_t timingBytes(ArrayRef<func::FuncOp> programs) {
+  std::map<compression::Place, uint64_t> matrices;
+  for (func::FuncOp program : programs)
+    program.walk([&](WeightOp weight) {
+      if (auto type = cast<RankedTensorType>(weight.getType()); type.getRank() == 2)
+        matrices[{weight.getFile().str(), weight.getOffset()}] = type.getNumElements() * sizeof(float);
+    });
+  uint64_t all = 0, largest = 0;
+  for (const auto &[place, bytes] : matrices) {
+    all += bytes;
+    largest = std::max(largest, bytes);
+  }
+  constexpr uint64_t kRuntime = uint64_t(96) << 20, kCaches = uint64_t(256) << 20;
+  return 2 * std::max(largest, std::min(all, kMostBytes)) + kRuntime + (all > kMostBytes ? kCaches : 0);
+}
+
 std::string whyNotTimed(const Compression &compression) {
   if (!compression.whyNotTimed.empty())
     return compression.whyNotTimed;
@@ -308,6 +324,12 @@ bool timeProducts(const Compression &compression, ArrayRef<TimedProduct> product
   if (!kept.empty())
     keepTimes(*compression.resume, kept, times);
   return true;
+}
+
+bool isSmall(const TimedProduct &product) {
+  constexpr int64_t kMultiplications = int64_t(1) << 22, kWeights = int64_t(1) << 18;
+  int64_t weights = product.inputs * product.outputs;
+  return weights < kWeights && product.rows * weights < kMultiplications;
 }
 
 bool isSlower(const TimedWay &way, const TimedWay &than) {

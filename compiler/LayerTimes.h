@@ -45,6 +45,10 @@ struct ProductWay {
   std::function<bool(llvm::ArrayRef<TimedMatmul> products, std::string &error)> change;
 };
 
+/// Bytes that may be resident beside what is there when products of these programs are timed: artifacts in two ways,
+/// what empties caches, and the runtime.
+uint64_t timingBytes(llvm::ArrayRef<mlir::func::FuncOp> programs);
+
 /// Why products can't be timed; empty where they can.
 std::string whyNotTimed(const Compression &compression);
 
@@ -56,6 +60,9 @@ bool timeProducts(const Compression &compression, llvm::ArrayRef<TimedProduct> p
                   llvm::ArrayRef<ProductWay> ways, const std::string &key, std::vector<std::vector<TimedWay>> &times,
                   std::string &error);
 
+/// Whether a product takes so little time in any way that it decides nothing, on a machine whose times may be off by
+/// some microseconds: what is multiplied takes about 20 us, and what is read lies in a cache.
+bool isSmall(const TimedProduct &product);
 /// Whether a way is slower than another by more than what times of the same kernel differ by: 10 % and 3 microseconds.
 bool isSlower(const TimedWay &way, const TimedWay &than);
 /// Such as "12.3 us as int8 (matmul int8 x int8)".

@@ -268,7 +268,7 @@ bool Factorizer::leaveSlower(RecipeStep &resolved, bool &isResolved) {
     entry.ways = measured.ways;
     entry.rows = measured.rows;
     entry.way = entry.ways.empty() ? 0 : 1;
-    if (!decides || entry.ways.empty() || !isSlower(entry.ways[1], entry.ways[0]))
+    if (!decides || !measured.decides || !isSlower(entry.ways[1], entry.ways[0]))
       continue;
     isLeft = true;
     entry.way = 0;

@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "compiler/LowRankTimes.h"
+#include "compiler/ProductRows.h"
 #include "passes/lowrank/Expressions.h"
 #include "passes/lowrank/Passes.h"
 
@@ -11,9 +12,6 @@ using namespace mlir;
 
 namespace lathe {
 namespace {
-
-/// Multiplications of a product that take no longer than times must differ by to matter.
-constexpr int64_t kFewest = int64_t(1) << 20;
 
 /// Products by factors, of the rank of each.
 ProductWay factorsWay(const Compression &compression, const std::vector<int64_t> &ranks) {
@@ -57,11 +55,15 @@ bool timeFactors(const Compression &compression, const RecipeStep &step, std::ve
   std::vector<TimedProduct> products;
   std::vector<RankedLayer *> timed;
   std::vector<int64_t> ranks;
+  std::vector<compression::Layer> all;
+  for (const RankedLayer &own : layers)
+    all.push_back(*own.layer);
+  ProductRows rows(compression.programs, all, compression.rows);
   for (RankedLayer &own : layers) {
     if (!own.layer->isMatmul() || !own.layer->readsRows())
       continue;
-    TimedProduct product = timedProduct(*own.layer, compression.rows);
-    if (!compression.timeAll && product.rows * product.inputs * product.outputs < kFewest)
+    TimedProduct product = timedProduct(*own.layer, rows.of(*own.layer));
+    if (!compression.timeAll && isSmall(product))
       continue;
     product.kind += " rank " + std::to_string(own.rank);
     products.push_back(std::move(product));
@@ -80,6 +82,7 @@ bool timeFactors(const Compression &compression, const RecipeStep &step, std::ve
   for (auto [own, product, measured] : llvm::zip(timed, products, times)) {
     own->ways = measured;
     own->rows = product.rows;
+    own->decides = !isSmall(product);
   }
   return true;
 }

@@ -17,6 +17,7 @@ struct RankedLayer {
   // What was measured: as it is, then as factors; empty where it was not.
   std::vector<TimedWay> ways;
   int64_t rows = 0;
+  bool decides = false; ///< it is large enough, whether or not times are wanted
 };
 
 /// Times products with weights as they are, and by factors of numbers that are made up, where something depends on it:

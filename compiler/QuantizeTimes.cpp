@@ -73,14 +73,6 @@ CodebookQuantized madeUp(const quantization::CodebookOptions &options, int64_t n
   return result;
 }
 
-/// Products that take so little time in any way that they decide nothing, on a machine whose times may be off by some
-/// microseconds: what is multiplied takes about 20 us, and what is read lies in a cache.
-bool isSmall(const TimedProduct &product) {
-  constexpr int64_t kMultiplications = int64_t(1) << 22, kWeights = int64_t(1) << 18;
-  int64_t weights = product.inputs * product.outputs;
-  return weights < kWeights && product.rows * weights < kMultiplications;
-}
-
 } // namespace
 
 ProductWay quantizedWay(const Compression &compression, const RecipeStep &step) {

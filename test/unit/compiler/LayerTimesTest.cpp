@@ -6,6 +6,7 @@
 #include "compiler/LayerTimes.h"
 #include "compiler/Compile.h"
 #include "compiler/Dialects.h"
+#include "compiler/MemoryWatch.h"
 #include "compiler/ProductRows.h"
 #include "lathe/lathe.hpp"
 #include "test/unit/frontends/OnnxTestSupport.h"
@@ -312,6 +313,16 @@ TEST_F(SlowLayersTest, OtherMachinesAreNotTimed) {
   result = compile("a.lathe");
   EXPECT_EQ(result.code, ExitCode::ok);
   EXPECT_NE(result.compression.whyNotTimed.find("this machine"), std::string::npos);
+  EXPECT_EQ(stopwatch.asked, 0);
+}
+
+TEST_F(SlowLayersTest, AreNotTimedWithoutMemoryForIt) {
+  constexpr uint64_t kRoom = uint64_t(90) << 20; // enough to compile
+  options.maxMemory = residentBytes() + kRoom;
+  stopwatch.problem = "must not be asked";
+  result = compile("a.lathe");
+  EXPECT_EQ(result.code, ExitCode::ok);
+  EXPECT_NE(result.compression.whyNotTimed.find("--max-memory"), std::string::npos);
   EXPECT_EQ(stopwatch.asked, 0);
 }
 
