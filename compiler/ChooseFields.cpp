@@ -74,11 +74,11 @@ std::string finishChoose(const ordered_json &entry, RecipeStep &step) {
     return "expects a budget: a field 'target_size' or 'max_drop'";
   if (entry.contains("from"))
     return "";
-  constexpr int64_t kGroup = 32;
-  for (int64_t bits : {8, 4, 3, 2}) {
+  // Scales of small groups are half a bit for each weight, which is worth more bits in some layers and not in others.
+  for (auto [bits, group] : {std::pair(8, 0), {4, 32}, {4, 128}, {3, 32}, {3, 128}, {2, 32}, {2, 64}}) {
     RecipeStep own;
     own.bits = bits;
-    own.groupSize = bits == 8 ? 0 : kGroup;
+    own.groupSize = group;
     own.method = bits == 8 ? "rtn" : "gptq";
     step.from.push_back({own});
   }

@@ -102,7 +102,7 @@ struct RecipeStep {
   std::vector<std::vector<RecipeStep>> from; ///< what a layer may get: steps in their order; to leave it as it is always is one more
   std::string targetSize;            ///< `target_size`: of all weights, such as 25MiB, or a part, such as 0.3; empty: any
   std::optional<double> maxDrop;     ///< `max_drop`: of quality that may be lost; none: any
-  int64_t sensitivitySamples = 16;   ///< `samples`: of the calibration data, that single layers are tried on
+  int64_t sensitivitySamples = 8;   ///< `samples`: of the calibration data, that single layers are tried on
   std::optional<double> timeBudget;  ///< `time_budget`: seconds for that; none: any
 };
 

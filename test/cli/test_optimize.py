@@ -72,8 +72,9 @@ def test_target_size(optimize, lathe_tool, folder, tmp_path):
     assert chosen[0] > chosen[-1] and chosen == sorted(chosen, reverse=True)
     assert choice["complete"] and choice["samples"] == 4
     for layer in choice["layers"]:
-        losses = [other["loss"] for other in layer["alternatives"]]
-        assert losses[0] == 0 and losses == sorted(losses) and losses[-1] > 0
+        losses = {other["format"].split(" by ")[0]: other["loss"] for other in layer["alternatives"]}
+        assert losses["as it was"] == 0 < losses["int8 f16 scales"] < losses["int4 g32 f16 scales"]
+        assert losses["int4 g32 f16 scales"] < losses["int3 g32 f16 scales"] < losses["int2 g32 f16 scales"]
     # The drop is that of the artifact, on the samples.
     lathe_tool.ok("compile", folder / "model.onnx", "-o", tmp_path / "dense.lathe")
     error = energy = 0
@@ -268,7 +269,7 @@ def test_recipe_without_choice(refused, tmp_path):
 
 
 def test_budgets_that_cannot_be_met(refused):
-    refused(["field 'target_size'", "can't be reached", "at least 0.0077 MB of 0.0983 MB"], "--target-size", "0.01", limit=60)
+    refused(["field 'target_size'", "can't be reached", "at least 0.0069 MB of 0.0983 MB"], "--target-size", "0.01", limit=60)
     refused(["exclude each other", "smallest size"], "--target-size", "0.1", "--max-drop", "0.0001", limit=60)
 
 

@@ -36,14 +36,15 @@ ordered_json chooseStep(ordered_json step, const QuantizeFlags &flags) {
       choose[field] = step[field];
       step.erase(field);
     }
-  constexpr int kGroup = 32;
-  for (int bits : {8, 4, 3, 2}) {
+  // As where a recipe names no alternatives.
+  for (auto [bits, group] : {std::pair(8, 0), {4, 32}, {4, 128}, {3, 32}, {3, 128}, {2, 32}, {2, 64}}) {
     step["bits"] = bits;
     if (flags.groupSize < 0)
-      step["group_size"] = bits == 8 ? 0 : kGroup;
+      step["group_size"] = group;
     if (!flags.isMethodGiven)
       step["method"] = bits == 8 ? "rtn" : "gptq";
-    choose["from"].push_back(step);
+    if (std::find(choose["from"].begin(), choose["from"].end(), step) == choose["from"].end())
+      choose["from"].push_back(step);
   }
   return choose;
 }
