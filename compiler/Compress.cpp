@@ -91,14 +91,6 @@ bool StepRun::quantize() {
   std::vector<Layer> chosen;
   if (!chooseLayers(chosen))
     return false;
-  if (needsCalibration(step) && !compression.data) {
-    std::string what = step.smooth                    ? "smoothing"
-                       : step.outliers                ? "keeping outliers apart"
-                       : step.activations == "tensor" ? "mode 'static'"
-                       : step.biasCorrection          ? "correcting biases"
-                                                      : "method '" + step.method + "'";
-    return wrongRecipe(what + " needs calibration data: give --calib");
-  }
   QuantizeTimes times;
   if (!times.measure(compression, step, chosen, report, error))
     return false;
@@ -122,9 +114,6 @@ bool StepRun::prune() {
   std::vector<Layer> chosen;
   if (!chooseLayers(chosen))
     return false;
-  if (needsCalibration(step) && !compression.data)
-    return wrongRecipe((step.pruning.method == "magnitude" ? "refining" : "method '" + step.pruning.method + "'") +
-                       " needs calibration data: give --calib");
   LayerStatistics statistics;
   // Without need for them, they tell the error of outputs.
   if (compression.data) {
@@ -147,9 +136,6 @@ bool StepRun::pruneStructured() {
   std::vector<Layer> chosen; // for what is said of patterns that fit nothing
   if (!chooseLayers(chosen))
     return false;
-  if (needsCalibration(step) && !compression.data)
-    return wrongRecipe((step.parts.refit ? "refitting" : "method '" + step.parts.method + "'") +
-                       " needs calibration data: give --calib");
   auto isCovered = [&](const std::string &weight, const std::string &node) {
     return covers(step.tensors, weight, node) && !covers(step.exclude, weight, node);
   };
@@ -163,8 +149,6 @@ bool StepRun::choose() {
   std::vector<Layer> layers;
   if (!chooseLayers(layers))
     return false;
-  if (!compression.data)
-    return wrongRecipe("to choose needs calibration data: give --calib");
   CarryOut trial = [this](const Compression &changed, const RecipeStep &own, CompressionReport &ownReport,
                           bool &isWrong, std::string &problem) {
     StepRun run{changed, own, where + "field 'from': ", pool, ownReport, isWrong, problem};
@@ -189,8 +173,6 @@ bool StepRun::lowRank() {
   std::vector<Layer> chosen;
   if (!chooseLayers(chosen) || !checkRank(chosen))
     return false;
-  if (needsCalibration(step) && !compression.data)
-    return wrongRecipe("method '" + step.lowRank.method + "' needs calibration data: give --calib");
   if (step.lowRank.method == "tucker")
     return factorizeConvolutions(compression, step, chosen, report, error);
   LayerStatistics statistics;
@@ -219,9 +201,28 @@ bool readsData(const RecipeStep &step) {
          step.step == "prune" || (step.step == "lowrank" && needsCalibration(step));
 }
 
+/// What of a step that needs calibration data does.
+std::string whatNeedsData(const RecipeStep &step) {
+  if (step.step == "choose")
+    return "to choose";
+  if (step.step == "lowrank")
+    return "method '" + step.lowRank.method + "'";
+  if (isStructuredStep(step))
+    return step.parts.refit ? "refitting" : "method '" + step.parts.method + "'";
+  if (step.step == "prune")
+    return step.pruning.method == "magnitude" ? "refining" : "method '" + step.pruning.method + "'";
+  return step.smooth                    ? "smoothing"
+         : step.outliers                ? "keeping outliers apart"
+         : step.activations == "tensor" ? "mode 'static'"
+         : step.biasCorrection          ? "correcting biases"
+                                        : "method '" + step.method + "'";
+}
+
 /// What is wrong with a step whatever the steps before do, told before they take time. Those leave weights as large as
 /// they are, or smaller.
 bool StepRun::checkEarly(ArrayRef<RecipeStep> later) {
+  if (needsCalibration(step) && !compression.data)
+    return wrongRecipe(whatNeedsData(step) + " needs calibration data: give --calib");
   if (step.step != "lowrank")
     return true;
   auto keepsSize = [](const RecipeStep &other) {

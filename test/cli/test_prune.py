@@ -101,6 +101,14 @@ def test_wrong_recipes(lathe_tool, model, tmp_path, step, words):
     assert list(folder.iterdir()) == []
 
 
+def test_missing_data_is_told_before_the_first_step(lathe_tool, model, tmp_path):
+    """Which would fail itself when it is carried out."""
+    steps = [{"step": "prune", "tensors": ["none"]}, {"step": "prune", "method": "wanda"}]
+    (tmp_path / "recipe.json").write_text(json.dumps({"steps": steps}))
+    result = lathe_tool("compile", model, "-o", tmp_path / "m.lathe", "--recipe", tmp_path / "recipe.json")
+    check_failure(result, USAGE, "step 2", "method 'wanda'", "--calib")
+
+
 def test_wrong_flags(lathe_tool, model, tmp_path):
     check_failure(lathe_tool("prune", model, "-o", tmp_path / "m.lathe", "--sparsity", "70"), USAGE, "did you mean 0.7")
     check_failure(lathe_tool("prune", model, "-o", tmp_path / "m.lathe", "--pattern", "block:4"), USAGE, "block:RxC")
