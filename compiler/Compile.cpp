@@ -112,6 +112,8 @@ private:
   bool narrowWeights();
   bool widen(ModuleOp module);
   bool compressWeights();
+  bool compileHere(ModuleOp module, const std::string &precision, const std::string &path, std::string &problem);
+  void allowTiming(Compression &compression);
   bool toSimplified(bool explain = false);
   bool toFused(bool explain = false);
   void describeModel();
@@ -290,6 +292,39 @@ bool Compilation::widen(ModuleOp module) {
   return succeeded(manager.run(module));
 }
 
+/// Compiles a fused program for this machine, on the way.
+bool Compilation::compileHere(ModuleOp module, const std::string &precision, const std::string &path, std::string &problem) {
+  CompileOptions inner;
+  inner.level = options.level;
+  inner.isas = {runtime::bestIsa()};
+  inner.precision = precision;
+  Compilation nested(*this, inner, module);
+  if (nested.narrowWeights() && nested.select())
+    nested.toArtifact(path);
+  if (nested.result.code == ExitCode::ok)
+    return true;
+  problem = nested.result.errors.empty() ? "can't compile a part of the model for this machine" : nested.result.errors.front();
+  return false;
+}
+
+/// Says how what is compressed may be timed.
+void Compilation::allowTiming(Compression &compression) {
+  compression.stopwatch = options.stopwatch;
+  compression.compileTimed = [this](ModuleOp module, const std::string &path, std::string &problem) {
+    return compileHere(module, options.precision, path, problem);
+  };
+  if (options.reference)
+    compression.whyNotTimed = "the reference backend is not to be fast";
+  else if (!options.isas.empty() && !llvm::is_contained(options.isas, runtime::bestIsa()))
+    compression.whyNotTimed = "code is made for " + llvm::join(options.isas, ", ") + ", and this machine would run that for " + runtime::bestIsa();
+  compression.floats = options.precision == "auto" ? "16-bit floats" : options.precision;
+  // What generates computes most of its tokens one by one.
+  constexpr int64_t kRows = 128;
+  compression.rows = compression.recipe->rows ? compression.recipe->rows : result.generates ? 1 : kRows;
+  compression.isPortable = options.emit == "onnx";
+  compression.timeAll = !options.report.empty() && !compression.isPortable;
+}
+
 bool Compilation::compressWeights() {
   std::string error;
   if (!storeCodes(mains(), files, error))
@@ -325,17 +360,9 @@ bool Compilation::compressWeights() {
     return program;
   };
   compression.compile = [this](ModuleOp module, const std::string &path, std::string &problem) {
-    CompileOptions inner;
-    inner.level = options.level;
-    inner.isas = {runtime::bestIsa()};
-    Compilation nested(*this, inner, module);
-    if (nested.select())
-      nested.toArtifact(path);
-    if (nested.result.code == ExitCode::ok)
-      return true;
-    problem = nested.result.errors.empty() ? "can't compile the model for calibration" : nested.result.errors.front();
-    return false;
+    return compileHere(module, "f32", path, problem);
   };
+  allowTiming(compression);
   bool isUsage = false;
   if (!compress(compression, result.compression, isUsage, error))
     return fail(isUsage ? ExitCode::usage : ExitCode::invalid_model, error);
@@ -496,11 +523,39 @@ bool Compilation::makeCode(const std::string &output, ordered_json &manifest) {
   return withinMemory();
 }
 
+static ordered_json toJson(const PrunedLayer &layer) {
+  ordered_json entry = {{"weight", layer.weight}, {"node", layer.node}, {"inputs", layer.inputs}, {"outputs", layer.outputs}};
+  if (!layer.reason.empty()) {
+    entry["reason"] = layer.reason;
+    return entry;
+  }
+  entry.update({{"pattern", layer.pattern}, {"method", layer.method},
+                {"sparsity_before", layer.sparsityBefore}, {"sparsity", layer.sparsity},
+                {"snr_db", std::isfinite(layer.snrDb) ? ordered_json(layer.snrDb) : ordered_json()}, {"cosine", layer.cosine},
+                {"error_of", layer.onOutputs ? "output" : "weight"}});
+  return entry;
+}
+
+/// What a layer's product takes, where it was timed.
+static void addTimes(const CompressedLayer &layer, ordered_json &entry) {
+  if (layer.ways.empty())
+    return;
+  const TimedWay &taken = layer.ways[layer.way];
+  entry.update({{"kernel", taken.kernel},
+                {"rows", layer.rows},
+                {"microseconds_before", layer.ways.front().microseconds},
+                {"microseconds_after", taken.microseconds}});
+  for (const TimedWay &way : layer.ways)
+    entry["timed"].push_back({{"as", way.name}, {"kernel", way.kernel}, {"microseconds", way.microseconds}});
+}
+
 static ordered_json toJson(const CompressionReport &compression) {
   ordered_json json = {{"samples", compression.samples},
                        {"bytes_before", compression.bytesBefore},
                        {"bytes_after", compression.bytesAfter},
                        {"layers", ordered_json::array()}};
+  if (!compression.whyNotTimed.empty())
+    json["not_timed"] = compression.whyNotTimed;
   for (const TransformedWeights &transform : compression.transforms) {
     ordered_json entry = {{"step", transform.step}, {"node", transform.node}, {"channels", transform.channels}, {"weights", transform.weights}};
     if (transform.productsAdded)
@@ -509,6 +564,8 @@ static ordered_json toJson(const CompressionReport &compression) {
       entry["reason"] = transform.reason;
     json["transforms"].push_back(std::move(entry));
   }
+  for (const PrunedLayer &layer : compression.pruned)
+    json["pruned"].push_back(toJson(layer));
   for (const CompressedCache &cache : compression.caches)
     json["caches"].push_back({{"name", cache.name}, {"format", cache.format}, {"heads", cache.heads}, {"size", cache.size},
                               {"token_bytes_before", cache.bytesBefore}, {"token_bytes_after", cache.bytesAfter}});
@@ -533,11 +590,15 @@ static ordered_json toJson(const CompressionReport &compression) {
       entry.update({{"format", layer.format}, {"method", layer.method}, {"activations", layer.activations}, {"bits", bits},
                     {"snr_db", std::isfinite(layer.snrDb) ? ordered_json(layer.snrDb) : ordered_json()}, {"cosine", layer.cosine},
                     {"error_of", layer.onOutputs ? "output" : "weight"}});
+      if (layer.rank)
+        entry.update({{"rank", layer.rank}, {"energy_kept", layer.energyKept},
+                      {"ratio", 1 - static_cast<double>(layer.bytesAfter) / static_cast<double>(layer.bytesBefore)}});
       if (layer.isBiasCorrected)
         entry["bias_corrected"] = true;
       if (layer.apart)
         entry["inputs_apart"] = layer.apart;
     }
+    addTimes(layer, entry);
     json["layers"].push_back(std::move(entry));
   }
   return json;
@@ -556,8 +617,9 @@ bool Compilation::writeReport(const ordered_json &manifest) {
   if (result.attached.quantized + result.attached.dense > 0)
     report["checkpoint"] = {{"quantized", result.attached.quantized}, {"dense", result.attached.dense}, {"kept", result.attached.kept}};
   report["decompressed"] = result.decompressed;
-  if (!result.compression.layers.empty() || !result.compression.transforms.empty() || !result.compression.caches.empty() ||
-      !result.compression.sparse.empty())
+  const CompressionReport &compression = result.compression;
+  if (!compression.layers.empty() || !compression.transforms.empty() || !compression.pruned.empty() || !compression.caches.empty() ||
+      !compression.sparse.empty())
     report["compression"] = toJson(result.compression);
   if (manifest.contains("programs"))
     for (const ordered_json &program : manifest["programs"])
@@ -599,7 +661,8 @@ void Compilation::toArtifact(const std::string &output) {
     // With the zero behind the text, which readers of texts want.
     sections.push_back({section, document.bytes.c_str(), document.bytes.size() + 1, artifact::SectionKind::document});
   }
-  manifest["recipe"] = options.recipe.empty() ? ordered_json() : ordered_json::parse(options.recipe);
+  const std::string &recipe = result.compression.recipe.empty() ? options.recipe : result.compression.recipe;
+  manifest["recipe"] = recipe.empty() ? ordered_json() : ordered_json::parse(recipe);
   if (!writeReport(manifest))
     return;
   begin("write");

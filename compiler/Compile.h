@@ -20,6 +20,7 @@ class ModuleOp;
 namespace lathe {
 struct NewProgram; // compiler/Programs.h
 class CalibrationData;
+class Stopwatch;
 
 /// Exit codes of the command line (docs/exit-codes.md), which are the compiler's statuses too.
 enum class ExitCode { ok = 0, internal = 1, usage = 2, invalid_model = 3, tolerance = 4, over_budget = 5 };
@@ -34,6 +35,7 @@ struct CompileOptions {
   std::string precision = "f32";     ///< that weights are stored in: "f32", "bf16", "f16" or "auto"
   std::string recipe;                ///< what is compressed, and how, as JSON (compiler/Recipe.h); nothing, if empty
   CalibrationData *calibration = nullptr; ///< sample inputs for methods that look at some; null for none
+  Stopwatch *stopwatch = nullptr; ///< times what depends on times, or is reported with some; null: nothing is timed
   std::string report;                ///< file for the per-kernel report (JSON); none, if empty
   unsigned jobs = 1;                 ///< threads that work side by side at most; the output does not depend on it
   uint64_t maxMemory = 0;            ///< bytes that the process may hold resident; 0: any number

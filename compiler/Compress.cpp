@@ -7,10 +7,14 @@
 #include "compiler/CacheStep.h"
 #include "compiler/EqualizeStep.h"
 #include "compiler/LayerStatistics.h"
+#include "compiler/LowRankStep.h"
+#include "compiler/PruneStep.h"
 #include "compiler/QuantizeStep.h"
+#include "compiler/QuantizeTimes.h"
 #include "compiler/RotateStep.h"
 #include "compiler/SparsifyStep.h"
 #include "passes/quantization/Layers.h"
+#include <set>
 
 using namespace mlir;
 
@@ -39,6 +43,8 @@ struct StepRun {
   CompressionReport &report;
   bool &isUsage;
   std::string &error;
+  RecipeStep resolved = step; ///< what repeats what was done, whatever times are elsewhere
+  bool isResolved = false;    ///< whether that differs from the step
 
   bool wrongRecipe(const std::string &what) {
     isUsage = true;
@@ -47,9 +53,14 @@ struct StepRun {
   }
   bool chooseLayers(std::vector<Layer> &chosen);
   bool quantize();
+  bool prune();
   bool rotate() { return rotateStreams(compression, step, pool, report, error); }
   bool equalize();
   bool sparsify();
+  bool lowRank();
+  bool checkEarly();
+  /// Whether the rank of a step saves something somewhere among what it applies to.
+  bool checkRank(ArrayRef<Layer> chosen);
 };
 
 bool StepRun::chooseLayers(std::vector<Layer> &chosen) {
@@ -79,13 +90,38 @@ bool StepRun::quantize() {
                                                       : "method '" + step.method + "'";
     return wrongRecipe(what + " needs calibration data: give --calib");
   }
+  QuantizeTimes times;
+  if (!times.measure(compression, step, chosen, report, error))
+    return false;
+  isResolved = times.leaveSlower(compression, step, chosen, report, resolved);
+  size_t first = report.layers.size();
   LayerStatistics statistics;
   if (compression.data && usesCalibration(step)) {
     if (!statistics.gather(compression, chosen, pool, error))
       return false;
     report.samples = compression.data->samples();
   }
-  return quantizeLayers(compression, step, chosen, statistics, pool, report, error);
+  if (!quantizeLayers(compression, step, chosen, statistics, pool, report, error))
+    return false;
+  times.tell(report, first);
+  return true;
+}
+
+bool StepRun::prune() {
+  std::vector<Layer> chosen;
+  if (!chooseLayers(chosen))
+    return false;
+  if (needsCalibration(step) && !compression.data)
+    return wrongRecipe((step.pruning.method == "magnitude" ? "refining" : "method '" + step.pruning.method + "'") +
+                       " needs calibration data: give --calib");
+  LayerStatistics statistics;
+  // Without need for them, they tell the error of outputs.
+  if (compression.data) {
+    if (!statistics.gather(compression, chosen, pool, error))
+      return false;
+    report.samples = compression.data->samples();
+  }
+  return pruneLayers(compression, step, chosen, statistics, pool, report, error);
 }
 
 bool StepRun::equalize() {
@@ -107,13 +143,62 @@ bool StepRun::sparsify() {
   return sparsifyLayers(compression, step.sparsifying, isCovered, report, error);
 }
 
+bool StepRun::checkRank(ArrayRef<Layer> chosen) {
+  std::string problem = whyNoRank(step, chosen);
+  return problem.empty() || wrongRecipe(problem);
+}
+
+bool StepRun::lowRank() {
+  std::vector<Layer> chosen;
+  if (!chooseLayers(chosen) || !checkRank(chosen))
+    return false;
+  if (needsCalibration(step) && !compression.data)
+    return wrongRecipe("method '" + step.lowRank.method + "' needs calibration data: give --calib");
+  LayerStatistics statistics;
+  if (needsCalibration(step)) {
+    if (!statistics.gather(compression, chosen, pool, error))
+      return false;
+    report.samples = compression.data->samples();
+  }
+  return factorizeLayers(compression, step, chosen, statistics, pool, report, error);
+}
+
 /// Whether a step looks at data, if there are some.
-bool readsData(const RecipeStep &step) { return step.step == "quantize" && !isCacheStep(step) && usesCalibration(step); }
+bool readsData(const RecipeStep &step) {
+  return (step.step == "quantize" && !isCacheStep(step) && usesCalibration(step)) ||
+         step.step == "prune" || (step.step == "lowrank" && needsCalibration(step));
+}
+
+/// What is wrong with a step whatever the steps before do, told before they take time. Those leave weights as large as
+/// they are, or smaller.
+bool StepRun::checkEarly() {
+  if (step.step != "lowrank")
+    return true;
+  std::vector<Layer> chosen;
+  for (Layer &layer : compression::findLayers(compression.programs))
+    if (covers(step.tensors, layer) && !covers(step.exclude, layer))
+      chosen.push_back(std::move(layer));
+  // There may be some later: factors.
+  return chosen.empty() || checkRank(chosen);
+}
+
+/// Bytes of all layers. A weight that several steps have changed, or whose factors a later step has, counts once.
+void addUp(CompressionReport &report) {
+  std::set<std::string> known;
+  for (const CompressedLayer &layer : report.layers) {
+    bool isPart = known.count(layer.weight) > 0;
+    report.bytesBefore += isPart ? 0 : layer.bytesBefore;
+    report.bytesAfter += layer.bytesAfter - (isPart ? layer.bytesBefore : 0);
+    known.insert(layer.weight);
+    known.insert(layer.factors.begin(), layer.factors.end());
+  }
+}
 
 /// What carries out a kind of step; their fields are in Recipe.cpp.
 bool carryOut(StepRun &run) {
   static const std::map<std::string, bool (StepRun::*)()> kinds = {
-      {"quantize", &StepRun::quantize}, {"rotate", &StepRun::rotate}, {"equalize", &StepRun::equalize}, {"sparsify", &StepRun::sparsify}};
+      {"quantize", &StepRun::quantize}, {"prune", &StepRun::prune},       {"lowrank", &StepRun::lowRank},
+      {"rotate", &StepRun::rotate},     {"equalize", &StepRun::equalize}, {"sparsify", &StepRun::sparsify}};
   auto it = kinds.find(run.step.step);
   return it == kinds.end() ? run.wrongRecipe("step '" + run.step.step + "' is not known") : (run.*it->second)();
 }
@@ -143,15 +228,26 @@ bool compress(const Compression &given, CompressionReport &report, bool &isUsage
     compression.calibrated = *tokens;
     compression.programs.push_back(tokens->lookupSymbol<func::FuncOp>("main"));
   }
-  for (auto [index, step] : llvm::enumerate(compression.recipe->steps)) {
-    StepRun run{compression, step, "recipe: step " + std::to_string(index + 1) + ": ", pool, report, isUsage, error};
+  Recipe resolved = *compression.recipe;
+  bool isResolved = false;
+  auto runOf = [&](size_t index) {
+    return StepRun{compression, compression.recipe->steps[index], "recipe: step " + std::to_string(index + 1) + ": ",
+                   pool,        report,                           isUsage,
+                   error};
+  };
+  for (size_t index = 0; index < compression.recipe->steps.size(); ++index)
+    if (StepRun run = runOf(index); !run.checkEarly())
+      return false;
+  for (size_t index = 0; index < compression.recipe->steps.size(); ++index) {
+    StepRun run = runOf(index);
     if (!carryOut(run))
       return false;
+    resolved.steps[index] = run.resolved;
+    isResolved |= run.isResolved;
   }
-  for (const CompressedLayer &layer : report.layers) {
-    report.bytesBefore += layer.bytesBefore;
-    report.bytesAfter += layer.bytesAfter;
-  }
+  if (isResolved)
+    report.recipe = writeRecipe(resolved);
+  addUp(report);
   return true;
 }
 

@@ -10,6 +10,7 @@
 #include "compiler/CompressionReport.h"
 #include "compiler/Recipe.h"
 #include "compiler/Resume.h"
+#include "compiler/Stopwatch.h"
 #include "compiler/WeightFiles.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/BuiltinOps.h"
@@ -35,6 +36,14 @@ struct Compression {
   /// Compiles a fused program for this machine.
   std::function<bool(mlir::ModuleOp module, const std::string &path, std::string &error)> compile;
   std::function<void(const std::string &)> progress;
+  Stopwatch *stopwatch = nullptr; ///< null where nothing can be timed; see whyNotTimed() of LayerTimes.h
+  std::string whyNotTimed;        ///< where times of this machine say nothing
+  /// As `compile`, in the precision that the model will have.
+  std::function<bool(mlir::ModuleOp module, const std::string &path, std::string &error)> compileTimed;
+  std::string floats = "f32"; ///< what weights that are not compressed are stored in
+  int64_t rows = 1;           ///< of left sides of products that are timed, where the model does not say
+  bool timeAll = false;       ///< times are wanted even where nothing depends on them
+  bool isPortable = false;    ///< what is written is for other runtimes, so that the times of ours decide nothing
 };
 
 /// Compresses the weights of programs, step by step. False with `error` set; `isUsage` where the recipe or the data are

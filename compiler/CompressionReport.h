@@ -12,6 +12,13 @@
 
 namespace lathe {
 
+/// What a product takes with its weight stored in some way, on this machine.
+struct TimedWay {
+  std::string name;   ///< such as "f32" and "int4 g32"
+  std::string kernel; ///< such as "matmul int8 x int8"; of several the slowest first
+  double microseconds = 0;
+};
+
 /// What became of one weight.
 struct CompressedLayer {
   std::string weight, node; ///< names of the initializer and of the first operation that reads it
@@ -23,9 +30,15 @@ struct CompressedLayer {
   uint64_t bytesBefore = 0, bytesAfter = 0;
   double snrDb = 0, cosine = 1; ///< of the layer's output over the calibration data, or of the weight itself without any
   bool onOutputs = false;       ///< which of the two
+  int64_t rank = 0;         ///< of factors in its place; 0: it has none
+  double energyKept = 1;    ///< of factors: the share of the squares of singular values, as the method measures them
+  std::vector<std::string> factors; ///< names of what stands in its place, which later steps may compress
   size_t apart = 0;         ///< inputs that are multiplied in f32, as outliers
   bool isBiasCorrected = false; ///< what codes change in the mean of its outputs is taken back
   std::string reason;           ///< why it stayed as it was
+  std::vector<TimedWay> ways;   ///< in which its product was timed, the first as it was before; empty where it was not
+  size_t way = 0;               ///< the one that was taken
+  int64_t rows = 0;             ///< of the product's left side when it was timed
 };
 
 /// Weights that a step has changed together, so that the model computes what it did, or why it has not.
@@ -49,6 +62,17 @@ struct SparseLayer {
   std::string reason;       ///< why it stays dense
 };
 
+/// What a step that prunes has made of one weight.
+struct PrunedLayer {
+  std::string weight, node; ///< names of the initializer and of the first operation that reads it
+  int64_t inputs = 0, outputs = 0;
+  std::string pattern, method;
+  double sparsityBefore = 0, sparsity = 0; ///< share of zeros
+  double snrDb = 0, cosine = 1; ///< of the layer's output over the calibration data, or of the weight itself without any
+  bool onOutputs = false;       ///< which of the two
+  std::string reason;           ///< why it stayed as it was
+};
+
 /// Keys or values that are kept in fewer bits.
 struct CompressedCache {
   std::string name, format; ///< such as "keys.0" and "int4 g32 asymmetric"
@@ -58,11 +82,15 @@ struct CompressedCache {
 
 struct CompressionReport {
   std::vector<TransformedWeights> transforms;
+  std::vector<PrunedLayer> pruned;
   std::vector<CompressedLayer> layers;
   std::vector<SparseLayer> sparse;
   std::vector<CompressedCache> caches;
   size_t samples = 0;
   uint64_t bytesBefore = 0, bytesAfter = 0; ///< of all layers
+  std::string whyNotTimed; ///< where times were wanted, and there are none
+  /// The recipe with what was decided by times, as JSON, which does the same on any machine; empty where nothing was.
+  std::string recipe;
 };
 
 } // namespace lathe

@@ -12,6 +12,7 @@
 #include "mlir/Transforms/Passes.h"
 #include "passes/fusion/Passes.h"
 #include "passes/generation/Passes.h"
+#include "passes/lowrank/Passes.h"
 #include "passes/memory/Passes.h"
 #include "passes/precision/Passes.h"
 #include "passes/simplify/Passes.h"
@@ -28,6 +29,7 @@ void lathe::registerDialects(DialectRegistry &registry) {
 void lathe::registerPasses() {
   simplify::registerLatheSimplifyPasses();
   fusion::registerLatheFusionPasses();
+  lowrank::registerLatheLowRankPasses();
   memory::registerLatheMemoryPasses();
   generation::registerLatheGenerationPasses();
   precision::registerLathePrecisionPasses();

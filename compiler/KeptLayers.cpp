@@ -156,6 +156,18 @@ void keepLayer(Resume &resume, const std::string &key, const CodebookQuantized &
   keep(resume, key, quantized, entry);
 }
 
+bool findPruned(Resume &resume, const std::string &key, const Weight &weight, std::vector<float> &values) {
+  std::vector<float> kept;
+  if (!findFactors(resume, key, kept) || kept.size() != static_cast<size_t>(weight.n * weight.k))
+    return false;
+  values = std::move(kept);
+  return true;
+}
+
+void keepPruned(Resume &resume, const std::string &key, const std::vector<float> &values) {
+  keepFactors(resume, key, values);
+}
+
 bool findFactors(Resume &resume, const std::string &key, std::vector<float> &factors) {
   std::optional<std::string> bytes = resume.find(key);
   if (!bytes)

@@ -31,6 +31,10 @@ void keepLayer(Resume &resume, const std::string &key, const quantization::Quant
 void keepLayer(Resume &resume, const std::string &key, const quantization::CodebookQuantized &quantized,
                const CompressedLayer &entry);
 
+/// A pruned weight's numbers, [outputs][inputs].
+bool findPruned(Resume &resume, const std::string &key, const quantization::Weight &weight, std::vector<float> &values);
+void keepPruned(Resume &resume, const std::string &key, const std::vector<float> &values);
+
 /// Factors of inputs.
 bool findFactors(Resume &resume, const std::string &key, std::vector<float> &factors);
 void keepFactors(Resume &resume, const std::string &key, const std::vector<float> &factors);

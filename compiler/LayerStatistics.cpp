@@ -5,13 +5,8 @@
 //===----------------------------------------------------------------------===//
 #include "compiler/LayerStatistics.h"
 #include "compiler/KeptLayers.h"
-#include "llvm/Support/FileSystem.h"
+#include "compiler/TemporaryArtifact.h"
 #include "llvm/Support/MemoryBuffer.h"
-#include "llvm/Support/Path.h"
-#include <cerrno>
-#include <cstring>
-#include <fcntl.h>
-#include <unistd.h>
 
 using namespace mlir;
 
@@ -20,29 +15,6 @@ namespace {
 
 using compression::Layer;
 using compression::Place;
-
-/// A temporary file that is gone when its scope ends.
-struct TemporaryFile {
-  llvm::SmallString<128> path;
-  int descriptor = -1;
-  ~TemporaryFile() {
-    if (descriptor >= 0)
-      close(descriptor);
-    else if (!path.empty())
-      llvm::sys::fs::remove(path);
-  }
-  /// Takes its name away, so that nothing is left of it however the process ends; `path` stays one that opens it.
-  bool unlink(std::string &error) {
-    descriptor = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-    if (descriptor < 0) {
-      error = "can't open a temporary file: " + std::string(strerror(errno));
-      return false;
-    }
-    llvm::sys::fs::remove(path);
-    path = "/proc/self/fd/" + std::to_string(descriptor);
-    return true;
-  }
-};
 
 /// Makes `values` of a program the only results that it has.
 void returnOnly(func::FuncOp program, ArrayRef<Value> values) {
@@ -105,21 +77,13 @@ bool LayerStatistics::gather(const Compression &compression, const std::vector<L
   std::vector<quantization::StatisticsAccumulator> accumulators;
   for (Value tap : taps)
     accumulators.emplace_back(cast<RankedTensorType>(tap.getType()).getShape().back(), /*secondMoment=*/true);
-  TemporaryFile file;
-  int descriptor = -1;
-  if (std::error_code code = llvm::sys::fs::createTemporaryFile("lathe-calibration", "lathe", descriptor, file.path)) {
-    error = "can't make a temporary file: " + code.message();
-    return false;
-  }
-  close(descriptor);
-  if (!compression.compile(*module, std::string(file.path), error))
-    return false;
-  if (!file.unlink(error))
+  TemporaryArtifact file;
+  if (!file.make([&](const std::string &path, std::string &problem) { return compression.compile(*module, path, problem); }, error))
     return false;
   std::string key;
   if (!compression.resume->path().empty()) {
     ResumeKey own("statistics");
-    auto bytes = llvm::MemoryBuffer::getFile(file.path, /*IsText=*/false, /*RequiresNullTerminator=*/false);
+    auto bytes = llvm::MemoryBuffer::getFile(file.path(), /*IsText=*/false, /*RequiresNullTerminator=*/false);
     if (bytes)
       own.add((*bytes)->getBufferStart(), (*bytes)->getBufferSize());
     own.add(compression.data->identity());
@@ -131,7 +95,7 @@ bool LayerStatistics::gather(const Compression &compression, const std::vector<L
   }
   size_t runs = 0;
   std::string problem;
-  error = compression.data->run(std::string(file.path), {}, [&](const std::vector<Observed> &outputs) {
+  error = compression.data->run(file.path(), {}, [&](const std::vector<Observed> &outputs) {
     if (compression.progress)
       compression.progress("calibration: run " + std::to_string(++runs));
     for (size_t i = 0; i < outputs.size(); ++i) {

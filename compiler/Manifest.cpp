@@ -9,6 +9,7 @@
 #include "compiler/SparseConstants.h"
 #include "compiler/WeightValues.h"
 #include "dialects/kernel/Kernel.h"
+#include "runtime/Abi.h"
 #include <cmath>
 #include <cstring>
 
@@ -406,6 +407,19 @@ static ordered_json describeKernel(DictionaryAttr entry) {
   return json;
 }
 
+/// Which constants products and lookups read as their weights, and whether products round their left sides.
+static void describeWeights(ModuleOp module, ordered_json &kernels) {
+  module.walk([&](Operation *op) {
+    auto kernel = op->getAttrOfType<IntegerAttr>("kernel"), weight = op->getAttrOfType<IntegerAttr>("weight");
+    if (!kernel || !weight || weight.getInt() < 0)
+      return;
+    ordered_json &entry = kernels[kernel.getInt()];
+    entry["weight"] = weight.getInt();
+    if (auto product = dyn_cast<kernel::MatmulOp>(op); product && product.getLhsQuantization() != LATHE_QUANTIZE_NONE)
+      entry["rounds"] = product.getLhsQuantization() == LATHE_QUANTIZE_ROWS ? "rows" : "static";
+  });
+}
+
 void describeProgram(ModuleOp module, ordered_json &program) {
   program["symbols"] = ordered_json::array();
   for (DictionaryAttr symbol : entriesOf(module, kernel::kSymbolsAttr)) {
@@ -432,6 +446,7 @@ void describeProgram(ModuleOp module, ordered_json &program) {
   program["kernels"] = ordered_json::array();
   for (DictionaryAttr entry : entriesOf(module, kernel::kKernelsAttr))
     program["kernels"].push_back(describeKernel(entry));
+  describeWeights(module, program["kernels"]);
   program["checks"] = ordered_json::array();
   for (DictionaryAttr check : entriesOf(module, kernel::kChecksAttr))
     program["checks"].push_back({{"node", text(check, "node")}, {"message", text(check, "message")}});

@@ -6,6 +6,7 @@
 #include "compiler/QuantizeStep.h"
 #include "compiler/ActivationSteps.h"
 #include "compiler/KeptLayers.h"
+#include "compiler/LayerValues.h"
 #include "compiler/WeightValues.h"
 #include "dialects/lathe/ValueNames.h"
 #include "passes/quantization/Expressions.h"
@@ -26,7 +27,6 @@
 using namespace mlir;
 
 namespace lathe {
-namespace {
 
 using compression::Layer;
 using quantization::Format;
@@ -36,7 +36,7 @@ using quantization::ScaleType;
 using quantization::ZeroPoint;
 using runtime::Status;
 
-ScaleType scaleTypeOf(const RecipeStep &step) {
+static ScaleType scaleTypeOf(const RecipeStep &step) {
   return step.scaleType == "f32" ? ScaleType::F32 : step.scaleType == "bf16" ? ScaleType::BF16 : ScaleType::F16;
 }
 
@@ -64,36 +64,47 @@ Format formatOf(const RecipeStep &step) {
   return format;
 }
 
-/// The weight of a layer as [outputs][inputs].
-bool readDense(WeightFiles &files, const Layer &layer, std::vector<float> &dense, std::string &error) {
-  uint64_t bytes = layer.elements() * (layer.stored.getIntOrFloatBitWidth() / 8);
-  const char *data = files.bytes(layer.place.first, layer.place.second, bytes, error);
-  if (!data) {
-    error = "initializer '" + layer.name + "': " + error;
-    return false;
-  }
-  dense.resize(layer.elements());
-  int64_t n = layer.outputs, k = layer.inputs;
-  constexpr int64_t kTile = 32;
-  for (int64_t row = 0; row < k; row += kTile)
-    for (int64_t column = 0; column < n; column += kTile)
-      for (int64_t j = column; j < std::min(column + kTile, n); ++j)
-        for (int64_t i = row; i < std::min(row + kTile, k); ++i)
-          dense[j * k + i] = numberAt(data, layer.transposed ? j * k + i : i * n + j, layer.stored);
-  files.release(data, bytes);
-  return true;
+quantization::CodebookOptions codebookOf(const RecipeStep &step) {
+  quantization::CodebookOptions options;
+  options.dimension = static_cast<int>(step.dimension);
+  options.bits = static_cast<int>(step.bits);
+  options.stages = static_cast<int>(step.stages);
+  options.group = step.groupSize;
+  options.damping = step.damping;
+  options.scaleType = scaleTypeOf(step);
+  return options;
 }
 
-/// Whether a method looks at what a layer gets.
-bool needsInputs(StringRef method) { return method == "gptq" || method == "awq"; }
-
-/// What users call a format.
-std::string nameOf(const RecipeStep &step, const Format &format) {
+std::string formatName(const RecipeStep &step) {
+  if (step.format == "codebook")
+    return "codebook of " + std::to_string(step.bits) + " bits a " + std::to_string(step.dimension) + " weights" +
+           (step.stages > 1 ? ", two stages" : "");
+  Format format = formatOf(step);
+  if (step.doubleQuantization)
+    format.scaleType = ScaleType::F32; // what products of the codes and their scales are
+  if (step.format == "int")
+    return format.name() + (step.doubleQuantization ? " 8-bit scales" : "");
   std::string name = step.format;
   if (step.format == "log2" || step.format == "apot")
     name += " " + std::to_string(format.bits) + " bits";
-  return name + (format.group ? " g" + std::to_string(format.group) : "");
+  return name + (format.group ? " g" + std::to_string(format.group) : "") + (step.doubleQuantization ? " 8-bit scales" : "");
 }
+
+CompressedLayer describe(const Layer &layer) {
+  CompressedLayer entry;
+  entry.weight = layer.name;
+  entry.node = layer.node;
+  entry.kind = !layer.isTable() ? "matmul" : layer.isMatmul() ? "matmul+table" : "table";
+  entry.inputs = layer.inputs;
+  entry.outputs = layer.outputs;
+  entry.bytesBefore = entry.bytesAfter = layer.elements() * (layer.stored.getIntOrFloatBitWidth() / 8);
+  return entry;
+}
+
+namespace {
+
+/// Whether a method looks at what a layer gets.
+bool needsInputs(StringRef method) { return method == "gptq" || method == "awq"; }
 
 /// Of scales, for the codes that GPTQ has chosen.
 constexpr int kRefinements = 2;
@@ -369,13 +380,7 @@ bool Quantizer::correctBias(const Layer &layer, CompressedLayer &entry, const qu
 
 bool Quantizer::makeCodebook(const Layer &layer, const quantization::Weight &weight, const InputStatistics *inputs,
                              const std::string &key, CompressedLayer &entry, bool &isDone) {
-  quantization::CodebookOptions options;
-  options.dimension = static_cast<int>(step.dimension);
-  options.bits = static_cast<int>(step.bits);
-  options.stages = static_cast<int>(step.stages);
-  options.group = step.groupSize;
-  options.damping = step.damping;
-  options.scaleType = scaleTypeOf(step);
+  const quantization::CodebookOptions options = codebookOf(step);
   quantization::CodebookQuantized quantized;
   bool isKept = findLayer(*compression.resume, key, weight, quantized, entry);
   if (Status status = isKept ? Status() : quantization::quantizeCodebook(weight, inputs, options, &pool, quantized);
@@ -397,8 +402,7 @@ bool Quantizer::makeCodebook(const Layer &layer, const quantization::Weight &wei
     measure(entry, weight, approximation, inputs);
     keepLayer(*compression.resume, key, quantized, entry);
   }
-  entry.format = "codebook of " + std::to_string(step.bits) + " bits a " + std::to_string(step.dimension) + " weights" +
-                 (step.stages > 1 ? ", two stages" : "");
+  entry.format = formatName(step);
   entry.method = inputs ? "gptq" : "k-means";
   entry.bytesAfter = static_cast<uint64_t>(quantized.bytes());
   isDone = true;
@@ -411,15 +415,9 @@ bool Quantizer::makeCodebook(const Layer &layer, const quantization::Weight &wei
 
 bool Quantizer::quantizeLayer(const Layer &layer, const std::vector<float> &dense, const InputStatistics *inputs,
                               const std::string &key, bool &isDone) {
-  report.layers.emplace_back();
+  report.layers.push_back(describe(layer));
   CompressedLayer &entry = report.layers.back();
-  entry.weight = layer.name;
-  entry.node = layer.node;
-  entry.kind = !layer.isTable() ? "matmul" : layer.isMatmul() ? "matmul+table" : "table";
-  entry.inputs = layer.inputs;
-  entry.outputs = layer.outputs;
   entry.activations = layer.isMatmul() ? step.activations : "none";
-  entry.bytesBefore = entry.bytesAfter = layer.elements() * (layer.stored.getIntOrFloatBitWidth() / 8);
   quantization::Weight weight{dense.data(), layer.outputs, layer.inputs};
   if (step.format == "codebook")
     return makeCodebook(layer, weight, inputs, key, entry, isDone);
@@ -451,9 +449,7 @@ bool Quantizer::quantizeLayer(const Layer &layer, const std::vector<float> &dens
     measure(entry, weight, approximation, inputs);
     keepLayer(*compression.resume, key, quantized, entry);
   }
-  entry.format = step.format == "int" ? stored.format.name() : nameOf(step, format);
-  if (step.doubleQuantization)
-    entry.format += " 8-bit scales";
+  entry.format = formatName(step);
   entry.method = needsInputs(step.method) && !inputs ? "rtn" : step.method;
   entry.bytesAfter = bytes;
   isDone = true;

@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "compiler/Recipe.h"
+#include "compiler/PruneFields.h"
 #include "compiler/RecipeFields.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
@@ -72,6 +73,7 @@ StepKind quantizeKind() {
               flag("double_quantization", at(&S::doubleQuantization)),
               integer("stages", at(&S::stages), {1, 2}),
               integer("dimension", at(&S::dimension), {1, 2, 4, 8}),
+              choice("prefer", at(&S::prefer), {"auto", "speed", "size"}),
               globs("tensors", at(&S::tensors)),
               globs("exclude", at(&S::exclude)),
           },
@@ -118,11 +120,39 @@ StepKind sparsifyKind() {
   return {"sparsify",
           {
               choice("format", at(&S::sparsifying, &Sparsifying::format), {"auto", "csr", "bsr", "bitmap", "n_of_m"}),
-              choice("prefer", at(&S::sparsifying, &Sparsifying::prefer), {"speed", "size"}),
+              choice("prefer", at(&S::prefer), {"auto", "speed", "size"}),
               globs("tensors", at(&S::tensors)),
               globs("exclude", at(&S::exclude)),
           },
           nullptr};
+}
+
+/// One of the fields that say how large factors are.
+std::string finishLowRank(const ordered_json &, RecipeStep &step) {
+  const LowRankFields &own = step.lowRank;
+  int given = own.rank.has_value() + own.ratio.has_value() + own.energy.has_value();
+  if (given != 1)
+    return "expects one of the fields 'rank', 'ratio' and 'energy', got " + std::string(given ? "several" : "none");
+  if (own.allocation == "auto" && !own.ratio)
+    return "field 'allocation': 'auto' shares out what field 'ratio' leaves, which is not given";
+  return "";
+}
+
+StepKind lowRankKind() {
+  using S = RecipeStep;
+  using L = LowRankFields;
+  return {"lowrank",
+          {
+              choice("method", at(&S::lowRank, &L::method), {"svd", "asvd", "svd-llm"}),
+              optionalWholeNumber("rank", at(&S::lowRank, &L::rank), 1, int64_t(1) << 31),
+              optionalShare("ratio", at(&S::lowRank, &L::ratio)),
+              optionalShare("energy", at(&S::lowRank, &L::energy)),
+              choice("allocation", at(&S::lowRank, &L::allocation), {"uniform", "auto"}),
+              number("alpha", at(&S::lowRank, &L::alpha), 0, 2),
+              globs("tensors", at(&S::tensors)),
+              globs("exclude", at(&S::exclude)),
+          },
+          finishLowRank};
 }
 
 const Field *findField(const std::vector<Field> &fields, const std::string &name) {
@@ -178,8 +208,22 @@ std::string readStep(const ordered_json &entry, RecipeStep &step) {
 
 } // namespace
 
+/// Reads the recipe's own fields, those beside its steps; returns what is wrong.
+static std::string readWhole(const ordered_json &json, Recipe &whole) {
+  // They are read as a step's are, but lie elsewhere.
+  const Field fields[] = {choice("prefer", [&](RecipeStep &) -> std::string & { return whole.prefer; }, {"auto", "speed", "size"}),
+                          wholeNumber("rows", [&](RecipeStep &) -> int64_t & { return whole.rows; }, 0, 1 << 20)};
+  RecipeStep none;
+  for (const Field &field : fields)
+    if (json.contains(field.name))
+      if (std::string problem = field.read(json[field.name], none); !problem.empty())
+        return "field '" + field.name + "': " + problem;
+  return "";
+}
+
 const std::vector<StepKind> &stepKinds() {
-  static const std::vector<StepKind> all = {cachesKind(), quantizeKind(), rotateKind(), equalizeKind(), sparsifyKind()};
+  static const std::vector<StepKind> all = {cachesKind(), quantizeKind(), pruneKind(),    lowRankKind(),
+                                            rotateKind(), equalizeKind(), sparsifyKind()};
   return all;
 }
 
@@ -189,9 +233,28 @@ bool matchesGlob(const std::string &pattern, const std::string &name) {
   return fnmatch(pattern.c_str(), name.c_str(), 0) == 0;
 }
 
+std::string escapeGlob(const std::string &name) {
+  std::string pattern;
+  for (char c : name) {
+    if (c == '*' || c == '?' || c == '[' || c == '\\')
+      pattern += '\\';
+    pattern += c;
+  }
+  return pattern;
+}
+
+bool prefersSpeed(const Recipe &recipe, const RecipeStep &step, bool isPortable) {
+  const std::string &prefer = step.prefer != "auto" ? step.prefer : recipe.prefer;
+  return prefer == "speed" || (prefer == "auto" && step.activations != "none" && !isPortable);
+}
+
 bool needsCalibration(const RecipeStep &step) {
   if (step.step == "sparsify")
     return false;
+  if (step.step == "prune")
+    return step.pruning.method != "magnitude" || step.pruning.refinements > 0;
+  if (step.step == "lowrank")
+    return step.lowRank.method != "svd";
   return step.method == "gptq" || step.method == "awq" || step.activations == "tensor" || step.smooth.has_value() ||
          step.outliers.has_value() || step.biasCorrection;
 }
@@ -211,13 +274,15 @@ std::optional<Recipe> parseRecipe(const std::string &text, std::string &error) {
   if (!json.is_object())
     return fail("expects an object, got " + std::string(json.type_name()));
   for (const auto &[name, value] : json.items())
-    if (name != "version" && name != "steps")
-      return fail(recipe::unknown("field", name, {"version", "steps"}));
+    if (name != "version" && name != "steps" && name != "prefer" && name != "rows")
+      return fail(recipe::unknown("field", name, {"version", "steps", "prefer", "rows"}));
   if (json.value("version", ordered_json(1)) != 1)
     return fail("field 'version': expects 1, got " + json["version"].dump());
   if (!json.contains("steps") || !json["steps"].is_array())
     return fail("expects a field 'steps' with a list");
   Recipe result;
+  if (std::string problem = recipe::readWhole(json, result); !problem.empty())
+    return fail(problem);
   for (const ordered_json &entry : json["steps"]) {
     RecipeStep step;
     if (std::string problem = recipe::readStep(entry, step); !problem.empty())
@@ -228,7 +293,12 @@ std::optional<Recipe> parseRecipe(const std::string &text, std::string &error) {
 }
 
 std::string writeRecipe(const Recipe &whole) {
-  ordered_json json = {{"version", 1}, {"steps", ordered_json::array()}};
+  ordered_json json = {{"version", 1}};
+  if (whole.prefer != "auto")
+    json["prefer"] = whole.prefer;
+  if (whole.rows)
+    json["rows"] = whole.rows;
+  json["steps"] = ordered_json::array();
   for (const RecipeStep &step : whole.steps) {
     ordered_json entry = {{"step", step.step}};
     for (const recipe::Field &field : recipe::kindOf(step.step, step.mode).fields)

@@ -16,7 +16,31 @@ namespace lathe {
 /// The fields of a step `sparsify`.
 struct Sparsifying {
   std::string format = "auto"; ///< auto, csr, bsr, bitmap, n_of_m
-  std::string prefer = "speed"; ///< speed: weights whose product is faster so; size: those that take fewer bytes
+};
+
+/// The fields of a step `prune`.
+struct Pruning {
+  std::string method = "magnitude";     ///< how weights are scored: magnitude, wanda, sparsegpt
+  std::string pattern = "unstructured"; ///< unstructured, N:M, block:RxC
+  std::optional<double> sparsity;       ///< share of zeros, from 0 up to, without, 1; none with a threshold
+  std::optional<double> threshold;      ///< in place of `sparsity`: what scores less becomes zero
+  std::string scope = "layer";          ///< what is compared with each other: global, layer, output, input
+  std::string norm = "l2";              ///< of blocks: l1, l2
+  std::optional<double> weightClip;     ///< `weight_clip`: quantile of magnitudes that weights count for at most
+  bool actOrder = false;                ///< `act_order`: SparseGPT takes inputs in the order of their energy
+  int64_t blockSize = 128;              ///< `block_size`: inputs whose zeros SparseGPT chooses together
+  int64_t refinements = 0;              ///< steps that fit what stays to the layer's outputs on calibration data
+};
+
+/// The fields of `lowrank`.
+struct LowRankFields {
+  std::string method = "svd"; ///< what the error is measured by: svd, asvd, svd-llm
+  // How large factors are, by one of these.
+  std::optional<int64_t> rank;
+  std::optional<double> ratio;  ///< share of the bytes that is removed
+  std::optional<double> energy; ///< share of the squares of singular values that is kept
+  std::string allocation = "uniform"; ///< of a ratio: uniform (the same of each layer), auto (where it costs least)
+  double alpha = 0.5;                 ///< of asvd: the power of mean magnitudes
 };
 
 /// One step of a recipe: what it does, what it applies to, and its parameters. Members have the names of the JSON's
@@ -29,6 +53,8 @@ struct RecipeStep {
   // Of `rotate`.
   int64_t seed = 1; ///< of the signs of the Hadamard matrix; 0: all are positive
 
+  Pruning pruning; ///< of `prune`, with `damping`
+  LowRankFields lowRank;
   Sparsifying sparsifying; ///< of `sparsify`
 
   // Of `quantize`.
@@ -39,12 +65,13 @@ struct RecipeStep {
   int64_t groupSize = 0; ///< `group_size`: inputs, or columns of a head of a cache, that share a scale; 0: all
   bool symmetric = true; ///< else with zero points
   bool rotate = false;   ///< of caches: rounds products with Hadamard matrices
+  std::string prefer = "auto";      ///< speed: layers whose product is slower stay as they were; size: none do; auto
   std::string scaleType = "f16";    ///< `scale_type`: f32, f16, bf16
   std::string activations =
       "none"; ///< none, token (a scale for each row, found as it runs), tensor (one scale, from calibration)
   bool symmetricActivations = false; ///< `symmetric_activations`: of static ones; else with a zero point
   std::string range = "minmax";      ///< of static activations: minmax, moving-average, percentile, entropy, mse
-  double damping = 0.01;             ///< of GPTQ, a share of the mean of the diagonal
+  double damping = 0.01;             ///< of GPTQ and SparseGPT, a share of the mean of the diagonal
   bool actOrder = true;              ///< `act_order`: GPTQ takes inputs in the order of their energy
   bool clip = true; ///< GPTQ chooses scales that clip a group's largest weights where that makes the error smaller
   std::optional<double> smooth;   ///< SmoothQuant's alpha, from 0 to 1; none: no scaling of activations
@@ -59,6 +86,8 @@ struct RecipeStep {
 };
 
 struct Recipe {
+  std::string prefer = "auto"; ///< what steps do that have `auto`: speed, size, or auto, what their mode is for
+  int64_t rows = 0;            ///< of left sides of products that are timed, where the model does not say; 0: auto
   std::vector<RecipeStep> steps;
 };
 
@@ -73,6 +102,12 @@ std::string writeRecipe(const Recipe &whole);
 bool needsCalibration(const RecipeStep &step);
 /// Whether it is better with some.
 bool usesCalibration(const RecipeStep &step);
+
+/// Whether layers that a step would make slower are to stay as they were. `isPortable`: what is made is for other runtimes.
+bool prefersSpeed(const Recipe &recipe, const RecipeStep &step, bool isPortable);
+
+/// The pattern that covers a name alone.
+std::string escapeGlob(const std::string &name);
 
 /// Whether a glob pattern (`*`, `?`) covers a name.
 bool matchesGlob(const std::string &pattern, const std::string &name);

@@ -119,6 +119,39 @@ Field optionalNumber(const char *name, Access<std::optional<double>> place, doub
           [=](RecipeStep step) { return place(step) ? ordered_json(*place(step)) : ordered_json(); }};
 }
 
+Field optionalWholeNumber(const char *name, Access<std::optional<int64_t>> place, int64_t low, int64_t high) {
+  return {name,
+          [=](const ordered_json &value, RecipeStep &step) -> std::string {
+            place(step).reset();
+            if (value.is_null())
+              return "";
+            int64_t number = 0;
+            Field whole = wholeNumber(name, [&](RecipeStep &) -> int64_t & { return number; }, low, high);
+            if (std::string error = whole.read(value, step); !error.empty())
+              return error;
+            place(step) = number;
+            return "";
+          },
+          [=](RecipeStep step) { return place(step) ? ordered_json(*place(step)) : ordered_json(); }};
+}
+
+Field optionalShare(const char *name, Access<std::optional<double>> place) {
+  return {name,
+          [=](const ordered_json &value, RecipeStep &step) -> std::string {
+            place(step).reset();
+            if (value.is_null())
+              return "";
+            double number = value.is_number() ? value.get<double>() : -1;
+            if (number > 0 && number < 1) {
+              place(step) = number;
+              return "";
+            }
+            std::string nearest = !value.is_number() ? "" : number <= 0 ? "; the nearest is 0.01" : "; the nearest is 0.99";
+            return "expects a number above 0 and below 1, got " + value.dump() + nearest;
+          },
+          [=](RecipeStep step) { return place(step) ? ordered_json(*place(step)) : ordered_json(); }};
+}
+
 Field globs(const char *name, Access<std::vector<std::string>> place) {
   return {name,
           [=](const ordered_json &value, RecipeStep &step) -> std::string {

@@ -37,6 +37,10 @@ Field flag(const char *name, Access<bool> place);
 Field number(const char *name, Access<double> place, double low, double high);
 /// A number, or null for none.
 Field optionalNumber(const char *name, Access<std::optional<double>> place, double low, double high);
+/// A whole number, or null for none.
+Field optionalWholeNumber(const char *name, Access<std::optional<int64_t>> place, int64_t low, int64_t high);
+/// A number above 0 and below 1, or null for none.
+Field optionalShare(const char *name, Access<std::optional<double>> place);
 /// A list of names or patterns.
 Field globs(const char *name, Access<std::vector<std::string>> place);
 

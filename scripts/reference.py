@@ -16,6 +16,7 @@ DIALECTS = {"lathe": "dialects/lathe/LatheAttentionOps.td", "kernel": "dialects/
 PASSES = {
     "passes/simplify/Passes.td": "Simplification",
     "passes/fusion/Passes.td": "Fusion",
+    "passes/lowrank/Passes.td": "Low rank",
     "passes/memory/Passes.td": "Memory",
     "passes/generation/Passes.td": "Generation",
     "passes/precision/Passes.td": "Precision",

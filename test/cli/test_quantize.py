@@ -21,6 +21,10 @@ sys.exit(result.returncode)
 """
 
 
+# What a report tells of a layer whose product was timed.
+TIMES = {"kernel", "rows", "microseconds_before", "microseconds_after", "timed"}
+
+
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     """y[batch, 48] = x[batch, 64] . weight + 1"""
@@ -82,6 +86,10 @@ def refused(lathe_tool, model, tmp_path):
         ({"steps": [{"step": "sparsify", "prefer": "sise"}]}, ["field 'prefer'", "did you mean 'size'"]),
         ({"steps": [{"step": "sparsify", "tensors": ["decoder*"]}]}, ["step 1", "field 'tensors'", "decoder*"]),
         ({"steps": [{"mode": "dynamic", "activations": "tensor"}]}, ["field 'activations'", "'token'"]),
+        ({"steps": [{"prefer": "sped"}]}, ["step 1", "field 'prefer'", "did you mean 'speed'"]),
+        ({"prefer": "fast", "steps": []}, ["field 'prefer'", "auto, speed, size"]),
+        ({"rows": -1, "steps": []}, ["field 'rows'", "from 0", "got -1"]),
+        ({"row": 1, "steps": []}, ["field 'row'", "did you mean 'rows'"]),
     ],
 )
 def test_wrong_recipes(refused, tmp_path, recipe, words):
@@ -95,6 +103,11 @@ def test_wrong_flags(refused, tmp_path):
     refused(["--calib", "goes with"], "--calib", tmp_path, command="compile")
     refused(["missing.json"], "--recipe", tmp_path / "missing.json", command="compile")
     refused(["field 'bits'"], "--bits", "9")
+    refused(["--prefer", "goes with a recipe"], "--prefer", "size", command="compile")
+    refused(["--rows"], "--rows", "0", "--int8", command="compile")
+    recipe = tmp_path / "recipe.json"
+    recipe.write_text(json.dumps({"rows": 4, "steps": [{"bits": 8}]}))
+    refused(["--rows", "field 'rows'", "exclude each other"], "--rows", "5", "--recipe", recipe, command="compile")
 
 
 def test_wrong_calibration(lathe_tool, model, tmp_path):
@@ -139,10 +152,46 @@ def test_report_and_recipe(lathe_tool, model, tmp_path):
     assert first.read_bytes() == second.read_bytes()
     (layer,) = json.loads(report.read_text())["compression"]["layers"]
     lathe_tool.ok("quantize", model, "-o", tmp_path / "q.onnx", "--bits", "4", "--group-size", "32", "--report", report)
-    assert json.loads(report.read_text())["compression"]["layers"] == [layer]
+    # How long our kernels take is nothing to a file for other runtimes.
+    untimed = {key: value for key, value in layer.items() if key not in TIMES}
+    assert set(untimed) | TIMES == set(layer)
+    assert json.loads(report.read_text())["compression"]["layers"] == [untimed]
     assert layer["weight"] == "weight" and layer["node"] == "the_matmul"
     assert layer["bytes_before"] == 64 * 48 * 4 and layer["bytes_after"] == 64 * 48 // 2 + 2 * 48 * 2
     assert 15 < layer["snr_db"] < 30 and layer["cosine"] > 0.99
+
+
+def test_times(lathe_tool, model, tmp_path):
+    """Reports have the time of each product, before and after; where it can't be had they say why."""
+    out, report = tmp_path / "m.lathe", tmp_path / "report.json"
+
+    def layer(*flags):
+        text = lathe_tool.ok("quantize", model, "-o", out, "--report", report, *flags)
+        compression = json.loads(report.read_text())["compression"]
+        (only,) = compression["layers"]
+        return only, compression.get("not_timed", ""), text
+
+    for flags, rows, kernel in (
+        (["--bits", "4", "--group-size", "32"], 128, "matmul int4 g32"),
+        (["--mode", "dynamic", "--rows", "7", "--prefer", "size"], 7, "matmul int8 x int8"),
+        (["--bits", "8", "--bf16"], 128, "matmul int8"),
+        (["--format", "fp8-e4m3", "--rows", "1"], 1, "matmul e4m3"),
+        (["--mode", "codebook", "--bits", "4", "--dimension", "2"], 128, "matmul codebook"),
+    ):
+        told, why, text = layer(*flags)
+        before, after = told["timed"]
+        floats = "bf16" if "--bf16" in flags else "f32"
+        assert (told["kernel"], told["rows"], why) == (kernel, rows, "") and f"1 products of {rows} row" in text
+        assert (before["as"], before["kernel"]) == (floats, f"matmul {floats}") and (after["as"], after["kernel"]) == (told["format"], kernel)
+        assert 0 < told["microseconds_before"] == before["microseconds"] < 1e5
+        assert 0 < told["microseconds_after"] == after["microseconds"] < 1e5
+    # Bytes and recipes do not depend on times that decide nothing.
+    assert json.loads(lathe_tool.ok("inspect", out, "--json"))["recipe"]["steps"][0].get("prefer") is None
+    told, why, text = layer("--target", "reference")
+    assert not TIMES & set(told) and "reference" in why and why in text
+    (tmp_path / "recipe.json").write_text(json.dumps({"prefer": "size", "rows": 3, "steps": [{"bits": 8}]}))
+    lathe_tool.ok("compile", model, "-o", out, "--recipe", tmp_path / "recipe.json", "--report", report)
+    assert json.loads(report.read_text())["compression"]["layers"][0]["rows"] == 3
 
 
 def test_memory_is_flat(lathe_tool, model, tmp_path):

@@ -54,6 +54,14 @@ def model(tmp_path_factory):
     return save(path, nodes, [("x", ["batch", 32])], [("y", ["batch", 32])], weights)
 
 
+def without_times(report):
+    """No two runs take the same."""
+    for layer in report["compression"]["layers"]:
+        for key in ("microseconds_before", "microseconds_after", "timed"):
+            assert layer.pop(key)
+    return report
+
+
 def test_pages_hold_the_report(lathe_tool, model, tmp_path):
     flags = ("quantize", model, "-o", tmp_path / "m.lathe", "-q", "--bits", "4", "--group-size", "32")
     lathe_tool.ok(*flags, "--report", tmp_path / "r.json")
@@ -61,7 +69,8 @@ def test_pages_hold_the_report(lathe_tool, model, tmp_path):
     lathe_tool.ok("report", tmp_path / "r.json", "-o", tmp_path / "converted.html")
     expected = json.loads((tmp_path / "r.json").read_text())
     assert {layer["weight"] for layer in expected["compression"]["layers"]} == {"first", HOSTILE}
-    assert page_of(tmp_path / "r.html") == page_of(tmp_path / "converted.html") == expected
+    assert page_of(tmp_path / "converted.html") == expected
+    assert without_times(page_of(tmp_path / "r.html")) == without_times(expected)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["converted.html", "m.lathe", "r.html", "r.json"]
 
 

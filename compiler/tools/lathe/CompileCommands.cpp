@@ -12,6 +12,7 @@
 #include "compiler/tools/lathe/RunCommands/Commands.h"
 #include "compiler/tools/lathe/RunCommands/Documents.h"
 #include "compiler/tools/lathe/RunCommands/HtmlReport.h"
+#include "compiler/tools/lathe/RunCommands/SessionStopwatch.h"
 #include "compiler/tools/lathe/RunCommands/TensorFiles.h"
 #include "runtime/ArtifactFormat.h"
 #include <CLI/CLI.hpp>
@@ -430,7 +431,9 @@ std::string toRecipe(const Flags &flags, CompileOptions &options) {
   std::string error = toWeightRecipe(flags, options);
   if (error.empty() && flags.sparse)
     addSparseStep(flags, options.recipe);
-  return error.empty() && !flags.kvCache.empty() ? addCacheStep(flags.kvCache, options.recipe) : error;
+  if (error.empty() && !flags.kvCache.empty())
+    error = addCacheStep(flags.kvCache, options.recipe);
+  return error.empty() ? addPreferences(flags, options.recipe) : error;
 }
 
 /// The report of --report, which the compiler writes as JSON and users may want as a page.
@@ -478,6 +481,8 @@ int compile(const Flags &flags) {
     }
     options.calibration = calibration.get();
   }
+  std::unique_ptr<Stopwatch> stopwatch = makeStopwatch();
+  options.stopwatch = stopwatch.get();
   auto begin = std::chrono::steady_clock::now();
   // A page shows layers: without any it is known before a minute of compiling that there is nothing to show.
   if (isHtml(flags.report) && options.recipe.empty())
@@ -601,6 +606,12 @@ void addCompileOptions(CLI::App &command, Flags &flags) {
 void addCalibrationOptions(CLI::App &command, Flags &flags) {
   command.add_option("--calib", flags.calibration, "sample inputs: a folder of .npz files, one .npz file, or for language models token ids (.npy)");
   command.add_option("--context", flags.context, "tokens of a window that token ids are cut into")->check(CLI::Range(1, 1 << 20))->capture_default_str();
+  command.add_option("--prefer", flags.prefer, "speed: layers whose product is slower on this machine stay as they were; size: none do "
+                                               "(default: speed where products are of integers)")
+      ->check(CLI::IsMember({"speed", "size"}));
+  command.add_option("--rows", flags.rows, "rows of products that are timed, where the model leaves them open (default: 1 for models that "
+                                           "generate text, else 128)")
+      ->check(CLI::Range(1, 1 << 20));
   command.add_option("--samples", flags.samples, "windows or files that are used, from the first (default: all)");
   command.add_option("--exclude", flags.exclude, "weights that stay as they are: names of initializers or nodes, with * and ?")->take_all();
 }

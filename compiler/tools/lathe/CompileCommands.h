@@ -18,6 +18,10 @@ void addCheckCommand(CLI::App &app, int &exitCode);
 void addCompileCommand(CLI::App &app, int &exitCode);
 /// Adds `lathe quantize`.
 void addQuantizeCommand(CLI::App &app, int &exitCode);
+/// Adds `lathe prune`.
+void addPruneCommand(CLI::App &app, int &exitCode);
+/// Adds `lathe lowrank`.
+void addLowRankCommand(CLI::App &app, int &exitCode);
 /// Adds `lathe compare`, for models and artifacts.
 void addCompareCommand(CLI::App &app, int &exitCode);
 /// Adds `lathe explain`.

@@ -24,6 +24,8 @@ struct Flags {
   std::string recipe;    ///< JSON, or what reads it from a file
   std::string recipeFile, calibration;
   std::string kvCache;   ///< "int8", "int4", or nothing
+  std::string prefer;    ///< what the recipe prefers: "speed", "size", or nothing
+  int64_t rows = 0;      ///< of left sides of products that are timed; 0: the recipe says
   int64_t context = 256; ///< tokens of a calibration window
   size_t samples = 0;    ///< of calibration; 0: all
   std::vector<std::string> dims, exclude;
@@ -37,7 +39,7 @@ void addWeightsOptions(CLI::App &command, Flags &flags);
 void addCompileOptions(CLI::App &command, Flags &flags);
 /// What keys and values are kept in.
 void addCacheOption(CLI::App &command, Flags &flags);
-/// Those of the data that methods look at.
+/// Those of the data that methods look at, and of what they are chosen by.
 void addCalibrationOptions(CLI::App &command, Flags &flags);
 /// Compiles as the flags say; prints what went wrong, or what was made. Returns the exit code.
 int compile(const Flags &flags);

@@ -10,6 +10,7 @@
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <set>
 
 using nlohmann::ordered_json;
 
@@ -79,13 +80,17 @@ std::string recipeOf(const QuantizeFlags &flags) {
 int quantize(QuantizeFlags flags, bool ofWeights) {
   if (ofWeights)
     flags.compile.recipe = recipeOf(flags);
-  const std::string &output = flags.compile.output, ending = ".onnx";
-  if (flags.compile.emit == "artifact" && output.size() > ending.size() && output.compare(output.size() - ending.size(), ending.size(), ending) == 0)
-    flags.compile.emit = "onnx";
-  return compile(flags.compile);
+  return compress(std::move(flags.compile));
 }
 
 } // namespace
+
+int compress(Flags flags) {
+  const std::string &output = flags.output, ending = ".onnx";
+  if (flags.emit == "artifact" && output.size() > ending.size() && output.compare(output.size() - ending.size(), ending.size(), ending) == 0)
+    flags.emit = "onnx";
+  return compile(flags);
+}
 
 std::string oneStepRecipe(const Flags &flags) {
   ordered_json step = {{"step", "quantize"}};
@@ -98,6 +103,25 @@ std::string oneStepRecipe(const Flags &flags) {
   if (!flags.exclude.empty())
     step["exclude"] = flags.exclude;
   return ordered_json{{"version", 1}, {"steps", {step}}}.dump();
+}
+
+std::string addPreferences(const Flags &flags, std::string &recipe) {
+  if (flags.prefer.empty() && !flags.rows)
+    return "";
+  if (recipe.empty())
+    return std::string(flags.prefer.empty() ? "--rows" : "--prefer") + " goes with a recipe, or flags that say what is compressed";
+  ordered_json json = ordered_json::parse(recipe, nullptr, /*allow_exceptions=*/false);
+  if (!json.is_object())
+    return ""; // what is wrong with it is said where it is read
+  for (auto [name, isGiven] : {std::pair("prefer", !flags.prefer.empty()), std::pair("rows", flags.rows != 0)})
+    if (isGiven && json.contains(name))
+      return "--" + std::string(name) + " and field '" + name + "' of the recipe exclude each other";
+  if (!flags.prefer.empty())
+    json["prefer"] = flags.prefer;
+  if (flags.rows)
+    json["rows"] = flags.rows;
+  recipe = json.dump();
+  return "";
 }
 
 std::string addCacheStep(const std::string &kvCache, std::string &recipe) {
@@ -154,6 +178,55 @@ void printTransforms(const CompressionReport &report) {
   }
 }
 
+void printPruned(const std::vector<PrunedLayer> &layers) {
+  double zeros = 0, weights = 0;
+  size_t done = 0, left = 0;
+  const PrunedLayer *worst = nullptr, *first = nullptr;
+  for (const PrunedLayer &layer : layers) {
+    (layer.reason.empty() ? done : left) += 1;
+    if (!layer.reason.empty()) {
+      first = first ? first : &layer;
+      continue;
+    }
+    double own = static_cast<double>(layer.inputs) * static_cast<double>(layer.outputs);
+    zeros += layer.sparsity * own;
+    weights += own;
+    if (!worst || layer.snrDb < worst->snrDb)
+      worst = &layer;
+  }
+  if (layers.empty())
+    return;
+  std::printf("pruned: %zu of %zu layers, %.1f %% of their weights are zero\n", done, done + left,
+              weights > 0 ? 100 * zeros / weights : 0.0);
+  if (worst)
+    std::printf("  least exact: '%s', signal to noise %.1f dB of %s\n", worst->weight.c_str(), worst->snrDb,
+                worst->onOutputs ? "its output" : "the weight");
+  if (first)
+    std::printf("  '%s' stays as it was: %s\n", first->weight.c_str(), first->reason.c_str());
+  if (left > 1)
+    std::printf("  and %zu more (--report tells them all)\n", left - 1);
+}
+
+/// What the products of layers take together, where they were timed.
+void printTimes(const CompressionReport &report) {
+  double before = 0, after = 0;
+  size_t count = 0;
+  std::set<int64_t> rows;
+  for (const CompressedLayer &layer : report.layers) {
+    if (layer.ways.empty())
+      continue;
+    before += layer.ways.front().microseconds;
+    after += layer.ways[layer.way].microseconds;
+    rows.insert(layer.rows);
+    ++count;
+  }
+  if (count)
+    std::printf("  %zu products of %s%lld row%s: %.0f us, before %.0f us\n", count, rows.size() > 1 ? "up to " : "",
+                static_cast<long long>(*rows.rbegin()), *rows.rbegin() == 1 ? "" : "s", after, before);
+  if (!report.whyNotTimed.empty())
+    std::printf("  products were not timed: %s\n", report.whyNotTimed.c_str());
+}
+
 void printCaches(const std::vector<CompressedCache> &caches) {
   if (caches.empty())
     return;
@@ -198,6 +271,7 @@ void printSparse(const std::vector<SparseLayer> &layers) {
 
 void printCompression(const CompressionReport &report) {
   printTransforms(report);
+  printPruned(report.pruned);
   printCaches(report.caches);
   printSparse(report.sparse);
   if (report.layers.empty())
@@ -208,7 +282,8 @@ void printCompression(const CompressionReport &report) {
   for (const CompressedLayer &layer : report.layers) {
     if (layer.format.empty())
       continue;
-    ++counts[layer.format + " by " + layer.method];
+    // Of ranks there are many.
+    ++counts[(layer.rank ? "of low rank" : layer.format) + " by " + layer.method];
     if (layer.snrDb < worst) {
       worst = layer.snrDb;
       worstLayer = &layer;
@@ -219,6 +294,7 @@ void printCompression(const CompressionReport &report) {
     text += (text.empty() ? "" : ", ") + std::to_string(count) + " " + name;
   std::printf("compressed: %s; %.1f of %.1f MB\n", text.empty() ? "none" : text.c_str(), static_cast<double>(report.bytesAfter) / 1e6,
               static_cast<double>(report.bytesBefore) / 1e6);
+  printTimes(report);
   if (worstLayer)
     std::printf("  least exact: '%s', signal to noise %.1f dB of %s\n", worstLayer->weight.c_str(), worst,
                 worstLayer->onOutputs ? "its output" : "the weight");

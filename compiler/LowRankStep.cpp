@@ -1,0 +1,352 @@
+//===- LowRankStep.cpp - A recipe's step that factorizes ------------------===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#include "compiler/LowRankStep.h"
+#include "compiler/KeptLayers.h"
+#include "compiler/LayerValues.h"
+#include "passes/lowrank/Expressions.h"
+#include "passes/lowrank/Passes.h"
+#include "passes/lowrank/methods/Ranks.h"
+#include "passes/quantization/methods/ErrorMetrics.h"
+
+using namespace mlir;
+
+namespace lathe {
+namespace {
+
+using compression::Layer;
+using lowrank::Factors;
+using lowrank::Measure;
+using lowrank::Metric;
+using runtime::Status;
+
+/// A layer on its way to factors.
+struct Task {
+  const Layer *layer = nullptr;
+  Measure measure;
+  CompressedLayer entry;
+  std::string key;             ///< of what is kept of it
+  int64_t rank = 0;            ///< 0: stays as it is, or what the energy says
+  std::vector<double> squares; ///< of singular values
+  // While it is worked on:
+  std::vector<float> dense;
+  Factors factors;
+  bool isKept = false;
+  Status status;
+};
+
+/// One step over the layers of all programs.
+class Factorizer {
+public:
+  Factorizer(const Compression &compression, const RecipeStep &step, runtime::ThreadPool &pool,
+             CompressionReport &report, std::string &error)
+      : compression(compression), step(step), pool(pool), report(report), error(error) {}
+
+  bool run(const std::vector<Layer> &layers, const LayerStatistics &statistics);
+
+private:
+  Task begin(const Layer &layer, const LayerStatistics &statistics);
+  /// Calls `work` for tasks, some at a time, with their weights read, and `after` for each, in their order.
+  bool forEach(StringRef what, llvm::function_ref<bool(Task &)> isWanted, llvm::function_ref<void(Task &)> work,
+               llvm::function_ref<bool(Task &)> after);
+  bool chooseRanks();
+  bool allocate();
+  void factorize(Task &task);
+  bool replace(Task &task);
+  bool findKept(const std::string &key, Task &task, bool withFactors);
+  void keep(const std::string &key, const Task &task);
+
+  const Compression &compression;
+  const RecipeStep &step;
+  runtime::ThreadPool &pool;
+  CompressionReport &report;
+  std::string &error;
+  std::vector<Task> tasks;
+};
+
+uint64_t bytesOf(const Layer &layer, uint64_t numbers) { return numbers * (layer.stored.getIntOrFloatBitWidth() / 8); }
+
+/// Why a layer's readers can't read factors; empty where they can.
+std::string whyNotFactors(const Layer &layer) {
+  for (Value value : layer.values)
+    for (OpOperand &use : value.getUses())
+      if (std::string reason = lowrank::whyNotFactors(use); !reason.empty())
+        return reason;
+  return "";
+}
+
+Task Factorizer::begin(const Layer &layer, const LayerStatistics &statistics) {
+  const LowRankFields &fields = step.lowRank;
+  Task task;
+  task.layer = &layer;
+  CompressedLayer &entry = task.entry;
+  entry.weight = layer.name;
+  entry.node = layer.node;
+  entry.kind = !layer.isTable() ? "matmul" : layer.isMatmul() ? "matmul+table" : "table";
+  entry.inputs = layer.inputs;
+  entry.outputs = layer.outputs;
+  entry.activations = "none";
+  entry.bytesBefore = entry.bytesAfter = bytesOf(layer, layer.elements());
+  task.measure.alpha = fields.alpha;
+  task.measure.statistics = statistics.find(layer);
+  bool hasData = task.measure.statistics && fields.method != "svd";
+  task.measure.metric = !hasData ? Metric::Weights : fields.method == "asvd" ? Metric::Magnitudes : Metric::Outputs;
+  entry.method = hasData ? fields.method : "svd";
+  entry.reason = whyNotFactors(layer);
+  if (entry.reason.empty() && lowrank::largestSavingRank(layer.outputs, layer.inputs) < 1)
+    entry.reason = "a matrix of " + std::to_string(layer.inputs) + " x " + std::to_string(layer.outputs) +
+                   " has no factors that are smaller";
+  return task;
+}
+
+bool Factorizer::forEach(StringRef what, llvm::function_ref<bool(Task &)> isWanted,
+                         llvm::function_ref<void(Task &)> work, llvm::function_ref<bool(Task &)> after) {
+  std::vector<Task *> wanted;
+  for (Task &task : tasks)
+    if (isWanted(task))
+      wanted.push_back(&task);
+  // Each is the work of one thread; some more than those keep all at work while large ones end.
+  const size_t together = 2 * std::max<size_t>(1, compression.threads);
+  for (size_t begin = 0; begin < wanted.size(); begin += together) {
+    MutableArrayRef<Task *> batch(wanted.data() + begin, std::min(together, wanted.size() - begin));
+    if (compression.progress)
+      compression.progress(
+          ("lowrank: " + what + " of " + Twine(begin + batch.size()) + " of " + Twine(wanted.size())).str());
+    for (Task *task : batch) {
+      if (!readDense(*compression.files, *task->layer, task->dense, error))
+        return false;
+      if (task->key.empty() && !compression.resume->path().empty())
+        task->key = keyOfGroup(step, {{task->dense.data(), task->layer->outputs, task->layer->inputs}},
+                               task->measure.metric == Metric::Weights ? nullptr : task->measure.statistics);
+      task->isKept = findKept(task->key, *task, what == "factors");
+    }
+    quantization::parallelFor(&pool, static_cast<int64_t>(batch.size()), [&](int64_t i) {
+      if (!batch[i]->isKept)
+        work(*batch[i]);
+    });
+    for (Task *task : batch) {
+      if (!after(*task))
+        return false;
+      task->dense = {};
+      task->factors = {};
+    }
+  }
+  return true;
+}
+
+bool Factorizer::findKept(const std::string &key, Task &task, bool withFactors) {
+  if (key.empty())
+    return false;
+  std::optional<std::string> bytes =
+      compression.resume->find(key + (withFactors ? "-" + std::to_string(task.rank) : "-spectrum"));
+  if (!bytes)
+    return false;
+  ResumeReader reader(*bytes);
+  std::vector<double> squares;
+  CompressedLayer entry = task.entry;
+  Factors factors;
+  reader.get(squares);
+  if (withFactors) {
+    reader.get(entry.snrDb);
+    reader.get(entry.cosine);
+    reader.get(entry.onOutputs);
+    reader.get(factors.r);
+    reader.get(factors.left);
+    reader.get(factors.right);
+    factors.n = task.layer->outputs;
+    factors.k = task.layer->inputs;
+    if (factors.r < 1 || factors.r > std::min(factors.n, factors.k) ||
+        factors.left.size() != static_cast<size_t>(factors.n * factors.r) ||
+        factors.right.size() != static_cast<size_t>(factors.r * factors.k))
+      return false;
+  }
+  if (!reader.isDone())
+    return false;
+  task.squares = std::move(squares);
+  task.entry = std::move(entry);
+  task.factors = std::move(factors);
+  return true;
+}
+
+void Factorizer::keep(const std::string &key, const Task &task) {
+  if (key.empty() || task.isKept)
+    return;
+  ResumeWriter writer;
+  writer.put(task.squares);
+  if (task.factors.r > 0) {
+    writer.put(task.entry.snrDb);
+    writer.put(task.entry.cosine);
+    writer.put(task.entry.onOutputs);
+    writer.put(task.factors.r);
+    writer.put(task.factors.left);
+    writer.put(task.factors.right);
+  }
+  compression.resume->keep(key + (task.factors.r > 0 ? "-" + std::to_string(task.rank) : "-spectrum"), writer.bytes);
+}
+
+/// Ranks of all layers that share what a ratio leaves.
+bool Factorizer::allocate() {
+  auto isWanted = [](Task &task) { return task.entry.reason.empty(); };
+  bool isDone = forEach(
+      "singular values", isWanted,
+      [](Task &task) {
+        task.status =
+            lowrank::spectrum({task.dense.data(), task.layer->outputs, task.layer->inputs}, task.measure, task.squares);
+      },
+      [&](Task &task) {
+        task.entry.reason = task.status.failed() ? task.status.message() : "";
+        if (!task.status.failed())
+          keep(task.key, task);
+        return true;
+      });
+  if (!isDone)
+    return false;
+  std::vector<lowrank::Candidate> candidates;
+  std::vector<Task *> own;
+  for (Task &task : tasks)
+    if (isWanted(task)) {
+      candidates.push_back({task.layer->outputs, task.layer->inputs, task.squares});
+      own.push_back(&task);
+    }
+  std::vector<int64_t> ranks = lowrank::allocateRanks(candidates, *step.lowRank.ratio);
+  for (auto [task, rank] : llvm::zip(own, ranks)) {
+    task->rank = rank;
+    if (rank == 0)
+      task->entry.reason = "the bytes that it would save are saved at other weights at less loss";
+  }
+  return true;
+}
+
+bool Factorizer::chooseRanks() {
+  const LowRankFields &fields = step.lowRank;
+  if (fields.allocation == "auto")
+    return allocate();
+  for (Task &task : tasks) {
+    if (!task.entry.reason.empty())
+      continue;
+    int64_t n = task.layer->outputs, k = task.layer->inputs, most = lowrank::largestSavingRank(n, k);
+    // What an energy needs is known when singular values are: until then, the largest.
+    task.rank = fields.rank ? *fields.rank : fields.ratio ? lowrank::rankOfRatio(n, k, *fields.ratio) : most;
+    if (task.rank > most)
+      task.entry.reason = "factors of rank " + std::to_string(task.rank) + " would take " +
+                          std::to_string(bytesOf(*task.layer, Factors::size(n, k, task.rank))) +
+                          " bytes; the largest rank that saves some is " + std::to_string(most);
+  }
+  return true;
+}
+
+void Factorizer::factorize(Task &task) {
+  quantization::Weight weight{task.dense.data(), task.layer->outputs, task.layer->inputs};
+  task.status = lowrank::factorize(weight, task.measure, task.rank, task.factors, task.squares);
+  if (task.status.failed())
+    return;
+  if (step.lowRank.energy)
+    task.factors.truncate(lowrank::rankOfEnergy(task.squares, *step.lowRank.energy));
+  std::vector<float> approximation = task.factors.dense();
+  quantization::ErrorMetrics metrics;
+  CompressedLayer &entry = task.entry;
+  const quantization::InputStatistics *inputs = task.measure.statistics;
+  entry.onOutputs = inputs && inputs->hasSecondMoment() &&
+                    !quantization::compareOutputs(weight, approximation.data(), *inputs, nullptr, metrics).failed();
+  if (!entry.onOutputs)
+    metrics = quantization::compare(weight.data, approximation.data(), weight.n * weight.k);
+  entry.snrDb = metrics.snrDb();
+  entry.cosine = metrics.cosine;
+}
+
+bool Factorizer::replace(Task &task) {
+  CompressedLayer &entry = task.entry;
+  const Layer &layer = *task.layer;
+  if (task.status.failed()) {
+    entry.reason = task.status.message();
+    return true;
+  }
+  keep(task.key, task);
+  if (step.lowRank.energy) {
+    int64_t wanted = lowrank::rankOfEnergy(task.squares, *step.lowRank.energy);
+    if (wanted > task.rank) {
+      entry.reason = "an energy of " + std::to_string(*step.lowRank.energy) + " needs rank " + std::to_string(wanted) +
+                     "; the largest rank that saves bytes, " + std::to_string(task.rank) + ", keeps " +
+                     std::to_string(lowrank::energyKept(task.squares, task.rank));
+      return true;
+    }
+  }
+  std::map<std::string, uint64_t> made; // what programs share is stored once
+  compression::MakeConstant make = [&](OpBuilder &b, Location loc, RankedTensorType type, StringRef name,
+                                       ArrayRef<char> bytes) -> Value {
+    auto it = made.find(name.str());
+    if (it == made.end()) {
+      std::optional<uint64_t> offset = compression.files->append(bytes.data(), bytes.size(), error);
+      if (!offset)
+        return {};
+      it = made.try_emplace(name.str(), *offset).first;
+    }
+    return b.create<WeightOp>(loc, type, name, kMadeFile, it->second);
+  };
+  for (Value value : layer.values)
+    if (!lowrank::replaceByFactors(value, layer.name, layer.transposed, layer.stored, task.factors, make)) {
+      error = "initializer '" + layer.name + "': " + error;
+      return false;
+    }
+  entry.rank = task.factors.r;
+  entry.energyKept = lowrank::energyKept(task.squares, entry.rank);
+  entry.format = "rank " + std::to_string(entry.rank);
+  entry.factors = {lowrank::inputFactorName(layer.name), lowrank::outputFactorName(layer.name)};
+  entry.bytesAfter = bytesOf(layer, Factors::size(layer.outputs, layer.inputs, entry.rank));
+  return true;
+}
+
+bool Factorizer::run(const std::vector<Layer> &layers, const LayerStatistics &statistics) {
+  for (const Layer &layer : layers)
+    tasks.push_back(begin(layer, statistics));
+  if (!chooseRanks())
+    return false;
+  size_t reused = 0;
+  auto isWanted = [](Task &task) { return task.entry.reason.empty(); };
+  bool isDone = forEach(
+      "factors", isWanted, [&](Task &task) { factorize(task); },
+      [&](Task &task) {
+        reused += task.isKept;
+        return replace(task);
+      });
+  if (!isDone)
+    return false;
+  if (compression.resume->hasLeft())
+    compression.resume->say("reusing " + std::to_string(reused) + " of " + std::to_string(layers.size()) +
+                            " layers of an interrupted run (" + compression.resume->path() + ")");
+  for (Task &task : tasks)
+    report.layers.push_back(std::move(task.entry));
+  for (func::FuncOp program : compression.programs)
+    lowrank::orderMatrixChains(program);
+  return true;
+}
+
+} // namespace
+
+std::string whyNoRank(const RecipeStep &step, ArrayRef<Layer> layers) {
+  if (!step.lowRank.rank || layers.empty())
+    return "";
+  const Layer *best = nullptr;
+  auto most = [](const Layer &layer) { return lowrank::largestSavingRank(layer.outputs, layer.inputs); };
+  for (const Layer &layer : layers)
+    if (!best || most(layer) > most(*best))
+      best = &layer;
+  if (*step.lowRank.rank <= most(*best))
+    return "";
+  std::string text = "field 'rank': factors of rank " + std::to_string(*step.lowRank.rank) +
+                     " are not smaller than any weight that they are for";
+  return most(*best) < 1
+             ? text
+             : text + "; the largest rank that saves bytes is " + std::to_string(most(*best)) + ", of '" + best->name +
+                   "', " + std::to_string(best->inputs) + " x " + std::to_string(best->outputs);
+}
+
+bool factorizeLayers(const Compression &compression, const RecipeStep &step, const std::vector<Layer> &layers,
+                     const LayerStatistics &statistics, runtime::ThreadPool &pool, CompressionReport &report,
+                     std::string &error) {
+  return Factorizer(compression, step, pool, report, error).run(layers, statistics);
+}
+
+} // namespace lathe

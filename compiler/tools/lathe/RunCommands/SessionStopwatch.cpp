@@ -1,0 +1,184 @@
+//===- SessionStopwatch.cpp - Times of kernels by the runtime ---*- C++ -*-===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#include "compiler/tools/lathe/RunCommands/SessionStopwatch.h"
+#include "compiler/tools/lathe/RunCommands/ManifestJson.h"
+#include "lathe/lathe.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <exception>
+#include <fstream>
+#include <limits>
+#include <thread>
+
+using namespace lathe;
+using namespace lathe::tool;
+using nlohmann::ordered_json;
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+/// The least of so many runs, and of all that fit into so many seconds, is stable; for slow ones fewer do.
+constexpr int kRuns = 20, kFewestRuns = 5;
+constexpr double kLeastSeconds = 0.03, kMostSeconds = 3;
+
+double secondsSince(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
+
+/// What a weight is stored as, such as "f32" and "int4 g32".
+std::string storedAs(const ordered_json &constant) {
+  ordered_json codes = member(constant, "quantized");
+  if (!codes.is_object())
+    return constant.value("type", "");
+  std::string values = codes.value("values", "");
+  int64_t bits = codes.value("bits", int64_t(0)), group = codes.value("group", int64_t(0));
+  std::string text = values == "integer" ? "int" + std::to_string(bits)
+                     : values == "table" ? "table" + std::to_string(bits)
+                                         : values;
+  ordered_json shape = member(constant, "shape");
+  bool isWhole =
+      !shape.is_array() || shape.empty() || !shape[0].is_number_integer() || group >= shape[0].get<int64_t>();
+  return isWhole ? text : text + " g" + std::to_string(group);
+}
+
+/// What a kernel is, such as "matmul int8 x int8".
+std::string describeKernel(const ordered_json &kernel, const ordered_json &constants) {
+  std::string text = kernel.value("kind", "");
+  ordered_json weight = member(kernel, "weight");
+  if (weight.is_number_unsigned() && constants.is_array() && weight.get<size_t>() < constants.size())
+    text += " " + storedAs(constants[weight.get<size_t>()]);
+  return member(kernel, "rounds").is_null() ? text : text + " x int8";
+}
+
+/// An artifact that is run, with the least time of each of its kernels so far.
+class TimedArtifact {
+public:
+  explicit TimedArtifact(const std::string &path) : module_(path), session_(module_, allThreads()) {
+    for (const TensorInfo &info : module_.inputs()) {
+      size_t count = 1;
+      for (int64_t extent : info.dims)
+        count *= static_cast<size_t>(extent);
+      std::vector<float> &x = inputs_.emplace_back(count);
+      uint32_t state = 1; // numbers from -1 to 1 that are about random
+      for (float &value : x) {
+        state = state * 1664525u + 1013904223u;
+        value = static_cast<float>(state >> 8) / 8388608.0f - 1;
+      }
+      session_.setInput(inputs_.size() - 1, LATHE_F32, info.dims, x.data());
+    }
+    least_.assign(module_.info().kernel_count, std::numeric_limits<uint64_t>::max());
+    session_.run(); // the first one makes plans
+  }
+
+  void run() { session_.run(); }
+
+  void time() {
+    session_.setProfiling(true);
+    session_.resetProfile();
+    Clock::time_point begin = Clock::now();
+    session_.run();
+    seconds_ += secondsSince(begin);
+    ++runs_;
+    for (size_t i = 0; i < least_.size(); ++i)
+      if (lathe_kernel_profile profile = session_.profile(i); profile.calls)
+        least_[i] = std::min(least_[i], profile.nanoseconds);
+    session_.setProfiling(false);
+  }
+
+  bool isDone() const { return runs_ >= kRuns && seconds_ >= kLeastSeconds; }
+  int runs() const { return runs_; }
+
+  /// A kernel of several nodes is theirs in equal parts.
+  std::map<std::string, NodeTime> times() const {
+    ordered_json manifest = manifestOf(module_), kernels = member(manifest, "kernels"),
+                 constants = member(manifest, "constants");
+    struct Part {
+      double microseconds;
+      std::string kernel;
+    };
+    std::map<std::string, std::vector<Part>> parts;
+    for (size_t i = 0; i < least_.size() && i < kernels.size(); ++i) {
+      ordered_json nodes = member(kernels[i], "nodes");
+      if (least_[i] == std::numeric_limits<uint64_t>::max() || !nodes.is_array())
+        continue;
+      double share = static_cast<double>(least_[i]) / 1e3 / static_cast<double>(std::max<size_t>(nodes.size(), 1));
+      for (const ordered_json &node : nodes)
+        parts[node.get<std::string>()].push_back({share, describeKernel(kernels[i], constants)});
+    }
+    std::map<std::string, NodeTime> times;
+    for (auto &[node, own] : parts) {
+      std::sort(own.begin(), own.end(), [](const Part &a, const Part &b) { return a.microseconds > b.microseconds; });
+      NodeTime &time = times[node];
+      for (const Part &part : own) {
+        time.microseconds += part.microseconds;
+        time.kernel += (time.kernel.empty() ? "" : ", ") + part.kernel;
+      }
+    }
+    return times;
+  }
+
+private:
+  static SessionOptions allThreads() {
+    SessionOptions options;
+    options.threads = 0;
+    return options;
+  }
+
+  Module module_;
+  Session session_;
+  std::vector<std::vector<float>> inputs_;
+  std::vector<uint64_t> least_; ///< nanoseconds
+  double seconds_ = 0;
+  int runs_ = 0;
+};
+
+class SessionStopwatch final : public Stopwatch {
+public:
+  std::string machine() const override {
+    std::string name = std::to_string(std::thread::hardware_concurrency()) + " processors";
+    std::ifstream info("/proc/cpuinfo");
+    for (std::string line; std::getline(info, line);)
+      if (line.rfind("model name", 0) == 0 || line.rfind("flags", 0) == 0) {
+        name += "; " + line;
+        if (line.rfind("flags", 0) == 0)
+          break;
+      }
+    return name;
+  }
+
+  std::string time(const std::vector<std::string> &paths, bool isWarm,
+                   std::vector<std::map<std::string, NodeTime>> &times) override {
+    try {
+      std::vector<std::unique_ptr<TimedArtifact>> artifacts;
+      for (const std::string &path : paths)
+        artifacts.push_back(std::make_unique<TimedArtifact>(path));
+      Clock::time_point begin = Clock::now();
+      auto isDone = [&] {
+        bool isLate = secondsSince(begin) > kMostSeconds * static_cast<double>(artifacts.size());
+        return std::all_of(artifacts.begin(), artifacts.end(), [&](const auto &artifact) {
+          return artifact->isDone() || (isLate && artifact->runs() >= kFewestRuns);
+        });
+      };
+      while (!isDone())
+        for (const auto &artifact : artifacts) {
+          if (isWarm)
+            artifact->run();
+          artifact->time();
+        }
+      times.clear();
+      for (const auto &artifact : artifacts)
+        times.push_back(artifact->times());
+      return "";
+    } catch (const std::exception &error) {
+      return error.what();
+    }
+  }
+};
+
+} // namespace
+
+std::unique_ptr<Stopwatch> tool::makeStopwatch() { return std::make_unique<SessionStopwatch>(); }

@@ -1,0 +1,185 @@
+# Lathe. Under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+"""lathe lowrank and steps of low rank: wrong ones are refused at once with what is right, and the report tells what became of each layer."""
+import json
+import signal
+import subprocess
+import time
+
+import numpy as np
+import onnx
+import pytest
+from cli_support import USAGE, check_failure
+from onnx import TensorProto, helper, numpy_helper
+
+
+def save(path, *shapes):
+    """x[batch, k] times one weight after another, and a relu between them; names w0, w1 and so on."""
+    random = np.random.default_rng(0)
+    nodes, weights, value = [], [], "x"
+    for i, shape in enumerate(shapes):
+        weights.append(numpy_helper.from_array(random.normal(size=shape).astype(np.float32), f"w{i}"))
+        nodes.append(helper.make_node("MatMul", [value, f"w{i}"], [f"p{i}"], name=f"matmul{i}"))
+        nodes.append(helper.make_node("Relu", [f"p{i}"], [value := f"y{i}"]))
+    values = [[helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", n])] for name, n in (("x", shapes[0][0]), (value, shapes[-1][1]))]
+    graph = helper.make_graph(nodes, "small", *values, weights)
+    path.write_bytes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10).SerializeToString())
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return save(tmp_path_factory.mktemp("lowrank") / "model.onnx", (64, 48), (48, 2), (2, 40))
+
+
+@pytest.fixture
+def refused(lathe_tool, model, tmp_path):
+    folder = tmp_path / "out"
+    folder.mkdir()
+
+    def run(words, *flags, command="lowrank"):
+        begin = time.monotonic()
+        result = lathe_tool(command, model, "-o", folder / "m.lathe", *flags)
+        assert time.monotonic() - begin < 2, "a wrong recipe takes long to be refused"
+        check_failure(result, USAGE, *words)
+        assert list(folder.iterdir()) == []
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "flags, words",
+    [
+        ([], ["step 1", "'rank', 'ratio' and 'energy'", "got none"]),
+        (["--rank", "4", "--ratio", "0.5"], ["'rank', 'ratio' and 'energy'", "got several"]),
+        (["--ratio", "1.5"], ["field 'ratio'", "above 0 and below 1, got 1.5", "nearest is 0.99"]),
+        (["--ratio", "0"], ["field 'ratio'", "got 0", "nearest is 0.01"]),
+        (["--energy", "1"], ["field 'energy'", "below 1", "0.99"]),
+        (["--rank", "0"], ["field 'rank'", "from 1", "got 0"]),
+        (["--rank", "28"], ["field 'rank'", "rank 28", "largest rank that saves bytes is 27, of 'w0', 64 x 48"]),
+        (["--rank", "2", "--tensors", "w2"], ["field 'rank'", "largest rank that saves bytes is 1, of 'w2', 2 x 40"]),
+        (["--ratio", "0.2", "--method", "svdllm"], ["field 'method'", "did you mean 'svd-llm'"]),
+        (["--ratio", "0.2", "--method", "svd-llm"], ["method 'svd-llm'", "--calib"]),
+        (["--ratio", "0.2", "--method", "asvd"], ["method 'asvd'", "--calib"]),
+        (["--ratio", "0.2", "--allocation", "greedy"], ["field 'allocation'", "uniform, auto"]),
+        (["--rank", "4", "--allocation", "auto"], ["field 'allocation'", "'ratio'"]),
+        (["--ratio", "0.2", "--tensors", "decoder*"], ["field 'tensors'", "decoder*"]),
+        (["--ratio", "0.2", "--alpha", "3"], ["field 'alpha'", "from 0.0 to 2.0"]),
+    ],
+)
+def test_wrong_flags(refused, flags, words):
+    refused(words, *flags)
+
+
+@pytest.mark.parametrize(
+    "steps, words",
+    [
+        ([{"step": "lowrank", "ratio": "0.2"}], ["field 'ratio'", '"0.2"']),
+        ([{"step": "lowrank", "rank": 2.5}], ["field 'rank'", "whole number", "2.5"]),
+        ([{"step": "lowrank", "ratio": 0.2, "bits": 4}], ["field 'bits' is one of step 'quantize'", "'lowrank' has step, method"]),
+        ([{"step": "lowrank", "ratoi": 0.2}], ["'ratoi' is not known", "did you mean 'ratio'"]),
+        ([{"step": "lowrnk", "ratio": 0.2}], ["field 'step'", "did you mean 'lowrank'"]),
+        # Before the step before takes its time.
+        ([{"step": "quantize", "tensors": ["w1"]}, {"step": "lowrank", "rank": 28}], ["step 2", "largest rank that saves bytes is 27"]),
+    ],
+)
+def test_wrong_recipes(refused, tmp_path, steps, words):
+    path = tmp_path / "recipe.json"
+    path.write_text(json.dumps({"version": 1, "steps": steps}))
+    refused(words, "--recipe", path, command="compile")
+
+
+def test_report_and_recipe(lathe_tool, model, tmp_path):
+    first, second, report = tmp_path / "a.lathe", tmp_path / "b.lathe", tmp_path / "report.json"
+    told = lathe_tool.ok("lowrank", model, "-o", first, "--rank", "3", "--report", report)
+    assert "1 of low rank by svd" in told and "'w1' stays as it was" in told
+    recipe = json.loads(lathe_tool.ok("inspect", first, "--json"))["recipe"]
+    (step,) = recipe["steps"]
+    assert step["rank"] == 3 and "ratio" not in step
+    (tmp_path / "recipe.json").write_text(json.dumps(recipe))
+    lathe_tool.ok("compile", model, "-o", second, "--recipe", tmp_path / "recipe.json")
+    assert first.read_bytes() == second.read_bytes()
+    compression = json.loads(report.read_text())["compression"]
+    done, small, thin = compression["layers"]
+    weight = numpy_helper.to_array(onnx.load(model).graph.initializer[0]).astype(np.float64)
+    squares = np.linalg.svd(weight, compute_uv=False) ** 2
+    assert (done["weight"], done["node"], done["format"], done["rank"]) == ("w0", "matmul0", "rank 3", 3)
+    assert done["energy_kept"] == pytest.approx(squares[:3].sum() / squares.sum(), rel=1e-5)
+    assert done["snr_db"] == pytest.approx(10 * np.log10(squares.sum() / squares[3:].sum()), abs=1e-3)
+    assert done["bytes_after"] == 3 * (64 + 48) * 4 and done["ratio"] == pytest.approx(1 - 3 * 112 / (64 * 48))
+    assert "largest rank that saves some is 1" in small["reason"] and "largest rank that saves some is 1" in thin["reason"]
+    assert small["bytes_after"] == small["bytes_before"]
+    page = tmp_path / "report.html"
+    lathe_tool.ok("report", report, "-o", page)
+    assert "energy kept" in page.read_text()
+
+
+def test_energy(lathe_tool, model, tmp_path):
+    """The least rank that keeps the energy; where that saves nothing the weight stays, with the reason."""
+    report = tmp_path / "report.json"
+    weight = numpy_helper.to_array(onnx.load(model).graph.initializer[0]).astype(np.float64)
+    squares = np.linalg.svd(weight, compute_uv=False) ** 2
+    kept = np.cumsum(squares) / squares.sum()
+    lathe_tool.ok("lowrank", model, "-o", tmp_path / "m.lathe", "--energy", "0.5", "--report", report)
+    layer = json.loads(report.read_text())["compression"]["layers"][0]
+    assert layer["rank"] == int(np.argmax(kept >= 0.5)) + 1 and layer["energy_kept"] == pytest.approx(kept[layer["rank"] - 1], rel=1e-5)
+    lathe_tool.ok("lowrank", model, "-o", tmp_path / "m.lathe", "--energy", "0.99", "--report", report)
+    layer = json.loads(report.read_text())["compression"]["layers"][0]
+    wanted = int(np.argmax(kept >= 0.99)) + 1
+    assert f"needs rank {wanted}" in layer["reason"] and "bits" not in layer and layer["bytes_after"] == layer["bytes_before"]
+
+
+def test_automatic_ranks(lathe_tool, tmp_path):
+    """All weights together have what is left of them, and one that falls fast pays for one that does not."""
+    random = np.random.default_rng(1)
+    q, _ = np.linalg.qr(random.normal(size=(64, 64)))
+    path = save(tmp_path / "m.onnx", (64, 64), (64, 64))
+    model = onnx.load(path)
+    for tensor, fall in zip(model.graph.initializer, (0.7, 1)):
+        tensor.CopyFrom(numpy_helper.from_array((q * fall ** np.arange(64) @ q.T).astype(np.float32), tensor.name))
+    onnx.save(model, path)
+    report = tmp_path / "report.json"
+    lathe_tool.ok("lowrank", path, "-o", tmp_path / "m.lathe", "--ratio", "0.4", "--allocation", "auto", "--report", report)
+    compression = json.loads(report.read_text())["compression"]
+    fast, flat = compression["layers"]
+    assert 6 <= fast["rank"] < 32 and "at less loss" in flat["reason"]
+    assert compression["bytes_after"] <= 0.6 * compression["bytes_before"]
+
+
+def test_combined_steps(lathe_tool, tmp_path):
+    """Factors are layers for the steps behind; the total counts the weight once."""
+    model = save(tmp_path / "m.onnx", (64, 96), (96, 64))
+    recipe, report = tmp_path / "recipe.json", tmp_path / "report.json"
+    steps = [
+        {"step": "lowrank", "rank": 16, "tensors": ["w0"]},
+        {"step": "quantize", "bits": 4, "group_size": 16, "tensors": ["w0.*"]},
+        {"step": "quantize", "bits": 8, "tensors": ["matmul1"]},
+    ]
+    recipe.write_text(json.dumps({"steps": steps}))
+    lathe_tool.ok("compile", model, "-o", tmp_path / "m.lathe", "--recipe", recipe, "--report", report)
+    compression = json.loads(report.read_text())["compression"]
+    layers = {layer["weight"]: layer for layer in compression["layers"]}
+    assert list(layers) == ["w0", "w0.u", "w0.v", "w1"]
+    assert layers["w0"]["bytes_after"] == layers["w0.u"]["bytes_before"] + layers["w0.v"]["bytes_before"]
+    assert layers["w0.u"]["node"] == "matmul0" and layers["w0.u"]["format"].startswith("int4")
+    assert compression["bytes_before"] == 2 * 64 * 96 * 4
+    assert compression["bytes_after"] == sum(layers[name]["bytes_after"] for name in ("w0.u", "w0.v", "w1"))
+
+
+def test_a_run_that_was_killed(lathe_tool, tmp_path):
+    """What is finished is taken over, and the result is the same."""
+    shape = (512, 512)
+    model = save(tmp_path / "m.onnx", *[shape] * 12)
+    whole, out = tmp_path / "whole.lathe", tmp_path / "m.lathe"
+    flags = ["--ratio", "0.5", "--allocation", "auto"]
+    lathe_tool.ok("lowrank", model, "-o", whole, *flags)
+    command = [str(word) for word in (lathe_tool.path, "lowrank", model, "-o", out, *flags)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    folder = tmp_path / "m.lathe.resume"
+    while process.poll() is None and not (folder.exists() and len(list(folder.glob("*.part"))) > 13):
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not out.exists() and len(list(folder.glob("*.part"))) > 13, "the run was to be killed before its end"
+    told = lathe_tool("lowrank", model, "-o", out, *flags)
+    assert told.returncode == 0 and "of 12 layers of an interrupted run" in told.stderr and "reusing 0 of" not in told.stderr
+    assert out.read_bytes() == whole.read_bytes() and not folder.exists()
