@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "compiler/Compress.h"
 #include "compiler/CacheStep.h"
+#include "compiler/ChooseStep.h"
 #include "compiler/EqualizeStep.h"
 #include "compiler/LayerStatistics.h"
 #include "compiler/LowRankStep.h"
@@ -13,6 +14,7 @@
 #include "compiler/QuantizeTimes.h"
 #include "compiler/RotateStep.h"
 #include "compiler/SparsifyStep.h"
+#include "compiler/StructuredStep.h"
 #include "passes/quantization/Layers.h"
 #include <set>
 
@@ -56,12 +58,17 @@ struct StepRun {
   bool prune();
   bool rotate() { return rotateStreams(compression, step, pool, report, error); }
   bool equalize();
-  bool sparsify();
+  bool choose();
+  Recipe chosen = Recipe(); ///< by `choose`: what is to be carried out in its place
   bool lowRank();
   bool checkEarly();
   /// Whether the rank of a step saves something somewhere among what it applies to.
   bool checkRank(ArrayRef<Layer> chosen);
+  bool pruneStructured();
+  bool sparsify();
 };
+
+bool carryOut(StepRun &run);
 
 bool StepRun::chooseLayers(std::vector<Layer> &chosen) {
   std::vector<Layer> layers = compression::findLayers(compression.programs);
@@ -108,6 +115,8 @@ bool StepRun::quantize() {
 }
 
 bool StepRun::prune() {
+  if (isStructuredStep(step))
+    return pruneStructured();
   std::vector<Layer> chosen;
   if (!chooseLayers(chosen))
     return false;
@@ -132,15 +141,37 @@ bool StepRun::equalize() {
   return chooseLayers(chosen) && equalizeLayers(compression, isCovered, report, error);
 }
 
-bool StepRun::sparsify() {
-  std::vector<SparseCandidate> all = findSparseCandidates(compression.programs);
-  for (const std::string &pattern : step.tensors)
-    if (pattern != "*" && llvm::none_of(all, [&](const SparseCandidate &own) { return covers({pattern}, own.name, own.node); }))
-      return wrongRecipe("field 'tensors': no weight of a matrix product has a name like '" + pattern + "'");
+bool StepRun::pruneStructured() {
+  std::vector<Layer> chosen; // for what is said of patterns that fit nothing
+  if (!chooseLayers(chosen))
+    return false;
+  if (needsCalibration(step) && !compression.data)
+    return wrongRecipe((step.parts.refit ? "refitting" : "method '" + step.parts.method + "'") +
+                       " needs calibration data: give --calib");
   auto isCovered = [&](const std::string &weight, const std::string &node) {
     return covers(step.tensors, weight, node) && !covers(step.exclude, weight, node);
   };
-  return sparsifyLayers(compression, step.sparsifying, isCovered, report, error);
+  bool isDone = pruneParts(compression, step, isCovered, pool, report, isUsage, error);
+  if (!isDone && isUsage)
+    error = where + error;
+  return isDone;
+}
+
+bool StepRun::choose() {
+  std::vector<Layer> layers;
+  if (!chooseLayers(layers))
+    return false;
+  if (!compression.data)
+    return wrongRecipe("to choose needs calibration data: give --calib");
+  CarryOut trial = [this](const Compression &changed, const RecipeStep &own, CompressionReport &ownReport,
+                          bool &isWrong, std::string &problem) {
+    StepRun run{changed, own, where + "field 'from': ", pool, ownReport, isWrong, problem};
+    return carryOut(run);
+  };
+  bool isDone = chooseAlternatives(compression, step, layers, trial, pool, report, chosen, isUsage, error);
+  if (!isDone && isUsage && error.rfind(where, 0) != 0)
+    error = where + error;
+  return isDone;
 }
 
 bool StepRun::checkRank(ArrayRef<Layer> chosen) {
@@ -163,9 +194,20 @@ bool StepRun::lowRank() {
   return factorizeLayers(compression, step, chosen, statistics, pool, report, error);
 }
 
+bool StepRun::sparsify() {
+  std::vector<SparseCandidate> all = findSparseCandidates(compression.programs);
+  for (const std::string &pattern : step.tensors)
+    if (pattern != "*" && llvm::none_of(all, [&](const SparseCandidate &own) { return covers({pattern}, own.name, own.node); }))
+      return wrongRecipe("field 'tensors': no weight of a matrix product has a name like '" + pattern + "'");
+  auto isCovered = [&](const std::string &weight, const std::string &node) {
+    return covers(step.tensors, weight, node) && !covers(step.exclude, weight, node);
+  };
+  return sparsifyLayers(compression, step.sparsifying, isCovered, report, error);
+}
+
 /// Whether a step looks at data, if there are some.
 bool readsData(const RecipeStep &step) {
-  return (step.step == "quantize" && !isCacheStep(step) && usesCalibration(step)) ||
+  return step.step == "choose" || (step.step == "quantize" && !isCacheStep(step) && usesCalibration(step)) ||
          step.step == "prune" || (step.step == "lowrank" && needsCalibration(step));
 }
 
@@ -198,7 +240,8 @@ void addUp(CompressionReport &report) {
 bool carryOut(StepRun &run) {
   static const std::map<std::string, bool (StepRun::*)()> kinds = {
       {"quantize", &StepRun::quantize}, {"prune", &StepRun::prune},       {"lowrank", &StepRun::lowRank},
-      {"rotate", &StepRun::rotate},     {"equalize", &StepRun::equalize}, {"sparsify", &StepRun::sparsify}};
+      {"rotate", &StepRun::rotate},     {"equalize", &StepRun::equalize}, {"sparsify", &StepRun::sparsify},
+      {"choose", &StepRun::choose}};
   auto it = kinds.find(run.step.step);
   return it == kinds.end() ? run.wrongRecipe("step '" + run.step.step + "' is not known") : (run.*it->second)();
 }
@@ -229,21 +272,31 @@ bool compress(const Compression &given, CompressionReport &report, bool &isUsage
     compression.programs.push_back(tokens->lookupSymbol<func::FuncOp>("main"));
   }
   Recipe resolved = *compression.recipe;
+  resolved.steps.clear();
   bool isResolved = false;
-  auto runOf = [&](size_t index) {
-    return StepRun{compression, compression.recipe->steps[index], "recipe: step " + std::to_string(index + 1) + ": ",
-                   pool,        report,                           isUsage,
-                   error};
+  auto runOf = [&](const RecipeStep &step, size_t index) {
+    return StepRun{compression, step, "recipe: step " + std::to_string(index + 1) + ": ", pool, report, isUsage, error};
   };
-  for (size_t index = 0; index < compression.recipe->steps.size(); ++index)
-    if (StepRun run = runOf(index); !run.checkEarly())
-      return false;
-  for (size_t index = 0; index < compression.recipe->steps.size(); ++index) {
-    StepRun run = runOf(index);
+  auto carryOutOne = [&](const RecipeStep &step, size_t index, Recipe &chosen) {
+    StepRun run = runOf(step, index);
     if (!carryOut(run))
       return false;
-    resolved.steps[index] = run.resolved;
-    isResolved |= run.isResolved;
+    chosen = run.chosen;
+    if (step.step != "choose")
+      resolved.steps.push_back(run.resolved);
+    isResolved |= run.isResolved || step.step == "choose";
+    return true;
+  };
+  for (auto [index, step] : llvm::enumerate(compression.recipe->steps))
+    if (StepRun run = runOf(step, index); !run.checkEarly())
+      return false;
+  for (auto [index, step] : llvm::enumerate(compression.recipe->steps)) {
+    Recipe chosen, none;
+    if (!carryOutOne(step, index, chosen))
+      return false;
+    for (const RecipeStep &own : chosen.steps)
+      if (!carryOutOne(own, index, none))
+        return false;
   }
   if (isResolved)
     report.recipe = writeRecipe(resolved);

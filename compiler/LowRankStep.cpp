@@ -318,8 +318,9 @@ bool Factorizer::run(const std::vector<Layer> &layers, const LayerStatistics &st
                             " layers of an interrupted run (" + compression.resume->path() + ")");
   for (Task &task : tasks)
     report.layers.push_back(std::move(task.entry));
-  for (func::FuncOp program : compression.programs)
-    lowrank::orderMatrixChains(program);
+  if (!compression.keepsExpressions)
+    for (func::FuncOp program : compression.programs)
+      lowrank::orderMatrixChains(program);
   return true;
 }
 

@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "compiler/QuantizeTimes.h"
 #include "compiler/ActivationSteps.h"
+#include "compiler/ProductRows.h"
 #include "compiler/QuantizeStep.h"
 #include "passes/quantization/Expressions.h"
 
@@ -121,10 +122,11 @@ bool QuantizeTimes::measure(const Compression &compression, const RecipeStep &st
     return true;
   std::vector<TimedProduct> products;
   std::vector<const Layer *> timed;
+  ProductRows rows(compression.programs, layers, compression.rows);
   for (const Layer &layer : layers) {
     if (!layer.isMatmul() || !layer.readsRows())
       continue;
-    TimedProduct product = timedProduct(layer, compression.rows);
+    TimedProduct product = timedProduct(layer, rows.of(layer));
     if (!compression.timeAll && product.rows * product.inputs * product.outputs < kFewest)
       continue;
     products.push_back(std::move(product));

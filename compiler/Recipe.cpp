@@ -4,8 +4,10 @@
 //
 //===----------------------------------------------------------------------===//
 #include "compiler/Recipe.h"
+#include "compiler/ChooseFields.h"
 #include "compiler/PruneFields.h"
 #include "compiler/RecipeFields.h"
+#include "compiler/StructuredFields.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
 #include <fnmatch.h>
@@ -115,18 +117,6 @@ StepKind equalizeKind() {
       "equalize", {globs("tensors", at(&RecipeStep::tensors)), globs("exclude", at(&RecipeStep::exclude))}, nullptr};
 }
 
-StepKind sparsifyKind() {
-  using S = RecipeStep;
-  return {"sparsify",
-          {
-              choice("format", at(&S::sparsifying, &Sparsifying::format), {"auto", "csr", "bsr", "bitmap", "n_of_m"}),
-              choice("prefer", at(&S::prefer), {"auto", "speed", "size"}),
-              globs("tensors", at(&S::tensors)),
-              globs("exclude", at(&S::exclude)),
-          },
-          nullptr};
-}
-
 /// One of the fields that say how large factors are.
 std::string finishLowRank(const ordered_json &, RecipeStep &step) {
   const LowRankFields &own = step.lowRank;
@@ -155,6 +145,18 @@ StepKind lowRankKind() {
           finishLowRank};
 }
 
+StepKind sparsifyKind() {
+  using S = RecipeStep;
+  return {"sparsify",
+          {
+              choice("format", at(&S::sparsifying, &Sparsifying::format), {"auto", "csr", "bsr", "bitmap", "n_of_m"}),
+              choice("prefer", at(&S::sparsifying, &Sparsifying::prefer), {"speed", "size"}),
+              globs("tensors", at(&S::tensors)),
+              globs("exclude", at(&S::exclude)),
+          },
+          nullptr};
+}
+
 const Field *findField(const std::vector<Field> &fields, const std::string &name) {
   auto it = llvm::find_if(fields, [&](const Field &field) { return field.name == name; });
   return it == fields.end() ? nullptr : &*it;
@@ -167,19 +169,25 @@ std::string noField(const StepKind &kind, const std::string &name) {
     own.push_back(field.name);
   for (const StepKind &other : stepKinds())
     if (findField(other.fields, name))
-      others.push_back("'" + other.name + "'" + (other.mode.empty() ? "" : " of mode '" + other.mode + "'"));
+      others.push_back("'" + other.name + "'" + (other.mode.empty() ? "" : " of mode '" + other.mode + "'") +
+                       (other.patterns.empty() ? "" : " of patterns " + llvm::join(other.patterns, ", ")));
   if (!kind.mode.empty())
     return unknown("field of mode '" + kind.mode + "'", name, own);
+  if (!kind.patterns.empty())
+    return unknown("field of patterns " + llvm::join(kind.patterns, ", "), name, own);
   if (others.empty())
     return unknown("field", name, own);
   return "field '" + name + "' is one of step " + llvm::join(others, " and ") + ": step '" + kind.name + "' has " +
          llvm::join(own, ", ");
 }
 
-/// The kind of a step by what its fields `step`, a valid one, and `mode` are.
-const StepKind &kindOf(const std::string &name, const ordered_json &mode) {
-  return *llvm::find_if(stepKinds(),
-                        [&](const StepKind &kind) { return kind.name == name && (kind.mode.empty() || mode == kind.mode); });
+/// The kind of a step by what its fields `step`, a valid one, `mode` and `pattern` are.
+const StepKind &kindOf(const std::string &name, const ordered_json &mode, const ordered_json &pattern) {
+  return *llvm::find_if(stepKinds(), [&](const StepKind &kind) {
+    return kind.name == name && (kind.mode.empty() || mode == kind.mode) &&
+           (kind.patterns.empty() ||
+            llvm::any_of(kind.patterns, [&](const std::string &own) { return pattern == own; }));
+  });
 }
 
 /// Reads one step; returns what is wrong.
@@ -193,7 +201,7 @@ std::string readStep(const ordered_json &entry, RecipeStep &step) {
   if (entry.contains("step"))
     if (std::string problem = choice("step", at(&RecipeStep::step), names).read(entry["step"], step); !problem.empty())
       return "field 'step': " + problem;
-  const StepKind &kind = kindOf(step.step, entry.value("mode", ordered_json()));
+  const StepKind &kind = kindOf(step.step, entry.value("mode", ordered_json()), entry.value("pattern", ordered_json()));
   for (const auto &[name, value] : entry.items()) {
     if (name == "step")
       continue;
@@ -207,6 +215,15 @@ std::string readStep(const ordered_json &entry, RecipeStep &step) {
 }
 
 } // namespace
+
+std::string read(const ordered_json &entry, RecipeStep &step) { return readStep(entry, step); }
+
+ordered_json write(const RecipeStep &step) {
+  ordered_json entry = {{"step", step.step}};
+  for (const Field &field : kindOf(step.step, step.mode, step.parts.pattern).fields)
+    entry[field.name] = field.write(step);
+  return entry;
+}
 
 /// Reads the recipe's own fields, those beside its steps; returns what is wrong.
 static std::string readWhole(const ordered_json &json, Recipe &whole) {
@@ -222,8 +239,8 @@ static std::string readWhole(const ordered_json &json, Recipe &whole) {
 }
 
 const std::vector<StepKind> &stepKinds() {
-  static const std::vector<StepKind> all = {cachesKind(), quantizeKind(), pruneKind(),    lowRankKind(),
-                                            rotateKind(), equalizeKind(), sparsifyKind()};
+  static const std::vector<StepKind> all = {cachesKind(), quantizeKind(), structuredKind(), pruneKind(), lowRankKind(),
+                                            rotateKind(), equalizeKind(), sparsifyKind(), chooseKind()};
   return all;
 }
 
@@ -249,13 +266,15 @@ bool prefersSpeed(const Recipe &recipe, const RecipeStep &step, bool isPortable)
 }
 
 bool needsCalibration(const RecipeStep &step) {
-  if (step.step == "sparsify")
-    return false;
+  if (!step.parts.pattern.empty())
+    return step.parts.method != "magnitude" || step.parts.refit;
   if (step.step == "prune")
     return step.pruning.method != "magnitude" || step.pruning.refinements > 0;
   if (step.step == "lowrank")
     return step.lowRank.method != "svd";
-  return step.method == "gptq" || step.method == "awq" || step.activations == "tensor" || step.smooth.has_value() ||
+  if (step.step == "sparsify")
+    return false;
+  return step.step == "choose" || step.method == "gptq" || step.method == "awq" || step.activations == "tensor" || step.smooth.has_value() ||
          step.outliers.has_value() || step.biasCorrection;
 }
 
@@ -299,12 +318,8 @@ std::string writeRecipe(const Recipe &whole) {
   if (whole.rows)
     json["rows"] = whole.rows;
   json["steps"] = ordered_json::array();
-  for (const RecipeStep &step : whole.steps) {
-    ordered_json entry = {{"step", step.step}};
-    for (const recipe::Field &field : recipe::kindOf(step.step, step.mode).fields)
-      entry[field.name] = field.write(step);
-    json["steps"].push_back(std::move(entry));
-  }
+  for (const RecipeStep &step : whole.steps)
+    json["steps"].push_back(recipe::write(step));
   return json.dump();
 }
 

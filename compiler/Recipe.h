@@ -13,11 +13,6 @@
 
 namespace lathe {
 
-/// The fields of a step `sparsify`.
-struct Sparsifying {
-  std::string format = "auto"; ///< auto, csr, bsr, bitmap, n_of_m
-};
-
 /// The fields of a step `prune`.
 struct Pruning {
   std::string method = "magnitude";     ///< how weights are scored: magnitude, wanda, sparsegpt
@@ -43,6 +38,23 @@ struct LowRankFields {
   double alpha = 0.5;                 ///< of asvd: the power of mean magnitudes
 };
 
+/// The fields of a step `prune` whose pattern takes parts away.
+struct StructuredPruning {
+  std::string pattern;              ///< heads, neurons, channels, layers; empty for steps that make weights zero
+  std::string method = "magnitude"; ///< how parts are scored: magnitude, activation, reconstruction
+  double sparsity = 0.25;           ///< share of the parts that go
+  std::string scope = "layer";      ///< what is compared with each other: parts of a layer, or global, of all
+  int64_t multiple = 16;            ///< that numbers of neurons and channels have afterwards
+  std::string groupedQueries = "alone"; ///< `grouped_queries`: whether key heads stay, or go together with their queries
+  bool refit = false;               ///< what stays is fitted to the outputs on calibration data
+};
+
+/// The fields of a step `sparsify`.
+struct Sparsifying {
+  std::string format = "auto"; ///< auto, csr, bsr, bitmap, n_of_m
+  std::string prefer = "speed"; ///< speed: weights whose product is faster so; size: those that take fewer bytes
+};
+
 /// One step of a recipe: what it does, what it applies to, and its parameters. Members have the names of the JSON's
 /// fields. What fields a kind of step has, and what they may be, is told in one table for each kind (Recipe.cpp).
 struct RecipeStep {
@@ -55,6 +67,7 @@ struct RecipeStep {
 
   Pruning pruning; ///< of `prune`, with `damping`
   LowRankFields lowRank;
+  StructuredPruning parts; ///< of `prune`, with `damping`
   Sparsifying sparsifying; ///< of `sparsify`
 
   // Of `quantize`.
@@ -83,6 +96,13 @@ struct RecipeStep {
       false; ///< `double_quantization`: scales are codes of 8 bits, with a scale for each 256 outputs
   int64_t stages = 1;             ///< of codebooks whose values are added: 1 or 2
   int64_t dimension = 4;          ///< of codebooks: weights that one code stands for
+
+  // Of `choose`.
+  std::vector<std::vector<RecipeStep>> from; ///< what a layer may get: steps in their order; to leave it as it is always is one more
+  std::string targetSize;            ///< `target_size`: of all weights, such as 25MiB, or a part, such as 0.3; empty: any
+  std::optional<double> maxDrop;     ///< `max_drop`: of quality that may be lost; none: any
+  int64_t sensitivitySamples = 16;   ///< `samples`: of the calibration data, that single layers are tried on
+  std::optional<double> timeBudget;  ///< `time_budget`: seconds for that; none: any
 };
 
 struct Recipe {

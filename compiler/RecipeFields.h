@@ -52,10 +52,16 @@ struct StepKind {
   /// one of them is wrong for. May be empty.
   std::function<std::string(const nlohmann::ordered_json &entry, RecipeStep &step)> finish;
   std::string mode = ""; ///< where the field `mode` tells it from others of its name; before these in the list of all
+  std::vector<std::string> patterns = {}; ///< likewise by the field `pattern`
 };
 
 /// All kinds, in the order in which they are told to users.
 const std::vector<StepKind> &stepKinds();
+
+/// Reads a step of any kind; returns what is wrong.
+std::string read(const nlohmann::ordered_json &entry, RecipeStep &step);
+/// A step as JSON, with every field of its kind.
+nlohmann::ordered_json write(const RecipeStep &step);
 
 /// "what 'given' is not known: expected …", with the valid name that the fewest changes make of it.
 std::string unknown(const std::string &what, const std::string &given, const std::vector<std::string> &valid);

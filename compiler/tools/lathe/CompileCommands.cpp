@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "compiler/tools/lathe/CompileCommands.h"
 #include "compiler/CompilerLibrary.h"
+#include "compiler/Sizes.h"
 #include "compiler/tools/lathe/CompileFlags.h"
 #include "compiler/tools/lathe/CompressionText.h"
 #include "compiler/tools/lathe/Progress.h"
@@ -208,24 +209,6 @@ std::string parseTarget(const std::string &text, CompileOptions &options) {
       return "";
   }
   return "expected a target of cpu, cpu:avx2, cpu:avx512 or reference, got '" + text + "'";
-}
-
-/// Parses `1GiB`, `512M`, `2000000000`: binary multiples, but decimal ones for kB, MB, GB. Nothing where it is no size.
-std::optional<uint64_t> parseSize(const std::string &text) {
-  static const std::map<std::string, double> units = {
-      {"", 1}, {"B", 1}, {"K", 1024}, {"KIB", 1024}, {"KB", 1e3}, {"M", 1 << 20}, {"MIB", 1 << 20}, {"MB", 1e6},
-      {"G", 1 << 30}, {"GIB", 1 << 30}, {"GB", 1e9}, {"T", 0x1p40}, {"TIB", 0x1p40}, {"TB", 1e12}};
-  size_t digits = text.find_first_not_of("0123456789.");
-  std::string unit = digits == std::string::npos ? "" : text.substr(digits);
-  for (char &c : unit)
-    c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
-  char *end = nullptr;
-  std::string number = text.substr(0, digits);
-  double value = std::strtod(number.c_str(), &end);
-  auto it = units.find(unit);
-  if (number.empty() || *end || it == units.end() || !(value > 0) || value * it->second >= 0x1p62)
-    return std::nullopt;
-  return std::max<uint64_t>(static_cast<uint64_t>(value * it->second), 1);
 }
 
 /// Options of the compiler from flags; an error message, or nothing.
@@ -609,8 +592,8 @@ void addCalibrationOptions(CLI::App &command, Flags &flags) {
   command.add_option("--prefer", flags.prefer, "speed: layers whose product is slower on this machine stay as they were; size: none do "
                                                "(default: speed where products are of integers)")
       ->check(CLI::IsMember({"speed", "size"}));
-  command.add_option("--rows", flags.rows, "rows of products that are timed, where the model leaves them open (default: 1 for models that "
-                                           "generate text, else 128)")
+  command.add_option("--rows", flags.rows, "what dimensions that the model leaves open are where products are timed, but batches, which are 1 "
+                                           "(default: 1 for models that generate text, else 128)")
       ->check(CLI::Range(1, 1 << 20));
   command.add_option("--samples", flags.samples, "windows or files that are used, from the first (default: all)");
   command.add_option("--exclude", flags.exclude, "weights that stay as they are: names of initializers or nodes, with * and ?")->take_all();

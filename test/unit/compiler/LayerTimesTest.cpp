@@ -6,6 +6,7 @@
 #include "compiler/LayerTimes.h"
 #include "compiler/Compile.h"
 #include "compiler/Dialects.h"
+#include "compiler/ProductRows.h"
 #include "lathe/lathe.hpp"
 #include "test/unit/frontends/OnnxTestSupport.h"
 #include <cmath>
@@ -124,7 +125,7 @@ TEST_F(ProductTimesTest, WhatProductsShareIsTheirsInEqualParts) {
 }
 
 TEST_F(ProductTimesTest, OfManyProductsSomeAreTimed) {
-  // 16 MiB each, of which 16 fit, and a single one that is larger than all that fit.
+  // 16 MiB each, of which 8 fit, and a single one that is larger than all that fit.
   std::vector<TimedProduct> products(20, product(4096, 1024));
   products.push_back(product(1 << 14, 1 << 13));
   auto times = time(products);
@@ -138,7 +139,7 @@ TEST_F(ProductTimesTest, OfManyProductsSomeAreTimed) {
   compiled.clear();
   time(products);
   ASSERT_EQ(compiled.size(), 2u);
-  EXPECT_EQ(compiled[0].size(), 16u);
+  EXPECT_EQ(compiled[0].size(), 8u);
   EXPECT_FALSE(stopwatch.wasWarm);
 }
 
@@ -254,6 +255,40 @@ TEST_F(SlowLayersTest, WeightsAloneStayForSpeed) {
   stopwatch.answer = [](const std::string &, size_t way) { return NodeTimes{{"product 0", {way ? 30.0 : 20.0, ""}}}; };
   EXPECT_EQ(codesOf("a.lathe"), (Codes{{"fast", false}, {kOdd, false}}));
   EXPECT_EQ(result.compression.layers.front().rows, 200);
+}
+
+TEST_F(SlowLayersTest, RowsAreThoseOfABatchOfOne) {
+  options.recipe = R"({"rows": 300, "steps": [{"mode": "dynamic"}]})";
+  options.report = folder + "/report.json";
+  auto rowsOf = [&](std::initializer_list<const char *> dims) {
+    graph().clear_input();
+    input("x", TensorProto::FLOAT, dims);
+    path = write("model.onnx", model.SerializeAsString());
+    codesOf("a.lathe");
+    return result.compression.layers.front().rows;
+  };
+  EXPECT_EQ(rowsOf({"batch", "sequence", "128"}), 300);
+  EXPECT_EQ(rowsOf({"batch", "49", "128"}), 49);
+  EXPECT_EQ(rowsOf({"2", "7", "128"}), 14);
+  EXPECT_EQ(rowsOf({"batch", "3", "sequence", "128"}), 900);
+  EXPECT_EQ(rowsOf({"batch", "128"}), 300); // nothing else is open
+  EXPECT_EQ(rowsOf({"1", "128"}), 1);
+}
+
+TEST(ProductRowsTest, ExpressionsHaveValues) {
+  ShapeContext shapes;
+  SymExpr a = SymExpr::symbol("a"), b = SymExpr::symbol("b");
+  auto valueOf = [&](const SymExpr &expression) {
+    return evaluate(expression, [](llvm::StringRef name) { return name == "a" ? 7 : 3; });
+  };
+  EXPECT_EQ(valueOf(a * b + a - 5), 23);
+  EXPECT_EQ(valueOf(SymExpr(4)), 4);
+  EXPECT_EQ(valueOf(shapes.floorDiv(a + 1, b)), 2);
+  EXPECT_EQ(valueOf(shapes.floorDiv(b - a, b)), -2);
+  EXPECT_EQ(valueOf(shapes.mod(a, b)), 1);
+  EXPECT_EQ(valueOf(shapes.max(shapes.min(a, b), b - 1) * a), 21);
+  EXPECT_EQ(valueOf(shapes.select(shapes.lt(a, b), a, b)), 3);
+  EXPECT_EQ(valueOf(shapes.select(shapes.eq(a, 7), a, b)), 7);
 }
 
 TEST_F(SlowLayersTest, SmallProductsAreNotTimed) {

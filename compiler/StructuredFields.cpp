@@ -1,0 +1,51 @@
+//===- StructuredFields.cpp - Fields of steps that take parts away --------===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#include "compiler/StructuredFields.h"
+
+using nlohmann::ordered_json;
+
+namespace lathe::recipe {
+namespace {
+
+/// What fields say together that no one of them is wrong for.
+std::string finish(const ordered_json &entry, RecipeStep &whole) {
+  StructuredPruning &step = whole.parts;
+  if (step.sparsity <= 0 || step.sparsity >= 1)
+    return "field 'sparsity': expects a share between 0 and 1, without either, got " + ordered_json(step.sparsity).dump() +
+           (step.sparsity > 1 && step.sparsity < 100
+                ? "; did you mean " + ordered_json(step.sparsity / 100).dump() + "?"
+                : "");
+  if (entry.contains("multiple") && step.pattern == "heads")
+    return "field 'multiple': is of neurons and channels, got pattern 'heads'";
+  if (entry.contains("grouped_queries") && step.pattern != "heads")
+    return "field 'grouped_queries': is of heads, got pattern '" + step.pattern + "'";
+  return "";
+}
+
+} // namespace
+
+StepKind structuredKind() {
+  using S = RecipeStep;
+  using P = StructuredPruning;
+  StepKind kind{"prune",
+                {
+                    choice("pattern", at(&S::parts, &P::pattern), {"heads", "neurons", "channels"}),
+                    choice("method", at(&S::parts, &P::method), {"magnitude", "activation", "reconstruction"}),
+                    number("sparsity", at(&S::parts, &P::sparsity), -1e300, 1e300),
+                    choice("scope", at(&S::parts, &P::scope), {"layer", "global"}),
+                    wholeNumber("multiple", at(&S::parts, &P::multiple), 1, 1 << 20),
+                    choice("grouped_queries", at(&S::parts, &P::groupedQueries), {"alone", "together"}),
+                    flag("refit", at(&S::parts, &P::refit)),
+                    number("damping", at(&S::damping), 1e-6, 1),
+                    globs("tensors", at(&S::tensors)),
+                    globs("exclude", at(&S::exclude)),
+                },
+                finish};
+  kind.patterns = {"heads", "neurons", "channels"};
+  return kind;
+}
+
+} // namespace lathe::recipe
