@@ -49,6 +49,10 @@ Stored storeBitmap(const Matrix &matrix);
 /// n of each m elements along an axis; nullopt where some group has more that are not zero.
 std::optional<Stored> storeGroups(const Matrix &matrix, int64_t n, int64_t m, int64_t axis);
 
+/// Columns of a product that share a list of rows in artifacts (runtime/SparseLayout.h): 4 where blocks are as wide
+/// along its outputs, else 1.
+int64_t listHeight(SparseFormat format, const int64_t (&block)[2], bool transposed);
+
 /// The dense matrix that is stored, as the operation defines it.
 std::vector<char> toDense(const Stored &stored, int64_t elementBytes);
 
@@ -65,6 +69,11 @@ struct Zeros {
 
 /// Counts zeros; groups are looked for along `axis`, the one that products sum over.
 Zeros findZeros(const Matrix &matrix, int64_t axis);
+
+/// Bytes of a format, or nullopt where the zeros have no pattern for it: blocks and groups are those of `zeros`.
+std::optional<int64_t> bytesOf(SparseFormat format, const Matrix &matrix, const Zeros &zeros);
+/// The matrix in that format; nullopt likewise.
+std::optional<Stored> store(SparseFormat format, const Matrix &matrix, const Zeros &zeros);
 
 } // namespace lathe::sparsity
 
