@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "compiler/ChooseFields.h"
 #include "compiler/Sizes.h"
+#include "compiler/StructuredStep.h"
 
 using nlohmann::ordered_json;
 
@@ -18,6 +19,8 @@ std::string whyNoAlternative(const ordered_json &entry, const RecipeStep &step) 
       return "field '" + std::string(field) + "': what layers get it is chosen: expects it beside 'from'";
   if (step.step == "choose" || step.step == "rotate" || step.step == "equalize")
     return "step '" + step.step + "' is not of single layers";
+  if (isStructuredStep(step))
+    return "pattern '" + step.parts.pattern + "' of step 'prune' is not of single layers";
   return step.mode == "kv-cache" ? "mode 'kv-cache' is not of layers" : "";
 }
 

@@ -62,7 +62,8 @@ struct StepRun {
   bool choose();
   Recipe chosen = Recipe(); ///< by `choose`: what is to be carried out in its place
   bool lowRank();
-  bool checkEarly();
+  /// `later`: the steps behind.
+  bool checkEarly(ArrayRef<RecipeStep> later);
   /// Whether the rank of a step saves something somewhere among what it applies to.
   bool checkRank(ArrayRef<Layer> chosen);
   bool pruneStructured();
@@ -192,7 +193,7 @@ bool StepRun::lowRank() {
       return false;
     report.samples = compression.data->samples();
   }
-  return factorizeLayers(compression, step, chosen, statistics, pool, report, error);
+  return factorizeLayers(compression, step, chosen, statistics, pool, report, resolved, isResolved, error);
 }
 
 bool StepRun::sparsify() {
@@ -223,9 +224,16 @@ bool readsData(const RecipeStep &step) {
 
 /// What is wrong with a step whatever the steps before do, told before they take time. Those leave weights as large as
 /// they are, or smaller.
-bool StepRun::checkEarly() {
+bool StepRun::checkEarly(ArrayRef<RecipeStep> later) {
   if (step.step != "lowrank")
     return true;
+  auto keepsSize = [](const RecipeStep &other) {
+    return other.step == "rotate" || other.step == "equalize" || other.step == "lowrank" ||
+           other.step == "prune" || isCacheStep(other);
+  };
+  if (step.lowRank.residual && llvm::all_of(later, keepsSize))
+    return wrongRecipe("field 'residual': what factors leave is as large as the weight was: expects a later step that "
+                       "compresses it, such as 'quantize'");
   std::vector<Layer> chosen;
   for (Layer &layer : compression::findLayers(compression.programs))
     if (covers(step.tensors, layer) && !covers(step.exclude, layer))
@@ -306,7 +314,7 @@ bool compress(const Compression &given, CompressionReport &report, bool &isUsage
     return true;
   };
   for (auto [index, step] : llvm::enumerate(compression.recipe->steps))
-    if (StepRun run = runOf(step, index); !run.checkEarly())
+    if (StepRun run = runOf(step, index); !run.checkEarly(ArrayRef(compression.recipe->steps).drop_front(index + 1)))
       return false;
   for (auto [index, step] : llvm::enumerate(compression.recipe->steps)) {
     Recipe chosen, none;

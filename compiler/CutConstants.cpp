@@ -41,8 +41,9 @@ void forEachRun(ArrayRef<int64_t> shape, const KeptElements &kept, llvm::functio
 std::string keyOf(const KeptElements &kept) {
   std::string key;
   for (const auto &own : kept)
-    key += own ? "[" + llvm::utohexstr(llvm::xxh3_64bits(ArrayRef<uint8_t>(
-                           reinterpret_cast<const uint8_t *>(own->data()), own->size() * sizeof(int64_t)))) +
+    key += own ? "[" +
+                     llvm::utohexstr(llvm::xxh3_64bits(ArrayRef<uint8_t>(reinterpret_cast<const uint8_t *>(own->data()),
+                                                                         own->size() * sizeof(int64_t)))) +
                      "," + std::to_string(own->size()) + "]"
                : "*";
   return key;
@@ -93,9 +94,8 @@ Value CutConstants::cutSmall(ConstantOp constant, const KeptElements &kept) {
   if (dense.isSplat())
     return b.create<ConstantOp>(constant.getLoc(), result, dense.resizeSplat(result));
   SmallVector<Attribute> all(dense.getValues<Attribute>()), part;
-  forEachRun(type.getShape(), kept, [&](int64_t begin, int64_t count) {
-    part.append(all.begin() + begin, all.begin() + begin + count);
-  });
+  forEachRun(type.getShape(), kept,
+             [&](int64_t begin, int64_t count) { part.append(all.begin() + begin, all.begin() + begin + count); });
   return b.create<ConstantOp>(constant.getLoc(), result, DenseElementsAttr::get(result, part));
 }
 

@@ -28,7 +28,7 @@ private:
 
   WeightFiles &files;
   std::string &error;
-  std::map<std::string, uint64_t> made;                   ///< offsets, by what was cut how
+  std::map<std::string, uint64_t> made;                         ///< offsets, by what was cut how
   std::map<std::pair<void *, std::string>, mlir::Value> values; ///< looked up only
 };
 

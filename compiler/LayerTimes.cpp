@@ -137,8 +137,15 @@ bool timeProgram(const Compression &compression, ArrayRef<TimedProduct> all, Arr
     return false;
   for (size_t index : chosen) {
     times[index].clear();
-    for (auto [way, nodes] : llvm::zip(ways, measured))
+    for (auto [way, nodes] : llvm::zip(ways, measured)) {
       times[index].push_back(timeOf(nodes, plain, index, way.name));
+      if (times[index].back().microseconds > 0)
+        continue;
+      const TimedProduct &product = all[index];
+      error = "no kernel of the way '" + way.name + "' was seen for a product of " + std::to_string(product.inputs) +
+              " x " + std::to_string(product.outputs);
+      return false;
+    }
   }
   return true;
 }

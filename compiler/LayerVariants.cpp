@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "compiler/LayerVariants.h"
 #include "compiler/CalibrationProgram.h"
+#include "compiler/SparsifyStep.h"
 #include "dialects/lathe/Lathe.h"
 #include "mlir/Interfaces/SideEffectInterfaces.h"
 #include "llvm/ADT/BitVector.h"
@@ -125,6 +126,16 @@ void follow(const CompressionReport &report, size_t first, Names &names) {
   names = std::move(next);
 }
 
+/// Leaves names of what `sparsify` is for: no tables.
+void keepSparse(ArrayRef<func::FuncOp> programs, std::vector<Names> &names) {
+  std::vector<SparseCandidate> candidates = findSparseCandidates(programs);
+  for (Names &each : names)
+    llvm::erase_if(each, [&](const std::string &name) {
+      return llvm::none_of(candidates, [&](const SparseCandidate &own) { return own.name == name; });
+    });
+  llvm::erase_if(names, [](const Names &each) { return each.empty(); });
+}
+
 /// What the steps of an alternative have told of a layer.
 void describe(const CompressionReport &report, const Layer &layer, LayerVariant &variant) {
   double signalToNoise = INFINITY;
@@ -159,6 +170,11 @@ void describe(const CompressionReport &report, const Layer &layer, LayerVariant 
     else
       variant.reason = entry.reason;
   }
+  for (const SparseLayer &entry : report.sparse)
+    if (names.contains(entry.weight) && !entry.format.empty()) {
+      variant.format += (variant.format.empty() ? "" : ", ") + ("stored as " + entry.format);
+      variant.bytes += entry.bytesAfter - entry.bytesBefore;
+    }
   if (!variant.format.empty())
     variant.reason.clear();
   else if (variant.reason.empty())
@@ -205,6 +221,10 @@ OwningOpRef<ModuleOp> TrialProgram::changed(const std::vector<std::vector<Recipe
     const std::vector<RecipeStep> &steps = alternatives[alternative];
     for (size_t i = 0; i < steps.size() && !names.empty(); ++i) {
       RecipeStep step = steps[i];
+      if (step.step == "sparsify")
+        keepSparse(own.programs, names);
+      if (names.empty())
+        break;
       step.exclude.clear();
       step.tensors.clear();
       for (const Names &each : names)

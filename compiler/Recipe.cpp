@@ -125,6 +125,8 @@ std::string finishLowRank(const ordered_json &, RecipeStep &step) {
     return "expects one of the fields 'rank', 'ratio' and 'energy', got " + std::string(given ? "several" : "none");
   if (own.allocation == "auto" && !own.ratio)
     return "field 'allocation': 'auto' shares out what field 'ratio' leaves, which is not given";
+  if (own.residual && own.ratio)
+    return "field 'ratio': with 'residual' it is later steps that remove bytes: expects 'rank' or 'energy'";
   return "";
 }
 
@@ -139,6 +141,8 @@ StepKind lowRankKind() {
               optionalShare("energy", at(&S::lowRank, &L::energy)),
               choice("allocation", at(&S::lowRank, &L::allocation), {"uniform", "auto"}),
               number("alpha", at(&S::lowRank, &L::alpha), 0, 2),
+              flag("residual", at(&S::lowRank, &L::residual)),
+              choice("prefer", at(&S::prefer), {"auto", "speed", "size"}),
               globs("tensors", at(&S::tensors)),
               globs("exclude", at(&S::exclude)),
           },

@@ -36,6 +36,7 @@ struct LowRankFields {
   std::optional<double> energy; ///< share of the squares of singular values that is kept
   std::string allocation = "uniform"; ///< of a ratio: uniform (the same of each layer), auto (where it costs least)
   double alpha = 0.5;                 ///< of asvd: the power of mean magnitudes
+  bool residual = false; ///< what factors leave is added, a layer for a later step to compress
 };
 
 /// The fields of a step `prune` whose pattern takes parts away.

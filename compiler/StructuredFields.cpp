@@ -10,16 +10,31 @@ using nlohmann::ordered_json;
 namespace lathe::recipe {
 namespace {
 
+const std::vector<std::string> kPatterns = {"heads", "neurons", "channels", "layers"};
+
 /// What fields say together that no one of them is wrong for.
 std::string finish(const ordered_json &entry, RecipeStep &whole) {
   StructuredPruning &step = whole.parts;
   if (step.sparsity <= 0 || step.sparsity >= 1)
-    return "field 'sparsity': expects a share between 0 and 1, without either, got " + ordered_json(step.sparsity).dump() +
+    return "field 'sparsity': expects a share between 0 and 1, without either, got " +
+           ordered_json(step.sparsity).dump() +
            (step.sparsity > 1 && step.sparsity < 100
                 ? "; did you mean " + ordered_json(step.sparsity / 100).dump() + "?"
                 : "");
-  if (entry.contains("multiple") && step.pattern == "heads")
-    return "field 'multiple': is of neurons and channels, got pattern 'heads'";
+  bool isLayers = step.pattern == "layers";
+  if (isLayers && !entry.contains("method"))
+    step.method = "distance";
+  if (isLayers != (step.method == "distance"))
+    return "field 'method': pattern '" + step.pattern + "' has " +
+           (isLayers ? "'distance'" : "magnitude, activation, reconstruction") + ", got '" + step.method + "'";
+  if (isLayers && step.refit)
+    return "field 'refit': is of heads, neurons and channels, got pattern 'layers'";
+  if (isLayers && entry.contains("scope") && step.scope != "global")
+    return "field 'scope': layers are compared with each other: expects 'global', got '" + step.scope + "'";
+  if (isLayers)
+    step.scope = "global";
+  if (entry.contains("multiple") && (isLayers || step.pattern == "heads"))
+    return "field 'multiple': is of neurons and channels, got pattern '" + step.pattern + "'";
   if (entry.contains("grouped_queries") && step.pattern != "heads")
     return "field 'grouped_queries': is of heads, got pattern '" + step.pattern + "'";
   return "";
@@ -30,21 +45,22 @@ std::string finish(const ordered_json &entry, RecipeStep &whole) {
 StepKind structuredKind() {
   using S = RecipeStep;
   using P = StructuredPruning;
-  StepKind kind{"prune",
-                {
-                    choice("pattern", at(&S::parts, &P::pattern), {"heads", "neurons", "channels"}),
-                    choice("method", at(&S::parts, &P::method), {"magnitude", "activation", "reconstruction"}),
-                    number("sparsity", at(&S::parts, &P::sparsity), -1e300, 1e300),
-                    choice("scope", at(&S::parts, &P::scope), {"layer", "global"}),
-                    wholeNumber("multiple", at(&S::parts, &P::multiple), 1, 1 << 20),
-                    choice("grouped_queries", at(&S::parts, &P::groupedQueries), {"alone", "together"}),
-                    flag("refit", at(&S::parts, &P::refit)),
-                    number("damping", at(&S::damping), 1e-6, 1),
-                    globs("tensors", at(&S::tensors)),
-                    globs("exclude", at(&S::exclude)),
-                },
-                finish};
-  kind.patterns = {"heads", "neurons", "channels"};
+  StepKind kind{
+      "prune",
+      {
+          choice("pattern", at(&S::parts, &P::pattern), kPatterns),
+          choice("method", at(&S::parts, &P::method), {"magnitude", "activation", "reconstruction", "distance"}),
+          number("sparsity", at(&S::parts, &P::sparsity), -1e300, 1e300),
+          choice("scope", at(&S::parts, &P::scope), {"layer", "global"}),
+          wholeNumber("multiple", at(&S::parts, &P::multiple), 1, 1 << 20),
+          choice("grouped_queries", at(&S::parts, &P::groupedQueries), {"alone", "together"}),
+          flag("refit", at(&S::parts, &P::refit)),
+          number("damping", at(&S::damping), 1e-6, 1),
+          globs("tensors", at(&S::tensors)),
+          globs("exclude", at(&S::exclude)),
+      },
+      finish};
+  kind.patterns = kPatterns;
   return kind;
 }
 

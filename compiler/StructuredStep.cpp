@@ -5,10 +5,11 @@
 //===----------------------------------------------------------------------===//
 #include "compiler/StructuredStep.h"
 #include "compiler/CutConstants.h"
+#include "compiler/DropLayers.h"
 #include "compiler/UnitPlans.h"
 #include "compiler/WeightValues.h"
 #include "mlir/IR/Verifier.h"
-#include "mlir/Interfaces/SideEffectInterfaces.h"
+#include "passes/pruning/structured/ResidualBlocks.h"
 #include "passes/quantization/Layers.h"
 #include "llvm/ADT/DenseSet.h"
 
@@ -58,7 +59,6 @@ private:
   static bool isReadBy(const ChannelGroup &group, pruning::SharedWeight *weight);
   bool fit(UnitPlan &plan, size_t index);
   void tell(const UnitPlan &plan, const std::vector<bool> &removed, uint64_t before, uint64_t after);
-  void eraseDead();
   bool finish();
 };
 
@@ -144,7 +144,8 @@ bool Pruner::isReadBy(const ChannelGroup &group, pruning::SharedWeight *weight) 
   return weight && llvm::all_of(weight->values, [&](Value value) {
            return llvm::all_of(value.getUses(), [&](OpOperand &use) {
              return llvm::is_contained(weight->values, use.getOwner()->getResult(0)) || // widened
-                    (use.getOperandNumber() == 1 && llvm::any_of(group.readers, [&](const pruning::GroupReader &reader) {
+                    (use.getOperandNumber() == 1 &&
+                     llvm::any_of(group.readers, [&](const pruning::GroupReader &reader) {
                        return reader.product == use.getOwner();
                      }));
            });
@@ -161,9 +162,9 @@ bool Pruner::fit(UnitPlan &plan, size_t index) {
     if (!isReadBy(plan.group, weight))
       continue; // others would read other weights
     pruning::UnitReconstruction rest;
-    quantization::Status status = rest.start({reader.numbers.data(), reader.outputs, reader.inputs}, *reader.statistics,
-                                             plan.group.axes[reader.reader->axis].units, plan.group.units, step.damping,
-                                             reader.hasBias);
+    quantization::Status status =
+        rest.start({reader.numbers.data(), reader.outputs, reader.inputs}, *reader.statistics,
+                   plan.group.axes[reader.reader->axis].units, plan.group.units, step.damping, reader.hasBias);
     if (!status.failed())
       status = rest.remove(gone);
     if (status.failed()) {
@@ -177,9 +178,9 @@ bool Pruner::fit(UnitPlan &plan, size_t index) {
       MatmulOp product = other.product;
       if (other.weight != weight)
         continue;
-      Value made = fitted.make(
-          product.getRhs(), pruning::tensorType(product.getRhs()), weight->name, key,
-          [&] { return product.getTransposeRhs() ? numbers : turned(numbers, reader.outputs, reader.inputs); });
+      Value made = fitted.make(product.getRhs(), pruning::tensorType(product.getRhs()), weight->name, key, [&] {
+        return product.getTransposeRhs() ? numbers : turned(numbers, reader.outputs, reader.inputs);
+      });
       if (!made)
         return false;
       product.getRhsMutable().assign(made);
@@ -267,24 +268,14 @@ bool Pruner::remove(UnitPlan &plan, size_t index) {
   return pruning::removeUnits(plan.group, removed, cut);
 }
 
-/// Constants that were cut, which nothing reads any more.
-void Pruner::eraseDead() {
-  for (func::FuncOp program : compression.programs) {
-    SmallVector<Operation *> ops;
-    program.walk<WalkOrder::PostOrder>([&](Operation *op) { ops.push_back(op); });
-    for (Operation *op : llvm::reverse(ops))
-      if (isOpTriviallyDead(op))
-        op->erase();
-  }
-}
-
 bool Pruner::finish() {
-  eraseDead();
-  for (func::FuncOp program : compression.programs)
+  for (func::FuncOp program : compression.programs) {
+    pruning::eraseDead(program); // constants that were cut
     if (failed(verify(program))) {
       error = "the program is not valid without " + own.pattern + " that went";
       return false;
     }
+  }
   return true;
 }
 
@@ -305,6 +296,8 @@ bool Pruner::run() {
 bool pruneParts(const Compression &compression, const RecipeStep &step,
                 const std::function<bool(const std::string &, const std::string &)> &covers, runtime::ThreadPool &pool,
                 CompressionReport &report, bool &isUsage, std::string &error) {
+  if (step.parts.pattern == "layers")
+    return pruneResidualLayers(compression, step, covers, report, isUsage, error);
   return Pruner{compression, step, covers, pool, report, isUsage, error}.run();
 }
 

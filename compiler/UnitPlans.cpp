@@ -58,7 +58,8 @@ bool scoreUnits(UnitPlan &plan, const std::string &method, WeightFiles &files, s
   }
   llvm::DenseSet<std::pair<void *, int64_t>> known;
   for (const GroupAxis &own : group.axes) {
-    // Matrices alone: each program has uses of vectors of its own, and another artifact of the model has other programs.
+    // Matrices alone: each program has uses of vectors of its own, and another artifact of the model has other
+    // programs.
     bool counts = own.tensor.isConstant() && (own.tensor.weight || pruning::tensorType(own.tensor.value).getRank() > 1);
     if (!counts || !known.insert({own.tensor.key(), own.axis}).second)
       continue;
@@ -142,14 +143,13 @@ void chooseShare(UnitPlan &plan, double share) {
   }
   if (best > wanted / 2 + 1e-9) {
     plan.chosen = 0;
-    plan.reason = "a share of " + shareText(share) + " of its " + std::to_string(plan.group.units) + " " +
-                  (plan.group.balanced.empty() && plan.group.kind == ChannelGroup::Kind::heads
-                       ? "heads"
-                       : kindName(plan.group.kind).str()) +
-                  (plan.group.balanced.empty()
-                       ? ""
-                       : " in " + std::to_string(plan.group.balanced.front().size()) + " groups") +
-                  " can't go, the nearest that can is " + shareText(nearest / all);
+    plan.reason =
+        "a share of " + shareText(share) + " of its " + std::to_string(plan.group.units) + " " +
+        (plan.group.balanced.empty() && plan.group.kind == ChannelGroup::Kind::heads
+             ? "heads"
+             : kindName(plan.group.kind).str()) +
+        (plan.group.balanced.empty() ? "" : " in " + std::to_string(plan.group.balanced.front().size()) + " groups") +
+        " can't go, the nearest that can is " + shareText(nearest / all);
   }
 }
 
@@ -162,9 +162,8 @@ bool readReaders(UnitPlan &plan, const std::vector<compression::Layer> &layers, 
       continue;
     ReaderWeight own;
     own.reader = &reader;
-    auto layer = llvm::find_if(layers, [&](const compression::Layer &other) {
-      return reader.weight && other.place == reader.weight->place;
-    });
+    auto layer = llvm::find_if(
+        layers, [&](const compression::Layer &other) { return reader.weight && other.place == reader.weight->place; });
     own.statistics = layer == layers.end() ? nullptr : statistics.find(*layer);
     auto type = pruning::tensorType(product.getRhs());
     std::optional<std::vector<float>> numbers =

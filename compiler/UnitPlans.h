@@ -24,7 +24,7 @@ struct ReaderWeight {
   std::vector<float> numbers;
   int64_t outputs = 0, inputs = 0;
   const quantization::InputStatistics *statistics = nullptr;
-  bool hasBias = false;                   ///< a constant vector is added to what it gives
+  bool hasBias = false;                  ///< a constant vector is added to what it gives
   pruning::UnitReconstruction rest = {}; ///< of methods that fit what stays
 };
 

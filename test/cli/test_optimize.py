@@ -177,6 +177,22 @@ def test_zeros_and_codes(optimize, tmp_path):
         assert layer["alternatives"][1]["loss"] > layer["alternatives"][2]["loss"]
 
 
+def test_stored_without_zeros(optimize, tmp_path):
+    """Zeros save bytes where they are not stored, which a step after the pruning says."""
+    zeros = {"step": "prune", "method": "wanda", "pattern": "2:4"}
+    stored = {"step": "sparsify", "prefer": "size"}
+    alternatives = [zeros, [zeros, stored], [zeros, {"step": "quantize", "bits": 8}, stored]]
+    recipe = write_recipe(tmp_path / "stored.json", **{"from": alternatives, "target_size": 0.4})
+    report = optimize("--recipe", recipe)
+    choice = report["choices"][0]
+    assert choice["weights_bytes_after"] <= 0.4 * DENSE
+    for layer in choice["layers"]:
+        # Zeros alone are no choice: they save nothing.
+        sizes = [other["bytes"] for other in layer["alternatives"]]
+        assert len(sizes) == 3 and sizes[1] < 0.65 * sizes[0] and sizes[2] < 0.3 * sizes[0]
+        assert "stored as" in layer["alternatives"][1]["format"]
+
+
 def test_other_steps_beside(optimize, tmp_path):
     """What a step before has compressed is no layer any more."""
     steps = [{"step": "quantize", "tensors": ["w1*"]}, {"step": "choose", "target_size": 0.3}]
@@ -236,6 +252,7 @@ def test_wrong_flags(refused):
         ({"max_drop": 0.1, "from": [{"tensors": ["*"]}]}, ["alternative 1", "field 'tensors'", "beside 'from'"]),
         ({"max_drop": 0.1, "from": [{"step": "choose", "max_drop": 1}]}, ["alternative 1", "'choose' is not of single layers"]),
         ({"max_drop": 0.1, "from": [{"step": "rotate"}]}, ["alternative 1", "'rotate' is not of single layers"]),
+        ({"max_drop": 0.1, "from": [{"step": "prune", "pattern": "heads", "sparsity": 0.5}]}, ["alternative 1", "'heads'", "not of single layers"]),
         ({"max_drop": 0.1, "from": [{"mode": "kv-cache", "bits": 4}]}, ["alternative 1", "kv-cache"]),
         ({"max_drop": 0.1, "tensors": ["decoder*"]}, ["field 'tensors'", "decoder*"]),
         ({"max_drop": 0.1, "bits": 4}, ["field 'bits' is one of step 'quantize'", "'choose' has step, from"]),

@@ -194,6 +194,29 @@ def test_times(lathe_tool, model, tmp_path):
     assert json.loads(report.read_text())["compression"]["layers"][0]["rows"] == 3
 
 
+def test_what_is_slower_stays(lathe_tool, tmp_path):
+    """Whatever is faster here: what is told, what was done and the recipe that is kept agree, and it makes the same bytes again."""
+    weight = np.random.default_rng(0).normal(size=(512, 512)).astype(np.float32)
+    nodes = [helper.make_node("MatMul", ["x", "weight"], ["y"], name="the_matmul")]
+    values = [[helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 512])] for name in "xy"]
+    graph = helper.make_graph(nodes, "larger", *values, [numpy_helper.from_array(weight, "weight")])
+    model, out, again, report = (tmp_path / name for name in ("m.onnx", "m.lathe", "again.lathe", "r.json"))
+    model.write_bytes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10).SerializeToString())
+    lathe_tool.ok("compile", model, "-o", out, "--int8", "--report", report)
+    (layer,) = json.loads(report.read_text())["compression"]["layers"]
+    before, after = (way["microseconds"] for way in layer["timed"])
+    slower = after > 1.1 * before and after > before + 3
+    assert ("reason" in layer) == ("format" not in layer) == slower
+    assert layer["microseconds_after"] == (before if slower else after)
+    inside = json.loads(lathe_tool.ok("inspect", out, "--json"))
+    (step,) = inside["recipe"]["steps"]
+    assert step["prefer"] == "size" and step["exclude"] == (["weight"] if slower else [])
+    assert (inside["weights_bytes"] < 512 * 512 * 2) != slower
+    (tmp_path / "recipe.json").write_text(json.dumps(inside["recipe"]))
+    lathe_tool.ok("compile", model, "-o", again, "--recipe", tmp_path / "recipe.json")
+    assert out.read_bytes() == again.read_bytes()
+
+
 def test_memory_is_flat(lathe_tool, model, tmp_path):
     """Statistics are streamed: a hundred times the samples take no more memory."""
     peaks = []

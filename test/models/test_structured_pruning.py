@@ -148,3 +148,153 @@ def test_heads_with_a_bias_for_each(name, varied, lathe_tool, tmp_path):
     artifact, exported, told = prune(lathe_tool, source, tmp_path, {"pattern": "heads", "sparsity": 0.5})
     assert all(entry["after"] * 2 == entry["before"] for entry in told)
     assert_is_masked(artifact, exported, source, told, tmp_path)
+
+
+def mask_stream(source, target, entry):
+    """The model of which channels of the stream are zero, in what writes them and in what reads them."""
+    model = onnx.load(source)
+    weights = {tensor.name: tensor for tensor in model.graph.initializer}
+
+    def zero(name, axis):
+        values = numpy_helper.to_array(weights[name]).copy()
+        values[(slice(None),) * axis + (entry["removed"],)] = 0
+        weights[name].CopyFrom(numpy_helper.from_array(values, name))
+
+    for node in model.graph.node:
+        names = [name for name in node.input if name in entry["weights"]]
+        if node.op_type == "Gather" and names:
+            zero(names[0], 1)
+        elif node.op_type in ("MatMul", "Gemm") and names:
+            reads = node.name in entry["readers"]
+            zero(names[0], contraction(node) if reads else 1 - contraction(node))
+            if len(node.input) > 2 and not reads:
+                zero(node.input[2], 0)
+    onnx.save(model, target)
+    return target
+
+
+@pytest.mark.parametrize("name", ["llama_nocache", "llama", "qwen2", "gpt2"])
+def test_channels_are_those_masked(name, varied, lathe_tool, tmp_path):
+    """Norms divide by the root of all channels' mean square, also of those that went; means of layer norms count them, too."""
+    source = varied(name)
+    artifact, exported, told = prune(lathe_tool, source, tmp_path, {"pattern": "channels", "sparsity": 0.25})
+    [entry] = [entry for entry in told if "reason" not in entry]
+    assert (entry["before"], entry["after"]) == (64, 48)
+    masked, written = onnx_session(mask_stream(source, tmp_path / "masked.onnx", entry)), onnx_session(exported)
+    session = lathe.load(artifact).session(threads=1)
+    onnx.checker.check_model(onnx.load(exported), full_check=True)
+    for number, size in enumerate(SIZES):
+        inputs = make_inputs(masked, size, number)
+        references = run(masked, inputs)
+        assert_equal(run(written, inputs), references)
+        assert_equal(session.run(inputs), references)
+
+
+def test_channels_that_are_given_out_stay(varied, lathe_tool, tmp_path):
+    (tmp_path / "recipe.json").write_text(json.dumps({"version": 1, "steps": [{"step": "prune", "pattern": "channels"}]}))
+    result = lathe_tool("compile", varied("bert"), "-o", tmp_path / "m.lathe", "--recipe", tmp_path / "recipe.json")
+    assert result.returncode == 2 and "no channels can go" in result.stderr and "output 'output_0' has them" in result.stderr
+    assert not (tmp_path / "m.lathe").exists()
+
+
+def samples(session, folder, count=2):
+    folder = folder / "samples"
+    folder.mkdir()
+    for number in range(count):
+        np.savez(folder / f"{number}.npz", **make_inputs(session, SIZES[2 - number % 2], number))
+    return folder
+
+
+@pytest.mark.parametrize("name", ["llama_nocache", "llama", "gpt2", "bert", "vit", "t5"])
+def test_layers_are_those_masked(name, varied, lathe_tool, tmp_path):
+    source = varied(name)
+    reference = onnx_session(source)
+    artifact, exported, told = prune(lathe_tool, source, tmp_path, {"pattern": "layers", "sparsity": 0.25 if name == "t5" else 0.5},
+                                     "--calib", samples(reference, tmp_path))
+    [entry] = [entry for entry in told if entry["removed"]]
+    assert len(told) == (4 if name == "t5" else 2) and entry["bytes_after"] == 0
+    assert entry["cost"] == min(other["cost"] for other in told)
+    onnx.checker.check_model(onnx.load(exported), full_check=True)
+    names = {tensor.name for tensor in onnx.load(exported).graph.initializer}
+    assert not names & set(entry["weights"])
+    if name in ("bert", "t5"):
+        return  # of norms behind sums; of a bias that another layer computes
+    model = onnx.load(source)
+    for tensor in model.graph.initializer:
+        users = [node for node in model.graph.node if node.op_type in ("MatMul", "Gemm") and node.input[1] in entry["weights"]]
+        biases = {node.input[2] for node in users if len(node.input) > 2}
+        outputs = {node.output[0] for node in users if node.op_type == "MatMul"}
+        biases |= {other for node in model.graph.node if node.op_type == "Add" and outputs & set(node.input) for other in node.input}
+        if tensor.name in entry["weights"] or tensor.name in biases:
+            tensor.CopyFrom(numpy_helper.from_array(np.zeros(tensor.dims, np.float32), tensor.name))
+    onnx.save(model, tmp_path / "masked.onnx")
+    masked, written, session = onnx_session(tmp_path / "masked.onnx"), onnx_session(exported), lathe.load(artifact).session(threads=1)
+    for number, size in enumerate(SIZES):
+        inputs = make_inputs(masked, size, number)
+        kept = {name: values for name, values in inputs.items() if name in shapes(written.get_inputs())}
+        references = {name: values for name, values in run(masked, inputs).items() if name in shapes(written.get_outputs())}
+        assert_equal(run(written, kept), references)
+        assert_equal(session.run(kept), references)
+
+
+@pytest.mark.parametrize("pattern", ["heads", "neurons"])
+def test_fitting_makes_errors_smaller(pattern, varied, lathe_tool, tmp_path):
+    """On the data that it is fitted to, what is left is nearer to the model, the more is fitted."""
+    source = varied("bert")
+    reference = onnx_session(source)
+    calib, errors = samples(reference, tmp_path, 16), []
+    inputs = make_inputs(reference, SIZES[2], 0)
+    expected = run(reference, inputs)["output_0"]
+    for method, refit in (("magnitude", False), ("activation", False), ("activation", True), ("reconstruction", False)):
+        step = {"pattern": pattern, "sparsity": 0.5, "method": method, "refit": refit}
+        _, exported, told = prune(lathe_tool, source, tmp_path, step, "--calib", calib)
+        assert all(0 < entry["cost"] < 1 for entry in told)
+        errors.append(np.square(run(onnx_session(exported), inputs)["output_0"] - expected).mean())
+    assert errors[1] < errors[0] and max(errors[2:]) < 0.8 * errors[1]
+
+
+def test_steps_that_follow_find_what_is_left(varied, lathe_tool, tmp_path):
+    """Heads, then neurons, then codes of 8 bits: each step sees the shapes that the one before has left."""
+    recipe = {"version": 1, "steps": [{"step": "prune", "pattern": "heads"}, {"step": "prune", "pattern": "neurons", "scope": "global"},
+                                      {"step": "quantize", "bits": 8}]}
+    (tmp_path / "recipe.json").write_text(json.dumps(recipe))
+    lathe_tool.ok("compile", varied("llama"), "-o", tmp_path / "m.lathe", "--recipe", tmp_path / "recipe.json", "--report", tmp_path / "r.json")
+    told = json.loads((tmp_path / "r.json").read_text())["compression"]
+    shapes = {(layer["inputs"], layer["outputs"]) for layer in told["layers"]}
+    assert (48, 64) in shapes and (64, 48) in shapes  # queries and their outputs
+    left = sum(entry["after"] for entry in told["structured"] if entry["pattern"] == "neurons")
+    assert left == sum(layer["inputs"] for layer in told["layers"] if layer["inputs"] not in (48, 64)) or left == 240
+    session = lathe.load(tmp_path / "m.lathe").session(threads=1)
+    inputs = make_inputs(onnx_session(varied("llama")), SIZES[1], 0)
+    assert session.run(inputs)["logits"].shape == (2, 7, 997)
+
+
+@pytest.mark.parametrize(
+    "step, words",
+    [
+        ({"pattern": "heads", "sparsity": 25}, ["field 'sparsity'", "between 0 and 1", "did you mean 0.25"]),
+        ({"pattern": "heads", "sparsity": 0}, ["field 'sparsity'"]),
+        ({"pattern": "heads", "sparsity": 0.02}, ["heads in 2 groups", "the nearest that can is 0.250"]),
+        ({"pattern": "heads", "sparsity": 0.25, "grouped_queries": "together"}, ["a share of 0.250 of its 2 heads", "0.500"]),
+        ({"pattern": "neurons", "sparsity": 0.99}, None),
+        ({"pattern": "neurons", "multiple": 160}, ["160 neurons are no more than the multiple 160"]),
+        ({"pattern": "head"}, ["field 'pattern'", "did you mean 'heads'"]),
+        ({"pattern": "heads", "method": "distance"}, ["field 'method'", "magnitude, activation, reconstruction"]),
+        ({"pattern": "layers", "method": "magnitude"}, ["field 'method'", "'distance'"]),
+        ({"pattern": "layers"}, ["--calib"]),
+        ({"pattern": "heads", "method": "activation"}, ["--calib"]),
+        ({"pattern": "heads", "multiple": 8}, ["field 'multiple'"]),
+        ({"pattern": "neurons", "grouped_queries": "alone"}, ["field 'grouped_queries'"]),
+        ({"pattern": "heads", "norm": "l1"}, ["'norm' is not known", "heads, neurons, channels, layers"]),
+        ({"pattern": "heads", "exclude": ["*"]}, ["no heads can go", "'exclude'"]),
+    ],
+)
+def test_what_cannot_go_is_refused(step, words, onnx_path, lathe_tool, tmp_path):
+    (tmp_path / "recipe.json").write_text(json.dumps({"version": 1, "steps": [{"step": "prune", **step}]}))
+    result = lathe_tool("compile", onnx_path("llama"), "-o", tmp_path / "m.lathe", "--recipe", tmp_path / "recipe.json")
+    if words is None:
+        assert result.returncode == 0
+        return
+    assert result.returncode == 2 and "step 1" in result.stderr and not (tmp_path / "m.lathe").exists()
+    for word in words:
+        assert word in result.stderr, result.stderr

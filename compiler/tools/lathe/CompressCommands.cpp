@@ -210,6 +210,37 @@ void printTransforms(const CompressionReport &report) {
   }
 }
 
+/// What went, of what there was, and why some stayed.
+void printShrunk(const std::vector<ShrunkPart> &parts) {
+  std::map<std::string, std::vector<const ShrunkPart *>> patterns;
+  for (const ShrunkPart &part : parts)
+    patterns[part.pattern].push_back(&part);
+  for (const auto &[pattern, own] : patterns) {
+    int64_t before = 0, after = 0;
+    uint64_t bytesBefore = 0, bytesAfter = 0;
+    const ShrunkPart *first = nullptr;
+    size_t left = 0, changed = 0;
+    for (const ShrunkPart *part : own) {
+      before += part->before;
+      after += part->after;
+      bytesBefore += part->bytesBefore;
+      bytesAfter += part->bytesAfter;
+      left += part->reason.empty() || part->pattern == "layers" ? 0 : 1;
+      first = first || part->reason.empty() || part->pattern == "layers" ? first : part;
+      changed = std::max(changed, part->interface.size());
+    }
+    std::printf("pruned: %lld of %lld %s went, at %zu places; %.1f of %.1f MB of their weights are left\n",
+                static_cast<long long>(before - after), static_cast<long long>(before), pattern.c_str(), own.size(),
+                static_cast<double>(bytesAfter) / 1e6, static_cast<double>(bytesBefore) / 1e6);
+    if (changed)
+      std::printf("  inputs and outputs of caches changed with them (--report tells which)\n");
+    if (first)
+      std::printf("  '%s' stays as it was: %s\n", first->node.c_str(), first->reason.c_str());
+    if (left > 1)
+      std::printf("  and %zu more (--report tells them all)\n", left - 1);
+  }
+}
+
 void printPruned(const std::vector<PrunedLayer> &layers) {
   double zeros = 0, weights = 0;
   size_t done = 0, left = 0;
@@ -324,6 +355,7 @@ void printChoices(const CompressionReport &report) {
 void printCompression(const CompressionReport &report) {
   printTransforms(report);
   printPruned(report.pruned);
+  printShrunk(report.shrunk);
   printCaches(report.caches);
   printSparse(report.sparse);
   printChoices(report);

@@ -16,20 +16,21 @@ namespace {
 
 struct PruneFlags {
   Flags compile;
-  std::string method = "magnitude", pattern, scope, norm;
+  std::string method, pattern, scope, norm, groupedQueries;
   double sparsity = 0, threshold = 0, weightClip = 0, damping = 0;
-  int64_t blockSize = 0, refinements = 0;
-  bool actOrder = false;
+  int64_t blockSize = 0, refinements = 0, multiple = 0;
+  bool actOrder = false, refit = false;
   std::vector<std::string> tensors;
 };
 
 /// The recipe of the flags; what is not said is the recipe's default.
 std::string recipeOf(const CLI::App &command, const PruneFlags &flags) {
-  ordered_json step = {{"step", "prune"}, {"method", flags.method}};
+  ordered_json step = {{"step", "prune"}};
   auto add = [&](const char *flag, const char *field, const auto &value) {
     if (command.count(flag) > 0)
       step[field] = value;
   };
+  add("--method", "method", flags.method);
   add("--pattern", "pattern", flags.pattern);
   add("--sparsity", "sparsity", flags.sparsity);
   add("--threshold", "threshold", flags.threshold);
@@ -40,6 +41,9 @@ std::string recipeOf(const CLI::App &command, const PruneFlags &flags) {
   add("--act-order", "act_order", flags.actOrder);
   add("--block-size", "block_size", flags.blockSize);
   add("--refinements", "refinements", flags.refinements);
+  add("--multiple", "multiple", flags.multiple);
+  add("--grouped-queries", "grouped_queries", flags.groupedQueries);
+  add("--refit", "refit", flags.refit);
   add("--tensors", "tensors", flags.tensors);
   add("--exclude", "exclude", flags.compile.exclude);
   return ordered_json{{"version", 1}, {"steps", {std::move(step)}}}.dump();
@@ -49,16 +53,17 @@ std::string recipeOf(const CLI::App &command, const PruneFlags &flags) {
 
 void addPruneCommand(CLI::App &app, int &exitCode) {
   auto flags = std::make_shared<PruneFlags>();
-  CLI::App *command = app.add_subcommand("prune", "Make weights zero, one by one, in groups or in blocks");
+  CLI::App *command = app.add_subcommand(
+      "prune", "Make weights zero, one by one, in groups or in blocks; or take heads, neurons, channels or layers away");
   command->add_option("-o,--output", flags->compile.output, "the .lathe or .onnx file")->required();
   addCompileOptions(*command, flags->compile);
-  command
-      ->add_option("--method", flags->method, "how weights are scored: magnitude, or, by --calib, wanda or sparsegpt")
-      ->capture_default_str();
+  command->add_option("--method", flags->method,
+                      "how weights are scored: magnitude, or, by --calib, wanda or sparsegpt; parts: magnitude, or, by --calib, "
+                      "activation or reconstruction; layers: distance, by --calib (magnitude, of layers distance)");
   command->add_option("--sparsity", flags->sparsity,
-                      "share of weights that become zero, below 1 (0.5, or what an N:M pattern says)");
+                      "share of weights that become zero, below 1 (0.5, or what an N:M pattern says), or of parts that go (0.25)");
   command->add_option("--pattern", flags->pattern,
-                      "unstructured, N:M (of M neighbouring inputs N stay), or block:RxC (R outputs x C inputs)");
+                      "unstructured, N:M (of M neighbouring inputs N stay), block:RxC (R outputs x C inputs), or what goes: heads, neurons, channels, layers");
   command->add_option("--scope", flags->scope, "what is compared with each other: global, layer, output or input");
   command->add_option("--threshold", flags->threshold, "in place of --sparsity: what scores less becomes zero");
   command->add_option("--norm", flags->norm, "how blocks are scored: l1 or l2 (l2)");
@@ -70,6 +75,10 @@ void addPruneCommand(CLI::App &app, int &exitCode) {
   command->add_option("--block-size", flags->blockSize, "inputs whose zeros sparsegpt chooses together (128)");
   command->add_option("--refinements", flags->refinements,
                       "steps that fit the weights that stay to the layer's outputs on --calib (0)");
+  command->add_option("--multiple", flags->multiple, "that numbers of neurons and channels have afterwards (16)");
+  command->add_option("--grouped-queries", flags->groupedQueries,
+                      "whether heads go alone, as many of each head of keys, or together with that (alone)");
+  command->add_flag("--refit", flags->refit, "fit what reads the parts that stay to its outputs on --calib, by least squares");
   command
       ->add_option("--tensors", flags->tensors, "weights to prune: names of initializers or nodes, with * and ? (all)")
       ->take_all();

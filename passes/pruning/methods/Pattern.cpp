@@ -93,6 +93,11 @@ std::string pruning::parsePattern(const std::string &text, Pattern &pattern) {
                : problem;
   }
   const bool isGroup = text.find(':') != std::string::npos;
+  // Those that take parts away are read elsewhere.
+  for (const std::string part : {"heads", "neurons", "channels", "layers"})
+    if (text.size() > 2 && part.compare(0, 3, text, 0, 3) == 0)
+      return "expects unstructured, N:M, block:RxC, heads, neurons, channels or layers, got '" + text +
+             "'; did you mean '" + part + "'?";
   return "expects unstructured, N:M or block:RxC, got '" + text + "'; did you mean '" +
          (isGroup ? "2:4" : "unstructured") + "'?";
 }

@@ -224,9 +224,9 @@ void Linker::reshape(ReshapeOp reshape) {
       // The smaller one goes on; a constant before what is not.
       bool isLeft = left && right ? *left < *right : left ? true : right ? false : (*from).size() < (*to).size();
       if (isLeft ? i > 0 : j > 0)
-        isLeft ? a = takeInput() * a : b = takeResult() * b;
+        isLeft ? a = takeInput() *a : b = takeResult() * b;
       else if (isLeft ? j > 0 : i > 0)
-        isLeft ? b = takeResult() * b : a = takeInput() * a;
+        isLeft ? b = takeResult() *b : a = takeInput() * a;
       else
         return;
     }

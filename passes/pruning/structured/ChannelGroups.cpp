@@ -122,8 +122,8 @@ struct GroupSearch {
   };
   using Key = std::pair<void *, int64_t>;
   llvm::MapVector<Key, Entry> entries = llvm::MapVector<Key, Entry>();
-  std::vector<int> parents = {};             ///< of labels that are one
-  std::vector<std::string> reasons = {};     ///< of labels' roots
+  std::vector<int> parents = {};         ///< of labels that are one
+  std::vector<std::string> reasons = {}; ///< of labels' roots
   llvm::SetVector<Operation *> work = {};
 
   Tensor tensorOf(Value value, OpOperand *use) const {
@@ -433,8 +433,8 @@ void GroupSearch::classify() {
       for (int64_t axis = 0; axis < tensorType(op->getOperand(0)).getRank(); ++axis)
         if (std::vector<int> *labels = labelsOf(tensorAt(op, 0), axis); labels && isNormOf(op, axis)) {
           group.norms.push_back(op);
-          bool isLast = static_cast<int64_t>(axis) + 1 == tensorType(op->getOperand(0)).getRank() &&
-                        !isNormOf(op, axis - 1);
+          bool isLast =
+              static_cast<int64_t>(axis) + 1 == tensorType(op->getOperand(0)).getRank() && !isNormOf(op, axis - 1);
           bool isPlain = tensorType(op->getOperand(0)).getElementType().isF32() && isStored(op->getOperand(1));
           if (!isLast || !isPlain)
             lock(*labels, describe(op) + " is a norm along several axes, not of f32, or without a constant gain");
@@ -462,11 +462,11 @@ void GroupSearch::classify() {
       group.readers.push_back({product, all.weightOf(product.getRhs()), 0});
   }
   using Kind = ChannelGroup::Kind;
-  group.kind = isHeads                  ? Kind::heads
-               : !group.norms.empty()   ? Kind::channels
-               : isColumns              ? Kind::other
-               : group.readers.empty()  ? Kind::other
-                                        : Kind::neurons;
+  group.kind = isHeads                 ? Kind::heads
+               : !group.norms.empty()  ? Kind::channels
+               : isColumns             ? Kind::other
+               : group.readers.empty() ? Kind::other
+                                       : Kind::neurons;
 }
 
 /// Units are numbered by where they come first.
@@ -494,8 +494,8 @@ void GroupSearch::finish() {
   }
   for (GroupReader &reader : group.readers) {
     Value lhs = reader.product.getLhs();
-    reader.axis =
-        places.at({tensorOf(lhs, nullptr).key(), tensorType(lhs).getRank() - (reader.product.getTransposeLhs() ? 2 : 1)});
+    reader.axis = places.at(
+        {tensorOf(lhs, nullptr).key(), tensorType(lhs).getRank() - (reader.product.getTransposeLhs() ? 2 : 1)});
   }
   for (auto &sets : group.balanced)
     for (std::vector<int> &set : sets)

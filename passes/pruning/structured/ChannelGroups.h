@@ -6,9 +6,9 @@
 #ifndef LATHE_PASSES_PRUNING_STRUCTURED_CHANNELGROUPS_H
 #define LATHE_PASSES_PRUNING_STRUCTURED_CHANNELGROUPS_H
 
+#include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "passes/pruning/structured/AxisLinks.h"
 #include "passes/quantization/Layers.h"
-#include "mlir/Dialect/Func/IR/FuncOps.h"
 #include <string>
 #include <vector>
 

@@ -236,8 +236,8 @@ void Remover::changeTypes() {
   for (Operation *op : programs) {
     auto program = cast<func::FuncOp>(op);
     Block &body = program.getBody().front();
-    program.setFunctionType(FunctionType::get(program.getContext(), body.getArgumentTypes(),
-                                              body.getTerminator()->getOperandTypes()));
+    program.setFunctionType(
+        FunctionType::get(program.getContext(), body.getArgumentTypes(), body.getTerminator()->getOperandTypes()));
   }
 }
 

@@ -16,8 +16,7 @@ namespace lathe::pruning {
 using KeptElements = std::vector<std::optional<std::vector<int64_t>>>;
 
 /// Makes the part of a stored constant that stays, behind it, times a factor. Null after a failure.
-using CutConstant =
-    std::function<mlir::Value(mlir::Value constant, const KeptElements &kept, double factor)>;
+using CutConstant = std::function<mlir::Value(mlir::Value constant, const KeptElements &kept, double factor)>;
 
 /// Takes units away from all programs. Types, extents and bounds follow; norms along the units compute what they did
 /// where those that go are zero: the model becomes what it would be if all that reads them multiplied them by zero.

@@ -90,11 +90,11 @@ protected:
   Resume resume;
   Compression compression;
   std::vector<std::vector<std::string>> compiled; ///< the products of each program
-  /// Product i takes i microseconds, and ten times that in the other way.
+  /// Product i takes i + 1 microseconds, and ten times that in the other way.
   FakeStopwatch stopwatch{[](const std::string &, size_t way) {
     NodeTimes times;
     for (int i = 0; i < 100; ++i)
-      times["product " + std::to_string(i)] = {way ? 10.0 * i : i, "matmul"};
+      times["product " + std::to_string(i)] = {way ? 10.0 * (i + 1) : i + 1, "matmul"};
     return times;
   }};
 };
@@ -106,11 +106,11 @@ TEST_F(ProductTimesTest, ProductsOfOneSizeHaveTheirMedian) {
   EXPECT_TRUE(stopwatch.wasWarm);
   ASSERT_EQ(times.size(), 5u);
   for (size_t i : {0, 1, 3}) {
-    EXPECT_EQ(times[i][0].microseconds, 1);
-    EXPECT_EQ(times[i][1].microseconds, 10);
+    EXPECT_EQ(times[i][0].microseconds, 2);
+    EXPECT_EQ(times[i][1].microseconds, 20);
   }
-  EXPECT_EQ(times[2][1].microseconds, 20);
-  EXPECT_EQ(times[4][0].microseconds, 4);
+  EXPECT_EQ(times[2][1].microseconds, 30);
+  EXPECT_EQ(times[4][0].microseconds, 5);
   EXPECT_EQ(times[4][1].name, "other");
 }
 
@@ -134,7 +134,7 @@ TEST_F(ProductTimesTest, OfManyProductsSomeAreTimed) {
   EXPECT_EQ(compiled[2], std::vector<std::string>{"product 20"});
   EXPECT_FALSE(stopwatch.wasWarm);
   EXPECT_EQ(times[19][0].microseconds, times[0][0].microseconds);
-  EXPECT_EQ(times[20][0].microseconds, 20);
+  EXPECT_EQ(times[20][0].microseconds, 21);
   products.pop_back();
   compiled.clear();
   time(products);
@@ -143,7 +143,7 @@ TEST_F(ProductTimesTest, OfManyProductsSomeAreTimed) {
   EXPECT_FALSE(stopwatch.wasWarm);
 }
 
-/// y[n, 96] = x[n, 128] . fast[128, 112] . odd[112, 96], of which the second is slower as integers.
+/// y[n, 192] = x[n, 256] . fast[256, 224] . odd[224, 192], of which the second is slower as integers.
 class SlowLayersTest : public lathe::test::OnnxTest {
 protected:
   static constexpr const char *kOdd = "odd[0]*";
@@ -153,9 +153,9 @@ protected:
     options.level = 1;
     options.stopwatch = &stopwatch;
     options.recipe = R"({"steps": [{"mode": "dynamic"}]})";
-    input("x", TensorProto::FLOAT, {"n", "128"});
-    addWeight("fast", 128, 112);
-    addWeight(kOdd, 112, 96);
+    input("x", TensorProto::FLOAT, {"n", "256"});
+    addWeight("fast", 256, 224);
+    addWeight(kOdd, 224, 192);
     node("MatMul", {"x", "fast"}, {"h"}, "first");
     node("MatMul", {"h", kOdd}, {"y"}, "second");
     output("y");
@@ -181,7 +181,7 @@ protected:
         continue;
       const json &weight = manifest["constants"][kernel["weight"].get<size_t>()];
       bool isInteger = weight.contains("quantized") && kernel.value("rounds", "") == "rows";
-      times[kernel["nodes"][0]] = {isInteger ? (weight["shape"][0] == 128 ? 5.0 : 50.0) : 20.0,
+      times[kernel["nodes"][0]] = {isInteger ? (weight["shape"][0] == 256 ? 5.0 : 50.0) : 20.0,
                                    isInteger ? "integers" : "floats"};
     }
     return times;
@@ -267,12 +267,12 @@ TEST_F(SlowLayersTest, RowsAreThoseOfABatchOfOne) {
     codesOf("a.lathe");
     return result.compression.layers.front().rows;
   };
-  EXPECT_EQ(rowsOf({"batch", "sequence", "128"}), 300);
-  EXPECT_EQ(rowsOf({"batch", "49", "128"}), 49);
-  EXPECT_EQ(rowsOf({"2", "7", "128"}), 14);
-  EXPECT_EQ(rowsOf({"batch", "3", "sequence", "128"}), 900);
-  EXPECT_EQ(rowsOf({"batch", "128"}), 300); // nothing else is open
-  EXPECT_EQ(rowsOf({"1", "128"}), 1);
+  EXPECT_EQ(rowsOf({"batch", "sequence", "256"}), 300);
+  EXPECT_EQ(rowsOf({"batch", "49", "256"}), 49);
+  EXPECT_EQ(rowsOf({"2", "7", "256"}), 14);
+  EXPECT_EQ(rowsOf({"batch", "3", "sequence", "256"}), 900);
+  EXPECT_EQ(rowsOf({"batch", "256"}), 300); // nothing else is open
+  EXPECT_EQ(rowsOf({"1", "256"}), 1);
 }
 
 TEST(ProductRowsTest, ExpressionsHaveValues) {
@@ -295,6 +295,14 @@ TEST_F(SlowLayersTest, SmallProductsAreNotTimed) {
   options.recipe = R"({"rows": 1, "steps": [{"mode": "dynamic"}]})";
   EXPECT_EQ(codesOf("a.lathe"), (Codes{{"fast", true}, {kOdd, true}}));
   EXPECT_EQ(stopwatch.asked, 0);
+  // Reports have their times, which decide nothing.
+  std::string bytes = bytesOf("a.lathe");
+  options.report = folder + "/report.json";
+  codesOf("a.lathe");
+  EXPECT_EQ(stopwatch.asked, 1);
+  EXPECT_EQ(result.compression.layers.back().ways.size(), 2u);
+  EXPECT_EQ(result.compression.layers.back().way, 1u);
+  EXPECT_TRUE(bytesOf("a.lathe") == bytes);
 }
 
 TEST_F(SlowLayersTest, OtherMachinesAreNotTimed) {
@@ -315,6 +323,13 @@ TEST_F(SlowLayersTest, AreDecidedOnceByAnInterruptedRun) {
   stopwatch.answer = [](const std::string &, size_t) { return NodeTimes(); };
   EXPECT_EQ(codesOf("a.lathe"), (Codes{{"fast", true}, {kOdd, false}}));
   EXPECT_EQ(stopwatch.asked, 1);
+}
+
+TEST_F(SlowLayersTest, AProductWithoutAKernelIsAFailure) {
+  stopwatch.answer = [](const std::string &, size_t) { return NodeTimes(); };
+  result = compile("a.lathe");
+  ASSERT_EQ(result.errors.size(), 1u);
+  EXPECT_EQ(result.errors.front(), "timing products: no kernel of the way 'f32' was seen for a product of 256 x 224");
 }
 
 TEST_F(SlowLayersTest, AFailureIsTold) {

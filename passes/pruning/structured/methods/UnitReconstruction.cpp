@@ -84,7 +84,8 @@ Status UnitReconstruction::start(const Weight &weight, const InputStatistics &st
     for (int64_t j = 0; j < k; ++j)
       h[static_cast<size_t>(i * size + j)] = statistics.secondMoment[static_cast<size_t>(i * k + j)];
     if (constant)
-      h[static_cast<size_t>(i * size + k)] = h[static_cast<size_t>(k * size + i)] = statistics.mean[static_cast<size_t>(i)];
+      h[static_cast<size_t>(i * size + k)] = h[static_cast<size_t>(k * size + i)] =
+          statistics.mean[static_cast<size_t>(i)];
     trace += h[static_cast<size_t>(i * size + i)];
   }
   if (constant)
@@ -94,8 +95,8 @@ Status UnitReconstruction::start(const Weight &weight, const InputStatistics &st
     std::copy_n(weight.data + row * k, k, w.begin() + row * size);
   // tr(W H W^T).
   std::vector<double> product(w.size());
-  cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, ::size(n), ::size(size), ::size(size), 1, w.data(), ::size(size),
-              h.data(), ::size(size), 0, product.data(), ::size(size));
+  cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, ::size(n), ::size(size), ::size(size), 1, w.data(),
+              ::size(size), h.data(), ::size(size), 0, product.data(), ::size(size));
   energy_ = 0;
   for (size_t i = 0; i < w.size(); ++i)
     energy_ += w[i] * product[i];
@@ -107,7 +108,8 @@ Status UnitReconstruction::start(const Weight &weight, const InputStatistics &st
   const auto order = static_cast<lapack_int>(size);
   if (LAPACKE_dpotrf(LAPACK_ROW_MAJOR, 'L', order, inverse.data(), order) != 0 ||
       LAPACKE_dpotri(LAPACK_ROW_MAJOR, 'L', order, inverse.data(), order) != 0)
-    return runtime::failure(LATHE_INVALID_ARGUMENT, "the second moment of the inputs can't be inverted: expects a larger damping");
+    return runtime::failure(LATHE_INVALID_ARGUMENT,
+                            "the second moment of the inputs can't be inverted: expects a larger damping");
   for (int64_t row = 0; row < size; ++row)
     for (int64_t column = row + 1; column < size; ++column)
       inverse[static_cast<size_t>(row * size + column)] = inverse[static_cast<size_t>(column * size + row)];
@@ -123,7 +125,8 @@ std::vector<double> UnitReconstruction::costs() const {
   std::vector<double> squares(static_cast<size_t>(size), 0.0); // of the weights of an input
   for (int64_t row = 0; row < n; ++row)
     for (int64_t i = 0; i < size; ++i)
-      squares[static_cast<size_t>(i)] += w[static_cast<size_t>(row * size + i)] * w[static_cast<size_t>(row * size + i)];
+      squares[static_cast<size_t>(i)] +=
+          w[static_cast<size_t>(row * size + i)] * w[static_cast<size_t>(row * size + i)];
   for (const std::vector<int64_t> &own : inputs) {
     auto order = static_cast<int64_t>(own.size());
     if (order == 1) {
@@ -163,7 +166,8 @@ Status UnitReconstruction::remove(const std::vector<int> &units) {
     rows.insert(rows.end(), inverse.begin() + row * size, inverse.begin() + (row + 1) * size);
   std::vector<double> solved = rows;
   if (!solve(block, order, solved, size))
-    return runtime::failure(LATHE_INVALID_ARGUMENT, "the second moment of the inputs can't be inverted: expects a larger damping");
+    return runtime::failure(LATHE_INVALID_ARGUMENT,
+                            "the second moment of the inputs can't be inverted: expects a larger damping");
   std::vector<double> lost;
   for (int64_t row = 0; row < n; ++row)
     for (int64_t input : gone)

@@ -31,8 +31,8 @@ void addSquares(const Weight &weight, const std::vector<int> &units, bool ofInpu
 /// order derivatives for network pruning: Optimal Brain Surgeon"; Kurtic et al. 2023, "ZipLM", section 3, for units).
 class UnitReconstruction {
 public:
-  /// `damping`: a share of the mean of H's diagonal that is added to it. With `constant` there is an input that is always 1
-  /// and stays: a bias that takes up the means. Fails where sizes do not fit, or H can't be inverted.
+  /// `damping`: a share of the mean of H's diagonal that is added to it. With `constant` there is an input that is
+  /// always 1 and stays: a bias that takes up the means. Fails where sizes do not fit, or H can't be inverted.
   Status start(const Weight &weight, const InputStatistics &statistics, const std::vector<int> &units, int count,
                double damping, bool constant);
   /// Mean of |y - y'|^2 that is added where a unit goes next; of each unit, infinity for those that went.
@@ -47,8 +47,8 @@ public:
   std::vector<float> bias() const;
 
 private:
-  int64_t n = 0, k = 0, size = 0; ///< outputs, inputs, and with the constant one
-  std::vector<double> w, inverse; ///< [n][size], [size][size]
+  int64_t n = 0, k = 0, size = 0;           ///< outputs, inputs, and with the constant one
+  std::vector<double> w, inverse;           ///< [n][size], [size][size]
   std::vector<std::vector<int64_t>> inputs; ///< of each unit; empty where it went
   double energy_ = 0;
 };
