@@ -249,7 +249,10 @@ Zeros findZeros(const Matrix &matrix, int64_t axis) {
     return zeros;
   for (int64_t m : {4, 8, 16}) {
     int64_t n = std::max<int64_t>(mostOfGroup(mask, matrix.rows, matrix.columns, m, axis), 1);
-    if (2 * n > m || (zeros.m > 0 && 5 * n * zeros.m > 4 * zeros.n * m)) // larger groups are to be worth it
+    // Not by chance, as among many zeros without an order some groups have few.
+    int64_t extent = axis == 0 ? matrix.rows : matrix.columns, lines = axis == 0 ? matrix.columns : matrix.rows;
+    bool areFull = 10 * zeros.nonzeros >= 9 * n * ceilDiv(extent, m) * lines;
+    if (!areFull || 2 * n > m || (zeros.m > 0 && 5 * n * zeros.m > 4 * zeros.n * m)) // larger groups are to be worth it
       continue;
     zeros.n = n;
     zeros.m = m;

@@ -59,8 +59,9 @@ std::vector<char> toDense(const Stored &stored, int64_t elementBytes);
 /// What the zeros of a matrix look like.
 struct Zeros {
   int64_t nonzeros = 0;
-  /// Where n of m = 4, 8 or 16 elements along an axis are enough for every group, and that is at most half of them, the
-  /// smallest such m, or a larger one with fewer than 4 / 5 of its elements; m is 0 where there is none.
+  /// Where n of m = 4, 8 or 16 elements along an axis are enough for every group, all but a tenth of these are no
+  /// zeros, and that is at most half of the elements, the smallest such m, or a larger one with fewer than 4 / 5 of its
+  /// elements; m is 0 where there is none.
   int64_t n = 0, m = 0, axis = 0;
   /// The largest block of which those that are not all zeros are full, but for a tenth; [1, 1] where no larger one is.
   int64_t block[2] = {1, 1};

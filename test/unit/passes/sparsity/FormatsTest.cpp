@@ -110,10 +110,12 @@ TEST(SparseFormats, BlocksAreFound) {
 }
 
 TEST(SparseFormats, ZerosWithoutAPatternHaveNone) {
-  Random random(64, 96, 4, 0.5);
-  Zeros zeros = findZeros(random.matrix, 1);
-  EXPECT_EQ(zeros.m, 0);
-  EXPECT_EQ(zeros.block[0] * zeros.block[1], 1);
+  for (double share : {0.5, 0.9, 0.95}) {
+    Random random(64, 96, 4, share);
+    Zeros zeros = findZeros(random.matrix, 1);
+    EXPECT_EQ(zeros.m, 0) << share;
+    EXPECT_EQ(zeros.block[0] * zeros.block[1], 1) << share;
+  }
 }
 
 } // namespace
