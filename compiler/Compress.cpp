@@ -47,7 +47,8 @@ struct StepRun {
   bool &isUsage;
   std::string &error;
   RecipeStep resolved = step; ///< what repeats what was done, whatever times are elsewhere
-  bool isResolved = false;    ///< whether that differs from the step
+  std::vector<RecipeStep> further = {}; ///< behind that
+  bool isResolved = false;              ///< whether that differs from the step
 
   bool wrongRecipe(const std::string &what) {
     isUsage = true;
@@ -189,10 +190,19 @@ bool StepRun::sparsify() {
   for (const std::string &pattern : step.tensors)
     if (pattern != "*" && llvm::none_of(all, [&](const SparseCandidate &own) { return covers({pattern}, own.name, own.node); }))
       return wrongRecipe("field 'tensors': no weight of a matrix product has a name like '" + pattern + "'");
-  auto isCovered = [&](const std::string &weight, const std::string &node) {
-    return covers(step.tensors, weight, node) && !covers(step.exclude, weight, node);
-  };
-  return sparsifyLayers(compression, step.sparsifying, isCovered, report, error);
+  std::vector<SparseCandidate> chosen;
+  for (SparseCandidate &own : all)
+    if (covers(step.tensors, own.name, own.node) && !covers(step.exclude, own.name, own.node))
+      chosen.push_back(std::move(own));
+  std::vector<RecipeStep> decided;
+  if (!sparsifyLayers(compression, step, chosen, report, decided, error))
+    return false;
+  isResolved = !decided.empty();
+  if (isResolved) {
+    resolved = decided.front();
+    further.assign(decided.begin() + 1, decided.end());
+  }
+  return true;
 }
 
 /// Whether a step looks at data, if there are some.
@@ -262,6 +272,13 @@ bool carryOut(StepRun &run) {
   return it == kinds.end() ? run.wrongRecipe("step '" + run.step.step + "' is not known") : (run.*it->second)();
 }
 
+/// Whether weights are stored without the zeros that steps have made, though no step says so: other runtimes gain nothing
+/// but bytes by it.
+bool wantsSparse(const std::string &prefer, const std::vector<RecipeStep> &steps, bool isPortable) {
+  auto isKind = [&](const char *kind) { return llvm::any_of(steps, [=](const RecipeStep &step) { return step.step == kind; }); };
+  return isKind("prune") && !isKind("sparsify") && (!isPortable || prefer == "size");
+}
+
 } // namespace
 
 bool compress(const Compression &given, CompressionReport &report, bool &isUsage, std::string &error) {
@@ -300,6 +317,7 @@ bool compress(const Compression &given, CompressionReport &report, bool &isUsage
     chosen = run.chosen;
     if (step.step != "choose")
       resolved.steps.push_back(run.resolved);
+    resolved.steps.insert(resolved.steps.end(), run.further.begin(), run.further.end());
     isResolved |= run.isResolved || step.step == "choose";
     return true;
   };
@@ -313,6 +331,21 @@ bool compress(const Compression &given, CompressionReport &report, bool &isUsage
     for (const RecipeStep &own : chosen.steps)
       if (!carryOutOne(own, index, none))
         return false;
+  }
+  if (wantsSparse(compression.recipe->prefer, resolved.steps, compression.isPortable)) {
+    RecipeStep step;
+    step.step = "sparsify";
+    StepRun run = runOf(step, compression.recipe->steps.size());
+    if (!carryOut(run))
+      return false;
+    if (run.isResolved) {
+      resolved.steps.push_back(run.resolved);
+      resolved.steps.insert(resolved.steps.end(), run.further.begin(), run.further.end());
+      isResolved = true;
+    }
+    // Nobody asked for those that no step has made zeros in.
+    constexpr double kFewest = 0.1;
+    llvm::erase_if(report.sparse, [=](const SparseLayer &layer) { return layer.zeros < kFewest; });
   }
   if (isResolved)
     report.recipe = writeRecipe(resolved);

@@ -78,7 +78,7 @@ ordered_json toJson(const PrunedLayer &layer) {
 }
 
 /// What a layer's product takes, where it was timed.
-void addTimes(const CompressedLayer &layer, ordered_json &entry) {
+template <typename LayerEntry> void addTimes(const LayerEntry &layer, ordered_json &entry) {
   if (layer.ways.empty())
     return;
   const TimedWay &taken = layer.ways[layer.way];
@@ -130,6 +130,7 @@ ordered_json reportJson(const CompressionReport &compression) {
       entry["pattern"] = layer.pattern;
     if (!layer.reason.empty())
       entry["reason"] = layer.reason;
+    addTimes(layer, entry);
     json["sparse"].push_back(std::move(entry));
   }
   for (const CompressedCache &cache : compression.caches)

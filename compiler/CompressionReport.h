@@ -83,8 +83,11 @@ struct SparseLayer {
   double zeros = 0;         ///< share of its elements
   std::string pattern;      ///< such as "2:4" and "blocks of 4 x 16"; empty for none
   std::string format;       ///< such as "csr"; empty where it stays dense
-  uint64_t bytesBefore = 0, bytesAfter = 0; ///< in an artifact
-  std::string reason;       ///< why it stays dense
+  uint64_t bytesBefore = 0, bytesAfter = 0; ///< in an artifact, or in ONNX where that is written
+  std::string reason;         ///< why it stays dense
+  std::vector<TimedWay> ways; ///< in which its product was timed, the first dense; empty where it was not
+  size_t way = 0;             ///< the one that was taken
+  int64_t rows = 0;           ///< of the product's left side when it was timed
 };
 
 /// Keys or values that are kept in fewer bits.

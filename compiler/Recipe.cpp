@@ -157,7 +157,7 @@ StepKind sparsifyKind() {
   return {"sparsify",
           {
               choice("format", at(&S::sparsifying, &Sparsifying::format), {"auto", "csr", "bsr", "bitmap", "n_of_m"}),
-              choice("prefer", at(&S::sparsifying, &Sparsifying::prefer), {"speed", "size"}),
+              choice("prefer", at(&S::prefer), {"auto", "speed", "size"}),
               globs("tensors", at(&S::tensors)),
               globs("exclude", at(&S::exclude)),
           },

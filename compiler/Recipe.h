@@ -53,7 +53,6 @@ struct StructuredPruning {
 /// The fields of a step `sparsify`.
 struct Sparsifying {
   std::string format = "auto"; ///< auto, csr, bsr, bitmap, n_of_m
-  std::string prefer = "speed"; ///< speed: weights whose product is faster so; size: those that take fewer bytes
 };
 
 /// One step of a recipe: what it does, what it applies to, and its parameters. Members have the names of the JSON's

@@ -143,7 +143,7 @@ bool describeSparse(DictionaryAttr entry, WeightFiles &files, nlohmann::ordered_
                                      : runtime::SparseValues::i8;
   {
     std::vector<char> dense = parts.dense();
-    cpu::setLists(layout, parts.source(dense, {}));
+    cpu::setLists(layout, parts.source(dense, {}), sparsity::listHeight(parts.format, parts.block, parts.transposed));
   }
   if (std::string why; !layout.valid(&why)) {
     error = "initializer '" + name + "': " + why;

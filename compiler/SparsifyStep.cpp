@@ -5,9 +5,12 @@
 //===----------------------------------------------------------------------===//
 #include "compiler/SparsifyStep.h"
 #include "backends/cpu/runtime/PackSparse.h"
-#include "passes/quantization/Layers.h"
+#include "compiler/ActivationSteps.h"
+#include "compiler/LayerTimes.h"
+#include "compiler/ProductRows.h"
+#include "dialects/lathe/Sparse.h"
+#include "mlir/IR/IRMapping.h"
 #include "passes/sparsity/Expressions.h"
-#include "llvm/ADT/MapVector.h"
 #include <cstdio>
 
 using namespace mlir;
@@ -15,64 +18,24 @@ using namespace mlir;
 namespace lathe {
 namespace {
 
-using compression::Place;
+using compression::Layer;
+using runtime::SparseLayout;
 using sparsity::Stored;
 using sparsity::Zeros;
 
 RankedTensorType tensorType(Value value) { return cast<RankedTensorType>(value.getType()); }
 
-/// What a product reads, behind what is done to its elements.
-struct Source {
-  WeightOp weight;
-  int64_t group = 0;
-};
+/// Sparse products that are expected to save less than this are not worth their other form.
+constexpr double kWorth = 0.9;
+/// Products that are expected to take longer than this share of the dense one's time are not timed to decide.
+constexpr double kHopeless = 1.3;
+/// Nor are those of fewer multiplications, which take no longer than times must differ by.
+constexpr int64_t kFewestMultiplications = int64_t(1) << 20;
+/// Nor are those with fewer zeros, even where times of all are wanted.
+constexpr double kFewestZeros = 0.1;
 
-std::optional<Source> sourceOf(MatmulOp product) {
-  Value dense = product.getRhs();
-  int64_t kAxis = product.getTransposeRhs() ? 1 : 0;
-  if (tensorType(dense).getRank() != 2 || !tensorType(dense).getElementType().isF32())
-    return std::nullopt;
-  Source source;
-  if (auto widened = dense.getDefiningOp<CastOp>()) {
-    source.weight = widened.getInput().getDefiningOp<WeightOp>();
-    Type element = tensorType(widened.getInput()).getElementType();
-    return source.weight && (element.isF16() || element.isBF16()) ? std::optional(source) : std::nullopt;
-  }
-  auto scaled = dense.getDefiningOp<DequantizeOp>();
-  if (!scaled) {
-    source.weight = dense.getDefiningOp<WeightOp>();
-    return source.weight ? std::optional(source) : std::nullopt;
-  }
-  source.weight = scaled.getInput().getDefiningOp<WeightOp>();
-  if (!source.weight || !tensorType(source.weight).getElementType().isSignlessInteger(8) || scaled.getZeroPoint())
-    return std::nullopt;
-  source.group = tensorType(dense).getDimSize(kAxis);
-  if (scaled.getAxis() && static_cast<int64_t>(*scaled.getAxis()) == kAxis) {
-    if (!scaled.getBlockSize())
-      return std::nullopt;
-    source.group = std::min<int64_t>(static_cast<int64_t>(*scaled.getBlockSize()), source.group);
-  }
-  return source;
-}
-
-/// Whether a product rounds its left side to integers.
-bool roundsLeft(MatmulOp product) {
-  auto back = product.getLhs().getDefiningOp<DequantizeOp>();
-  return back && back.getInput().getDefiningOp<QuantizeOp>();
-}
-
-/// Whether everything that reads a weight is a product's right side, whose orientation is this one.
-bool isReadBy(Value value, bool transposed, unsigned depth = 0) {
-  return llvm::all_of(value.getUses(), [&](OpOperand &use) {
-    if (auto product = dyn_cast<MatmulOp>(use.getOwner()))
-      return use.getOperandNumber() == 1 && product.getTransposeRhs() == transposed;
-    bool isStep = isa<CastOp, DequantizeOp>(use.getOwner()) && use.getOperandNumber() == 0 && depth == 0;
-    return isStep && isReadBy(use.getOwner()->getResult(0), transposed, depth + 1);
-  });
-}
-
-runtime::SparseLayout layoutOf(const SparseCandidate &candidate, Type element) {
-  runtime::SparseLayout layout;
+SparseLayout layoutOf(const SparseCandidate &candidate, Type element) {
+  SparseLayout layout;
   layout.k = candidate.inputs;
   layout.n = candidate.outputs;
   layout.group = candidate.group;
@@ -86,15 +49,12 @@ runtime::SparseLayout layoutOf(const SparseCandidate &candidate, Type element) {
 /// What a product with lists takes of the time of the dense one, from the share of elements that lists have: measured
 /// by lathe_bench_sparse (docs/design/0020). Integers are multiplied three times as fast as floats, where both sides
 /// are.
-double timeShare(const SparseCandidate &candidate, const runtime::SparseLayout &layout) {
+double timeShare(const SparseCandidate &candidate, const SparseLayout &layout) {
   constexpr double kAlways = 0.07, kSingle = 2.2, kStrip = 1.3, kIntegers = 3;
-  double elements = static_cast<double>(layout.fours * runtime::SparseLayout::kFour * layout.height);
+  double elements = static_cast<double>(layout.fours * SparseLayout::kFour * layout.height);
   double share = elements / (static_cast<double>(candidate.inputs) * static_cast<double>(candidate.outputs));
   return (kAlways + (layout.height == 4 ? kStrip : kSingle) * share) * (candidate.isInteger ? kIntegers : 1);
 }
-
-/// Sparse products that save less than this are not worth their other form.
-constexpr double kWorth = 0.9;
 
 std::string percent(double share) {
   char text[32];
@@ -102,64 +62,323 @@ std::string percent(double share) {
   return text;
 }
 
+bool hasBlocks(const Zeros &zeros) { return zeros.block[0] * zeros.block[1] > 1; }
+
 std::string patternOf(const Zeros &zeros) {
   if (zeros.m > 0)
     return std::to_string(zeros.n) + ":" + std::to_string(zeros.m);
-  if (zeros.block[0] * zeros.block[1] > 1)
+  if (hasBlocks(zeros))
     return "blocks of " + std::to_string(zeros.block[0]) + " x " + std::to_string(zeros.block[1]);
   return "";
 }
 
-/// The format, as the field says or else the one of the fewest bytes; nullopt where the matrix has no such pattern.
-std::optional<Stored> storeAs(const std::string &format, const sparsity::Matrix &matrix, const Zeros &zeros) {
-  bool hasBlocks = zeros.block[0] * zeros.block[1] > 1;
-  if (format == "csr")
-    return sparsity::storeRows(matrix);
-  if (format == "bitmap")
-    return sparsity::storeBitmap(matrix);
-  if (format == "bsr")
-    return hasBlocks ? std::optional(sparsity::storeBlocks(matrix, zeros.block[0], zeros.block[1])) : std::nullopt;
-  if (format == "n_of_m")
-    return zeros.m ? sparsity::storeGroups(matrix, zeros.n, zeros.m, zeros.axis) : std::nullopt;
-  std::optional<Stored> best;
-  for (const char *each : {"bsr", "n_of_m", "csr", "bitmap"})
-    if (std::optional<Stored> stored = storeAs(each, matrix, zeros);
-        stored && (!best || stored->bytes() < best->bytes()))
-      best = std::move(stored);
-  return best;
-}
-
-/// One step over the weights of all programs.
-struct Sparsifier {
-  const Compression &compression;
-  const Sparsifying &options;
-  CompressionReport &report;
-  std::string &error;
-
-  bool run(const SparseCandidate &candidate);
-
-private:
-  bool replace(const SparseCandidate &candidate, const Stored &stored);
-  std::string whyNot(const SparseCandidate &candidate, const SparseLayer &entry,
-                     const runtime::SparseLayout &layout) const;
+/// A way to store a weight.
+struct Form {
+  SparseFormat format = SparseFormat::csr;
+  SparseLayout layout;
+  uint64_t bytes = 0; ///< in an artifact, or in ONNX where that is written
+  double share = 0;   ///< of the dense product's time, as expected
 };
 
-std::string Sparsifier::whyNot(const SparseCandidate &candidate, const SparseLayer &entry,
-                               const runtime::SparseLayout &layout) const {
-  if (options.prefer == "size") {
-    if (entry.bytesAfter < entry.bytesBefore)
-      return "";
-    return "it would take " + std::to_string(entry.bytesAfter) + " bytes instead of " +
-           std::to_string(entry.bytesBefore);
+/// A weight on its way through the step.
+struct Pending {
+  const SparseCandidate *candidate = nullptr;
+  SparseLayer entry;
+  Zeros zeros;
+  std::vector<Form> forms; ///< at most one with lists of single columns, then one with strips
+  const Form *taken = nullptr;
+  bool isDecidedByTime = false;
+  int64_t rows = 1; ///< of the product that is timed
+
+  WeightOp weight() const { return candidate->weights.front().getDefiningOp<WeightOp>(); }
+  const Form *form(int64_t height) const {
+    auto it = llvm::find_if(forms, [&](const Form &form) { return form.layout.height == height; });
+    return it == forms.end() ? nullptr : &*it;
   }
-  double share = timeShare(candidate, layout);
-  if (share < kWorth)
-    return "";
-  return "with " + percent(entry.zeros) + " zeros its product would not be faster" +
-         (candidate.isInteger ? " than one of integers" : "");
+};
+
+/// One step over the weights of all programs.
+class Sparsifier {
+public:
+  Sparsifier(const Compression &compression, const RecipeStep &step, CompressionReport &report, std::string &error)
+      : compression(compression), step(step), report(report), error(error) {
+    const std::string &prefer = step.prefer != "auto" ? step.prefer : compression.recipe->prefer;
+    prefersSize = prefer == "size" || (prefer == "auto" && compression.isPortable);
+  }
+
+  bool run(const std::vector<SparseCandidate> &candidates);
+  /// The steps that do the same whatever times are elsewhere; none where this one does.
+  std::vector<RecipeStep> resolved() const;
+
+private:
+  const char *bytesOf(const Pending &own) const;
+  sparsity::Matrix matrixOf(const Pending &own, const char *data) const;
+  bool scan(Pending &own) const;
+  void addForms(Pending &own, const char *data) const;
+  std::optional<Stored> store(const Pending &own, SparseFormat format, const char *data) const;
+  bool isWorthTiming(const Pending &own) const;
+  void countRows();
+  TimedProduct timedProduct(const Pending &own) const;
+  ProductWay wayOf(ArrayRef<Pending *> timed, int64_t height) const;
+  bool measure();
+  void decide(Pending &own);
+  bool replace(const Pending &own, const Form &form) const;
+
+  const Compression &compression;
+  const RecipeStep &step;
+  CompressionReport &report;
+  std::string &error;
+  bool prefersSize = false, wasTimed = false;
+  std::vector<Pending> all;
+};
+
+const char *Sparsifier::bytesOf(const Pending &own) const {
+  WeightOp weight = own.weight();
+  const char *data = compression.files->bytes(weight.getFile(), weight.getOffset(), own.entry.bytesBefore, error);
+  if (!data)
+    error = "initializer '" + own.candidate->name + "': " + error;
+  return data;
 }
 
-bool Sparsifier::replace(const SparseCandidate &candidate, const Stored &stored) {
+sparsity::Matrix Sparsifier::matrixOf(const Pending &own, const char *data) const {
+  auto type = tensorType(own.weight());
+  return {data, type.getDimSize(0), type.getDimSize(1), type.getElementTypeBitWidth() / 8};
+}
+
+std::optional<Stored> Sparsifier::store(const Pending &own, SparseFormat format, const char *data) const {
+  return sparsity::store(format, matrixOf(own, data), own.zeros);
+}
+
+/// The forms that the field `format` allows; of several with the same lists the one of the fewest bytes.
+void Sparsifier::addForms(Pending &own, const char *data) const {
+  const SparseCandidate &candidate = *own.candidate;
+  SparseLayout layout = layoutOf(candidate, tensorType(own.weight()).getElementType());
+  if (std::string why; !layout.valid(&why)) {
+    own.entry.reason = "a sparse matrix " + why;
+    return;
+  }
+  cpu::SparseSource source{data, candidate.transposed ? 1 : candidate.outputs,
+                           candidate.transposed ? candidate.inputs : 1, nullptr};
+  std::map<int64_t, std::pair<SparseFormat, int64_t>> best; // by height
+  for (SparseFormat format : {SparseFormat::bsr, SparseFormat::n_of_m, SparseFormat::csr, SparseFormat::bitmap}) {
+    if (step.sparsifying.format != "auto" && step.sparsifying.format != nameOf(format))
+      continue;
+    std::optional<int64_t> bytes = sparsity::bytesOf(format, matrixOf(own, data), own.zeros);
+    if (!bytes)
+      continue;
+    auto [it, isNew] =
+        best.try_emplace(sparsity::listHeight(format, own.zeros.block, candidate.transposed), format, *bytes);
+    if (!isNew && *bytes < it->second.second)
+      it->second = {format, *bytes};
+  }
+  for (const auto &[height, format] : best) {
+    cpu::setLists(layout, source, height);
+    auto bytes = static_cast<uint64_t>(compression.isPortable ? format.second : layout.bytes());
+    own.forms.push_back({format.first, layout, bytes, timeShare(candidate, layout)});
+  }
+  if (own.forms.empty())
+    own.entry.reason = "its zeros have no pattern for format '" + step.sparsifying.format + "'";
+}
+
+bool Sparsifier::scan(Pending &own) const {
+  const SparseCandidate &candidate = *own.candidate;
+  SparseLayer &entry = own.entry;
+  auto type = tensorType(own.weight());
+  entry.weight = candidate.name;
+  entry.node = candidate.node;
+  entry.inputs = candidate.inputs;
+  entry.outputs = candidate.outputs;
+  entry.reason = candidate.reason;
+  entry.bytesBefore = entry.bytesAfter =
+      static_cast<uint64_t>(type.getNumElements() * (type.getElementTypeBitWidth() / 8));
+  if (!entry.reason.empty())
+    return true;
+  const char *data = bytesOf(own);
+  if (!data)
+    return false;
+  own.zeros = sparsity::findZeros(matrixOf(own, data), candidate.transposed ? 1 : 0);
+  entry.zeros = 1 - static_cast<double>(own.zeros.nonzeros) / static_cast<double>(type.getNumElements());
+  entry.pattern = patternOf(own.zeros);
+  if (own.zeros.nonzeros == 0 || own.zeros.nonzeros == type.getNumElements())
+    entry.reason = own.zeros.nonzeros ? "none of its elements is zero" : "all of its elements are zero";
+  else
+    addForms(own, data);
+  compression.files->release(data, entry.bytesBefore);
+  return true;
+}
+
+/// Whether times are to decide. What else is timed is so for the report alone, which must not change what is made.
+bool Sparsifier::isWorthTiming(const Pending &own) const {
+  int64_t multiplications = own.rows * own.candidate->inputs * own.candidate->outputs;
+  auto isHope = [](const Form &form) { return form.share < kHopeless; };
+  return !prefersSize && llvm::any_of(own.forms, isHope) && multiplications >= kFewestMultiplications;
+}
+
+void Sparsifier::countRows() {
+  std::vector<Layer> layers;
+  for (const Pending &own : all) {
+    Layer &layer = layers.emplace_back();
+    layer.inputs = own.candidate->inputs;
+    layer.outputs = own.candidate->outputs;
+    layer.transposed = own.candidate->transposed;
+    layer.products = own.candidate->products;
+  }
+  ProductRows rows(compression.programs, layers, compression.rows);
+  for (auto [own, layer] : llvm::zip(all, layers))
+    own.rows = rows.of(layer);
+}
+
+/// What a value is made of constants, again.
+Value again(Value value, OpBuilder &b, Location loc) {
+  Operation *op = value.getDefiningOp();
+  IRMapping map;
+  for (Value operand : op->getOperands())
+    if (!map.contains(operand))
+      map.map(operand, again(operand, b, loc));
+  Operation *copy = b.clone(*op, map);
+  copy->setLoc(loc);
+  return copy->getResult(cast<OpResult>(value).getResultNumber());
+}
+
+/// Whether a value is made of constants alone.
+bool isConstant(Value value) {
+  Operation *op = value.getDefiningOp();
+  return isa_and_nonnull<WeightOp, ConstantOp>(op) ||
+         (isa_and_nonnull<CastOp, DequantizeOp>(op) && llvm::all_of(op->getOperands(), isConstant));
+}
+
+TimedProduct Sparsifier::timedProduct(const Pending &own) const {
+  const SparseCandidate &candidate = *own.candidate;
+  TimedProduct product;
+  MatmulOp first = candidate.products.front();
+  product.rows = own.rows;
+  product.inputs = candidate.inputs;
+  product.outputs = candidate.outputs;
+  product.transposed = candidate.transposed;
+  constexpr double kSteps = 20; // zeros within 5 % take about the same time
+  llvm::raw_string_ostream(product.kind) << tensorType(own.weight()).getElementType() << " g" << candidate.group << " "
+                                         << candidate.isInteger << " " << static_cast<int>(own.entry.zeros * kSteps)
+                                         << " " << own.entry.pattern;
+  product.weight = [rhs = first.getRhs()](OpBuilder &b, Location loc) { return again(rhs, b, loc); };
+  return product;
+}
+
+/// Weights as lists of this height, 0: dense. Left sides that the model rounds are rounded by row, which takes about as
+/// long as any other rounding.
+ProductWay Sparsifier::wayOf(ArrayRef<Pending *> timed, int64_t height) const {
+  auto change = [this, timed, height](ArrayRef<TimedMatmul> products, std::string &problem) {
+    compression::MakeConstant make = [&](OpBuilder &b, Location loc, RankedTensorType type, StringRef name,
+                                         ArrayRef<char> bytes) -> Value {
+      std::optional<uint64_t> offset = compression.files->append(bytes.data(), bytes.size(), problem);
+      return offset ? b.create<WeightOp>(loc, type, name, kMadeFile, *offset).getResult() : Value();
+    };
+    Replaced rounded;
+    for (TimedMatmul product : products) {
+      const Pending &own = *timed[product.index];
+      Layer layer;
+      layer.inputs = own.candidate->inputs;
+      layer.products.push_back(product.op);
+      if (own.candidate->isInteger)
+        roundActivations(layer, nullptr, /*symmetric=*/true, rounded);
+      const Form *form = own.form(height);
+      if (!form)
+        continue;
+      Value stored = product.op.getRhs();
+      while (!stored.getDefiningOp<WeightOp>())
+        stored = stored.getDefiningOp()->getOperand(0);
+      const char *data = bytesOf(own);
+      if (!data || !sparsity::replaceBySparse(stored, own.candidate->name, *store(own, form->format, data), make))
+        return false;
+    }
+    return true;
+  };
+  return {height == 0 ? compression.floats : height == 1 ? "lists" : "strips", change};
+}
+
+bool Sparsifier::measure() {
+  std::vector<Pending *> timed;
+  std::vector<TimedProduct> products;
+  for (Pending &own : all) {
+    MatmulOp first = own.candidate->products.front();
+    if (own.forms.empty() || !isConstant(first.getRhs()))
+      continue;
+    own.isDecidedByTime = isWorthTiming(own);
+    if (!own.isDecidedByTime && !(compression.timeAll && own.entry.zeros >= kFewestZeros))
+      continue;
+    timed.push_back(&own);
+    products.push_back(timedProduct(own));
+  }
+  if (timed.empty())
+    return true;
+  if (std::string why = whyNotTimed(compression); !why.empty()) {
+    report.whyNotTimed = why;
+    for (Pending *own : timed)
+      own->isDecidedByTime = false;
+    return true;
+  }
+  ProductWay ways[] = {wayOf(timed, 0), wayOf(timed, 1), wayOf(timed, 4)};
+  std::vector<std::vector<TimedWay>> times;
+  if (!timeProducts(compression, products, ways, "sparsify " + step.sparsifying.format, times, error))
+    return false;
+  wasTimed = llvm::any_of(timed, [](const Pending *own) { return own->isDecidedByTime; });
+  for (auto [own, product, measured] : llvm::zip(timed, products, times)) {
+    own->entry.rows = product.rows;
+    own->entry.ways.push_back(measured[0]);
+    own->entry.ways.front().name = own->candidate->group ? "dense codes" : "dense";
+    for (const Form &form : own->forms) {
+      own->entry.ways.push_back(measured[form.layout.height == 1 ? 1 : 2]);
+      own->entry.ways.back().name = nameOf(form.format).str();
+    }
+  }
+  return true;
+}
+
+void Sparsifier::decide(Pending &own) {
+  SparseLayer &entry = own.entry;
+  if (own.forms.empty())
+    return;
+  auto least = [&](auto key) {
+    return std::min_element(own.forms.begin(), own.forms.end(),
+                            [&](const Form &a, const Form &b) { return key(a) < key(b); });
+  };
+  if (prefersSize) {
+    auto best = least([](const Form &form) { return form.bytes; });
+    if (best->bytes < entry.bytesBefore)
+      own.taken = &*best;
+    else
+      entry.reason =
+          "it would take " + std::to_string(best->bytes) + " bytes instead of " + std::to_string(entry.bytesBefore);
+  } else if (own.isDecidedByTime) {
+    auto timeOf = [&](const Form &form) {
+      return entry.ways[static_cast<size_t>(&form - own.forms.data()) + 1].microseconds;
+    };
+    auto best = least(timeOf);
+    size_t way = static_cast<size_t>(best - own.forms.begin()) + 1;
+    if (isSlower(entry.ways.front(), entry.ways[way]))
+      own.taken = &*best;
+    else
+      entry.reason = "its product of " + std::to_string(entry.rows) + (entry.rows == 1 ? " row" : " rows") +
+                     " is not faster: " + lathe::describe(entry.ways[way]) + ", " + lathe::describe(entry.ways.front());
+  } else {
+    auto best = least([](const Form &form) { return form.share; });
+    if (best->share < kWorth)
+      own.taken = &*best;
+    else
+      entry.reason = "with " + percent(entry.zeros) + " zeros its product would not be faster" +
+                     (own.candidate->isInteger ? " than one of integers" : "");
+  }
+  if (!own.taken)
+    return;
+  entry.format = nameOf(own.taken->format).str();
+  entry.bytesAfter = own.taken->bytes;
+  entry.way = entry.ways.empty() ? 0 : static_cast<size_t>(own.taken - own.forms.data()) + 1;
+}
+
+bool Sparsifier::replace(const Pending &own, const Form &form) const {
+  const char *data = bytesOf(own);
+  if (!data)
+    return false;
+  std::optional<Stored> stored = store(own, form.format, data);
   std::map<std::string, uint64_t> made; // programs share what is made
   compression::MakeConstant make = [&](OpBuilder &builder, Location loc, RankedTensorType type, StringRef name,
                                        ArrayRef<char> bytes) -> Value {
@@ -172,114 +391,67 @@ bool Sparsifier::replace(const SparseCandidate &candidate, const Stored &stored)
     }
     return builder.create<WeightOp>(loc, type, name, kMadeFile, it->second);
   };
-  return llvm::all_of(candidate.weights, [&](Value weight) {
-    return sparsity::replaceBySparse(weight, weight.getDefiningOp<WeightOp>().getName(), stored, make);
+  bool isDone = llvm::all_of(own.candidate->weights, [&](Value weight) {
+    return sparsity::replaceBySparse(weight, weight.getDefiningOp<WeightOp>().getName(), *stored, make);
   });
+  compression.files->release(data, own.entry.bytesBefore);
+  return isDone;
 }
 
-bool Sparsifier::run(const SparseCandidate &candidate) {
-  SparseLayer &entry = report.sparse.emplace_back();
-  entry.weight = candidate.name;
-  entry.node = candidate.node;
-  entry.inputs = candidate.inputs;
-  entry.outputs = candidate.outputs;
-  entry.reason = candidate.reason;
-  auto weight = candidate.weights.front().getDefiningOp<WeightOp>();
-  auto type = tensorType(weight);
-  int64_t elementBytes = type.getElementTypeBitWidth() / 8;
-  entry.bytesBefore = entry.bytesAfter = static_cast<uint64_t>(type.getNumElements() * elementBytes);
-  if (!entry.reason.empty())
-    return true;
-  const char *data = compression.files->bytes(weight.getFile(), weight.getOffset(), entry.bytesBefore, error);
-  if (!data) {
-    error = "initializer '" + candidate.name + "': " + error;
+bool Sparsifier::run(const std::vector<SparseCandidate> &candidates) {
+  for (const SparseCandidate &candidate : candidates) {
+    all.emplace_back();
+    all.back().candidate = &candidate;
+    if (!scan(all.back()))
+      return false;
+  }
+  countRows();
+  if (!measure())
     return false;
+  for (Pending &own : all) {
+    decide(own);
+    if (own.taken && !replace(own, *own.taken))
+      return false;
+    report.sparse.push_back(own.entry);
   }
-  sparsity::Matrix matrix{data, type.getDimSize(0), type.getDimSize(1), elementBytes};
-  Zeros zeros = sparsity::findZeros(matrix, candidate.transposed ? 1 : 0);
-  entry.zeros = 1 - static_cast<double>(zeros.nonzeros) / static_cast<double>(type.getNumElements());
-  entry.pattern = patternOf(zeros);
-  runtime::SparseLayout layout = layoutOf(candidate, type.getElementType());
-  if (zeros.nonzeros == 0 || zeros.nonzeros == type.getNumElements()) {
-    entry.reason = zeros.nonzeros ? "none of its elements is zero" : "all of its elements are zero";
-  } else if (std::string why; !layout.valid(&why)) {
-    entry.reason = "a sparse matrix " + why;
-  } else {
-    bool isTransposed = candidate.transposed;
-    cpu::setLists(layout, {data, isTransposed ? 1 : candidate.outputs, isTransposed ? candidate.inputs : 1, nullptr});
-    std::optional<Stored> stored = storeAs(options.format, matrix, zeros);
-    uint64_t bytes = static_cast<uint64_t>(layout.bytes());
-    if (!stored) {
-      entry.reason = "its zeros have no pattern for format '" + options.format + "'";
-    } else {
-      entry.bytesAfter = bytes;
-      entry.reason = whyNot(candidate, entry, layout);
-      if (entry.reason.empty())
-        entry.format = nameOf(stored->format).str();
-      else
-        entry.bytesAfter = entry.bytesBefore;
-      if (entry.reason.empty() && !replace(candidate, *stored))
-        return false;
-    }
-  }
-  compression.files->release(data, entry.bytesBefore);
   return true;
+}
+
+std::vector<RecipeStep> Sparsifier::resolved() const {
+  if (!wasTimed)
+    return {};
+  std::map<std::string, RecipeStep> byFormat;
+  for (const Pending &own : all) {
+    if (!own.taken)
+      continue;
+    auto [it, isNew] = byFormat.try_emplace(own.entry.format, step);
+    RecipeStep &one = it->second;
+    if (isNew)
+      one.tensors.clear();
+    one.prefer = "size";
+    one.sparsifying.format = own.entry.format;
+    one.exclude.clear();
+    one.tensors.push_back(escapeGlob(own.candidate->name));
+  }
+  std::vector<RecipeStep> steps;
+  for (const auto &[format, one] : byFormat)
+    steps.push_back(one);
+  if (steps.empty()) { // which does nothing
+    steps.push_back(step);
+    steps.back().tensors.clear();
+  }
+  return steps;
 }
 
 } // namespace
 
-std::vector<SparseCandidate> findSparseCandidates(ArrayRef<func::FuncOp> programs) {
-  llvm::MapVector<Place, SparseCandidate, std::map<Place, unsigned>> found;
-  for (func::FuncOp program : programs)
-    program.walk([&](MatmulOp product) {
-      std::optional<Source> source = sourceOf(product);
-      if (!source)
-        return;
-      auto weight = source->weight;
-      auto type = tensorType(weight);
-      if (type.getNumElements() == 0)
-        return;
-      auto [it, isNew] = found.insert({Place(weight.getFile().str(), weight.getOffset()), SparseCandidate()});
-      SparseCandidate &own = it->second;
-      bool transposed = product.getTransposeRhs();
-      if (isNew) {
-        StringRef name = weight.getName();
-        name.consume_back(".codes");
-        own.name = name.str();
-        own.node = compression::nodeOf(product);
-        own.transposed = transposed;
-        own.group = source->group;
-        own.inputs = type.getDimSize(transposed ? 1 : 0);
-        own.outputs = type.getDimSize(transposed ? 0 : 1);
-      }
-      own.products.push_back(product);
-      own.isInteger |= source->group && roundsLeft(product);
-      if (!llvm::is_contained(own.weights, Value(weight)))
-        own.weights.push_back(weight);
-      auto first = tensorType(own.weights.front());
-      if (type != first || own.transposed != transposed || own.group != source->group || !isReadBy(weight, transposed))
-        own.reason = "something else than products, or products in another way, read it, too";
-    });
-  // Other operations may read the same bytes without any product.
-  for (func::FuncOp program : programs)
-    program.walk([&](WeightOp weight) {
-      auto it = found.find(Place(weight.getFile().str(), weight.getOffset()));
-      if (it != found.end() && !weight->use_empty() && !llvm::is_contained(it->second.weights, weight.getResult()))
-        it->second.reason = "something else than products, or products in another way, read it, too";
-    });
-  std::vector<SparseCandidate> candidates;
-  for (auto &entry : found)
-    candidates.push_back(std::move(entry.second));
-  return candidates;
-}
-
-bool sparsifyLayers(const Compression &compression, const Sparsifying &options,
-                    const std::function<bool(const std::string &weight, const std::string &node)> &covers,
-                    CompressionReport &report, std::string &error) {
-  Sparsifier sparsifier{compression, options, report, error};
-  for (const SparseCandidate &candidate : findSparseCandidates(compression.programs))
-    if (covers(candidate.name, candidate.node) && !sparsifier.run(candidate))
-      return false;
+bool sparsifyLayers(const Compression &compression, const RecipeStep &step,
+                    const std::vector<SparseCandidate> &candidates, CompressionReport &report,
+                    std::vector<RecipeStep> &resolved, std::string &error) {
+  Sparsifier sparsifier(compression, step, report, error);
+  if (!sparsifier.run(candidates))
+    return false;
+  resolved = sparsifier.resolved();
   return true;
 }
 

@@ -27,11 +27,11 @@ struct SparseCandidate {
 /// The weights of products in programs, those with reasons too, in the order of the first program that has them.
 std::vector<SparseCandidate> findSparseCandidates(llvm::ArrayRef<mlir::func::FuncOp> programs);
 
-/// Stores the zeros of weights that `covers` by the names of initializer and node no more, where that pays, and tells
-/// what became of each. False with `error` set.
-bool sparsifyLayers(const Compression &compression, const Sparsifying &options,
-                    const std::function<bool(const std::string &weight, const std::string &node)> &covers,
-                    CompressionReport &report, std::string &error);
+/// Stores the zeros of weights no more, where that pays, and tells what became of each. `resolved` are the steps that
+/// do the same on any machine, where times of this one have decided, else none. False with `error` set.
+bool sparsifyLayers(const Compression &compression, const RecipeStep &step,
+                    const std::vector<SparseCandidate> &candidates, CompressionReport &report,
+                    std::vector<RecipeStep> &resolved, std::string &error);
 
 } // namespace lathe
 

@@ -193,6 +193,10 @@ std::optional<Stored> storeGroups(const Matrix &matrix, int64_t n, int64_t m, in
   return stored;
 }
 
+int64_t listHeight(SparseFormat format, const int64_t (&block)[2], bool transposed) {
+  return format == SparseFormat::bsr && block[transposed ? 0 : 1] % 4 == 0 ? 4 : 1;
+}
+
 std::vector<char> toDense(const Stored &stored, int64_t elementBytes) {
   std::vector<char> dense(stored.rows * stored.columns * elementBytes);
   auto put = [&](int64_t row, int64_t column, int64_t position) {
@@ -241,27 +245,76 @@ Zeros findZeros(const Matrix &matrix, int64_t axis) {
   std::vector<uint8_t> mask = maskOf(matrix);
   zeros.nonzeros = std::count(mask.begin(), mask.end(), 1);
   zeros.axis = axis;
+  if (zeros.nonzeros == 0)
+    return zeros;
   for (int64_t m : {4, 8, 16}) {
     int64_t n = std::max<int64_t>(mostOfGroup(mask, matrix.rows, matrix.columns, m, axis), 1);
-    if (2 * n > m || (zeros.m > 0 && 5 * n * zeros.m > 4 * zeros.n * m)) // larger groups are to be worth it
+    // Not by chance, as among many zeros without an order some groups have few.
+    int64_t extent = axis == 0 ? matrix.rows : matrix.columns, lines = axis == 0 ? matrix.columns : matrix.rows;
+    bool areFull = 10 * zeros.nonzeros >= 9 * n * ceilDiv(extent, m) * lines;
+    if (!areFull || 2 * n > m || (zeros.m > 0 && 5 * n * zeros.m > 4 * zeros.n * m)) // larger groups are to be worth it
       continue;
     zeros.n = n;
     zeros.m = m;
   }
-  constexpr int64_t kExtents[] = {1, 2, 4, 8, 16, 32, 64};
+  // Halves of blocks that are full are as full at least, so that blocks whose halves are not need not be looked at.
+  constexpr int kSizes = 7; // 1, 2, 4 up to 64
+  bool isFull[kSizes][kSizes] = {};
   zeros.blocks = zeros.nonzeros;
-  for (int64_t height : kExtents)
-    for (int64_t width : kExtents) {
-      if (height * width <= zeros.block[0] * zeros.block[1] || height > matrix.rows || width > matrix.columns)
+  isFull[0][0] = zeros.nonzeros > 0;
+  for (int i = 0; i < kSizes; ++i)
+    for (int j = i == 0 ? 1 : 0; j < kSizes; ++j) {
+      int64_t height = int64_t(1) << i, width = int64_t(1) << j;
+      bool areHalvesFull = (i == 0 || isFull[i - 1][j]) && (j == 0 || isFull[i][j - 1]);
+      if (!areHalvesFull || height > matrix.rows || width > matrix.columns)
         continue;
       int64_t blocks = countBlocks(mask, matrix.rows, matrix.columns, height, width);
-      if (10 * zeros.nonzeros < 9 * blocks * height * width)
+      isFull[i][j] = 10 * zeros.nonzeros >= 9 * blocks * height * width;
+      if (!isFull[i][j] || height * width <= zeros.block[0] * zeros.block[1])
         continue;
       zeros.block[0] = height;
       zeros.block[1] = width;
       zeros.blocks = blocks;
     }
   return zeros;
+}
+
+std::optional<int64_t> bytesOf(SparseFormat format, const Matrix &matrix, const Zeros &zeros) {
+  int64_t pointer = sizeof(int32_t), down = ceilDiv(matrix.rows, zeros.block[0]),
+          across = ceilDiv(matrix.columns, zeros.block[1]);
+  int64_t area = zeros.block[0] * zeros.block[1], extent = zeros.axis == 0 ? matrix.rows : matrix.columns;
+  switch (format) {
+  case SparseFormat::csr:
+    return zeros.nonzeros * (matrix.elementBytes + bitsFor(matrix.columns) / 8) + (matrix.rows + 1) * pointer;
+  case SparseFormat::bitmap:
+    return zeros.nonzeros * matrix.elementBytes + matrix.rows * ceilDiv(matrix.columns, 8) +
+           (matrix.rows + 1) * pointer;
+  case SparseFormat::bsr:
+    return area == 1 ? std::nullopt
+                     : std::optional(zeros.blocks * (area * matrix.elementBytes + bitsFor(across) / 8) +
+                                     (down + 1) * pointer);
+  case SparseFormat::n_of_m:
+    return zeros.m == 0 ? std::nullopt
+                        : std::optional(ceilDiv(extent, zeros.m) * zeros.n * (matrix.rows * matrix.columns / extent) *
+                                        (matrix.elementBytes + 1));
+  }
+  return std::nullopt;
+}
+
+std::optional<Stored> store(SparseFormat format, const Matrix &matrix, const Zeros &zeros) {
+  if (!bytesOf(format, matrix, zeros))
+    return std::nullopt;
+  switch (format) {
+  case SparseFormat::csr:
+    return storeRows(matrix);
+  case SparseFormat::bitmap:
+    return storeBitmap(matrix);
+  case SparseFormat::bsr:
+    return storeBlocks(matrix, zeros.block[0], zeros.block[1]);
+  case SparseFormat::n_of_m:
+    return storeGroups(matrix, zeros.n, zeros.m, zeros.axis);
+  }
+  return std::nullopt;
 }
 
 } // namespace lathe::sparsity

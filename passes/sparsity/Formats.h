@@ -49,14 +49,19 @@ Stored storeBitmap(const Matrix &matrix);
 /// n of each m elements along an axis; nullopt where some group has more that are not zero.
 std::optional<Stored> storeGroups(const Matrix &matrix, int64_t n, int64_t m, int64_t axis);
 
+/// Columns of a product that share a list of rows in artifacts (runtime/SparseLayout.h): 4 where blocks are as wide
+/// along its outputs, else 1.
+int64_t listHeight(SparseFormat format, const int64_t (&block)[2], bool transposed);
+
 /// The dense matrix that is stored, as the operation defines it.
 std::vector<char> toDense(const Stored &stored, int64_t elementBytes);
 
 /// What the zeros of a matrix look like.
 struct Zeros {
   int64_t nonzeros = 0;
-  /// Where n of m = 4, 8 or 16 elements along an axis are enough for every group, and that is at most half of them, the
-  /// smallest such m, or a larger one with fewer than 4 / 5 of its elements; m is 0 where there is none.
+  /// Where n of m = 4, 8 or 16 elements along an axis are enough for every group, all but a tenth of these are no
+  /// zeros, and that is at most half of the elements, the smallest such m, or a larger one with fewer than 4 / 5 of its
+  /// elements; m is 0 where there is none.
   int64_t n = 0, m = 0, axis = 0;
   /// The largest block of which those that are not all zeros are full, but for a tenth; [1, 1] where no larger one is.
   int64_t block[2] = {1, 1};
@@ -65,6 +70,11 @@ struct Zeros {
 
 /// Counts zeros; groups are looked for along `axis`, the one that products sum over.
 Zeros findZeros(const Matrix &matrix, int64_t axis);
+
+/// Bytes of a format, or nullopt where the zeros have no pattern for it: blocks and groups are those of `zeros`.
+std::optional<int64_t> bytesOf(SparseFormat format, const Matrix &matrix, const Zeros &zeros);
+/// The matrix in that format; nullopt likewise.
+std::optional<Stored> store(SparseFormat format, const Matrix &matrix, const Zeros &zeros);
 
 } // namespace lathe::sparsity
 

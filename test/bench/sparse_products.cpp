@@ -63,8 +63,8 @@ struct Subject {
       SparseLayout layout;
       layout.k = k, layout.n = n, layout.values = kind.values;
       layout.group = kind.values == SparseValues::i8 ? k : 0;
-      weights.push_back(
-          std::make_unique<test::RandomSparse>(layout, std::max(kind.zeros, 0.0), kind.tall, kind.wide, i));
+      weights.push_back(std::make_unique<test::RandomSparse>(layout, std::max(kind.zeros, 0.0), kind.tall, kind.wide, i,
+                                                             kind.wide % 4 == 0 ? 4 : 1));
       const test::RandomSparse &weight = *weights.back();
       kind.zeros < 0 ? services->add(k, n, weight.dense.data()) : services->add(weight.layout, weight.packed.data());
     }

@@ -182,12 +182,50 @@ def test_what_does_not_pay_stays(lathe_tool, tmp_path):
     result = lathe_tool.ok("compile", model, "-o", artifact, "--sparse", "--report", report)
     assert "sparse: 2 dense" in result
     layers = json.loads(report.read_text())["compression"]["sparse"]
-    assert all(layer["format"] == "dense" and "would not be faster" in layer["reason"] for layer in layers)
+    assert all(layer["format"] == "dense" and "faster" in layer["reason"] for layer in layers)
+    for layer in layers:
+        assert [way["as"] for way in layer["timed"]] == ["dense", "bitmap"] and layer["rows"] == 128
     lathe_tool.ok("compile", model, "-o", plain)
     assert abs(artifact.stat().st_size - plain.stat().st_size) < 4096
     lathe_tool.ok("compile", model, "-o", artifact, "--recipe", recipe(tmp_path, {"step": "sparsify", "prefer": "size"}))
     assert artifact.stat().st_size < plain.stat().st_size
     check_equal(model, artifact)
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory):
+    """y = x . weight, large enough that zeros pay in time on any machine."""
+    weight = np.random.default_rng(4).normal(size=(640, 512)).astype(np.float32)
+    values = [[helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", size])] for name, size in (("x", 640), ("y", 512))]
+    graph = helper.make_graph([helper.make_node("MatMul", ["x", "weight"], ["y"], name="product")], "large", *values, [numpy_helper.from_array(weight, "weight")])
+    path = tmp_path_factory.mktemp("large") / "model.onnx"
+    path.write_bytes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10).SerializeToString())
+    return path
+
+
+@pytest.mark.parametrize("pattern", ["unstructured", "block:16x16"])
+def test_pruned_is_stored_sparse(pattern, large, lathe_tool, tmp_path):
+    """Where a step prunes, an artifact leaves out zeros by itself, and its recipe tells how; ONNX keeps them, unless size is preferred."""
+    artifact, report, kept, again, dense, small = (tmp_path / name for name in ("a.lathe", "r.json", "kept.json", "b.lathe", "d.onnx", "s.onnx"))
+    flags = ["--sparsity", "0.95", "--pattern", pattern]
+    lathe_tool.ok("prune", large, "-o", artifact, *flags, "--report", report)
+    [layer] = json.loads(report.read_text())["compression"]["sparse"]
+    assert layer["format"] in (("csr", "bitmap") if pattern == "unstructured" else ("bsr", "csr", "bitmap"))
+    assert layer["microseconds_after"] < layer["microseconds_before"]
+    assert artifact.stat().st_size < 0.15 * large.stat().st_size + 40000
+    kept.write_text(json.dumps(json.loads(lathe_tool.ok("inspect", artifact, "--json"))["recipe"]))
+    lathe_tool.ok("compile", large, "-o", again, "--recipe", kept)
+    assert again.read_bytes() == artifact.read_bytes()
+    lathe_tool.ok("prune", large, "-o", dense, *flags)
+    assert [node.op_type for node in onnx.load(dense).graph.node] == ["MatMul"]
+    lathe_tool.ok("prune", large, "-o", small, *flags, "--prefer", "size")
+    assert small.stat().st_size < 0.15 * large.stat().st_size
+    ours = lathe.load(artifact).session(threads=2)
+    for n in (1, 3, 40):
+        x = np.random.default_rng(n).normal(size=(n, 640)).astype(np.float32)
+        expected, other = (reference(path).run(None, {"x": x})[0] for path in (dense, small))
+        assert np.abs(other - expected).max() <= 1e-5 * np.abs(expected).max()
+        assert np.abs(ours.run({"x": x})["y"] - expected).max() <= 1e-5 * np.abs(expected).max()
 
 
 def test_tables_stay(lathe_tool, tmp_path):

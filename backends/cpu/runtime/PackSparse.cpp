@@ -56,29 +56,18 @@ int64_t foursOf(const std::vector<int64_t> &rows) {
   return (static_cast<int64_t>(rows.size()) + SparseLayout::kFour - 1) / SparseLayout::kFour;
 }
 
-/// What an element of a strip of four columns takes of what one of a single column does, as its rows of the left side
-/// are read once for four: 0.5 to 0.65 on processors with AVX-512 and AVX2.
-constexpr double kStripCost = 0.65;
-
 } // namespace
 
-int64_t cpu::countFours(const SparseLayout &layout, const SparseSource &source, int64_t height) {
+void cpu::setLists(SparseLayout &layout, const SparseSource &source, int64_t height) {
+  layout.height = height;
+  layout.fours = 0;
   Reader reader(layout, source);
   std::vector<int64_t> rows;
-  int64_t fours = 0;
   for (int64_t block = 0; block < layout.blocks(); ++block)
     for (int64_t column = 0; column < layout.n; column += height) {
       reader.list(block, column, height, rows);
-      fours += foursOf(rows);
+      layout.fours += foursOf(rows);
     }
-  return fours;
-}
-
-void cpu::setLists(SparseLayout &layout, const SparseSource &source) {
-  int64_t single = countFours(layout, source, 1), strips = countFours(layout, source, 4);
-  bool isStrips = kStripCost * 4 * static_cast<double>(strips) < static_cast<double>(single);
-  layout.height = isStrips ? 4 : 1;
-  layout.fours = isStrips ? strips : single;
 }
 
 void cpu::packSparse(const SparseLayout &layout, const SparseSource &source, void *target) {

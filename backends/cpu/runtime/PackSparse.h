@@ -19,11 +19,8 @@ struct SparseSource {
   const float *scales = nullptr; ///< [ceil(k / group), n]; only of integers
 };
 
-/// Fours of rows that the lists of strips of so many columns have.
-int64_t countFours(const runtime::SparseLayout &layout, const SparseSource &source, int64_t height);
-
-/// Sets the height, by what products take with each, and how many fours there are.
-void setLists(runtime::SparseLayout &layout, const SparseSource &source);
+/// Sets the height, and how many fours there are.
+void setLists(runtime::SparseLayout &layout, const SparseSource &source, int64_t height);
 
 /// Writes layout.bytes() bytes.
 void packSparse(const runtime::SparseLayout &layout, const SparseSource &source, void *target);

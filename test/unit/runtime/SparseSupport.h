@@ -22,9 +22,8 @@ struct RandomSparse {
   runtime::Buffer packed;
   std::vector<float> dense; ///< [k, n]
 
-  /// `height` 0: what setLists chooses.
   RandomSparse(runtime::SparseLayout wanted, double zeros, int64_t tall, int64_t wide, unsigned seed,
-               int64_t height = 0)
+               int64_t height = 1)
       : layout(wanted) {
     using runtime::SparseValues;
     int64_t k = layout.k, n = layout.n, groups = layout.group ? (k + layout.group - 1) / layout.group : 0;
@@ -56,11 +55,7 @@ struct RandomSparse {
                static_cast<size_t>(layout.valueBytes()));
       }
     cpu::SparseSource source{elements.data(), n, 1, scales.data()};
-    cpu::setLists(layout, source);
-    if (height) {
-      layout.height = height;
-      layout.fours = cpu::countFours(layout, source, height);
-    }
+    cpu::setLists(layout, source, height);
     std::string why;
     EXPECT_TRUE(layout.valid(&why)) << why;
     EXPECT_TRUE(packed.reserve(static_cast<size_t>(layout.bytes())));

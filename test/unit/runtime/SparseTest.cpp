@@ -153,11 +153,13 @@ TEST(Sparse, NothingToMultiply) {
   check(weight, c, instructionSets().front(), 1);
 }
 
-TEST(Sparse, StripsAreChosenForBlocks) {
-  EXPECT_EQ(RandomSparse(layoutOf(256, 256, SparseValues::f32), 0.9, 1, 1, 10).layout.height, 1);
-  EXPECT_EQ(RandomSparse(layoutOf(256, 256, SparseValues::f32), 0.9, 16, 1, 10).layout.height, 1);
-  EXPECT_EQ(RandomSparse(layoutOf(256, 256, SparseValues::f32), 0.9, 1, 16, 10).layout.height, 4);
-  EXPECT_EQ(RandomSparse(layoutOf(256, 256, SparseValues::f32), 0.9, 4, 4, 10).layout.height, 4);
+TEST(Sparse, StripsOfBlocksHaveFewerFours) {
+  auto fours = [](int64_t tall, int64_t wide, int64_t height) {
+    return RandomSparse(layoutOf(256, 256, SparseValues::f32), 0.9, tall, wide, 10, height).layout.fours;
+  };
+  EXPECT_GT(4 * fours(1, 1, 4), 3 * fours(1, 1, 1));
+  EXPECT_LT(3 * fours(1, 16, 4), fours(1, 16, 1));
+  EXPECT_LT(3 * fours(4, 4, 4), fours(4, 4, 1));
 }
 
 TEST(Sparse, WrongImagesAreRefused) {

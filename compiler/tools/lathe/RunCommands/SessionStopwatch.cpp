@@ -31,8 +31,10 @@ constexpr double kLeastSeconds = 0.03, kMostSeconds = 1;
 
 double secondsSince(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
 
-/// What a weight is stored as, such as "f32" and "int4 g32".
+/// What a weight is stored as, such as "f32", "int4 g32" and "sparse f32".
 std::string storedAs(const ordered_json &constant) {
+  if (ordered_json lists = member(constant, "sparse"); lists.is_object())
+    return "sparse " + lists.value("values", "") + (lists.value("height", int64_t(1)) > 1 ? " strips" : "");
   ordered_json codes = member(constant, "quantized");
   if (!codes.is_object())
     return constant.value("type", "");

@@ -51,6 +51,25 @@ TEST(SparseFormats, EveryFormatGivesTheMatrixBack) {
       }
 }
 
+TEST(SparseFormats, BytesAreTold) {
+  for (auto [rows, columns] : {std::pair(7, 13), std::pair(48, 320)}) {
+    Random random(rows, columns, 2, 0.0);
+    for (int64_t i = 0; i < rows; ++i)
+      for (int64_t j = 0; j < columns; ++j)
+        if (i % 4 > 1)
+          random.clear(i, j);
+    Zeros zeros = findZeros(random.matrix, 0);
+    for (SparseFormat format : {SparseFormat::csr, SparseFormat::bsr, SparseFormat::bitmap, SparseFormat::n_of_m}) {
+      std::optional<Stored> stored = store(format, random.matrix, zeros);
+      ASSERT_EQ(stored.has_value(), bytesOf(format, random.matrix, zeros).has_value());
+      if (stored)
+        EXPECT_EQ(stored->bytes(), *bytesOf(format, random.matrix, zeros)) << static_cast<int>(format);
+    }
+    EXPECT_TRUE(store(SparseFormat::n_of_m, random.matrix, zeros));
+    EXPECT_TRUE(store(SparseFormat::bsr, random.matrix, zeros));
+  }
+}
+
 TEST(SparseFormats, GroupsOfTwo) {
   for (int64_t axis : {0, 1}) {
     Random random(34, 38, 4, 0.0);
@@ -91,10 +110,12 @@ TEST(SparseFormats, BlocksAreFound) {
 }
 
 TEST(SparseFormats, ZerosWithoutAPatternHaveNone) {
-  Random random(64, 96, 4, 0.5);
-  Zeros zeros = findZeros(random.matrix, 1);
-  EXPECT_EQ(zeros.m, 0);
-  EXPECT_EQ(zeros.block[0] * zeros.block[1], 1);
+  for (double share : {0.5, 0.9, 0.95}) {
+    Random random(64, 96, 4, share);
+    Zeros zeros = findZeros(random.matrix, 1);
+    EXPECT_EQ(zeros.m, 0) << share;
+    EXPECT_EQ(zeros.block[0] * zeros.block[1], 1) << share;
+  }
 }
 
 } // namespace
