@@ -8,6 +8,7 @@
 #include "backends/cpu/compiler/Passes.h"
 #include "compiler/CacheStep.h"
 #include "compiler/Compress.h"
+#include "compiler/CompressionJson.h"
 #include "compiler/Dialects.h"
 #include "compiler/Generation.h"
 #include "compiler/Manifest.h"
@@ -29,7 +30,6 @@
 #include "passes/simplify/Passes.h"
 #include "runtime/Abi.h"
 #include "runtime/CpuFeatures.h"
-#include <cmath>
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
 #include "llvm/Support/ToolOutputFile.h"
@@ -523,89 +523,6 @@ bool Compilation::makeCode(const std::string &output, ordered_json &manifest) {
   return withinMemory();
 }
 
-static ordered_json toJson(const PrunedLayer &layer) {
-  ordered_json entry = {{"weight", layer.weight}, {"node", layer.node}, {"inputs", layer.inputs}, {"outputs", layer.outputs}};
-  if (!layer.reason.empty()) {
-    entry["reason"] = layer.reason;
-    return entry;
-  }
-  entry.update({{"pattern", layer.pattern}, {"method", layer.method},
-                {"sparsity_before", layer.sparsityBefore}, {"sparsity", layer.sparsity},
-                {"snr_db", std::isfinite(layer.snrDb) ? ordered_json(layer.snrDb) : ordered_json()}, {"cosine", layer.cosine},
-                {"error_of", layer.onOutputs ? "output" : "weight"}});
-  return entry;
-}
-
-/// What a layer's product takes, where it was timed.
-static void addTimes(const CompressedLayer &layer, ordered_json &entry) {
-  if (layer.ways.empty())
-    return;
-  const TimedWay &taken = layer.ways[layer.way];
-  entry.update({{"kernel", taken.kernel},
-                {"rows", layer.rows},
-                {"microseconds_before", layer.ways.front().microseconds},
-                {"microseconds_after", taken.microseconds}});
-  for (const TimedWay &way : layer.ways)
-    entry["timed"].push_back({{"as", way.name}, {"kernel", way.kernel}, {"microseconds", way.microseconds}});
-}
-
-static ordered_json toJson(const CompressionReport &compression) {
-  ordered_json json = {{"samples", compression.samples},
-                       {"bytes_before", compression.bytesBefore},
-                       {"bytes_after", compression.bytesAfter},
-                       {"layers", ordered_json::array()}};
-  if (!compression.whyNotTimed.empty())
-    json["not_timed"] = compression.whyNotTimed;
-  for (const TransformedWeights &transform : compression.transforms) {
-    ordered_json entry = {{"step", transform.step}, {"node", transform.node}, {"channels", transform.channels}, {"weights", transform.weights}};
-    if (transform.productsAdded)
-      entry["products_added"] = transform.productsAdded;
-    if (!transform.reason.empty())
-      entry["reason"] = transform.reason;
-    json["transforms"].push_back(std::move(entry));
-  }
-  for (const PrunedLayer &layer : compression.pruned)
-    json["pruned"].push_back(toJson(layer));
-  for (const ShrunkPart &part : compression.shrunk) {
-    ordered_json entry = {{"pattern", part.pattern}, {"method", part.method}, {"node", part.node},
-                          {"before", part.before}, {"after", part.after}, {"removed", part.removed},
-                          {"cost", part.cost}, {"weights", part.weights}, {"readers", part.readers},
-                          {"bytes_before", part.bytesBefore}, {"bytes_after", part.bytesAfter}};
-    if (!part.interface.empty())
-      entry["interface"] = part.interface;
-    if (!part.reason.empty())
-      entry["reason"] = part.reason;
-    json["structured"].push_back(std::move(entry));
-  }
-  for (const CompressedCache &cache : compression.caches)
-    json["caches"].push_back({{"name", cache.name}, {"format", cache.format}, {"heads", cache.heads}, {"size", cache.size},
-                              {"token_bytes_before", cache.bytesBefore}, {"token_bytes_after", cache.bytesAfter}});
-  for (const CompressedLayer &layer : compression.layers) {
-    ordered_json entry = {{"weight", layer.weight}, {"node", layer.node}, {"kind", layer.kind},
-                          {"inputs", layer.inputs}, {"outputs", layer.outputs},
-                          {"bytes_before", layer.bytesBefore}, {"bytes_after", layer.bytesAfter}};
-    if (layer.format.empty()) {
-      entry["reason"] = layer.reason;
-    } else {
-      double bits = 8.0 * static_cast<double>(layer.bytesAfter) / static_cast<double>(layer.inputs * layer.outputs);
-      // JSON has no infinity: what is exact has no signal to noise ratio.
-      entry.update({{"format", layer.format}, {"method", layer.method}, {"activations", layer.activations}, {"bits", bits},
-                    {"snr_db", std::isfinite(layer.snrDb) ? ordered_json(layer.snrDb) : ordered_json()}, {"cosine", layer.cosine},
-                    {"error_of", layer.onOutputs ? "output" : "weight"}});
-      if (layer.rank)
-        entry.update({{"rank", layer.rank}, {"energy_kept", layer.energyKept},
-                      {"ratio", 1 - static_cast<double>(layer.bytesAfter) / static_cast<double>(layer.bytesBefore)}});
-      if (layer.isBiasCorrected)
-        entry["bias_corrected"] = true;
-      if (layer.apart)
-        entry["inputs_apart"] = layer.apart;
-    }
-    addTimes(layer, entry);
-    json["layers"].push_back(std::move(entry));
-  }
-  return json;
-}
-
 bool Compilation::writeReport(const ordered_json &manifest) {
   if (options.report.empty())
     return true;
@@ -619,8 +536,8 @@ bool Compilation::writeReport(const ordered_json &manifest) {
   if (result.attached.quantized + result.attached.dense > 0)
     report["checkpoint"] = {{"quantized", result.attached.quantized}, {"dense", result.attached.dense}, {"kept", result.attached.kept}};
   report["decompressed"] = result.decompressed;
-  if (!result.compression.layers.empty() || !result.compression.transforms.empty() || !result.compression.pruned.empty() || !result.compression.shrunk.empty() || !result.compression.caches.empty())
-    report["compression"] = toJson(result.compression);
+  if (!result.compression.isEmpty())
+    report["compression"] = reportJson(result.compression);
   if (manifest.contains("programs"))
     for (const ordered_json &program : manifest["programs"])
       report["programs"].push_back({{"name", program["name"]}, {"kernels", program["kernels"]}});

@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "compiler/Compress.h"
 #include "compiler/CacheStep.h"
+#include "compiler/ChooseStep.h"
 #include "compiler/EqualizeStep.h"
 #include "compiler/LayerStatistics.h"
 #include "compiler/LowRankStep.h"
@@ -12,6 +13,7 @@
 #include "compiler/QuantizeStep.h"
 #include "compiler/QuantizeTimes.h"
 #include "compiler/RotateStep.h"
+#include "compiler/SparsifyStep.h"
 #include "compiler/StructuredStep.h"
 #include "passes/quantization/Layers.h"
 #include <set>
@@ -56,12 +58,18 @@ struct StepRun {
   bool prune();
   bool rotate() { return rotateStreams(compression, step, pool, report, error); }
   bool equalize();
+  bool choose();
+  Recipe chosen = Recipe(); ///< by `choose`: what is to be carried out in its place
   bool lowRank();
-  bool checkEarly();
+  /// `later`: the steps behind.
+  bool checkEarly(ArrayRef<RecipeStep> later);
   /// Whether the rank of a step saves something somewhere among what it applies to.
   bool checkRank(ArrayRef<Layer> chosen);
   bool pruneStructured();
+  bool sparsify();
 };
+
+bool carryOut(StepRun &run);
 
 bool StepRun::chooseLayers(std::vector<Layer> &chosen) {
   std::vector<Layer> layers = compression::findLayers(compression.programs);
@@ -150,6 +158,23 @@ bool StepRun::pruneStructured() {
   return isDone;
 }
 
+bool StepRun::choose() {
+  std::vector<Layer> layers;
+  if (!chooseLayers(layers))
+    return false;
+  if (!compression.data)
+    return wrongRecipe("to choose needs calibration data: give --calib");
+  CarryOut trial = [this](const Compression &changed, const RecipeStep &own, CompressionReport &ownReport,
+                          bool &isWrong, std::string &problem) {
+    StepRun run{changed, own, where + "field 'from': ", pool, ownReport, isWrong, problem};
+    return carryOut(run);
+  };
+  bool isDone = chooseAlternatives(compression, step, layers, trial, pool, report, chosen, isUsage, error);
+  if (!isDone && isUsage && error.rfind(where, 0) != 0)
+    error = where + error;
+  return isDone;
+}
+
 bool StepRun::checkRank(ArrayRef<Layer> chosen) {
   std::string problem = whyNoRank(step, chosen);
   return problem.empty() || wrongRecipe(problem);
@@ -167,20 +192,38 @@ bool StepRun::lowRank() {
       return false;
     report.samples = compression.data->samples();
   }
-  return factorizeLayers(compression, step, chosen, statistics, pool, report, error);
+  return factorizeLayers(compression, step, chosen, statistics, pool, report, resolved, isResolved, error);
+}
+
+bool StepRun::sparsify() {
+  std::vector<SparseCandidate> all = findSparseCandidates(compression.programs);
+  for (const std::string &pattern : step.tensors)
+    if (pattern != "*" && llvm::none_of(all, [&](const SparseCandidate &own) { return covers({pattern}, own.name, own.node); }))
+      return wrongRecipe("field 'tensors': no weight of a matrix product has a name like '" + pattern + "'");
+  auto isCovered = [&](const std::string &weight, const std::string &node) {
+    return covers(step.tensors, weight, node) && !covers(step.exclude, weight, node);
+  };
+  return sparsifyLayers(compression, step.sparsifying, isCovered, report, error);
 }
 
 /// Whether a step looks at data, if there are some.
 bool readsData(const RecipeStep &step) {
-  return (step.step == "quantize" && !isCacheStep(step) && usesCalibration(step)) ||
+  return step.step == "choose" || (step.step == "quantize" && !isCacheStep(step) && usesCalibration(step)) ||
          step.step == "prune" || (step.step == "lowrank" && needsCalibration(step));
 }
 
 /// What is wrong with a step whatever the steps before do, told before they take time. Those leave weights as large as
 /// they are, or smaller.
-bool StepRun::checkEarly() {
+bool StepRun::checkEarly(ArrayRef<RecipeStep> later) {
   if (step.step != "lowrank")
     return true;
+  auto keepsSize = [](const RecipeStep &other) {
+    return other.step == "rotate" || other.step == "equalize" || other.step == "lowrank" ||
+           other.step == "prune" || isCacheStep(other);
+  };
+  if (step.lowRank.residual && llvm::all_of(later, keepsSize))
+    return wrongRecipe("field 'residual': what factors leave is as large as the weight was: expects a later step that "
+                       "compresses it, such as 'quantize'");
   std::vector<Layer> chosen;
   for (Layer &layer : compression::findLayers(compression.programs))
     if (covers(step.tensors, layer) && !covers(step.exclude, layer))
@@ -205,7 +248,8 @@ void addUp(CompressionReport &report) {
 bool carryOut(StepRun &run) {
   static const std::map<std::string, bool (StepRun::*)()> kinds = {
       {"quantize", &StepRun::quantize}, {"prune", &StepRun::prune},       {"lowrank", &StepRun::lowRank},
-      {"rotate", &StepRun::rotate},     {"equalize", &StepRun::equalize}};
+      {"rotate", &StepRun::rotate},     {"equalize", &StepRun::equalize}, {"sparsify", &StepRun::sparsify},
+      {"choose", &StepRun::choose}};
   auto it = kinds.find(run.step.step);
   return it == kinds.end() ? run.wrongRecipe("step '" + run.step.step + "' is not known") : (run.*it->second)();
 }
@@ -236,21 +280,31 @@ bool compress(const Compression &given, CompressionReport &report, bool &isUsage
     compression.programs.push_back(tokens->lookupSymbol<func::FuncOp>("main"));
   }
   Recipe resolved = *compression.recipe;
+  resolved.steps.clear();
   bool isResolved = false;
-  auto runOf = [&](size_t index) {
-    return StepRun{compression, compression.recipe->steps[index], "recipe: step " + std::to_string(index + 1) + ": ",
-                   pool,        report,                           isUsage,
-                   error};
+  auto runOf = [&](const RecipeStep &step, size_t index) {
+    return StepRun{compression, step, "recipe: step " + std::to_string(index + 1) + ": ", pool, report, isUsage, error};
   };
-  for (size_t index = 0; index < compression.recipe->steps.size(); ++index)
-    if (StepRun run = runOf(index); !run.checkEarly())
-      return false;
-  for (size_t index = 0; index < compression.recipe->steps.size(); ++index) {
-    StepRun run = runOf(index);
+  auto carryOutOne = [&](const RecipeStep &step, size_t index, Recipe &chosen) {
+    StepRun run = runOf(step, index);
     if (!carryOut(run))
       return false;
-    resolved.steps[index] = run.resolved;
-    isResolved |= run.isResolved;
+    chosen = run.chosen;
+    if (step.step != "choose")
+      resolved.steps.push_back(run.resolved);
+    isResolved |= run.isResolved || step.step == "choose";
+    return true;
+  };
+  for (auto [index, step] : llvm::enumerate(compression.recipe->steps))
+    if (StepRun run = runOf(step, index); !run.checkEarly(ArrayRef(compression.recipe->steps).drop_front(index + 1)))
+      return false;
+  for (auto [index, step] : llvm::enumerate(compression.recipe->steps)) {
+    Recipe chosen, none;
+    if (!carryOutOne(step, index, chosen))
+      return false;
+    for (const RecipeStep &own : chosen.steps)
+      if (!carryOutOne(own, index, none))
+        return false;
   }
   if (isResolved)
     report.recipe = writeRecipe(resolved);

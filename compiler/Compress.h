@@ -21,6 +21,8 @@
 
 namespace lathe {
 
+class LayerStatistics;
+
 struct Compression {
   llvm::SmallVector<mlir::func::FuncOp> programs; ///< simplified and fused; they share weights
   mlir::ModuleOp main;                            ///< the module of the first
@@ -32,6 +34,9 @@ struct Compression {
   CalibrationData *data = nullptr; ///< null for none
   Resume *resume = nullptr;        ///< what finished parts are kept in; not null
   std::string whyNoCache;          ///< where no program has one
+  /// What is known already of what layers get, so that trials need not run the model for it; null for nothing.
+  const LayerStatistics *statistics = nullptr;
+  bool keepsExpressions = false; ///< what is changed is not run as it is: what a weight becomes stays one value, however slow
   unsigned threads = 1;
   /// Compiles a fused program for this machine.
   std::function<bool(mlir::ModuleOp module, const std::string &path, std::string &error)> compile;
@@ -41,7 +46,7 @@ struct Compression {
   /// As `compile`, in the precision that the model will have.
   std::function<bool(mlir::ModuleOp module, const std::string &path, std::string &error)> compileTimed;
   std::string floats = "f32"; ///< what weights that are not compressed are stored in
-  int64_t rows = 1;           ///< of left sides of products that are timed, where the model does not say
+  int64_t rows = 1;           ///< of products that are timed, where the model does not say; see ProductRows.h
   bool timeAll = false;       ///< times are wanted even where nothing depends on them
   bool isPortable = false;    ///< what is written is for other runtimes, so that the times of ours decide nothing
 };

@@ -7,6 +7,7 @@
 #define LATHE_COMPILER_COMPRESSIONREPORT_H
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -75,6 +76,17 @@ struct ShrunkPart {
   std::string reason;                ///< why all stayed
 };
 
+/// A weight of products, and whether its zeros are stored.
+struct SparseLayer {
+  std::string weight, node; ///< names of the initializer and of the first product that reads it
+  int64_t inputs = 0, outputs = 0;
+  double zeros = 0;         ///< share of its elements
+  std::string pattern;      ///< such as "2:4" and "blocks of 4 x 16"; empty for none
+  std::string format;       ///< such as "csr"; empty where it stays dense
+  uint64_t bytesBefore = 0, bytesAfter = 0; ///< in an artifact
+  std::string reason;       ///< why it stays dense
+};
+
 /// Keys or values that are kept in fewer bits.
 struct CompressedCache {
   std::string name, format; ///< such as "keys.0" and "int4 g32 asymmetric"
@@ -82,17 +94,56 @@ struct CompressedCache {
   uint64_t bytesBefore = 0, bytesAfter = 0; ///< of a token
 };
 
+/// What was tried for one layer, and what it got.
+struct ChosenLayer {
+  struct Option {
+    std::string format;      ///< "as it was" for the first one
+    uint64_t bytes = 0;
+    double loss = 0;         ///< that it alone brings, as measured or estimated
+    bool isEstimate = false; ///< by its noise, as time was up
+  };
+  std::string weight, node;
+  std::vector<Option> options;
+  size_t chosen = 0;
+};
+
+/// One step `choose`.
+struct WeightChoice {
+  std::string measure;              ///< of losses: "kl_divergence", or "relative_squared_error"
+  size_t samples = 0;               ///< that layers were tried on
+  bool isComplete = true;           ///< else time was up before all that was to be tried
+  std::vector<ChosenLayer> layers;
+  uint64_t bytesBefore = 0, bytesAfter = 0; ///< of all weights of the model
+  std::optional<uint64_t> targetBytes;
+  std::optional<double> maxDrop;
+  struct Point {
+    uint64_t bytes = 0;
+    double loss = 0, drop = 0; ///< as measured on all layers together
+    bool isChosen = false;
+  };
+  std::vector<Point> curve; ///< of sizes and what they cost, from large to small
+};
+
 struct CompressionReport {
+  std::vector<WeightChoice> choices;
+  std::string qualityMeasure;          ///< of the next: "perplexity", or "relative_error"; empty where nothing was measured
+  double qualityBefore = 0, qualityAfter = 0, drop = 0; ///< on the calibration data
   std::vector<TransformedWeights> transforms;
   std::vector<PrunedLayer> pruned;
   std::vector<ShrunkPart> shrunk;
   std::vector<CompressedLayer> layers;
+  std::vector<SparseLayer> sparse;
   std::vector<CompressedCache> caches;
   size_t samples = 0;
   uint64_t bytesBefore = 0, bytesAfter = 0; ///< of all layers
   std::string whyNotTimed; ///< where times were wanted, and there are none
-  /// The recipe with what was decided by times, as JSON, which does the same on any machine; empty where nothing was.
+  /// The recipe with what was decided by times and by what layers lose, as JSON, which does the same on any machine and without trying; empty where nothing was.
   std::string recipe;
+
+  bool isEmpty() const {
+    return layers.empty() && transforms.empty() && pruned.empty() && shrunk.empty() &&
+           sparse.empty() && caches.empty() && choices.empty();
+  }
 };
 
 } // namespace lathe

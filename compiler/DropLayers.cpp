@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "compiler/DropLayers.h"
+#include "compiler/CalibrationProgram.h"
 #include "compiler/LayerStatistics.h"
 #include "compiler/TemporaryArtifact.h"
 #include "mlir/IR/Verifier.h"

@@ -187,16 +187,16 @@ void keepFactors(Resume &resume, const std::string &key, const std::vector<float
   resume.keep(key, writer.bytes);
 }
 
-bool findStatistics(Resume &resume, const std::string &key, std::vector<std::unique_ptr<InputStatistics>> &all,
+bool findStatistics(Resume &resume, const std::string &key, std::vector<std::shared_ptr<InputStatistics>> &all,
                     std::vector<RangeObserver> &ranges) {
   std::optional<std::string> bytes = resume.find(key);
   if (!bytes)
     return false;
   ResumeReader reader(*bytes);
-  std::vector<std::unique_ptr<InputStatistics>> kept;
+  std::vector<std::shared_ptr<InputStatistics>> kept;
   std::vector<RangeObserver> observers(ranges.size());
   for (RangeObserver &observer : observers) {
-    kept.push_back(std::make_unique<InputStatistics>());
+    kept.push_back(std::make_shared<InputStatistics>());
     pass(getting(reader), *kept.back());
     std::vector<double> values;
     std::vector<uint64_t> bins;
@@ -212,7 +212,7 @@ bool findStatistics(Resume &resume, const std::string &key, std::vector<std::uni
   return true;
 }
 
-void keepStatistics(Resume &resume, const std::string &key, const std::vector<std::unique_ptr<InputStatistics>> &all,
+void keepStatistics(Resume &resume, const std::string &key, const std::vector<std::shared_ptr<InputStatistics>> &all,
                     const std::vector<RangeObserver> &ranges) {
   uint64_t size = 0;
   for (const auto &statistics : all)

@@ -41,10 +41,10 @@ void keepFactors(Resume &resume, const std::string &key, const std::vector<float
 
 /// Statistics of inputs with their ranges. Both have as many entries as the run has left sides.
 bool findStatistics(Resume &resume, const std::string &key,
-                    std::vector<std::unique_ptr<quantization::InputStatistics>> &all,
+                    std::vector<std::shared_ptr<quantization::InputStatistics>> &all,
                     std::vector<quantization::RangeObserver> &ranges);
 void keepStatistics(Resume &resume, const std::string &key,
-                    const std::vector<std::unique_ptr<quantization::InputStatistics>> &all,
+                    const std::vector<std::shared_ptr<quantization::InputStatistics>> &all,
                     const std::vector<quantization::RangeObserver> &ranges);
 
 } // namespace lathe

@@ -4,8 +4,8 @@
 //
 //===----------------------------------------------------------------------===//
 #include "compiler/LayerStatistics.h"
+#include "compiler/CalibrationProgram.h"
 #include "compiler/KeptLayers.h"
-#include "compiler/TemporaryArtifact.h"
 #include "llvm/Support/MemoryBuffer.h"
 
 using namespace mlir;
@@ -14,20 +14,6 @@ namespace lathe {
 
 using compression::Layer;
 using compression::Place;
-
-void returnOnly(func::FuncOp program, ArrayRef<Value> values) {
-  Operation *terminator = program.getBody().front().getTerminator();
-  terminator->setOperands(values);
-  SmallVector<Type> types;
-  for (Value value : values)
-    types.push_back(value.getType());
-  program.setFunctionType(FunctionType::get(program.getContext(), program.getArgumentTypes(), types));
-  Builder b(program.getContext());
-  SmallVector<Attribute> attributes;
-  for (size_t i = 0; i < values.size(); ++i)
-    attributes.push_back(b.getDictionaryAttr(b.getNamedAttr(LatheDialect::kNameAttr, b.getStringAttr("tap." + std::to_string(i)))));
-  program.setResAttrsAttr(b.getArrayAttr(attributes));
-}
 
 const quantization::InputStatistics *LayerStatistics::find(const Layer &layer) const {
   auto it = byWeight.find(layer.place);
@@ -39,15 +25,37 @@ const quantization::RangeObserver *LayerStatistics::findRange(const Layer &layer
   return it == byWeight.end() ? nullptr : &ranges[it->second];
 }
 
+bool LayerStatistics::take(const LayerStatistics &known, const std::vector<Layer> &layers) {
+  std::map<Place, size_t> found;
+  for (const Layer &layer : layers) {
+    auto place = known.byWeight.find(layer.place);
+    auto node = known.byNode.find(layer.node);
+    if (place != known.byWeight.end())
+      found[layer.place] = place->second;
+    else if (node != known.byNode.end() && known.all[node->second]->k == layer.inputs)
+      found[layer.place] = node->second;
+    else if (!known.asked.count(layer.node))
+      return false;
+  }
+  all = known.all;
+  ranges = known.ranges;
+  byWeight = std::move(found);
+  return true;
+}
+
 bool LayerStatistics::gather(const Compression &compression, const std::vector<Layer> &layers, runtime::ThreadPool &pool,
                              std::string &error) {
+  if (compression.statistics && take(*compression.statistics, layers))
+    return true;
   if (compression.progress)
     compression.progress("calibration: compiling");
-  OwningOpRef<ModuleOp> module = ModuleOp(compression.calibrated ? compression.calibrated : compression.main).clone();
+  OwningOpRef<ModuleOp> module = calibratedModule(compression).clone();
   auto program = module->lookupSymbol<func::FuncOp>("main");
   std::map<Place, const Layer *> wanted;
   for (const Layer &layer : layers)
     wanted[layer.place] = &layer;
+  for (const Layer &layer : layers)
+    asked.insert(layer.node);
   // One output for each left side that is different from the others.
   SmallVector<Value> taps;
   std::vector<std::string> nodes; // that read them first
@@ -65,6 +73,7 @@ bool LayerStatistics::gather(const Compression &compression, const std::vector<L
       nodes.push_back(own.node);
     }
     byWeight[own.place] = it->second;
+    byNode[wanted[own.place]->node] = it->second;
   }
   if (taps.empty())
     return true;
@@ -74,7 +83,7 @@ bool LayerStatistics::gather(const Compression &compression, const std::vector<L
   for (Value tap : taps)
     accumulators.emplace_back(cast<RankedTensorType>(tap.getType()).getShape().back(), /*secondMoment=*/true);
   TemporaryArtifact file;
-  if (!file.make([&](const std::string &path, std::string &problem) { return compression.compile(*module, path, problem); }, error))
+  if (!compileTemporary(compression, *module, file, error))
     return false;
   std::string key;
   if (!compression.resume->path().empty()) {
@@ -85,7 +94,8 @@ bool LayerStatistics::gather(const Compression &compression, const std::vector<L
     own.add(compression.data->identity());
     key = own.text();
     if (bytes && findStatistics(*compression.resume, key, all, ranges)) {
-      compression.resume->say("reusing the calibration of an interrupted run (" + compression.resume->path() + ")");
+      if (compression.resume->hasLeft())
+        compression.resume->say("reusing the calibration of an interrupted run (" + compression.resume->path() + ")");
       return true;
     }
   }
@@ -111,7 +121,7 @@ bool LayerStatistics::gather(const Compression &compression, const std::vector<L
   if (error.empty())
     error = problem;
   for (size_t i = 0; error.empty() && i < accumulators.size(); ++i) {
-    all.push_back(std::make_unique<quantization::InputStatistics>());
+    all.push_back(std::make_shared<quantization::InputStatistics>());
     if (runtime::Status status = accumulators[i].finish(*all.back(), &pool); status.failed())
       error = "calibration: " + status.message();
   }

@@ -19,7 +19,7 @@ using NodeTimes = std::map<std::string, NodeTime>;
 
 /// Bytes of f32 that the weights of one program take at most, unless a single one takes more: enough to be read from
 /// memory, as weights of models that large are, and little enough to be held beside the model.
-constexpr uint64_t kMostBytes = uint64_t(256) << 20;
+constexpr uint64_t kMostBytes = uint64_t(128) << 20;
 
 uint64_t bytesOf(const TimedProduct &product) {
   return static_cast<uint64_t>(product.inputs) * static_cast<uint64_t>(product.outputs) * sizeof(float);
@@ -137,8 +137,15 @@ bool timeProgram(const Compression &compression, ArrayRef<TimedProduct> all, Arr
     return false;
   for (size_t index : chosen) {
     times[index].clear();
-    for (auto [way, nodes] : llvm::zip(ways, measured))
+    for (auto [way, nodes] : llvm::zip(ways, measured)) {
       times[index].push_back(timeOf(nodes, plain, index, way.name));
+      if (times[index].back().microseconds > 0)
+        continue;
+      const TimedProduct &product = all[index];
+      error = "no kernel of the way '" + way.name + "' was seen for a product of " + std::to_string(product.inputs) +
+              " x " + std::to_string(product.outputs);
+      return false;
+    }
   }
   return true;
 }
@@ -256,12 +263,6 @@ void keepTimes(Resume &resume, const std::string &key, const std::vector<std::ve
 TimedProduct timedProduct(const Layer &layer, int64_t rows) {
   TimedProduct product;
   product.rows = rows;
-  for (MatmulOp matmul : layer.products)
-    if (auto type = cast<RankedTensorType>(matmul->getOperand(0).getType());
-        type.hasStaticShape() && type.getNumElements() > 0) {
-      product.rows = type.getNumElements() / layer.inputs;
-      break;
-    }
   product.inputs = layer.inputs;
   product.outputs = layer.outputs;
   product.transposed = layer.transposed;

@@ -28,7 +28,7 @@ struct TimedProduct {
   std::function<mlir::Value(mlir::OpBuilder &builder, mlir::Location loc)> weight;
 };
 
-/// The product of a layer with its weight as it is in its file; `rows` where the model does not say how many.
+/// The product of a layer with its weight as it is in its file.
 TimedProduct timedProduct(const compression::Layer &layer, int64_t rows);
 
 /// A product in a program of such alone.
@@ -49,7 +49,7 @@ struct ProductWay {
 std::string whyNotTimed(const Compression &compression);
 
 /// Times each product in each way: `times[product][way]`. Products of equal sizes and kinds are timed together, each
-/// over a weight of its own, one after another, and get the median of their times; of many as many as 256 MiB of f32
+/// over a weight of its own, one after another, and get the median of their times; of many as many as 128 MiB of f32
 /// hold. `key` stands for what ways depend on beside the products, so that a run that was interrupted need not time
 /// again. False with `error` set.
 bool timeProducts(const Compression &compression, llvm::ArrayRef<TimedProduct> products,

@@ -6,6 +6,8 @@
 #include "compiler/LowRankStep.h"
 #include "compiler/KeptLayers.h"
 #include "compiler/LayerValues.h"
+#include "compiler/LowRankTimes.h"
+#include "compiler/QuantizeStep.h"
 #include "passes/lowrank/Expressions.h"
 #include "passes/lowrank/Passes.h"
 #include "passes/lowrank/methods/Ranks.h"
@@ -28,7 +30,7 @@ struct Task {
   Measure measure;
   CompressedLayer entry;
   std::string key;             ///< of what is kept of it
-  int64_t rank = 0;            ///< 0: stays as it is, or what the energy says
+  int64_t rank = 0;            ///< 0: stays as it is
   std::vector<double> squares; ///< of singular values
   // While it is worked on:
   std::vector<float> dense;
@@ -44,7 +46,7 @@ public:
              CompressionReport &report, std::string &error)
       : compression(compression), step(step), pool(pool), report(report), error(error) {}
 
-  bool run(const std::vector<Layer> &layers, const LayerStatistics &statistics);
+  bool run(const std::vector<Layer> &layers, const LayerStatistics &statistics, RecipeStep &resolved, bool &isResolved);
 
 private:
   Task begin(const Layer &layer, const LayerStatistics &statistics);
@@ -52,7 +54,12 @@ private:
   bool forEach(StringRef what, llvm::function_ref<bool(Task &)> isWanted, llvm::function_ref<void(Task &)> work,
                llvm::function_ref<bool(Task &)> after);
   bool chooseRanks();
-  bool allocate();
+  /// Singular values of layers that may get factors.
+  bool findSpectra();
+  /// Ranks of all such layers that share what a ratio leaves.
+  void allocate();
+  /// Leaves layers as they are that factors would make slower, where the step prefers speed.
+  bool leaveSlower(RecipeStep &resolved, bool &isResolved);
   void factorize(Task &task);
   bool replace(Task &task);
   bool findKept(const std::string &key, Task &task, bool withFactors);
@@ -65,6 +72,8 @@ private:
   std::string &error;
   std::vector<Task> tasks;
 };
+
+bool mayChange(const Task &task) { return task.entry.reason.empty(); }
 
 uint64_t bytesOf(const Layer &layer, uint64_t numbers) { return numbers * (layer.stored.getIntOrFloatBitWidth() / 8); }
 
@@ -81,14 +90,8 @@ Task Factorizer::begin(const Layer &layer, const LayerStatistics &statistics) {
   const LowRankFields &fields = step.lowRank;
   Task task;
   task.layer = &layer;
-  CompressedLayer &entry = task.entry;
-  entry.weight = layer.name;
-  entry.node = layer.node;
-  entry.kind = !layer.isTable() ? "matmul" : layer.isMatmul() ? "matmul+table" : "table";
-  entry.inputs = layer.inputs;
-  entry.outputs = layer.outputs;
+  CompressedLayer &entry = task.entry = describe(layer);
   entry.activations = "none";
-  entry.bytesBefore = entry.bytesAfter = bytesOf(layer, layer.elements());
   task.measure.alpha = fields.alpha;
   task.measure.statistics = statistics.find(layer);
   bool hasData = task.measure.statistics && fields.method != "svd";
@@ -186,11 +189,9 @@ void Factorizer::keep(const std::string &key, const Task &task) {
   compression.resume->keep(key + (task.factors.r > 0 ? "-" + std::to_string(task.rank) : "-spectrum"), writer.bytes);
 }
 
-/// Ranks of all layers that share what a ratio leaves.
-bool Factorizer::allocate() {
-  auto isWanted = [](Task &task) { return task.entry.reason.empty(); };
-  bool isDone = forEach(
-      "singular values", isWanted,
+bool Factorizer::findSpectra() {
+  return forEach(
+      "singular values", mayChange,
       [](Task &task) {
         task.status =
             lowrank::spectrum({task.dense.data(), task.layer->outputs, task.layer->inputs}, task.measure, task.squares);
@@ -201,38 +202,89 @@ bool Factorizer::allocate() {
           keep(task.key, task);
         return true;
       });
-  if (!isDone)
-    return false;
+}
+
+void Factorizer::allocate() {
   std::vector<lowrank::Candidate> candidates;
   std::vector<Task *> own;
   for (Task &task : tasks)
-    if (isWanted(task)) {
+    if (mayChange(task)) {
       candidates.push_back({task.layer->outputs, task.layer->inputs, task.squares});
       own.push_back(&task);
     }
   std::vector<int64_t> ranks = lowrank::allocateRanks(candidates, *step.lowRank.ratio);
-  for (auto [task, rank] : llvm::zip(own, ranks)) {
+  for (auto [task, rank] : llvm::zip(own, ranks))
     task->rank = rank;
-    if (rank == 0)
-      task->entry.reason = "the bytes that it would save are saved at other weights at less loss";
-  }
-  return true;
 }
 
 bool Factorizer::chooseRanks() {
   const LowRankFields &fields = step.lowRank;
-  if (fields.allocation == "auto")
-    return allocate();
+  bool isAutomatic = fields.allocation == "auto";
+  if ((isAutomatic || fields.energy) && !findSpectra())
+    return false;
+  if (isAutomatic) {
+    allocate();
+    return true;
+  }
   for (Task &task : tasks) {
-    if (!task.entry.reason.empty())
+    if (!mayChange(task))
       continue;
     int64_t n = task.layer->outputs, k = task.layer->inputs, most = lowrank::largestSavingRank(n, k);
-    // What an energy needs is known when singular values are: until then, the largest.
-    task.rank = fields.rank ? *fields.rank : fields.ratio ? lowrank::rankOfRatio(n, k, *fields.ratio) : most;
-    if (task.rank > most)
-      task.entry.reason = "factors of rank " + std::to_string(task.rank) + " would take " +
-                          std::to_string(bytesOf(*task.layer, Factors::size(n, k, task.rank))) +
-                          " bytes; the largest rank that saves some is " + std::to_string(most);
+    task.rank = fields.rank    ? *fields.rank
+                : fields.ratio ? lowrank::rankOfRatio(n, k, *fields.ratio)
+                               : lowrank::rankOfEnergy(task.squares, *fields.energy);
+    if (task.rank <= most)
+      continue;
+    std::string rank = std::to_string(task.rank), largest = std::to_string(most);
+    task.entry.reason = fields.energy ? "the energy that is to be kept needs rank " + rank +
+                                            "; the largest rank that saves bytes, " + largest + ", keeps " +
+                                            std::to_string(lowrank::energyKept(task.squares, most))
+                                      : "factors of rank " + rank + " would take " +
+                                            std::to_string(bytesOf(*task.layer, Factors::size(n, k, task.rank))) +
+                                            " bytes; the largest rank that saves some is " + largest;
+  }
+  return true;
+}
+
+bool Factorizer::leaveSlower(RecipeStep &resolved, bool &isResolved) {
+  if (step.lowRank.residual) // what a product costs then, later steps say
+    return true;
+  std::vector<RankedLayer> ranked;
+  std::vector<Task *> own;
+  for (Task &task : tasks)
+    if (mayChange(task) && task.rank > 0) {
+      ranked.push_back({task.layer, task.rank, {}, 0});
+      own.push_back(&task);
+    }
+  if (!timeFactors(compression, step, ranked, report, error))
+    return false;
+  bool decides = prefersSpeed(*compression.recipe, step, compression.isPortable) && report.whyNotTimed.empty();
+  isResolved = decides;
+  if (decides)
+    resolved.prefer = "size";
+  bool isLeft = false;
+  for (auto [task, measured] : llvm::zip(own, ranked)) {
+    CompressedLayer &entry = task->entry;
+    entry.ways = measured.ways;
+    entry.rows = measured.rows;
+    entry.way = entry.ways.empty() ? 0 : 1;
+    if (!decides || entry.ways.empty() || !isSlower(entry.ways[1], entry.ways[0]))
+      continue;
+    isLeft = true;
+    entry.way = 0;
+    resolved.exclude.push_back(escapeGlob(entry.weight));
+    entry.reason = "its product of " + std::to_string(entry.rows) + (entry.rows == 1 ? " row" : " rows") +
+                   " is slower: " + lathe::describe(entry.ways[1]) + " of rank " + std::to_string(task->rank) + ", " +
+                   lathe::describe(entry.ways[0]);
+  }
+  // The others share the bytes anew, as they would without those that are left.
+  if (isLeft && step.lowRank.allocation == "auto") {
+    allocate();
+    for (Task &task : tasks)
+      if (mayChange(task)) {
+        task.entry.ways.clear(); // they were of other ranks
+        task.entry.way = 0;
+      }
   }
   return true;
 }
@@ -242,8 +294,6 @@ void Factorizer::factorize(Task &task) {
   task.status = lowrank::factorize(weight, task.measure, task.rank, task.factors, task.squares);
   if (task.status.failed())
     return;
-  if (step.lowRank.energy)
-    task.factors.truncate(lowrank::rankOfEnergy(task.squares, *step.lowRank.energy));
   std::vector<float> approximation = task.factors.dense();
   quantization::ErrorMetrics metrics;
   CompressedLayer &entry = task.entry;
@@ -264,14 +314,11 @@ bool Factorizer::replace(Task &task) {
     return true;
   }
   keep(task.key, task);
-  if (step.lowRank.energy) {
-    int64_t wanted = lowrank::rankOfEnergy(task.squares, *step.lowRank.energy);
-    if (wanted > task.rank) {
-      entry.reason = "an energy of " + std::to_string(*step.lowRank.energy) + " needs rank " + std::to_string(wanted) +
-                     "; the largest rank that saves bytes, " + std::to_string(task.rank) + ", keeps " +
-                     std::to_string(lowrank::energyKept(task.squares, task.rank));
-      return true;
-    }
+  std::vector<float> rest;
+  if (step.lowRank.residual) {
+    rest = task.factors.dense();
+    for (size_t i = 0; i < rest.size(); ++i)
+      rest[i] = task.dense[i] - rest[i];
   }
   std::map<std::string, uint64_t> made; // what programs share is stored once
   compression::MakeConstant make = [&](OpBuilder &b, Location loc, RankedTensorType type, StringRef name,
@@ -286,7 +333,7 @@ bool Factorizer::replace(Task &task) {
     return b.create<WeightOp>(loc, type, name, kMadeFile, it->second);
   };
   for (Value value : layer.values)
-    if (!lowrank::replaceByFactors(value, layer.name, layer.transposed, layer.stored, task.factors, make)) {
+    if (!lowrank::replaceByFactors(value, layer.name, layer.transposed, layer.stored, task.factors, rest, make)) {
       error = "initializer '" + layer.name + "': " + error;
       return false;
     }
@@ -295,18 +342,26 @@ bool Factorizer::replace(Task &task) {
   entry.format = "rank " + std::to_string(entry.rank);
   entry.factors = {lowrank::inputFactorName(layer.name), lowrank::outputFactorName(layer.name)};
   entry.bytesAfter = bytesOf(layer, Factors::size(layer.outputs, layer.inputs, entry.rank));
+  if (!rest.empty()) {
+    entry.format += ", and what is left";
+    entry.factors.push_back(lowrank::restName(layer.name));
+    entry.bytesAfter += entry.bytesBefore;
+  }
   return true;
 }
 
-bool Factorizer::run(const std::vector<Layer> &layers, const LayerStatistics &statistics) {
+bool Factorizer::run(const std::vector<Layer> &layers, const LayerStatistics &statistics, RecipeStep &resolved,
+                     bool &isResolved) {
   for (const Layer &layer : layers)
     tasks.push_back(begin(layer, statistics));
-  if (!chooseRanks())
+  if (!chooseRanks() || !leaveSlower(resolved, isResolved))
     return false;
+  for (Task &task : tasks)
+    if (mayChange(task) && task.rank == 0)
+      task.entry.reason = "the bytes that it would save are saved at other weights at less loss";
   size_t reused = 0;
-  auto isWanted = [](Task &task) { return task.entry.reason.empty(); };
   bool isDone = forEach(
-      "factors", isWanted, [&](Task &task) { factorize(task); },
+      "factors", mayChange, [&](Task &task) { factorize(task); },
       [&](Task &task) {
         reused += task.isKept;
         return replace(task);
@@ -318,8 +373,9 @@ bool Factorizer::run(const std::vector<Layer> &layers, const LayerStatistics &st
                             " layers of an interrupted run (" + compression.resume->path() + ")");
   for (Task &task : tasks)
     report.layers.push_back(std::move(task.entry));
-  for (func::FuncOp program : compression.programs)
-    lowrank::orderMatrixChains(program);
+  if (!compression.keepsExpressions)
+    for (func::FuncOp program : compression.programs)
+      lowrank::orderMatrixChains(program);
   return true;
 }
 
@@ -345,8 +401,8 @@ std::string whyNoRank(const RecipeStep &step, ArrayRef<Layer> layers) {
 
 bool factorizeLayers(const Compression &compression, const RecipeStep &step, const std::vector<Layer> &layers,
                      const LayerStatistics &statistics, runtime::ThreadPool &pool, CompressionReport &report,
-                     std::string &error) {
-  return Factorizer(compression, step, pool, report, error).run(layers, statistics);
+                     RecipeStep &resolved, bool &isResolved, std::string &error) {
+  return Factorizer(compression, step, pool, report, error).run(layers, statistics, resolved, isResolved);
 }
 
 } // namespace lathe

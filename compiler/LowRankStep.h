@@ -15,11 +15,12 @@ namespace lathe {
 std::string whyNoRank(const RecipeStep &step, llvm::ArrayRef<compression::Layer> layers);
 
 /// Replaces layers by products of thin factors, which later steps find as layers, and appends what became of each to
-/// the report. Statistics are needed for methods other than 'svd'; layers without any are done by that one. False with
-/// `error` set.
+/// the report. Statistics are needed for methods other than 'svd'; layers without any are done by that one. `resolved`
+/// becomes the step that does the same whatever times are elsewhere, where `isResolved`. False with `error` set.
 bool factorizeLayers(const Compression &compression, const RecipeStep &step,
                      const std::vector<compression::Layer> &layers, const LayerStatistics &statistics,
-                     runtime::ThreadPool &pool, CompressionReport &report, std::string &error);
+                     runtime::ThreadPool &pool, CompressionReport &report, RecipeStep &resolved, bool &isResolved,
+                     std::string &error);
 
 } // namespace lathe
 

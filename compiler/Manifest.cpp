@@ -6,6 +6,7 @@
 #include "compiler/Manifest.h"
 #include "backends/cpu/runtime/PackQuantized.h"
 #include "backends/cpu/runtime/PackWeights.h"
+#include "compiler/SparseConstants.h"
 #include "compiler/WeightValues.h"
 #include "dialects/kernel/Kernel.h"
 #include "runtime/Abi.h"
@@ -313,6 +314,8 @@ static bool describeCompressed(DictionaryAttr entry, WeightFiles &files, ordered
 
 static bool describeConstant(DictionaryAttr entry, WeightFiles &files, ordered_json &json, artifact::ConstantSource &source,
                              std::string &error) {
+  if (entry.get("sparse"))
+    return describeSparse(entry, files, json, source, error);
   if (entry.get("codes"))
     return describeCompressed(entry, files, json, source, error);
   auto type = cast<RankedTensorType>(cast<TypeAttr>(entry.get("type")).getValue());

@@ -120,14 +120,18 @@ Status quantize(const RecipeStep &step, const Format &format, const quantization
     options.damping = step.damping;
     options.fit.search = options.weighted = step.clip;
     options.refinements = step.clip ? kRefinements : 0;
+    options.keepZeros = true;
     if (!step.actOrder)
       options.order = quantization::InputOrder::Natural;
     return quantization::quantizeGptq(weight, *statistics, format, options, &pool, result);
   }
   if (step.method == "awq" && statistics)
     return quantization::quantizeClipped(weight, *statistics, format, {}, &pool, result);
-  if (step.method == "hqq")
-    return quantization::quantizeHqq(weight, format, {}, &pool, result);
+  if (step.method == "hqq") {
+    quantization::HqqOptions options;
+    options.keepZeros = true;
+    return quantization::quantizeHqq(weight, format, options, &pool, result);
+  }
   return quantization::quantizeRtn(weight, format, &pool, result);
 }
 
@@ -143,6 +147,27 @@ quantization::RangeMethod rangeMethod(StringRef name) {
          : name == "percentile"     ? RangeMethod::Percentile
          : name == "entropy"        ? RangeMethod::Entropy
                                     : RangeMethod::Mse;
+}
+
+/// Weights of which more are zero were pruned: in others some are so by chance.
+constexpr double kPruned = 1.0 / 16;
+
+struct ZeroWeights {
+  double share = 0;     ///< of all weights
+  double inVectors = 0; ///< likewise, those in vectors that are all zero
+};
+
+ZeroWeights zerosOf(const quantization::Weight &weight, int64_t dimension) {
+  int64_t all = 0, inVectors = 0;
+  for (int64_t row = 0; row < weight.n; ++row)
+    for (int64_t begin = 0; begin < weight.k; begin += dimension) {
+      const float *values = weight.data + row * weight.k + begin;
+      int64_t size = std::min(dimension, weight.k - begin), zeros = std::count(values, values + size, 0.0f);
+      all += zeros;
+      inVectors += zeros == size ? zeros : 0;
+    }
+  double count = std::max<double>(1, static_cast<double>(weight.n * weight.k));
+  return {static_cast<double>(all) / count, static_cast<double>(inVectors) / count};
 }
 
 /// Outputs whose scales share a scale.
@@ -380,7 +405,16 @@ bool Quantizer::correctBias(const Layer &layer, CompressedLayer &entry, const qu
 
 bool Quantizer::makeCodebook(const Layer &layer, const quantization::Weight &weight, const InputStatistics *inputs,
                              const std::string &key, CompressedLayer &entry, bool &isDone) {
-  const quantization::CodebookOptions options = codebookOf(step);
+  quantization::CodebookOptions options = codebookOf(step);
+  ZeroWeights zeros = zerosOf(weight, step.dimension);
+  options.keepZeros = zeros.share > kPruned;
+  if (options.keepZeros && zeros.inVectors < zeros.share) {
+    char text[16];
+    snprintf(text, sizeof text, "%.1f", 100 * zeros.share);
+    entry.reason = std::string(text) + " % of its weights are zero, and would not stay so: expected dimension 1, as codes of " +
+                   std::to_string(step.dimension) + " weights keep only vectors that are all zero, or another format than 'codebook'";
+    return true;
+  }
   quantization::CodebookQuantized quantized;
   bool isKept = findLayer(*compression.resume, key, weight, quantized, entry);
   if (Status status = isKept ? Status() : quantization::quantizeCodebook(weight, inputs, options, &pool, quantized);

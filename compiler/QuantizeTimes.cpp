@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "compiler/QuantizeTimes.h"
 #include "compiler/ActivationSteps.h"
+#include "compiler/ProductRows.h"
 #include "compiler/QuantizeStep.h"
 #include "passes/quantization/Expressions.h"
 
@@ -72,8 +73,13 @@ CodebookQuantized madeUp(const quantization::CodebookOptions &options, int64_t n
   return result;
 }
 
-/// Multiplications of a product that take no longer than times must differ by to matter.
-constexpr int64_t kFewest = int64_t(1) << 20;
+/// Products that take so little time in any way that they decide nothing, on a machine whose times may be off by some
+/// microseconds: what is multiplied takes about 20 us, and what is read lies in a cache.
+bool isSmall(const TimedProduct &product) {
+  constexpr int64_t kMultiplications = int64_t(1) << 22, kWeights = int64_t(1) << 18;
+  int64_t weights = product.inputs * product.outputs;
+  return weights < kWeights && product.rows * weights < kMultiplications;
+}
 
 } // namespace
 
@@ -121,11 +127,12 @@ bool QuantizeTimes::measure(const Compression &compression, const RecipeStep &st
     return true;
   std::vector<TimedProduct> products;
   std::vector<const Layer *> timed;
+  ProductRows rows(compression.programs, layers, compression.rows);
   for (const Layer &layer : layers) {
     if (!layer.isMatmul() || !layer.readsRows())
       continue;
-    TimedProduct product = timedProduct(layer, compression.rows);
-    if (!compression.timeAll && product.rows * product.inputs * product.outputs < kFewest)
+    TimedProduct product = timedProduct(layer, rows.of(layer));
+    if (!compression.timeAll && isSmall(product))
       continue;
     products.push_back(std::move(product));
     timed.push_back(&layer);
@@ -144,19 +151,20 @@ bool QuantizeTimes::measure(const Compression &compression, const RecipeStep &st
   if (!timeProducts(compression, products, ways, writeRecipe(alone), times, error))
     return false;
   for (auto [layer, product, own] : llvm::zip(timed, products, times))
-    byName[{layer->name, layer->node}] = {own, product.rows};
+    byName[{layer->name, layer->node}] = {own, product.rows, !isSmall(product)};
   return true;
 }
 
 bool QuantizeTimes::leaveSlower(const Compression &compression, const RecipeStep &step, std::vector<Layer> &layers,
                                 CompressionReport &report, RecipeStep &resolved) const {
-  if (byName.empty() || !prefersSpeed(*compression.recipe, step, compression.isPortable))
+  bool decides = llvm::any_of(byName, [](const auto &entry) { return entry.second.decides; });
+  if (!decides || !prefersSpeed(*compression.recipe, step, compression.isPortable))
     return false;
   resolved.prefer = "size";
   std::vector<Layer> left;
   for (Layer &layer : layers) {
     auto it = byName.find({layer.name, layer.node});
-    if (it == byName.end() || !isSlower(it->second.ways.back(), it->second.ways.front())) {
+    if (it == byName.end() || !it->second.decides || !isSlower(it->second.ways.back(), it->second.ways.front())) {
       left.push_back(std::move(layer));
       continue;
     }

@@ -34,6 +34,7 @@ private:
   struct Timed {
     std::vector<TimedWay> ways;
     int64_t rows = 0;
+    bool decides = false; ///< it is large enough, whether or not times are wanted
   };
   std::map<std::pair<std::string, std::string>, Timed> byName; ///< of weight and node
 };

@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "compiler/Recipe.h"
+#include "compiler/ChooseFields.h"
 #include "compiler/PruneFields.h"
 #include "compiler/RecipeFields.h"
 #include "compiler/StructuredFields.h"
@@ -124,6 +125,8 @@ std::string finishLowRank(const ordered_json &, RecipeStep &step) {
     return "expects one of the fields 'rank', 'ratio' and 'energy', got " + std::string(given ? "several" : "none");
   if (own.allocation == "auto" && !own.ratio)
     return "field 'allocation': 'auto' shares out what field 'ratio' leaves, which is not given";
+  if (own.residual && own.ratio)
+    return "field 'ratio': with 'residual' it is later steps that remove bytes: expects 'rank' or 'energy'";
   return "";
 }
 
@@ -138,10 +141,24 @@ StepKind lowRankKind() {
               optionalShare("energy", at(&S::lowRank, &L::energy)),
               choice("allocation", at(&S::lowRank, &L::allocation), {"uniform", "auto"}),
               number("alpha", at(&S::lowRank, &L::alpha), 0, 2),
+              flag("residual", at(&S::lowRank, &L::residual)),
+              choice("prefer", at(&S::prefer), {"auto", "speed", "size"}),
               globs("tensors", at(&S::tensors)),
               globs("exclude", at(&S::exclude)),
           },
           finishLowRank};
+}
+
+StepKind sparsifyKind() {
+  using S = RecipeStep;
+  return {"sparsify",
+          {
+              choice("format", at(&S::sparsifying, &Sparsifying::format), {"auto", "csr", "bsr", "bitmap", "n_of_m"}),
+              choice("prefer", at(&S::sparsifying, &Sparsifying::prefer), {"speed", "size"}),
+              globs("tensors", at(&S::tensors)),
+              globs("exclude", at(&S::exclude)),
+          },
+          nullptr};
 }
 
 const Field *findField(const std::vector<Field> &fields, const std::string &name) {
@@ -203,6 +220,15 @@ std::string readStep(const ordered_json &entry, RecipeStep &step) {
 
 } // namespace
 
+std::string read(const ordered_json &entry, RecipeStep &step) { return readStep(entry, step); }
+
+ordered_json write(const RecipeStep &step) {
+  ordered_json entry = {{"step", step.step}};
+  for (const Field &field : kindOf(step.step, step.mode, step.parts.pattern).fields)
+    entry[field.name] = field.write(step);
+  return entry;
+}
+
 /// Reads the recipe's own fields, those beside its steps; returns what is wrong.
 static std::string readWhole(const ordered_json &json, Recipe &whole) {
   // They are read as a step's are, but lie elsewhere.
@@ -217,7 +243,8 @@ static std::string readWhole(const ordered_json &json, Recipe &whole) {
 }
 
 const std::vector<StepKind> &stepKinds() {
-  static const std::vector<StepKind> all = {cachesKind(), quantizeKind(), structuredKind(), pruneKind(), lowRankKind(), rotateKind(), equalizeKind()};
+  static const std::vector<StepKind> all = {cachesKind(), quantizeKind(), structuredKind(), pruneKind(), lowRankKind(),
+                                            rotateKind(), equalizeKind(), sparsifyKind(), chooseKind()};
   return all;
 }
 
@@ -249,7 +276,9 @@ bool needsCalibration(const RecipeStep &step) {
     return step.pruning.method != "magnitude" || step.pruning.refinements > 0;
   if (step.step == "lowrank")
     return step.lowRank.method != "svd";
-  return step.method == "gptq" || step.method == "awq" || step.activations == "tensor" || step.smooth.has_value() ||
+  if (step.step == "sparsify")
+    return false;
+  return step.step == "choose" || step.method == "gptq" || step.method == "awq" || step.activations == "tensor" || step.smooth.has_value() ||
          step.outliers.has_value() || step.biasCorrection;
 }
 
@@ -293,12 +322,8 @@ std::string writeRecipe(const Recipe &whole) {
   if (whole.rows)
     json["rows"] = whole.rows;
   json["steps"] = ordered_json::array();
-  for (const RecipeStep &step : whole.steps) {
-    ordered_json entry = {{"step", step.step}};
-    for (const recipe::Field &field : recipe::kindOf(step.step, step.mode, step.parts.pattern).fields)
-      entry[field.name] = field.write(step);
-    json["steps"].push_back(std::move(entry));
-  }
+  for (const RecipeStep &step : whole.steps)
+    json["steps"].push_back(recipe::write(step));
   return json.dump();
 }
 

@@ -36,6 +36,7 @@ struct LowRankFields {
   std::optional<double> energy; ///< share of the squares of singular values that is kept
   std::string allocation = "uniform"; ///< of a ratio: uniform (the same of each layer), auto (where it costs least)
   double alpha = 0.5;                 ///< of asvd: the power of mean magnitudes
+  bool residual = false; ///< what factors leave is added, a layer for a later step to compress
 };
 
 /// The fields of a step `prune` whose pattern takes parts away.
@@ -47,6 +48,12 @@ struct StructuredPruning {
   int64_t multiple = 0;             ///< that numbers of neurons and channels have afterwards; 0: 64 of 512 and more, else 16
   std::string groupedQueries = "alone"; ///< `grouped_queries`: whether key heads stay, or go together with their queries
   bool refit = false;               ///< what stays is fitted to the outputs on calibration data
+};
+
+/// The fields of a step `sparsify`.
+struct Sparsifying {
+  std::string format = "auto"; ///< auto, csr, bsr, bitmap, n_of_m
+  std::string prefer = "speed"; ///< speed: weights whose product is faster so; size: those that take fewer bytes
 };
 
 /// One step of a recipe: what it does, what it applies to, and its parameters. Members have the names of the JSON's
@@ -62,6 +69,7 @@ struct RecipeStep {
   Pruning pruning; ///< of `prune`, with `damping`
   LowRankFields lowRank;
   StructuredPruning parts; ///< of `prune`, with `damping`
+  Sparsifying sparsifying; ///< of `sparsify`
 
   // Of `quantize`.
   std::string mode = "weight-only"; ///< weight-only, dynamic, static, kv-cache
@@ -89,6 +97,13 @@ struct RecipeStep {
       false; ///< `double_quantization`: scales are codes of 8 bits, with a scale for each 256 outputs
   int64_t stages = 1;             ///< of codebooks whose values are added: 1 or 2
   int64_t dimension = 4;          ///< of codebooks: weights that one code stands for
+
+  // Of `choose`.
+  std::vector<std::vector<RecipeStep>> from; ///< what a layer may get: steps in their order; to leave it as it is always is one more
+  std::string targetSize;            ///< `target_size`: of all weights, such as 25MiB, or a part, such as 0.3; empty: any
+  std::optional<double> maxDrop;     ///< `max_drop`: of quality that may be lost; none: any
+  int64_t sensitivitySamples = 16;   ///< `samples`: of the calibration data, that single layers are tried on
+  std::optional<double> timeBudget;  ///< `time_budget`: seconds for that; none: any
 };
 
 struct Recipe {

@@ -58,6 +58,11 @@ struct StepKind {
 /// All kinds, in the order in which they are told to users.
 const std::vector<StepKind> &stepKinds();
 
+/// Reads a step of any kind; returns what is wrong.
+std::string read(const nlohmann::ordered_json &entry, RecipeStep &step);
+/// A step as JSON, with every field of its kind.
+nlohmann::ordered_json write(const RecipeStep &step);
+
 /// "what 'given' is not known: expected …", with the valid name that the fewest changes make of it.
 std::string unknown(const std::string &what, const std::string &given, const std::vector<std::string> &valid);
 

@@ -28,7 +28,7 @@ public:
   virtual std::string machine() const = 0;
   /// Runs artifacts whose inputs are of f32 and of fixed shapes, in turns, so that what else the machine does falls on
   /// all of them alike, and gives for each the times of its nodes, by name. Where `isWarm` a run that is timed follows
-  /// one of the same artifact, so that what fits into caches is there, else one of another artifact. Returns what went
+  /// one of the same artifact, so that what fits into caches is there, else weights come from memory. Returns what went
   /// wrong, or an empty text.
   virtual std::string time(const std::vector<std::string> &paths, bool isWarm,
                            std::vector<std::map<std::string, NodeTime>> &times) = 0;

@@ -160,7 +160,32 @@ private:
     return part.getAs<StringAttr>("file") && part.getAs<IntegerAttr>("offset");
   }
 
+  /// A matrix that is stored by lathe.sparse_to_dense.
+  LogicalResult verifySparse() {
+    auto isFloat = [](Type type) { return type.isF32() || type.isF16() || type.isBF16(); };
+    auto format = entry.getAs<StringAttr>("sparse");
+    if (!format || !llvm::is_contained({"csr", "bsr", "bitmap", "n_of_m"}, format.getValue()))
+      return misfit("sparse", "a format of lathe.sparse_to_dense");
+    if (!isPart("stored", [&](Type type) { return isFloat(type) || type.isInteger(8); }))
+      return misfit("stored", "a constant of f32, f16, bf16 or i8");
+    for (StringRef key : {"indices", "pointers"})
+      if ((entry.get(key) || key == "indices") && !isPart(key, [](Type type) { return isa<IntegerType>(type); }))
+        return misfit(key, "a constant of integers");
+    if (entry.get("scale") && !isPart("scale", isFloat))
+      return misfit("scale", "a constant of f32, f16 or bf16");
+    if (entry.get("block") && !entry.getAs<DenseI64ArrayAttr>("block"))
+      return misfit("block", "two extents");
+    for (StringRef key : {"m", "axis"})
+      if (entry.get(key) && failed(word(key)))
+        return failure();
+    if (failed(word("group")))
+      return failure();
+    return verifyMatrix();
+  }
+
   LogicalResult verifyCompressed() {
+    if (entry.get("sparse"))
+      return verifySparse();
     for (StringRef key : {"values", "bits", "dimension", "group"})
       if (failed(word(key)))
         return failure();
@@ -176,6 +201,10 @@ private:
         return misfit(key, "a constant of f32, f16 or bf16");
     if (entry.get("zero") && !isPart("zero", [&](Type type) { return isCode(type) || isFloat(type); }))
       return misfit("zero", "a constant of the codes' or the scales' type");
+    return verifyMatrix();
+  }
+
+  LogicalResult verifyMatrix() {
     auto type = entry.getAs<TypeAttr>("type");
     auto dense = type ? dyn_cast<RankedTensorType>(type.getValue()) : RankedTensorType();
     if (!dense || !dense.hasStaticShape() || dense.getRank() != 2 || !dense.getElementType().isF32())
@@ -184,7 +213,7 @@ private:
   }
 
   LogicalResult verifyConstant() {
-    if (entry.get("codes"))
+    if (entry.get("codes") || entry.get("sparse"))
       return failure(failed(text("name")) || failed(verifyCompressed()));
     auto type = entry.getAs<TypeAttr>("type");
     auto tensor = type ? dyn_cast<RankedTensorType>(type.getValue()) : RankedTensorType();

@@ -38,22 +38,27 @@ Value makeMatrix(OpBuilder &b, Location loc, Type stored, StringRef name, const 
 std::string inputFactorName(StringRef name) { return (name + ".u").str(); }
 std::string outputFactorName(StringRef name) { return (name + ".v").str(); }
 
+std::string restName(StringRef name) { return (name + ".r").str(); }
+
 bool replaceByFactors(Value weight, StringRef name, bool transposed, Type stored, const Factors &factors,
-                      const compression::MakeConstant &make) {
+                      const std::vector<float> &rest, const compression::MakeConstant &make) {
   OpBuilder b(weight.getContext());
   b.setInsertionPointAfterValue(weight);
   Location loc = weight.getLoc();
+  auto matrix = [&](const std::string &own, const std::vector<float> &values, int64_t rows, int64_t columns) {
+    return makeMatrix(b, loc, stored, own, values, rows, columns, !transposed, make);
+  };
   // w is [outputs][inputs] = left right; where it lies as [inputs][outputs] that is right^T left^T.
-  Value inputs =
-      makeMatrix(b, loc, stored, inputFactorName(name), factors.right, factors.r, factors.k, !transposed, make);
-  Value outputs =
-      inputs ? makeMatrix(b, loc, stored, outputFactorName(name), factors.left, factors.n, factors.r, !transposed, make)
-             : Value();
-  if (!outputs)
+  Value inputs = matrix(inputFactorName(name), factors.right, factors.r, factors.k);
+  Value outputs = inputs ? matrix(outputFactorName(name), factors.left, factors.n, factors.r) : Value();
+  Value left = outputs && !rest.empty() ? matrix(restName(name), rest, factors.n, factors.k) : Value();
+  if (!outputs || (!left && !rest.empty()))
     return false;
-  Value product = b.create<MatmulOp>(loc, weight.getType(), transposed ? outputs : inputs,
-                                     transposed ? inputs : outputs, UnitAttr(), UnitAttr());
-  weight.replaceAllUsesExcept(product, product.getDefiningOp());
+  Value dense = b.create<MatmulOp>(loc, weight.getType(), transposed ? outputs : inputs, transposed ? inputs : outputs,
+                                   UnitAttr(), UnitAttr());
+  if (left)
+    dense = b.create<AddOp>(loc, weight.getType(), dense, left);
+  weight.replaceAllUsesWith(dense); // factors read constants of their own
   return true;
 }
 

@@ -43,56 +43,96 @@ bool saves(MatmulOp chain) {
 
 UnitAttr flag(OpBuilder &b, bool isSet) { return isSet ? b.getUnitAttr() : UnitAttr(); }
 
-/// x (a b), or x (a b)^T, as (x first) second.
-void orderProduct(MatmulOp product, Factor a, Factor b) {
+/// A matrix that is the product of factors, or what they leave of it added to that.
+struct Chain {
+  Value matrix;
+  Factor a, b;
+  Value rest; ///< null for none
+};
+
+/// x (a b), or x (a b)^T, as (x first) second; what is left of the matrix has a product of its own.
+void orderProduct(MatmulOp product, const Chain &chain) {
+  Factor first = chain.a, second = chain.b;
   if (product.getTransposeRhs()) { // (a b)^T = b^T a^T
-    std::swap(a, b);
-    a.transposed = !a.transposed;
-    b.transposed = !b.transposed;
+    std::swap(first, second);
+    first.transposed = !first.transposed;
+    second.transposed = !second.transposed;
   }
   OpBuilder builder(product);
+  Location loc = product.getLoc(), inner = withoutValue(loc);
   auto left = cast<RankedTensorType>(product.getLhs().getType());
   SmallVector<int64_t> shape(left.getShape());
   if (product.getTransposeLhs())
     shape[shape.size() - 2] = shape.back();
-  shape.back() = a.extent(/*ofColumns=*/true);
-  Value thin = builder.create<MatmulOp>(withoutValue(product.getLoc()), left.clone(shape), product.getLhs(), a.value,
-                                        flag(builder, product.getTransposeLhs()), flag(builder, a.transposed));
+  shape.back() = first.extent(/*ofColumns=*/true);
+  UnitAttr transposeLhs = flag(builder, product.getTransposeLhs());
+  Value thin = builder.create<MatmulOp>(inner, left.clone(shape), product.getLhs(), first.value, transposeLhs,
+                                        flag(builder, first.transposed));
+  Value x = product.getLhs();
+  UnitAttr transposeRhs = flag(builder, product.getTransposeRhs());
+  // The product stays the same operation: it may be one of the chains that are still to be ordered.
   product.getLhsMutable().assign(thin);
-  product.getRhsMutable().assign(b.value);
+  product.getRhsMutable().assign(second.value);
   product.setTransposeLhs(false);
-  product.setTransposeRhs(b.transposed);
+  product.setTransposeRhs(second.transposed);
+  if (!chain.rest)
+    return;
+  product->setLoc(inner);
+  builder.setInsertionPointAfter(product);
+  Value other = builder.create<MatmulOp>(inner, product.getType(), x, chain.rest, transposeLhs, transposeRhs);
+  Value sum = builder.create<AddOp>(loc, product.getType(), product, other);
+  product.getResult().replaceAllUsesExcept(sum, sum.getDefiningOp());
 }
 
-/// Rows of a b as rows of a, times b.
-void orderLookup(GatherOp lookup, Factor a, Factor b) {
+/// Rows of a b as rows of a, times b; and rows of what is left.
+void orderLookup(GatherOp lookup, const Chain &chain) {
   OpBuilder builder(lookup);
+  Location loc = lookup.getLoc(), inner = withoutValue(loc);
   auto type = cast<RankedTensorType>(lookup.getType());
   SmallVector<int64_t> shape(type.getShape());
-  shape.back() = a.extent(/*ofColumns=*/true);
-  Value rows = builder.create<GatherOp>(withoutValue(lookup.getLoc()), type.clone(shape), a.value, lookup.getIndices(),
-                                        /*axis=*/0);
-  Value result =
-      builder.create<MatmulOp>(lookup.getLoc(), type, rows, b.value, UnitAttr(), flag(builder, b.transposed));
+  shape.back() = chain.a.extent(/*ofColumns=*/true);
+  Value rows = builder.create<GatherOp>(inner, type.clone(shape), chain.a.value, lookup.getIndices(), /*axis=*/0);
+  Value result = builder.create<MatmulOp>(chain.rest ? inner : loc, type, rows, chain.b.value, UnitAttr(),
+                                          flag(builder, chain.b.transposed));
+  if (chain.rest)
+    result = builder.create<AddOp>(loc, type, result,
+                                   builder.create<GatherOp>(inner, type, chain.rest, lookup.getIndices(), /*axis=*/0));
   lookup.replaceAllUsesWith(result);
   lookup.erase();
 }
 
-void order(MatmulOp chain) {
-  Factor a{chain.getLhs(), chain.getTransposeLhs()}, b{chain.getRhs(), chain.getTransposeRhs()};
-  bool hasLookup = llvm::any_of(chain->getUsers(), [](Operation *user) { return isa<GatherOp>(user); });
-  if (!saves(chain) || (hasLookup && a.transposed) || chain->use_empty())
+/// The matrix that factors make, with what is added to them where nothing else reads their product.
+Chain chainOf(MatmulOp factors) {
+  Chain chain{
+      factors, {factors.getLhs(), factors.getTransposeLhs()}, {factors.getRhs(), factors.getTransposeRhs()}, {}};
+  auto sum = factors->hasOneUse() ? dyn_cast<AddOp>(*factors->user_begin()) : AddOp();
+  if (!sum || sum.getType() != factors.getType())
+    return chain;
+  Value rest = sum->getOperand(sum->getOperand(0) == chain.matrix ? 1 : 0);
+  if (rest.getType() != factors.getType())
+    return chain;
+  chain.matrix = sum;
+  chain.rest = rest;
+  return chain;
+}
+
+void order(MatmulOp factors) {
+  Chain chain = chainOf(factors);
+  bool hasLookup = llvm::any_of(chain.matrix.getUsers(), [](Operation *user) { return isa<GatherOp>(user); });
+  if (!saves(factors) || (hasLookup && chain.a.transposed) || chain.matrix.use_empty())
     return;
-  for (OpOperand &use : chain->getUses())
+  for (OpOperand &use : chain.matrix.getUses())
     if (!whyNotFactors(use).empty())
       return;
-  for (OpOperand &use : llvm::make_early_inc_range(chain->getUses())) {
+  for (OpOperand &use : llvm::make_early_inc_range(chain.matrix.getUses())) {
     if (auto product = dyn_cast<MatmulOp>(use.getOwner()))
-      orderProduct(product, a, b);
+      orderProduct(product, chain);
     else
-      orderLookup(cast<GatherOp>(use.getOwner()), a, b);
+      orderLookup(cast<GatherOp>(use.getOwner()), chain);
   }
-  chain.erase();
+  if (chain.rest)
+    chain.matrix.getDefiningOp()->erase();
+  factors.erase();
 }
 
 struct OrderMatrixChains : impl::OrderMatrixChainsPassBase<OrderMatrixChains> {

@@ -13,7 +13,7 @@ def OrderMatrixChainsPass : Pass<"order-matrix-chains", "::mlir::func::FuncOp"> 
   let description = [{
     Pre-condition: a lathe program. Post-condition: a matrix a b that has more numbers than its factors a and b together, and that only
     products read, as their right side, and lookups of its rows, is not computed: x (a b) is (x a) b, and row i of a b is row i of a,
-    times b. That takes fewer multiplications for any number of rows, so the number need not be known. Where the factors are as large as their
+    times b. Where something is added to the product first, x (a b + c) is (x a) b + x c. That takes fewer multiplications for any number of rows, so the number need not be known. Where the factors are as large as their
     product it stays: what it costs is then paid once for all readers, or when the program is compiled.
 
     ```mlir

@@ -63,6 +63,8 @@ def refused(lathe_tool, model, tmp_path):
         (["--ratio", "0.2", "--allocation", "greedy"], ["field 'allocation'", "uniform, auto"]),
         (["--rank", "4", "--allocation", "auto"], ["field 'allocation'", "'ratio'"]),
         (["--ratio", "0.2", "--tensors", "decoder*"], ["field 'tensors'", "decoder*"]),
+        (["--ratio", "0.2", "--residual-bits", "4"], ["field 'ratio'", "'rank' or 'energy'"]),
+        (["--rank", "4", "--residual-bits", "5"], ["step 2", "field 'bits'"]),
         (["--ratio", "0.2", "--alpha", "3"], ["field 'alpha'", "from 0.0 to 2.0"]),
     ],
 )
@@ -78,6 +80,8 @@ def test_wrong_flags(refused, flags, words):
         ([{"step": "lowrank", "ratio": 0.2, "bits": 4}], ["field 'bits' is one of step 'quantize'", "'lowrank' has step, method"]),
         ([{"step": "lowrank", "ratoi": 0.2}], ["'ratoi' is not known", "did you mean 'ratio'"]),
         ([{"step": "lowrnk", "ratio": 0.2}], ["field 'step'", "did you mean 'lowrank'"]),
+        ([{"step": "lowrank", "rank": 4, "residual": True}], ["field 'residual'", "as large as the weight", "'quantize'"]),
+        ([{"step": "lowrank", "rank": 4, "residual": True}, {"step": "rotate"}], ["step 1", "field 'residual'"]),
         # Before the step before takes its time.
         ([{"step": "quantize", "tensors": ["w1"]}, {"step": "lowrank", "rank": 28}], ["step 2", "largest rank that saves bytes is 27"]),
     ],
@@ -163,6 +167,48 @@ def test_combined_steps(lathe_tool, tmp_path):
     assert layers["w0.u"]["node"] == "matmul0" and layers["w0.u"]["format"].startswith("int4")
     assert compression["bytes_before"] == 2 * 64 * 96 * 4
     assert compression["bytes_after"] == sum(layers[name]["bytes_after"] for name in ("w0.u", "w0.v", "w1"))
+
+
+def test_residual(lathe_tool, tmp_path):
+    """Factors with what they leave in few bits are nearer to the weight than these bits alone, and the total counts all three."""
+    model, report = save(tmp_path / "m.onnx", (128, 96)), tmp_path / "report.json"
+    source = onnx.load(model)
+    weight = numpy_helper.to_array(source.graph.initializer[0]).copy()
+    weight += 8 * np.outer(np.sin(np.arange(128)), np.cos(np.arange(96))).astype(np.float32)
+    source.graph.initializer[0].CopyFrom(numpy_helper.from_array(weight, "w0"))
+    onnx.save(source, model)
+    lathe_tool.ok("lowrank", model, "-o", tmp_path / "l.onnx", "--rank", "2", "--residual-bits", "4", "--report", report)
+    compression = json.loads(report.read_text())["compression"]
+    layers = {layer["weight"]: layer for layer in compression["layers"]}
+    assert list(layers) == ["w0", "w0.r"] and layers["w0"]["rank"] == 2
+    factors = 2 * (128 + 96) * 4
+    assert compression["bytes_before"] == weight.nbytes
+    assert compression["bytes_after"] == factors + layers["w0.r"]["bytes_after"] < weight.nbytes / 4
+    lathe_tool.ok("quantize", model, "-o", tmp_path / "q.onnx", "--bits", "4", "--group-size", "32")
+    x = np.random.default_rng(5).normal(size=(7, 128)).astype(np.float32)
+    expected, errors = np.maximum(x @ weight, 0), {}
+    for name in ("l", "q"):
+        lathe_tool.ok("compile", tmp_path / f"{name}.onnx", "-o", tmp_path / "m.lathe")
+        np.savez(tmp_path / "x.npz", x=x)
+        lathe_tool.ok("run", tmp_path / "m.lathe", "--inputs", tmp_path / "x.npz", "--outputs", tmp_path / "y.npz")
+        errors[name] = np.abs(np.load(tmp_path / "y.npz")["y0"] - expected).max()
+    assert 0 < errors["l"] < 0.5 * errors["q"]
+
+
+def test_times(lathe_tool, tmp_path):
+    """Both ways are timed for a report; what is slower where speed is preferred stays, and the recipe that is kept says so."""
+    model, report, out = save(tmp_path / "m.onnx", (512, 512), (512, 512)), tmp_path / "report.json", tmp_path / "m.lathe"
+    lathe_tool.ok("lowrank", model, "-o", out, "--rank", "255", "--prefer", "speed", "--report", report)
+    layers = json.loads(report.read_text())["compression"]["layers"]
+    assert len(layers) == 2
+    for layer in layers:
+        assert [way["as"] for way in layer["timed"]] == ["f32", "factors"] and layer["rows"] == 128
+        before, after = (way["microseconds"] for way in layer["timed"])
+        assert before > 0 and after > 0
+        isLeft = after > 1.1 * before and after - before > 3
+        assert ("rank" not in layer) == isLeft and ("slower" in layer.get("reason", "")) == isLeft
+    (step,) = json.loads(lathe_tool.ok("inspect", out, "--json"))["recipe"]["steps"]
+    assert step["prefer"] == "size" and step["exclude"] == [layer["weight"] for layer in layers if "rank" not in layer]
 
 
 def test_a_run_that_was_killed(lathe_tool, tmp_path):

@@ -82,6 +82,9 @@ def refused(lathe_tool, model, tmp_path):
         ({"steps": [{"step": "rotate", "sed": 1}]}, ["field 'sed' is not known", "did you mean 'seed'"]),
         ({"steps": [{"step": "rotate", "seed": -1}]}, ["field 'seed'", "from 0 to", "got -1"]),
         ({"steps": [{"step": "rotate", "seed": 1e30}]}, ["field 'seed'", "whole number"]),
+        ({"steps": [{"step": "sparsify", "format": "coo"}]}, ["step 1", "field 'format'", "did you mean 'csr'"]),
+        ({"steps": [{"step": "sparsify", "prefer": "sise"}]}, ["field 'prefer'", "did you mean 'size'"]),
+        ({"steps": [{"step": "sparsify", "tensors": ["decoder*"]}]}, ["step 1", "field 'tensors'", "decoder*"]),
         ({"steps": [{"mode": "dynamic", "activations": "tensor"}]}, ["field 'activations'", "'token'"]),
         ({"steps": [{"prefer": "sped"}]}, ["step 1", "field 'prefer'", "did you mean 'speed'"]),
         ({"prefer": "fast", "steps": []}, ["field 'prefer'", "auto, speed, size"]),
@@ -189,6 +192,29 @@ def test_times(lathe_tool, model, tmp_path):
     (tmp_path / "recipe.json").write_text(json.dumps({"prefer": "size", "rows": 3, "steps": [{"bits": 8}]}))
     lathe_tool.ok("compile", model, "-o", out, "--recipe", tmp_path / "recipe.json", "--report", report)
     assert json.loads(report.read_text())["compression"]["layers"][0]["rows"] == 3
+
+
+def test_what_is_slower_stays(lathe_tool, tmp_path):
+    """Whatever is faster here: what is told, what was done and the recipe that is kept agree, and it makes the same bytes again."""
+    weight = np.random.default_rng(0).normal(size=(512, 512)).astype(np.float32)
+    nodes = [helper.make_node("MatMul", ["x", "weight"], ["y"], name="the_matmul")]
+    values = [[helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 512])] for name in "xy"]
+    graph = helper.make_graph(nodes, "larger", *values, [numpy_helper.from_array(weight, "weight")])
+    model, out, again, report = (tmp_path / name for name in ("m.onnx", "m.lathe", "again.lathe", "r.json"))
+    model.write_bytes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10).SerializeToString())
+    lathe_tool.ok("compile", model, "-o", out, "--int8", "--report", report)
+    (layer,) = json.loads(report.read_text())["compression"]["layers"]
+    before, after = (way["microseconds"] for way in layer["timed"])
+    slower = after > 1.1 * before and after > before + 3
+    assert ("reason" in layer) == ("format" not in layer) == slower
+    assert layer["microseconds_after"] == (before if slower else after)
+    inside = json.loads(lathe_tool.ok("inspect", out, "--json"))
+    (step,) = inside["recipe"]["steps"]
+    assert step["prefer"] == "size" and step["exclude"] == (["weight"] if slower else [])
+    assert (inside["weights_bytes"] < 512 * 512 * 2) != slower
+    (tmp_path / "recipe.json").write_text(json.dumps(inside["recipe"]))
+    lathe_tool.ok("compile", model, "-o", again, "--recipe", tmp_path / "recipe.json")
+    assert out.read_bytes() == again.read_bytes()
 
 
 def test_memory_is_flat(lathe_tool, model, tmp_path):

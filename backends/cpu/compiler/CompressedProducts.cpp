@@ -22,24 +22,6 @@ namespace {
 
 RankedTensorType tensorType(Value value) { return cast<RankedTensorType>(value.getType()); }
 
-/// A constant as an entry of `kernel.constants` tells where its bytes are; null for anything else.
-DictionaryAttr sourceOf(Value value) {
-  Builder b(value.getContext());
-  NamedAttrList entry;
-  entry.set("type", TypeAttr::get(value.getType()));
-  if (auto weight = value.getDefiningOp<WeightOp>(); weight && !weight->hasAttr(kernel::kCompressedAttr)) {
-    entry.set("file", weight.getFileAttr());
-    entry.set("offset", weight.getOffsetAttr());
-    return entry.getDictionary(value.getContext());
-  }
-  auto constant = value.getDefiningOp<ConstantOp>();
-  auto dense = constant ? dyn_cast<DenseElementsAttr>(constant.getValue()) : DenseElementsAttr();
-  if (!dense)
-    return {};
-  entry.set("value", dense);
-  return entry.getDictionary(value.getContext());
-}
-
 /// What the codes of a matrix are, as far as types and operations tell.
 struct Codes {
   Value stored;
@@ -102,6 +84,23 @@ template <typename OpTy> std::optional<int64_t> groupOf(OpTy op, int64_t kAxis, 
 
 } // namespace
 
+DictionaryAttr constantSource(Value value) {
+  Builder b(value.getContext());
+  NamedAttrList entry;
+  entry.set("type", TypeAttr::get(value.getType()));
+  if (auto weight = value.getDefiningOp<WeightOp>(); weight && !weight->hasAttr(kernel::kCompressedAttr)) {
+    entry.set("file", weight.getFileAttr());
+    entry.set("offset", weight.getOffsetAttr());
+    return entry.getDictionary(value.getContext());
+  }
+  auto constant = value.getDefiningOp<ConstantOp>();
+  auto dense = constant ? dyn_cast<DenseElementsAttr>(constant.getValue()) : DenseElementsAttr();
+  if (!dense)
+    return {};
+  entry.set("value", dense);
+  return entry.getDictionary(value.getContext());
+}
+
 DictionaryAttr compressedContent(Value dense, bool transposed) {
   MLIRContext *context = dense.getContext();
   Builder b(context);
@@ -133,7 +132,7 @@ DictionaryAttr compressedContent(Value dense, bool transposed) {
   if (!codes || !group || (scale && !isScaleType(tensorType(scale).getElementType())))
     return {};
   if (codes->table)
-    table = sourceOf(codes->table);
+    table = constantSource(codes->table);
   if (codes->values == runtime::CodeValues::codebook) {
     Value lookup = dense.getDefiningOp<CodebookLookupOp>() ? dense : dense.getDefiningOp()->getOperand(0);
     if (static_cast<int64_t>(*lookup.getDefiningOp<CodebookLookupOp>().getAxis()) != kAxis)
@@ -150,7 +149,7 @@ DictionaryAttr compressedContent(Value dense, bool transposed) {
     layout.zeros = tensorType(zero).getElementType() == tensorType(codes->stored).getElementType() ? runtime::ZeroType::u8
                                                                                                      : runtime::ZeroType::scale;
   std::string why;
-  DictionaryAttr stored = sourceOf(codes->stored);
+  DictionaryAttr stored = constantSource(codes->stored);
   if (!stored || !layout.valid(&why) || (codes->table && !table))
     return {};
   NamedAttrList entry;
@@ -164,7 +163,7 @@ DictionaryAttr compressedContent(Value dense, bool transposed) {
   entry.set("group", b.getI64IntegerAttr(*group));
   for (auto [name, value] : {std::pair("scale", scale), std::pair("zero", zero)})
     if (value) {
-      DictionaryAttr source = sourceOf(value);
+      DictionaryAttr source = constantSource(value);
       if (!source)
         return {};
       entry.set(name, source);
@@ -184,11 +183,12 @@ namespace {
 /// A weight that stands for the dense one.
 Value makeCompressed(OpBuilder &b, Value dense, DictionaryAttr content) {
   StringRef name = "compressed";
-  auto codes = content.getAs<DictionaryAttr>("codes");
+  auto codes = content.getAs<DictionaryAttr>(content.get("sparse") ? "stored" : "codes");
   Value stored = dense;
   while (Operation *op = stored.getDefiningOp()) {
     if (auto weight = dyn_cast<WeightOp>(op)) {
       name = weight.getName();
+      name.consume_back(".values");
       name.consume_back(".codes");
       break;
     }
@@ -293,14 +293,15 @@ struct CpuCompressedProducts : impl::CpuCompressedProductsPassBase<CpuCompressed
     for (Operation *op : readers) {
       b.setInsertionPoint(op);
       if (auto product = dyn_cast<MatmulOp>(op)) {
-        DictionaryAttr content =
-            tensorType(product.getResult()).getRank() <= kMostAxes
-                ? compressedContent(product.getRhs(), product.getTransposeRhs())
-                : DictionaryAttr();
+        bool isLibrary = tensorType(product.getResult()).getRank() <= kMostAxes, transposed = product.getTransposeRhs();
+        DictionaryAttr content = isLibrary ? compressedContent(product.getRhs(), transposed) : DictionaryAttr();
+        if (isLibrary && !content)
+          content = sparseContent(product.getRhs(), transposed);
         if (!content)
           continue;
         product.getRhsMutable().assign(makeCompressed(b, product.getRhs(), content));
-        bool isInteger = static_cast<runtime::CodeValues>(content.getAs<IntegerAttr>("values").getInt()) == runtime::CodeValues::integer;
+        bool isInteger = !content.get("sparse") &&
+                         static_cast<runtime::CodeValues>(content.getAs<IntegerAttr>("values").getInt()) == runtime::CodeValues::integer;
         std::optional<Rounded> rounded = isInteger && !product.getTransposeLhs() ? roundedOf(product.getLhs()) : std::nullopt;
         if (!rounded)
           continue;

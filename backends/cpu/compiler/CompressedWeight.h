@@ -14,6 +14,12 @@ namespace lathe::cpu {
 /// for such an expression. `transposed`: it is [n, k] to the product, or a table [n, k].
 mlir::DictionaryAttr compressedContent(mlir::Value dense, bool transposed);
 
+/// Likewise of a matrix with zeros, of which only products have kernels.
+mlir::DictionaryAttr sparseContent(mlir::Value dense, bool transposed);
+
+/// A constant as such an entry tells where its bytes are; null for anything else.
+mlir::DictionaryAttr constantSource(mlir::Value value);
+
 /// Whether a value is a weight that carries such an entry.
 bool isCompressed(mlir::Value value);
 

@@ -8,6 +8,7 @@
 #include "backends/cpu/compiler/RowKernel.h"
 #include "backends/cpu/compiler/Selector.h"
 #include "backends/reference/compiler/Passes.h"
+#include "dialects/lathe/Sparse.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
@@ -51,13 +52,14 @@ static SmallVector<Attribute> denseWeights(Builder &b, ArrayRef<Operation *> ops
   llvm::SetVector<Attribute> names;
   auto whole = ops.empty() ? RankedTensorType() : dyn_cast<RankedTensorType>(ops.back()->getResult(0).getType());
   for (Operation *op : ops) {
-    if (!isa<DequantizeOp, DequantizeLog2Op, CodebookLookupOp>(op) || !whole.hasStaticShape() ||
+    if (!isa<DequantizeOp, DequantizeLog2Op, CodebookLookupOp, SparseToDenseOp>(op) || !whole.hasStaticShape() ||
         whole.getNumElements() < cast<RankedTensorType>(op->getResult(0).getType()).getNumElements())
       continue;
     auto weight = op->getOperand(0).getDefiningOp<WeightOp>();
-    if (!weight || cast<RankedTensorType>(weight.getType()).getRank() < 2)
+    if (!weight || (cast<RankedTensorType>(weight.getType()).getRank() < 2 && !isa<SparseToDenseOp>(op)))
       continue;
     StringRef name = weight.getName();
+    name.consume_back(".values");
     name.consume_back(".codes");
     names.insert(b.getStringAttr(name));
   }

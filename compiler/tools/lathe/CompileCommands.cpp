@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "compiler/tools/lathe/CompileCommands.h"
 #include "compiler/CompilerLibrary.h"
+#include "compiler/Sizes.h"
 #include "compiler/tools/lathe/CompileFlags.h"
 #include "compiler/tools/lathe/CompressionText.h"
 #include "compiler/tools/lathe/Progress.h"
@@ -210,24 +211,6 @@ std::string parseTarget(const std::string &text, CompileOptions &options) {
   return "expected a target of cpu, cpu:avx2, cpu:avx512 or reference, got '" + text + "'";
 }
 
-/// Parses `1GiB`, `512M`, `2000000000`: binary multiples, but decimal ones for kB, MB, GB. Nothing where it is no size.
-std::optional<uint64_t> parseSize(const std::string &text) {
-  static const std::map<std::string, double> units = {
-      {"", 1}, {"B", 1}, {"K", 1024}, {"KIB", 1024}, {"KB", 1e3}, {"M", 1 << 20}, {"MIB", 1 << 20}, {"MB", 1e6},
-      {"G", 1 << 30}, {"GIB", 1 << 30}, {"GB", 1e9}, {"T", 0x1p40}, {"TIB", 0x1p40}, {"TB", 1e12}};
-  size_t digits = text.find_first_not_of("0123456789.");
-  std::string unit = digits == std::string::npos ? "" : text.substr(digits);
-  for (char &c : unit)
-    c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
-  char *end = nullptr;
-  std::string number = text.substr(0, digits);
-  double value = std::strtod(number.c_str(), &end);
-  auto it = units.find(unit);
-  if (number.empty() || *end || it == units.end() || !(value > 0) || value * it->second >= 0x1p62)
-    return std::nullopt;
-  return std::max<uint64_t>(static_cast<uint64_t>(value * it->second), 1);
-}
-
 /// Options of the compiler from flags; an error message, or nothing.
 std::string toOptions(const Flags &flags, CompileOptions &options, Progress &progress) {
   options.jobs = flags.jobs ? flags.jobs : std::max(std::thread::hardware_concurrency(), 1u);
@@ -429,6 +412,8 @@ std::string toWeightRecipe(const Flags &flags, CompileOptions &options) {
 /// The recipe that flags ask for; an error message, or nothing.
 std::string toRecipe(const Flags &flags, CompileOptions &options) {
   std::string error = toWeightRecipe(flags, options);
+  if (error.empty() && flags.sparse)
+    addSparseStep(flags, options.recipe);
   if (error.empty() && !flags.kvCache.empty())
     error = addCacheStep(flags.kvCache, options.recipe);
   return error.empty() ? addPreferences(flags, options.recipe) : error;
@@ -607,8 +592,8 @@ void addCalibrationOptions(CLI::App &command, Flags &flags) {
   command.add_option("--prefer", flags.prefer, "speed: layers whose product is slower on this machine stay as they were; size: none do "
                                                "(default: speed where products are of integers)")
       ->check(CLI::IsMember({"speed", "size"}));
-  command.add_option("--rows", flags.rows, "rows of products that are timed, where the model leaves them open (default: 1 for models that "
-                                           "generate text, else 128)")
+  command.add_option("--rows", flags.rows, "what dimensions that the model leaves open are where products are timed, but batches, which are 1 "
+                                           "(default: 1 for models that generate text, else 128)")
       ->check(CLI::Range(1, 1 << 20));
   command.add_option("--samples", flags.samples, "windows or files that are used, from the first (default: all)");
   command.add_option("--exclude", flags.exclude, "weights that stay as they are: names of initializers or nodes, with * and ?")->take_all();
@@ -628,6 +613,7 @@ void addCompileCommand(CLI::App &app, int &exitCode) {
   command->add_flag("--int8", flags->int8, "weights of 8 bits per output, and activations per row as the model runs");
   command->add_flag("--int4", flags->int4, "weights of 4 bits in groups of 32 (GPTQ where --calib is given)");
   command->add_flag("--fp8", flags->fp8, "weights as 8-bit floats (E4M3)");
+  command->add_flag("--sparse", flags->sparse, "store weights without their zeros where products are faster so");
   addCacheOption(*command, *flags);
   addCalibrationOptions(*command, *flags);
   command->callback([=, &exitCode] { exitCode = compile(*flags); });

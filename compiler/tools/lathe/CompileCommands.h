@@ -18,6 +18,8 @@ void addCheckCommand(CLI::App &app, int &exitCode);
 void addCompileCommand(CLI::App &app, int &exitCode);
 /// Adds `lathe quantize`.
 void addQuantizeCommand(CLI::App &app, int &exitCode);
+/// Adds `lathe optimize`.
+void addOptimizeCommand(CLI::App &app, int &exitCode);
 /// Adds `lathe prune`.
 void addPruneCommand(CLI::App &app, int &exitCode);
 /// Adds `lathe lowrank`.

@@ -3,6 +3,7 @@
 // Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
 //
 //===----------------------------------------------------------------------===//
+#include "compiler/tools/lathe/Budgets.h"
 #include "compiler/tools/lathe/CompileCommands.h"
 #include "compiler/tools/lathe/CompressionText.h"
 #include <CLI/CLI.hpp>
@@ -19,12 +20,33 @@ namespace {
 
 struct QuantizeFlags {
   Flags compile;
+  Budgets budgets;
   std::string mode = "weight-only", method = "rtn", format, scaleType, range;
   int64_t bits = 0, groupSize = -1, dimension = 0;
-  bool asymmetric = false, rotate = false, equalize = false, biasCorrection = false, doubleQuantization = false;
+  bool asymmetric = false, rotate = false, equalize = false, biasCorrection = false, doubleQuantization = false, isMethodGiven = false;
   double smooth = -1, damping = 0, outliers = 0;
   std::vector<std::string> tensors;
 };
+
+/// The step that chooses among integers of the bits there are, which otherwise are as `step` says.
+ordered_json chooseStep(ordered_json step, const QuantizeFlags &flags) {
+  ordered_json choose = {{"step", "choose"}, {"from", ordered_json::array()}};
+  for (const char *field : {"tensors", "exclude"})
+    if (step.contains(field)) {
+      choose[field] = step[field];
+      step.erase(field);
+    }
+  constexpr int kGroup = 32;
+  for (int bits : {8, 4, 3, 2}) {
+    step["bits"] = bits;
+    if (flags.groupSize < 0)
+      step["group_size"] = bits == 8 ? 0 : kGroup;
+    if (!flags.isMethodGiven)
+      step["method"] = bits == 8 ? "rtn" : "gptq";
+    choose["from"].push_back(step);
+  }
+  return choose;
+}
 
 /// The recipe of the flags; what is not said is the recipe's default.
 std::string recipeOf(const QuantizeFlags &flags) {
@@ -73,13 +95,23 @@ std::string recipeOf(const QuantizeFlags &flags) {
       if (step.contains(field))
         steps.back()[field] = step[field];
   }
-  steps.push_back(std::move(step));
+  steps.push_back(flags.budgets.any() ? chooseStep(std::move(step), flags) : std::move(step));
   return ordered_json{{"version", 1}, {"steps", std::move(steps)}}.dump();
 }
 
 int quantize(QuantizeFlags flags, bool ofWeights) {
-  if (ofWeights)
+  if (flags.budgets.any()) {
+    if (flags.bits)
+      return usage("--bits and a budget, --target-size or --max-drop, exclude each other: bits are what is chosen");
+    if (flags.mode == "log" || flags.mode == "codebook" || (!flags.format.empty() && flags.format != "int"))
+      return usage("budgets choose the bits of integers here: other formats go into a step 'choose' of a recipe, for 'lathe optimize'");
+  } else if (!flags.budgets.timeBudget.empty()) {
+    return usage("--time-budget goes with --target-size or --max-drop");
+  }
+  if (ofWeights || flags.budgets.any())
     flags.compile.recipe = recipeOf(flags);
+  if (std::string error = addBudgets(flags.budgets, flags.compile.recipe); !error.empty())
+    return usage(error);
   return compress(std::move(flags.compile));
 }
 
@@ -135,6 +167,18 @@ std::string addCacheStep(const std::string &kvCache, std::string &recipe) {
   json["steps"].push_back({{"step", "quantize"}, {"mode", "kv-cache"}, {"bits", kvCache == "int4" ? 4 : 8}});
   recipe = json.dump();
   return "";
+}
+
+void addSparseStep(const Flags &flags, std::string &recipe) {
+  ordered_json json = recipe.empty() ? ordered_json{{"version", 1}, {"steps", ordered_json::array()}}
+                                     : ordered_json::parse(recipe, nullptr, /*allow_exceptions=*/false);
+  if (!json.is_object() || !json.contains("steps") || !json["steps"].is_array())
+    return; // what is wrong with it is said where it is read
+  ordered_json step = {{"step", "sparsify"}};
+  if (!flags.exclude.empty())
+    step["exclude"] = flags.exclude;
+  json["steps"].push_back(std::move(step));
+  recipe = json.dump();
 }
 
 namespace {
@@ -263,6 +307,49 @@ void printCaches(const std::vector<CompressedCache> &caches) {
               static_cast<unsigned long long>(before));
 }
 
+void printSparse(const std::vector<SparseLayer> &layers) {
+  if (layers.empty())
+    return;
+  std::map<std::string, size_t> counts;
+  uint64_t before = 0, after = 0;
+  const SparseLayer *first = nullptr;
+  for (const SparseLayer &layer : layers) {
+    ++counts[layer.format.empty() ? "dense" : layer.format];
+    before += layer.bytesBefore;
+    after += layer.bytesAfter;
+    if (layer.format.empty() && !first)
+      first = &layer;
+  }
+  std::string text;
+  for (const auto &[name, count] : counts)
+    text += (text.empty() ? "" : ", ") + std::to_string(count) + " " + name;
+  std::printf("sparse: %s; %.1f of %.1f MB\n", text.c_str(), static_cast<double>(after) / 1e6, static_cast<double>(before) / 1e6);
+  if (first)
+    std::printf("  '%s' stays dense: %s\n", first->weight.c_str(), first->reason.c_str());
+  if (counts["dense"] > 1)
+    std::printf("  and %zu more (--report tells them all)\n", counts["dense"] - 1);
+}
+
+void printChoices(const CompressionReport &report) {
+  for (const WeightChoice &choice : report.choices) {
+    std::map<std::string, size_t> counts;
+    for (const ChosenLayer &layer : choice.layers)
+      ++counts[layer.options[layer.chosen].format];
+    std::string text;
+    for (const auto &[name, count] : counts)
+      text += (text.empty() ? "" : ", ") + std::to_string(count) + " " + name;
+    std::printf("chosen: %s; weights of %.2f of %.2f MB, by what layers cost on %zu samples%s\n",
+                text.empty() ? "nothing, as there is no layer" : text.c_str(), static_cast<double>(choice.bytesAfter) / 1e6,
+                static_cast<double>(choice.bytesBefore) / 1e6, choice.samples,
+                choice.isComplete ? "" : " (time was up: --report tells which are estimates)");
+  }
+  if (report.qualityMeasure == "perplexity")
+    std::printf("perplexity on the calibration data: %.4f, %.4f before (%+.3f %%)\n", report.qualityAfter,
+                report.qualityBefore, 100 * report.drop);
+  else if (!report.qualityMeasure.empty())
+    std::printf("relative error of the outputs on the calibration data: %.3g\n", report.drop);
+}
+
 } // namespace
 
 void printCompression(const CompressionReport &report) {
@@ -270,6 +357,8 @@ void printCompression(const CompressionReport &report) {
   printPruned(report.pruned);
   printShrunk(report.shrunk);
   printCaches(report.caches);
+  printSparse(report.sparse);
+  printChoices(report);
   if (report.layers.empty())
     return;
   std::map<std::string, size_t> counts;
@@ -332,8 +421,10 @@ void addQuantizeCommand(CLI::App &app, int &exitCode) {
   command->add_option("--dimension", flags->dimension, "weights that one code of a codebook stands for (4)");
   command->add_option("--tensors", flags->tensors, "weights to quantize: names of initializers or nodes, with * and ? (all)")->take_all();
   addCacheOption(*command, flags->compile);
+  addBudgetOptions(*command, flags->budgets);
   addCalibrationOptions(*command, flags->compile);
   command->callback([=, &exitCode] {
+    flags->isMethodGiven = command->count("--method") > 0;
     // With --kv-cache alone weights stay as they are.
     bool ofWeights = flags->compile.kvCache.empty();
     for (const char *name : {"--mode", "--method", "--format", "--bits", "--group-size", "--asymmetric", "--scale-type", "--range", "--smooth",

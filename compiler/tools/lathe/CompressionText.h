@@ -23,6 +23,9 @@ int compress(Flags flags);
 /// Adds what --prefer and --rows say to a recipe. What is wrong, or nothing.
 std::string addPreferences(const Flags &flags, std::string &recipe);
 
+/// Adds the step of --sparse to a recipe, which may be empty.
+void addSparseStep(const Flags &flags, std::string &recipe);
+
 /// What became of the weights, in a few lines.
 void printCompression(const CompressionReport &report);
 

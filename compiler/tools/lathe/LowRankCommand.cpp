@@ -17,7 +17,7 @@ namespace {
 struct LowRankFlags {
   Flags compile;
   std::string method, allocation;
-  int64_t rank = 0;
+  int64_t rank = 0, residualBits = 0;
   double ratio = 0, energy = 0, alpha = 0;
   std::vector<std::string> tensors;
 };
@@ -42,6 +42,9 @@ void addLowRankCommand(CLI::App &app, int &exitCode) {
       ->add_option("--tensors", flags->tensors,
                    "weights to factorize: names of initializers or nodes, with * and ? (all)")
       ->take_all();
+  command->add_option("--residual-bits", flags->residualBits,
+                      "keep what factors leave, too, in so many bits in groups of 32: 2, 3, 4 or 8; by GPTQ with "
+                      "--calib, else by rounding");
   addCacheOption(*command, flags->compile);
   addCalibrationOptions(*command, flags->compile);
   command->callback([=, &exitCode] {
@@ -58,7 +61,17 @@ void addLowRankCommand(CLI::App &app, int &exitCode) {
     add("alpha", flags->alpha);
     add("tensors", flags->tensors);
     add("exclude", flags->compile.exclude);
-    flags->compile.recipe = ordered_json{{"version", 1}, {"steps", {step}}}.dump();
+    ordered_json steps = ordered_json::array({step});
+    if (flags->residualBits) {
+      steps[0]["residual"] = true;
+      // By the names that factors leave it under.
+      steps.push_back({{"step", "quantize"},
+                       {"bits", flags->residualBits},
+                       {"group_size", 32},
+                       {"method", flags->compile.calibration.empty() ? "rtn" : "gptq"},
+                       {"tensors", {"*.r"}}});
+    }
+    flags->compile.recipe = ordered_json{{"version", 1}, {"steps", std::move(steps)}}.dump();
     const std::string &output = flags->compile.output, ending = ".onnx";
     if (flags->compile.emit == "artifact" && output.size() > ending.size() &&
         output.compare(output.size() - ending.size(), ending.size(), ending) == 0)

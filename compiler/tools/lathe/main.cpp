@@ -16,6 +16,7 @@ int main(int argc, char **argv) {
   lathe::tool::addCheckCommand(app, exitCode);
   lathe::tool::addCompileCommand(app, exitCode);
   lathe::tool::addQuantizeCommand(app, exitCode);
+  lathe::tool::addOptimizeCommand(app, exitCode);
   lathe::tool::addPruneCommand(app, exitCode);
   lathe::tool::addLowRankCommand(app, exitCode);
   lathe::tool::addRunCommand(app, exitCode);

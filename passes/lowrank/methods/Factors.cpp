@@ -79,16 +79,6 @@ Status singular(const Matrix &m, int64_t n, int64_t columns, int64_t rank, Matri
 
 } // namespace
 
-void Factors::truncate(int64_t rank) {
-  if (rank >= r)
-    return;
-  for (int64_t row = 0; row < n; ++row)
-    std::copy_n(left.begin() + row * r, rank, left.begin() + row * rank);
-  left.resize(static_cast<size_t>(n * rank));
-  right.resize(static_cast<size_t>(rank * k));
-  r = rank;
-}
-
 std::vector<float> Factors::dense() const {
   std::vector<float> w(static_cast<size_t>(n * k));
   if (r > 0)

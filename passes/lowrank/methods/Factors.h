@@ -37,8 +37,6 @@ struct Factors {
   std::vector<float> left, right;
   /// Numbers of both, of a rank.
   static int64_t size(int64_t n, int64_t k, int64_t r) { return r * (n + k); }
-  /// Keeps the first `rank` of them, where there are more.
-  void truncate(int64_t rank);
   /// The product, [n][k].
   std::vector<float> dense() const;
 };

@@ -79,6 +79,8 @@ WeightedPoints pointsOf(const Weight &w, const CodebookQuantized &quantized, int
     const double place = count == all ? static_cast<double>(i)
                                       : (static_cast<double>(i) + random.uniform()) * static_cast<double>(all) / count;
     const int64_t at = std::min(all - 1, static_cast<int64_t>(place)), row = first + at / vectors;
+    if (quantized.hasZero && isZero(w, row, at % vectors, d))
+      continue; // they have a code of their own
     for (int64_t q = 0, input = at % vectors * d; q < d && input < w.k; ++q, ++input) {
       const double scale = quantized.scaleOf(row, input);
       if (scale == 0)
@@ -104,7 +106,11 @@ void makeTables(const Weight &w, const std::vector<float> &importance, const Cod
     WeightedPoints points = pointsOf(w, quantized, book, importance, options.samples, random);
     for (CodebookStage &stage : quantized.stages) {
       std::vector<float> table;
-      kMeans(points, centres, options.iterations, random.next(), pool, table);
+      if (options.keepZeros)
+        table.assign(static_cast<size_t>(d), 0.0f);
+      std::vector<float> found;
+      kMeans(points, options.keepZeros ? centres - 1 : centres, options.iterations, random.next(), pool, found);
+      table.insert(table.end(), found.begin(), found.end());
       stage.table.insert(stage.table.end(), table.begin(), table.end());
       // The next stage is for what this one leaves.
       const CentreSearch search(table.data(), centres, d);
@@ -157,6 +163,7 @@ Status quantization::quantizeCodebook(const Weight &w, const InputStatistics *st
   current.outputsPerBook = options.outputsPerBook >= w.n ? 0 : options.outputsPerBook;
   current.group = options.group;
   current.scaleType = options.scaleType;
+  current.hasZero = options.keepZeros;
   if (options.scaled)
     initialScales(w, current);
   Feedback feedback;

@@ -27,6 +27,7 @@ struct CodebookOptions {
   double damping = 0.01;     ///< as for GPTQ
   int64_t block = 128;       ///< inputs whose errors are handed on together
   int rounds = 3; ///< of choosing codes with errors handed on, and of refining codebooks and scales for these codes
+  bool keepZeros = false; ///< vectors that are all zero stay so: one code of each codebook stands for nothing else
   int refinements = 4; ///< steps of conjugate gradients for the codebooks; 0: codebooks and scales stay
 };
 
@@ -47,6 +48,7 @@ struct CodebookQuantized {
   ScaleType scaleType = ScaleType::F32;
   std::vector<float> scales; ///< [n][groups], or empty
   std::vector<CodebookStage> stages;
+  bool hasZero = false; ///< code 0 of each codebook stands for 0, and is that of vectors that were zero
 
   int64_t vectors() const { return (k + dimension - 1) / dimension; }
   int64_t groupSize() const { return group <= 0 || group >= k ? k : group; }

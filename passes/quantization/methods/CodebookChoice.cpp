@@ -116,7 +116,7 @@ private:
       const float scale = quantized_.scaleOf(row, vector * d);
       float x[kMaxDimension];
       int chosen[kMaxStages] = {};
-      if (scale != 0) {
+      if (scale != 0 && !(quantized_.hasZero && isZero(w_, row, vector, d))) {
         for (int q = 0; q < size; ++q) {
           double sum = 0;
           for (int m = 0; m <= q; ++m)
@@ -167,6 +167,11 @@ private:
 
 } // namespace
 
+bool quantization::isZero(const Weight &w, int64_t row, int64_t vector, int64_t dimension) {
+  const float *begin = w.data + row * w.k + vector * dimension;
+  return std::all_of(begin, begin + std::min(dimension, w.k - vector * dimension), [](float x) { return x == 0; });
+}
+
 std::vector<OutputRange> quantization::outputRanges(const CodebookQuantized &quantized) {
   std::vector<OutputRange> ranges;
   const int64_t book = quantized.outputsPerBook > 0 ? quantized.outputsPerBook : std::max<int64_t>(1, quantized.n);
@@ -206,7 +211,8 @@ void quantization::chooseNearest(const Weight &w, const float *importance, Threa
           x[q] = scale == 0 ? 0.0f : w.data[row * w.k + vector * d + q] / scale;
           weight[q] = importance ? importance[vector * d + q] : 1.0f;
         }
-        nearestSum(searches, tables, x, weight, d, chosen);
+        if (!(quantized.hasZero && isZero(w, row, vector, d)))
+          nearestSum(searches, tables, x, weight, d, chosen);
         for (size_t stage = 0; stage < quantized.stages.size(); ++stage)
           quantized.stages[stage].codes[row * quantized.vectors() + vector] = static_cast<uint8_t>(chosen[stage]);
       }

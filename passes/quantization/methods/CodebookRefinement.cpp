@@ -143,6 +143,9 @@ void quantization::refineTables(const Weight &w, const InputStatistics &statisti
   // Numbers that no weight uses, or only inputs that are always 0, stay.
   for (double &value : inverse)
     value = value > 0 ? 1 / value : 0.0;
+  const size_t d = static_cast<size_t>(quantized.dimension), bookSize = d << quantized.bits;
+  for (size_t first = 0; quantized.hasZero && first < inverse.size(); first += bookSize)
+    std::fill_n(inverse.begin() + static_cast<int64_t>(first), d, 0.0); // what stands for 0
   const auto preconditioned = [&](const std::vector<double> &x) {
     std::vector<double> result(x.size());
     for (size_t i = 0; i < x.size(); ++i)

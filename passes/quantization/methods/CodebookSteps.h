@@ -10,6 +10,9 @@
 
 namespace lathe::quantization {
 
+/// Whether a vector of the weight is all zero.
+bool isZero(const Weight &w, int64_t row, int64_t vector, int64_t dimension);
+
 /// The order in which vectors are coded, and how errors are handed on.
 struct Feedback {
   std::vector<int64_t> order; ///< position -> input; inputs of a vector lie together

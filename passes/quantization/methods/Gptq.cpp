@@ -44,6 +44,9 @@ public:
     for (int64_t position = 0; position < problem.w.k; ++position)
       for (int64_t j = 0; j < count_; ++j)
         weights_[position * count_ + j] = problem.w.data[(begin + j) * problem.w.k + problem.order[position]];
+    if (problem.options.keepZeros && std::count(weights_.begin(), weights_.end(), 0.0f) > 0)
+      for (float weight : weights_)
+        stays_.push_back(weight == 0 ? 0.0f : 1.0f);
   }
 
   void run() {
@@ -92,11 +95,14 @@ private:
     for (int64_t j = 0; j < count_; ++j) {
       // In the order of the inputs, so that ties and sums are those of the same group rounded by itself.
       for (int64_t i = position; i < end; ++i)
-        values[problem_.order[i] - first] = weights_[i * count_ + j];
+        values[problem_.order[i] - first] = weights_[i * count_ + j] * shareOf(i, j);
       setParameters(group, j, values.data(), problem_.importance.empty() ? nullptr : problem_.importance.data() + first,
                     end - position);
     }
   }
+
+  /// 0 for a weight that is to stay zero, else 1.
+  float shareOf(int64_t position, int64_t j) const { return stays_.empty() ? 1.0f : stays_[position * count_ + j]; }
 
   void setParameters(int64_t group, int64_t j, const float *values, const float *importance, int64_t size) {
     const GroupParameters parameters = problem_.coder.fit(values, importance, size, problem_.options.fit);
@@ -114,7 +120,15 @@ private:
       const int64_t group = groupAt(position), input = problem_.order[position];
       const float *column = weights_.data() + position * count_;
       const float *factor = problem_.factor.data() + position * k;
-      problem_.coder.encodeEach(column, count_, scales_.data() + group * count_, zeros_.data() + group * count_,
+      const float *coded = column;
+      if (!stays_.empty()) {
+        // Of what was handed on to a zero nothing is coded: all of it is an error that is handed on.
+        float *kept = values + count_;
+        for (int64_t j = 0; j < count_; ++j)
+          kept[j] = column[j] * shareOf(position, j);
+        coded = kept;
+      }
+      problem_.coder.encodeEach(coded, count_, scales_.data() + group * count_, zeros_.data() + group * count_,
                                 codes_.data(), values);
       float *errors = errors_.data() + (position - begin) * count_;
       for (int64_t j = 0; j < count_; ++j) {
@@ -137,6 +151,7 @@ private:
   Quantized &result_;
   std::vector<float> weights_;        ///< [position][output]
   std::vector<float> scales_, zeros_; ///< [group][output]
+  std::vector<float> stays_;          ///< likewise, of shareOf; empty where all is coded as it is
   std::vector<float> errors_, columns_;
   std::vector<uint8_t> codes_;
 };

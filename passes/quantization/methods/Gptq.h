@@ -32,6 +32,9 @@ struct GptqOptions {
   FitOptions fit;      ///< searches weigh by the mean square of the inputs, where `weighted`
   bool weighted = false;
   int refinements = 0; ///< passes of refineScales at the end
+  /// Weights that are zero get the code of 0, whatever errors are handed on to them: what was pruned stays so. Of
+  /// formats in which a code stands for 0.
+  bool keepZeros = false;
 };
 
 /// Rounds input by input, and after each changes the inputs that are still to come so that the error of the output

@@ -24,7 +24,15 @@ double shrink(double x, double beta, double p) {
 }
 
 GroupParameters solve(const GroupCoder &coder, const float *x, int64_t count, const HqqOptions &options) {
-  GroupParameters current = coder.fit(x, nullptr, count, {}), best = current;
+  const float highest = static_cast<float>(coder.format().levels() - 1);
+  const bool isWhole = options.keepZeros && std::count(x, x + count, 0.0f) > 0;
+  const auto zeroOf = [&](double zero) {
+    return isWhole ? std::clamp(static_cast<float>(std::nearbyint(zero)), 0.0f, highest)
+                   : roundTo(coder.format().scaleType, static_cast<float>(zero));
+  };
+  GroupParameters current = coder.fit(x, nullptr, count, {});
+  current.zero = zeroOf(current.zero);
+  GroupParameters best = current;
   std::vector<float> values(static_cast<size_t>(count));
   std::vector<uint8_t> codes(static_cast<size_t>(count));
   double least = std::numeric_limits<double>::infinity(), beta = options.beta;
@@ -41,7 +49,7 @@ GroupParameters solve(const GroupCoder &coder, const float *x, int64_t count, co
       break;
     least = error;
     best = current;
-    current.zero = roundTo(coder.format().scaleType, static_cast<float>(sum / static_cast<double>(count)));
+    current.zero = zeroOf(sum / static_cast<double>(count));
   }
   return best;
 }

@@ -16,6 +16,9 @@ struct HqqOptions {
   double beta = 10;     ///< how closely the two halves of the problem are held together at first, in steps of the codes
   double growth = 1.01; ///< by which beta grows each time
   int iterations = 20;
+  /// Where a group has weights that are zero its zero point is an integer, so that a code stands for 0: what was pruned
+  /// stays so.
+  bool keepZeros = false;
 };
 
 /// Half-quadratic quantization (Badri and Shaji 2023, "Half-Quadratic Quantization of Large Machine Learning Models"):

@@ -69,3 +69,31 @@ func.func @read(%x: tensor<?x8xf32>, %i: tensor<i64>) -> (tensor<?x8xf32>, tenso
   %2 = lathe.matmul %w, %w : (tensor<8x8xf32>, tensor<8x8xf32>) -> tensor<8x8xf32>
   return %0, %u, %1, %2 : tensor<?x8xf32>, tensor<8x8xf32>, tensor<8xf32>, tensor<8x8xf32>
 }
+
+// -----
+
+// What factors leave of a matrix has a product, and a lookup, of its own.
+// CHECK-LABEL: func.func @rest
+// CHECK-SAME: %[[IDS:.*]]: tensor<?xi64>
+// CHECK: %[[A:.*]] = lathe.weight "a"
+// CHECK: %[[B:.*]] = lathe.weight "b"
+// CHECK: %[[C:.*]] = lathe.weight "c"
+// CHECK: %[[R:.*]] = lathe.gather %[[A]], %[[IDS]]
+// CHECK: %[[S:.*]] = lathe.matmul %[[R]], %[[B]]
+// CHECK: %[[G:.*]] = lathe.gather %[[C]], %[[IDS]]
+// CHECK: %[[X:.*]] = lathe.add %[[S]], %[[G]]
+// CHECK: %[[T:.*]] = lathe.matmul %[[X]], %[[B]] {transpose_rhs}
+// CHECK: %[[U:.*]] = lathe.matmul %[[T]], %[[A]] {transpose_rhs}
+// CHECK: %[[V:.*]] = lathe.matmul %[[X]], %[[C]] {transpose_rhs}
+// CHECK: %[[Y:.*]] = lathe.add %[[U]], %[[V]]
+// CHECK: return %[[Y]]
+func.func @rest(%ids: tensor<?xi64>) -> tensor<?x100xf32> {
+  %a = lathe.weight "a" in "model.onnx.data" at 0 : tensor<100x3xf32>
+  %b = lathe.weight "b" in "model.onnx.data" at 1200 : tensor<3x8xf32>
+  %c = lathe.weight "c" in "model.onnx.data" at 1296 : tensor<100x8xf32>
+  %f = lathe.matmul %a, %b : (tensor<100x3xf32>, tensor<3x8xf32>) -> tensor<100x8xf32>
+  %w = lathe.add %c, %f : (tensor<100x8xf32>, tensor<100x8xf32>) -> tensor<100x8xf32>
+  %0 = lathe.gather %w, %ids {axis = 0 : i64} : (tensor<100x8xf32>, tensor<?xi64>) -> tensor<?x8xf32>
+  %1 = lathe.matmul %0, %w {transpose_rhs} : (tensor<?x8xf32>, tensor<100x8xf32>) -> tensor<?x100xf32>
+  return %1 : tensor<?x100xf32>
+}

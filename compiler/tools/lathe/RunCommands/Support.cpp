@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "compiler/tools/lathe/RunCommands/Support.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
@@ -76,7 +77,8 @@ uint64_t tool::processStatus(const char *key) {
   return 0;
 }
 
-void tool::bindInputs(const Module &module, Session &session, const std::vector<Tensor> &tensors) {
+void tool::bindInputs(const Module &module, Session &session, const std::vector<Tensor> &tensors,
+                      const std::vector<std::string> &given) {
   std::vector<TensorInfo> inputs = module.inputs();
   std::vector<bool> bound(inputs.size());
   for (const Tensor &tensor : tensors) {
@@ -87,7 +89,7 @@ void tool::bindInputs(const Module &module, Session &session, const std::vector<
     bound[index] = true;
   }
   for (size_t i = 0; i < inputs.size(); ++i)
-    if (!bound[i])
+    if (!bound[i] && std::find(given.begin(), given.end(), inputs[i].name) == given.end())
       throw CommandError(kUsage, "input '" + inputs[i].name + "' of type " + lathe_dtype_name(inputs[i].dtype) +
                                      " and shape " + shapeText(inputs[i].dimTexts) +
                                      " is missing: give it by --input or --inputs");

@@ -51,8 +51,9 @@ std::string shapeText(const std::vector<int64_t> &dims);
 /// What the system says of this process's memory in bytes, such as VmRSS or VmHWM; 0 if unknown.
 uint64_t processStatus(const char *key);
 
-/// Binds tensors to the inputs of their names; every input must be there and nothing else.
-void bindInputs(const Module &module, Session &session, const std::vector<Tensor> &tensors);
+/// Binds tensors to the inputs of their names; every input must be there, but for those that are `given`, and nothing else.
+void bindInputs(const Module &module, Session &session, const std::vector<Tensor> &tensors,
+                const std::vector<std::string> &given = {});
 
 } // namespace lathe::tool
 

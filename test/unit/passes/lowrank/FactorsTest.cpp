@@ -101,21 +101,6 @@ TEST_P(OfShapes, GiveBackAWeightOfTheirRank) {
     EXPECT_NEAR(again[i], values[i], 1e-5);
 }
 
-TEST_P(OfShapes, TruncatedAreThoseOfTheSmallerRank) {
-  auto [n, k] = GetParam();
-  std::vector<float> values = random(n * k, 8);
-  std::vector<double> squares;
-  Factors whole = factors({values.data(), n, k}, {}, std::min(n, k), squares);
-  int64_t rank = (std::min(n, k) + 1) / 2;
-  whole.truncate(rank);
-  Factors own = factors({values.data(), n, k}, {}, rank, squares);
-  ASSERT_EQ(whole.r, own.r);
-  for (size_t i = 0; i < own.left.size(); ++i)
-    EXPECT_NEAR(whole.left[i], own.left[i], 1e-6);
-  for (size_t i = 0; i < own.right.size(); ++i)
-    EXPECT_NEAR(whole.right[i], own.right[i], 1e-5);
-}
-
 INSTANTIATE_TEST_SUITE_P(Weights, OfShapes,
                          testing::Values(Shape{7, 19}, Shape{19, 7}, Shape{16, 16}, Shape{1, 5}, Shape{5, 1},
                                          Shape{1, 1}, Shape{48, 31}),
