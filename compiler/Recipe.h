@@ -45,7 +45,7 @@ struct StructuredPruning {
   std::string method = "magnitude"; ///< how parts are scored: magnitude, activation, reconstruction
   double sparsity = 0.25;           ///< share of the parts that go
   std::string scope = "layer";      ///< what is compared with each other: parts of a layer, or global, of all
-  int64_t multiple = 16;            ///< that numbers of neurons and channels have afterwards
+  int64_t multiple = 0;             ///< that numbers of neurons and channels have afterwards; 0: 64 of 512 and more, else 16
   std::string groupedQueries = "alone"; ///< `grouped_queries`: whether key heads stay, or go together with their queries
   bool refit = false;               ///< what stays is fitted to the outputs on calibration data
 };

@@ -52,7 +52,7 @@ StepKind structuredKind() {
           choice("method", at(&S::parts, &P::method), {"magnitude", "activation", "reconstruction", "distance"}),
           number("sparsity", at(&S::parts, &P::sparsity), -1e300, 1e300),
           choice("scope", at(&S::parts, &P::scope), {"layer", "global"}),
-          wholeNumber("multiple", at(&S::parts, &P::multiple), 1, 1 << 20),
+          wholeNumber("multiple", at(&S::parts, &P::multiple), 0, 1 << 20),
           choice("grouped_queries", at(&S::parts, &P::groupedQueries), {"alone", "together"}),
           flag("refit", at(&S::parts, &P::refit)),
           number("damping", at(&S::damping), 1e-6, 1),

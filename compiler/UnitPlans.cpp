@@ -114,6 +114,10 @@ void measureRemovals(UnitPlan &plan, int64_t multiple) {
     return;
   }
   bool isHeads = group.kind == ChannelGroup::Kind::heads;
+  // Packed weights have panels of 64 outputs: what is left of one takes as much time and room as all of it.
+  constexpr int64_t kPanel = 64, kLarge = 512, kSmallest = 16;
+  if (multiple == 0)
+    multiple = group.units >= kLarge ? kPanel : kSmallest;
   auto step = static_cast<size_t>(isHeads ? 1 : multiple);
   for (size_t left = all; left > step;) {
     size_t next = (left - 1) / step * step;

@@ -75,7 +75,7 @@ void addPruneCommand(CLI::App &app, int &exitCode) {
   command->add_option("--block-size", flags->blockSize, "inputs whose zeros sparsegpt chooses together (128)");
   command->add_option("--refinements", flags->refinements,
                       "steps that fit the weights that stay to the layer's outputs on --calib (0)");
-  command->add_option("--multiple", flags->multiple, "that numbers of neurons and channels have afterwards (16)");
+  command->add_option("--multiple", flags->multiple, "that numbers of neurons and channels have afterwards (64 of 512 and more, else 16)");
   command->add_option("--grouped-queries", flags->groupedQueries,
                       "whether heads go alone, as many of each head of keys, or together with that (alone)");
   command->add_flag("--refit", flags->refit, "fit what reads the parts that stay to its outputs on --calib, by least squares");
