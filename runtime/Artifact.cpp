@@ -165,33 +165,36 @@ Status Artifact::chooseDevice(const std::string &wanted) {
 }
 
 Status Artifact::chooseIsa(const std::string &wanted) {
-  const Code *best = nullptr;
-  std::string reasons;
-  for (const Code &code : manifest_.main().code) {
-    if (!wanted.empty() && code.isa != wanted)
-      continue;
+  std::string best, reasons;
+  auto consider = [&](const std::string &isa) {
+    if (!wanted.empty() && isa != wanted)
+      return;
     const char *why = nullptr;
-    if (!supportsIsa(code.isa, &why)) {
-      reasons += join(reasons.empty() ? "" : "; ", code.isa, ": ", why);
-      continue;
-    }
-    if (!best || isaRank(code.isa) > isaRank(best->isa))
-      best = &code;
+    if (!supportsIsa(isa, &why))
+      reasons += join(reasons.empty() ? "" : "; ", isa, ": ", why);
+    else if (best.empty() || isaRank(isa) > isaRank(best))
+      best = isa;
+  };
+  for (const Code &code : manifest_.main().code) {
+    consider(code.isa);
+    const char *why = nullptr;
+    if (code.isa == codeIsa("amx") && (wanted == "amx" || supportsIsa("amx", &why)))
+      consider("amx");
   }
-  if (!best && reasons.empty() && !wanted.empty())
+  if (best.empty() && reasons.empty() && !wanted.empty())
     return failure(LATHE_NOT_FOUND, "the artifact has no code for instruction set '", wanted,
                    "'; it has: ", listIsas(manifest_));
-  if (!best)
+  if (best.empty())
     return failure(LATHE_UNSUPPORTED_DEVICE, "this machine cannot execute the artifact's code (",
                    reasons.empty() ? "it has none" : reasons, "); compile the model for this machine");
-  isa_ = best->isa;
+  isa_ = best;
   return success();
 }
 
 Status Artifact::loadCode(const Program &program) {
-  auto code = std::find_if(program.code.begin(), program.code.end(), [&](const Code &c) { return c.isa == isa_; });
+  auto code = std::find_if(program.code.begin(), program.code.end(), [&](const Code &c) { return c.isa == codeIsa(isa_); });
   if (code == program.code.end())
-    return invalid("program '", program.name, "' has no code for instruction set '", isa_, "'");
+    return invalid("program '", program.name, "' has no code for instruction set '", std::string(codeIsa(isa_)), "'");
   const SectionEntry *entry = find(SectionKind::code, code->section);
   if (!entry)
     return invalid("the manifest names section '", code->section, "', which does not exist");

@@ -7,6 +7,8 @@
 
 #include <cpuid.h>
 #include <cstdint>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 using namespace lathe::runtime;
 
@@ -16,6 +18,7 @@ struct Features {
   bool avx2 = false;
   bool avx512 = false;
   bool vnni = false;
+  bool amx = false; ///< tiles with products of bf16 and of bytes
 };
 
 uint64_t readXcr0() {
@@ -23,6 +26,12 @@ uint64_t readXcr0() {
   uint32_t high = 0;
   __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
   return static_cast<uint64_t>(high) << 32 | low;
+}
+
+/// Linux lends the tiles to a process that asks for them, before or after its threads start.
+bool lendTiles() {
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
 }
 
 Features detect() {
@@ -42,6 +51,9 @@ Features detect() {
   features.avx512 = features.avx2 && zmm && (b & bit_AVX512F) && (b & bit_AVX512BW) && (b & bit_AVX512DQ) &&
                     (b & bit_AVX512VL) && (b & bit_AVX512CD);
   features.vnni = features.avx512 && (c & bit_AVX512VNNI);
+  constexpr uint32_t kAmx = 1u << 22 | 1u << 24 | 1u << 25; // bf16, tiles, bytes
+  constexpr uint64_t kTileState = 3u << 17;
+  features.amx = features.vnni && (d & kAmx) == kAmx && (xcr0 & kTileState) == kTileState && lendTiles();
   return features;
 }
 
@@ -64,9 +76,13 @@ bool lathe::runtime::supportsIsa(std::string_view isa, const char **why) {
     *why = "the processor lacks AVX-512 F, BW, DQ, VL or CD";
     return features().avx512;
   }
+  if (isa == "amx") {
+    *why = "the processor lacks AMX for bf16 and int8, or the system does not lend it";
+    return features().amx;
+  }
   return false;
 }
 
 const char *lathe::runtime::bestIsa() { return features().avx512 ? "avx512" : "avx2"; }
 
-int lathe::runtime::isaRank(std::string_view isa) { return isa == "avx512" ? 2 : isa == "avx2" ? 1 : -1; }
+int lathe::runtime::isaRank(std::string_view isa) { return isa == "amx" ? 3 : isa == "avx512" ? 2 : isa == "avx2" ? 1 : -1; }

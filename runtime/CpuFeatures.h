@@ -10,7 +10,8 @@
 
 namespace lathe::runtime {
 
-/// Whether this processor and its operating system can execute code for `isa` ("avx2", "avx512"). On refusal, `*why`
+/// Whether this processor and its operating system can execute code for `isa` ("avx2", "avx512"), or
+/// besides "avx512" products by tiles ("amx"), which it asks the system for. On refusal, `*why`
 /// says what is missing (a static string).
 bool supportsIsa(std::string_view isa, const char **why);
 
@@ -19,6 +20,9 @@ bool hasVnni();
 
 /// The best one that this processor can execute code for; "avx2" where it can for none.
 const char *bestIsa();
+
+/// The instruction set of the code that runs where products are computed by `isa`: "avx512" for "amx".
+inline std::string_view codeIsa(std::string_view isa) { return isa == "amx" ? "avx512" : isa; }
 
 /// Orders instruction sets by preference: higher is better, negative is unknown.
 int isaRank(std::string_view isa);

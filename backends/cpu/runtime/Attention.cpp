@@ -27,7 +27,7 @@ constexpr int64_t kGroup = 16; ///< lanes come in groups of the largest vector
 } // namespace
 
 const AttentionKernels &cpu::attentionKernels(std::string_view isa) {
-  return isa == kAttentionAvx512.isa ? kAttentionAvx512 : kAttentionAvx2;
+  return isa == kAttentionAvx2.isa ? kAttentionAvx2 : kAttentionAvx512;
 }
 
 Status cpu::verifyAttention(const lathe_attention_call &call, const runtime::CacheRows *keys, const runtime::CacheRows *values) {

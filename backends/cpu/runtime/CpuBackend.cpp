@@ -12,6 +12,7 @@
 #include "backends/cpu/runtime/QuantPlan.h"
 #include "backends/cpu/runtime/QuantRows.h"
 #include "backends/cpu/runtime/SparsePlan.h"
+#include "backends/cpu/runtime/TilePlan.h"
 
 #include <unordered_map>
 
@@ -165,6 +166,11 @@ Status CpuSession::createPlan(const PlanKey &key, std::unique_ptr<Plan> *plan) {
     return QuantPlan::create(key, threads, isa, *constant->quantized, weights.stored(key.weight), plan);
   if (key.weight < 0)
     return MatmulPlan::create(key, threads, module_.primitives(), plan);
+  lathe_dtype type = LATHE_F32;
+  if (Status status = weights.type(key.weight, &type); status.failed())
+    return status;
+  if (isa == "amx" && type == LATHE_BF16 && TilePlan::suits(key))
+    return TilePlan::create(key, threads, kTilesAmx, weights, plan);
   return GemmPlan::create(key, threads, isa, weights, plan);
 }
 

@@ -62,8 +62,8 @@ struct GemmKernels {
 
 extern const GemmKernels kGemmAvx2, kGemmAvx512;
 
-/// The loops for an instruction set of an artifact's code: "avx512", else those for AVX2.
-inline const GemmKernels &gemmKernels(std::string_view isa) { return isa == "avx512" ? kGemmAvx512 : kGemmAvx2; }
+/// The loops for an instruction set.
+inline const GemmKernels &gemmKernels(std::string_view isa) { return isa == "avx2" ? kGemmAvx2 : kGemmAvx512; }
 
 } // namespace lathe::cpu
 

@@ -59,6 +59,15 @@ GemmTiling cpu::chooseGemmTiling(int64_t m, int64_t n, int64_t k, int64_t items,
   return tiling;
 }
 
+void cpu::placeBlock(GemmBlock &block, const lathe_matmul_call &call, int64_t outOffset, int64_t column) {
+  auto at = [](const void *base, int64_t offset) { return base ? static_cast<const float *>(base) + offset : nullptr; };
+  block.columns = std::min(block.width, call.n - column);
+  block.out = static_cast<float *>(call.out) + outOffset + column;
+  block.bias = at(call.bias, column);
+  block.multiplier = at(call.multiplier, outOffset + column);
+  block.residual = at(call.residual, outOffset + column);
+}
+
 GemmGrid cpu::gridOf(const GemmTiling &tiling, int64_t m, int64_t panels, int64_t weightBytes) {
   return {ceilDiv(m, tiling.rows), ceilDiv(panels, tiling.panels), weightBytes > kCachedWeightBytes};
 }
@@ -101,16 +110,8 @@ Status GemmPlan::create(const PlanKey &key, int threads, std::string_view isa, W
 bool GemmPlan::execute(const lathe_matmul_call &call, int64_t piece, int, dnnl_stream_t, unsigned char *scratch,
                        const unsigned char *) {
   auto [item, rowTile, group] = grid_.placeOf(piece);
-  int64_t aOffset = 0, outOffset = 0;
-  for (int i = 2; i >= 0; --i) {
-    int64_t index = item % key_.batch[i];
-    item /= key_.batch[i];
-    aOffset += index * key_.aBatch[i];
-    outOffset += index * key_.outBatch[i];
-  }
-  int64_t row = rowTile * tiling_.rows;
-  auto *a = static_cast<const float *>(call.a) + aOffset + row * key_.aRow;
-  outOffset += row * key_.outRow;
+  int64_t row = rowTile * tiling_.rows, outOffset = key_.offsetOf(item, key_.outBatch) + row * key_.outRow;
+  auto *a = static_cast<const float *>(call.a) + key_.offsetOf(item, key_.aBatch) + row * key_.aRow;
   GemmBlock block;
   block.rows = std::min(tiling_.rows, key_.m - row);
   block.aRow = key_.aRow;
@@ -131,12 +132,7 @@ bool GemmPlan::execute(const lathe_matmul_call &call, int64_t piece, int, dnnl_s
   const size_t panelRow = static_cast<size_t>(width_) * elementSize_;
   int64_t panelEnd = std::min(panels_, (group + 1) * tiling_.panels);
   for (int64_t panel = group * tiling_.panels; panel < panelEnd; ++panel) {
-    int64_t column = panel * width_;
-    block.columns = std::min(width_, key_.n - column);
-    block.out = static_cast<float *>(call.out) + outOffset + column;
-    block.bias = call.bias ? static_cast<const float *>(call.bias) + column : nullptr;
-    block.multiplier = call.multiplier ? static_cast<const float *>(call.multiplier) + outOffset + column : nullptr;
-    block.residual = call.residual ? static_cast<const float *>(call.residual) + outOffset + column : nullptr;
+    placeBlock(block, call, outOffset, panel * width_);
     const unsigned char *b = weight_ + static_cast<size_t>(panel * key_.k) * panelRow;
     for (int64_t k = 0; k < key_.k; k += tiling_.depth) {
       block.depth = std::min(tiling_.depth, key_.k - k);

@@ -38,6 +38,10 @@ struct GemmGrid {
 /// The grid of products of [m, k] by a weight of so many bytes in so many panels.
 GemmGrid gridOf(const GemmTiling &tiling, int64_t m, int64_t panels, int64_t weightBytes);
 
+/// What a block of `block.width` columns from `column` on, of the rows that begin at `outOffset` of the result, reads and
+/// writes beside the product.
+void placeBlock(GemmBlock &block, const lathe_matmul_call &call, int64_t outOffset, int64_t column);
+
 /// Chooses pieces for `items` products of [m, k] by [k, n], for `threads` threads.
 GemmTiling chooseGemmTiling(int64_t m, int64_t n, int64_t k, int64_t items, int threads);
 

@@ -32,6 +32,15 @@ struct PlanKey {
   explicit PlanKey(const lathe_matmul_call &call);
 
   int64_t items() const { return batch[0] * batch[1] * batch[2]; }
+  /// Where item `item` begins, by strides such as `aBatch`.
+  int64_t offsetOf(int64_t item, const int64_t (&strides)[3]) const {
+    int64_t offset = 0;
+    for (int i = 2; i >= 0; --i) {
+      offset += item % batch[i] * strides[i];
+      item /= batch[i];
+    }
+    return offset;
+  }
   bool operator==(const PlanKey &other) const { return memcmp(this, &other, sizeof(*this)) == 0; }
 };
 static_assert(sizeof(PlanKey) == 29 * 8, "hashed as bytes");

@@ -5,10 +5,13 @@
 //===----------------------------------------------------------------------===//
 #include "backends/cpu/runtime/QuantInteger.h"
 
+#include "backends/cpu/runtime/Tiles.h"
 #include "runtime/CpuFeatures.h"
 
-lathe::cpu::IntegerKernels lathe::cpu::integerKernels(std::string_view isa, int64_t bits) {
-  if (isa == "avx512" && runtime::hasVnni())
+lathe::cpu::IntegerKernels lathe::cpu::integerKernels(std::string_view isa, int64_t bits, int64_t group, int64_t k) {
+  if (isa == "amx" && (group >= k || group % kTileBytes == 0))
+    return integerKernelsAmx(bits);
+  if ((isa == "amx" || isa == "avx512") && runtime::hasVnni())
     return integerKernelsVnni(bits);
-  return isa == "avx512" || isa == "avx512bw" ? integerKernelsAvx512(bits) : integerKernelsAvx2(bits);
+  return isa == "avx2" ? integerKernelsAvx2(bits) : integerKernelsAvx512(bits);
 }

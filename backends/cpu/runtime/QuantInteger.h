@@ -9,6 +9,7 @@
 #ifndef LATHE_BACKENDS_CPU_RUNTIME_QUANTINTEGER_H
 #define LATHE_BACKENDS_CPU_RUNTIME_QUANTINTEGER_H
 
+#include "backends/cpu/runtime/GemmKernels.h"
 #include "backends/cpu/runtime/QuantKernels.h"
 
 namespace lathe::cpu {
@@ -34,7 +35,7 @@ struct QuantRow {
 struct IntegerTile {
   const int8_t *a = nullptr; ///< element (i, k) lies at i * aRow + k
   int64_t aRow = 0;
-  int64_t rows = 0;          ///< at most kTileRows
+  int64_t rows = 0;          ///< at most what the loops take
   const int32_t *partSums = nullptr; ///< of each row: a part has up to kPartRows rows of a group, whose first one begins with it
   int64_t partSumsRow = 0;
   const unsigned char *panel = nullptr;
@@ -59,14 +60,17 @@ struct IntegerKernels {
   void (*expand)(const QuantWeight &weight, const unsigned char *panel, int64_t begin, int64_t end, unsigned char *bytes);
   void (*multiply)(const QuantWeight &weight, const IntegerTile &tile);
   void (*quantize)(QuantRow &row);
+  int64_t tileRows = kTileRows; ///< that `multiplyBytes` takes at most; `multiply` takes kTileRows
 };
 
-/// The loops for an instruction set of an artifact's code; "avx512bw" is "avx512" without VNNI, which is asked of the processor.
-IntegerKernels integerKernels(std::string_view isa, int64_t bits);
+/// The loops for an instruction set, of weights of so many bits in groups of `group` of their k rows; "avx512bw" is "avx512"
+/// without VNNI, which is asked of the processor.
+IntegerKernels integerKernels(std::string_view isa, int64_t bits, int64_t group, int64_t k);
 
 IntegerKernels integerKernelsAvx2(int64_t bits);
 IntegerKernels integerKernelsAvx512(int64_t bits);
 IntegerKernels integerKernelsVnni(int64_t bits); ///< AVX-512 with VNNI
+IntegerKernels integerKernelsAmx(int64_t bits);  ///< with tiles besides; groups of whole tiles
 
 } // namespace lathe::cpu
 

@@ -68,9 +68,9 @@ struct QuantFormat {
 QuantKernels quantKernelsAvx2(const QuantFormat &format);
 QuantKernels quantKernelsAvx512(const QuantFormat &format);
 
-/// The loops for an instruction set of an artifact's code: "avx512", else those for AVX2.
+/// The loops for an instruction set.
 inline QuantKernels quantKernels(std::string_view isa, const QuantFormat &format) {
-  return isa == "avx512" ? quantKernelsAvx512(format) : quantKernelsAvx2(format);
+  return isa == "avx2" ? quantKernelsAvx2(format) : quantKernelsAvx512(format);
 }
 
 } // namespace lathe::cpu

@@ -103,7 +103,7 @@ Status QuantPlan::create(const PlanKey &key, int threads, std::string_view isa, 
   p.tiling_ = chooseGemmTiling(key.m, key.n, key.k, key.items(), threads);
   bool isInteger = key.aQuantization != LATHE_QUANTIZE_NONE;
   if (isInteger)
-    p.integers_ = integerKernels(isa, layout.bits);
+    p.integers_ = integerKernels(isa, layout.bits, layout.group, layout.k);
   else
     p.kernels_ = quantKernels(isa, formatOf(layout));
   p.weight_ = describeWeight(layout, packed, p.kernels_.lookups);
@@ -147,8 +147,9 @@ void QuantPlan::planShared(const QuantizedLayout &layout) {
     int64_t parts = partsOf(layout.group);
     partCount_ = (groups - 1) * parts + partsOf(key_.k - (groups - 1) * layout.group);
     int64_t partBytes = std::min(layout.group, kPartRows) * weight_.panel;
-    blockParts_ = tiling_.rows <= kTileRows ? partCount_ : std::clamp<int64_t>(kBlockBytes / partBytes, 1, partCount_);
-    expands_ = integers_.expand && tiling_.rows > kTileRows;
+    isWide_ = tiling_.rows > kTileRows;
+    blockParts_ = !isWide_ ? partCount_ : std::clamp<int64_t>(kBlockBytes / partBytes, 1, partCount_);
+    expands_ = integers_.expand && isWide_;
     prepared += key_.aZero != 0;
   }
   bool sums = isInteger || weight_.hasZeros();
@@ -161,7 +162,7 @@ void QuantPlan::planShared(const QuantizedLayout &layout) {
   scaleOffset_ = partOffset_ + (sums ? aligned(count * static_cast<size_t>(partCount_) * 4) : 0);
   sharedBytes_ = scaleOffset_ + (isInteger ? aligned(count * 4) : 0);
   // Sums of all rows where their panel is read in parts, else of those of a tile; what goes to the bias.
-  sumBytes_ = static_cast<size_t>((blockParts_ < partCount_ ? tiling_.rows : std::min(tiling_.rows, kTileRows)) * weight_.panel) * 4;
+  sumBytes_ = static_cast<size_t>((blockParts_ < partCount_ ? tiling_.rows : std::min(tiling_.rows, tileRows())) * weight_.panel) * 4;
   sumBytes_ = aligned(sumBytes_);
   scratchBytes_ = sumBytes_ + 2 * aligned(static_cast<size_t>(weight_.panel) * 4);
   if (expands_) // whole units, the last one of which may go beyond its part
@@ -169,12 +170,7 @@ void QuantPlan::planShared(const QuantizedLayout &layout) {
 }
 
 const float *QuantPlan::leftSide(const lathe_matmul_call &call, int64_t item) const {
-  auto *a = static_cast<const float *>(call.a);
-  for (int i = 2; i >= 0; --i) {
-    a += item % key_.batch[i] * key_.aBatch[i];
-    item /= key_.batch[i];
-  }
-  return a;
+  return static_cast<const float *>(call.a) + key_.offsetOf(item, key_.aBatch);
 }
 
 void QuantPlan::prepare(const lathe_matmul_call &call, int64_t index, unsigned char *shared) {
@@ -276,7 +272,8 @@ void QuantPlan::multiplyIntegers(GemmBlock &block, int64_t row, const unsigned c
                                  const unsigned char *shared) const {
   auto *sums = reinterpret_cast<float *>(scratch);
   block.rowScales = reinterpret_cast<const float *>(shared + scaleOffset_) + row;
-  int64_t tiles = ceilDiv(block.rows, kTileRows);
+  const int64_t tileRows = this->tileRows();
+  int64_t tiles = ceilDiv(block.rows, tileRows);
   bool apart = blockParts_ < partCount_; // sums of a tile are kept until its last part
   int64_t partBytes = panelBytes_ / partCount_;
   for (int64_t begin = 0; begin < partCount_; begin += blockParts_) {
@@ -289,25 +286,25 @@ void QuantPlan::multiplyIntegers(GemmBlock &block, int64_t row, const unsigned c
       integers_.expand(weight_, panel, begin, end, expanded);
     }
     for (int64_t i = 0; i < tiles; ++i) {
-      IntegerTile tile = integerTile(row + i * kTileRows, shared);
-      tile.rows = std::min(kTileRows, block.rows - i * kTileRows);
+      IntegerTile tile = integerTile(row + i * tileRows, shared);
+      tile.rows = std::min(tileRows, block.rows - i * tileRows);
       tile.panel = panel;
       tile.bytes = expanded;
       tile.begin = begin;
       tile.end = end;
       tile.columns = block.columns;
       if (end == partCount_) {
-        tile.out = reinterpret_cast<const char *>(block.out + i * kTileRows * block.outRow);
+        tile.out = reinterpret_cast<const char *>(block.out + i * tileRows * block.outRow);
         tile.outRow = block.outRow * 4;
       }
-      tile.sums = sums + (apart ? i * kTileRows * weight_.panel : 0);
+      tile.sums = sums + (apart ? i * tileRows * weight_.panel : 0);
       tile.stream = tiles == 1;
       // The next block, of this panel or of the next one, comes evenly.
       tile.next = reinterpret_cast<const char *>(panel) + begin * partBytes + bytes + bytes * i / tiles;
       tile.nextStep = ceilDiv(ceilDiv(bytes, tiles), units);
-      (expands_ ? integers_.multiplyBytes : integers_.multiply)(weight_, tile);
+      (isWide_ ? integers_.multiplyBytes : integers_.multiply)(weight_, tile);
       if (end == partCount_)
-        blocks_->finish(block, tile.sums, tile.rows, i * kTileRows);
+        blocks_->finish(block, tile.sums, tile.rows, i * tileRows);
     }
   }
 }
@@ -315,11 +312,7 @@ void QuantPlan::multiplyIntegers(GemmBlock &block, int64_t row, const unsigned c
 bool QuantPlan::execute(const lathe_matmul_call &call, int64_t piece, int, dnnl_stream_t, unsigned char *scratch,
                         const unsigned char *shared) {
   auto [item, rowTile, group] = grid_.placeOf(piece);
-  int64_t row = rowTile * tiling_.rows, outOffset = row * key_.outRow;
-  for (int64_t i = 2, rest = item; i >= 0; --i) {
-    outOffset += rest % key_.batch[i] * key_.outBatch[i];
-    rest /= key_.batch[i];
-  }
+  int64_t row = rowTile * tiling_.rows, outOffset = key_.offsetOf(item, key_.outBatch) + row * key_.outRow;
   const float *a = leftSide(call, item) + row * key_.aRow;
   GemmBlock block;
   block.rows = std::min(tiling_.rows, key_.m - row);
@@ -344,11 +337,7 @@ bool QuantPlan::execute(const lathe_matmul_call &call, int64_t piece, int, dnnl_
   for (int64_t panel = group * tiling_.panels; panel < panelEnd; ++panel) {
     int64_t column = panel * weight_.panel;
     const unsigned char *codes = panelData_ + panel * panelBytes_;
-    block.columns = std::min(weight_.panel, key_.n - column);
-    block.out = static_cast<float *>(call.out) + outOffset + column;
-    block.bias = call.bias ? static_cast<const float *>(call.bias) + column : nullptr;
-    block.multiplier = call.multiplier ? static_cast<const float *>(call.multiplier) + outOffset + column : nullptr;
-    block.residual = call.residual ? static_cast<const float *>(call.residual) + outOffset + column : nullptr;
+    placeBlock(block, call, outOffset, column);
     if (mode_ == Mode::widened) {
       multiplyWidened(block, a, codes, scratch);
     } else if (mode_ == Mode::direct) {

@@ -38,6 +38,7 @@ private:
 
   void planWidened();
   void planShared(const runtime::QuantizedLayout &layout);
+  int64_t tileRows() const { return isWide_ ? integers_.tileRows : kTileRows; }
   int64_t rowsOfAll() const { return key_.items() * key_.m; }
   const float *leftSide(const lathe_matmul_call &call, int64_t item) const;
   void multiplyWidened(GemmBlock &block, const float *a, const unsigned char *panel, unsigned char *scratch) const;
@@ -64,6 +65,7 @@ private:
   // parts, scales of rows. Where integers of the left side have a zero point one more row, of ones.
   int64_t preparations_ = 0, preparedRows_ = 0;
   int64_t padded_ = 0, partCount_ = 0, blockParts_ = 0, unitRows_ = 1;
+  bool isWide_ = false;  ///< integers of more rows than few
   bool expands_ = false; ///< codes are made bytes, a block at a time
   size_t partOffset_ = 0, scaleOffset_ = 0, sharedBytes_ = 0;
 };

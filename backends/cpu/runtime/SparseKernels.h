@@ -49,7 +49,7 @@ extern const SparseKernels kSparseAvx2, kSparseAvx512;
 
 /// The loops for an instruction set of an artifact's code: "avx512", else those for AVX2.
 inline const SparseKernels &sparseKernels(std::string_view isa) {
-  return isa == "avx512" ? kSparseAvx512 : kSparseAvx2;
+  return isa == "avx2" ? kSparseAvx2 : kSparseAvx512;
 }
 
 } // namespace lathe::cpu

@@ -3,6 +3,8 @@
 // Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
 //
 //===----------------------------------------------------------------------===//
+#include "TestIsas.h"
+
 #include "backends/cpu/runtime/CpuBackend.h"
 #include "backends/cpu/runtime/GemmPlan.h"
 #include "backends/cpu/runtime/MatmulPlan.h"
@@ -261,6 +263,8 @@ void check(const Case &c, int threads, const std::string &isa) {
   std::vector<float> b = randomValues(std::max<int64_t>(bItem * items, 1), 2);
   if (c.weightType != LATHE_F32)
     coarsen(b);
+  if (isa == "amx" && c.weightType == LATHE_BF16)
+    coarsen(a); // they are rounded to bf16
   std::vector<float> bias = randomValues(c.n, 3);
   std::vector<float> residual = randomValues(outItem * items, 4);
   std::vector<float> multiplier = randomValues(outItem * items, 5);
@@ -312,10 +316,9 @@ void check(const Case &c, int threads, const std::string &isa) {
 
 /// With all instruction sets whose loops differ and that the machine has.
 void check(const Case &c, int threads) {
-  const char *why = nullptr;
-  check(c, threads, "avx2");
-  if (c.weight != Weight::none && runtime::supportsIsa("avx512", &why))
-    check(c, threads, "avx512");
+  for (const std::string &isa : test::instructionSets())
+    if (isa == "avx2" || c.weight != Weight::none)
+      check(c, threads, isa);
 }
 
 void checkAll(const Case &c) {
@@ -514,6 +517,22 @@ TEST(Matmul, NarrowWeights) {
           c.residual = 1;
           checkAll(c);
         }
+}
+
+TEST(Matmul, TilesOfBf16) {
+  for (int64_t m : {7, 16, 17, 31, 32, 33, 64, 140})
+    for (int64_t n : {16, 31, 48, 130})
+      for (int64_t k : {1, 31, 32, 33, 600, 1100}) {
+        Case c;
+        c.m = m, c.n = n, c.k = k;
+        c.batch[2] = m == 17 ? 3 : 1;
+        c.transposeA = m == 33;
+        c.weight = Weight::packed;
+        c.weightType = LATHE_BF16;
+        c.multiplier = n == 48 ? 1 : 0;
+        c.padOut = 3;
+        checkAll(c);
+      }
 }
 
 TEST(Matmul, TransposedLeftSideOfWeights) {

@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "QuantizedSupport.h"
+#include "TestIsas.h"
 
 #include "runtime/CpuFeatures.h"
 
@@ -56,16 +57,6 @@ std::vector<float> randomValues(int64_t count, unsigned seed) {
   for (float &value : values)
     value = static_cast<float>(static_cast<int>(random() % 2001) - 1000) / 1000;
   return values;
-}
-
-/// Instruction sets whose loops differ and that this machine has.
-std::vector<std::string> instructionSets() {
-  std::vector<std::string> result;
-  const char *why = nullptr;
-  for (const char *isa : {"avx2", "avx512"})
-    if (supportsIsa(isa, &why))
-      result.push_back(isa);
-  return result;
 }
 
 /// What a row of the left side becomes.

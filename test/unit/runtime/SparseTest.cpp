@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "SparseSupport.h"
+#include "TestIsas.h"
 
 #include "runtime/CpuFeatures.h"
 
@@ -31,15 +32,6 @@ std::vector<float> randomValues(int64_t count, unsigned seed) {
   for (float &value : values)
     value = static_cast<float>(static_cast<int>(random() % 2001) - 1000) / 1000;
   return values;
-}
-
-std::vector<std::string> instructionSets() {
-  std::vector<std::string> result;
-  const char *why = nullptr;
-  for (const char *isa : {"avx2", "avx512"})
-    if (supportsIsa(isa, &why))
-      result.push_back(isa);
-  return result;
 }
 
 void check(const RandomSparse &weight, const Case &c, const std::string &isa, int threads) {

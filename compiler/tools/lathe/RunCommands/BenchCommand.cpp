@@ -50,7 +50,7 @@ std::optional<ModelLimit> modelLimit(const Module &module, const Dims &dims, int
   nlohmann::ordered_json manifest = manifestOf(module), work = member(manifest, "work");
   if (!work.is_object())
     return std::nullopt;
-  bool wide = !strcmp(module.info().isa, "avx512");
+  bool wide = strcmp(module.info().isa, "avx2") != 0;
   auto peak = [&](std::initializer_list<const char *> keys) {
     for (const char *key : keys)
       if (double value = measureLimit(key, threads))

@@ -1,0 +1,34 @@
+//===- TestIsas.h - Instruction sets that tests use -------------*- C++ -*-===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#ifndef LATHE_TEST_UNIT_RUNTIME_TESTISAS_H
+#define LATHE_TEST_UNIT_RUNTIME_TESTISAS_H
+
+#include "runtime/CpuFeatures.h"
+
+#include <string>
+#include <vector>
+
+namespace lathe::test {
+
+/// Those of products whose loops differ, as far as this machine has them. With emulated tiles (EmulatedTiles.cpp) only
+/// "amx", which takes no more than AVX-512 and VNNI then.
+inline std::vector<std::string> instructionSets() {
+  std::vector<std::string> result;
+#ifdef LATHE_EMULATED_TILES
+  if (runtime::hasVnni())
+    result.push_back("amx");
+#else
+  const char *why = nullptr;
+  for (const char *isa : {"avx2", "avx512", "amx"})
+    if (runtime::supportsIsa(isa, &why))
+      result.push_back(isa);
+#endif
+  return result;
+}
+
+} // namespace lathe::test
+
+#endif // LATHE_TEST_UNIT_RUNTIME_TESTISAS_H
