@@ -64,8 +64,8 @@ def prune(random, model):
 
 
 def parts(random, model):
-    """Of models with four heads, of which two each share keys and values in llama."""
-    step = {"pattern": pick(random, "heads", "neurons", "channels"), "method": pick(random, "magnitude", "activation", "reconstruction"), "sparsity": 0.25}
+    """Heads of encoders only: those of decoders change the caches that the samples of later steps have."""
+    step = {"pattern": pick(random, "neurons", "channels", *(["heads"] if model not in DECODERS else [])), "method": pick(random, "magnitude", "activation", "reconstruction"), "sparsity": 0.25}
     if step["pattern"] == "neurons":
         maybe(random, step, multiple=[1, 8])
     return maybe(random, step, refit=True, scope="global", sparsity=0.5)
@@ -105,15 +105,18 @@ def draw(number):
     """A model, and a recipe for it."""
     random = np.random.default_rng([20, number])
     model, steps = pick(random, *MODELS), []
+    made = []
     while len(steps) < 1 + number % 4:
         kind, make = pick(random, *KINDS)
         step = make(random, model)
-        # A rank that saves nothing is refused, and factors of factors are of about one rank.
-        if step is None or (kind == "lowrank" and any(own["step"] == "lowrank" for own in steps)):
+        # What leaves nothing to save or to take away is refused: factors of factors, parts of what a part is left of.
+        if step is None or (make in (lowrank, parts) and make in made):
             continue
+        made.append(make)
         if kind in ("quantize", "prune") and step.get("mode") != "kv-cache":
             maybe(random, step, share=0.15, exclude=[["*head*"]])
-        steps.append({"step": kind, **step})
+        # Parts are of dense weights.
+        steps.insert(0 if make is parts else len(steps), {"step": kind, **step})
     return model, {"version": 1, "steps": steps}
 
 
