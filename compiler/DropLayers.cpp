@@ -7,9 +7,9 @@
 #include "compiler/CalibrationProgram.h"
 #include "compiler/LayerStatistics.h"
 #include "compiler/TemporaryArtifact.h"
+#include "llvm/Support/FormatVariadic.h"
 #include "mlir/IR/Verifier.h"
 #include "passes/pruning/structured/ResidualBlocks.h"
-#include "llvm/Support/FormatVariadic.h"
 #include <cmath>
 
 using namespace mlir;

@@ -27,4 +27,16 @@ bool readDense(WeightFiles &files, const compression::Layer &layer, std::vector<
   return true;
 }
 
+mlir::Value WeightMaker::operator()(mlir::OpBuilder &builder, mlir::Location loc, mlir::RankedTensorType type,
+                                    llvm::StringRef name, llvm::ArrayRef<char> bytes) {
+  auto known = made.find(name.str());
+  if (!isShared || known == made.end()) {
+    std::optional<uint64_t> offset = files.append(bytes.data(), bytes.size(), error);
+    if (!offset)
+      return {};
+    known = made.insert_or_assign(name.str(), *offset).first;
+  }
+  return builder.create<WeightOp>(loc, type, name, kMadeFile, known->second);
+}
+
 } // namespace lathe

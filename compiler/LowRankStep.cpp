@@ -320,18 +320,8 @@ bool Factorizer::replace(Task &task) {
     for (size_t i = 0; i < rest.size(); ++i)
       rest[i] = task.dense[i] - rest[i];
   }
-  std::map<std::string, uint64_t> made; // what programs share is stored once
-  compression::MakeConstant make = [&](OpBuilder &b, Location loc, RankedTensorType type, StringRef name,
-                                       ArrayRef<char> bytes) -> Value {
-    auto it = made.find(name.str());
-    if (it == made.end()) {
-      std::optional<uint64_t> offset = compression.files->append(bytes.data(), bytes.size(), error);
-      if (!offset)
-        return {};
-      it = made.try_emplace(name.str(), *offset).first;
-    }
-    return b.create<WeightOp>(loc, type, name, kMadeFile, it->second);
-  };
+  WeightMaker maker(*compression.files, error);
+  compression::MakeConstant make = std::ref(maker);
   for (Value value : layer.values)
     if (!lowrank::replaceByFactors(value, layer.name, layer.transposed, layer.stored, task.factors, rest, make)) {
       error = "initializer '" + layer.name + "': " + error;

@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "compiler/LowRankTimes.h"
+#include "compiler/LayerValues.h"
 #include "compiler/ProductRows.h"
 #include "passes/lowrank/Expressions.h"
 #include "passes/lowrank/Passes.h"
@@ -26,15 +27,11 @@ ProductWay factorsWay(const Compression &compression, const std::vector<int64_t>
       factors.r = ranks[product.index];
       factors.left.assign(factors.n * factors.r, 0.01f);
       factors.right.assign(factors.r * factors.k, 0.01f);
-      auto make = [&](OpBuilder &b, Location loc, RankedTensorType type, StringRef name,
-                      ArrayRef<char> bytes) -> Value {
-        std::optional<uint64_t> offset = compression.files->append(bytes.data(), bytes.size(), error);
-        return offset ? b.create<WeightOp>(loc, type, name, kMadeFile, *offset).getResult() : Value();
-      };
+      WeightMaker make(*compression.files, error, /*isShared=*/false);
       std::string name = "weight " + std::to_string(product.index);
       auto widened = weight.getDefiningOp<CastOp>(); // of a weight of 16 bits
       Type stored = cast<RankedTensorType>((widened ? widened.getInput() : weight).getType()).getElementType();
-      if (!lowrank::replaceByFactors(weight, name, transposed, stored, factors, {}, make))
+      if (!lowrank::replaceByFactors(weight, name, transposed, stored, factors, {}, std::ref(make)))
         return false;
     }
     if (!products.empty()) {

@@ -185,7 +185,7 @@ struct Quantizer {
   runtime::ThreadPool &pool;
   CompressionReport &report;
   const compression::MakeConstant &make;
-  std::map<std::string, uint64_t> &made;
+  WeightMaker &maker;
   std::string &error;
   NewConstants constants{*compression.files, error};
   Replaced rounded = Replaced();
@@ -376,7 +376,7 @@ void Quantizer::measure(CompressedLayer &entry, const quantization::Weight &weig
 }
 
 bool Quantizer::replaceAll(const Layer &layer, llvm::function_ref<bool(Value)> replace) {
-  made.clear();
+  maker.forget();
   for (Value own : layer.values)
     if (!replace(own)) {
       error = "initializer '" + layer.name + "': " + error;
@@ -505,7 +505,7 @@ bool Quantizer::divideInputs(ArrayRef<const Layer *> group, const std::vector<fl
   for (const Layer *layer : group)
     for (MatmulOp product : layer->products)
       readers[product.getLhs()].insert(product);
-  made.clear();
+  maker.forget();
   std::string name = group.empty() ? "" : group.front()->name + ".factors";
   for (auto &[x, products] : readers) {
     Operation *norm = x.getDefiningOp();
@@ -565,19 +565,9 @@ bool quantizeLayers(const Compression &compression, const RecipeStep &step, cons
     error = "recipe: " + status.message();
     return false;
   }
-  // What programs share is stored once.
-  std::map<std::string, uint64_t> made;
-  compression::MakeConstant make = [&](OpBuilder &builder, Location loc, RankedTensorType type, StringRef name, ArrayRef<char> bytes) -> Value {
-    auto it = made.find(name.str());
-    if (it == made.end()) {
-      std::optional<uint64_t> offset = compression.files->append(bytes.data(), bytes.size(), error);
-      if (!offset)
-        return {};
-      it = made.try_emplace(name.str(), *offset).first;
-    }
-    return builder.create<WeightOp>(loc, type, name, kMadeFile, it->second);
-  };
-  Quantizer quantizer{compression, step, format, statistics, pool, report, make, made, error};
+  WeightMaker maker(*compression.files, error);
+  compression::MakeConstant make = std::ref(maker);
+  Quantizer quantizer{compression, step, format, statistics, pool, report, make, maker, error};
   return quantizer.run(layers);
 }
 

@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "compiler/QuantizeTimes.h"
 #include "compiler/ActivationSteps.h"
+#include "compiler/LayerValues.h"
 #include "compiler/ProductRows.h"
 #include "compiler/QuantizeStep.h"
 #include "passes/quantization/Expressions.h"
@@ -77,11 +78,8 @@ CodebookQuantized madeUp(const quantization::CodebookOptions &options, int64_t n
 
 ProductWay quantizedWay(const Compression &compression, const RecipeStep &step) {
   auto change = [&compression, step](ArrayRef<TimedMatmul> products, std::string &error) {
-    compression::MakeConstant make = [&](OpBuilder &b, Location loc, RankedTensorType type, StringRef name,
-                                         ArrayRef<char> bytes) -> Value {
-      std::optional<uint64_t> offset = compression.files->append(bytes.data(), bytes.size(), error);
-      return offset ? b.create<WeightOp>(loc, type, name, kMadeFile, *offset).getResult() : Value();
-    };
+    WeightMaker maker(*compression.files, error, /*isShared=*/false);
+    compression::MakeConstant make = std::ref(maker);
     Replaced rounded;
     for (TimedMatmul product : products) {
       Value weight = product.op.getRhs();

@@ -7,6 +7,7 @@
 #include "backends/cpu/runtime/PackSparse.h"
 #include "compiler/ActivationSteps.h"
 #include "compiler/LayerTimes.h"
+#include "compiler/LayerValues.h"
 #include "compiler/ProductRows.h"
 #include "dialects/lathe/Sparse.h"
 #include "mlir/IR/IRMapping.h"
@@ -267,11 +268,8 @@ TimedProduct Sparsifier::timedProduct(const Pending &own) const {
 /// long as any other rounding.
 ProductWay Sparsifier::wayOf(ArrayRef<Pending *> timed, int64_t height) const {
   auto change = [this, timed, height](ArrayRef<TimedMatmul> products, std::string &problem) {
-    compression::MakeConstant make = [&](OpBuilder &b, Location loc, RankedTensorType type, StringRef name,
-                                         ArrayRef<char> bytes) -> Value {
-      std::optional<uint64_t> offset = compression.files->append(bytes.data(), bytes.size(), problem);
-      return offset ? b.create<WeightOp>(loc, type, name, kMadeFile, *offset).getResult() : Value();
-    };
+    WeightMaker maker(*compression.files, problem, /*isShared=*/false);
+    compression::MakeConstant make = std::ref(maker);
     Replaced rounded;
     for (TimedMatmul product : products) {
       const Pending &own = *timed[product.index];
@@ -379,18 +377,8 @@ bool Sparsifier::replace(const Pending &own, const Form &form) const {
   if (!data)
     return false;
   std::optional<Stored> stored = store(own, form.format, data);
-  std::map<std::string, uint64_t> made; // programs share what is made
-  compression::MakeConstant make = [&](OpBuilder &builder, Location loc, RankedTensorType type, StringRef name,
-                                       ArrayRef<char> bytes) -> Value {
-    auto it = made.find(name.str());
-    if (it == made.end()) {
-      std::optional<uint64_t> offset = compression.files->append(bytes.data(), bytes.size(), error);
-      if (!offset)
-        return {};
-      it = made.try_emplace(name.str(), *offset).first;
-    }
-    return builder.create<WeightOp>(loc, type, name, kMadeFile, it->second);
-  };
+  WeightMaker maker(*compression.files, error);
+  compression::MakeConstant make = std::ref(maker);
   bool isDone = llvm::all_of(own.candidate->weights, [&](Value weight) {
     return sparsity::replaceBySparse(weight, weight.getDefiningOp<WeightOp>().getName(), *stored, make);
   });

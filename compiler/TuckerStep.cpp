@@ -54,17 +54,8 @@ Status factorize(const LowRankFields &fields, const std::vector<float> &dense, c
 
 bool replace(const Compression &compression, const Layer &layer, const std::vector<WindowProduct> &convolutions,
              const TuckerFactors &factors, std::string &error) {
-  std::map<std::string, uint64_t> made; // what programs share is stored once
-  auto make = [&](OpBuilder &b, Location loc, RankedTensorType type, StringRef name, ArrayRef<char> bytes) -> Value {
-    auto it = made.find(name.str());
-    if (it == made.end()) {
-      std::optional<uint64_t> offset = compression.files->append(bytes.data(), bytes.size(), error);
-      if (!offset)
-        return {};
-      it = made.try_emplace(name.str(), *offset).first;
-    }
-    return b.create<WeightOp>(loc, type, name, kMadeFile, it->second);
-  };
+  WeightMaker maker(*compression.files, error);
+  compression::MakeConstant make = std::ref(maker);
   for (const WindowProduct &convolution : convolutions)
     if (!lowrank::replaceByTucker(convolution, layer.name, layer.stored, factors, make)) {
       error = "initializer '" + layer.name + "': " + error;

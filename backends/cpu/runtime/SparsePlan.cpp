@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "backends/cpu/runtime/SparsePlan.h"
 
+#include "backends/cpu/runtime/GemmPlan.h"
 #include "backends/cpu/runtime/Rounding.h"
 
 #include <algorithm>
@@ -124,17 +125,13 @@ void SparsePlan::multiplyPanel(int64_t block, int64_t panel, const float *a, flo
 
 void SparsePlan::finishPanel(const lathe_matmul_call &call, int64_t tile, int64_t panel, const float *sums,
                              float *rows) const {
-  int64_t column = panel * kPanel, at = tileOffset(tile, key_.outBatch, key_.outRow) + column;
+  const int64_t column = panel * kPanel;
   GemmBlock block;
   block.rows = tileRows(tile);
   block.width = kPanel;
-  block.columns = std::min(kPanel, key_.n - column);
   kernels_->turn({sums, width_, rows, kPanel, kPanel, width_});
-  block.out = static_cast<float *>(call.out) + at;
+  placeBlock(block, call, tileOffset(tile, key_.outBatch, key_.outRow), column);
   block.outRow = key_.outRow;
-  block.bias = call.bias ? static_cast<const float *>(call.bias) + column : nullptr;
-  block.multiplier = call.multiplier ? static_cast<const float *>(call.multiplier) + at : nullptr;
-  block.residual = call.residual ? static_cast<const float *>(call.residual) + at : nullptr;
   block.alpha = static_cast<float>(key_.alpha);
   block.activation = key_.activation;
   blocks_->finish(block, rows, block.rows, 0);

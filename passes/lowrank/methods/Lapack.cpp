@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "passes/lowrank/methods/Lapack.h"
+#include "passes/quantization/methods/Blas.h"
 
 #include <cblas.h>
 #include <lapacke.h>
@@ -13,17 +14,9 @@
 
 using namespace lathe;
 using lowrank::Matrix;
+using quantization::useOneThread;
 
 namespace {
-
-/// Once for the process: the threads are those of the callers.
-void useOneThread() {
-  static const bool done = [] {
-    openblas_set_num_threads(1);
-    return true;
-  }();
-  (void)done;
-}
 
 lapack_int size(int64_t value) { return static_cast<lapack_int>(value); }
 

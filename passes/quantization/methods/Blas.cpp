@@ -14,18 +14,17 @@ using namespace lathe;
 
 namespace {
 
-/// Once for the process: the threads are those of the callers.
-void useOneThread() {
+blasint size(int64_t value) { return static_cast<blasint>(value); }
+
+} // namespace
+
+void quantization::useOneThread() {
   static const bool done = [] {
     openblas_set_num_threads(1);
     return true;
   }();
   (void)done;
 }
-
-blasint size(int64_t value) { return static_cast<blasint>(value); }
-
-} // namespace
 
 void quantization::gemm(bool transposeA, bool transposeB, int64_t m, int64_t n, int64_t k, float alpha, const float *a,
                         int64_t lda, const float *b, int64_t ldb, float beta, float *c, int64_t ldc) {

@@ -15,6 +15,9 @@ namespace lathe::quantization {
 /// how a product is divided among threads changes its last bits, so callers divide it, into parts whose sizes do not
 /// depend on the number of threads.
 
+/// Keeps the library's calls on the calling thread; to be called before any.
+void useOneThread();
+
 /// c[m][n] = alpha * op(a) op(b) + beta * c, where op(a) is [m][k] and op(b) is [k][n].
 void gemm(bool transposeA, bool transposeB, int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t lda,
           const float *b, int64_t ldb, float beta, float *c, int64_t ldc);

@@ -3,7 +3,7 @@
 // Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
 //
 //===----------------------------------------------------------------------===//
-#include "TestIsas.h"
+#include "ProductSupport.h"
 
 #include "backends/cpu/runtime/CpuBackend.h"
 #include "backends/cpu/runtime/GemmPlan.h"
@@ -17,6 +17,7 @@
 #include <random>
 
 using namespace lathe;
+using test::randomValues;
 using runtime::Constant;
 using runtime::Manifest;
 using runtime::Status;
@@ -152,14 +153,6 @@ void batchStrides(const int64_t (&batch)[3], int64_t item, bool broadcast, int64
     out[i] = stride;
     stride *= batch[i];
   }
-}
-
-std::vector<float> randomValues(int64_t count, unsigned seed) {
-  std::mt19937 random(seed);
-  std::vector<float> values(static_cast<size_t>(count));
-  for (float &value : values)
-    value = static_cast<float>(static_cast<int>(random() % 2001) - 1000) / 1000;
-  return values;
 }
 
 /// The 16 bits of a number that bf16 or f16 can hold, which of those in [-1, 1] are written here only.

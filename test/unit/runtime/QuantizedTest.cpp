@@ -4,7 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "QuantizedSupport.h"
-#include "TestIsas.h"
+#include "ProductSupport.h"
 
 #include "runtime/CpuFeatures.h"
 
@@ -49,14 +49,6 @@ double activate(int64_t activation, double x) {
   default:
     return x;
   }
-}
-
-std::vector<float> randomValues(int64_t count, unsigned seed) {
-  std::mt19937 random(seed);
-  std::vector<float> values(static_cast<size_t>(count));
-  for (float &value : values)
-    value = static_cast<float>(static_cast<int>(random() % 2001) - 1000) / 1000;
-  return values;
 }
 
 /// What a row of the left side becomes.

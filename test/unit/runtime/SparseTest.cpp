@@ -4,7 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "SparseSupport.h"
-#include "TestIsas.h"
+#include "ProductSupport.h"
 
 #include "runtime/CpuFeatures.h"
 
@@ -25,14 +25,6 @@ struct Case {
   int64_t activation = LATHE_ACT_NONE;
   double alpha = 1;
 };
-
-std::vector<float> randomValues(int64_t count, unsigned seed) {
-  std::mt19937 random(seed);
-  std::vector<float> values(static_cast<size_t>(count));
-  for (float &value : values)
-    value = static_cast<float>(static_cast<int>(random() % 2001) - 1000) / 1000;
-  return values;
-}
 
 void check(const RandomSparse &weight, const Case &c, const std::string &isa, int threads) {
   int64_t k = weight.layout.k, n = weight.layout.n, aRow = (c.transposeA ? c.m : k) + c.padA, outRow = n + c.padOut;

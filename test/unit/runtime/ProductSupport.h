@@ -1,13 +1,14 @@
-//===- TestIsas.h - Instruction sets that tests use -------------*- C++ -*-===//
+//===- ProductSupport.h - What tests of products share ----------*- C++ -*-===//
 //
 // Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
 //
 //===----------------------------------------------------------------------===//
-#ifndef LATHE_TEST_UNIT_RUNTIME_TESTISAS_H
-#define LATHE_TEST_UNIT_RUNTIME_TESTISAS_H
+#ifndef LATHE_TEST_UNIT_RUNTIME_PRODUCTSUPPORT_H
+#define LATHE_TEST_UNIT_RUNTIME_PRODUCTSUPPORT_H
 
 #include "runtime/CpuFeatures.h"
 
+#include <random>
 #include <string>
 #include <vector>
 
@@ -29,6 +30,15 @@ inline std::vector<std::string> instructionSets() {
   return result;
 }
 
+/// Numbers from -1 to 1.
+inline std::vector<float> randomValues(int64_t count, unsigned seed) {
+  std::mt19937 random(seed);
+  std::vector<float> values(static_cast<size_t>(count));
+  for (float &value : values)
+    value = static_cast<float>(static_cast<int>(random() % 2001) - 1000) / 1000;
+  return values;
+}
+
 } // namespace lathe::test
 
-#endif // LATHE_TEST_UNIT_RUNTIME_TESTISAS_H
+#endif // LATHE_TEST_UNIT_RUNTIME_PRODUCTSUPPORT_H
