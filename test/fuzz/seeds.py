@@ -147,6 +147,24 @@ def compiled(models):
     return modules, artifacts
 
 
+def compressed():
+    """Artifacts of one product whose weight is stored as codes, without its zeros, or as factors."""
+    import numpy as np
+
+    random = np.random.default_rng(0)
+    weight = (random.normal(size=(64, 48)) * (random.random((64, 48)) < 0.2)).astype(np.float32)
+    tensors = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["rows", columns]) for name, columns in (("x", 64), ("y", 48))]
+    graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"], name="product")], "product", tensors[:1], tensors[1:],
+                              [onnx.numpy_helper.from_array(weight, "w")])
+    with tempfile.TemporaryDirectory() as folder:
+        model, artifact = Path(folder, "m.onnx"), Path(folder, "m.lathe")
+        onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9), model)
+        for words in (["compile", "--int8"], ["compile", "--int4"], ["compile", "--fp8"], ["quantize", "--mode", "codebook", "--dimension", "2"],
+                      ["compile", "--sparse", "--prefer", "size"], ["lowrank", "--rank", "8"]):
+            subprocess.run([LATHE, words[0], model, "-o", artifact, "--target", "cpu:avx2", "-q", *words[1:]], check=True, timeout=120)
+            yield artifact.read_bytes()
+
+
 def checkpoints():
     """Small layers as GPTQ and AWQ pack them."""
     import numpy as np
@@ -180,5 +198,5 @@ if __name__ == "__main__":
     modules, artifacts = compiled(small[:: max(1, len(small) // 150)])
     write(target / "passes", ".mlir", lit_modules())
     write(target / "passes", ".mlir", modules)
-    write(target / "artifact", ".lathe", artifacts, LARGEST_ARTIFACT)
+    write(target / "artifact", ".lathe", [*artifacts, *compressed()], LARGEST_ARTIFACT)
     write(target / "checkpoint", ".safetensors", checkpoints())

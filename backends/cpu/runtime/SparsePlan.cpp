@@ -77,12 +77,7 @@ Status SparsePlan::create(const PlanKey &key, int threads, std::string_view isa,
 int64_t SparsePlan::tileRows(int64_t tile) const { return std::min(width_, key_.m - tile % itemTiles_ * width_); }
 
 int64_t SparsePlan::tileOffset(int64_t tile, const int64_t (&batch)[3], int64_t row) const {
-  int64_t offset = tile % itemTiles_ * width_ * row, item = tile / itemTiles_;
-  for (int i = 2; i >= 0; --i) {
-    offset += item % key_.batch[i] * batch[i];
-    item /= key_.batch[i];
-  }
-  return offset;
+  return tile % itemTiles_ * width_ * row + key_.offsetOf(tile / itemTiles_, batch);
 }
 
 void SparsePlan::prepare(const lathe_matmul_call &call, int64_t index, unsigned char *shared) {
