@@ -347,6 +347,12 @@ bool Compilation::compressWeights() {
   compression.files = &files;
   compression.recipe = &*recipe;
   compression.data = options.calibration;
+  Gradients gradients;
+  if (!options.gradients.empty()) {
+    if (std::string problem = gradients.open(options.gradients); !problem.empty())
+      return fail(ExitCode::usage, problem);
+    compression.gradients = &gradients;
+  }
   compression.resume = &resume;
   compression.threads = options.jobs;
   compression.whyNoCache = options.generation == CompileOptions::Generation::off ? "programs that generate were not asked for" : result.whyNotGeneration;

@@ -34,6 +34,7 @@ struct CompileOptions {
   std::string emit;                  ///< "artifact" (or empty), "onnx", "mlir", "llvm", "obj"
   std::string precision = "f32";     ///< that weights are stored in: "f32", "bf16", "f16" or "auto"
   std::string recipe;                ///< what is compressed, and how, as JSON (compiler/Recipe.h); nothing, if empty
+  std::string gradients; ///< file of gradients of a loss by initializers (safetensors), for methods that take them
   CalibrationData *calibration = nullptr; ///< sample inputs for methods that look at some; null for none
   Stopwatch *stopwatch = nullptr; ///< times what depends on times, or is reported with some; null: nothing is timed
   std::string report;                ///< file for the per-kernel report (JSON); none, if empty

@@ -233,6 +233,8 @@ std::string whatNeedsData(const RecipeStep &step) {
 bool StepRun::checkEarly(ArrayRef<RecipeStep> later) {
   if (needsCalibration(step) && !compression.data)
     return wrongRecipe(whatNeedsData(step) + " needs calibration data: give --calib");
+  if (isStructuredStep(step) && step.parts.method == "taylor" && !compression.gradients)
+    return wrongRecipe("method 'taylor' needs gradients of a loss by the weights: give --gradients");
   if (step.step != "lowrank")
     return true;
   auto keepsSize = [](const RecipeStep &other) {

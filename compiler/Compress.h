@@ -8,6 +8,7 @@
 
 #include "compiler/Calibration.h"
 #include "compiler/CompressionReport.h"
+#include "compiler/Gradients.h"
 #include "compiler/Recipe.h"
 #include "compiler/Resume.h"
 #include "compiler/Stopwatch.h"
@@ -32,6 +33,7 @@ struct Compression {
   WeightFiles *files = nullptr;
   const Recipe *recipe = nullptr;
   CalibrationData *data = nullptr; ///< null for none
+  const Gradients *gradients = nullptr; ///< of a loss; null for none
   Resume *resume = nullptr;        ///< what finished parts are kept in; not null
   std::string whyNoCache;          ///< where no program has one
   /// What is known already of what layers get, so that trials need not run the model for it; null for nothing.

@@ -274,7 +274,7 @@ bool prefersSpeed(const Recipe &recipe, const RecipeStep &step, bool isPortable)
 
 bool needsCalibration(const RecipeStep &step) {
   if (!step.parts.pattern.empty())
-    return step.parts.method != "magnitude" || step.parts.refit;
+    return (step.parts.method != "magnitude" && step.parts.method != "taylor") || step.parts.refit;
   if (step.step == "prune")
     return step.pruning.method != "magnitude" || step.pruning.refinements > 0;
   if (step.step == "lowrank")

@@ -42,7 +42,7 @@ struct LowRankFields {
 /// The fields of a step `prune` whose pattern takes parts away.
 struct StructuredPruning {
   std::string pattern;              ///< heads, neurons, channels, layers; empty for steps that make weights zero
-  std::string method = "magnitude"; ///< how parts are scored: magnitude, activation, reconstruction
+  std::string method = "magnitude"; ///< how parts are scored: magnitude, activation, reconstruction, taylor
   double sparsity = 0.25;           ///< share of the parts that go
   std::string scope = "layer";      ///< what is compared with each other: parts of a layer, or global, of all
   int64_t multiple = 0;             ///< that numbers of neurons and channels have afterwards; 0: 64 of 512 and more, else 16

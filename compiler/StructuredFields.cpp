@@ -26,7 +26,7 @@ std::string finish(const ordered_json &entry, RecipeStep &whole) {
     step.method = "distance";
   if (isLayers != (step.method == "distance"))
     return "field 'method': pattern '" + step.pattern + "' has " +
-           (isLayers ? "'distance'" : "magnitude, activation, reconstruction") + ", got '" + step.method + "'";
+           (isLayers ? "'distance'" : "magnitude, activation, reconstruction, taylor") + ", got '" + step.method + "'";
   if (isLayers && step.refit)
     return "field 'refit': is of heads, neurons and channels, got pattern 'layers'";
   if (isLayers && entry.contains("scope") && step.scope != "global")
@@ -49,7 +49,7 @@ StepKind structuredKind() {
       "prune",
       {
           choice("pattern", at(&S::parts, &P::pattern), kPatterns),
-          choice("method", at(&S::parts, &P::method), {"magnitude", "activation", "reconstruction", "distance"}),
+          choice("method", at(&S::parts, &P::method), {"magnitude", "activation", "reconstruction", "taylor", "distance"}),
           number("sparsity", at(&S::parts, &P::sparsity), -1e300, 1e300),
           choice("scope", at(&S::parts, &P::scope), {"layer", "global"}),
           wholeNumber("multiple", at(&S::parts, &P::multiple), 0, 1 << 20),

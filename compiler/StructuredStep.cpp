@@ -121,19 +121,23 @@ bool Pruner::gather() {
 }
 
 bool Pruner::order() {
+  const UnitPlan *scored = nullptr;
   for (UnitPlan &plan : plans) {
     if (!plan.reason.empty())
       continue;
+    scored = scored ? scored : &plan;
     if (compression.progress)
       compression.progress("prune: '" + plan.group.node + "'");
     // Of all units of a model any layer may lose all but the last ones.
     size_t count = own.scope == "layer" ? plan.chosen : plan.sizes.size();
-    if (!orderRemovals(plan, count, step, files, error))
+    if (!orderRemovals(plan, count, step, compression.gradients, files, error))
       return false;
     if (own.scope != "layer" && own.method == "magnitude" && plan.total > 0)
       for (Removal &removal : plan.removals) // layers have weights of different size
         removal.cost *= plan.group.units / plan.total;
   }
+  if (own.method == "taylor" && scored && llvm::none_of(plans, [](const UnitPlan &plan) { return plan.reason.empty(); }))
+    return refuse("no " + own.pattern + " can go: at '" + scored->group.node + "': " + scored->reason);
   if (own.scope != "layer")
     chooseAmongAll(plans, own.sparsity);
   return true;

@@ -42,8 +42,8 @@ bool isBiased(MatmulOp product) {
 }
 
 /// Scores that stay what they are whatever else goes.
-bool scoreUnits(UnitPlan &plan, const std::string &method, WeightFiles &files, std::vector<double> &scores,
-                std::string &error) {
+bool scoreUnits(UnitPlan &plan, const std::string &method, const Gradients *gradients, WeightFiles &files,
+                std::vector<double> &scores, std::string &error) {
   const ChannelGroup &group = plan.group;
   scores.assign(group.units, 0.0);
   if (method == "activation") {
@@ -70,12 +70,26 @@ bool scoreUnits(UnitPlan &plan, const std::string &method, WeightFiles &files, s
     }
     int64_t inner = 1;
     auto shape = pruning::tensorType(own.tensor.value).getShape();
+    std::vector<float> factors = *numbers;
+    if (method == "taylor") {
+      if (!own.tensor.weight)
+        continue; // a constant that is no initializer
+      std::optional<std::vector<float>> gradient = gradients->of(own.tensor.weight->name, shape, plan.reason);
+      if (!gradient)
+        return true;
+      factors = std::move(*gradient);
+    }
     for (int64_t extent : shape.drop_front(own.axis + 1))
       inner *= extent;
     for (size_t i = 0; i < numbers->size(); ++i)
       if (int unit = own.units[i / inner % own.units.size()]; unit >= 0)
-        scores[unit] += double((*numbers)[i]) * (*numbers)[i];
+        scores[unit] += double((*numbers)[i]) * factors[i];
   }
+  // What a loss changes by where the unit is zero, to the first order, squared (Molchanov et al. 2019, "Importance
+  // Estimation for Neural Network Pruning", section 3.1).
+  if (method == "taylor")
+    for (double &score : scores)
+      score *= score;
   return true;
 }
 
@@ -191,7 +205,8 @@ bool readReaders(UnitPlan &plan, const std::vector<compression::Layer> &layers, 
   return true;
 }
 
-bool orderRemovals(UnitPlan &plan, size_t count, const RecipeStep &step, WeightFiles &files, std::string &error) {
+bool orderRemovals(UnitPlan &plan, size_t count, const RecipeStep &step, const Gradients *gradients, WeightFiles &files,
+                   std::string &error) {
   const StructuredPruning &own = step.parts;
   std::vector<double> costs;
   bool fits = own.method == "reconstruction" || own.refit;
@@ -206,7 +221,7 @@ bool orderRemovals(UnitPlan &plan, size_t count, const RecipeStep &step, WeightF
       }
     }
   if (own.method != "reconstruction") {
-    if (!scoreUnits(plan, own.method, files, costs, error))
+    if (!scoreUnits(plan, own.method, gradients, files, costs, error))
       return false;
     if (!plan.reason.empty())
       return true;

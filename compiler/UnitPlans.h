@@ -6,6 +6,7 @@
 #ifndef LATHE_COMPILER_UNITPLANS_H
 #define LATHE_COMPILER_UNITPLANS_H
 
+#include "compiler/Gradients.h"
 #include "compiler/LayerStatistics.h"
 #include "passes/pruning/structured/ChannelGroups.h"
 #include "passes/pruning/structured/methods/UnitReconstruction.h"
@@ -55,7 +56,8 @@ void chooseShare(UnitPlan &plan, double share);
 
 /// Scores units and puts the first `count` removals in order. Sets the plan's reason where that can't be done; false
 /// with `error` where a file can't be read.
-bool orderRemovals(UnitPlan &plan, size_t count, const RecipeStep &step, WeightFiles &files, std::string &error);
+bool orderRemovals(UnitPlan &plan, size_t count, const RecipeStep &step, const Gradients *gradients, WeightFiles &files,
+                   std::string &error);
 
 /// Reads the matrices that sum over the units, with what is known of their inputs.
 bool readReaders(UnitPlan &plan, const std::vector<compression::Layer> &layers, const LayerStatistics &statistics,

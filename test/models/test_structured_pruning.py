@@ -7,8 +7,9 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from checkpoints import write_safetensors
 from export.inputs import SIZES
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 from test_onnx_export import make_inputs, onnx_session, run
 from test_transforms import vary
 
@@ -267,6 +268,46 @@ def test_steps_that_follow_find_what_is_left(varied, lathe_tool, tmp_path):
     session = lathe.load(tmp_path / "m.lathe").session(threads=1)
     inputs = make_inputs(onnx_session(varied("llama")), SIZES[1], 0)
     assert session.run(inputs)["logits"].shape == (2, 7, 997)
+
+
+def test_gradients_score_neurons(lathe_tool, tmp_path):
+    """What a loss does not change by goes, and gradients of wrong names, shapes and numbers are told."""
+    random = np.random.default_rng(0)
+    first, second = random.normal(size=(24, 64)).astype(np.float32), random.normal(size=(64, 8)).astype(np.float32)
+    useless = np.sort(random.permutation(64)[:32])
+    first[:, useless] *= 3  # by magnitude they would stay
+    inputs = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["rows", columns]) for name, columns in (("x", 24), ("y", 8))]
+    nodes = [helper.make_node("MatMul", ["x", "first"], ["h"], name="up"), helper.make_node("Relu", ["h"], ["r"], name="relu"),
+             helper.make_node("MatMul", ["r", "second"], ["y"], name="down")]
+    weights = {"first": first, "second": second}
+    graph = helper.make_graph(nodes, "neurons", inputs[:1], inputs[1:], [numpy_helper.from_array(value, name) for name, value in weights.items()])
+    model = tmp_path / "m.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9), model)
+    gradients = {name: random.normal(size=value.shape).astype(np.float32) for name, value in weights.items()}
+    gradients["first"][:, useless] = 0
+    gradients["second"][useless] = 0
+    file = write_safetensors(tmp_path / "g.safetensors", gradients)
+    command = ["prune", model, "-o", tmp_path / "p.onnx", "--pattern", "neurons", "--sparsity", "0.5", "--method", "taylor"]
+    lathe_tool.ok(*command, "--gradients", file, "--report", tmp_path / "r.json")
+    (entry,) = [part for part in json.loads((tmp_path / "r.json").read_text())["compression"]["structured"] if part["removed"]]
+    assert entry["removed"] == useless.tolist() and entry["cost"] == 0 and entry["method"] == "taylor"
+    x = random.normal(size=(5, 24)).astype(np.float32)
+    kept = np.setdiff1d(np.arange(64), useless)
+    expected = np.maximum(x @ first[:, kept], 0) @ second[kept]
+    np.testing.assert_allclose(run(onnx_session(tmp_path / "p.onnx"), {"x": x})["y"], expected, rtol=1e-4, atol=1e-4)
+
+    (tmp_path / "p.onnx").unlink()
+    for words, wrong in (
+        (["--gradients"], None),
+        (["no gradient by 'first'"], {"other": gradients["first"], "second": gradients["second"]}),
+        (["gradient by 'second'", "F32 [8, 64]", "expected F32, F16 or BF16 [64, 8]"], {**gradients, "second": gradients["second"].T.copy()}),
+        (["gradient by 'first'", "not finite"], {**gradients, "first": np.full_like(first, np.nan)}),
+    ):
+        flags = [] if wrong is None else ["--gradients", write_safetensors(tmp_path / "w.safetensors", wrong)]
+        result = lathe_tool(*command, *flags)
+        assert result.returncode == 2 and not (tmp_path / "p.onnx").exists()
+        for word in words:
+            assert word in result.stderr, result.stderr
 
 
 @pytest.mark.parametrize(

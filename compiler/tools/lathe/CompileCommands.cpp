@@ -218,6 +218,7 @@ std::string toOptions(const Flags &flags, CompileOptions &options, Progress &pro
   options.emit = flags.emit;
   options.dumpDir = flags.dumpDir;
   options.import.weights = flags.weights;
+  options.gradients = flags.gradients;
   options.import.skippedWeights = flags.skippedWeights;
   if (flags.weights.empty() && !flags.skippedWeights.empty())
     return "--skip-weights goes with --weights";
@@ -588,6 +589,7 @@ void addCompileOptions(CLI::App &command, Flags &flags) {
 
 void addCalibrationOptions(CLI::App &command, Flags &flags) {
   command.add_option("--calib", flags.calibration, "sample inputs: a folder of .npz files, one .npz file, or for language models token ids (.npy)");
+  command.add_option("--gradients", flags.gradients, "gradients of a loss by initializers, for methods that take them: a file of safetensors with tensors of their names and shapes");
   command.add_option("--context", flags.context, "tokens of a window that token ids are cut into")->check(CLI::Range(1, 1 << 20))->capture_default_str();
   command.add_option("--prefer", flags.prefer, "speed: layers whose product is slower on this machine stay as they were; size: none do "
                                                "(default: speed where products are of integers)")

@@ -22,7 +22,7 @@ struct Flags {
   std::vector<std::string> skippedWeights;
   std::string tokenizer, generationConfig; ///< files that the artifact carries
   std::string recipe;    ///< JSON, or what reads it from a file
-  std::string recipeFile, calibration;
+  std::string recipeFile, calibration, gradients;
   std::string kvCache;   ///< "int8", "int4", or nothing
   std::string prefer;    ///< what the recipe prefers: "speed", "size", or nothing
   int64_t rows = 0;      ///< of left sides of products that are timed; 0: the recipe says

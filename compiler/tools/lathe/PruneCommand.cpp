@@ -59,7 +59,7 @@ void addPruneCommand(CLI::App &app, int &exitCode) {
   addCompileOptions(*command, flags->compile);
   command->add_option("--method", flags->method,
                       "how weights are scored: magnitude, or, by --calib, wanda or sparsegpt; parts: magnitude, or, by --calib, "
-                      "activation or reconstruction; layers: distance, by --calib (magnitude, of layers distance)");
+                      "activation or reconstruction, or, by --gradients, taylor; layers: distance, by --calib (magnitude, of layers distance)");
   command->add_option("--sparsity", flags->sparsity,
                       "share of weights that become zero, below 1 (0.5, or what an N:M pattern says), or of parts that go (0.25)");
   command->add_option("--pattern", flags->pattern,
