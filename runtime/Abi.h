@@ -17,7 +17,7 @@
 extern "C" {
 #endif
 
-#define LATHE_ABI_VERSION 5
+#define LATHE_ABI_VERSION 6
 
 typedef struct lathe_frame lathe_frame;
 
@@ -129,6 +129,16 @@ typedef struct lathe_cache_call {
   int64_t strides[4];      ///< of these, in elements
 } lathe_cache_call;
 
+/// One launch of a generated kernel on a device (docs/design/0024-cuda.md). Laid out without padding surprises: only 8-byte members.
+typedef struct lathe_launch_call {
+  int64_t kernel;          ///< index into the manifest's "kernels", which names the device's function
+  const void *args;        ///< on the host, 8-byte aligned; copied by the call
+  int64_t args_bytes;      ///< at most 4064
+  int64_t count;           ///< of work items; with 0 nothing is launched
+  int64_t grid, block;     ///< blocks of the grid and threads of a block, of one dimension
+  int64_t shared_bytes;    ///< dynamic shared memory of a block
+} lathe_launch_call;
+
 /// The functions that the loader hands to generated code. All but fail are called from the thread that
 /// entered `run`, outside of tasks; fail from any thread.
 typedef struct lathe_runtime_table {
@@ -150,6 +160,11 @@ typedef struct lathe_runtime_table {
   void (*attention)(lathe_frame *frame, const lathe_attention_call *call);
   void (*cache)(lathe_frame *frame, const lathe_cache_call *call);
   void (*dequantize_rows)(lathe_frame *frame, const lathe_rows_call *call);
+  /// Puts a kernel behind what the device does; `parallel_for` of programs that run on one.
+  void (*launch)(lathe_frame *frame, const lathe_launch_call *call);
+  /// The address of a copy, valid until the next call, of `bytes` (at most 4096) of device memory after all that was put behind it;
+  /// NULL after recording why, where that failed; `run` then returns.
+  const void *(*read)(lathe_frame *frame, const void *address, int64_t bytes);
 } lathe_runtime_table;
 
 /// What generated code sees of one run. Private state of the runtime may follow these members.

@@ -306,10 +306,12 @@ struct Session::Frame : lathe_frame {
 
 const lathe_runtime_table Session::kTable = {LATHE_ABI_VERSION, parallelForEntry, matmulEntry,
                                              failEntry,         allocateEntry,    outputEntry,
-                                             attentionEntry,    cacheEntry,       dequantizeRowsEntry};
+                                             attentionEntry,    cacheEntry,       dequantizeRowsEntry,
+                                             nullptr,           nullptr};
 const lathe_runtime_table Session::kProfilingTable = {LATHE_ABI_VERSION, timedParallelFor,      timed<matmulEntry>,
                                                       failEntry,         allocateEntry,         outputEntry,
-                                                      timed<attentionEntry>, timed<cacheEntry>, timed<dequantizeRowsEntry>};
+                                                      timed<attentionEntry>, timed<cacheEntry>, timed<dequantizeRowsEntry>,
+                                                      nullptr,          nullptr};
 
 void Session::parallelForEntry(lathe_frame *frame, int64_t, lathe_task_fn task, const void *args, int64_t count,
                                int64_t grain) {
@@ -435,7 +437,7 @@ void Session::timedParallelFor(lathe_frame *frame, int64_t kernel, lathe_task_fn
 
 const lathe_runtime_table Session::kObservingTable = {
     LATHE_ABI_VERSION, observedParallelFor,      observed<matmulEntry>, failEntry, allocateEntry, outputEntry,
-    observed<attentionEntry>, timed<cacheEntry>, observed<dequantizeRowsEntry>};
+    observed<attentionEntry>, timed<cacheEntry>, observed<dequantizeRowsEntry>, nullptr, nullptr};
 
 const lathe_runtime_table &Session::table() const {
   return observe_ ? kObservingTable : profiling_ ? kProfilingTable : kTable;
