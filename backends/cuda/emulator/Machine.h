@@ -109,6 +109,9 @@ private:
 /// Each is called by all lanes of a warp. Layouts of fragments: PTX ISA, "Matrix Fragments for mma".
 namespace lane {
 
+/// The thread that runs on the calling thread of the host; NULL outside of launches.
+lathe_lane *current();
+
 enum class MmaType { f16, bf16, tf32, s8 };
 
 /// mma.sync.aligned d = a * b + c: m16n8k16 of f16 and bf16 (four and two words of a and b), m16n8k8 of tf32 (four and
