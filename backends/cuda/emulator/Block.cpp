@@ -233,8 +233,10 @@ void Worker::wait(Lane &lane) {
     running_ = next.fiber;
   } else if (nextThread_ < threads_) {
     running_ = fresh();
-    if (!running_)
-      fail(lane, MachineError::resources, "no memory for the stack of a thread");
+    if (!running_) {
+      text_ = "no memory for the stack of a thread";
+      fail(lane, MachineError::resources);
+    }
   } else {
     running_ = main_.get();
   }
@@ -245,10 +247,11 @@ void Worker::end(Lane &lane) {
   lane.state = Lane::State::ended;
   if (ended_++ == 0)
     firstEnded_ = lane.index;
-  if (arrived_)
-    fail(lane, MachineError::barrier,
-         "ended without the barrier (site " + std::to_string(site_) + ") at which thread " + threadText(firstArrived_) +
-             " waits");
+  if (arrived_) {
+    text_ = "ended without the barrier (site " + std::to_string(site_) + ") at which thread " +
+            threadText(firstArrived_) + " waits";
+    fail(lane, MachineError::barrier);
+  }
   Warp &warp = warps_[lane.index / 32];
   warp.ended |= 1u << lane.index % 32;
   for (size_t i = 0; i < warp.gatherings.size();) {
@@ -265,14 +268,17 @@ void Worker::barrier(Lane &lane, int64_t site) {
     site_ = site;
     firstArrived_ = lane.index;
   } else if (site != site_) {
-    fail(lane, MachineError::barrier,
-         "waits at barrier " + std::to_string(site) + ", thread " + threadText(firstArrived_) + " at barrier " +
-             std::to_string(site_));
+    {
+      text_ = "waits at barrier " + std::to_string(site) + ", thread " + threadText(firstArrived_) + " at barrier " +
+              std::to_string(site_);
+      fail(lane, MachineError::barrier);
+    }
   }
-  if (ended_)
-    fail(lane, MachineError::barrier,
-         "waits at a barrier (site " + std::to_string(site) + ") without which thread " + threadText(firstEnded_) +
-             " ended");
+  if (ended_) {
+    text_ = "waits at a barrier (site " + std::to_string(site) + ") without which thread " + threadText(firstEnded_) +
+            " ended";
+    fail(lane, MachineError::barrier);
+  }
   if (++arrived_ == threads_) {
     arrived_ = 0;
     if (++epoch_ == 0) {
@@ -291,9 +297,10 @@ void Worker::barrier(Lane &lane, int64_t site) {
 
 void Worker::together(Lane &lane, Together what, int64_t detail, uint32_t mask) {
   uint32_t self = 1u << lane.index % 32;
-  if (!(mask & self))
-    fail(lane, MachineError::warp,
-         std::string("calls ") + name(what) + " with the mask " + hex(mask) + ", which leaves it out");
+  if (!(mask & self)) {
+    text_ = std::string("calls ") + name(what) + " with the mask " + hex(mask) + ", which leaves it out";
+    fail(lane, MachineError::warp);
+  }
   Warp &warp = warps_[lane.index / 32];
   size_t at = 0;
   while (at < warp.gatherings.size() && !(warp.gatherings[at].mask & mask))
@@ -305,11 +312,12 @@ void Worker::together(Lane &lane, Together what, int64_t detail, uint32_t mask) 
     uint32_t waiting = 0;
     while (!(other.arrived >> waiting & 1))
       ++waiting;
-    if (other.what != what || other.detail != detail || other.mask != mask)
-      fail(lane, MachineError::warp,
-           std::string("comes to ") + name(what) + " (" + std::to_string(detail) + ", mask " + hex(mask) +
-               ") while thread " + threadText(lane.index / 32 * 32 + waiting) + " waits for it at " + name(other.what) +
-               " (" + std::to_string(other.detail) + ", mask " + hex(other.mask) + ")");
+    if (other.what != what || other.detail != detail || other.mask != mask) {
+      text_ = std::string("comes to ") + name(what) + " (" + std::to_string(detail) + ", mask " + hex(mask) +
+              ") while thread " + threadText(lane.index / 32 * 32 + waiting) + " waits for it at " + name(other.what) +
+              " (" + std::to_string(other.detail) + ", mask " + hex(other.mask) + ")";
+      fail(lane, MachineError::warp);
+    }
   }
   Gathering &gathering = warp.gatherings[at];
   gathering.arrived |= self;
@@ -360,8 +368,10 @@ void Worker::perform(const Gathering &gathering, Lane *lanes) {
     return performVote(gathering, lanes);
   case Together::mma:
   case Together::matrix:
-    if (gathering.arrived != ~0u)
-      fail(*lane_, MachineError::warp, std::string(name(gathering.what)) + " needs all 32 lanes of a warp");
+    if (gathering.arrived != ~0u) {
+      text_ = std::string(name(gathering.what)) + " needs all 32 lanes of a warp";
+      fail(*lane_, MachineError::warp);
+    }
     if (gathering.what == Together::mma)
       return performMma(gathering.detail, lanes);
     int count = int(gathering.detail >> 1);
@@ -424,17 +434,19 @@ void Worker::access(Lane &lane, const void *pointer, int64_t bytes, int64_t kind
   if (bytes <= 0)
     return;
   auto address = reinterpret_cast<uintptr_t>(pointer);
-  if ((bytes & (bytes - 1)) == 0 && bytes <= 16 && address % uintptr_t(bytes))
-    fail(lane, MachineError::alignment,
-         "accesses " + std::to_string(bytes) + " bytes at " + hex(address) + ", which is no multiple of them");
+  if ((bytes & (bytes - 1)) == 0 && bytes <= 16 && address % uintptr_t(bytes)) {
+    text_ = "accesses " + std::to_string(bytes) + " bytes at " + hex(address) + ", which is no multiple of them";
+    fail(lane, MachineError::alignment);
+  }
   auto shared = reinterpret_cast<uintptr_t>(shared_);
   int64_t offset = int64_t(address - shared), size = launch_->launch->shared_bytes;
   bool isShared = offset >= 0 && offset + bytes <= size;
   if (!isShared) {
-    if (offset >= -kMargin && offset < sharedBytes_ + kMargin)
-      fail(lane, MachineError::bounds,
-           "accesses " + std::to_string(bytes) + " bytes at offset " + std::to_string(offset) + " of " +
-               std::to_string(size) + " bytes of shared memory");
+    if (offset >= -kMargin && offset < sharedBytes_ + kMargin) {
+      text_ = "accesses " + std::to_string(bytes) + " bytes at offset " + std::to_string(offset) + " of " +
+              std::to_string(size) + " bytes of shared memory";
+      fail(lane, MachineError::bounds);
+    }
     checkBounds(lane, address, bytes);
   }
   if (isShared ? launch_->options->races_shared : launch_->options->races_global)
@@ -458,15 +470,17 @@ void Worker::checkBounds(Lane &lane, uintptr_t address, int64_t bytes) {
     lastAllocations_[lastAllocation_++ % 4] = nearest;
     return;
   }
-  std::string text = "accesses " + std::to_string(bytes) + " bytes at " + hex(address);
-  if (!any)
-    fail(lane, MachineError::bounds, text + ", but nothing is allocated");
+  text_ = "accesses " + std::to_string(bytes) + " bytes at " + hex(address);
+  if (!any) {
+    text_ += ", but nothing is allocated";
+    fail(lane, MachineError::bounds);
+  }
   auto begin = reinterpret_cast<uintptr_t>(nearest.address);
   bool before = address < begin;
   uintptr_t distance = before ? begin - address : address - begin;
-  fail(lane, MachineError::bounds,
-       text + ", " + std::to_string(distance) + " bytes " + (before ? "before" : "behind the begin of") +
-           " the nearest allocation, of " + std::to_string(nearest.bytes) + " bytes");
+  text_ += ", " + std::to_string(distance) + " bytes " + (before ? "before" : "behind the begin of") +
+           " the nearest allocation, of " + std::to_string(nearest.bytes) + " bytes";
+  fail(lane, MachineError::bounds);
 }
 
 void Worker::checkRace(Lane &lane, uintptr_t address, int64_t bytes, int64_t kind, bool shared) {
@@ -475,7 +489,7 @@ void Worker::checkRace(Lane &lane, uintptr_t address, int64_t bytes, int64_t kin
   Accessor by = {launch_->firstBlock, uint32_t(launch_->firstBlock + block_), epoch_, uint16_t(lane.index),
                  lane.clocks};
   if (shared)
-    by.firstBlock = by.block = 1; // blocks on the same memory are told apart by their epochs;
+    by.firstBlock = by.block = 1; // blocks on the same memory are told apart by their epochs
   bool atomic = kind & LATHE_ACCESS_ATOMIC;
   bool reads = kind & LATHE_ACCESS_READ || atomic, writes = kind & LATHE_ACCESS_WRITE || atomic;
   AccessRecord other;
@@ -488,18 +502,19 @@ void Worker::checkRace(Lane &lane, uintptr_t address, int64_t bytes, int64_t kin
   } else if (!launch_->global->access(by, address, bytes, reads, writes, atomic, &other)) {
     return;
   }
-  std::string text = std::string(writes ? "writes" : "reads") + " " + std::to_string(bytes) + " bytes of ";
-  text += shared ? "shared memory at offset " + std::to_string(address - reinterpret_cast<uintptr_t>(shared_))
-                 : "global memory at " + hex(address);
-  text += ", which thread " + threadText(other.thread);
+  text_ = std::string(writes ? "writes" : "reads") + " " + std::to_string(bytes) + " bytes of ";
+  text_ += shared ? "shared memory at offset " + std::to_string(address - reinterpret_cast<uintptr_t>(shared_))
+                  : "global memory at " + hex(address);
+  text_ += ", which thread " + threadText(other.thread);
   if (!shared && other.block != by.block) {
     int64_t block = other.block - launch_->firstBlock;
     const uint32_t *grid = launch_->launch->grid;
     uint32_t where[3] = {uint32_t(block % grid[0]), uint32_t(block / grid[0] % grid[1]),
                          uint32_t(block / grid[0] / grid[1])};
-    text += " of block " + triple(where);
+    text_ += " of block " + triple(where);
   }
-  fail(lane, MachineError::race, text + " accessed, with no barrier between");
+  text_ += " accessed, with no barrier between";
+  fail(lane, MachineError::race);
 }
 
 std::string Worker::threadText(uint32_t index) const { return triple(lanes_[index].thread); }
@@ -519,8 +534,8 @@ void Worker::record(MachineError error, std::string message) {
   launch_->stop = true;
 }
 
-void Worker::fail(const Lane &lane, MachineError error, const std::string &text) {
-  record(error, place(lane) + ": " + text);
+void Worker::fail(const Lane &lane, MachineError error) {
+  record(error, place(lane) + ": " + text_);
   Fiber *self = running_;
   running_ = main_.get();
   self->switchTo(*main_);

@@ -74,8 +74,8 @@ public:
   void barrier(Lane &lane, int64_t site);
   void together(Lane &lane, Together what, int64_t detail, uint32_t mask);
   void access(Lane &lane, const void *address, int64_t bytes, int64_t kind);
-  /// Ends the launch.
-  [[noreturn]] void fail(const Lane &lane, MachineError error, const std::string &text);
+  /// Ends the launch, because of what text_ says. Nothing is destroyed that the thread's stack holds, so no text may be there.
+  [[noreturn]] void fail(const Lane &lane, MachineError error);
 
   static Worker *current();
   Lane *lane() const { return lane_; }
@@ -103,6 +103,7 @@ private:
   void record(MachineError error, std::string message);
 
   LaunchState *launch_ = nullptr;
+  std::string text_;
   std::unique_ptr<Fiber> main_;
   std::vector<std::unique_ptr<Fiber>> fibers_;
   std::vector<Fiber *> free_;
