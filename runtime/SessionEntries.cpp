@@ -19,14 +19,12 @@ Status noCache() {
 
 } // namespace
 
-const lathe_runtime_table Session::kTable = {LATHE_ABI_VERSION, parallelForEntry, matmulEntry,
-                                             failEntry,         allocateEntry,    outputEntry,
-                                             attentionEntry,    cacheEntry,       dequantizeRowsEntry,
-                                             launchEntry,       readEntry};
-const lathe_runtime_table Session::kProfilingTable = {LATHE_ABI_VERSION, timedParallelFor,      timed<matmulEntry>,
-                                                      failEntry,         allocateEntry,         outputEntry,
-                                                      timed<attentionEntry>, timed<cacheEntry>, timed<dequantizeRowsEntry>,
-                                                      launchEntry,      readEntry};
+const lathe_runtime_table Session::kTable = {LATHE_ABI_VERSION,   parallelForEntry, matmulEntry,    failEntry,
+                                             allocateEntry,       outputEntry,      attentionEntry, cacheEntry,
+                                             dequantizeRowsEntry, launchEntry,      readEntry};
+const lathe_runtime_table Session::kProfilingTable = {
+    LATHE_ABI_VERSION,     timedParallelFor,  timed<matmulEntry>,         failEntry,   allocateEntry, outputEntry,
+    timed<attentionEntry>, timed<cacheEntry>, timed<dequantizeRowsEntry>, launchEntry, readEntry};
 
 void Session::parallelForEntry(lathe_frame *frame, int64_t, lathe_task_fn task, const void *args, int64_t count,
                                int64_t grain) {
@@ -57,7 +55,8 @@ void Session::attentionEntry(lathe_frame *frame, const lathe_attention_call *cal
       if (status.failed())
         return session->fail(std::move(status));
     }
-  session->backend_->attention(*call, call->key_cache >= 0 ? &keys : nullptr, call->value_cache >= 0 ? &values : nullptr);
+  session->backend_->attention(*call, call->key_cache >= 0 ? &keys : nullptr,
+                               call->value_cache >= 0 ? &values : nullptr);
 }
 
 void Session::cacheEntry(lathe_frame *frame, const lathe_cache_call *call) {
@@ -105,9 +104,8 @@ void *Session::outputEntry(lathe_frame *frame, int64_t index, const int64_t *dim
   Output &output = session->outputs_[at];
   const Tensor &tensor = session->program_->outputs[at];
   output.dims.assign(dims, dims + tensor.dims.size());
-  Status status = tensorBytes(*tensor.type, dims, tensor.dims.size(), &output.size)
-                      ? session->prepareOutput(at)
-                      : session->tooLarge(at);
+  Status status = tensorBytes(*tensor.type, dims, tensor.dims.size(), &output.size) ? session->prepareOutput(at)
+                                                                                    : session->tooLarge(at);
   if (status.failed())
     session->fail(std::move(status));
   if (session->device_)
@@ -152,9 +150,17 @@ void Session::timedParallelFor(lathe_frame *frame, int64_t kernel, lathe_task_fn
 // What kernels compute, for observers
 //===----------------------------------------------------------------------===//
 
-const lathe_runtime_table Session::kObservingTable = {
-    LATHE_ABI_VERSION, observedParallelFor,      observed<matmulEntry>, failEntry, allocateEntry, outputEntry,
-    observed<attentionEntry>, timed<cacheEntry>, observed<dequantizeRowsEntry>, launchEntry, readEntry};
+const lathe_runtime_table Session::kObservingTable = {LATHE_ABI_VERSION,
+                                                      observedParallelFor,
+                                                      observed<matmulEntry>,
+                                                      failEntry,
+                                                      allocateEntry,
+                                                      outputEntry,
+                                                      observed<attentionEntry>,
+                                                      timed<cacheEntry>,
+                                                      observed<dequantizeRowsEntry>,
+                                                      launchEntry,
+                                                      readEntry};
 
 const lathe_runtime_table &Session::table() const {
   if (device_)
@@ -201,7 +207,8 @@ bool Session::owns(const void *data, uint64_t bytes) const {
 
 void Session::observe(int64_t kernel, const KernelResult &result, const void *data, int64_t elements) {
   uint64_t bytes = 0;
-  if (elements != 0 && (elements < 0 || __builtin_mul_overflow(elements, result.type->size, &bytes) || !owns(data, bytes)))
+  if (elements != 0 &&
+      (elements < 0 || __builtin_mul_overflow(elements, result.type->size, &bytes) || !owns(data, bytes)))
     return fail(failure(LATHE_INTERNAL, "kernel '", program_->kernels[static_cast<size_t>(kernel)].name,
                         "' has no result where the manifest says that it is"));
   std::vector<unsigned char> copy;
@@ -214,7 +221,8 @@ void Session::observe(int64_t kernel, const KernelResult &result, const void *da
       return fail(std::move(status));
     data = copy.data();
   }
-  lathe_kernel_result told = {result.value.c_str(), result.node.c_str(), result.type->dtype, data, static_cast<size_t>(elements)};
+  lathe_kernel_result told = {result.value.c_str(), result.node.c_str(), result.type->dtype, data,
+                              static_cast<size_t>(elements)};
   observe_(observeContext_, static_cast<size_t>(kernel), &told);
 }
 
@@ -228,8 +236,8 @@ template <auto entry, typename Call> void Session::observed(lathe_frame *frame, 
     session->observe(call->kernel, *result, resultData(*call), resultElements(*call));
 }
 
-void Session::observedParallelFor(lathe_frame *frame, int64_t kernel, lathe_task_fn task, const void *args, int64_t count,
-                                  int64_t grain) {
+void Session::observedParallelFor(lathe_frame *frame, int64_t kernel, lathe_task_fn task, const void *args,
+                                  int64_t count, int64_t grain) {
   Session *session = static_cast<Frame *>(frame)->session;
   (session->profiling_ ? timedParallelFor : parallelForEntry)(frame, kernel, task, args, count, grain);
   const std::vector<Kernel> &kernels = session->program_->kernels;
@@ -240,7 +248,8 @@ void Session::observedParallelFor(lathe_frame *frame, int64_t kernel, lathe_task
     return;
   // What generated code hands to its tasks for a buffer: the address twice, an offset of 0, extents, strides.
   auto *words = reinterpret_cast<const int64_t *>(static_cast<const unsigned char *>(args) + result->argument);
-  session->observe(kernel, *result, reinterpret_cast<const void *>(words[1]), productOf({words + 3, words + 3 + result->rank}));
+  session->observe(kernel, *result, reinterpret_cast<const void *>(words[1]),
+                   productOf({words + 3, words + 3 + result->rank}));
 }
 
 void Session::fail(Status status) {
@@ -261,20 +270,38 @@ void Session::prepareMatmulEntry(lathe_frame *frame, const lathe_matmul_call *ca
 // Runs on a device
 //===----------------------------------------------------------------------===//
 
-const lathe_runtime_table Session::kDeviceProfilingTable = {
-    LATHE_ABI_VERSION, parallelForEntry,  marked<matmulEntry>,         failEntry,           allocateEntry, outputEntry,
-    marked<attentionEntry>, marked<cacheEntry>, marked<dequantizeRowsEntry>, marked<launchEntry>, readEntry};
-const lathe_runtime_table Session::kDeviceObservingTable = {
-    LATHE_ABI_VERSION, parallelForEntry,   deviceObserved<matmulEntry>, failEntry, allocateEntry, outputEntry,
-    deviceObserved<attentionEntry>, marked<cacheEntry>, deviceObserved<dequantizeRowsEntry>, observedLaunch, readEntry};
+const lathe_runtime_table Session::kDeviceProfilingTable = {LATHE_ABI_VERSION,
+                                                            parallelForEntry,
+                                                            marked<matmulEntry>,
+                                                            failEntry,
+                                                            allocateEntry,
+                                                            outputEntry,
+                                                            marked<attentionEntry>,
+                                                            marked<cacheEntry>,
+                                                            marked<dequantizeRowsEntry>,
+                                                            marked<launchEntry>,
+                                                            readEntry};
+const lathe_runtime_table Session::kDeviceObservingTable = {LATHE_ABI_VERSION,
+                                                            parallelForEntry,
+                                                            deviceObserved<matmulEntry>,
+                                                            failEntry,
+                                                            allocateEntry,
+                                                            outputEntry,
+                                                            deviceObserved<attentionEntry>,
+                                                            marked<cacheEntry>,
+                                                            deviceObserved<dequantizeRowsEntry>,
+                                                            observedLaunch,
+                                                            readEntry};
 
 void Session::launchEntry(lathe_frame *frame, const lathe_launch_call *call) {
   Session *session = static_cast<Frame *>(frame)->session;
   if (!session->device_)
-    return session->fail(failure(LATHE_INTERNAL, "the artifact's code launched a kernel, which this device has none of"));
+    return session->fail(
+        failure(LATHE_INTERNAL, "the artifact's code launched a kernel, which this device has none of"));
   const std::vector<Kernel> &kernels = session->program_->kernels;
   if (call->kernel < 0 || static_cast<size_t>(call->kernel) >= kernels.size())
-    return session->fail(failure(LATHE_INTERNAL, "the artifact's code launched kernel ", call->kernel, " of ", kernels.size()));
+    return session->fail(
+        failure(LATHE_INTERNAL, "the artifact's code launched kernel ", call->kernel, " of ", kernels.size()));
   session->device_->launch(*call);
 }
 
@@ -283,7 +310,8 @@ const void *Session::readEntry(lathe_frame *frame, const void *address, int64_t 
   constexpr int64_t kMaxRead = 4096;
   if (session->device_ && bytes >= 0 && bytes <= kMaxRead)
     return session->device_->read(address, bytes);
-  session->fail(failure(LATHE_INTERNAL, "the artifact's code read ", bytes, " bytes of the device's memory; expected up to ", kMaxRead));
+  session->fail(failure(LATHE_INTERNAL, "the artifact's code read ", bytes,
+                        " bytes of the device's memory; expected up to ", kMaxRead));
   return nullptr;
 }
 
@@ -301,7 +329,8 @@ template <auto entry, typename Call> void Session::marked(lathe_frame *frame, co
 
 void Session::recordMarks() {
   for (const Marks &marks : marks_)
-    record(marks.kernel, firstMark_ + device_->elapsed(marks_.front().from, marks.from), device_->elapsed(marks.from, marks.to));
+    record(marks.kernel, firstMark_ + device_->elapsed(marks_.front().from, marks.from),
+           device_->elapsed(marks.from, marks.to));
 }
 
 template <auto entry, typename Call> void Session::deviceObserved(lathe_frame *frame, const Call *call) {
@@ -327,7 +356,8 @@ void Session::observedLaunch(lathe_frame *frame, const lathe_launch_call *call) 
     return session->fail(failure(LATHE_INTERNAL, "kernel '", kernels[static_cast<size_t>(call->kernel)].name,
                                  "' has no argument where the manifest says that its result is"));
   auto *words = reinterpret_cast<const int64_t *>(static_cast<const unsigned char *>(call->args) + result->argument);
-  session->observe(call->kernel, *result, reinterpret_cast<const void *>(words[1]), productOf({words + 3, words + 3 + result->rank}));
+  session->observe(call->kernel, *result, reinterpret_cast<const void *>(words[1]),
+                   productOf({words + 3, words + 3 + result->rank}));
 }
 
 Status Session::uploadInputs() {
@@ -349,7 +379,8 @@ Status Session::downloadOutputs() {
     const Output &output = outputs_[i];
     if (!output.data || output.size == 0)
       continue;
-    if (Status status = device_->download(output.data, output.copy.data(), static_cast<uint64_t>(output.size)); status.failed())
+    if (Status status = device_->download(output.data, output.copy.data(), static_cast<uint64_t>(output.size));
+        status.failed())
       return failure(status.code(), "output '", program_->outputs[i].name, "': ", status.message());
   }
   return success();
