@@ -95,7 +95,7 @@ LATHE_DEVICE void loadKeys(const RowsArgs &from, const AttentionPlace &place, in
         value = loadFloat<T>(from.view.data, base + k * from.view.row + c * from.view.col);
       }
     }
-    store(&to[row][at], value);
+    storeShared(&to[row][at], value);
   }
 }
 
@@ -107,7 +107,7 @@ LATHE_DEVICE void loadQueries(const AttentionArgs &args, const AttentionPlace &p
     float value = 0;
     if (row < place.rows && column + at < args.d)
       value = loadFloat<T>(args.query.data, rowOffset(args, args.query, place, row) + (column + at) * args.query.col);
-    store(&shared.query[row][at], value);
+    storeShared(&shared.query[row][at], value);
   }
 }
 
@@ -127,9 +127,9 @@ LATHE_DEVICE void computeScores(const AttentionArgs &args, const AttentionPlace 
     LATHE_SYNC();
     LATHE_UNROLL_4 for (int k = 0; k < kSlice; ++k) {
       float own[kOwnKeys];
-      LATHE_UNROLL for (int j = 0; j < kOwnKeys; ++j) own[j] = load(&shared.key[across + j * kKeyThreads][k]);
+      LATHE_UNROLL for (int j = 0; j < kOwnKeys; ++j) own[j] = loadShared(&shared.key[across + j * kKeyThreads][k]);
       LATHE_UNROLL for (int i = 0; i < kOwnRows; ++i) {
-        float query = load(&shared.query[down * kOwnRows + i][k]);
+        float query = loadShared(&shared.query[down * kOwnRows + i][k]);
         LATHE_UNROLL for (int j = 0; j < kOwnKeys; ++j) sums[i][j] = fused(query, own[j], sums[i][j]);
       }
     }
@@ -139,7 +139,7 @@ LATHE_DEVICE void computeScores(const AttentionArgs &args, const AttentionPlace 
   auto cap = float(args.softcap);
   LATHE_UNROLL for (int i = 0; i < kOwnRows; ++i) {
     int row = down * kOwnRows + i;
-    int64_t first = load(&shared.first[row]), end = load(&shared.end[row]);
+    int64_t first = loadShared(&shared.first[row]), end = loadShared(&shared.end[row]);
     LATHE_UNROLL for (int j = 0; j < kOwnKeys; ++j) {
       int at = across + j * kKeyThreads;
       float score = -infinity();
@@ -152,7 +152,7 @@ LATHE_DEVICE void computeScores(const AttentionArgs &args, const AttentionPlace 
             score += loadFloat<T>(args.bias[b].data,
                                   rowOffset(args, args.bias[b], place, row) + (key + at) * args.bias[b].col);
       }
-      store(&shared.scores[row][at], score);
+      storeShared(&shared.scores[row][at], score);
     }
   }
 }
@@ -161,15 +161,15 @@ LATHE_DEVICE void computeScores(const AttentionArgs &args, const AttentionPlace 
 template <int kRows> LATHE_DEVICE void computeWeights(AttentionShared<kRows> &shared) {
   int warp = threadIndex() / 32, lane = threadIndex() % 32;
   LATHE_NO_UNROLL for (int row = warp; row < kRows; row += kAttentionThreads / 32) {
-    float score = load(&shared.scores[row][lane]), before = load(&shared.maximum[row]);
+    float score = loadShared(&shared.scores[row][lane]), before = loadShared(&shared.maximum[row]);
     float most = larger(warpMax(score), before), from = most == -infinity() ? 0.0f : most;
     float weight = exponential(score - from), total = warpSum(weight), factor = exponential(before - from);
-    store(&shared.scores[row][lane], weight);
+    storeShared(&shared.scores[row][lane], weight);
     LATHE_SYNC_WARP(); // all have read what the first changes
     if (lane == 0) {
-      store(&shared.maximum[row], most);
-      store(&shared.factor[row], factor);
-      store(&shared.sum[row], load(&shared.sum[row]) * factor + total);
+      storeShared(&shared.maximum[row], most);
+      storeShared(&shared.factor[row], factor);
+      storeShared(&shared.sum[row], loadShared(&shared.sum[row]) * factor + total);
     }
   }
 }
@@ -182,12 +182,12 @@ LATHE_DEVICE void finishRows(const AttentionArgs &args, const AttentionPlace &pl
     int row = down * (kRows / 8) + i;
     if (row >= place.rows)
       continue;
-    float sum = load(&shared.sum[row]);
+    float sum = loadShared(&shared.sum[row]);
     int64_t base = rowOffset(args, args.out, place, row);
     float *part = args.scratch + ((blockIndex() * args.parts + blockIndexY()) * kRows + row) * (args.e + 2);
     // Of no keys the result is a sum of nothing. Else the sum is positive, or all keys are masked, where it is 0, or it
     // is NaN.
-    bool nothing = load(&shared.end[row]) <= load(&shared.first[row]);
+    bool nothing = loadShared(&shared.end[row]) <= loadShared(&shared.first[row]);
     float other = nothing || args.zero_nan ? 0.0f : sum * (args.zero_masked ? 0.0f : infinity());
     LATHE_UNROLL for (int slice = 0; slice < kSlices; ++slice) LATHE_UNROLL for (int j = 0; j < 4; ++j) {
       int64_t column = firstColumn + slice * kSlice + across + j * 16;
@@ -199,7 +199,7 @@ LATHE_DEVICE void finishRows(const AttentionArgs &args, const AttentionPlace &pl
         storeFloat<T>(args.out.data, base + column * args.out.col, sum > 0 ? out[slice][i][j] / sum : other);
     }
     if (args.parts > 1 && blockIndexZ() == 0 && across == 0) {
-      store(part + args.e, load(&shared.maximum[row]));
+      store(part + args.e, loadShared(&shared.maximum[row]));
       store(part + args.e + 1, sum);
     }
   }
@@ -211,16 +211,16 @@ template <typename T, int kRows, int kSlices> LATHE_DEVICE void attention(const 
   AttentionPlace place = placeOf<kRows>(args, blockIndex());
   if (threadIndex() < kRows) {
     int row = threadIndex();
-    store(&shared.maximum[row], -infinity());
-    store(&shared.sum[row], 0.0f);
+    storeShared(&shared.maximum[row], -infinity());
+    storeShared(&shared.sum[row], 0.0f);
     KeyRange range = keysOf(args, place, row);
-    store(&shared.first[row], range.first);
-    store(&shared.end[row], range.end);
+    storeShared(&shared.first[row], range.first);
+    storeShared(&shared.end[row], range.end);
   }
   LATHE_SYNC();
   int64_t first = place.keys, end = 0;
   LATHE_NO_UNROLL for (int row = 0; row < place.rows; ++row) {
-    int64_t rowFirst = load(&shared.first[row]), rowEnd = load(&shared.end[row]);
+    int64_t rowFirst = loadShared(&shared.first[row]), rowEnd = loadShared(&shared.end[row]);
     first = rowFirst < first ? rowFirst : first;
     end = rowEnd > end ? rowEnd : end;
   }
@@ -241,14 +241,14 @@ template <typename T, int kRows, int kSlices> LATHE_DEVICE void attention(const 
       loadKeys<T>(args.value, place, key, firstColumn + slice * kSlice, args.e, shared.key);
       LATHE_SYNC();
       LATHE_UNROLL for (int i = 0; i < kRows / 8; ++i) {
-        float factor = load(&shared.factor[down * (kRows / 8) + i]);
+        float factor = loadShared(&shared.factor[down * (kRows / 8) + i]);
         LATHE_UNROLL for (int j = 0; j < 4; ++j) out[slice][i][j] *= factor;
       }
       LATHE_UNROLL_4 for (int k = 0; k < kAttentionKeys; ++k) {
         float values[4];
-        LATHE_UNROLL for (int j = 0; j < 4; ++j) values[j] = load(&shared.key[k][across + j * 16]);
+        LATHE_UNROLL for (int j = 0; j < 4; ++j) values[j] = loadShared(&shared.key[k][across + j * 16]);
         LATHE_UNROLL for (int i = 0; i < kRows / 8; ++i) {
-          float weight = load(&shared.scores[down * (kRows / 8) + i][k]);
+          float weight = loadShared(&shared.scores[down * (kRows / 8) + i][k]);
           LATHE_UNROLL for (int j = 0; j < 4; ++j) out[slice][i][j] = fused(weight, values[j], out[slice][i][j]);
         }
       }

@@ -50,8 +50,17 @@ LATHE_DEVICE void *sharedMemory() { return lathe_shared_memory; }
 
 LATHE_DEVICE float shuffleXor(float value, int mask) { return __nvvm_shfl_sync_bfly_f32(kAllLanes, value, mask, 31); }
 
-template <typename T> LATHE_DEVICE T load(const T *address) { return *address; }
-template <typename T> LATHE_DEVICE void store(T *address, T value) { *address = value; }
+#define LATHE_GLOBAL __attribute__((address_space(1)))
+/// What is in global memory: told, the device needs not find it out.
+template <typename T> LATHE_DEVICE T load(const T *address) { return *(const LATHE_GLOBAL T *)address; }
+template <typename T> LATHE_DEVICE void store(T *address, T value) { *(LATHE_GLOBAL T *)address = value; }
+LATHE_DEVICE Half load(const Half *address) { return {load(&address->bits)}; }
+LATHE_DEVICE Bfloat load(const Bfloat *address) { return {load(&address->bits)}; }
+LATHE_DEVICE void store(Half *address, Half value) { store(&address->bits, value.bits); }
+LATHE_DEVICE void store(Bfloat *address, Bfloat value) { store(&address->bits, value.bits); }
+/// What is in shared memory.
+template <typename T> LATHE_DEVICE T loadShared(const T *address) { return *address; }
+template <typename T> LATHE_DEVICE void storeShared(T *address, T value) { *address = value; }
 
 LATHE_DEVICE void compareAndSet(int64_t *address, int64_t expected, int64_t value) {
   int64_t old;
@@ -126,6 +135,9 @@ template <typename T> LATHE_DEVICE void store(T *address, T value) {
   self->machine->access(self, address, sizeof(T), LATHE_ACCESS_WRITE);
   *address = value;
 }
+
+template <typename T> LATHE_DEVICE T loadShared(const T *address) { return load(address); }
+template <typename T> LATHE_DEVICE void storeShared(T *address, T value) { store(address, value); }
 
 LATHE_DEVICE void compareAndSet(int64_t *address, int64_t expected, int64_t value) {
   lane::atomicCas(lane::current(), address, expected, value);

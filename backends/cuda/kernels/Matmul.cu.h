@@ -29,7 +29,7 @@ LATHE_DEVICE void loadTile(const void *from, int64_t outer, int64_t depth, int64
     float value = 0;
     if (outer + x < outerEnd && depth + k < depthEnd)
       value = loadFloat<T>(from, (outer + x) * outerStride + (depth + k) * depthStride);
-    store(&to[k][x], value);
+    storeShared(&to[k][x], value);
   }
 }
 
@@ -50,8 +50,8 @@ template <typename T> LATHE_DEVICE void matmul(const MatmulArgs &args) {
     LATHE_SYNC();
     LATHE_UNROLL_4 for (int k = 0; k < kMatmulDepth; ++k) {
       float left[4], right[4];
-      LATHE_UNROLL for (int i = 0; i < 4; ++i) left[i] = load(&shared.a[k][down + i * 16]);
-      LATHE_UNROLL for (int j = 0; j < 4; ++j) right[j] = load(&shared.b[k][across + j * 16]);
+      LATHE_UNROLL for (int i = 0; i < 4; ++i) left[i] = loadShared(&shared.a[k][down + i * 16]);
+      LATHE_UNROLL for (int j = 0; j < 4; ++j) right[j] = loadShared(&shared.b[k][across + j * 16]);
       LATHE_UNROLL for (int i = 0; i < 4; ++i) LATHE_UNROLL for (int j = 0; j < 4; ++j) sums[i][j] =
           fused(left[i], right[j], sums[i][j]);
     }

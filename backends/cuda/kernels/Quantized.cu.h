@@ -131,26 +131,33 @@ LATHE_DEVICE void sliceSums(const QuantizedMatmulArgs &args, int64_t column, int
   int dimension = kValues == kCodebook ? int(weight.dimension) : 1;
   int64_t unitRows = unitCodes<kBits>() * dimension;
   int64_t unitsOfGroup = (weight.group + unitRows - 1) / unitRows, units = (weight.k + unitRows - 1) / unitRows;
+  const T *rows[kRows];
+  LATHE_UNROLL for (int m = 0; m < kRows; ++m) {
+    int64_t left = row + m < args.epilogue.m ? row + m : row;
+    rows[m] = static_cast<const T *>(args.a) + left * args.a_row;
+  }
   LATHE_NO_UNROLL for (int64_t at = slice; at < units; at += kQuantizedSlices) {
     Unit unit = unitAt(weight, unitsOfGroup, at, column);
     uint32_t w[3] = {};
     loadCodes<kBits, kValues>(unit, w);
     float products[kRows] = {}, plain[kRows] = {};
-    LATHE_UNROLL_4 for (int j = 0; j < unitCodes<kBits>(); ++j)
-        LATHE_NO_UNROLL for (int component = 0; component < dimension; ++component) {
-      int64_t k = at * unitRows + j * dimension + component;
-      if (k >= weight.k)
-        continue;
-      float value = valueAt<kBits, kValues>(weight, w, j, component);
+    int64_t k = at * unitRows, left = weight.k - k;
+    int count = int(left < unitRows ? left : unitRows);
+    auto add = [&](int i, float value) {
       LATHE_UNROLL for (int m = 0; m < kRows; ++m) {
-        int64_t left = row + m < args.epilogue.m ? row + m : row;
-        float x = loadFloat<T>(args.a, left * args.a_row + k * args.a_col);
+        float x = toFloat(load(rows[m] + (k + i) * args.a_col));
         products[m] = fused(x, value, products[m]);
         plain[m] += x;
       }
+    };
+    if (kRows == 1 && kValues != kCodebook && count == unitCodes<kBits>()) {
+      LATHE_UNROLL for (int i = 0; i < unitCodes<kBits>(); ++i) add(i, valueAt<kBits, kValues>(weight, w, i, 0));
+    } else {
+      LATHE_NO_UNROLL for (int i = 0; i < count; ++i)
+        add(i, valueAt<kBits, kValues>(weight, w, i / dimension, i % dimension));
     }
-    LATHE_UNROLL for (int m = 0; m < kRows; ++m) sums[m] =
-        fused(unit.scale, products[m] - unit.zero * plain[m], sums[m]);
+    LATHE_UNROLL for (int m = 0; m < kRows; ++m)
+      sums[m] = fused(unit.scale, products[m] - unit.zero * plain[m], sums[m]);
   }
 }
 
@@ -167,11 +174,11 @@ LATHE_DEVICE void quantizedMatmul(const QuantizedMatmulArgs &args) {
     sliceSums<T, kBits, kValues, kRows>(args, column, row, slice, sums);
   LATHE_UNROLL for (int m = 0; m < kRows; ++m) {
     LATHE_SYNC();
-    store(&shared.sums[slice][across], sums[m]);
+    storeShared(&shared.sums[slice][across], sums[m]);
     LATHE_SYNC();
     if (slice == 0 && column < end.n && row + m < end.m) {
       float sum = 0;
-      LATHE_UNROLL for (int i = 0; i < kQuantizedSlices; ++i) sum += load(&shared.sums[i][across]);
+      LATHE_UNROLL for (int i = 0; i < kQuantizedSlices; ++i) sum += loadShared(&shared.sums[i][across]);
       int64_t index = (row + m) * end.out_row + column;
       storeFloat<T>(end.out, index, finish<T>(end, sum, index, column));
     }
