@@ -36,7 +36,7 @@ public:
   virtual const Manifest &manifest() const = 0;
   /// Address of a constant as it is stored.
   virtual const void *constant(size_t index) const = 0;
-  /// Instruction set that products use, such as "avx512" or "amx"; runtime::codeIsa() is that of the artifact's code.
+  /// Instruction set that products use, such as "avx512", "avx512_bf16" or "amx"; runtime::codeIsa() is that of the artifact's code.
   virtual std::string_view isa() const = 0;
   /// Counts private memory of the module against its budget, forever; false when it would pass it. Thread-safe.
   virtual bool chargePrivate(uint64_t bytes) = 0;

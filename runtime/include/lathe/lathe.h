@@ -109,7 +109,8 @@ typedef struct lathe_load_options {
   int32_t verify;
   /** Device to run on, NULL for the artifact's first. */
   const char *device;
-  /** Instruction set to use: "avx2", "avx512", or "amx" for products by tiles; NULL for the best one that the machine has. The environment variable
+  /** Instruction set to use: "avx2", "avx512", "avx512_bf16" for products of bf16 weights in bf16, or "amx" for
+   *  products by tiles; NULL for the best one that the machine has. The environment variable
    *  LATHE_ISA says the same where this is NULL. */
   const char *isa;
   /** Upper limit of the module's memory in bytes (the mapped file and private copies of weights); 0 for none. */
