@@ -111,7 +111,8 @@ private:
   void describePrograms(ordered_json &manifest);
   bool takeKernels(ordered_json &manifest);
   bool makeCode(const std::string &output, ordered_json &manifest);
-  bool writeReport(const ordered_json &manifest);
+  /// `constants`: what the artifact has of those of the manifest.
+  bool writeReport(const ordered_json &manifest, ArrayRef<artifact::ConstantSource> constants = {});
   bool writeText(const std::string &path, llvm::function_ref<void(llvm::raw_ostream &)> write);
   bool narrowWeights();
   bool widen(ModuleOp module);
@@ -580,7 +581,7 @@ bool Compilation::makeCode(const std::string &output, ordered_json &manifest) {
   return withinMemory();
 }
 
-bool Compilation::writeReport(const ordered_json &manifest) {
+bool Compilation::writeReport(const ordered_json &manifest, ArrayRef<artifact::ConstantSource> constants) {
   if (options.report.empty())
     return true;
   auto kernelsOf = [&](const ordered_json &program) {
@@ -598,6 +599,10 @@ bool Compilation::writeReport(const ordered_json &manifest) {
   }
   if (result.attached.quantized + result.attached.dense > 0)
     report["checkpoint"] = {{"quantized", result.attached.quantized}, {"dense", result.attached.dense}, {"kept", result.attached.kept}};
+  report["stored"] = ordered_json::array();
+  for (auto [i, source] : llvm::enumerate(constants))
+    if (ordered_json entry = storedJson(manifest["constants"][i], source.size, result.compression); !entry.is_null())
+      report["stored"].push_back(std::move(entry));
   report["decompressed"] = result.decompressed;
   if (!result.compression.isEmpty())
     report["compression"] = reportJson(result.compression);
@@ -655,7 +660,7 @@ void Compilation::toArtifact(const std::string &output) {
   }
   const std::string &recipe = result.compression.recipe.empty() ? options.recipe : result.compression.recipe;
   manifest["recipe"] = recipe.empty() ? ordered_json() : ordered_json::parse(recipe);
-  if (!writeReport(manifest))
+  if (!writeReport(manifest, constants))
     return;
   begin("write");
   auto held = watch.holdFiles();
