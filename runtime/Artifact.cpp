@@ -264,9 +264,9 @@ Status Artifact::chooseIsa(const std::string &wanted) {
   };
   for (const Code &code : manifest_.main().code) {
     consider(code.isa);
-    const char *why = nullptr;
-    if (code.isa == codeIsa("amx") && (wanted == "amx" || supportsIsa("amx", &why)))
-      consider("amx");
+    for (std::string_view isa : kProductIsas)
+      if (code.isa == codeIsa(isa) && (wanted == isa || paysForProducts(isa)))
+        consider(std::string(isa));
   }
   if (best.empty() && reasons.empty() && !wanted.empty())
     return failure(LATHE_NOT_FOUND, "the artifact has no code for instruction set '", wanted,

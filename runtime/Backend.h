@@ -36,7 +36,7 @@ public:
   virtual const Manifest &manifest() const = 0;
   /// Address of a constant as it is stored.
   virtual const void *constant(size_t index) const = 0;
-  /// Instruction set that products use, such as "avx512" or "amx"; runtime::codeIsa() is that of the artifact's code.
+  /// Instruction set that products use, such as "avx512", "avx512_bf16" or "amx"; runtime::codeIsa() is that of the artifact's code.
   virtual std::string_view isa() const = 0;
   /// The bytes of entry `index` of the manifest's device code, which stay where they are.
   virtual Status deviceCode(size_t, std::string_view *) const { return failure(LATHE_NOT_FOUND, "there is no code for a device"); }

@@ -111,7 +111,8 @@ typedef struct lathe_load_options {
   /** Device to run on: one that the artifact is for, NULL for its first; "auto" for an accelerator where the artifact is for one that works
    *  here, else the processor; "cuda-emulator" to run the kernels for "cuda" on the processor, slowly. */
   const char *device;
-  /** Instruction set to use: "avx2", "avx512", or "amx" for products by tiles; NULL for the best one that the machine has. The environment variable
+  /** Instruction set to use: "avx2", "avx512", "avx512_bf16" for products of bf16 weights in bf16, or "amx" for
+   *  products by tiles; NULL for the best one that the machine has. The environment variable
    *  LATHE_ISA says the same where this is NULL. */
   const char *isa;
   /** Upper limit of the module's memory in bytes (the mapped file and private copies of weights); 0 for none. */
