@@ -49,8 +49,10 @@ struct AttentionArgs {
 };
 
 /// Shared memory of an attention with blocks of so many rows.
-constexpr int64_t attentionSharedBytes(int64_t rows) { return (rows * 65 + 32 * 65 + rows * 33 + 3 * rows) * 4 + rows * 16; }
-constexpr int64_t kMatmulSharedBytes = 2 * 16 * 65 * 4, kQuantizedSharedBytes = 16 * 17 * 4;
+constexpr int64_t attentionSharedBytes(int64_t rows) {
+  return (rows * 65 + 32 * 65 + rows * 33 + 3 * rows) * 4 + rows * 16;
+}
+constexpr int64_t kMatmulSharedBytes = 64 * 65 * 4, kQuantizedSharedBytes = 8 * 16 * 17 * 4;
 
 /// out = act(alpha * x + bias) * multiplier + residual; x is what `out` holds.
 struct EpilogueArgs {

@@ -117,11 +117,11 @@ LATHE_DEVICE float valueAt(const QuantizedArgs &args, const uint32_t (&w)[3], in
     return loadFloat<float>(args.weight, (int64_t(component) << kBits) + code);
 }
 
-struct QuantizedShared {
-  float sums[kQuantizedSlices][kQuantizedColumns + 1];
+template <int kRows> struct QuantizedShared {
+  float sums[kRows][kQuantizedSlices][kQuantizedColumns + 1];
 };
 
-static_assert(sizeof(QuantizedShared) == kQuantizedSharedBytes, "launches ask for it");
+static_assert(sizeof(QuantizedShared<8>) == kQuantizedSharedBytes, "launches ask for it");
 
 /// Sums over the rows of one slice, for kRows rows of a.
 template <typename T, int kBits, int kValues, int kRows>
@@ -154,17 +154,17 @@ LATHE_DEVICE void sliceSums(const QuantizedMatmulArgs &args, int64_t column, int
       LATHE_UNROLL for (int i = 0; i < unitCodes<kBits>(); ++i) add(i, valueAt<kBits, kValues>(weight, w, i, 0));
     } else {
       LATHE_NO_UNROLL for (int i = 0; i < count; ++i)
-        add(i, valueAt<kBits, kValues>(weight, w, i / dimension, i % dimension));
+          add(i, valueAt<kBits, kValues>(weight, w, i / dimension, i % dimension));
     }
-    LATHE_UNROLL for (int m = 0; m < kRows; ++m)
-      sums[m] = fused(unit.scale, products[m] - unit.zero * plain[m], sums[m]);
+    LATHE_UNROLL for (int m = 0; m < kRows; ++m) sums[m] =
+        fused(unit.scale, products[m] - unit.zero * plain[m], sums[m]);
   }
 }
 
 /// A block for each 16 columns, of each kRows rows of a, the last outermost.
 template <typename T, int kBits, int kValues, int kRows>
 LATHE_DEVICE void quantizedMatmul(const QuantizedMatmulArgs &args) {
-  auto &shared = *static_cast<QuantizedShared *>(sharedMemory());
+  auto &shared = *static_cast<QuantizedShared<kRows> *>(sharedMemory());
   const EpilogueArgs &end = args.epilogue;
   int slice = threadIndex() / kQuantizedColumns, across = threadIndex() % kQuantizedColumns;
   int64_t blocks = (end.n + kQuantizedColumns - 1) / kQuantizedColumns;
@@ -172,16 +172,14 @@ LATHE_DEVICE void quantizedMatmul(const QuantizedMatmulArgs &args) {
   float sums[kRows] = {};
   if (column < end.n)
     sliceSums<T, kBits, kValues, kRows>(args, column, row, slice, sums);
-  LATHE_UNROLL for (int m = 0; m < kRows; ++m) {
-    LATHE_SYNC();
-    storeShared(&shared.sums[slice][across], sums[m]);
-    LATHE_SYNC();
-    if (slice == 0 && column < end.n && row + m < end.m) {
-      float sum = 0;
-      LATHE_UNROLL for (int i = 0; i < kQuantizedSlices; ++i) sum += loadShared(&shared.sums[i][across]);
-      int64_t index = (row + m) * end.out_row + column;
-      storeFloat<T>(end.out, index, finish<T>(end, sum, index, column));
-    }
+  LATHE_UNROLL for (int m = 0; m < kRows; ++m) storeShared(&shared.sums[m][slice][across], sums[m]);
+  LATHE_SYNC();
+  row += slice;
+  if (slice < kRows && column < end.n && row < end.m) {
+    float sum = 0;
+    LATHE_UNROLL for (int i = 0; i < kQuantizedSlices; ++i) sum += loadShared(&shared.sums[slice][i][across]);
+    int64_t index = row * end.out_row + column;
+    storeFloat<T>(end.out, index, finish<T>(end, sum, index, column));
   }
 }
 
