@@ -24,8 +24,8 @@ bool assemble(const std::string &arch, std::string *log) {
     return false;
   std::string ptx = folder + "/kernels.ptx", text = folder + "/log", cubin = folder + "/kernels.cubin";
   std::ofstream(ptx) << kernelsPtx();
-  std::string command = std::string("'") + LATHE_PTXAS + "' -v -arch=" + arch + " '" + ptx + "' -o '" + cubin + "' > '" +
-                        text + "' 2>&1";
+  std::string command =
+      std::string("'") + LATHE_PTXAS + "' -v -arch=" + arch + " '" + ptx + "' -o '" + cubin + "' > '" + text + "' 2>&1";
   bool good = std::system(command.c_str()) == 0;
   std::stringstream read;
   read << std::ifstream(text).rdbuf();
