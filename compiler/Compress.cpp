@@ -13,9 +13,9 @@
 #include "compiler/QuantizeStep.h"
 #include "compiler/QuantizeTimes.h"
 #include "compiler/RotateStep.h"
-#include "compiler/TuckerStep.h"
 #include "compiler/SparsifyStep.h"
 #include "compiler/StructuredStep.h"
+#include "compiler/TensorFormStep.h"
 #include "passes/quantization/Layers.h"
 #include <set>
 
@@ -162,11 +162,7 @@ bool StepRun::choose() {
 }
 
 bool StepRun::checkRank(ArrayRef<Layer> chosen) {
-  if (step.lowRank.method == "tucker")
-    return llvm::any_of(chosen, isConvolution) ||
-           wrongRecipe("method 'tucker': none of the weights that it is for is that of a convolution with windows of "
-                       "more than one element");
-  std::string problem = whyNoRank(step, chosen);
+  std::string problem = isTensorForm(step.lowRank.method) ? whyNoForm(step, chosen) : whyNoRank(step, chosen);
   return problem.empty() || wrongRecipe(problem);
 }
 
@@ -174,8 +170,8 @@ bool StepRun::lowRank() {
   std::vector<Layer> chosen;
   if (!chooseLayers(chosen) || !checkRank(chosen))
     return false;
-  if (step.lowRank.method == "tucker")
-    return factorizeConvolutions(compression, step, chosen, report, error);
+  if (isTensorForm(step.lowRank.method))
+    return formLayers(compression, step, chosen, pool, report, resolved, isResolved, error);
   LayerStatistics statistics;
   if (needsCalibration(step)) {
     if (!statistics.gather(compression, chosen, pool, error))

@@ -11,6 +11,7 @@
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
 #include <fnmatch.h>
+#include <map>
 
 using nlohmann::ordered_json;
 
@@ -117,17 +118,50 @@ StepKind equalizeKind() {
       "equalize", {globs("tensors", at(&RecipeStep::tensors)), globs("exclude", at(&RecipeStep::exclude))}, nullptr};
 }
 
+/// Fields that methods do not have.
+std::string verifyMethod(const LowRankFields &own) {
+  const std::string &method = own.method;
+  const std::pair<const char *, bool> given[] = {{"rank", own.rank.has_value()},     {"energy", own.energy.has_value()},
+                                                 {"block", own.block.has_value()},   {"cores", own.cores.has_value()},
+                                                 {"seed", own.seed.has_value()},     {"residual", own.residual},
+                                                 {"allocation", own.allocation == "auto"}};
+  // Where all methods but some have a field, these are told, with the reason.
+  auto has = [&](const std::string &field) {
+    bool isOfFactors = method == "svd" || method == "asvd" || method == "svd-llm";
+    return field == "rank"     ? method != "circulant"
+           : field == "energy" ? method != "cp"
+           : field == "block"  ? method == "circulant" || method == "kronecker"
+           : field == "cores"  ? method == "tensor-train"
+           : field == "seed"   ? method == "cp"
+                               : isOfFactors;
+  };
+  const std::map<std::string, std::string> methods = {{"rank", "all methods but 'circulant', which has 'block'"},
+                                                      {"energy", "all methods but 'cp', of which no rank is known to keep a share"},
+                                                      {"block", "methods 'circulant' and 'kronecker'"},
+                                                      {"cores", "method 'tensor-train'"},
+                                                      {"seed", "method 'cp'"},
+                                                      {"residual", "methods 'svd', 'asvd' and 'svd-llm'"},
+                                                      {"allocation", "methods 'svd', 'asvd' and 'svd-llm'"}};
+  for (const auto &[field, isGiven] : given)
+    if (isGiven && !has(field))
+      return "field '" + std::string(field) + "': " + (std::string(field) == "allocation" ? "'auto' " : "") + "is for " +
+             methods.at(field) + ", got '" + method + "'";
+  return "";
+}
+
 /// One of the fields that say how large factors are.
 std::string finishLowRank(const ordered_json &, RecipeStep &step) {
   const LowRankFields &own = step.lowRank;
-  int given = own.rank.has_value() + own.ratio.has_value() + own.energy.has_value();
+  if (std::string problem = verifyMethod(own); !problem.empty())
+    return problem;
+  bool isByBlock = own.method == "circulant";
+  int given = (isByBlock ? own.block.has_value() : own.rank.has_value()) + own.ratio.has_value() + own.energy.has_value();
   if (given != 1)
-    return "expects one of the fields 'rank', 'ratio' and 'energy', got " + std::string(given ? "several" : "none");
+    return "expects one of the fields " +
+           std::string(isByBlock ? "'block', 'ratio' and 'energy'" : own.method == "cp" ? "'rank' and 'ratio'" : "'rank', 'ratio' and 'energy'") +
+           ", got " + std::string(given ? "several" : "none");
   if (own.allocation == "auto" && !own.ratio)
     return "field 'allocation': 'auto' shares out what field 'ratio' leaves, which is not given";
-  if (own.method == "tucker" && (own.allocation == "auto" || own.residual))
-    return own.residual ? "field 'residual': is for methods 'svd', 'asvd' and 'svd-llm', got 'tucker'"
-                        : "field 'allocation': 'auto' is for methods 'svd', 'asvd' and 'svd-llm', got 'tucker'";
   if (own.residual && own.ratio)
     return "field 'ratio': with 'residual' it is later steps that remove bytes: expects 'rank' or 'energy'";
   return "";
@@ -138,13 +172,16 @@ StepKind lowRankKind() {
   using L = LowRankFields;
   return {"lowrank",
           {
-              choice("method", at(&S::lowRank, &L::method), {"svd", "asvd", "svd-llm", "tucker"}),
+              choice("method", at(&S::lowRank, &L::method), {"svd", "asvd", "svd-llm", "kronecker", "tensor-train", "circulant", "tucker", "cp"}),
               optionalWholeNumber("rank", at(&S::lowRank, &L::rank), 1, int64_t(1) << 31),
               optionalShare("ratio", at(&S::lowRank, &L::ratio)),
               optionalShare("energy", at(&S::lowRank, &L::energy)),
               choice("allocation", at(&S::lowRank, &L::allocation), {"uniform", "auto"}),
               number("alpha", at(&S::lowRank, &L::alpha), 0, 2),
               flag("residual", at(&S::lowRank, &L::residual)),
+              optionalWholeNumber("block", at(&S::lowRank, &L::block), 2, int64_t(1) << 31),
+              optionalWholeNumber("cores", at(&S::lowRank, &L::cores), 2, 8),
+              optionalWholeNumber("seed", at(&S::lowRank, &L::seed), 0, int64_t(1) << 53),
               choice("prefer", at(&S::prefer), {"auto", "speed", "size"}),
               globs("tensors", at(&S::tensors)),
               globs("exclude", at(&S::exclude)),
