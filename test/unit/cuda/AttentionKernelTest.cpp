@@ -33,7 +33,8 @@ class AttentionRun {
 public:
   explicit AttentionRun(const Case &c)
       : c(c), query(c.dtype, size_t(c.sequences * c.heads * c.s * c.d)),
-        key(c.dtype, size_t(c.sequences * c.keyHeads * c.t * c.d)), value(c.dtype, size_t(c.sequences * c.keyHeads * c.t * c.e)),
+        key(c.dtype, size_t(c.sequences * c.keyHeads * c.t * c.d)),
+        value(c.dtype, size_t(c.sequences * c.keyHeads * c.t * c.e)),
         out(c.dtype, size_t(c.sequences * c.heads * c.s * c.e)) {
     query.randomize(1);
     key.randomize(2);
@@ -183,9 +184,10 @@ struct Pages {
 };
 
 void check(const Case &c) {
-  SCOPED_TRACE(testing::Message() << c.s << "x" << c.t << "x" << c.d << "x" << c.e << " heads " << c.heads << "/" << c.keyHeads
-                                  << " sequences " << c.sequences << " pages " << c.pages << " positions " << c.positions
-                                  << " window " << c.window << " type " << c.dtype << " processors " << c.multiprocessors);
+  SCOPED_TRACE(testing::Message() << c.s << "x" << c.t << "x" << c.d << "x" << c.e << " heads " << c.heads << "/"
+                                  << c.keyHeads << " sequences " << c.sequences << " pages " << c.pages << " positions "
+                                  << c.positions << " window " << c.window << " type " << c.dtype << " processors "
+                                  << c.multiprocessors);
   AttentionRun run(c);
   TestMemory memory;
   for (Numbers *numbers : {&run.query, &run.key, &run.value, &run.out})
