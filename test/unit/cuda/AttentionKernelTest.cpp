@@ -266,11 +266,12 @@ TEST(AttentionKernel, MatrixInstructions) {
         c.multiprocessors = multiprocessors;
         check(c);
         c.transposed = true; // keys have no rows of 16 bytes
-        check(c);
         c.bias = Bias::full;
         c.second = Bias::causal;
         c.softcap = 2;
         check(c);
+        if (t > 100)
+          continue;
         c.softcap = 0;
         c.positions = true;
         c.window = 40;
