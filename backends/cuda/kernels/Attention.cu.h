@@ -214,6 +214,27 @@ LATHE_DEVICE void finishRows(const AttentionArgs &args, const AttentionPlace &pl
   }
 }
 
+/// Keys that a block goes over: from a multiple of a tile on, before `end`.
+struct TileRange {
+  int64_t first, end;
+};
+
+/// The block's part of all keys that some of its rows see, whose ranges are in shared memory, in tiles of kKeys.
+template <int kKeys = kAttentionKeys>
+LATHE_DEVICE TileRange tilesOf(const AttentionArgs &args, const AttentionPlace &place, const int64_t *firsts,
+                               const int64_t *ends) {
+  int64_t first = place.keys, end = 0;
+  LATHE_NO_UNROLL for (int row = 0; row < place.rows; ++row) {
+    int64_t rowFirst = loadShared(firsts + row), rowEnd = loadShared(ends + row);
+    first = rowFirst < first ? rowFirst : first;
+    end = rowEnd > end ? rowEnd : end;
+  }
+  first = first / kKeys * kKeys;
+  int64_t tiles = end > first ? (end - first + kKeys - 1) / kKeys : 0;
+  int64_t last = first + (blockIndexY() + 1) * tiles / args.parts * kKeys;
+  return {first + blockIndexY() * tiles / args.parts * kKeys, last < end ? last : end};
+}
+
 /// Grid: blocks of rows of all keys' heads; parts of keys; 64 * kSlices columns of values.
 template <typename T, int kRows, int kSlices> LATHE_DEVICE void attention(const AttentionArgs &args) {
   auto &shared = *static_cast<AttentionShared<kRows> *>(sharedMemory());
@@ -227,21 +248,12 @@ template <typename T, int kRows, int kSlices> LATHE_DEVICE void attention(const 
     storeShared(&shared.end[row], range.end);
   }
   LATHE_SYNC();
-  int64_t first = place.keys, end = 0;
-  LATHE_NO_UNROLL for (int row = 0; row < place.rows; ++row) {
-    int64_t rowFirst = loadShared(&shared.first[row]), rowEnd = loadShared(&shared.end[row]);
-    first = rowFirst < first ? rowFirst : first;
-    end = rowEnd > end ? rowEnd : end;
-  }
-  first = first / kAttentionKeys * kAttentionKeys;
-  int64_t tiles = end > first ? (end - first + kAttentionKeys - 1) / kAttentionKeys : 0;
-  int64_t tile = blockIndexY() * tiles / args.parts, lastTile = (blockIndexY() + 1) * tiles / args.parts;
-
+  TileRange tiles = tilesOf(args, place, shared.first, shared.end);
   int down = threadIndex() / 16, across = threadIndex() % 16;
   int64_t firstColumn = blockIndexZ() * (kSlice * kSlices);
   float out[kSlices][kRows / 8][4] = {};
-  for (bool fresh = true; tile < lastTile; ++tile, fresh = false) {
-    int64_t key = first + tile * kAttentionKeys;
+  bool fresh = true;
+  for (int64_t key = tiles.first; key < tiles.end; key += kAttentionKeys, fresh = false) {
     computeProducts<T, kRows>(args, place, key, fresh, shared);
     LATHE_SYNC();
     computeWeights<T, kRows>(args, place, key, shared);

@@ -211,8 +211,15 @@ bool attentionLaunches(const AttentionArgs &call, int64_t dtype, int64_t mostKey
   if (heads == 0 || args.batch[2] == 0 || args.s == 0 || args.e == 0)
     return true;
   int64_t rows = args.batch[2] / args.key_heads * args.s, blockRows = rows <= 8 ? 8 : 32;
+  // Matrix instructions where there is enough to multiply.
+  bool mma = dtype != LATHE_F32 && rows >= 16 && args.d <= 128 && args.e <= 128;
+  if (mma)
+    blockRows = 64;
   args.row_blocks = divideUp(rows, blockRows);
-  int64_t columns = args.e <= 64 ? 64 : args.e <= 128 ? 128 : 256, chunks = divideUp(args.e, columns);
+  int64_t columns = std::max(args.e, mma ? args.d : 0) <= 64 ? 64
+                    : args.e <= 128                          ? 128
+                                                             : 256,
+          chunks = divideUp(args.e, columns);
   // Parts of at least 128 keys, as long as there are not two blocks for each multiprocessor.
   int64_t blocks = heads * args.row_blocks, wanted = divideUp(2 * multiprocessors, blocks * chunks);
   args.parts = std::max<int64_t>(1, std::min({wanted, mostKeys / 128, int64_t(256)}));
@@ -227,7 +234,7 @@ bool attentionLaunches(const AttentionArgs &call, int64_t dtype, int64_t mostKey
   attention.grid_y = static_cast<uint32_t>(args.parts);
   attention.grid_z = static_cast<uint32_t>(chunks);
   attention.block = 128;
-  attention.shared_bytes = attentionSharedBytes(blockRows);
+  attention.shared_bytes = mma ? attentionMmaSharedBytes(columns) : attentionSharedBytes(blockRows);
   setArgs(args, &attention);
   if (args.parts == 1)
     return true;
