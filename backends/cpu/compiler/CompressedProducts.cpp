@@ -283,6 +283,7 @@ std::optional<Rounded> roundedOf(Value lhs) {
 constexpr int64_t kMostAxes = 5;
 
 struct CpuCompressedProducts : impl::CpuCompressedProductsPassBase<CpuCompressedProducts> {
+  using CpuCompressedProductsPassBase::CpuCompressedProductsPassBase;
   void runOnOperation() override {
     SmallVector<Operation *> readers;
     getOperation().walk([&](Operation *op) {
@@ -295,14 +296,14 @@ struct CpuCompressedProducts : impl::CpuCompressedProductsPassBase<CpuCompressed
       if (auto product = dyn_cast<MatmulOp>(op)) {
         bool isLibrary = tensorType(product.getResult()).getRank() <= kMostAxes, transposed = product.getTransposeRhs();
         DictionaryAttr content = isLibrary ? compressedContent(product.getRhs(), transposed) : DictionaryAttr();
-        if (isLibrary && !content)
+        if (isLibrary && !content && !device)
           content = sparseContent(product.getRhs(), transposed);
         if (!content)
           continue;
         product.getRhsMutable().assign(makeCompressed(b, product.getRhs(), content));
         bool isInteger = !content.get("sparse") &&
                          static_cast<runtime::CodeValues>(content.getAs<IntegerAttr>("values").getInt()) == runtime::CodeValues::integer;
-        std::optional<Rounded> rounded = isInteger && !product.getTransposeLhs() ? roundedOf(product.getLhs()) : std::nullopt;
+        std::optional<Rounded> rounded = isInteger && !device && !product.getTransposeLhs() ? roundedOf(product.getLhs()) : std::nullopt;
         if (!rounded)
           continue;
         product.getLhsMutable().assign(rounded->input);
