@@ -6,6 +6,7 @@
 #ifndef LATHE_BACKENDS_CUDA_RUNTIME_CUDAMODULE_H
 #define LATHE_BACKENDS_CUDA_RUNTIME_CUDAMODULE_H
 
+#include "backends/cuda/kernels/Kernels.h"
 #include "backends/cuda/runtime/Device.h"
 #include "runtime/Backend.h"
 
@@ -36,20 +37,29 @@ public:
   runtime::ModuleServices &services() { return services_; }
   /// NOT_FOUND where the artifact's kernels have no such function.
   runtime::Status function(const std::string &name, FunctionHandle *function) const;
+  /// Puts a hand-written kernel into a stream; these are loaded when the first is. The device's context is current.
+  runtime::Status start(const KernelLaunch &launch, Stream stream);
   /// The library for products; opened once.
   runtime::Status blas(const BlasApi **api, BlasHandle *handle);
   /// Constant `index` in f32, which is a copy where it is stored in fewer bits. INTERNAL where it has another form.
   runtime::Status weightF32(int64_t index, const float **address);
 
 private:
+  struct WrittenKernel {
+    FunctionHandle function = nullptr;
+    int64_t sharedBytes = 48 << 10; ///< that it may ask for
+  };
+
   runtime::Status loadKernels();
+  runtime::Status loadWritten();
   runtime::Status uploadConstants();
   runtime::Status allocate(uint64_t bytes, const char *what, DevicePointer *address);
 
   std::shared_ptr<Device> device_;
   runtime::ModuleServices &services_;
   OpenBlas openBlas_;
-  ModuleHandle module_ = nullptr;
+  ModuleHandle module_ = nullptr, written_ = nullptr;
+  std::map<std::string, WrittenKernel> writtenKernels_;
   std::vector<DevicePointer> allocations_;
   std::vector<const void *> addresses_; ///< of constants
   std::mutex mutex_;
