@@ -479,7 +479,7 @@ LogicalResult Selector::run() {
   padExtentsOfOne(main, shapes);
   findLookups();
   main.walk<WalkOrder::PreOrder>([&](Block *block) {
-    Grouping found = formGroups(*block, shapes, fuse, library, device);
+    Grouping found = formGroups(*block, shapes, fuse, library);
     for (auto &entry : found.kernels)
       grouping.kernels.insert(entry);
     grouping.matmuls.insert(found.matmuls.begin(), found.matmuls.end());
