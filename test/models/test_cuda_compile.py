@@ -71,6 +71,35 @@ def test_rows_of_any_length(shape, target, softmax, lathe_tool, tmp_path):
     assert y.shape == shape
 
 
+# Of 48 rows the table is one panel of products by its transpose; of 50 it is padded, of 100 there are two.
+@pytest.mark.parametrize("rows", [48, 50, 100])
+@pytest.mark.parametrize("target, device", [("cpu", "cpu"), ("cuda", "cuda-emulator"), ("cpu,cuda", "cpu"), ("cpu,cuda", "cuda-emulator")])
+def test_tied_tables(rows, target, device, lathe_tool, tmp_path):
+    value = helper.make_tensor_value_info
+    table = np.random.default_rng(0).standard_normal((rows, 16)).astype(np.float32)
+    nodes = [
+        helper.make_node("Gather", ["table", "i"], ["x"]),
+        helper.make_node("Tanh", ["x"], ["t"]),
+        helper.make_node("Transpose", ["table"], ["head"], perm=[1, 0]),
+        helper.make_node("MatMul", ["t", "head"], ["y"]),
+    ]
+    model = small(
+        tmp_path / "m.onnx",
+        nodes,
+        [value("i", TensorProto.INT64, ["n"])],
+        [value("y", TensorProto.FLOAT, ["n", rows])],
+        [numpy_helper.from_array(table, "table")],
+    )
+    lathe_tool.ok("compile", model, "-o", tmp_path / "m.lathe", "--target", target)
+    indices = np.array([1, 5, rows - 1, -2])
+    y = lathe.load(tmp_path / "m.lathe", device=device).session(threads=1).run({"i": indices})["y"]
+    np.testing.assert_allclose(y, np.tanh(table[indices]) @ table.T, atol=2e-5)
+    if target == "cpu,cuda":  # the table is there once
+        lathe_tool.ok("compile", model, "-o", tmp_path / "one.lathe", "--target", "cpu")
+        info = [json.loads(lathe_tool.ok("inspect", tmp_path / name, "--json")) for name in ("m.lathe", "one.lathe")]
+        assert info[0]["weights_bytes"] == info[1]["weights_bytes"]
+
+
 def test_a_check_fails_on_the_device(lathe_tool, tmp_path):
     value = helper.make_tensor_value_info
     table = numpy_helper.from_array(np.ones((4, 2), np.float32), "table")
