@@ -117,6 +117,7 @@ private:
   llvm::SmallPtrSet<Operation *, 32> stored; ///< operations whose results get buffers of their own
   DenseMap<std::pair<Value, int64_t>, int64_t> constantIndex;
   SmallVector<Attribute> constants, kernels, checks, caches;
+  DenseSet<std::pair<Block *, Value>> readByProducts; ///< left sides that products of a block round
   DenseMap<Value, int64_t> kernelOf; ///< that computes a tensor
   llvm::StringMap<int64_t> cacheIndex; ///< by name
   bool isFirst = true;                 ///< no program was selected before it

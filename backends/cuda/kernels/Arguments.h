@@ -49,8 +49,12 @@ struct AttentionArgs {
 };
 
 /// Shared memory of an attention with blocks of so many rows.
-constexpr int64_t attentionSharedBytes(int64_t rows) { return (rows * 65 + 32 * 65 + rows * 33 + 3 * rows) * 4 + rows * 16; }
-constexpr int64_t kMatmulSharedBytes = 2 * 16 * 65 * 4, kQuantizedSharedBytes = 16 * 17 * 4;
+constexpr int64_t attentionSharedBytes(int64_t rows) {
+  return (rows * 65 + 32 * 65 + rows * 33 + 3 * rows) * 4 + rows * 16;
+}
+/// The same with matrix instructions, for 64 rows of so many columns.
+constexpr int64_t attentionMmaSharedBytes(int64_t columns) { return 2 * 2 * 32 * (columns + 8) * 2 + 64 * 16; }
+constexpr int64_t kMatmulSharedBytes = 64 * 65 * 4, kQuantizedSharedBytes = 8 * 16 * 17 * 4;
 
 /// out = act(alpha * x + bias) * multiplier + residual; x is what `out` holds.
 struct EpilogueArgs {
@@ -97,12 +101,23 @@ struct QuantizedArgs {
   int64_t table_bytes, panel_bytes, group_bytes, head_bytes, unit_bytes;
 };
 
-/// out = act(alpha * a * weight + bias) * multiplier + residual.
+/// out = act(alpha * a * weight + bias) * multiplier + residual, where the weight is that of all batches.
 struct QuantizedMatmulArgs {
   EpilogueArgs epilogue;
   QuantizedArgs weight;
   const void *a;
-  int64_t a_row, a_col;
+  int64_t a_row, a_col, a_batch[3];
+};
+
+/// What a left side of a product is after it was rounded to integers as lathe_quantization says, as numbers.
+struct RoundArgs {
+  const void *a;
+  int64_t m, k, a_row, a_col;
+  int64_t batch[3], a_batch[3];
+  float *out;           ///< dense, [batches, m, k]
+  int64_t quantization; ///< lathe_quantization, not none
+  double scale;         ///< with LATHE_QUANTIZE_STATIC
+  int64_t zero;         ///< likewise
 };
 
 /// As lathe_rows_call; out is f32.

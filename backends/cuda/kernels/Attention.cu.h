@@ -26,7 +26,8 @@ template <int kRows> struct AttentionShared {
   int64_t first[kRows], end[kRows]; ///< keys that a row sees
 };
 
-static_assert(sizeof(AttentionShared<8>) == attentionSharedBytes(8) && sizeof(AttentionShared<32>) == attentionSharedBytes(32),
+static_assert(sizeof(AttentionShared<8>) == attentionSharedBytes(8) &&
+                  sizeof(AttentionShared<32>) == attentionSharedBytes(32),
               "launches ask for it");
 
 /// Which rows, head and keys a block has.
@@ -76,26 +77,32 @@ LATHE_DEVICE KeyRange keysOf(const AttentionArgs &args, const AttentionPlace &pl
   return {first, end};
 }
 
-/// Columns [column, column + 64) of up to 32 keys or values into shared memory, zeros behind the last.
+/// Columns [column, column + 64) of up to 32 keys or values, from a multiple of 32 on, into shared memory, zeros behind
+/// the last.
 template <typename T>
 LATHE_DEVICE void loadKeys(const RowsArgs &from, const AttentionPlace &place, int64_t key, int64_t column,
                            int64_t columns, float (*to)[kSlice + 1]) {
-  int64_t base =
-      place.batch0 * from.view.batch[0] + place.batch1 * from.view.batch[1] + place.keyHead * from.view.batch[2];
-  LATHE_UNROLL_4 for (int i = 0; i < kAttentionKeys * kSlice / kAttentionThreads; ++i) {
-    int index = threadIndex() + i * kAttentionThreads, row = index / kSlice, at = index % kSlice;
-    float value = 0;
-    if (key + row < place.keys && column + at < columns) {
-      int64_t k = key + row, c = column + at;
-      if (from.pages) {
-        auto *page = static_cast<const unsigned char *>(load(load(from.pages + place.batch1) + k / kCachePageRows));
-        page += from.offset + place.keyHead * from.head_bytes;
-        value = loadFloat<T>(page, k % kCachePageRows * columns + c);
-      } else {
-        value = loadFloat<T>(from.view.data, base + k * from.view.row + c * from.view.col);
-      }
-    }
-    storeShared(&to[row][at], value);
+  constexpr int kStep = kAttentionThreads / kSlice;
+  const T *source;
+  int64_t row = from.view.row, col = from.view.col;
+  if (from.pages) { // of which none ends within a tile
+    auto *page = static_cast<const unsigned char *>(load(load(from.pages + place.batch1) + key / kCachePageRows));
+    source = reinterpret_cast<const T *>(page + from.offset + place.keyHead * from.head_bytes) +
+             key % kCachePageRows * columns;
+    row = columns;
+    col = 1;
+  } else {
+    source = static_cast<const T *>(from.view.data) + place.batch0 * from.view.batch[0] +
+             place.batch1 * from.view.batch[1] + place.keyHead * from.view.batch[2] + key * row;
+  }
+  int first = threadIndex() / kSlice, at = threadIndex() % kSlice;
+  int64_t left = place.keys - key;
+  int rows = column + at >= columns ? 0 : left < kAttentionKeys ? int(left) : kAttentionKeys;
+  source += (column + at) * col + first * row;
+  LATHE_UNROLL_4 for (int i = 0; i < kAttentionKeys / kStep; ++i) {
+    float value = first + i * kStep < rows ? toFloat(load(source)) : 0.0f;
+    source += kStep * row;
+    storeShared(&to[first + i * kStep][at], value);
   }
 }
 
@@ -111,10 +118,10 @@ LATHE_DEVICE void loadQueries(const AttentionArgs &args, const AttentionPlace &p
   }
 }
 
-/// Scores of a tile of keys, with all that is added to them, into shared memory.
+/// Products of queries and a tile of keys, into shared memory.
 template <typename T, int kRows>
-LATHE_DEVICE void computeScores(const AttentionArgs &args, const AttentionPlace &place, int64_t key, bool fresh,
-                                AttentionShared<kRows> &shared) {
+LATHE_DEVICE void computeProducts(const AttentionArgs &args, const AttentionPlace &place, int64_t key, bool fresh,
+                                  AttentionShared<kRows> &shared) {
   constexpr int kRowThreads = kRows < 16 ? kRows : 16, kKeyThreads = kAttentionThreads / kRowThreads;
   constexpr int kOwnRows = kRows / kRowThreads, kOwnKeys = kAttentionKeys / kKeyThreads;
   int down = threadIndex() / kKeyThreads, across = threadIndex() % kKeyThreads;
@@ -136,32 +143,34 @@ LATHE_DEVICE void computeScores(const AttentionArgs &args, const AttentionPlace 
   }
   if (args.d <= 0)
     LATHE_SYNC(); // weights of the tile before are read until here
-  auto cap = float(args.softcap);
-  LATHE_UNROLL for (int i = 0; i < kOwnRows; ++i) {
-    int row = down * kOwnRows + i;
-    int64_t first = loadShared(&shared.first[row]), end = loadShared(&shared.end[row]);
-    LATHE_UNROLL for (int j = 0; j < kOwnKeys; ++j) {
-      int at = across + j * kKeyThreads;
-      float score = -infinity();
-      if (key + at >= first && key + at < end) {
-        score = sums[i][j] * float(args.scale);
-        if (cap != 0)
-          score = cap * tanhOf(score / cap);
-        for (int b = 0; b < 2; ++b)
-          if (b < args.biases)
-            score += loadFloat<T>(args.bias[b].data,
-                                  rowOffset(args, args.bias[b], place, row) + (key + at) * args.bias[b].col);
-      }
-      storeShared(&shared.scores[row][at], score);
-    }
-  }
+  LATHE_UNROLL for (int i = 0; i < kOwnRows; ++i) LATHE_UNROLL for (int j = 0; j < kOwnKeys; ++j)
+      storeShared(&shared.scores[down * kOwnRows + i][across + j * kKeyThreads], sums[i][j]);
 }
 
-/// Scores become weights; sums and largest scores move on.
-template <int kRows> LATHE_DEVICE void computeWeights(AttentionShared<kRows> &shared) {
+/// A product of a query and a key with all that is added to it.
+template <typename T>
+LATHE_DEVICE float scoreOf(const AttentionArgs &args, const AttentionPlace &place, int64_t row, int64_t key,
+                           float product) {
+  float score = product * float(args.scale);
+  if (args.softcap != 0)
+    score = float(args.softcap) * tanhOf(score / float(args.softcap));
+  if (args.biases > 0)
+    score += loadFloat<T>(args.bias[0].data, rowOffset(args, args.bias[0], place, row) + key * args.bias[0].col);
+  if (args.biases > 1)
+    score += loadFloat<T>(args.bias[1].data, rowOffset(args, args.bias[1], place, row) + key * args.bias[1].col);
+  return score;
+}
+
+/// Products become weights, a warp for each row and a lane for each key; sums and largest scores move on.
+template <typename T, int kRows>
+LATHE_DEVICE void computeWeights(const AttentionArgs &args, const AttentionPlace &place, int64_t firstKey,
+                                 AttentionShared<kRows> &shared) {
   int warp = threadIndex() / 32, lane = threadIndex() % 32;
+  int64_t key = firstKey + lane;
   LATHE_NO_UNROLL for (int row = warp; row < kRows; row += kAttentionThreads / 32) {
-    float score = loadShared(&shared.scores[row][lane]), before = loadShared(&shared.maximum[row]);
+    float score = -infinity(), before = loadShared(&shared.maximum[row]);
+    if (key >= loadShared(&shared.first[row]) && key < loadShared(&shared.end[row]))
+      score = scoreOf<T>(args, place, row, key, loadShared(&shared.scores[row][lane]));
     float most = larger(warpMax(score), before), from = most == -infinity() ? 0.0f : most;
     float weight = exponential(score - from), total = warpSum(weight), factor = exponential(before - from);
     storeShared(&shared.scores[row][lane], weight);
@@ -205,6 +214,27 @@ LATHE_DEVICE void finishRows(const AttentionArgs &args, const AttentionPlace &pl
   }
 }
 
+/// Keys that a block goes over: from a multiple of a tile on, before `end`.
+struct TileRange {
+  int64_t first, end;
+};
+
+/// The block's part of all keys that some of its rows see, whose ranges are in shared memory, in tiles of kKeys.
+template <int kKeys = kAttentionKeys>
+LATHE_DEVICE TileRange tilesOf(const AttentionArgs &args, const AttentionPlace &place, const int64_t *firsts,
+                               const int64_t *ends) {
+  int64_t first = place.keys, end = 0;
+  LATHE_NO_UNROLL for (int row = 0; row < place.rows; ++row) {
+    int64_t rowFirst = loadShared(firsts + row), rowEnd = loadShared(ends + row);
+    first = rowFirst < first ? rowFirst : first;
+    end = rowEnd > end ? rowEnd : end;
+  }
+  first = first / kKeys * kKeys;
+  int64_t tiles = end > first ? (end - first + kKeys - 1) / kKeys : 0;
+  int64_t last = first + (blockIndexY() + 1) * tiles / args.parts * kKeys;
+  return {first + blockIndexY() * tiles / args.parts * kKeys, last < end ? last : end};
+}
+
 /// Grid: blocks of rows of all keys' heads; parts of keys; 64 * kSlices columns of values.
 template <typename T, int kRows, int kSlices> LATHE_DEVICE void attention(const AttentionArgs &args) {
   auto &shared = *static_cast<AttentionShared<kRows> *>(sharedMemory());
@@ -218,24 +248,15 @@ template <typename T, int kRows, int kSlices> LATHE_DEVICE void attention(const 
     storeShared(&shared.end[row], range.end);
   }
   LATHE_SYNC();
-  int64_t first = place.keys, end = 0;
-  LATHE_NO_UNROLL for (int row = 0; row < place.rows; ++row) {
-    int64_t rowFirst = loadShared(&shared.first[row]), rowEnd = loadShared(&shared.end[row]);
-    first = rowFirst < first ? rowFirst : first;
-    end = rowEnd > end ? rowEnd : end;
-  }
-  first = first / kAttentionKeys * kAttentionKeys;
-  int64_t tiles = end > first ? (end - first + kAttentionKeys - 1) / kAttentionKeys : 0;
-  int64_t tile = blockIndexY() * tiles / args.parts, lastTile = (blockIndexY() + 1) * tiles / args.parts;
-
+  TileRange tiles = tilesOf(args, place, shared.first, shared.end);
   int down = threadIndex() / 16, across = threadIndex() % 16;
   int64_t firstColumn = blockIndexZ() * (kSlice * kSlices);
   float out[kSlices][kRows / 8][4] = {};
-  for (bool fresh = true; tile < lastTile; ++tile, fresh = false) {
-    int64_t key = first + tile * kAttentionKeys;
-    computeScores<T, kRows>(args, place, key, fresh, shared);
+  bool fresh = true;
+  for (int64_t key = tiles.first; key < tiles.end; key += kAttentionKeys, fresh = false) {
+    computeProducts<T, kRows>(args, place, key, fresh, shared);
     LATHE_SYNC();
-    computeWeights<kRows>(shared);
+    computeWeights<T, kRows>(args, place, key, shared);
     LATHE_UNROLL for (int slice = 0; slice < kSlices; ++slice) {
       LATHE_SYNC();
       loadKeys<T>(args.value, place, key, firstColumn + slice * kSlice, args.e, shared.key);

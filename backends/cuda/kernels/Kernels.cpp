@@ -131,6 +131,43 @@ MatmulArgs matmulArgs(const lathe_matmul_call &call) {
   return args;
 }
 
+QuantizedMatmulArgs quantizedMatmulArgs(const lathe_matmul_call &call, const runtime::QuantizedLayout &layout,
+                                        const void *weight) {
+  QuantizedMatmulArgs args = {};
+  args.epilogue = epilogueArgs(call);
+  args.weight = quantizedArgs(layout, weight);
+  args.a = call.a;
+  args.a_row = call.a_row;
+  args.a_col = call.a_col;
+  std::copy(call.a_batch, call.a_batch + 3, args.a_batch);
+  return args;
+}
+
+RoundArgs roundArgs(const lathe_matmul_call &call, float *out) {
+  RoundArgs args = {};
+  args.a = call.a;
+  args.m = call.m;
+  args.k = call.k;
+  args.a_row = call.a_row;
+  args.a_col = call.a_col;
+  std::copy(call.batch, call.batch + 3, args.batch);
+  std::copy(call.a_batch, call.a_batch + 3, args.a_batch);
+  args.out = out;
+  args.quantization = call.a_quantization;
+  args.scale = call.a_scale;
+  args.zero = call.a_zero;
+  return args;
+}
+
+void setRounded(const RoundArgs &round, QuantizedMatmulArgs *args) {
+  args->a = round.out;
+  args->a_row = round.k;
+  args->a_col = 1;
+  args->a_batch[2] = round.m * round.k;
+  args->a_batch[1] = round.batch[2] * args->a_batch[2];
+  args->a_batch[0] = round.batch[1] * args->a_batch[1];
+}
+
 QuantizedArgs quantizedArgs(const runtime::QuantizedLayout &layout, const void *weight) {
   QuantizedArgs args = {};
   args.weight = weight;
@@ -174,8 +211,15 @@ bool attentionLaunches(const AttentionArgs &call, int64_t dtype, int64_t mostKey
   if (heads == 0 || args.batch[2] == 0 || args.s == 0 || args.e == 0)
     return true;
   int64_t rows = args.batch[2] / args.key_heads * args.s, blockRows = rows <= 8 ? 8 : 32;
+  // Matrix instructions where there is enough to multiply.
+  bool mma = dtype != LATHE_F32 && rows >= 16 && args.d <= 128 && args.e <= 128;
+  if (mma)
+    blockRows = 64;
   args.row_blocks = divideUp(rows, blockRows);
-  int64_t columns = args.e <= 64 ? 64 : args.e <= 128 ? 128 : 256, chunks = divideUp(args.e, columns);
+  int64_t columns = std::max(args.e, mma ? args.d : 0) <= 64 ? 64
+                    : args.e <= 128                          ? 128
+                                                             : 256,
+          chunks = divideUp(args.e, columns);
   // Parts of at least 128 keys, as long as there are not two blocks for each multiprocessor.
   int64_t blocks = heads * args.row_blocks, wanted = divideUp(2 * multiprocessors, blocks * chunks);
   args.parts = std::max<int64_t>(1, std::min({wanted, mostKeys / 128, int64_t(256)}));
@@ -190,7 +234,7 @@ bool attentionLaunches(const AttentionArgs &call, int64_t dtype, int64_t mostKey
   attention.grid_y = static_cast<uint32_t>(args.parts);
   attention.grid_z = static_cast<uint32_t>(chunks);
   attention.block = 128;
-  attention.shared_bytes = attentionSharedBytes(blockRows);
+  attention.shared_bytes = mma ? attentionMmaSharedBytes(columns) : attentionSharedBytes(blockRows);
   setArgs(args, &attention);
   if (args.parts == 1)
     return true;
@@ -284,14 +328,32 @@ bool quantizedMatmulLaunch(const QuantizedMatmulArgs &args, int64_t dtype, Kerne
     return false;
   }
   const EpilogueArgs &end = args.epilogue;
-  if (end.m == 0 || end.n == 0)
+  if (elements(end) == 0)
     return true;
-  int64_t rows = end.m > 1 ? 8 : 1;
-  if (!setGrid(divideUp(end.n, 16) * divideUp(end.m, rows), launch, why))
+  int64_t all = end.batch[0] * end.batch[1] * end.batch[2] * end.m, rows = all > 1 ? 8 : 1;
+  if (!setGrid(divideUp(end.n, 16) * divideUp(all, rows), launch, why))
     return false;
   launch->function = runtime::join("lathe_quantized_", suffix, "_", formatOf(args.weight), "_r", rows);
   launch->block = 256;
   launch->shared_bytes = kQuantizedSharedBytes;
+  setArgs(args, launch);
+  return true;
+}
+
+bool roundLaunch(const RoundArgs &args, int64_t dtype, KernelLaunch *launch, std::string *why) {
+  *launch = KernelLaunch();
+  if (dtype != LATHE_F32 || args.quantization < LATHE_QUANTIZE_ROWS || args.quantization > LATHE_QUANTIZE_STATIC) {
+    *why = runtime::join("the cuda backend rounds numbers of type f32 by rows or by a scale; found type ", dtype,
+                         " and rounding ", args.quantization);
+    return false;
+  }
+  int64_t rows = args.batch[0] * args.batch[1] * args.batch[2] * args.m;
+  if (rows == 0 || args.k == 0)
+    return true;
+  launch->function = "lathe_round_f32";
+  launch->grid = static_cast<uint32_t>(std::min<int64_t>(rows, 1 << 20));
+  launch->block = 256;
+  launch->shared_bytes = 8 * 4;
   setArgs(args, launch);
   return true;
 }

@@ -47,6 +47,12 @@ AttentionArgs attentionArgs(const lathe_attention_call &call);
 EpilogueArgs epilogueArgs(const lathe_matmul_call &call);
 /// `a` and `b` are the device's.
 MatmulArgs matmulArgs(const lathe_matmul_call &call);
+QuantizedMatmulArgs quantizedMatmulArgs(const lathe_matmul_call &call, const runtime::QuantizedLayout &layout,
+                                        const void *weight);
+/// `out`: f32, as many as `a` has; what the product then reads, with the strides of setRounded.
+RoundArgs roundArgs(const lathe_matmul_call &call, float *out);
+/// Makes the product read what roundArgs' launch wrote.
+void setRounded(const RoundArgs &round, QuantizedMatmulArgs *args);
 QuantizedArgs quantizedArgs(const runtime::QuantizedLayout &layout, const void *weight);
 
 /// Each false, with *why, where there is no kernel for these types.
@@ -62,8 +68,11 @@ bool matmulLaunch(const MatmulArgs &args, int64_t dtype, KernelLaunch *launch, s
 bool copyLaunch(const CopyArgs &args, int64_t elementBytes, KernelLaunch *launch, std::string *why);
 /// Elements of 2 or 4 bytes.
 bool cacheLaunch(const CacheArgs &args, int64_t elementBytes, bool read, KernelLaunch *launch, std::string *why);
-/// out, a: f32; also f16 and bf16 with integers of 8 or 4 bits. One matrix, no batches.
+/// out, a: f32; also f16 and bf16 with integers of 8 or 4 bits. Where a call says that the left side is rounded
+/// (lathe_quantization), roundLaunch does it before.
 bool quantizedMatmulLaunch(const QuantizedMatmulArgs &args, int64_t dtype, KernelLaunch *launch, std::string *why);
+/// Of a in f32.
+bool roundLaunch(const RoundArgs &args, int64_t dtype, KernelLaunch *launch, std::string *why);
 bool quantizedRowsLaunch(const QuantizedRowsArgs &args, KernelLaunch *launch, std::string *why);
 
 } // namespace lathe::cuda

@@ -12,8 +12,11 @@ namespace lathe::cuda::device {
 
 constexpr int kMatmulTile = 64, kMatmulDepth = 16, kMatmulThreads = 256;
 
-struct MatmulShared {
-  float a[kMatmulDepth][kMatmulTile + 1], b[kMatmulDepth][kMatmulTile + 1];
+union MatmulShared {
+  struct {
+    float a[kMatmulDepth][kMatmulTile + 1], b[kMatmulDepth][kMatmulTile + 1];
+  };
+  float sums[kMatmulTile][kMatmulTile + 1]; ///< afterwards, so that rows are written side by side
 };
 
 static_assert(sizeof(MatmulShared) == kMatmulSharedBytes, "launches ask for it");
@@ -57,13 +60,17 @@ template <typename T> LATHE_DEVICE void matmul(const MatmulArgs &args) {
     }
     LATHE_SYNC();
   }
+  LATHE_UNROLL for (int i = 0; i < 4; ++i) LATHE_UNROLL for (int j = 0; j < 4; ++j)
+      storeShared(&shared.sums[down + i * 16][across + j * 16], sums[i][j]);
+  LATHE_SYNC();
   int64_t base = batchOffset(end.batch, end.out_batch, batch);
-  LATHE_UNROLL for (int i = 0; i < 4; ++i) LATHE_UNROLL for (int j = 0; j < 4; ++j) {
-    int64_t m = row + down + i * 16, n = column + across + j * 16;
+  LATHE_NO_UNROLL for (int i = threadIndex(); i < kMatmulTile * kMatmulTile; i += kMatmulThreads) {
+    int64_t m = row + i / kMatmulTile, n = column + i % kMatmulTile;
     if (m >= end.m || n >= end.n)
       continue;
     int64_t index = base + m * end.out_row + n;
-    storeFloat<T>(end.out, index, finish<T>(end, sums[i][j], index, n));
+    float sum = loadShared(&shared.sums[i / kMatmulTile][i % kMatmulTile]);
+    storeFloat<T>(end.out, index, finish<T>(end, sum, index, n));
   }
 }
 

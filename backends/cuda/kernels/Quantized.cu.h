@@ -9,7 +9,7 @@
 #ifndef LATHE_BACKENDS_CUDA_KERNELS_QUANTIZED_CU_H
 #define LATHE_BACKENDS_CUDA_KERNELS_QUANTIZED_CU_H
 
-#include "backends/cuda/kernels/Math.cu.h"
+#include "backends/cuda/kernels/Elementwise.cu.h"
 
 namespace lathe::cuda::device {
 
@@ -117,11 +117,11 @@ LATHE_DEVICE float valueAt(const QuantizedArgs &args, const uint32_t (&w)[3], in
     return loadFloat<float>(args.weight, (int64_t(component) << kBits) + code);
 }
 
-struct QuantizedShared {
-  float sums[kQuantizedSlices][kQuantizedColumns + 1];
+template <int kRows> struct QuantizedShared {
+  float sums[kRows][kQuantizedSlices][kQuantizedColumns + 1];
 };
 
-static_assert(sizeof(QuantizedShared) == kQuantizedSharedBytes, "launches ask for it");
+static_assert(sizeof(QuantizedShared<8>) == kQuantizedSharedBytes, "launches ask for it");
 
 /// Sums over the rows of one slice, for kRows rows of a.
 template <typename T, int kBits, int kValues, int kRows>
@@ -131,10 +131,13 @@ LATHE_DEVICE void sliceSums(const QuantizedMatmulArgs &args, int64_t column, int
   int dimension = kValues == kCodebook ? int(weight.dimension) : 1;
   int64_t unitRows = unitCodes<kBits>() * dimension;
   int64_t unitsOfGroup = (weight.group + unitRows - 1) / unitRows, units = (weight.k + unitRows - 1) / unitRows;
+  const EpilogueArgs &end = args.epilogue;
+  int64_t rowCount = end.batch[0] * end.batch[1] * end.batch[2] * end.m;
   const T *rows[kRows];
   LATHE_UNROLL for (int m = 0; m < kRows; ++m) {
-    int64_t left = row + m < args.epilogue.m ? row + m : row;
-    rows[m] = static_cast<const T *>(args.a) + left * args.a_row;
+    int64_t left = row + m < rowCount ? row + m : row;
+    rows[m] =
+        static_cast<const T *>(args.a) + batchOffset(end.batch, args.a_batch, left / end.m) + left % end.m * args.a_row;
   }
   LATHE_NO_UNROLL for (int64_t at = slice; at < units; at += kQuantizedSlices) {
     Unit unit = unitAt(weight, unitsOfGroup, at, column);
@@ -154,17 +157,17 @@ LATHE_DEVICE void sliceSums(const QuantizedMatmulArgs &args, int64_t column, int
       LATHE_UNROLL for (int i = 0; i < unitCodes<kBits>(); ++i) add(i, valueAt<kBits, kValues>(weight, w, i, 0));
     } else {
       LATHE_NO_UNROLL for (int i = 0; i < count; ++i)
-        add(i, valueAt<kBits, kValues>(weight, w, i / dimension, i % dimension));
+          add(i, valueAt<kBits, kValues>(weight, w, i / dimension, i % dimension));
     }
-    LATHE_UNROLL for (int m = 0; m < kRows; ++m)
-      sums[m] = fused(unit.scale, products[m] - unit.zero * plain[m], sums[m]);
+    LATHE_UNROLL for (int m = 0; m < kRows; ++m) sums[m] =
+        fused(unit.scale, products[m] - unit.zero * plain[m], sums[m]);
   }
 }
 
-/// A block for each 16 columns, of each kRows rows of a, the last outermost.
+/// A block for each 16 columns, of each kRows rows of all batches, the last outermost.
 template <typename T, int kBits, int kValues, int kRows>
 LATHE_DEVICE void quantizedMatmul(const QuantizedMatmulArgs &args) {
-  auto &shared = *static_cast<QuantizedShared *>(sharedMemory());
+  auto &shared = *static_cast<QuantizedShared<kRows> *>(sharedMemory());
   const EpilogueArgs &end = args.epilogue;
   int slice = threadIndex() / kQuantizedColumns, across = threadIndex() % kQuantizedColumns;
   int64_t blocks = (end.n + kQuantizedColumns - 1) / kQuantizedColumns;
@@ -172,15 +175,44 @@ LATHE_DEVICE void quantizedMatmul(const QuantizedMatmulArgs &args) {
   float sums[kRows] = {};
   if (column < end.n)
     sliceSums<T, kBits, kValues, kRows>(args, column, row, slice, sums);
-  LATHE_UNROLL for (int m = 0; m < kRows; ++m) {
-    LATHE_SYNC();
-    storeShared(&shared.sums[slice][across], sums[m]);
-    LATHE_SYNC();
-    if (slice == 0 && column < end.n && row + m < end.m) {
-      float sum = 0;
-      LATHE_UNROLL for (int i = 0; i < kQuantizedSlices; ++i) sum += loadShared(&shared.sums[i][across]);
-      int64_t index = (row + m) * end.out_row + column;
-      storeFloat<T>(end.out, index, finish<T>(end, sum, index, column));
+  LATHE_UNROLL for (int m = 0; m < kRows; ++m) storeShared(&shared.sums[m][slice][across], sums[m]);
+  LATHE_SYNC();
+  row += slice;
+  if (slice < kRows && column < end.n && row < end.batch[0] * end.batch[1] * end.batch[2] * end.m) {
+    float sum = 0;
+    LATHE_UNROLL for (int i = 0; i < kQuantizedSlices; ++i) sum += loadShared(&shared.sums[slice][i][across]);
+    int64_t index = batchOffset(end.batch, end.out_batch, row / end.m) + row % end.m * end.out_row + column;
+    storeFloat<T>(end.out, index, finish<T>(end, sum, index, column));
+  }
+}
+
+/// A block for each row.
+template <typename T> LATHE_DEVICE void roundRows(const RoundArgs &args) {
+  auto *most = static_cast<float *>(sharedMemory()); // of each warp
+  int64_t rows = args.batch[0] * args.batch[1] * args.batch[2] * args.m;
+  int warp = threadIndex() / 32, warps = threadCount() / 32;
+  for (int64_t row = blockIndex(); row < rows; row += blockCount()) {
+    const T *a = static_cast<const T *>(args.a) + batchOffset(args.batch, args.a_batch, row / args.m) +
+                 row % args.m * args.a_row;
+    auto scale = float(args.scale);
+    if (args.quantization == 1) {
+      float own = 0;
+      for (int64_t k = threadIndex(); k < args.k; k += threadCount())
+        own = larger(own, magnitude(toFloat(load(a + k * args.a_col))));
+      own = warpMax(own);
+      if (threadIndex() % 32 == 0)
+        storeShared(most + warp, own);
+      LATHE_SYNC();
+      for (int i = 0; i < warps; ++i)
+        own = larger(own, loadShared(most + i));
+      LATHE_SYNC();
+      scale = own > 0 ? own / 127.0f : 1.0f;
+    }
+    auto zero = args.quantization == 1 ? 0.0f : float(args.zero);
+    for (int64_t k = threadIndex(); k < args.k; k += threadCount()) {
+      float code = nearest(toFloat(load(a + k * args.a_col)) * (1.0f / scale)) + zero;
+      code = smaller(larger(code, -128.0f), 127.0f);
+      store(args.out + row * args.k + k, (code - zero) * scale);
     }
   }
 }

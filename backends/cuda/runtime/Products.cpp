@@ -288,43 +288,27 @@ Status Products::start(bool possible, const KernelLaunch &launch, const std::str
   return possible ? module_.start(launch, stream_) : failure(LATHE_INTERNAL, why);
 }
 
-/// By codes that are made numbers where they are multiplied; one matrix after another.
-Status Products::runQuantized(const lathe_matmul_call &call, const runtime::Constant &weight) {
-  if (call.a_quantization != LATHE_QUANTIZE_NONE || weight.dims[0] != call.k || weight.dims[1] != call.n)
-    return failure(LATHE_INTERNAL, "the device has no product of integers by constant '", weight.name, "'");
-  Product product(call);
-  product.b = {};
-  product.simplify();
-  QuantizedMatmulArgs args = {};
-  args.weight = quantizedArgs(*weight.quantized, module_.constants()[call.weight]);
-  for (int64_t item = 0; item < product.batch[0] * product.batch[1] * product.batch[2]; ++item) {
-    int64_t rest = item, aOffset = 0, outOffset = 0;
-    for (int i = 2; i >= 0; --i) {
-      aOffset += rest % product.batch[i] * product.a.batch[i];
-      outOffset += rest % product.batch[i] * product.out.batch[i];
-      rest /= product.batch[i];
-    }
-    auto moved = [](const void *data, int64_t elements) {
-      return data ? reinterpret_cast<void *>(advance(pointerOf(data), elements)) : nullptr;
-    };
-    lathe_matmul_call one = call;
-    one.m = product.m;
-    one.out_row = product.out.row;
-    one.out = moved(call.out, outOffset);
-    one.multiplier = moved(call.multiplier, outOffset);
-    one.residual = moved(call.residual, outOffset);
-    for (int64_t &extent : one.batch)
-      extent = 1;
-    args.epilogue = epilogueArgs(one);
-    args.a = moved(call.a, aOffset);
-    args.a_row = product.a.row;
-    args.a_col = product.a.col;
-    KernelLaunch launch;
-    std::string why;
-    if (Status status = start(quantizedMatmulLaunch(args, call.dtype, &launch, &why), launch, why); status.failed())
+/// By codes that are made numbers where they are multiplied; a left side that is rounded first is copied.
+Status Products::runQuantized(const lathe_matmul_call &call, const runtime::Constant &weight, bool prepareOnly) {
+  if (weight.dims[0] != call.k || weight.dims[1] != call.n)
+    return failure(LATHE_INTERNAL, "constant '", weight.name, "' is no right side of [", call.k, ", ", call.n, "]");
+  if (call.a_bytes || call.out_bytes)
+    return failure(LATHE_INTERNAL, "the device has no product that reads or writes bytes");
+  QuantizedMatmulArgs args = quantizedMatmulArgs(call, *weight.quantized, module_.constants()[call.weight]);
+  KernelLaunch launch;
+  std::string why;
+  if (call.a_quantization != LATHE_QUANTIZE_NONE) {
+    auto bytes = static_cast<uint64_t>(call.batch[0] * call.batch[1] * call.batch[2] * call.m * call.k * kElement);
+    if (Status status = stagedA_.reserve(bytes, "a rounded operand"); status.failed() || prepareOnly)
       return status;
+    RoundArgs round = roundArgs(call, reinterpret_cast<float *>(stagedA_.address()));
+    if (Status status = start(roundLaunch(round, call.dtype, &launch, &why), launch, why); status.failed())
+      return status;
+    setRounded(round, &args);
   }
-  return success();
+  if (prepareOnly)
+    return success();
+  return start(quantizedMatmulLaunch(args, call.dtype, &launch, &why), launch, why);
 }
 
 Status Products::run(const lathe_matmul_call &call, bool prepareOnly) {
@@ -338,7 +322,7 @@ Status Products::run(const lathe_matmul_call &call, bool prepareOnly) {
   const std::vector<runtime::Constant> &constants = module_.services().manifest().constants;
   if (call.weight >= 0 && static_cast<size_t>(call.weight) < constants.size() &&
       constants[static_cast<size_t>(call.weight)].quantized)
-    return prepareOnly ? success() : runQuantized(call, constants[static_cast<size_t>(call.weight)]);
+    return runQuantized(call, constants[static_cast<size_t>(call.weight)], prepareOnly);
   if (call.a_quantization != LATHE_QUANTIZE_NONE)
     return failure(LATHE_INTERNAL, "the device has no product of integers without a quantized weight");
   const float *weight = nullptr;

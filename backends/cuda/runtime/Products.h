@@ -79,7 +79,7 @@ private:
   static constexpr size_t kMaxPlans = 1024;
 
   runtime::Status run(const lathe_matmul_call &call, bool prepareOnly);
-  runtime::Status runQuantized(const lathe_matmul_call &call, const runtime::Constant &weight);
+  runtime::Status runQuantized(const lathe_matmul_call &call, const runtime::Constant &weight, bool prepareOnly);
   runtime::Status runByLibrary(const lathe_matmul_call &call, int64_t epilogue, bool prepareOnly);
   runtime::Status start(bool possible, const KernelLaunch &launch, const std::string &why);
   runtime::Status stage(Product &product, MatrixView &matrix, int64_t rows, int64_t cols, Scratch &scratch,

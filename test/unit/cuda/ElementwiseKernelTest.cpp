@@ -211,8 +211,13 @@ TEST(CacheKernel, AppendsAndReads) {
   memory.add(rows);
   memory.add(read);
   // Data lie as [sequence, row, head, column].
-  CacheArgs args = {rows.data(), {sequences, heads, added, size}, {added * heads * size, size, heads * size, 1}, tables.data(),
-                    counts.data(), 8, 64 * size * 4};
+  CacheArgs args = {rows.data(),
+                    {sequences, heads, added, size},
+                    {added * heads * size, size, heads * size, 1},
+                    tables.data(),
+                    counts.data(),
+                    8,
+                    64 * size * 4};
   KernelLaunch launch;
   std::string why;
   ASSERT_TRUE(cacheLaunch(args, 4, false, &launch, &why)) << why;

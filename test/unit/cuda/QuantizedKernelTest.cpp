@@ -20,7 +20,8 @@ void checkProduct(const QuantizedLayout &wanted, int64_t m, int64_t dtype = LATH
   SCOPED_TRACE(test::describe(wanted) + " m " + std::to_string(m) + " type " + std::to_string(dtype));
   RandomQuantized weight(wanted, 5);
   int64_t k = wanted.k, n = wanted.n, row = n + 2;
-  Numbers a(dtype, size_t(m * k)), out(dtype, size_t(m * row)), bias(dtype, size_t(n)), residual(dtype, size_t(m * row));
+  Numbers a(dtype, size_t(m * k)), out(dtype, size_t(m * row)), bias(dtype, size_t(n)),
+      residual(dtype, size_t(m * row));
   TestMemory memory;
   addWeight(memory, weight);
   unsigned seed = 1;
@@ -28,21 +29,21 @@ void checkProduct(const QuantizedLayout &wanted, int64_t m, int64_t dtype = LATH
     numbers->randomize(seed++);
     numbers->addTo(memory);
   }
-  QuantizedMatmulArgs args = {};
-  args.weight = quantizedArgs(weight.layout, weight.packed.data());
-  args.a = a.data();
-  args.a_row = 1; // columns of a, side by side
-  args.a_col = m;
-  args.epilogue.out = out.data();
-  args.epilogue.m = m;
-  args.epilogue.n = n;
-  args.epilogue.out_row = row;
-  args.epilogue.alpha = 1;
+  lathe_matmul_call call = {};
+  call.a = a.data();
+  call.a_row = 1; // columns of a, side by side
+  call.a_col = m;
+  call.m = m, call.n = n, call.k = k;
+  call.out = out.data();
+  call.out_row = row;
+  call.alpha = 1;
+  call.batch[0] = call.batch[1] = call.batch[2] = 1;
   if (epilogue) {
-    args.epilogue.bias = bias.data();
-    args.epilogue.residual = residual.data();
-    args.epilogue.activation = LATHE_ACT_GELU_ERF;
+    call.bias = bias.data();
+    call.residual = residual.data();
+    call.activation = LATHE_ACT_GELU_ERF;
   }
+  QuantizedMatmulArgs args = quantizedMatmulArgs(call, weight.layout, weight.packed.data());
   KernelLaunch launch;
   std::string why;
   ASSERT_TRUE(quantizedMatmulLaunch(args, dtype, &launch, &why)) << why;
@@ -85,6 +86,67 @@ TEST(QuantizedKernel, Shapes) {
       for (int64_t m : {1, 5})
         checkProduct(layout, m, dtype, true);
   }
+}
+
+/// Batches of rounded rows.
+void checkRounded(int64_t quantization) {
+  QuantizedLayout layout;
+  layout.k = layout.group = 40, layout.n = 18, layout.zero = 120;
+  RandomQuantized weight(layout, 5);
+  constexpr int64_t m = 3, k = 40, n = 18;
+  Numbers a(LATHE_F32, 2 * 5 * m * k), out(LATHE_F32, 10 * m * n);
+  std::vector<float> rounded(10 * m * k);
+  a.randomize(4);
+  for (size_t i = 0; i < size_t(k); ++i)
+    a.set(i, 0); // a row of zeros has no scale of its own
+  TestMemory memory;
+  addWeight(memory, weight);
+  a.addTo(memory);
+  out.addTo(memory);
+  memory.add(rounded);
+  lathe_matmul_call call = {};
+  call.a = a.data();
+  call.out = out.data();
+  call.m = m, call.n = n, call.k = k;
+  call.a_row = k, call.a_col = 1, call.out_row = n;
+  call.alpha = 1;
+  call.batch[0] = 2, call.batch[1] = 1, call.batch[2] = 5;
+  call.a_batch[0] = 5 * m * k, call.a_batch[2] = m * k;
+  call.out_batch[0] = m * n, call.out_batch[2] = 2 * m * n; // batches lie the other way around
+  call.a_quantization = quantization;
+  call.a_scale = 0.013;
+  call.a_zero = -30;
+  RoundArgs round = roundArgs(call, rounded.data());
+  KernelLaunch launch;
+  std::string why;
+  ASSERT_TRUE(roundLaunch(round, LATHE_F32, &launch, &why)) << why;
+  launchOn(memory, launch);
+  QuantizedMatmulArgs args = quantizedMatmulArgs(call, weight.layout, weight.packed.data());
+  setRounded(round, &args);
+  ASSERT_TRUE(quantizedMatmulLaunch(args, LATHE_F32, &launch, &why)) << why;
+  launchOn(memory, launch);
+  for (int64_t batch = 0; batch < 10; ++batch)
+    for (int64_t i = 0; i < m; ++i) {
+      const float *row = &a.wide[size_t((batch * m + i) * k)];
+      float most = 0, scale = 0.013f, zero = -30;
+      for (int64_t l = 0; l < k; ++l)
+        most = std::max(most, std::fabs(row[l]));
+      if (quantization == LATHE_QUANTIZE_ROWS)
+        scale = most > 0 ? most / 127 : 1, zero = 0;
+      for (int64_t j = 0; j < n; ++j) {
+        double x = 0;
+        for (int64_t l = 0; l < k; ++l) {
+          float code = std::clamp(std::nearbyint(row[l] * (1 / scale)) + zero, -128.0f, 127.0f);
+          x += double(code - zero) * scale * weight.dense[size_t(l * n + j)];
+        }
+        EXPECT_NEAR(out.wide[size_t((batch / 5 + batch % 5 * 2) * m * n + i * n + j)], x, 1e-4);
+      }
+    }
+}
+
+TEST(QuantizedKernel, RoundedLeftSides) {
+  checkRounded(LATHE_QUANTIZE_ROWS);
+  checkRounded(LATHE_QUANTIZE_STATIC);
 }
 
 TEST(QuantizedKernel, RefusesOtherTypes) {
