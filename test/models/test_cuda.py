@@ -6,6 +6,7 @@ import os
 import numpy as np
 import pytest
 from support import assert_close, make_inputs
+from test_generation import encoder_inputs, prompts_of, sources_of
 from test_more_models import ids, right_padded
 from test_vision_and_speech import images, speech
 
@@ -94,6 +95,32 @@ def test_index_out_of_range(emulated):
     assert caught.value.status == lathe.Status.EXECUTION_ERROR
     inputs["input_ids"][1, 3] = right
     emulated("bert").run(inputs)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+def test_generation(name, artifact):
+    """Caches are pages on the device: prompts of several lengths, beyond a page, and beams, which share and copy pages, give what the processor gives."""
+    import lathe
+
+    path = artifact(name, "--target", "cpu:avx2,cuda:sm_80", "--generate", "on")
+    modules = [lathe.load(path, device=device) for device in ("cpu", "cuda-emulator")]
+    random = np.random.default_rng(5)
+    prompts = [random.integers(5, 900, length).tolist() for length in (3, 1, 66)]
+    results = [module.generate(prompts, max_new_tokens=6) for module in modules]
+    assert results[0] == results[1]
+    beams = [module.generate(prompts[0], max_new_tokens=4, num_beams=3) for module in modules]
+    assert beams[0] == beams[1]
+
+
+def test_generation_of_an_encoder_and_decoder(artifact):
+    """What the encoder gives is copied into pages of the device."""
+    import lathe
+
+    path = artifact("t5", "--target", "cpu:avx2,cuda:sm_80", "--generate", "on")
+    modules = [lathe.load(path, device=device) for device in ("cpu", "cuda-emulator")]
+    sources, prompts = sources_of("t5", [5, 66]), prompts_of("t5", [1, 2])
+    results = [m.generate(prompts, encoder_inputs(m.generator(), sources), max_new_tokens=5) for m in modules]
+    assert results[0] == results[1]
 
 
 def test_devices_of_the_command_line(artifact, lathe_tool, tmp_path):
