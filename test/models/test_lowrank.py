@@ -157,6 +157,8 @@ def test_factors_are_the_dense_weight(lathe_tool, onnx_path, tmp_path):
         [{"step": "lowrank", "ratio": 0.3}, {"step": "quantize", "bits": 4, "group_size": 16}],
         [{"step": "lowrank", "energy": 0.8}, {"step": "quantize", "bits": 8, "mode": "dynamic"}],
         [{"step": "lowrank", "rank": 5, "residual": True}, {"step": "quantize", "bits": 4, "group_size": 16, "tensors": ["*.r"]}],
+        [{"step": "lowrank", "method": "tensor-train", "rank": 3}, {"step": "quantize", "bits": 8}],
+        [{"step": "lowrank", "method": "circulant", "block": 4, "exclude": ["*head*", "*embed*"]}, {"step": "quantize", "bits": 8}],
         [{"step": "rotate"}, {"step": "lowrank", "rank": 20, "exclude": ["*embed*"]}, {"step": "quantize", "bits": 8}],
     ],
 )
