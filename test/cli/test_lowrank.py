@@ -148,6 +148,28 @@ def test_energy(lathe_tool, model, tmp_path):
     assert f"needs rank {wanted}" in layer["reason"] and "bits" not in layer and layer["bytes_after"] == layer["bytes_before"]
 
 
+def test_blocks(lathe_tool, tmp_path):
+    """The least that save enough; the largest that keep enough; what they keep is that of the means of diagonals."""
+    model, report = save(tmp_path / "m.onnx", (64, 96)), tmp_path / "report.json"
+    weight = numpy_helper.to_array(onnx.load(model).graph.initializer[0]).astype(np.float64)
+
+    def kept(block):
+        blocks = weight.reshape(64 // block, block, 96 // block, block).transpose(0, 2, 1, 3)
+        at = (np.arange(block)[:, None] - np.arange(block)) % block
+        return sum(block * blocks[..., at == i].mean(axis=-1) ** 2 for i in range(block)).sum() / (weight**2).sum()
+
+    def layer(*flags):
+        lathe_tool.ok("lowrank", model, "-o", tmp_path / "m.lathe", "--method", "circulant", *flags, "--report", report)
+        return json.loads(report.read_text())["compression"]["layers"][0]
+
+    for flags, block in ((["--block", "16"], 16), (["--ratio", "0.5"], 2), (["--ratio", "0.6"], 4), (["--energy", "0.1"], max(b for b in (2, 4, 8, 16, 32) if kept(b) >= 0.1))):
+        found = layer(*flags)
+        assert found["format"] == f"circulant blocks of {block}" and found["energy_kept"] == pytest.approx(kept(block), rel=1e-5)
+        # Blocks of two take fewer multiplications as the matrix that they are.
+        assert found["bytes_after"] == (64 * 96 // 2 if block == 2 else (block // 2 + 1) * 2 * (64 // block) * (96 // block)) * 4
+    assert "keep is" in layer("--energy", "0.9")["reason"] and "saves as much" in layer("--ratio", "0.99")["reason"]
+
+
 def test_automatic_ranks(lathe_tool, tmp_path):
     """All weights together have what is left of them, and one that falls fast pays for one that does not."""
     random = np.random.default_rng(1)
