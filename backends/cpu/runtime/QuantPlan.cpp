@@ -163,6 +163,10 @@ void QuantPlan::planShared(const QuantizedLayout &layout) {
     expands_ = integers_.expand && isWide_;
     prepared += key_.aZero != 0;
   }
+  if (isInteger && key_.aZero != 0) {
+    columnSums_.resize(static_cast<size_t>(panels_ * weight_.panel));
+    columnSumsState_ = std::vector<std::atomic<int>>(static_cast<size_t>(panels_));
+  }
   bool sums = isInteger || weight_.hasZeros();
   if (stageA_ || sums) {
     preparedRows_ = std::max<int64_t>(kPreparedNumbers / key_.k, 1);
@@ -304,8 +308,8 @@ IntegerTile QuantPlan::integerTile(const lathe_matmul_call &call, int64_t row, c
   return tile;
 }
 
-void QuantPlan::multiplyIntegers(const lathe_matmul_call &call, GemmBlock &block, int64_t row, const unsigned char *panel, unsigned char *scratch,
-                                 const unsigned char *shared) const {
+void QuantPlan::multiplyIntegers(const lathe_matmul_call &call, GemmBlock &block, int64_t row, const unsigned char *panel,
+                                 const unsigned char *nextPanel, unsigned char *scratch, const unsigned char *shared) const {
   auto *sums = reinterpret_cast<float *>(scratch);
   block.rowScales = reinterpret_cast<const float *>(shared + scaleOffset_) + row;
   const int64_t tileRows = this->tileRows();
@@ -329,15 +333,20 @@ void QuantPlan::multiplyIntegers(const lathe_matmul_call &call, GemmBlock &block
       tile.begin = begin;
       tile.end = end;
       tile.columns = block.columns;
-      if (end == partCount_ && block.out) {
+      if (end == partCount_ && block.bytes) {
+        tile.out = reinterpret_cast<const char *>(block.bytes + i * tileRows * block.outRow);
+        tile.outRow = block.outRow;
+        tile.outSize = 1;
+      } else if (end == partCount_) {
         tile.out = reinterpret_cast<const char *>(block.out + i * tileRows * block.outRow);
         tile.outRow = block.outRow * 4;
       }
       tile.sums = sums + (apart ? i * tileRows * weight_.panel : 0);
       tile.stream = tiles == 1;
       // The next block, of this panel or of the next one, comes evenly.
-      tile.next = reinterpret_cast<const char *>(panel) + begin * partBytes + bytes + bytes * i / tiles;
-      tile.nextStep = ceilDiv(ceilDiv(bytes, tiles), units);
+      const unsigned char *next = end < partCount_ ? panel + end * partBytes : nextPanel;
+      tile.next = reinterpret_cast<const char *>(next ? next + bytes * i / tiles : panel);
+      tile.nextStep = next ? ceilDiv(ceilDiv(bytes, tiles), units) : 0;
       (isWide_ ? integers_.multiplyBytes : integers_.multiply)(weight_, tile);
       if (end == partCount_)
         blocks_->finish(block, tile.sums, tile.rows, i * tileRows);
@@ -345,7 +354,29 @@ void QuantPlan::multiplyIntegers(const lathe_matmul_call &call, GemmBlock &block
   }
 }
 
-bool QuantPlan::execute(const lathe_matmul_call &call, int64_t piece, int, dnnl_stream_t, unsigned char *scratch,
+/// Sums of a panel's columns, by a row of ones: `own` or those that some run of the plan left.
+const float *QuantPlan::columnSums(IntegerTile ones, int64_t panel, float *own) {
+  enum { unknown, taken, known };
+  std::atomic<int> &state = columnSumsState_[static_cast<size_t>(panel)];
+  float *kept = columnSums_.data() + panel * weight_.panel;
+  if (state.load(std::memory_order_acquire) == known)
+    return kept;
+  ones.rows = 1;
+  ones.panel = panelData_ + panel * panelBytes_;
+  ones.end = partCount_;
+  ones.columns = weight_.panel;
+  ones.sums = own;
+  ones.stream = true;
+  integers_.multiply(weight_, ones);
+  int expected = unknown;
+  if (state.compare_exchange_strong(expected, taken, std::memory_order_relaxed)) { // of several threads one writes
+    std::copy(own, own + weight_.panel, kept);
+    state.store(known, std::memory_order_release);
+  }
+  return own;
+}
+
+bool QuantPlan::execute(const lathe_matmul_call &call, int64_t piece, int64_t following, int, dnnl_stream_t, unsigned char *scratch,
                         const unsigned char *shared) {
   auto [item, rowTile, group] = grid_.placeOf(piece);
   int64_t row = rowTile * tiling_.rows, outOffset = key_.offsetOf(item, key_.outBatch) + row * key_.outRow;
@@ -367,10 +398,10 @@ bool QuantPlan::execute(const lathe_matmul_call &call, int64_t piece, int, dnnl_
   block.activation = key_.activation;
   block.inverse = static_cast<float>(1 / key_.outScale);
   block.zero = static_cast<float>(key_.outZero);
-  block.flip = key_.outBytes == LATHE_BYTES_UNSIGNED ? 0x80 : 0;
+  block.isUnsigned = key_.outBytes == LATHE_BYTES_UNSIGNED;
   // With a zero point z of the left side each sum is too large by z times the scale times that of the weight's column.
-  auto *columnSums = reinterpret_cast<float *>(scratch + sumBytes_);
-  float *shifted = columnSums + weight_.panel;
+  auto *scratchSums = reinterpret_cast<float *>(scratch + sumBytes_);
+  float *shifted = scratchSums + weight_.panel;
   float shift = static_cast<float>(key_.alpha * key_.aScale * static_cast<double>(key_.aZero));
   int64_t panelEnd = std::min(panels_, (group + 1) * tiling_.panels);
   for (int64_t panel = group * tiling_.panels; panel < panelEnd; ++panel) {
@@ -382,20 +413,15 @@ bool QuantPlan::execute(const lathe_matmul_call &call, int64_t piece, int, dnnl_
     } else if (mode_ == Mode::direct) {
       multiplyDirect(block, a, item * key_.m + row, codes, scratch, shared);
     } else {
+      int64_t nextPanel = panel + 1 < panelEnd ? panel + 1 : grid_.firstPanel(following, key_.items(), tiling_.panels);
+      const unsigned char *next = nextPanel < 0 ? nullptr : panelData_ + nextPanel * panelBytes_;
       if (key_.aZero != 0) {
-        IntegerTile ones = integerTile(call, rowsOfAll(), shared);
-        ones.rows = 1;
-        ones.panel = codes;
-        ones.end = partCount_;
-        ones.columns = block.columns;
-        ones.sums = columnSums;
-        ones.stream = true;
-        integers_.multiply(weight_, ones);
+        const float *sums = columnSums(integerTile(call, rowsOfAll(), shared), panel, scratchSums);
         for (int64_t i = 0; i < block.columns; ++i)
-          shifted[i] = (block.bias ? block.bias[i] : 0) - shift * columnSums[i];
+          shifted[i] = (block.bias ? block.bias[i] : 0) - shift * sums[i];
         block.bias = shifted;
       }
-      multiplyIntegers(call, block, item * key_.m + row, codes, scratch, shared);
+      multiplyIntegers(call, block, item * key_.m + row, codes, next, scratch, shared);
     }
   }
   return true;
