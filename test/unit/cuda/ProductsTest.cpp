@@ -176,6 +176,22 @@ TEST_F(ProductsOnDevice, OfReversedAndRepeatedRows) {
   check(harness, call, false, false, false, random);
 }
 
+TEST_F(ProductsOnDevice, OfHeadsBetweenEachOther) {
+  Harness harness;
+  harness.start();
+  std::mt19937 random(12);
+  for (int64_t heads : {1, 3}) {
+    lathe_matmul_call call = callOf(5, 4, 6); // of 2 sequences: [b, s, h, d] from [b, h, s, t] and [b, t, h, d]
+    call.batch[1] = 2, call.batch[2] = heads;
+    call.a_batch[1] = heads * 30, call.a_batch[2] = 30;
+    call.b_row = heads * 4;
+    call.b_batch[1] = 6 * heads * 4, call.b_batch[2] = 4;
+    call.out_row = heads * 4;
+    call.out_batch[1] = 5 * heads * 4, call.out_batch[2] = 4;
+    check(harness, call, false, false, false, random);
+  }
+}
+
 TEST_F(ProductsOnDevice, WithItsOwnResidual) {
   Harness harness;
   harness.start();
