@@ -29,13 +29,18 @@ struct Pruning {
 
 /// The fields of `lowrank`.
 struct LowRankFields {
-  std::string method = "svd"; ///< svd, asvd, svd-llm: what the error is measured by; tucker: of convolutions
+  /// svd, asvd, svd-llm: what the error of two factors is measured by; kronecker, tensor-train, circulant: other forms;
+  /// tucker, cp: of convolutions
+  std::string method = "svd";
   // How large factors are, by one of these.
   std::optional<int64_t> rank;
   std::optional<double> ratio;  ///< share of the bytes that is removed
   std::optional<double> energy; ///< share of the squares of singular values that is kept
   std::string allocation = "uniform"; ///< of a ratio: uniform (the same of each layer), auto (where it costs least)
   double alpha = 0.5;                 ///< of asvd: the power of mean magnitudes
+  std::optional<int64_t> block; ///< of circulant: extent of blocks; of kronecker: of the second factors; none: chosen
+  std::optional<int64_t> cores; ///< of tensor-train: how many; none: 3
+  std::optional<int64_t> seed;  ///< of cp: of the numbers that least squares begin with; none: 1
   bool residual = false; ///< what factors leave is added, a layer for a later step to compress
 };
 
@@ -56,7 +61,7 @@ struct Sparsifying {
 };
 
 /// One step of a recipe: what it does, what it applies to, and its parameters. Members have the names of the JSON's
-/// fields. What fields a kind of step has, and what they may be, is told in one table for each kind (Recipe.cpp).
+/// fields. What fields a kind of step has, and what they may be, is told in one object for each kind (StepKinds.h).
 struct RecipeStep {
   std::string step = "quantize";            ///< the kind of step
   std::vector<std::string> tensors = {"*"}; ///< globs on names of initializers, nodes that read them, or caches
@@ -118,9 +123,10 @@ std::optional<Recipe> parseRecipe(const std::string &json, std::string &error);
 /// The recipe as canonical JSON: every field that its steps' kinds have.
 std::string writeRecipe(const Recipe &whole);
 
-/// Whether a step needs calibration data.
+/// What of a step needs calibration data, such as "method 'gptq'"; empty where nothing does.
+std::string whatNeedsCalibration(const RecipeStep &step);
 bool needsCalibration(const RecipeStep &step);
-/// Whether it is better with some.
+/// Whether it looks at some, if there are any.
 bool usesCalibration(const RecipeStep &step);
 
 /// Whether layers that a step would make slower are to stay as they were. `isPortable`: what is made is for other runtimes.

@@ -499,6 +499,24 @@ LogicalResult LaunchOp::verifySymbolUses(SymbolTableCollection &symbols) {
   return success();
 }
 
+LogicalResult DeviceLaunchOp::verify() {
+  int64_t bytes = 0;
+  for (Type type : getArgs().getTypes()) {
+    auto memref = dyn_cast<MemRefType>(type);
+    bytes += memref ? 8 * (3 + 2 * memref.getRank()) : 8;
+  }
+  if (bytes > kMaxDeviceArguments)
+    return emitOpError() << "expects arguments of at most " << kMaxDeviceArguments << " bytes, got " << bytes;
+  return failure(failed(verifyIndex(*this, "kernel", getKernel())) || failed(verifyIndex(*this, "shared", getShared())));
+}
+
+LogicalResult ReadOp::verify() {
+  int64_t rank = cast<MemRefType>(getBuffer().getType()).getRank(), given = getIndices().size();
+  if (given != rank)
+    return emitOpError() << "expects an index for each of " << rank << " axes, got " << given;
+  return success();
+}
+
 LogicalResult ArgOp::verify() {
   if (getOffset() % 8 != 0)
     return emitOpError() << "expects an offset that is a multiple of 8, got " << static_cast<int64_t>(getOffset());

@@ -319,6 +319,38 @@ def Kernel_LaunchOp : Kernel_Op<"launch", [DeclareOpInterfaceMethods<SymbolUserO
   let hasVerifier = 1;
 }
 
+def Kernel_DeviceLaunchOp : Kernel_Op<"device_launch"> {
+  let summary = "Puts a generated kernel behind what a device has to do";
+  let description = [{
+    As `kernel.launch`, of a function (failures, arguments, count) of the device, by `grid` blocks of `block` threads each of which shares
+    `shared` bytes (C1: below 2^24). Nothing waits. The arguments take at most 4064 bytes (C2).
+
+    ```mlir
+    kernel.device_launch %frame "add"(%x, %y) count %rows grid %g block %t {kernel = 1 : i64, shared = 0 : i64} : memref<?xf32>, memref<?xf32>
+    ```
+  }];
+  let arguments = (ins Kernel_Pointer:$frame, StrAttr:$function, Variadic<Kernel_Argument>:$args, Index:$count, Index:$grid, Index:$block,
+      I64Attr:$kernel, I64Attr:$shared);
+  let assemblyFormat = "$frame $function `(` $args `)` `count` $count `grid` $grid `block` $block attr-dict `:` type($args)";
+  let hasVerifier = 1;
+}
+
+def Kernel_ReadOp : Kernel_Op<"read", [TypesMatchWith<"result is of the buffer's elements", "buffer", "result",
+    "::llvm::cast<::mlir::MemRefType>($_self).getElementType()">]> {
+  let summary = "Reads an element of a buffer of a device, after all that was put before it";
+  let description = [{
+    Ends the run where that fails. It stands in `@run`; there is one index for each axis (C1).
+
+    ```mlir
+    %n = kernel.read %frame %x[%i] : memref<?xi64>
+    ```
+  }];
+  let arguments = (ins Kernel_Pointer:$frame, Kernel_Buffer:$buffer, Variadic<Index>:$indices);
+  let results = (outs AnyType:$result);
+  let assemblyFormat = "$frame $buffer `[` $indices `]` attr-dict `:` type($buffer)";
+  let hasVerifier = 1;
+}
+
 def Kernel_ArgOp : Kernel_Op<"arg", [Pure]> {
   let summary = "Argument of a kernel, at an offset in bytes of its arguments";
   let description = [{

@@ -54,8 +54,8 @@ bool reducesRows(Operation *op) {
 
 class Former {
 public:
-  Former(Block &block, ShapeContext &shapes, bool fuse, bool library)
-      : block(block), shapes(shapes), fuse(fuse), library(library) {}
+  Former(Block &block, ShapeContext &shapes, bool fuse, bool library, bool device)
+      : block(block), shapes(shapes), fuse(fuse), library(library), device(device) {}
 
   Grouping run() {
     SmallVector<Operation *> ops;
@@ -296,15 +296,20 @@ private:
             })
             .Case<SwishOp>([](SwishOp op) { return op.getBeta().isExactlyValue(1) ? LATHE_ACT_SILU : LATHE_ACT_NONE; })
             .Default(int64_t(LATHE_ACT_NONE));
+    // Libraries of devices have few, and none before a residual; the others are kernels.
+    if (device && activation != LATHE_ACT_RELU && activation != LATHE_ACT_GELU_TANH)
+      activation = LATHE_ACT_NONE;
     if (activation != LATHE_ACT_NONE) {
       result.activation = activation;
       result.last = user;
       absorbed.insert(user);
     }
     // Those of a gated layer; products that a run computes have no place for it.
-    if (isWeight(matmul.getRhs()))
+    if (isWeight(matmul.getRhs()) && !device)
       if (Value other = besideProduct<MulOp>(matmul, result))
         result.multiplier = other;
+    if (device && activation != LATHE_ACT_NONE)
+      return;
     if (Value other = besideProduct<AddOp>(matmul, result))
       result.residual = other;
     roundResult(matmul, result);
@@ -422,7 +427,7 @@ private:
 
   Block &block;
   ShapeContext &shapes;
-  bool fuse, library;
+  bool fuse, library, device;
   Grouping grouping;
   llvm::DenseMap<Operation *, Member> member;
   llvm::DenseMap<Operation *, Operation *> lastOf; ///< products, by the operation whose result they compute
@@ -465,8 +470,8 @@ bool readsCache(OpOperand &use) {
   return &use == &attention.getKeyMutable() || &use == &attention.getValueMutable();
 }
 
-Grouping formGroups(Block &block, ShapeContext &shapes, bool fuse, bool library) {
-  return Former(block, shapes, fuse, library).run();
+Grouping formGroups(Block &block, ShapeContext &shapes, bool fuse, bool library, bool device) {
+  return Former(block, shapes, fuse, library, device).run();
 }
 
 } // namespace lathe::cpu

@@ -490,7 +490,7 @@ LogicalResult Selector::run() {
   padExtentsOfOne(main, shapes);
   findLookups();
   main.walk<WalkOrder::PreOrder>([&](Block *block) {
-    Grouping found = formGroups(*block, shapes, fuse, library);
+    Grouping found = formGroups(*block, shapes, fuse, library, device);
     for (auto &entry : found.kernels)
       grouping.kernels.insert(entry);
     grouping.matmuls.insert(found.matmuls.begin(), found.matmuls.end());
@@ -526,7 +526,7 @@ struct CpuSelectKernels : impl::CpuSelectKernelsPassBase<CpuSelectKernels> {
       passes.addPass(createLatheToLinalg());
       return runPipeline(passes, group);
     };
-    if (failed(Selector(getOperation(), main, fuse, library, lowerToLinalg).run()))
+    if (failed(Selector(getOperation(), main, fuse, library, device, lowerToLinalg).run()))
       signalPassFailure();
   }
 };

@@ -30,9 +30,9 @@ void padExtentsOfOne(func::FuncOp main, ShapeContext &shapes);
 /// Selects one program.
 class Selector {
 public:
-  Selector(ModuleOp module, func::FuncOp main, bool fuse, bool library,
+  Selector(ModuleOp module, func::FuncOp main, bool fuse, bool library, bool device,
            llvm::function_ref<LogicalResult(func::FuncOp)> lowerToLinalg)
-      : module(module), main(main), fuse(fuse), library(library), lowerToLinalg(lowerToLinalg), b(module.getContext()),
+      : module(module), main(main), fuse(fuse), library(library), device(device), lowerToLinalg(lowerToLinalg), b(module.getContext()),
         context(module.getContext()) {}
 
   LogicalResult run();
@@ -104,7 +104,7 @@ private:
 
   ModuleOp module;
   func::FuncOp main;
-  bool fuse, library;
+  bool fuse, library, device;
   llvm::function_ref<LogicalResult(func::FuncOp)> lowerToLinalg;
   OpBuilder b;
   MLIRContext *context;

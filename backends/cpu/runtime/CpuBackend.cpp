@@ -175,8 +175,8 @@ Status CpuSession::createPlan(const PlanKey &key, std::unique_ptr<Plan> *plan) {
   lathe_dtype type = LATHE_F32;
   if (Status status = weights.type(key.weight, &type); status.failed())
     return status;
-  if (isa == "amx" && type == LATHE_BF16 && TilePlan::suits(key))
-    return TilePlan::create(key, threads, kTilesAmx, weights, plan);
+  if (const TileKernels *tiles = tileKernels(isa); tiles && type == LATHE_BF16 && TilePlan::suits(key))
+    return TilePlan::create(key, threads, *tiles, weights, plan);
   return GemmPlan::create(key, threads, isa, weights, plan);
 }
 

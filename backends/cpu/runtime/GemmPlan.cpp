@@ -42,10 +42,10 @@ int64_t panelDepth() {
 
 } // namespace
 
-GemmTiling cpu::chooseGemmTiling(int64_t m, int64_t n, int64_t k, int64_t items, int threads) {
+GemmTiling cpu::chooseGemmTiling(int64_t m, int64_t n, int64_t k, int64_t items, int threads, int64_t elementSize) {
   GemmTiling tiling;
   int64_t panels = ceilDiv(n, kPanelColumns);
-  tiling.depth = ceilDiv(k, ceilDiv(k, panelDepth()));
+  tiling.depth = ceilDiv(k, ceilDiv(k, panelDepth() * 4 / elementSize));
   double operations = 2.0 * static_cast<double>(std::max(m, kReadRows)) * static_cast<double>(n) * static_cast<double>(k);
   tiling.parallel = threads > 1 && operations * static_cast<double>(items) >= kMinParallelOperations;
   int64_t rowTiles = ceilDiv(m, kMaxRows);
