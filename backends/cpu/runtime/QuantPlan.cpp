@@ -25,6 +25,8 @@ namespace {
 constexpr int64_t kFewDepth = 64;
 /// Bytes of a panel that stay in the second cache while all rows of a piece use them.
 constexpr int64_t kBlockBytes = int64_t(256) << 10;
+/// Code rows whose tables are made by a thread at once; and bytes of tables that stay in the first cache for the panels of a piece.
+constexpr int64_t kSliceCodes = 256, kTableBytes = int64_t(32) << 10;
 /// Numbers of the left side that are worth waking another thread for before the product.
 constexpr int64_t kPreparedNumbers = int64_t(1) << 15;
 
@@ -118,13 +120,20 @@ Status QuantPlan::create(const PlanKey &key, int threads, std::string_view isa, 
   p.weight_ = describeWeight(layout, packed, p.kernels_.lookups);
   p.mode_ = isInteger ? Mode::integer
             : p.tiling_.rows <= kTileRows && p.kernels_.multiply ? Mode::direct : Mode::widened;
+  // A lookup for each row and code, where to make codes numbers takes one for each of these, once: of more rows that is sooner done.
+  if (p.mode_ == Mode::widened && p.kernels_.multiplyLooked && key.m <= std::min(3 * layout.dimension / 4, kTileRows))
+    p.mode_ = Mode::looked;
   p.panelData_ = packed + layout.tableBytes();
   p.panelBytes_ = layout.panelBytes();
   p.panels_ = layout.panels();
+  if (p.mode_ == Mode::looked) // tables are read for each piece
+    p.tiling_.panels = std::max<int64_t>(p.panels_ * ceilDiv(key.m, p.tiling_.rows) / (threads * 2), 1);
   p.grid_ = gridOf(p.tiling_, key.m, p.panels_, layout.bytes());
   p.stageA_ = key.aCol != 1;
   if (p.mode_ == Mode::widened)
     p.planWidened();
+  else if (p.mode_ == Mode::looked)
+    p.planLooked(layout);
   else
     p.planShared(layout);
   *plan = std::move(result);
@@ -184,6 +193,61 @@ void QuantPlan::planShared(const QuantizedLayout &layout) {
     scratchBytes_ += aligned(static_cast<size_t>((blockParts_ * std::min(layout.group, kPartRows) + layout.unitRows()) * weight_.panel));
 }
 
+void QuantPlan::planLooked(const QuantizedLayout &layout) {
+  unitRows_ = layout.unitRows();
+  partCount_ = layout.groups();
+  tableRow_ = ceilDiv(key_.k, unitRows_) * layout.unitCodes() * std::max<int64_t>(layout.entries(), 16);
+  int64_t codeRows = ceilDiv(key_.k, unitRows_) * layout.unitCodes();
+  slices_ = ceilDiv(codeRows, kSliceCodes);
+  auto rows = static_cast<size_t>(rowsOfAll());
+  preparations_ = rowsOfAll() * slices_;
+  partOffset_ = aligned(rows * static_cast<size_t>(tableRow_) * 4);
+  sharedBytes_ = partOffset_ + aligned(rows * static_cast<size_t>(partCount_) * 4);
+  scratchBytes_ = static_cast<size_t>(tiling_.rows * weight_.panel * tiling_.panels) * 4;
+}
+
+/// Tables of a slice of a row's code rows; with the first one the sums of its groups.
+void QuantPlan::prepareTables(const lathe_matmul_call &call, int64_t index, unsigned char *shared) const {
+  int64_t row = index / slices_, slice = index % slices_;
+  const float *a = leftSide(call, row / key_.m) + row % key_.m * key_.aRow;
+  int64_t codeRows = ceilDiv(key_.k, unitRows_) * (unitRows_ / weight_.dimension);
+  kernels_.tabulate(weight_, a, key_.aCol, slice * kSliceCodes, std::min(codeRows, (slice + 1) * kSliceCodes),
+                    reinterpret_cast<float *>(shared) + row * tableRow_);
+  auto *sums = reinterpret_cast<float *>(shared + partOffset_) + row * partCount_;
+  for (int64_t g = 0; slice == 0 && weight_.hasZeros() && g < partCount_; ++g) {
+    float sum = 0;
+    for (int64_t k = g * weight_.group; k < std::min(key_.k, (g + 1) * weight_.group); ++k)
+      sum += a[k * key_.aCol];
+    sums[g] = sum;
+  }
+}
+
+/// The panels of a piece, by as many rows of them as have tables that stay in the first cache.
+void QuantPlan::multiplyLooked(GemmBlock &block, const lathe_matmul_call &call, int64_t outOffset, int64_t row, int64_t panel, int64_t panelEnd,
+                               unsigned char *scratch, const unsigned char *shared) const {
+  LookedTile tile;
+  tile.tables = reinterpret_cast<const float *>(shared) + row * tableRow_;
+  tile.tablesRow = tableRow_;
+  tile.rows = block.rows;
+  tile.groupSums = reinterpret_cast<const float *>(shared + partOffset_) + row * partCount_;
+  tile.groupSumsRow = partCount_;
+  const int64_t unitTables = tableRow_ / ceilDiv(key_.k, unitRows_) * 4 * block.rows;
+  const int64_t depth = std::max<int64_t>(kTableBytes / unitTables, 1) * unitRows_, size = tiling_.rows * weight_.panel;
+  auto *sums = reinterpret_cast<float *>(scratch);
+  for (tile.begin = 0; tile.begin < key_.k; tile.begin = tile.end) {
+    tile.end = std::min(key_.k, tile.begin + depth);
+    for (int64_t i = panel; i < panelEnd; ++i) {
+      placeBlock(block, call, outOffset, i * weight_.panel);
+      tile.panel = panelData_ + i * panelBytes_;
+      tile.columns = block.columns;
+      tile.sums = sums + (i - panel) * size;
+      kernels_.multiplyLooked(weight_, tile);
+      if (tile.end == key_.k)
+        blocks_->finish(block, tile.sums, block.rows, 0);
+    }
+  }
+}
+
 const float *QuantPlan::leftSide(const lathe_matmul_call &call, int64_t item) const {
   return static_cast<const float *>(call.a) + key_.offsetOf(item, key_.aBatch);
 }
@@ -203,6 +267,8 @@ std::vector<int64_t> QuantPlan::preparation() const {
 }
 
 void QuantPlan::prepare(const lathe_matmul_call &call, int64_t index, unsigned char *shared) {
+  if (mode_ == Mode::looked)
+    return prepareTables(call, index, shared);
   int64_t end = std::min(rowsOfAll(), (index + 1) * preparedRows_);
   auto *sums = reinterpret_cast<float *>(shared + partOffset_);
   auto *parts = reinterpret_cast<int32_t *>(shared + partOffset_);
@@ -404,6 +470,10 @@ bool QuantPlan::execute(const lathe_matmul_call &call, int64_t piece, int64_t fo
   float *shifted = scratchSums + weight_.panel;
   float shift = static_cast<float>(key_.alpha * key_.aScale * static_cast<double>(key_.aZero));
   int64_t panelEnd = std::min(panels_, (group + 1) * tiling_.panels);
+  if (mode_ == Mode::looked) {
+    multiplyLooked(block, call, outOffset, item * key_.m + row, group * tiling_.panels, panelEnd, scratch, shared);
+    return true;
+  }
   for (int64_t panel = group * tiling_.panels; panel < panelEnd; ++panel) {
     int64_t column = panel * weight_.panel;
     const unsigned char *codes = panelData_ + panel * panelBytes_;
