@@ -193,7 +193,9 @@ LATHE_DEVICE void finishRows(const AttentionArgs &args, const AttentionPlace &pl
       continue;
     float sum = loadShared(&shared.sum[row]);
     int64_t base = rowOffset(args, args.out, place, row);
-    float *part = args.scratch + ((blockIndex() * args.parts + blockIndexY()) * kRows + row) * (args.e + 2);
+    float *part = args.parts == 1
+                      ? nullptr
+                      : args.scratch + ((blockIndex() * args.parts + blockIndexY()) * kRows + row) * (args.e + 2);
     // Of no keys the result is a sum of nothing. Else the sum is positive, or all keys are masked, where it is 0, or it
     // is NaN.
     bool nothing = loadShared(&shared.end[row]) <= loadShared(&shared.first[row]);

@@ -68,6 +68,13 @@ TEST(QuantizedKernel, AllLayouts) {
       checkProduct(layout, m);
 }
 
+TEST(QuantizedKernel, LongRows) { // of several chunks
+  for (const QuantizedLayout &layout : test::layoutsFor(2500, 20, 768))
+    if (layout.zeros == runtime::ZeroType::u8)
+      for (int64_t m : {1, 2})
+        checkProduct(layout, m);
+}
+
 TEST(QuantizedKernel, Shapes) {
   for (int64_t bits : {8, 4}) {
     for (int64_t k : {1, 7, 33, 130})
