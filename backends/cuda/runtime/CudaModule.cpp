@@ -36,9 +36,11 @@ CudaModule::~CudaModule() {
     blas_.destroy(blasHandle_);
   for (DevicePointer address : allocations_)
     device_->driver().memFree(address);
-  for (ModuleHandle module : {module_, written_})
-    if (module)
-      device_->driver().moduleUnload(module);
+  for (auto &[name, kernel] : writtenKernels_)
+    if (kernel.module)
+      device_->driver().moduleUnload(kernel.module);
+  if (module_)
+    device_->driver().moduleUnload(module_);
 }
 
 Status CudaModule::start() {
@@ -93,30 +95,31 @@ Status CudaModule::function(const std::string &name, FunctionHandle *function) c
 }
 
 /// As PTX alone, which the driver compiles, and keeps for the next process.
-Status CudaModule::loadWritten() {
+Status CudaModule::loadWritten(const std::string &function, ModuleHandle *module) {
   if (device_->isEmulated()) {
     EmulationImage image;
-    return device_->status(device_->driver().moduleLoadDataEx(&written_, &image, 0, nullptr, nullptr),
+    return device_->status(device_->driver().moduleLoadDataEx(module, &image, 0, nullptr, nullptr),
                            "loading the runtime's kernels");
   }
   if (kernelsPtx().empty())
     return failure(LATHE_UNSUPPORTED_DEVICE, "this runtime was built without kernels for CUDA, which need clang");
-  CodeImage image = {true, "sm_80", kernelsPtx()};
-  std::string chosen;
-  return loadCode(*device_, {image}, &written_, &chosen);
+  std::string ptx = kernelOf(kernelsPtx(), function), chosen;
+  if (ptx.empty())
+    return failure(LATHE_INTERNAL, "the runtime has no kernel '", function, "'");
+  return loadCode(*device_, {{true, "sm_80", ptx}}, module, &chosen);
 }
 
 Status CudaModule::start(const KernelLaunch &launch, Stream stream) {
   if (launch.function.empty())
     return success();
   std::unique_lock<std::mutex> lock(mutex_);
-  if (!written_)
-    if (Status status = loadWritten(); status.failed())
-      return status;
   WrittenKernel &kernel = writtenKernels_[launch.function];
+  if (!kernel.module)
+    if (Status status = loadWritten(launch.function, &kernel.module); status.failed())
+      return status;
   const DriverApi &driver = device_->driver();
   if (!kernel.function)
-    if (int result = driver.moduleGetFunction(&kernel.function, written_, launch.function.c_str()))
+    if (int result = driver.moduleGetFunction(&kernel.function, kernel.module, launch.function.c_str()))
       return device_->status(result, runtime::join("finding kernel '", launch.function, "'").c_str());
   if (launch.shared_bytes > kernel.sharedBytes) {
     if (launch.shared_bytes > device_->maxSharedBytes())

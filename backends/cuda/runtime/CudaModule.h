@@ -37,7 +37,7 @@ public:
   runtime::ModuleServices &services() { return services_; }
   /// NOT_FOUND where the artifact's kernels have no such function.
   runtime::Status function(const std::string &name, FunctionHandle *function) const;
-  /// Puts a hand-written kernel into a stream; these are loaded when the first is. The device's context is current.
+  /// Puts a hand-written kernel into a stream; it is loaded when it is first. The device's context is current.
   runtime::Status start(const KernelLaunch &launch, Stream stream);
   /// The library for products; opened once.
   runtime::Status blas(const BlasApi **api, BlasHandle *handle);
@@ -46,19 +46,20 @@ public:
 
 private:
   struct WrittenKernel {
+    ModuleHandle module = nullptr; ///< of its own
     FunctionHandle function = nullptr;
     int64_t sharedBytes = 48 << 10; ///< that it may ask for
   };
 
   runtime::Status loadKernels();
-  runtime::Status loadWritten();
+  runtime::Status loadWritten(const std::string &function, ModuleHandle *module);
   runtime::Status uploadConstants();
   runtime::Status allocate(uint64_t bytes, const char *what, DevicePointer *address);
 
   std::shared_ptr<Device> device_;
   runtime::ModuleServices &services_;
   OpenBlas openBlas_;
-  ModuleHandle module_ = nullptr, written_ = nullptr;
+  ModuleHandle module_ = nullptr;
   std::map<std::string, WrittenKernel> writtenKernels_;
   std::vector<DevicePointer> allocations_;
   std::vector<const void *> addresses_; ///< of constants

@@ -205,7 +205,7 @@ Status CudaSession::start(const lathe_launch_call &call) {
 }
 
 void CudaSession::launch(const lathe_launch_call &call) {
-  if (call.count > 0)
+  if (call.count > 0 && call.grid != 0) // no blocks: of items without elements
     report(call.kernel, start(call));
 }
 
