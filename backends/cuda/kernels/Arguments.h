@@ -123,7 +123,7 @@ struct RoundArgs {
 /// As lathe_rows_call; out is f32.
 struct QuantizedRowsArgs {
   QuantizedArgs weight;
-  const void *indices;
+  const void *indices; ///< NULL: all columns in order
   int64_t index_bytes; ///< 4 or 8
   int64_t count, index_stride;
   float *out;

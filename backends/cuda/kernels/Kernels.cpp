@@ -358,6 +358,16 @@ bool roundLaunch(const RoundArgs &args, int64_t dtype, KernelLaunch *launch, std
   return true;
 }
 
+bool expandLaunch(const QuantizedArgs &weight, float *out, KernelLaunch *launch, std::string *why) {
+  QuantizedRowsArgs args = {};
+  args.weight = weight;
+  args.index_bytes = 8;
+  args.count = weight.n;
+  args.out = out;
+  args.out_row = weight.k;
+  return quantizedRowsLaunch(args, launch, why);
+}
+
 bool quantizedRowsLaunch(const QuantizedRowsArgs &args, KernelLaunch *launch, std::string *why) {
   *launch = KernelLaunch();
   if (args.index_bytes != 4 && args.index_bytes != 8) {

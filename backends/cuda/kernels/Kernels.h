@@ -73,6 +73,8 @@ bool cacheLaunch(const CacheArgs &args, int64_t elementBytes, bool read, KernelL
 bool quantizedMatmulLaunch(const QuantizedMatmulArgs &args, int64_t dtype, KernelLaunch *launch, std::string *why);
 /// Of a in f32.
 bool roundLaunch(const RoundArgs &args, int64_t dtype, KernelLaunch *launch, std::string *why);
+/// The whole weight as numbers, transposed: out [n, k] of f32, for products of many rows by other kernels.
+bool expandLaunch(const QuantizedArgs &weight, float *out, KernelLaunch *launch, std::string *why);
 bool quantizedRowsLaunch(const QuantizedRowsArgs &args, KernelLaunch *launch, std::string *why);
 
 } // namespace lathe::cuda
