@@ -56,7 +56,8 @@ func.func private @norm(%frame: !llvm.ptr, %args: !llvm.ptr, %begin: index, %end
 // CHECK: %[[DIM:.*]] = memref.dim %{{.*}}
 // CHECK: %[[LONGEST:.*]] = arith.maxsi %[[DIM]], %{{.*}}
 // CHECK: %[[THREADS:.*]] = arith.minsi %{{.*}}, %c512
-// CHECK: %[[GRID:.*]] = arith.minsi %{{.*}}, %c65536
+// CHECK: %[[BLOCKS:.*]] = arith.minsi %{{.*}}, %c65536
+// CHECK: %[[GRID:.*]] = arith.maxsi %[[BLOCKS]], %c1
 // CHECK: kernel.device_launch %{{.*}} "norm"(%{{.*}}, %{{.*}}) count %{{.*}} grid %[[GRID]] block %[[THREADS]] {kernel = 0 : i64, shared = 256 : i64}
 // CHECK: kernel.read %{{.*}} %{{.*}}[%{{.*}}] : memref<1xi64>
 func.func @run(%frame: !llvm.ptr) {
