@@ -29,7 +29,52 @@ uint64_t bytesOf(const TimedProduct &product) {
 /// What the kernels of a product, and those of what products share, are called in profiles.
 std::string nodeOf(size_t index) { return "product " + std::to_string(index); }
 std::string inputOf(const TimedProduct &product) {
-  return "x " + std::to_string(product.rows) + " " + std::to_string(product.inputs);
+  std::string name = "x " + std::to_string(product.rows) + " " + std::to_string(product.inputs);
+  for (int64_t extent : product.kernel)
+    name += " " + std::to_string(extent);
+  return name;
+}
+
+/// [rows, inputs], or the image of a convolution, [1, channels, s…].
+RankedTensorType typeOfInput(const TimedProduct &product, Type element) {
+  if (product.kernel.empty())
+    return RankedTensorType::get({product.rows, product.inputs}, element);
+  SmallVector<int64_t> shape{1, product.inputs};
+  for (auto [extent, places] : llvm::zip(product.kernel, product.positions)) {
+    shape[1] /= extent;
+    shape.push_back(places + extent - 1);
+  }
+  return RankedTensorType::get(shape, element);
+}
+
+/// Windows of an image as rows, [1, rows, inputs], as convolutions are imported.
+Value windowsOf(OpBuilder &b, Location loc, Value image, const TimedProduct &product) {
+  auto type = cast<RankedTensorType>(image.getType());
+  const auto axes = static_cast<int64_t>(product.kernel.size());
+  auto index = [&](int64_t value) -> Value { return b.create<arith::ConstantIndexOp>(loc, value); };
+  SmallVector<Value> kernel, low, extents;
+  SmallVector<int64_t> shape{1, type.getDimSize(1)}, ordered{1}, order{0}, ones(axes, 1);
+  for (int64_t places : product.positions) {
+    shape.push_back(places);
+    ordered.push_back(places);
+    order.push_back(static_cast<int64_t>(order.size()) + 1);
+    extents.push_back(index(places));
+    low.push_back(index(0));
+  }
+  ordered.push_back(type.getDimSize(1));
+  order.push_back(1);
+  for (int64_t extent : product.kernel) {
+    shape.push_back(extent);
+    ordered.push_back(extent);
+    order.push_back(static_cast<int64_t>(order.size()));
+    kernel.push_back(index(extent));
+  }
+  auto steps = b.getDenseI64ArrayAttr(ones);
+  Value windows = b.create<WindowsOp>(loc, type.clone(shape), image, kernel, low, extents, steps, steps, steps,
+                                      b.getF64FloatAttr(0));
+  Value rows = b.create<TransposeOp>(loc, type.clone(ordered), windows, b.getDenseI64ArrayAttr(order));
+  return b.create<ReshapeOp>(loc, type.clone({1, product.rows, product.inputs}), rows,
+                             ValueRange{index(1), index(product.rows), index(product.inputs)});
 }
 
 /// A program of products alone, whose left sides, one for each shape, are its arguments. Of each product one row is a
@@ -50,17 +95,22 @@ Products::Products(ModuleOp model, ArrayRef<TimedProduct> all, ArrayRef<size_t> 
   module = ModuleOp::create(unknown);
   if (Attribute folder = model->getAttr(LatheDialect::kModelDirAttr))
     (*module)->setAttr(LatheDialect::kModelDirAttr, folder);
-  auto tensor = [&](int64_t rows, int64_t columns) { return RankedTensorType::get({rows, columns}, b.getF32Type()); };
+  auto resultOf = [&](const TimedProduct &product, int64_t rows) {
+    SmallVector<int64_t> shape{rows, product.outputs};
+    if (!product.kernel.empty())
+      shape.insert(shape.begin(), 1);
+    return RankedTensorType::get(shape, b.getF32Type());
+  };
   std::map<std::string, unsigned> arguments;
   SmallVector<Type> inputs, outputs;
   SmallVector<std::string> names;
   for (size_t index : chosen) {
     const TimedProduct &product = all[index];
     if (arguments.try_emplace(inputOf(product), inputs.size()).second) {
-      inputs.push_back(tensor(product.rows, product.inputs));
+      inputs.push_back(typeOfInput(product, b.getF32Type()));
       names.push_back(inputOf(product));
     }
-    outputs.push_back(tensor(1, product.outputs));
+    outputs.push_back(resultOf(product, 1));
   }
   b.setInsertionPointToStart(module->getBody());
   auto main = b.create<func::FuncOp>(unknown, "main", FunctionType::get(context, inputs, outputs));
@@ -74,11 +124,13 @@ Products::Products(ModuleOp model, ArrayRef<TimedProduct> all, ArrayRef<size_t> 
   for (auto [i, index] : llvm::enumerate(chosen)) {
     const TimedProduct &product = all[index];
     Location loc = NameLoc::get(b.getStringAttr(nodeOf(index)));
-    Value y =
-        b.create<MatmulOp>(loc, tensor(product.rows, product.outputs), main.getArgument(arguments[inputOf(product)]),
-                           product.weight(b, loc), /*transpose_lhs=*/false, product.transposed);
+    Value x = main.getArgument(arguments[inputOf(product)]);
+    if (!product.kernel.empty())
+      x = windowsOf(b, loc, x, product);
+    Value y = b.create<MatmulOp>(loc, resultOf(product, product.rows), x, product.weight(b, loc),
+                                 /*transpose_lhs=*/false, product.transposed);
     if (product.rows > 1)
-      y = b.create<SliceOp>(unknown, outputs[i], y, zero, one, b.getDenseI64ArrayAttr({0}),
+      y = b.create<SliceOp>(unknown, outputs[i], y, zero, one, b.getDenseI64ArrayAttr({product.kernel.empty() ? 0 : 1}),
                             b.getDenseI64ArrayAttr({1}));
     results.push_back(y);
     main.setResultAttr(i, LatheDialect::kNameAttr, b.getStringAttr("y" + std::to_string(index)));

@@ -26,6 +26,9 @@ struct TimedProduct {
   std::string kind;
   /// Makes the matrix of f32 as it is in the model.
   std::function<mlir::Value(mlir::OpBuilder &builder, mlir::Location loc)> weight;
+  /// Of a convolution, whose left side are windows of an image: their extents, and in how many places they are taken
+  /// along each axis, with steps of one; `rows` are the places of one image. Empty for other products.
+  std::vector<int64_t> kernel = {}, positions = {};
 };
 
 /// The product of a layer with its weight as it is in its file.

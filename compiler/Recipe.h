@@ -29,13 +29,18 @@ struct Pruning {
 
 /// The fields of `lowrank`.
 struct LowRankFields {
-  std::string method = "svd"; ///< svd, asvd, svd-llm: what the error is measured by; tucker: of convolutions
+  /// svd, asvd, svd-llm: what the error of two factors is measured by; kronecker, tensor-train, circulant: other forms;
+  /// tucker, cp: of convolutions
+  std::string method = "svd";
   // How large factors are, by one of these.
   std::optional<int64_t> rank;
   std::optional<double> ratio;  ///< share of the bytes that is removed
   std::optional<double> energy; ///< share of the squares of singular values that is kept
   std::string allocation = "uniform"; ///< of a ratio: uniform (the same of each layer), auto (where it costs least)
   double alpha = 0.5;                 ///< of asvd: the power of mean magnitudes
+  std::optional<int64_t> block; ///< of circulant: extent of blocks; of kronecker: of the second factors; none: chosen
+  std::optional<int64_t> cores; ///< of tensor-train: how many; none: 3
+  std::optional<int64_t> seed;  ///< of cp: of the numbers that least squares begin with; none: 1
   bool residual = false; ///< what factors leave is added, a layer for a later step to compress
 };
 

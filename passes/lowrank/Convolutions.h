@@ -6,6 +6,7 @@
 #ifndef LATHE_PASSES_LOWRANK_CONVOLUTIONS_H
 #define LATHE_PASSES_LOWRANK_CONVOLUTIONS_H
 
+#include "passes/lowrank/methods/Cp.h"
 #include "passes/lowrank/methods/Tucker.h"
 #include "passes/quantization/Expressions.h"
 
@@ -31,8 +32,21 @@ std::optional<WindowProduct> windowProduct(MatmulOp product);
 bool replaceByTucker(const WindowProduct &convolution, llvm::StringRef name, mlir::Type stored,
                      const TuckerFactors &factors, const compression::MakeConstant &make);
 
+/// Computes a convolution by the factors of a sum of products: channels become `rank`, each of which has a window of
+/// its own, then outputs become as many as they were. False after a failure of `make`.
+bool replaceByCp(const WindowProduct &convolution, llvm::StringRef name, mlir::Type stored, const CpFactors &factors,
+                 const compression::MakeConstant &make);
+
+/// Replaces a weight [outputs, channels x elements] by the expression of its factors, for programs that keep a weight
+/// one value. False after a failure of `make`.
+bool replaceByTuckerExpression(mlir::Value weight, llvm::StringRef name, mlir::Type stored,
+                               const TuckerFactors &factors, const compression::MakeConstant &make);
+bool replaceByCpExpression(mlir::Value weight, llvm::StringRef name, mlir::Type stored, const CpFactors &factors,
+                           const compression::MakeConstant &make);
+
 /// Names of the constants of the factors, in the order in which they are multiplied with.
 std::vector<std::string> tuckerNames(llvm::StringRef name);
+std::vector<std::string> cpNames(llvm::StringRef name);
 
 } // namespace lathe::lowrank
 

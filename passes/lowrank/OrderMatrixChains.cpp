@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "dialects/lathe/ValueNames.h"
 #include "passes/lowrank/Passes.h"
+#include "passes/lowrank/Trains.h"
 
 namespace lathe::lowrank {
 #define GEN_PASS_DEF_ORDERMATRIXCHAINSPASS
@@ -156,6 +157,7 @@ void orderMatrixChains(func::FuncOp program) {
   program.walk([&](MatmulOp chain) { chains.push_back(chain); });
   for (MatmulOp chain : chains)
     order(chain);
+  orderTrains(program);
 }
 
 } // namespace lathe::lowrank

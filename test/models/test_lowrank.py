@@ -45,6 +45,85 @@ def test_round_trip(name, lathe_tool, onnx_path, tmp_path):
     compare(name, plain, artifact, source, shapes, *((5,) if name in ("gpt2", "llama") else ()))
 
 
+FORMS = [
+    ["kronecker", "--ratio", "0.95"],
+    ["kronecker", "--rank", "3", "--block", "8"],
+    ["kronecker", "--ratio", "0.3"],
+    ["tensor-train", "--rank", "3"],
+    ["tensor-train", "--energy", "0.6", "--cores", "2"],
+    ["tensor-train", "--ratio", "0.8", "--cores", "4"],
+    ["circulant", "--block", "8"],
+    ["circulant", "--ratio", "0.5"],
+]
+
+
+@pytest.mark.parametrize("flags", FORMS, ids=lambda flags: "".join(flags).replace("--", "-"))
+@pytest.mark.parametrize("name", ["bert", "llama"])
+def test_forms(name, flags, lathe_tool, onnx_path, tmp_path):
+    """Other forms than two factors, of layers, tables and tied heads: where the parts are multiplied by one after another, and where the weight is made of them at each run."""
+    source, plain, artifact, report = onnx_path(name), tmp_path / "l.onnx", tmp_path / "l.lathe", tmp_path / "r.json"
+    lathe_tool.ok("lowrank", source, "-o", plain, "--method", *flags)
+    lathe_tool.ok("lowrank", source, "-o", artifact, "--method", *flags, "--report", report)
+    onnx.checker.check_model(str(plain), full_check=True)
+    compression = json.loads(report.read_text())["compression"]
+    done = [layer for layer in compression["layers"] if "rank" in layer]
+    assert len(done) >= 5 and all(layer["ratio"] > 0 and 0 < layer["energy_kept"] <= 1 for layer in done)
+    if "--ratio" in flags:
+        assert all(layer["ratio"] >= float(flags[2]) for layer in done)
+    compare(name, plain, artifact, source, SHAPES + ([(2, 0)] if name == "llama" else []), *((5,) if name == "llama" else ()))
+
+
+def product_model(path, weight, ids=False):
+    """x [batch, sequence, k] times a weight, or rows of it."""
+    k, n = weight.shape
+    nodes = [helper.make_node("Gather", ["w", "x"], ["y"], name="lookup") if ids else helper.make_node("MatMul", ["x", "w"], ["y"], name="product")]
+    x = helper.make_tensor_value_info("x", TensorProto.INT64 if ids else TensorProto.FLOAT, ["batch", "sequence"] if ids else ["batch", "sequence", k])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", "sequence", n])
+    graph = helper.make_graph(nodes, "one", [x], [y], [numpy_helper.from_array(weight.astype(np.float32), "w")])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), path)
+    return path
+
+
+def of_structure(method, rows):
+    """A weight of 48 x 64 that a method has to find again exactly, of a product or a table."""
+    random = np.random.default_rng(4)
+    if method == "kronecker":
+        return sum(np.kron(random.normal(size=(6, 8)), random.normal(size=(8, 8))) for _ in range(2))
+    if method == "circulant":
+        first = random.normal(size=(6, 8, 8))
+        at = (np.arange(8)[:, None] - np.arange(8)) % 8
+        return first[:, :, at].transpose(1, 3, 0, 2).reshape(64, 48).T.copy()
+    first, last = (4, 3) if rows else (3, 4)  # the largest part of outputs comes first, of inputs last
+    cores = random.normal(size=(first, 4, 3)), random.normal(size=(3, 4, 4, 3)), random.normal(size=(3, last, 4))
+    return np.einsum("iar,rjbs,skc->ijkabc", *cores).reshape(48, 64)
+
+
+@pytest.mark.parametrize("flags", [["kronecker", "--rank", "2", "--block", "8"], ["circulant", "--block", "8"], ["tensor-train", "--rank", "6"]], ids=lambda flags: flags[0])
+@pytest.mark.parametrize("rows", [False, True])
+def test_a_weight_of_the_form_is_kept(flags, rows, lathe_tool, tmp_path):
+    """Exactly but for rounding; products and lookups, at any shape, also of negative indices."""
+    weight = of_structure(flags[0], rows)
+    source, artifact, plain, report = product_model(tmp_path / "m.onnx", weight, rows), tmp_path / "m.lathe", tmp_path / "p.onnx", tmp_path / "r.json"
+    lathe_tool.ok("lowrank", source, "-o", artifact, "--method", *flags, "--report", report)
+    lathe_tool.ok("lowrank", source, "-o", plain, "--method", *flags)
+    (layer,) = json.loads(report.read_text())["compression"]["layers"]
+    assert layer["energy_kept"] == pytest.approx(1, abs=1e-6) and layer["bytes_after"] < layer["bytes_before"]
+    module, reference = lathe.load(artifact).session(), session(plain)
+    random = np.random.default_rng(1)
+    for shape in ((1, 1), (3, 5), (2, 0), (0, 4)):
+        x = random.integers(-48, 48, size=shape) if rows else random.normal(size=(*shape, 48)).astype(np.float32)
+        expected = weight[x] if rows else x @ weight
+        got = module.run({"x": x})["y"]
+        assert got.shape == expected.shape
+        np.testing.assert_allclose(got, expected, rtol=0, atol=1e-4 * np.abs(weight).max() * 8)
+        if got.size:
+            np.testing.assert_allclose(reference.run(None, {"x": x})[0], expected, rtol=0, atol=1e-4 * np.abs(weight).max() * 8)
+    if rows:
+        for wrong in (48, -49, 1000):
+            with pytest.raises(lathe.Error):
+                module.run({"x": np.array([[wrong]])})
+
+
 def test_factors_are_the_dense_weight(lathe_tool, onnx_path, tmp_path):
     """The artifact computes what the model does whose weights are the products of the factors."""
     source, factored, dense, artifact = onnx_path("bert"), tmp_path / "l.onnx", tmp_path / "d.onnx", tmp_path / "l.lathe"
@@ -78,6 +157,8 @@ def test_factors_are_the_dense_weight(lathe_tool, onnx_path, tmp_path):
         [{"step": "lowrank", "ratio": 0.3}, {"step": "quantize", "bits": 4, "group_size": 16}],
         [{"step": "lowrank", "energy": 0.8}, {"step": "quantize", "bits": 8, "mode": "dynamic"}],
         [{"step": "lowrank", "rank": 5, "residual": True}, {"step": "quantize", "bits": 4, "group_size": 16, "tensors": ["*.r"]}],
+        [{"step": "lowrank", "method": "tensor-train", "rank": 3}, {"step": "quantize", "bits": 8}],
+        [{"step": "lowrank", "method": "circulant", "block": 4, "exclude": ["*head*", "*embed*"]}, {"step": "quantize", "bits": 8}],
         [{"step": "rotate"}, {"step": "lowrank", "rank": 20, "exclude": ["*embed*"]}, {"step": "quantize", "bits": 8}],
     ],
 )
@@ -114,6 +195,27 @@ def test_sixteen_bits(lathe_tool, tmp_path):
     dense = (p[:, :12] * squares[:12]) @ q[:12]
     x = np.random.default_rng(1).normal(size=(5, 40)).astype(np.float16)
     np.testing.assert_allclose(lathe.load(artifact).session().run({"x": x})["y"], x @ dense, rtol=0, atol=3e-2)
+
+
+@pytest.mark.parametrize("flags", [["kronecker", "--rank", "2", "--block", "8"], ["circulant", "--block", "8"], ["tensor-train", "--rank", "6"]], ids=lambda flags: flags[0])
+@pytest.mark.parametrize("target", ["cpu", "reference"])
+def test_forms_of_sixteen_bits(flags, target, lathe_tool, tmp_path):
+    """Stored in as many bits as the weight; the reference backend computes the same."""
+    weight = (of_structure(flags[0], False) / 8).astype(np.float16)
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["y"], name="product")]
+    values = [[helper.make_tensor_value_info(name, TensorProto.FLOAT16, ["batch", n])] for name, n in (("x", 48), ("y", 64))]
+    graph = helper.make_graph(nodes, "half", *values, [numpy_helper.from_array(weight, "w")])
+    source, artifact, report = tmp_path / "m.onnx", tmp_path / "m.lathe", tmp_path / "r.json"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), source)
+    recipe = tmp_path / "recipe.json"
+    step = {"step": "lowrank", "method": flags[0], **{flags[i][2:]: int(flags[i + 1]) for i in range(1, len(flags), 2)}}
+    recipe.write_text(json.dumps({"steps": [step]}))
+    lathe_tool.ok("compile", source, "-o", artifact, "--recipe", recipe, "--target", target, "--report", report)
+    (layer,) = json.loads(report.read_text())["compression"]["layers"]
+    assert layer["bytes_before"] == 48 * 64 * 2 and layer["bytes_after"] < layer["bytes_before"] and layer["energy_kept"] > 0.999
+    x = np.random.default_rng(1).normal(size=(5, 48)).astype(np.float16)
+    expected = x.astype(np.float32) @ weight.astype(np.float32)
+    np.testing.assert_allclose(lathe.load(artifact).session().run({"x": x})["y"], expected, rtol=0, atol=1e-2 * np.abs(expected).max())
 
 
 def test_a_single_row_of_a_table(lathe_tool, tmp_path):
@@ -178,25 +280,29 @@ def convolutions(path, extent):
     return path
 
 
+@pytest.mark.parametrize("method", ["tucker", "tensor-train", "cp"])
 @pytest.mark.parametrize("extent", [(19, 14), (37,)])
-def test_tucker(extent, lathe_tool, tmp_path):
+def test_convolutions(extent, method, lathe_tool, tmp_path):
     """A convolution as three smaller ones: artifact, ONNX, and the model with the weight that they stand for agree."""
     source, plain, artifact, report = convolutions(tmp_path / "m.onnx", extent), tmp_path / "t.onnx", tmp_path / "t.lathe", tmp_path / "r.json"
-    flags = ["--method", "tucker", "--ratio", "0.5"]
+    flags = ["--method", method, "--ratio", "0.5"]
     lathe_tool.ok("lowrank", source, "-o", artifact, *flags, "--report", report)
     lathe_tool.ok("lowrank", source, "-o", plain, *flags)
     onnx.checker.check_model(str(plain), full_check=True)
     layers = json.loads(report.read_text())["compression"]["layers"]
-    assert [layer["method"] for layer in layers] == ["tucker"] * 2 and all(0.5 <= layer["ratio"] < 0.65 for layer in layers)
+    assert [layer["method"] for layer in layers] == [method] * 2 and all(0.5 <= layer["ratio"] < 0.65 for layer in layers)
     factors = {tensor.name: numpy_helper.to_array(tensor) for tensor in onnx.load(plain).graph.initializer}
     model, energies = onnx.load(source), []
     for tensor in model.graph.initializer[:2]:
-        weight, (u, core, v) = numpy_helper.to_array(tensor), (factors[f"{tensor.name}.{part}"] for part in ("u", "core", "v"))
+        weight, (u, core, v) = numpy_helper.to_array(tensor), (factors[f"{tensor.name}.{part}"] for part in ("u", "window" if method == "cp" else "core", "v"))
         # What the exporter has transposed is told by its shape.
         u = u if u.shape[1] == weight.shape[1] else u.T
         v = v if v.shape[0] == weight.shape[0] else v.T
         core = core if core.shape[0] == v.shape[1] else core.T
-        dense = np.einsum("op,pqe,qc->oce", v, core.reshape(v.shape[1], u.shape[0], -1), u).reshape(weight.shape)
+        if method == "cp":
+            dense = np.einsum("or,re,rc->oce", v, core, u).reshape(weight.shape)
+        else:
+            dense = np.einsum("op,pqe,qc->oce", v, core.reshape(v.shape[1], u.shape[0], -1), u).reshape(weight.shape)
         energies.append((dense**2).sum() / (weight**2).sum())
         tensor.CopyFrom(numpy_helper.from_array(dense.astype(np.float32), tensor.name))
     assert [layer["energy_kept"] for layer in layers] == pytest.approx(energies, rel=1e-4)

@@ -56,8 +56,9 @@ def CpuCompressedProductsPass : Pass<"cpu-compressed-products", "::mlir::func::F
     `lathe.dequantize_log2`, `lathe.codebook_lookup`) for which there are kernels is, to f32 products whose right side it is and to lookups
     of its rows, a `lathe.weight` with the attribute `kernel.compressed`: the entry of the table of constants. A left side
     that is rounded to 8 bits and back, by a scale for each row that is its largest magnitude over 127 or by one scale for all, is read before it is
-    rounded where the right side is of integers: the attribute `kernel.lhs_quantization` tells the product to round. Other
-    expressions stay.
+    rounded where the right side is of integers: the attribute `kernel.lhs_quantization` tells the product to round. Where one constant scale rounds
+    it and the bytes are worth being a tensor, the product reads these (`bytes`), signed ones where nothing else needs them otherwise: several
+    products read them, another product writes them, perhaps with reshapes between, or a generated kernel does. Other expressions stay.
 
     ```mlir
     // before
@@ -68,6 +69,7 @@ def CpuCompressedProductsPass : Pass<"cpu-compressed-products", "::mlir::func::F
     %y = lathe.matmul %x, %w : (tensor<?x64xf32>, tensor<64x4xf32>) -> tensor<?x4xf32>
     ```
   }];
+  let options = [Option<"device", "device", "bool", "false", "for a device that is not the processor: sparse matrices stay expressions, left sides are rounded by operations">];
   let dependentDialects = ["::lathe::LatheDialect", "::lathe::kernel::KernelDialect"];
 }
 
@@ -84,6 +86,8 @@ def CpuSelectKernelsPass : Pass<"cpu-select-kernels", "::mlir::ModuleOp"> {
     through its operations' lowering to linalg; one of elementwise operations on a single shape sees its buffers with one axis. With `fuse=false` every operation is a group of its own, with
     `library=false` matrix products are generated too: that is the reference backend.
 
+    With `device` no dense constant is packed.
+
     Constants of the same content become one entry of `kernel.constants`. Where the module has such a table already, that of
     another program of the artifact, the program's own entries come behind it, and a weight that is in it is read in the layout that
     it has there, if that can be; `kernel.reads` then says which entries the program reads.
@@ -99,6 +103,7 @@ def CpuSelectKernelsPass : Pass<"cpu-select-kernels", "::mlir::ModuleOp"> {
   let options = [
     Option<"fuse", "fuse", "bool", "true", "group operations and use epilogues">,
     Option<"library", "library", "bool", "true", "use library calls for matrix products">,
+    Option<"device", "device", "bool", "false", "for a device that is not the processor: dense constants stay as they are">,
   ];
   let dependentDialects = ["::lathe::LatheDialect", "::lathe::kernel::KernelDialect", "::mlir::linalg::LinalgDialect", "::mlir::scf::SCFDialect",
     "::mlir::math::MathDialect", "::mlir::tensor::TensorDialect", "::mlir::cf::ControlFlowDialect", "::mlir::memref::MemRefDialect"];

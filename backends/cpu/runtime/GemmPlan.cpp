@@ -62,7 +62,10 @@ GemmTiling cpu::chooseGemmTiling(int64_t m, int64_t n, int64_t k, int64_t items,
 void cpu::placeBlock(GemmBlock &block, const lathe_matmul_call &call, int64_t outOffset, int64_t column) {
   auto at = [](const void *base, int64_t offset) { return base ? static_cast<const float *>(base) + offset : nullptr; };
   block.columns = std::min(block.width, call.n - column);
-  block.out = static_cast<float *>(call.out) + outOffset + column;
+  if (call.out_bytes != LATHE_BYTES_NONE)
+    block.bytes = static_cast<unsigned char *>(call.out) + outOffset + column;
+  else
+    block.out = static_cast<float *>(call.out) + outOffset + column;
   block.bias = at(call.bias, column);
   block.multiplier = at(call.multiplier, outOffset + column);
   block.residual = at(call.residual, outOffset + column);
@@ -107,7 +110,7 @@ Status GemmPlan::create(const PlanKey &key, int threads, std::string_view isa, W
   return success();
 }
 
-bool GemmPlan::execute(const lathe_matmul_call &call, int64_t piece, int, dnnl_stream_t, unsigned char *scratch,
+bool GemmPlan::execute(const lathe_matmul_call &call, int64_t piece, int64_t following, int, dnnl_stream_t, unsigned char *scratch,
                        const unsigned char *) {
   auto [item, rowTile, group] = grid_.placeOf(piece);
   int64_t row = rowTile * tiling_.rows, outOffset = key_.offsetOf(item, key_.outBatch) + row * key_.outRow;
@@ -142,8 +145,11 @@ bool GemmPlan::execute(const lathe_matmul_call &call, int64_t piece, int, dnnl_s
       block.b = b;
       b += static_cast<size_t>(block.depth) * panelRow;
       // The next block of the panel, or of the next panel, lies behind this one.
-      block.next = reinterpret_cast<const char *>(b);
-      block.nextLines = block.depth * static_cast<int64_t>(panelRow) / 64;
+      int64_t next = grid_.firstPanel(following, key_.items(), tiling_.panels);
+      bool isLast = block.last && panel + 1 == panelEnd;
+      block.next = reinterpret_cast<const char *>(
+          !isLast || next < 0 ? b : weight_ + static_cast<size_t>(next * key_.k) * panelRow);
+      block.nextLines = isLast && next < 0 ? 0 : block.depth * static_cast<int64_t>(panelRow) / 64;
       if (widen_) {
         widen_(block.b, widened, block.depth * width_);
         block.b = widened;

@@ -22,10 +22,13 @@ struct QuantRow {
   const float *a = nullptr;
   int64_t aCol = 1;
   int64_t k = 0;
+  /// Where not null a itself, rounded already, one byte behind the other, bits `flip` of which are changed.
+  const unsigned char *bytes = nullptr;
+  unsigned char flip = 0;
   bool dynamic = true;     ///< by the row's own largest magnitude; else by `scale` and `zero`
   float scale = 1;         ///< set where dynamic
   float zero = 0;
-  int8_t *out = nullptr;   ///< [padded], zeros behind k
+  int8_t *out = nullptr;   ///< [padded], zeros behind k; null where `bytes` stay where they are
   int64_t padded = 0;      ///< a multiple of 64
   int64_t group = 0;
   int32_t *sums = nullptr; ///< of each part of each group, as IntegerTile has them
@@ -45,6 +48,7 @@ struct IntegerTile {
   float *sums = nullptr; ///< [rows, panel]: set by part 0, increased by others
   const char *out = nullptr;  ///< where the result goes soon, or null
   int64_t outRow = 0;         ///< in bytes
+  int64_t outSize = 4;        ///< of an element
   const char *next = nullptr; ///< what is read after this tile...
   int64_t nextStep = 0;       ///< ...and how many bytes of it are fetched for each unit of codes
   bool stream = false;        ///< the panel itself is fetched

@@ -56,6 +56,12 @@ template <int Bits> inline Vector pick(const float *table, Words index) {
   return {_mm256_i32gather_ps(table, index.v, 4)};
 }
 
+/// Adds what two vectors of indices pick from one table.
+template <int Bits> inline void addPicked(const float *table, Words first, Words second, Vector &a, Vector &b) {
+  a = a + pick<Bits>(table, first);
+  b = b + pick<Bits>(table, second);
+}
+
 /// Byte I of each word, as the highest of a signed one: times 2^24.
 template <int I> inline Vector byteAtTop(Words x) {
   const __m256i order = _mm256_setr_epi32(static_cast<int>(0x00808080 | I << 24), 0x04808080 | I << 24,
@@ -84,12 +90,6 @@ inline float largestOf(Vector x) {
   __m128 four = _mm_max_ps(_mm256_castps256_ps128(x.v), _mm256_extractf128_ps(x.v, 1));
   __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
   return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
-}
-/// Numbers from -128 to 127.
-inline void storeBytes(int8_t *p, Vector x) {
-  __m256i words = _mm256_cvtps_epi32(x.v);
-  __m128i halves = _mm_packs_epi32(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
-  _mm_storel_epi64(reinterpret_cast<__m128i *>(p), _mm_packs_epi16(halves, halves));
 }
 
 inline Vector loadBytes(const unsigned char *p) {

@@ -17,7 +17,7 @@ namespace {
 struct LowRankFlags {
   Flags compile;
   std::string method, allocation;
-  int64_t rank = 0, residualBits = 0;
+  int64_t rank = 0, residualBits = 0, block = 0, cores = 0, seed = 0;
   double ratio = 0, energy = 0, alpha = 0;
   std::vector<std::string> tensors;
 };
@@ -31,14 +31,17 @@ void addLowRankCommand(CLI::App &app, int &exitCode) {
   addCompileOptions(*command, flags->compile);
   command->add_option(
       "--method", flags->method,
-      "what the error is measured by: svd (weights), asvd (magnitudes of inputs), svd-llm (outputs); or "
-      "tucker, of convolutions (svd; asvd and svd-llm need --calib)");
+      "of two factors, what the error is measured by: svd (weights), asvd (magnitudes of inputs), svd-llm (outputs); or "
+      "kronecker, tensor-train, circulant; of convolutions tucker, cp (svd; asvd and svd-llm need --calib)");
   command->add_option("--rank", flags->rank, "of the factors of each weight");
   command->add_option("--ratio", flags->ratio, "share of the bytes that is removed, such as 0.2");
   command->add_option("--energy", flags->energy, "share of the squares of singular values that is kept, such as 0.99");
   command->add_option("--allocation", flags->allocation,
                       "of a ratio: uniform (of each weight), auto (of all weights together) (uniform)");
   command->add_option("--alpha", flags->alpha, "of asvd: the power of mean magnitudes (0.5)");
+  command->add_option("--block", flags->block, "of circulant: extent of blocks; of kronecker: of the second factors");
+  command->add_option("--cores", flags->cores, "of tensor-train: how many (3)");
+  command->add_option("--seed", flags->seed, "of cp: of the numbers that it begins with (1)");
   command
       ->add_option("--tensors", flags->tensors,
                    "weights to factorize: names of initializers or nodes, with * and ? (all)")
@@ -60,6 +63,9 @@ void addLowRankCommand(CLI::App &app, int &exitCode) {
     add("energy", flags->energy);
     add("allocation", flags->allocation);
     add("alpha", flags->alpha);
+    add("block", flags->block);
+    add("cores", flags->cores);
+    add("seed", flags->seed);
     add("tensors", flags->tensors);
     add("exclude", flags->compile.exclude);
     ordered_json steps = ordered_json::array({step});

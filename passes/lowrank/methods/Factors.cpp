@@ -5,7 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "passes/lowrank/methods/Factors.h"
 
-#include "passes/lowrank/methods/Lapack.h"
+#include "passes/lowrank/methods/Singular.h"
 #include "passes/quantization/methods/Blas.h"
 
 #include <algorithm>
@@ -15,9 +15,6 @@ using namespace lathe;
 using namespace lathe::lowrank;
 
 namespace {
-
-/// Singular values below this share of the largest are lost in the rounding of their squares.
-constexpr double kLost = 1e-14;
 
 Status check(const Weight &w, const Measure &measure) {
   const auto fail = [](const auto &...parts) { return runtime::failure(LATHE_INVALID_ARGUMENT, parts...); };
@@ -50,33 +47,6 @@ Matrix measured(const Weight &w, const Measure &measure, int64_t &columns) {
   return m;
 }
 
-/// The first left singular vectors of m[n][columns], as rows, at most `rank`; `squares` are of all singular values.
-Status singular(const Matrix &m, int64_t n, int64_t columns, int64_t rank, Matrix &vectors,
-                std::vector<double> &squares) {
-  const bool ofColumns = columns < n;
-  const int64_t order = std::min(n, columns);
-  Matrix g = gram(m, n, columns, ofColumns);
-  if (!eigen(g, order, rank > 0, squares))
-    return runtime::failure(LATHE_EXECUTION_ERROR, "the singular values of a matrix of ", n, " x ", columns,
-                            " can't be found: numbers are too large");
-  for (double &square : squares)
-    square = std::max(square, 0.0);
-  rank = std::min(rank, order);
-  g.resize(static_cast<size_t>(rank * order));
-  if (!ofColumns || rank == 0) {
-    vectors = std::move(g);
-    return {};
-  }
-  // Right singular vectors q give the left ones, m q over their length.
-  while (rank > 0 && squares[rank - 1] <= kLost * squares[0])
-    --rank;
-  vectors = product(false, true, rank, n, columns, g, m);
-  for (int64_t i = 0; i < rank; ++i)
-    for (int64_t j = 0; j < n; ++j)
-      vectors[i * n + j] /= std::sqrt(squares[i]);
-  return {};
-}
-
 } // namespace
 
 std::vector<float> Factors::dense() const {
@@ -94,7 +64,7 @@ Status lowrank::spectrum(const Weight &w, const Measure &measure, std::vector<do
     return status;
   int64_t columns = 0;
   Matrix m = measured(w, measure, columns), vectors;
-  return singular(m, w.n, columns, 0, vectors, squares);
+  return leftSingular(m, w.n, columns, 0, vectors, squares);
 }
 
 Status lowrank::factorize(const Weight &w, const Measure &measure, int64_t rank, Factors &result,
@@ -108,7 +78,7 @@ Status lowrank::factorize(const Weight &w, const Measure &measure, int64_t rank,
     return status;
   int64_t columns = 0;
   Matrix m = measured(w, measure, columns), vectors;
-  if (Status status = singular(m, w.n, columns, rank, vectors, squares); status.failed())
+  if (Status status = leftSingular(m, w.n, columns, rank, vectors, squares); status.failed())
     return status;
   // What has no part in the outputs is left out: the rank may be smaller than was asked for, but not 0.
   vectors.resize(static_cast<size_t>(std::max<int64_t>(1, static_cast<int64_t>(vectors.size()) / w.n) * w.n));

@@ -5,8 +5,8 @@
 //===----------------------------------------------------------------------===//
 #include "passes/lowrank/methods/Tucker.h"
 
-#include "passes/lowrank/methods/Lapack.h"
 #include "passes/lowrank/methods/Ranks.h"
+#include "passes/lowrank/methods/Singular.h"
 
 #include <algorithm>
 #include <cmath>
@@ -46,13 +46,6 @@ Status check(const std::vector<float> &w, const ConvolutionShape &shape) {
   if (wrong != w.end())
     return runtime::failure(LATHE_INVALID_ARGUMENT, "weights must be finite, got ", *wrong, " at ", wrong - w.begin());
   return {};
-}
-
-double squareOf(const Matrix &m) {
-  double sum = 0;
-  for (double x : m)
-    sum += x * x;
-  return sum;
 }
 
 std::vector<float> rounded(const Matrix &m) { return std::vector<float>(m.begin(), m.end()); }

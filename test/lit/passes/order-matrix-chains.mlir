@@ -97,3 +97,109 @@ func.func @rest(%ids: tensor<?xi64>) -> tensor<?x100xf32> {
   %1 = lathe.matmul %0, %w {transpose_rhs} : (tensor<?x8xf32>, tensor<100x8xf32>) -> tensor<?x100xf32>
   return %1 : tensor<?x100xf32>
 }
+
+// -----
+
+// A sum of two Kronecker products: x by the second factors, then by the first ones.
+// CHECK-LABEL: func.func @kronecker
+// CHECK-SAME: %[[X:.*]]: tensor<?x?x16xf32>
+// CHECK-DAG: %[[A:.*]] = lathe.weight "a"
+// CHECK-DAG: %[[B:.*]] = lathe.weight "b"
+// CHECK: %[[R:.*]] = lathe.reshape %[[X]]{{.*}} -> tensor<?x?x4x4xf32>
+// CHECK: %[[S:.*]] = lathe.matmul %[[R]], %[[B]] {transpose_rhs} : (tensor<?x?x4x4xf32>, tensor<10x4xf32>) -> tensor<?x?x4x10xf32>
+// CHECK: %[[P:.*]] = lathe.reshape %[[S]]{{.*}} -> tensor<?x?x1x4x5x2xf32>
+// CHECK: %[[T:.*]] = lathe.transpose %[[P]] {permutation = array<i64: 0, 1, 2, 4, 3, 5>}
+// CHECK: %[[Q:.*]] = lathe.reshape %[[T]]{{.*}} -> tensor<?x?x5x8xf32>
+// CHECK: %[[U:.*]] = lathe.matmul %[[Q]], %[[A]] {transpose_rhs} : (tensor<?x?x5x8xf32>, tensor<6x8xf32>) -> tensor<?x?x5x6xf32>
+// CHECK: %[[V:.*]] = lathe.transpose %[[U]] {permutation = array<i64: 0, 1, 3, 2>}
+// CHECK: %[[Y:.*]] = lathe.reshape %[[V]]{{.*}} -> tensor<?x?x30xf32>
+// CHECK: return %[[Y]]
+func.func @kronecker(%x: tensor<?x?x16xf32> {lathe.dims = ["batch", "sequence", 16]}) -> tensor<?x?x30xf32> {
+  %c2 = arith.constant 2 : index
+  %c4 = arith.constant 4 : index
+  %c5 = arith.constant 5 : index
+  %c6 = arith.constant 6 : index
+  %c16 = arith.constant 16 : index
+  %c24 = arith.constant 24 : index
+  %c30 = arith.constant 30 : index
+  %a = lathe.weight "a" in "model.onnx.data" at 0 : tensor<6x8xf32>
+  %b = lathe.weight "b" in "model.onnx.data" at 192 : tensor<10x4xf32>
+  %0 = lathe.reshape %a [%c24, %c2] : tensor<6x8xf32> -> tensor<24x2xf32>
+  %1 = lathe.reshape %b [%c5, %c2, %c4] : tensor<10x4xf32> -> tensor<5x2x4xf32>
+  %2 = lathe.matmul %0, %1 : (tensor<24x2xf32>, tensor<5x2x4xf32>) -> tensor<5x24x4xf32>
+  %3 = lathe.reshape %2 [%c5, %c6, %c16] : tensor<5x24x4xf32> -> tensor<5x6x16xf32>
+  %4 = lathe.transpose %3 {permutation = array<i64: 1, 0, 2>} : (tensor<5x6x16xf32>) -> tensor<6x5x16xf32>
+  %w = lathe.reshape %4 [%c30, %c16] : tensor<6x5x16xf32> -> tensor<30x16xf32>
+  %y = lathe.matmul %x, %w {transpose_rhs} : (tensor<?x?x16xf32>, tensor<30x16xf32>) -> tensor<?x?x30xf32>
+  return %y : tensor<?x?x30xf32>
+}
+
+// -----
+
+// Rows are products of what is looked up in the cores.
+// CHECK-LABEL: func.func @rows
+// CHECK-SAME: %[[IDS:.*]]: tensor<?xi64>
+// CHECK-DAG: %[[A:.*]] = lathe.weight "a"
+// CHECK-DAG: %[[B:.*]] = lathe.weight "b"
+// CHECK: %[[I:.*]] = lathe.mod
+// CHECK: %[[P:.*]] = lathe.gather %[[B]], %[[I]] {axis = 0 : i64} : (tensor<5x8xf32>, tensor<?xi64>) -> tensor<?x8xf32>
+// CHECK: %[[J:.*]] = lathe.div
+// CHECK: %[[Q:.*]] = lathe.gather %[[A]], %[[J]] {axis = 0 : i64} : (tensor<3x4xf32>, tensor<?xi64>) -> tensor<?x4xf32>
+// CHECK: lathe.matmul %{{.*}}, %{{.*}} : (tensor<?x2x2xf32>, tensor<?x2x4xf32>) -> tensor<?x2x4xf32>
+// CHECK-NOT: tensor<15x8xf32>
+// CHECK: lathe.reshape %{{.*}} : tensor<?x2x4xf32> -> tensor<?x8xf32>
+func.func @rows(%ids: tensor<?xi64> {lathe.dims = ["batch"]}) -> tensor<?x8xf32> {
+  %c2 = arith.constant 2 : index
+  %c3 = arith.constant 3 : index
+  %c4 = arith.constant 4 : index
+  %c5 = arith.constant 5 : index
+  %c6 = arith.constant 6 : index
+  %c8 = arith.constant 8 : index
+  %c15 = arith.constant 15 : index
+  %a = lathe.weight "a" in "model.onnx.data" at 0 : tensor<3x4xf32>
+  %b = lathe.weight "b" in "model.onnx.data" at 48 : tensor<5x8xf32>
+  %0 = lathe.reshape %a [%c6, %c2] : tensor<3x4xf32> -> tensor<6x2xf32>
+  %1 = lathe.reshape %b [%c5, %c2, %c4] : tensor<5x8xf32> -> tensor<5x2x4xf32>
+  %2 = lathe.matmul %0, %1 : (tensor<6x2xf32>, tensor<5x2x4xf32>) -> tensor<5x6x4xf32>
+  %3 = lathe.reshape %2 [%c5, %c3, %c8] : tensor<5x6x4xf32> -> tensor<5x3x8xf32>
+  %4 = lathe.transpose %3 {permutation = array<i64: 1, 0, 2>} : (tensor<5x3x8xf32>) -> tensor<3x5x8xf32>
+  %w = lathe.reshape %4 [%c15, %c8] : tensor<3x5x8xf32> -> tensor<15x8xf32>
+  %y = lathe.gather %w, %ids {axis = 0 : i64} : (tensor<15x8xf32>, tensor<?xi64>) -> tensor<?x8xf32>
+  return %y : tensor<?x8xf32>
+}
+
+// -----
+
+// Cores that take more multiplications than the matrix, another order of its parts, and a matrix that something else
+// reads: it is computed.
+// CHECK-LABEL: func.func @dense
+// CHECK-COUNT-3: lathe.reshape %{{.*}} : tensor<3x2x4xf32> -> tensor<6x4xf32>
+func.func @dense(%x: tensor<?x4xf32> {lathe.dims = ["batch", 4]}) -> (tensor<?x6xf32>, tensor<?x6xf32>, tensor<6x4xf32>) {
+  %c1 = arith.constant 1 : index
+  %c2 = arith.constant 2 : index
+  %c3 = arith.constant 3 : index
+  %c4 = arith.constant 4 : index
+  %c5 = arith.constant 5 : index
+  %c6 = arith.constant 6 : index
+  %a = lathe.weight "a" in "model.onnx.data" at 0 : tensor<3x10xf32>
+  %b = lathe.weight "b" in "model.onnx.data" at 120 : tensor<10x2xf32>
+  %0 = lathe.reshape %a [%c6, %c5] : tensor<3x10xf32> -> tensor<6x5xf32>
+  %1 = lathe.reshape %b [%c2, %c5, %c2] : tensor<10x2xf32> -> tensor<2x5x2xf32>
+  %2 = lathe.matmul %0, %1 : (tensor<6x5xf32>, tensor<2x5x2xf32>) -> tensor<2x6x2xf32>
+  %3 = lathe.reshape %2 [%c2, %c3, %c4] : tensor<2x6x2xf32> -> tensor<2x3x4xf32>
+  %4 = lathe.transpose %3 {permutation = array<i64: 1, 0, 2>} : (tensor<2x3x4xf32>) -> tensor<3x2x4xf32>
+  %w = lathe.reshape %4 [%c6, %c4] : tensor<3x2x4xf32> -> tensor<6x4xf32>
+  %y = lathe.matmul %x, %w {transpose_rhs} : (tensor<?x4xf32>, tensor<6x4xf32>) -> tensor<?x6xf32>
+  %c = lathe.weight "c" in "model.onnx.data" at 200 : tensor<3x2xf32>
+  %d = lathe.weight "d" in "model.onnx.data" at 224 : tensor<2x2xf32>
+  %5 = lathe.reshape %c [%c6, %c1] : tensor<3x2xf32> -> tensor<6x1xf32>
+  %6 = lathe.reshape %d [%c2, %c1, %c2] : tensor<2x2xf32> -> tensor<2x1x2xf32>
+  %7 = lathe.matmul %5, %6 : (tensor<6x1xf32>, tensor<2x1x2xf32>) -> tensor<2x6x2xf32>
+  %8 = lathe.reshape %7 [%c3, %c2, %c4] : tensor<2x6x2xf32> -> tensor<3x2x4xf32>
+  %v = lathe.reshape %8 [%c6, %c4] : tensor<3x2x4xf32> -> tensor<6x4xf32>
+  %z = lathe.matmul %x, %v {transpose_rhs} : (tensor<?x4xf32>, tensor<6x4xf32>) -> tensor<?x6xf32>
+  %9 = lathe.reshape %7 [%c2, %c3, %c4] : tensor<2x6x2xf32> -> tensor<2x3x4xf32>
+  %10 = lathe.transpose %9 {permutation = array<i64: 1, 0, 2>} : (tensor<2x3x4xf32>) -> tensor<3x2x4xf32>
+  %u = lathe.reshape %10 [%c6, %c4] : tensor<3x2x4xf32> -> tensor<6x4xf32>
+  return %y, %z, %u : tensor<?x6xf32>, tensor<?x6xf32>, tensor<6x4xf32>
+}
