@@ -123,6 +123,12 @@ StepKind lowRankKind() {
                 finishLowRank};
   kind.carryOut = factorize;
   kind.needsData = needsData;
+  kind.timedAs = [](const RecipeStep &step) { // by factors of about the same ranks
+    RecipeStep own = step;
+    if (!needsData(step).empty())
+      own.lowRank.method = "svd";
+    return own;
+  };
   kind.check = check;
   kind.keepsSize = true; // or makes it less, where it is no rest that later steps are for
   return kind;
