@@ -170,14 +170,14 @@ bool StepRun::lowRank() {
   std::vector<Layer> chosen;
   if (!chooseLayers(chosen) || !checkRank(chosen))
     return false;
-  if (isTensorForm(step.lowRank.method))
-    return formLayers(compression, step, chosen, pool, report, resolved, isResolved, error);
   LayerStatistics statistics;
-  if (needsCalibration(step)) {
+  if (compression.data && usesCalibration(step)) {
     if (!statistics.gather(compression, chosen, pool, error))
       return false;
     report.samples = compression.data->samples();
   }
+  if (isTensorForm(step.lowRank.method))
+    return formLayers(compression, step, chosen, statistics, pool, report, resolved, isResolved, error);
   return factorizeLayers(compression, step, chosen, statistics, pool, report, resolved, isResolved, error);
 }
 
@@ -204,7 +204,7 @@ bool StepRun::sparsify() {
 /// Whether a step looks at data, if there are some.
 bool readsData(const RecipeStep &step) {
   return step.step == "choose" || (step.step == "quantize" && !isCacheStep(step) && usesCalibration(step)) ||
-         step.step == "prune" || (step.step == "lowrank" && needsCalibration(step));
+         step.step == "prune" || (step.step == "lowrank" && usesCalibration(step));
 }
 
 /// What of a step that needs calibration data does.

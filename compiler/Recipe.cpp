@@ -323,6 +323,9 @@ bool needsCalibration(const RecipeStep &step) {
 }
 
 bool usesCalibration(const RecipeStep &step) {
+  if (step.step == "lowrank")
+    return needsCalibration(step) || step.lowRank.method == "kronecker" || step.lowRank.method == "tensor-train" ||
+           step.lowRank.method == "circulant";
   return needsCalibration(step) || step.format == "codebook" || step.method == "mse";
 }
 
