@@ -20,22 +20,17 @@ static bool covers(ArrayRef<std::string> patterns, const RoundedCache &cache) {
   return llvm::any_of(patterns, [&](const std::string &pattern) { return matchesGlob(pattern, cache.name); });
 }
 
-std::string checkCacheSteps(const Recipe &recipe, ArrayRef<func::FuncOp> programs, const std::string &whyNone) {
+std::string checkCacheStep(const RecipeStep &step, ArrayRef<func::FuncOp> programs, const std::string &whyNone) {
   std::vector<RoundedCache> caches;
   for (func::FuncOp program : programs)
     llvm::append_range(caches, generation::findCaches(program));
-  for (auto [index, step] : llvm::enumerate(recipe.steps)) {
-    if (!isCacheStep(step))
-      continue;
-    std::string where = "recipe: step " + std::to_string(index + 1) + ": ";
-    if (caches.empty())
-      return where + "mode 'kv-cache': the model keeps no keys and values in f32 between runs" +
-             (whyNone.empty() ? "" : ": " + whyNone);
-    for (const std::string &pattern : step.tensors)
-      if (llvm::none_of(caches, [&](const RoundedCache &cache) { return covers({pattern}, cache); }))
-        return where + "field 'tensors': no cache has a name like '" + pattern + "'; the first one is '" +
-               caches.front().name + "'";
-  }
+  if (caches.empty())
+    return "mode 'kv-cache': the model keeps no keys and values in f32 between runs" +
+           (whyNone.empty() ? "" : ": " + whyNone);
+  for (const std::string &pattern : step.tensors)
+    if (llvm::none_of(caches, [&](const RoundedCache &cache) { return covers({pattern}, cache); }))
+      return "field 'tensors': no cache has a name like '" + pattern + "'; the first one is '" + caches.front().name +
+             "'";
   return "";
 }
 

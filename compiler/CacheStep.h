@@ -15,8 +15,10 @@ namespace lathe {
 /// Whether a step is of caches, not of weights.
 bool isCacheStep(const RecipeStep &step);
 
-/// What is wrong with steps of caches for these programs, none of which need have a cache: `whyNone` says why not. Empty where nothing is.
-std::string checkCacheSteps(const Recipe &recipe, llvm::ArrayRef<mlir::func::FuncOp> programs, const std::string &whyNone);
+/// What is wrong with a step of caches for these programs, none of which need have a cache: `whyNone` says why not.
+/// Empty where nothing is.
+std::string checkCacheStep(const RecipeStep &step, llvm::ArrayRef<mlir::func::FuncOp> programs,
+                           const std::string &whyNone);
 
 /// Rounds the rows of the caches that the step covers and no step before has rounded.
 void quantizeCaches(const RecipeStep &step, llvm::ArrayRef<mlir::func::FuncOp> programs, CompressionReport &report);

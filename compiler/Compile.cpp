@@ -9,6 +9,7 @@
 #include "compiler/CacheStep.h"
 #include "compiler/Compress.h"
 #include "compiler/CompressionJson.h"
+#include "compiler/CudaKernels.h"
 #include "compiler/Dialects.h"
 #include "compiler/Generation.h"
 #include "compiler/LayerTimes.h"
@@ -106,9 +107,12 @@ private:
   bool dump(const std::string &name);
   bool addPrograms();
   SmallVector<func::FuncOp> mains();
+  void addDevices();
   void describePrograms(ordered_json &manifest);
+  bool takeKernels(ordered_json &manifest);
   bool makeCode(const std::string &output, ordered_json &manifest);
-  bool writeReport(const ordered_json &manifest);
+  /// `constants`: what the artifact has of those of the manifest.
+  bool writeReport(const ordered_json &manifest, ArrayRef<artifact::ConstantSource> constants = {});
   bool writeText(const std::string &path, llvm::function_ref<void(llvm::raw_ostream &)> write);
   bool narrowWeights();
   bool widen(ModuleOp module);
@@ -140,6 +144,7 @@ private:
   std::vector<Program> programs; ///< that of the model, and those of the options
   size_t current = 0;            ///< the program at hand
   std::vector<cpu::CompiledCode> compiled;
+  std::optional<CudaKernels> kernels; ///< of programs for CUDA
   std::vector<artifact::SectionSource> sections; ///< code, then documents
 };
 
@@ -174,7 +179,7 @@ bool Compilation::dump(const std::string &name) {
   char number[8];
   snprintf(number, sizeof number, "%02d", program.phases);
   llvm::SmallString<256> path(options.dumpDir);
-  llvm::sys::path::append(path, std::string(number) + (program.isMain() ? "" : "-" + program.name) + "-" + name + ".mlir");
+  llvm::sys::path::append(path, std::string(number) + (program.isMain() ? "" : "-" + program.name) + (program.isCuda ? "-cuda-" : "-") + name + ".mlir");
   return writeText(std::string(path), [&](llvm::raw_ostream &stream) {
     OpPrintingFlags flags;
     flags.enableDebugInfo();
@@ -432,17 +437,35 @@ bool Compilation::toKernels() {
   return compressWeights() && narrowWeights() && select();
 }
 
+/// Programs for CUDA beside those for the processor, or in their place.
+void Compilation::addDevices() {
+  if (!options.forCuda)
+    return;
+  for (size_t i = 0, count = programs.size(); i < count; ++i) {
+    if (options.forCpu) {
+      Program copy{programs[i].name, programs[i].module->clone()};
+      copy.work = programs[i].work;
+      copy.phases = programs[i].phases;
+      programs.push_back(std::move(copy));
+    }
+    programs[options.forCpu ? count + i : i].isCuda = true;
+  }
+}
+
 bool Compilation::select() {
+  addDevices();
   if (std::string error; !options.reference && !storeScales(mains(), files, error))
     return fail(ExitCode::invalid_model, error);
   auto select = [&](OpPassManager &passes) {
     if (!options.reference) {
       passes.addNestedPass<func::FuncOp>(cpu::createCpuWideProductsPass()); // weights of which are what the next one reads
-      passes.addNestedPass<func::FuncOp>(cpu::createCpuCompressedProductsPass());
+      if (!programs[current].isCuda)
+        passes.addNestedPass<func::FuncOp>(cpu::createCpuCompressedProductsPass());
       passes.addNestedPass<func::FuncOp>(cpu::createCpuIntegerProductsPass());
     }
     cpu::CpuSelectKernelsPassOptions selection;
     selection.fuse = selection.library = !options.reference;
+    selection.device = programs[current].isCuda;
     passes.addPass(cpu::createCpuSelectKernelsPass(selection));
     passes.addPass(createCanonicalizerPass());
     passes.addPass(createCSEPass());
@@ -479,18 +502,43 @@ bool Compilation::explain() {
 void Compilation::describePrograms(ordered_json &manifest) {
   for (const Program &program : programs) {
     ordered_json description = ordered_json::object();
-    if (!program.isMain())
+    bool isFirst = &program == &programs.front();
+    if (!isFirst)
       description["name"] = program.name;
+    if (program.isCuda)
+      description["device"] = "cuda";
     describeProgram(*program.module, description);
     description["work"] = ordered_json::object();
     for (const auto &[type, operations] : program.work)
       description["work"][type] = operations.str();
     description["code"] = ordered_json::array();
-    if (program.isMain())
+    if (isFirst)
       manifest.update(description);
     else
       manifest["programs"].push_back(std::move(description));
   }
+}
+
+/// Makes threads of the kernels of programs for CUDA, and their code, or PTX as text, where it ends. False on failure.
+bool Compilation::takeKernels(ordered_json &manifest) {
+  if (!options.forCuda)
+    return true;
+  kernels.emplace(context);
+  std::string error;
+  for (current = 0; current < programs.size(); ++current) {
+    if (!programs[current].isCuda)
+      continue;
+    begin(programs[current].labelOf("threads"));
+    if (!kernels->take(programs[current], current == 0 ? manifest : manifest["programs"][current - 1]))
+      return fail(ExitCode::internal, result.errors.empty() ? who() + "phase 'threads' failed without a reason" : "");
+    if (!withinMemory() || !dump("threads"))
+      return false;
+  }
+  current = 0;
+  begin("code for cuda");
+  if (!kernels->compile(options, options.emit.empty() || options.emit == "artifact", error))
+    return fail(ExitCode::invalid_model, error);
+  return withinMemory();
 }
 
 /// Compiles the programs for each instruction set; or writes the code of `main` for one of them as text or as an object file, and ends
@@ -510,7 +558,7 @@ bool Compilation::makeCode(const std::string &output, ordered_json &manifest) {
   cpu::CodeText text = options.emit == "llvm" ? cpu::CodeText::llvmIr : isText ? cpu::CodeText::object : cpu::CodeText::none;
   SmallVector<ModuleOp> modules;
   for (const Program &program : programs)
-    if (!isText || program.isMain())
+    if (!isText || &program == &programs.front())
       modules.push_back(*program.module);
   compiled = cpu::compileImages(modules, isas, options.level, options.jobs, text);
   for (auto [i, made] : llvm::enumerate(compiled)) {
@@ -524,18 +572,25 @@ bool Compilation::makeCode(const std::string &output, ordered_json &manifest) {
       });
       return false;
     }
-    std::string section = "code." + (program.isMain() ? "" : program.name + ".") + isa.name;
-    ordered_json &description = program.isMain() ? manifest : manifest["programs"][i / isas.size() - 1];
+    bool isFirst = &program == &programs.front();
+    std::string section = (isFirst || !program.isCuda ? "code." : "host.") + (isFirst ? "" : program.name + ".") + isa.name;
+    ordered_json &description = isFirst ? manifest : manifest["programs"][i / isas.size() - 1];
     description["code"].push_back({{"isa", isa.name}, {"section", section}, {"plan", made.image->plan}, {"run", made.image->run}});
     sections.push_back({section, made.image->bytes.data(), made.image->bytes.size()});
   }
   return withinMemory();
 }
 
-bool Compilation::writeReport(const ordered_json &manifest) {
+bool Compilation::writeReport(const ordered_json &manifest, ArrayRef<artifact::ConstantSource> constants) {
   if (options.report.empty())
     return true;
-  ordered_json report = {{"kernels", manifest["kernels"]}, {"weights_bytes", manifest["weights_bytes"]}};
+  auto kernelsOf = [&](const ordered_json &program) {
+    ordered_json list = program["kernels"];
+    if (kernels)
+      kernels->describeResources(list);
+    return list;
+  };
+  ordered_json report = {{"kernels", kernelsOf(manifest)}, {"weights_bytes", manifest["weights_bytes"]}};
   report["precision"] = ordered_json::array();
   for (const PrecisionPlan::Decision &decision : result.precision.decisions) {
     report["precision"].push_back({{"weight", decision.weight}, {"type", decision.type}});
@@ -544,12 +599,16 @@ bool Compilation::writeReport(const ordered_json &manifest) {
   }
   if (result.attached.quantized + result.attached.dense > 0)
     report["checkpoint"] = {{"quantized", result.attached.quantized}, {"dense", result.attached.dense}, {"kept", result.attached.kept}};
+  report["stored"] = ordered_json::array();
+  for (auto [i, source] : llvm::enumerate(constants))
+    if (ordered_json entry = storedJson(manifest["constants"][i], source.size, result.compression); !entry.is_null())
+      report["stored"].push_back(std::move(entry));
   report["decompressed"] = result.decompressed;
   if (!result.compression.isEmpty())
     report["compression"] = reportJson(result.compression);
   if (manifest.contains("programs"))
     for (const ordered_json &program : manifest["programs"])
-      report["programs"].push_back({{"name", program["name"]}, {"kernels", program["kernels"]}});
+      report["programs"].push_back({{"name", program["name"]}, {"kernels", kernelsOf(program)}});
   return writeText(options.report, [&](llvm::raw_ostream &stream) { stream << report.dump(2) << "\n"; });
 }
 
@@ -558,8 +617,12 @@ void Compilation::toArtifact(const std::string &output) {
   manifest["producer"] = "lathe " LATHE_VERSION;
   manifest["abi_version"] = LATHE_ABI_VERSION;
   manifest["model"] = {{"name", result.info.name}, {"sha256", result.info.sha256}, {"opset", result.info.opset}};
-  manifest["options"] = {{"target", options.reference ? "reference" : "cpu"}, {"optimization", options.level}, {"precision", options.precision}};
-  manifest["devices"] = {"cpu"};
+  manifest["options"] = {{"target", options.reference ? "reference" : !options.forCuda ? "cpu" : options.forCpu ? "cpu,cuda" : "cuda"}, {"optimization", options.level}, {"precision", options.precision}};
+  manifest["devices"] = ordered_json::array();
+  if (options.forCpu)
+    manifest["devices"].push_back("cpu");
+  if (options.forCuda)
+    manifest["devices"].push_back("cuda");
   std::vector<artifact::ConstantSource> constants;
   std::string error;
   if (!describeConstants(*programs.back().module, files, manifest, constants, error))
@@ -571,8 +634,14 @@ void Compilation::toArtifact(const std::string &output) {
 
   if (!phase(
           "plan", [](OpPassManager &passes) { passes.addPass(memory::createPlanArenaPass()); }, ExitCode::internal) ||
-      !phase(
-          "llvm", [&](OpPassManager &passes) { cpu::addLoweringPasses(passes, options.level > 0 && !options.reference); },
+      !takeKernels(manifest))
+    return;
+  if (options.emit == "ptx") {
+    writeText(output, [&](llvm::raw_ostream &stream) { stream << kernels->text(); });
+    return;
+  }
+  if (!phase(
+          "llvm", [&](OpPassManager &passes) { cpu::addLoweringPasses(passes, options.level > 0 && !options.reference && !programs[current].isCuda); },
           ExitCode::internal))
     return;
   if (options.emit == "mlir") {
@@ -581,6 +650,8 @@ void Compilation::toArtifact(const std::string &output) {
   }
   if (!makeCode(output, manifest))
     return;
+  if (kernels)
+    kernels->describe(manifest, sections);
   for (const CompileOptions::Document &document : options.documents) {
     std::string section = "document." + document.name;
     manifest["documents"].push_back({{"name", document.name}, {"format", document.format}, {"section", section}});
@@ -589,7 +660,7 @@ void Compilation::toArtifact(const std::string &output) {
   }
   const std::string &recipe = result.compression.recipe.empty() ? options.recipe : result.compression.recipe;
   manifest["recipe"] = recipe.empty() ? ordered_json() : ordered_json::parse(recipe);
-  if (!writeReport(manifest))
+  if (!writeReport(manifest, constants))
     return;
   begin("write");
   auto held = watch.holdFiles();
@@ -670,6 +741,14 @@ CompileResult compileModel(const std::string &model, const std::string &output, 
     return result;
   }
   if (own.emit == "onnx") // is the model alone
+    own.generation = CompileOptions::Generation::off;
+  if (own.forCuda && own.generation == CompileOptions::Generation::on) {
+    CompileResult result;
+    result.code = ExitCode::usage;
+    result.errors.push_back("programs that generate text are made for cpu: expects --generate off, or auto, with --target cuda");
+    return result;
+  }
+  if (own.forCuda)
     own.generation = CompileOptions::Generation::off;
   Compilation compilation(model, own);
   if (!own.recipe.empty())

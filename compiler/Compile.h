@@ -29,9 +29,11 @@ struct CompileOptions {
   unsigned level = 2;                ///< optimization of generated code, 0 to 3
   bool reference = false;            ///< the reference backend: every operation on its own through its lowering to linalg
   std::vector<std::string> isas;     ///< instruction sets to make code for; all, if empty
+  bool forCpu = true, forCuda = false; ///< the devices that there are programs for
+  std::vector<std::string> cudaArchs;  ///< that cubins are made for; those that are known, if empty
   ImportOptions import;
   std::string dumpDir;               ///< folder for one numbered .mlir file a phase; none, if empty
-  std::string emit;                  ///< "artifact" (or empty), "onnx", "mlir", "llvm", "obj"
+  std::string emit;                  ///< "artifact" (or empty), "onnx", "mlir", "llvm", "obj", "ptx"
   std::string precision = "f32";     ///< that weights are stored in: "f32", "bf16", "f16" or "auto"
   std::string recipe;                ///< what is compressed, and how, as JSON (compiler/Recipe.h); nothing, if empty
   std::string gradients; ///< file of gradients of a loss by initializers (safetensors), for methods that take them

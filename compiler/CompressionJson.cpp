@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "compiler/CompressionJson.h"
+#include <algorithm>
 #include <cmath>
 
 using nlohmann::ordered_json;
@@ -171,6 +172,34 @@ ordered_json reportJson(const CompressionReport &compression) {
   }
   addChoices(compression, json);
   return json;
+}
+
+/// Whether a step made the weight of that name as it is stored.
+static bool isMade(const CompressionReport &compression, const std::string &name) {
+  auto hasIt = [&](const CompressedLayer &layer) {
+    return !layer.format.empty() &&
+           (layer.weight == name || std::find(layer.factors.begin(), layer.factors.end(), name) != layer.factors.end());
+  };
+  return std::any_of(compression.layers.begin(), compression.layers.end(), hasIt) ||
+         std::any_of(compression.sparse.begin(), compression.sparse.end(),
+                     [&](const SparseLayer &layer) { return !layer.format.empty() && layer.weight == name; });
+}
+
+ordered_json storedJson(const ordered_json &constant, uint64_t bytes, const CompressionReport &compression) {
+  const bool isSparse = constant.contains("sparse");
+  if (!isSparse && !constant.contains("quantized"))
+    return ordered_json();
+  const std::string name = constant.value("name", ""); // what the compiler has computed has none
+  const auto k = constant["shape"][0].get<uint64_t>(), n = constant["shape"][1].get<uint64_t>();
+  const ordered_json &layout = constant[isSparse ? "sparse" : "quantized"];
+  ordered_json entry = {{"weight", name}, {"inputs", k}, {"outputs", n}, {"values", layout["values"]}};
+  if (!isSparse)
+    entry.update({{"bits", layout["bits"]}, {"group", layout["group"]}, {"scale", layout["scale"]}});
+  entry.update({{"storage", isSparse ? "sparse" : "codes"},
+                {"bytes", bytes},
+                {"f32_bytes", 4 * k * n},
+                {"imported", !name.empty() && !isMade(compression, name)}});
+  return entry;
 }
 
 } // namespace lathe

@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "compiler/Dialects.h"
 #include "backends/cpu/compiler/Passes.h"
+#include "backends/cuda/compiler/Passes.h"
 #include "backends/reference/compiler/Passes.h"
 #include "mlir/Dialect/ControlFlow/IR/ControlFlow.h"
 #include "mlir/Dialect/Index/IR/IndexDialect.h"
@@ -20,8 +21,8 @@
 using namespace mlir;
 
 void lathe::registerDialects(DialectRegistry &registry) {
-  registry.insert<LatheDialect, kernel::KernelDialect, arith::ArithDialect, cf::ControlFlowDialect, func::FuncDialect,
-                  index::IndexDialect, linalg::LinalgDialect, LLVM::LLVMDialect, math::MathDialect, memref::MemRefDialect,
+  registry.insert<LatheDialect, kernel::KernelDialect, arith::ArithDialect, cf::ControlFlowDialect, func::FuncDialect, gpu::GPUDialect,
+                  index::IndexDialect, linalg::LinalgDialect, LLVM::LLVMDialect, math::MathDialect, memref::MemRefDialect, NVVM::NVVMDialect,
                   scf::SCFDialect, tensor::TensorDialect>();
   registerReferenceInterfaces(registry);
 }
@@ -34,6 +35,7 @@ void lathe::registerPasses() {
   generation::registerLatheGenerationPasses();
   precision::registerLathePrecisionPasses();
   cpu::registerLatheCpuPasses();
+  cuda::registerLatheCudaPasses();
   registerLatheReferencePasses();
   registerReferencePipelines();
   registerCanonicalizerPass();

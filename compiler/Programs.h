@@ -30,9 +30,10 @@ struct Program {
   std::map<std::string, SymExpr> work = {};
   int phases = 0;       ///< that were dumped
   size_t constants = 0; ///< of it and of the programs before it
+  bool isCuda = false;  ///< runs on such a device
   bool isMain() const { return name == "main"; }
   /// What begins, as users are told.
-  std::string labelOf(const std::string &phase) const { return isMain() ? phase : phase + " of " + name; }
+  std::string labelOf(const std::string &phase) const { return (isMain() ? phase : phase + " of " + name) + (isCuda ? " for cuda" : ""); }
 };
 
 /// Puts what was added behind what is there. Returns what is wrong with it, or an empty text; what a verifier finds

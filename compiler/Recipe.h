@@ -61,7 +61,7 @@ struct Sparsifying {
 };
 
 /// One step of a recipe: what it does, what it applies to, and its parameters. Members have the names of the JSON's
-/// fields. What fields a kind of step has, and what they may be, is told in one table for each kind (Recipe.cpp).
+/// fields. What fields a kind of step has, and what they may be, is told in one object for each kind (StepKinds.h).
 struct RecipeStep {
   std::string step = "quantize";            ///< the kind of step
   std::vector<std::string> tensors = {"*"}; ///< globs on names of initializers, nodes that read them, or caches
@@ -123,9 +123,10 @@ std::optional<Recipe> parseRecipe(const std::string &json, std::string &error);
 /// The recipe as canonical JSON: every field that its steps' kinds have.
 std::string writeRecipe(const Recipe &whole);
 
-/// Whether a step needs calibration data.
+/// What of a step needs calibration data, such as "method 'gptq'"; empty where nothing does.
+std::string whatNeedsCalibration(const RecipeStep &step);
 bool needsCalibration(const RecipeStep &step);
-/// Whether it is better with some.
+/// Whether it looks at some, if there are any.
 bool usesCalibration(const RecipeStep &step);
 
 /// Whether layers that a step would make slower are to stay as they were. `isPortable`: what is made is for other runtimes.

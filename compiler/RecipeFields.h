@@ -44,20 +44,6 @@ Field optionalShare(const char *name, Access<std::optional<double>> place);
 /// A list of names or patterns.
 Field globs(const char *name, Access<std::vector<std::string>> place);
 
-/// A kind of step: its name in the field `step`, and the fields that it has beside that one.
-struct StepKind {
-  std::string name;
-  std::vector<Field> fields;
-  /// Fills in what follows from fields that were given (those of `entry`), and returns what they say together that no
-  /// one of them is wrong for. May be empty.
-  std::function<std::string(const nlohmann::ordered_json &entry, RecipeStep &step)> finish;
-  std::string mode = ""; ///< where the field `mode` tells it from others of its name; before these in the list of all
-  std::vector<std::string> patterns = {}; ///< likewise by the field `pattern`
-};
-
-/// All kinds, in the order in which they are told to users.
-const std::vector<StepKind> &stepKinds();
-
 /// Reads a step of any kind; returns what is wrong.
 std::string read(const nlohmann::ordered_json &entry, RecipeStep &step);
 /// A step as JSON, with every field of its kind.

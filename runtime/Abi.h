@@ -43,13 +43,20 @@ typedef enum lathe_quantization {
   LATHE_QUANTIZE_STATIC = 2, ///< by a_scale and a_zero: round(x / a_scale) + a_zero, bounded to [-128, 127]
 } lathe_quantization;
 
+/// How the elements of a side of a product lie where they are integers already.
+typedef enum lathe_bytes {
+  LATHE_BYTES_NONE = 0,     ///< they are of the product's dtype
+  LATHE_BYTES_SIGNED = 1,   ///< i8
+  LATHE_BYTES_UNSIGNED = 2, ///< u8, 128 more than what zero points count
+} lathe_bytes;
+
 /// One (batched, strided) matrix product:
 /// out[b][m][n] = act(alpha * sum_k a[b][m][k] * b[b][k][n] + bias[n]) * multiplier + residual.
 /// All strides are in elements; a batch stride of 0 broadcasts. Every extent may be 0 (then, if out is not empty and
 /// k == 0, out is act(bias) * multiplier + residual). Laid out without padding surprises: only 8-byte members.
 typedef struct lathe_matmul_call {
   int64_t kernel;          ///< index into the manifest's "kernels": names, for profiles and errors
-  int64_t dtype;           ///< lathe_dtype of a, b, bias, multiplier, residual and out
+  int64_t dtype;           ///< lathe_dtype of a, b, bias, multiplier, residual and out; but see a_bytes and out_bytes
   int64_t weight;          ///< index into the manifest's "constants" when b is a constant, else -1; a constant that is
                            ///< neither packed nor quantized is read through b_row and b_col, and packed into private memory once
   int64_t activation;      ///< lathe_activation
@@ -69,6 +76,11 @@ typedef struct lathe_matmul_call {
   int64_t a_quantization;  ///< lathe_quantization; other than none only where `weight` is quantized integers ("integer")
   double a_scale;          ///< with LATHE_QUANTIZE_STATIC; above 0
   int64_t a_zero;          ///< likewise, from -128 to 127: of unsigned integers 128 less than their zero point
+  int64_t a_again;         ///< not 0: a has not changed since the product before that read it, of what it left something may be left
+  int64_t a_bytes;         ///< lathe_bytes: a has been rounded, with LATHE_QUANTIZE_STATIC
+  int64_t out_bytes;       ///< lathe_bytes: what out would be is rounded by out_scale and out_zero, as a is; only with quantized weights
+  double out_scale;        ///< above 0
+  int64_t out_zero;        ///< as a_zero
 } lathe_matmul_call;
 
 /// Rows of the transpose of a quantized weight [k, n], such as a table of embeddings: out[i] = weight[:, indices[i]].

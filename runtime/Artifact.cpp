@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "runtime/Artifact.h"
 
+#include "runtime/Backend.h"
 #include "runtime/CpuFeatures.h"
 #include "runtime/Hash.h"
 
@@ -152,16 +153,102 @@ Status Artifact::document(size_t index, std::string_view *bytes) const {
   return success();
 }
 
-Status Artifact::chooseDevice(const std::string &wanted) {
-  std::string list;
-  for (const std::string &device : manifest_.devices) {
-    list += (list.empty() ? "" : ", ") + device;
-    if (device_.empty() && (wanted.empty() || device == wanted))
-      device_ = device;
+const SectionEntry *Artifact::deviceSection(const DeviceCode &code) const {
+  return find(code.kind == DeviceCode::Kind::emulation ? SectionKind::code : SectionKind::device, code.section);
+}
+
+Status Artifact::checkDeviceCode() const {
+  for (const DeviceCode &code : manifest_.deviceCode) {
+    const SectionEntry *entry = deviceSection(code);
+    if (!entry)
+      return invalid("the manifest names section '", code.section, "', which is no code for a device");
+    for (const auto &[function, offset] : code.kernels)
+      if (offset >= entry->size)
+        return invalid("kernel '", function, "' of section '", code.section, "' lies outside of it");
   }
-  if (device_.empty())
-    return failure(LATHE_NOT_FOUND, "the artifact is not for device '", wanted, "'; it is for: ", list);
   return success();
+}
+
+Status Artifact::deviceCode(size_t index, std::string_view *bytes) const {
+  const SectionEntry &entry = *deviceSection(manifest_.deviceCode[index]);
+  if (Status status = checkHash(entry); status.failed())
+    return status;
+  *bytes = {reinterpret_cast<const char *>(file_.data() + entry.offset), entry.size};
+  return success();
+}
+
+/// The image for the best instruction set of the host that there is.
+Status Artifact::loadEmulation() {
+  std::string reasons;
+  for (const DeviceCode &code : manifest_.deviceCode) {
+    if (code.kind != DeviceCode::Kind::emulation)
+      continue;
+    const char *why = nullptr;
+    if (!supportsIsa(code.isa, &why))
+      reasons += join(reasons.empty() ? "" : "; ", code.isa, ": ", why);
+    else if (!emulationCode_ || isaRank(code.isa) > isaRank(emulationCode_->isa))
+      emulationCode_ = &code;
+  }
+  if (!emulationCode_)
+    return failure(LATHE_UNSUPPORTED_DEVICE, "the artifact has no kernels that device '", device_, "' can run on this machine (",
+                   reasons.empty() ? "none for emulation" : reasons, "); compile the model for this machine");
+  const SectionEntry &entry = *deviceSection(*emulationCode_);
+  if (Status status = checkHash(entry); status.failed())
+    return status;
+  if (entry.padded_size == 0)
+    return success();
+  return file_.mapExecutable(entry.offset, entry.padded_size, &emulation_);
+}
+
+namespace {
+std::string listDevices(const Manifest &manifest) {
+  std::string list;
+  for (const std::string &device : manifest.devices)
+    list += (list.empty() ? "" : ", ") + device;
+  return list;
+}
+
+/// The device whose programs `device` runs, which it may play.
+std::string programsOf(const std::string &device) {
+  Backend *backend = findBackend(device);
+  return backend ? backend->programs() : device;
+}
+} // namespace
+
+/// An accelerator where one works, else the processor.
+Status Artifact::chooseAnyDevice() {
+  std::string reasons;
+  const std::string *processor = nullptr;
+  for (const std::string &device : manifest_.devices) {
+    if (device == "cpu") {
+      processor = &device;
+      continue;
+    }
+    Backend *backend = findBackend(device);
+    Status status = backend ? backend->available() : failure(LATHE_UNSUPPORTED_DEVICE, "this runtime was built without it");
+    if (!status.failed()) {
+      device_ = device;
+      return success();
+    }
+    reasons += join(reasons.empty() ? "" : "; ", device, ": ", status.message());
+  }
+  if (!processor)
+    return failure(LATHE_UNSUPPORTED_DEVICE, "no device of the artifact works here (", reasons, ")");
+  device_ = *processor;
+  return success();
+}
+
+Status Artifact::chooseDevice(const std::string &wanted) {
+  device_ = wanted.empty() ? manifest_.devices.front() : wanted;
+  if (wanted == "auto")
+    if (Status status = chooseAnyDevice(); status.failed())
+      return status;
+  std::string programs = programsOf(device_);
+  if (std::find(manifest_.devices.begin(), manifest_.devices.end(), programs) == manifest_.devices.end())
+    return failure(LATHE_NOT_FOUND, "the artifact is not for device '", device_, "'; it is for: ", listDevices(manifest_));
+  if (Status status = manifest_.select(programs); status.failed())
+    return status;
+  return programs == device_ ? success() : loadEmulation();
 }
 
 Status Artifact::chooseIsa(const std::string &wanted) {
@@ -177,9 +264,9 @@ Status Artifact::chooseIsa(const std::string &wanted) {
   };
   for (const Code &code : manifest_.main().code) {
     consider(code.isa);
-    const char *why = nullptr;
-    if (code.isa == codeIsa("amx") && (wanted == "amx" || supportsIsa("amx", &why)))
-      consider("amx");
+    for (std::string_view isa : kProductIsas)
+      if (code.isa == codeIsa(isa) && (wanted == isa || paysForProducts(isa)))
+        consider(std::string(isa));
   }
   if (best.empty() && reasons.empty() && !wanted.empty())
     return failure(LATHE_NOT_FOUND, "the artifact has no code for instruction set '", wanted,
@@ -226,6 +313,8 @@ Status Artifact::open(const char *path, const Options &options, Artifact *artifa
     status = result.readConstants();
   if (!status.failed())
     status = result.checkDocuments();
+  if (!status.failed())
+    status = result.checkDeviceCode();
   if (!status.failed())
     status = result.chooseDevice(options.device);
   if (!status.failed())

@@ -22,7 +22,7 @@ class Artifact {
 public:
   struct Options {
     bool verify = false;
-    std::string device; ///< empty for the first
+    std::string device; ///< empty for the first, "auto" for the best that works
     std::string isa;    ///< empty for the best
     uint64_t memoryBudget = 0;
   };
@@ -41,6 +41,12 @@ public:
   /// The bytes of document `index`, with a zero behind them; its hash is checked here, as few who load an artifact ask
   /// for it.
   Status document(size_t index, std::string_view *bytes) const;
+  /// The bytes of entry `index` of the manifest's device code, whose hash is checked here.
+  Status deviceCode(size_t index, std::string_view *bytes) const;
+  /// Where the chosen device is played by another: the image with its kernels, executable, and what the manifest says about
+  /// it; null else.
+  const Mapping &emulation() const { return emulation_; }
+  const DeviceCode *emulationCode() const { return emulationCode_; }
   /// Entry points of a program.
   lathe_plan_fn plan(size_t program) const { return entries_[program].plan; }
   lathe_run_fn run(size_t program) const { return entries_[program].run; }
@@ -51,6 +57,10 @@ private:
   Status readConstants();
   Status checkDocuments() const;
   Status chooseDevice(const std::string &wanted);
+  Status chooseAnyDevice();
+  Status loadEmulation();
+  const artifact::SectionEntry *deviceSection(const DeviceCode &code) const;
+  Status checkDeviceCode() const;
   Status chooseIsa(const std::string &wanted);
   Status loadCode(const Program &program);
   Status checkHash(const artifact::SectionEntry &entry) const;
@@ -62,6 +72,8 @@ private:
   std::string manifestText_;
   std::string device_;
   std::string isa_;
+  Mapping emulation_;
+  const DeviceCode *emulationCode_ = nullptr; ///< of manifest_
   const unsigned char *constants_ = nullptr;
   uint64_t constantsSize_ = 0;
   struct Entry {

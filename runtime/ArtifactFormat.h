@@ -31,6 +31,7 @@ enum class SectionKind : uint32_t {
   code = 2,      ///< code image (runtime/Abi.h); the manifest says for which instruction set
   constants = 3, ///< concatenated constants
   document = 4,  ///< a file that travels with the model, and a zero; the manifest says which
+  device = 5,    ///< code that a device's driver loads; the manifest says which
 };
 
 /// XXH3 128-bit, canonical (big-endian) representation.

@@ -36,8 +36,12 @@ public:
   virtual const Manifest &manifest() const = 0;
   /// Address of a constant as it is stored.
   virtual const void *constant(size_t index) const = 0;
-  /// Instruction set that products use, such as "avx512" or "amx"; runtime::codeIsa() is that of the artifact's code.
+  /// Instruction set that products use, such as "avx512", "avx512_bf16" or "amx"; runtime::codeIsa() is that of the artifact's code.
   virtual std::string_view isa() const = 0;
+  /// The bytes of entry `index` of the manifest's device code, which stay where they are.
+  virtual Status deviceCode(size_t, std::string_view *) const { return failure(LATHE_NOT_FOUND, "there is no code for a device"); }
+  /// For a device that is played: the executable image of its kernels, and what the manifest says about it; null else.
+  virtual const DeviceCode *emulation(const unsigned char **) const { return nullptr; }
   /// Counts private memory of the module against its budget, forever; false when it would pass it. Thread-safe.
   virtual bool chargePrivate(uint64_t bytes) = 0;
 
@@ -60,10 +64,38 @@ protected:
   ~SessionServices() = default;
 };
 
+/// A session's part of a device that has memory of its own. What is asked for is done in that order; only what says so waits
+/// for it. An address of the device is nothing that the host may read.
+class DeviceQueue {
+public:
+  virtual ~DeviceQueue() = default;
+  /// At least 256-byte aligned; an address even for no bytes. OUT_OF_MEMORY leaves everything as it was.
+  virtual Status allocate(uint64_t bytes, void **address) = 0;
+  /// Takes effect after what was asked for before.
+  virtual void release(void *address) = 0;
+  /// `from` may change after the call.
+  virtual Status upload(void *to, const void *from, uint64_t bytes) = 0;
+  /// `to` has the bytes after the next wait() or finish().
+  virtual Status download(void *to, const void *from, uint64_t bytes) = 0;
+  /// Waits for all that was asked for.
+  virtual Status wait() = 0;
+  /// Ends a run: wait(), and gives in *check the check that kernels found failed, -1 where none did.
+  virtual Status finish(int64_t *check) = 0;
+  /// lathe_runtime_table::launch and read. Failures go to SessionServices::fail.
+  virtual void launch(const lathe_launch_call &call) = 0;
+  virtual const void *read(const void *address, int64_t bytes) = 0;
+  /// Notes when the device comes here. Numbers count up from 0 in each run.
+  virtual size_t mark() = 0;
+  /// Nanoseconds between two marks of a run that has finished.
+  virtual uint64_t elapsed(size_t from, size_t to) = 0;
+};
+
 /// A backend's part of a session: used by one thread at a time.
 class BackendSession {
 public:
   virtual ~BackendSession() = default;
+  /// Where buffers of runs are the device's; null where they are the host's. Lives as long as this.
+  virtual DeviceQueue *device() { return nullptr; }
   /// Called on the thread that runs, around each run.
   virtual void beginRun() {}
   virtual void endRun() {}
@@ -84,6 +116,8 @@ public:
 class BackendModule {
 public:
   virtual ~BackendModule() = default;
+  /// Addresses of the constants for frames; null where that is as they are stored.
+  virtual const void *const *constants() const { return nullptr; }
   virtual Status createSession(SessionServices &services, std::unique_ptr<BackendSession> *session) = 0;
 };
 
@@ -91,8 +125,11 @@ public:
 class Backend {
 public:
   virtual ~Backend() = default;
-  /// As in the manifest's "devices".
   virtual const char *name() const = 0;
+  /// The device of the manifest whose programs it runs: another than itself where it plays one.
+  virtual const char *programs() const { return name(); }
+  /// Fails with the reason where the device does not work on this machine.
+  virtual Status available() { return success(); }
   virtual Status createModule(ModuleServices &services, std::unique_ptr<BackendModule> *module) = 0;
   /// Called once on each worker thread of a session, before anything else.
   virtual void (*threadStart() const)() { return nullptr; }

@@ -12,6 +12,10 @@
 #include "backends/cpu/runtime/CpuBackend.h"
 #endif
 
+#ifdef LATHE_HAS_CUDA_BACKEND
+#include "backends/cuda/runtime/CudaBackend.h"
+#endif
+
 #include <mutex>
 
 void lathe::runtime::registerBuiltinBackends() {
@@ -19,6 +23,10 @@ void lathe::runtime::registerBuiltinBackends() {
   std::call_once(once, [] {
 #ifdef LATHE_HAS_CPU_BACKEND
     registerBackend(cpu::cpuBackend());
+#endif
+#ifdef LATHE_HAS_CUDA_BACKEND
+    registerBackend(cuda::cudaBackend());
+    registerBackend(cuda::cudaEmulatorBackend());
 #endif
   });
 }

@@ -110,6 +110,8 @@ const char *lathe_status_string(lathe_status status) {
     return "execution error";
   case LATHE_INTERNAL:
     return "internal error";
+  case LATHE_DEVICE_LOST:
+    return "device lost";
   }
   return "unknown status";
 }

@@ -19,6 +19,8 @@ struct Features {
   bool avx512 = false;
   bool vnni = false;
   bool amx = false; ///< tiles with products of bf16 and of bytes
+  bool bfloats = false;     ///< products of pairs of bf16
+  bool fastBfloats = false; ///< which take no longer than those of as many f32
 };
 
 uint64_t readXcr0() {
@@ -51,6 +53,12 @@ Features detect() {
   features.avx512 = features.avx2 && zmm && (b & bit_AVX512F) && (b & bit_AVX512BW) && (b & bit_AVX512DQ) &&
                     (b & bit_AVX512VL) && (b & bit_AVX512CD);
   features.vnni = features.avx512 && (c & bit_AVX512VNNI);
+  constexpr unsigned kAmd = 0x68747541; // "Auth"
+  unsigned leaves = 0, vendor = 0, unused = 0, a1 = 0;
+  if (features.vnni && a >= 1 && __get_cpuid_count(7, 1, &a1, &unused, &unused, &unused))
+    features.bfloats = a1 & 1u << 5;
+  // AMD's begin two in the time of two of f32; Intel's one, so that nothing is won.
+  features.fastBfloats = features.bfloats && __get_cpuid(0, &leaves, &vendor, &unused, &unused) && vendor == kAmd;
   constexpr uint32_t kAmx = 1u << 22 | 1u << 24 | 1u << 25; // bf16, tiles, bytes
   constexpr uint64_t kTileState = 3u << 17;
   features.amx = features.vnni && (d & kAmx) == kAmx && (xcr0 & kTileState) == kTileState && lendTiles();
@@ -80,9 +88,19 @@ bool lathe::runtime::supportsIsa(std::string_view isa, const char **why) {
     *why = "the processor lacks AMX for bf16 and int8, or the system does not lend it";
     return features().amx;
   }
+  if (isa == "avx512_bf16") {
+    *why = "the processor lacks AVX-512 VNNI or BF16";
+    return features().bfloats;
+  }
   return false;
+}
+
+bool lathe::runtime::paysForProducts(std::string_view isa) {
+  return isa == "amx" ? features().amx : isa == "avx512_bf16" && features().fastBfloats;
 }
 
 const char *lathe::runtime::bestIsa() { return features().avx512 ? "avx512" : "avx2"; }
 
-int lathe::runtime::isaRank(std::string_view isa) { return isa == "amx" ? 3 : isa == "avx512" ? 2 : isa == "avx2" ? 1 : -1; }
+int lathe::runtime::isaRank(std::string_view isa) {
+  return isa == "amx" ? 4 : isa == "avx512_bf16" ? 3 : isa == "avx512" ? 2 : isa == "avx2" ? 1 : -1;
+}

@@ -11,7 +11,7 @@
 namespace lathe::runtime {
 
 /// Whether this processor and its operating system can execute code for `isa` ("avx2", "avx512"), or
-/// besides "avx512" products by tiles ("amx"), which it asks the system for. On refusal, `*why`
+/// besides "avx512" products by tiles ("amx"), which it asks the system for, or of pairs of bf16 ("avx512_bf16"). On refusal, `*why`
 /// says what is missing (a static string).
 bool supportsIsa(std::string_view isa, const char **why);
 
@@ -21,8 +21,19 @@ bool hasVnni();
 /// The best one that this processor can execute code for; "avx2" where it can for none.
 const char *bestIsa();
 
-/// The instruction set of the code that runs where products are computed by `isa`: "avx512" for "amx".
-inline std::string_view codeIsa(std::string_view isa) { return isa == "amx" ? "avx512" : isa; }
+/// Those that products alone are computed by, besides the code's.
+constexpr std::string_view kProductIsas[] = {"avx512_bf16", "amx"};
+
+/// Whether one of them is there and makes products faster than the code's instruction set.
+bool paysForProducts(std::string_view isa);
+
+/// The instruction set of the code that runs where products are computed by `isa`.
+inline std::string_view codeIsa(std::string_view isa) {
+  for (std::string_view own : kProductIsas)
+    if (isa == own)
+      return "avx512";
+  return isa;
+}
 
 /// Orders instruction sets by preference: higher is better, negative is unknown.
 int isaRank(std::string_view isa);

@@ -386,6 +386,11 @@ void readCode(Reader &reader, const json &object, const std::string &where, Prog
     });
     if (value.is_object() && value.contains("result"))
       kernel.result = readResult(reader, value["result"], at + ".result");
+    if (value.is_object() && value.contains("function")) {
+      kernel.function = reader.string(value, "function", at);
+      if (kernel.function.empty())
+        reader.fail(at + ".function", "must not be empty");
+    }
     program.kernels.push_back(std::move(kernel));
   });
   reader.each(object, "checks", where, [&](const json &value, const std::string &at) {
@@ -453,6 +458,8 @@ void locateSymbols(Reader &reader, const std::string &where, Program &program) {
 Program readProgram(Reader &reader, const json &object, const std::string &where, std::string name) {
   Program program;
   program.name = std::move(name);
+  if (object.is_object() && object.contains("device"))
+    program.device = reader.string(object, "device", where);
   std::unordered_set<std::string> names;
   reader.each(object, "symbols", where, [&](const json &value, const std::string &at) {
     program.symbols.push_back(readSymbol(reader, value, at));
@@ -483,13 +490,19 @@ void readPrograms(Reader &reader, const json &root, Manifest &manifest) {
     Program program = readProgram(reader, value, where, reader.string(value, "name", where));
     if (program.name.empty())
       reader.fail(where, "must have a name");
-    for (const Program &other : manifest.programs)
+    const Program *main = nullptr;
+    for (const Program &other : manifest.programs) {
+      if (other.device != program.device)
+        continue;
+      if (!main)
+        main = &other;
       if (other.name == program.name)
         reader.fail(where, join("is called '", program.name, "', as another program is"));
+    }
     if (reader.status.failed())
       return;
-    // One instruction set is chosen for all of them.
-    for (const Code &code : manifest.main().code)
+    // One instruction set is chosen for all of a device.
+    for (const Code &code : main ? main->code : std::vector<Code>())
       if (std::none_of(program.code.begin(), program.code.end(), [&](const Code &own) { return own.isa == code.isa; }))
         reader.fail(where, join("has no code for instruction set '", code.isa, "', which 'main' has"));
     if (manifest.programs.size() >= lathe::artifact::kMaxPrograms)
@@ -516,6 +529,52 @@ void readDocuments(Reader &reader, const json &root, Manifest &manifest) {
       reader.fail("manifest.documents", join("must not have more than ", lathe::artifact::kMaxDocuments, " elements"));
     manifest.documents.push_back(std::move(document));
   });
+}
+
+/// Code for devices, which artifacts for the processor alone do not have.
+DeviceCode readDeviceCode(Reader &reader, const json &value, const std::string &where) {
+  DeviceCode code;
+  code.device = reader.string(value, "device", where);
+  code.section = reader.string(value, "section", where);
+  std::string kind = reader.string(value, "kind", where);
+  if (kind == "emulation")
+    code.kind = DeviceCode::Kind::emulation;
+  else if (kind == "cubin")
+    code.kind = DeviceCode::Kind::cubin;
+  else if (kind != "ptx")
+    reader.fail(where + ".kind", join("has unknown value '", kind, "'"));
+  if (code.kind != DeviceCode::Kind::emulation) {
+    code.arch = reader.string(value, "arch", where);
+    return code;
+  }
+  code.isa = reader.string(value, "isa", where);
+  const json *kernels = reader.member(value, "kernels", where);
+  auto *functions = kernels ? kernels->get_ptr<const json::object_t *>() : nullptr;
+  if (kernels && !functions)
+    reader.fail(where + ".kernels", "must be an object");
+  for (const auto &function : functions ? *functions : json::object_t())
+    code.kernels.emplace_back(function.first,
+                              static_cast<uint64_t>(reader.integer(function.second, where + ".kernels." + function.first)));
+  return code;
+}
+
+/// The devices that the artifact says it is for are those that it has programs and code for.
+void readDevices(Reader &reader, const json &root, Manifest &manifest) {
+  if (root.is_object() && root.contains("device_code"))
+    reader.each(root, "device_code", "manifest", [&](const json &value, const std::string &where) {
+      if (manifest.deviceCode.size() >= lathe::artifact::kMaxSections)
+        reader.fail("manifest.device_code", join("must not have more than ", lathe::artifact::kMaxSections, " elements"));
+      manifest.deviceCode.push_back(readDeviceCode(reader, value, where));
+    });
+  auto listed = [&](const std::string &device) {
+    return std::find(manifest.devices.begin(), manifest.devices.end(), device) != manifest.devices.end();
+  };
+  for (const Program &program : manifest.programs)
+    if (!listed(program.device))
+      reader.fail("manifest.devices", join("must have '", program.device, "', which program '", program.name, "' is for"));
+  for (const DeviceCode &code : manifest.deviceCode)
+    if (!listed(code.device))
+      reader.fail("manifest.devices", join("must have '", code.device, "', which section '", code.section, "' is for"));
 }
 
 /// Gives the place of what is called `name`; NOT_FOUND, with the names that there are, if there is none.
@@ -561,6 +620,7 @@ Status Manifest::parse(std::string_view text, Manifest *manifest) {
   result.programs.push_back(readProgram(reader, root, "manifest", kMainProgram));
   readPrograms(reader, root, result);
   readDocuments(reader, root, result);
+  readDevices(reader, root, result);
   if (reader.status.failed())
     return reader.status;
 
@@ -572,6 +632,19 @@ Status Manifest::parse(std::string_view text, Manifest *manifest) {
           tensor.dimValues.push_back(dim.value);
           tensor.dimTexts.push_back(dim.text.c_str());
         }
+  return success();
+}
+
+Status Manifest::select(std::string_view device) {
+  std::vector<Program> chosen;
+  for (Program &program : programs)
+    if (program.device == device)
+      chosen.push_back(std::move(program));
+  programs = std::move(chosen);
+  if (programs.empty() || programs.front().name != kMainProgram)
+    return failure(LATHE_INVALID_ARTIFACT, "invalid manifest: manifest.devices has '", std::string(device),
+                   "', whose first program must be '", kMainProgram, "', found ",
+                   programs.empty() ? "none" : join("'", programs.front().name, "'"));
   return success();
 }
 

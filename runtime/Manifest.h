@@ -17,6 +17,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace lathe::runtime {
@@ -83,6 +84,7 @@ struct Kernel {
   std::string kind;
   std::vector<std::string> nodes;
   std::optional<KernelResult> result;
+  std::string function; ///< of the device's code, which a launch starts; empty where the kernel is no launch
 };
 
 struct Check {
@@ -97,6 +99,21 @@ struct Cache {
   bool appended = false; ///< runs put new rows behind; else they are given once
 };
 
+/// What kernels of programs for a device are, in one of the forms that devices take.
+struct DeviceCode {
+  enum class Kind {
+    ptx,       ///< text that the driver compiles
+    cubin,     ///< code of one architecture
+    emulation, ///< a code image of the host's processor, for the emulator of the device
+  };
+  std::string device;
+  Kind kind = Kind::ptx;
+  std::string arch;    ///< such as "sm_80": what a cubin is for, the least that PTX needs; empty for emulation
+  std::string isa;     ///< of emulation
+  std::string section;
+  std::vector<std::pair<std::string, uint64_t>> kernels; ///< of emulation: functions, and where they begin in the image
+};
+
 /// A file that travels with the model.
 struct Document {
   std::string name;   ///< what it is for, such as "tokenizer"
@@ -107,6 +124,7 @@ struct Document {
 /// What a session runs: one of the entry points into the model, over the constants that all of them share.
 struct Program {
   std::string name;
+  std::string device = "cpu";
   std::vector<Symbol> symbols; ///< those of dimensions, then those of elements and computed ones
   size_t dimensionSymbols = 0;     ///< how many are dimensions
   bool dependsOnElements = false;  ///< shapes follow from what inputs hold, too
@@ -125,6 +143,7 @@ struct Manifest {
   std::vector<Constant> constants;
   std::vector<Program> programs; ///< `main` is the first
   std::vector<Document> documents;
+  std::vector<DeviceCode> deviceCode;
 
   static constexpr size_t kMaxRank = 64;
   static constexpr const char *kMainProgram = "main";
@@ -135,6 +154,9 @@ struct Manifest {
 
   /// Likewise of the document called `name`.
   Status findDocument(std::string_view name, size_t *index) const;
+
+  /// Leaves the programs of a device alone; INVALID_ARTIFACT if `main` is not the first of them.
+  Status select(std::string_view device);
 
   /// Parses `text`, in which nothing is trusted.
   static Status parse(std::string_view text, Manifest *manifest);

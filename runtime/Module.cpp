@@ -21,7 +21,7 @@ Status Module::load(const char *path, const Artifact::Options &options, std::sha
   for (size_t i = 0; i < artifact.manifest().constants.size(); ++i)
     result->constants_.push_back(artifact.constant(i));
   if (Status status = result->backend_->createModule(*result, &result->backendModule_); status.failed())
-    return status;
+    return failure(status.code(), "'", path, "': ", status.message());
   *module = std::move(result);
   return success();
 }

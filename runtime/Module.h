@@ -23,13 +23,21 @@ public:
   const Artifact &artifact() const { return artifact_; }
   const Manifest &manifest() const override { return artifact_.manifest(); }
   /// As the frame of a run wants them.
-  const void *const *constants() const { return constants_.data(); }
+  const void *const *constants() const {
+    const void *const *device = backendModule_->constants();
+    return device ? device : constants_.data();
+  }
   Backend &backend() const { return *backend_; }
   BackendModule &backendModule() const { return *backendModule_; }
   uint64_t privateBytes() const { return privateBytes_.load(); }
 
 private:
   const void *constant(size_t index) const override { return artifact_.constant(index); }
+  Status deviceCode(size_t index, std::string_view *bytes) const override { return artifact_.deviceCode(index, bytes); }
+  const DeviceCode *emulation(const unsigned char **image) const override {
+    *image = artifact_.emulation().data();
+    return artifact_.emulationCode();
+  }
   std::string_view isa() const override { return artifact_.isa(); }
   bool chargePrivate(uint64_t bytes) override;
 

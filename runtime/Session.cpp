@@ -8,8 +8,6 @@
 #include "runtime/generation/KvCache.h"
 
 #include <algorithm>
-#include <chrono>
-#include <cstring>
 
 using namespace lathe::runtime;
 
@@ -27,10 +25,6 @@ std::string describe(const std::vector<Dimension> &dims) {
   for (size_t i = 0; i < dims.size(); ++i)
     text += (i ? ", " : "") + dims[i].text;
   return text + "]";
-}
-
-Status noCache() {
-  return failure(LATHE_INVALID_ARGUMENT, "the program keeps a cache between runs: use the functions for generation");
 }
 
 template <typename... Parts> Status badArgument(const Parts &...parts) {
@@ -72,6 +66,16 @@ Status Session::create(std::shared_ptr<Module> module, const Options &options, s
   result->module_ = std::move(module);
   if (Status status = result->module_->backendModule().createSession(*result, &result->backend_); status.failed())
     return status;
+  if ((result->device_ = result->backend_->device())) {
+    if (!program.caches.empty())
+      return failure(LATHE_UNSUPPORTED_DEVICE, "program '", program.name, "' keeps a cache between runs, which device '",
+                     result->module_->backend().name(), "' does not do; load the artifact for device 'cpu'");
+    result->arena_ = RunBuffer(result->device_);
+    for (Input &input : result->inputs_)
+      input.copy = RunBuffer(result->device_);
+    for (Output &output : result->outputs_)
+      output.copy = RunBuffer(result->device_);
+  }
   *session = std::move(result);
   return success();
 }
@@ -194,6 +198,11 @@ Status Session::callPlan() {
   return success();
 }
 
+Status Session::tooLarge(size_t output) const {
+  return badArgument("output '", program_->outputs[output].name, "' would have shape ", describe(outputs_[output].dims),
+                     ", which is not possible or too large; use smaller inputs");
+}
+
 Status Session::checkPlan() {
   const Program &program = *program_;
   const int64_t *planned = planned_.data();
@@ -214,8 +223,7 @@ Status Session::checkPlan() {
     if (output.deferred)
       continue;
     if (!tensorBytes(*program.outputs[i].type, output.dims.data(), rank, &output.size))
-      return badArgument("output '", program.outputs[i].name, "' would have shape ", describe(output.dims),
-                         ", which is not possible or too large; use smaller inputs");
+      return tooLarge(i);
   }
   return success();
 }
@@ -243,7 +251,12 @@ bool Session::charge(int64_t bytes) {
   return true;
 }
 
-Status Session::reserve(Buffer &buffer, int64_t size, const char *what) {
+namespace {
+Status grow(Buffer &buffer, size_t size) { return buffer.reserve(size) ? success() : Status(LATHE_OUT_OF_MEMORY, ""); }
+Status grow(RunBuffer &buffer, size_t size) { return buffer.reserve(size); }
+} // namespace
+
+template <typename Memory> Status Session::reserve(Memory &buffer, int64_t size, const char *what) {
   auto wanted = static_cast<size_t>(size);
   if (buffer.data() && wanted <= buffer.capacity())
     return success();
@@ -251,16 +264,22 @@ Status Session::reserve(Buffer &buffer, int64_t size, const char *what) {
   if (!charge(size - held))
     return failure(LATHE_OVER_BUDGET, what, " needs ", size, " bytes; the session holds ", memory_,
                    " and its memory budget is ", options_.memoryBudget);
-  bool ok = buffer.reserve(wanted);
+  Status status = grow(buffer, wanted);
   charge(static_cast<int64_t>(buffer.capacity()) - size);
-  if (!ok)
-    return failure(LATHE_OUT_OF_MEMORY, "cannot allocate ", size, " bytes for ", what);
+  if (status.failed())
+    return failure(status.code(), "cannot allocate ", size, " bytes for ", what, status.message().empty() ? "" : ": ",
+                   status.message());
   return success();
 }
+
+template Status Session::reserve(RunBuffer &buffer, int64_t size, const char *what); // for what generated code asks for
 
 Status Session::prepareOutput(size_t index) {
   Output &output = outputs_[index];
   const std::string &name = program_->outputs[index].name;
+  if (device_)
+    if (Status status = reserve(output.copy, output.size, join("output '", name, "'").c_str()); status.failed())
+      return status;
   if (output.callerData) {
     if (static_cast<uint64_t>(output.size) > output.callerCapacity)
       return badArgument("output '", name, "' with shape ", describe(output.dims), " needs ", output.size,
@@ -291,6 +310,11 @@ Status Session::prepareBuffers() {
       empty |= dim == 0;
     if (!inputs_[i].data && !empty)
       return badArgument("input '", program.inputs[i].name, "' has no data");
+    int64_t bytes = 0;
+    if (!device_ || !tensorBytes(*program.inputs[i].type, inputs_[i].dims.data(), inputs_[i].dims.size(), &bytes))
+      continue;
+    if (Status status = reserve(inputs_[i].copy, bytes, join("input '", program.inputs[i].name, "'").c_str()); status.failed())
+      return status;
   }
   return success();
 }
@@ -299,239 +323,10 @@ Status Session::prepareBuffers() {
 // Execution
 //===----------------------------------------------------------------------===//
 
-/// What generated code sees, and how its calls find the session again.
-struct Session::Frame : lathe_frame {
-  Session *session = nullptr;
-};
-
-const lathe_runtime_table Session::kTable = {LATHE_ABI_VERSION, parallelForEntry, matmulEntry,
-                                             failEntry,         allocateEntry,    outputEntry,
-                                             attentionEntry,    cacheEntry,       dequantizeRowsEntry,
-                                             nullptr,           nullptr};
-const lathe_runtime_table Session::kProfilingTable = {LATHE_ABI_VERSION, timedParallelFor,      timed<matmulEntry>,
-                                                      failEntry,         allocateEntry,         outputEntry,
-                                                      timed<attentionEntry>, timed<cacheEntry>, timed<dequantizeRowsEntry>,
-                                                      nullptr,          nullptr};
-
-void Session::parallelForEntry(lathe_frame *frame, int64_t, lathe_task_fn task, const void *args, int64_t count,
-                               int64_t grain) {
-  struct Loop {
-    lathe_frame *frame;
-    lathe_task_fn task;
-    const void *args;
-  } loop{frame, task, args};
-  static_cast<Frame *>(frame)->session->pool_.parallelFor(
-      count, grain,
-      [](void *context, int64_t begin, int64_t end, int) {
-        auto *loop = static_cast<Loop *>(context);
-        loop->task(loop->frame, loop->args, begin, end);
-      },
-      &loop);
-}
-
-void Session::matmulEntry(lathe_frame *frame, const lathe_matmul_call *call) {
-  static_cast<Frame *>(frame)->session->backend_->matmul(*call);
-}
-
-void Session::attentionEntry(lathe_frame *frame, const lathe_attention_call *call) {
-  Session *session = static_cast<Frame *>(frame)->session;
-  CacheRows keys, values;
-  for (auto [index, rows] : {std::pair(call->key_cache, &keys), std::pair(call->value_cache, &values)})
-    if (index >= 0) {
-      Status status = session->cache_ ? session->cache_->rows(index, rows) : noCache();
-      if (status.failed())
-        return session->fail(std::move(status));
-    }
-  session->backend_->attention(*call, call->key_cache >= 0 ? &keys : nullptr, call->value_cache >= 0 ? &values : nullptr);
-}
-
-void Session::cacheEntry(lathe_frame *frame, const lathe_cache_call *call) {
-  Session *session = static_cast<Frame *>(frame)->session;
-  Status status = session->cache_ ? session->cache_->execute(*call, session->pool_) : noCache();
-  if (status.failed())
-    session->fail(std::move(status));
-}
-
-void Session::dequantizeRowsEntry(lathe_frame *frame, const lathe_rows_call *call) {
-  Session *session = static_cast<Frame *>(frame)->session;
-  if (session->backend_->dequantizeRows(*call) > 0)
-    session->fail(session->checkFailed(call->check));
-}
-
-void Session::failEntry(lathe_frame *frame, int64_t check) {
-  Session *session = static_cast<Frame *>(frame)->session;
-  session->fail(session->checkFailed(check));
-}
-
-void *Session::allocateEntry(lathe_frame *frame, int64_t slot, int64_t bytes) {
-  Session *session = static_cast<Frame *>(frame)->session;
-  constexpr int64_t kMaxSlots = 1 << 24;
-  if (slot < 0 || slot >= kMaxSlots || bytes < 0) {
-    session->fail(failure(LATHE_INTERNAL, "the artifact's code asked for ", bytes, " bytes in slot ", slot));
-    return nullptr;
-  }
-  if (session->dynamic_.size() <= static_cast<size_t>(slot))
-    session->dynamic_.resize(static_cast<size_t>(slot) + 1);
-  Buffer &buffer = session->dynamic_[static_cast<size_t>(slot)];
-  if (Status status = session->reserve(buffer, bytes, "an intermediate value"); status.failed()) {
-    session->fail(std::move(status));
-    return nullptr;
-  }
-  return buffer.data();
-}
-
-void *Session::outputEntry(lathe_frame *frame, int64_t index, const int64_t *dims) {
-  Session *session = static_cast<Frame *>(frame)->session;
-  auto at = static_cast<size_t>(index);
-  if (index < 0 || at >= session->outputs_.size() || !session->outputs_[at].deferred) {
-    session->fail(failure(LATHE_INTERNAL, "the artifact's code asked for output ", index, " again"));
-    return nullptr;
-  }
-  Output &output = session->outputs_[at];
-  const Tensor &tensor = session->program_->outputs[at];
-  output.dims.assign(dims, dims + tensor.dims.size());
-  Status status = tensorBytes(*tensor.type, dims, tensor.dims.size(), &output.size)
-                      ? session->prepareOutput(at)
-                      : badArgument("output '", tensor.name, "' would have shape ", describe(output.dims),
-                                    ", which is not possible or too large; use smaller inputs");
-  if (status.failed())
-    session->fail(std::move(status));
-  return output.data;
-}
-
-namespace {
-uint64_t now() {
-  return static_cast<uint64_t>(
-      std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch())
-          .count());
-}
-} // namespace
-
-void Session::record(int64_t kernel, uint64_t start) {
-  uint64_t nanoseconds = now() - start;
-  if (kernel < 0 || static_cast<size_t>(kernel) >= profile_.size())
-    return;
-  KernelTime &time = profile_[static_cast<size_t>(kernel)];
-  time.nanoseconds += nanoseconds;
-  ++time.calls;
-  if (trace_)
-    trace_(traceContext_, static_cast<size_t>(kernel), start, nanoseconds);
-}
-
-template <auto entry, typename Call> void Session::timed(lathe_frame *frame, const Call *call) {
-  uint64_t start = now();
-  entry(frame, call);
-  static_cast<Frame *>(frame)->session->record(call->kernel, start);
-}
-
-void Session::timedParallelFor(lathe_frame *frame, int64_t kernel, lathe_task_fn task, const void *args, int64_t count,
-                               int64_t grain) {
-  uint64_t start = now();
-  parallelForEntry(frame, kernel, task, args, count, grain);
-  static_cast<Frame *>(frame)->session->record(kernel, start);
-}
-
-//===----------------------------------------------------------------------===//
-// What kernels compute, for observers
-//===----------------------------------------------------------------------===//
-
-const lathe_runtime_table Session::kObservingTable = {
-    LATHE_ABI_VERSION, observedParallelFor,      observed<matmulEntry>, failEntry, allocateEntry, outputEntry,
-    observed<attentionEntry>, timed<cacheEntry>, observed<dequantizeRowsEntry>, nullptr, nullptr};
-
-const lathe_runtime_table &Session::table() const {
-  return observe_ ? kObservingTable : profiling_ ? kProfilingTable : kTable;
-}
-
-namespace {
-
-const void *resultData(const lathe_matmul_call &call) { return call.out; }
-const void *resultData(const lathe_attention_call &call) { return call.out.data; }
-const void *resultData(const lathe_rows_call &call) { return call.out; }
-
-/// The product of extents; -1 where it is none.
-int64_t productOf(const std::vector<int64_t> &extents) {
-  int64_t count = 0;
-  return elementCount(extents.data(), extents.size(), &count) ? count : -1;
-}
-
-int64_t resultElements(const lathe_matmul_call &call) {
-  return productOf({call.batch[0], call.batch[1], call.batch[2], call.m, call.n});
-}
-int64_t resultElements(const lathe_attention_call &call) {
-  return productOf({call.batch[0], call.batch[1], call.batch[2], call.s, call.e});
-}
-int64_t resultElements(const lathe_rows_call &call) { return productOf({call.count, call.out_row}); }
-
-} // namespace
-
-/// Whether a run of this session may write there.
-bool Session::owns(const void *data, uint64_t bytes) const {
-  auto begin = reinterpret_cast<uintptr_t>(data);
-  auto within = [&](const void *memory, uint64_t size) {
-    auto base = reinterpret_cast<uintptr_t>(memory);
-    return begin >= base && bytes <= size && begin - base <= size - bytes;
-  };
-  bool found = within(arena_.data(), arena_.capacity());
-  for (const Output &output : outputs_)
-    found = found || within(output.data, static_cast<uint64_t>(output.size));
-  for (const Buffer &buffer : dynamic_)
-    found = found || within(buffer.data(), buffer.capacity());
-  return found;
-}
-
-void Session::observe(int64_t kernel, const KernelResult &result, const void *data, int64_t elements) {
-  uint64_t bytes = 0;
-  if (elements != 0 && (elements < 0 || __builtin_mul_overflow(elements, result.type->size, &bytes) || !owns(data, bytes)))
-    return fail(failure(LATHE_INTERNAL, "kernel '", program_->kernels[static_cast<size_t>(kernel)].name,
-                        "' has no result where the manifest says that it is"));
-  lathe_kernel_result told = {result.value.c_str(), result.node.c_str(), result.type->dtype, data, static_cast<size_t>(elements)};
-  observe_(observeContext_, static_cast<size_t>(kernel), &told);
-}
-
-template <auto entry, typename Call> void Session::observed(lathe_frame *frame, const Call *call) {
-  Session *session = static_cast<Frame *>(frame)->session;
-  (session->profiling_ ? timed<entry, Call> : entry)(frame, call);
-  const std::vector<Kernel> &kernels = session->program_->kernels;
-  if (call->kernel < 0 || static_cast<size_t>(call->kernel) >= kernels.size())
-    return;
-  if (const auto &result = kernels[static_cast<size_t>(call->kernel)].result; result && !result->isLaunched)
-    session->observe(call->kernel, *result, resultData(*call), resultElements(*call));
-}
-
-void Session::observedParallelFor(lathe_frame *frame, int64_t kernel, lathe_task_fn task, const void *args, int64_t count,
-                                  int64_t grain) {
-  Session *session = static_cast<Frame *>(frame)->session;
-  (session->profiling_ ? timedParallelFor : parallelForEntry)(frame, kernel, task, args, count, grain);
-  const std::vector<Kernel> &kernels = session->program_->kernels;
-  if (kernel < 0 || static_cast<size_t>(kernel) >= kernels.size())
-    return;
-  const auto &result = kernels[static_cast<size_t>(kernel)].result;
-  if (!result || !result->isLaunched)
-    return;
-  // What generated code hands to its tasks for a buffer: the address twice, an offset of 0, extents, strides.
-  auto *words = reinterpret_cast<const int64_t *>(static_cast<const unsigned char *>(args) + result->argument);
-  session->observe(kernel, *result, reinterpret_cast<const void *>(words[1]), productOf({words + 3, words + 3 + result->rank}));
-}
-
-void Session::fail(Status status) {
-  std::lock_guard<std::mutex> lock(failureMutex_);
-  if (!failure_.failed())
-    failure_ = std::move(status);
-}
-
-void Session::prepareAttentionEntry(lathe_frame *frame, const lathe_attention_call *call) {
-  static_cast<Frame *>(frame)->session->backend_->prepareAttention(*call);
-}
-
-void Session::prepareMatmulEntry(lathe_frame *frame, const lathe_matmul_call *call) {
-  static_cast<Frame *>(frame)->session->backend_->prepareMatmul(*call);
-}
-
 uint64_t Session::outputMemory() const {
   uint64_t bytes = 0;
   for (const Output &output : outputs_)
-    bytes += output.buffer.capacity();
+    bytes += output.buffer.capacity() + output.copy.capacity();
   return bytes;
 }
 
@@ -541,7 +336,7 @@ Status Session::run() {
   hasResult_ = false;
   if (Status status = prepareBuffers(); status.failed())
     return status;
-  if (Status status = execute(table()); status.failed())
+  if (Status status = device_ ? executeOnDevice(table()) : execute(table()); status.failed())
     return status;
   for (size_t i = 0; i < outputs_.size(); ++i)
     if (!outputs_[i].data)
@@ -568,6 +363,9 @@ Status Session::prepare() {
   table.attention = prepareAttentionEntry;
   table.cache = [](lathe_frame *, const lathe_cache_call *) {};
   table.dequantize_rows = [](lathe_frame *, const lathe_rows_call *) {};
+  table.launch = [](lathe_frame *, const lathe_launch_call *) {};
+  // What follows a value that no kernel has computed is left to the run.
+  table.read = [](lathe_frame *, const void *, int64_t) -> const void * { return nullptr; };
   return execute(table);
 }
 
@@ -576,10 +374,10 @@ Status Session::execute(const lathe_runtime_table &table) {
   static const uint64_t kNothing[8] = {};
   std::vector<const void *> inputs;
   for (const Input &input : inputs_)
-    inputs.push_back(input.data ? input.data : kNothing);
+    inputs.push_back(device_ ? input.copy.data() : input.data ? input.data : kNothing);
   std::vector<void *> outputs;
   for (const Output &output : outputs_)
-    outputs.push_back(output.data);
+    outputs.push_back(device_ ? output.copy.data() : output.data);
 
   failure_ = success();
   Frame frame;

@@ -7,8 +7,8 @@
 #define LATHE_RUNTIME_SESSION_H
 
 #include "runtime/Abi.h"
-#include "runtime/Mapping.h"
 #include "runtime/Module.h"
+#include "runtime/RunBuffer.h"
 #include "runtime/ThreadPool.h"
 
 #include <atomic>
@@ -36,12 +36,14 @@ public:
     bool bound = false;
     const void *data = nullptr;
     std::vector<int64_t> dims;
+    RunBuffer copy; ///< on the device
   };
 
   struct Output {
     void *callerData = nullptr;
     size_t callerCapacity = 0;
     Buffer buffer;
+    RunBuffer copy; ///< on the device, which computes it there
     std::vector<int64_t> dims;
     bool deferred = false; ///< the run finds the dimensions
     std::vector<int64_t> planned; ///< with -1 for those
@@ -85,7 +87,10 @@ public:
   const std::vector<KernelTime> &profile() const { return profile_; }
 
 private:
-  struct Frame;
+  /// What generated code sees, and how its calls find the session again.
+  struct Frame : lathe_frame {
+    Session *session = nullptr;
+  };
   static const lathe_runtime_table kTable;
   static const lathe_runtime_table kProfilingTable;
   static const lathe_runtime_table kObservingTable;
@@ -104,6 +109,13 @@ private:
   static void observedParallelFor(lathe_frame *frame, int64_t kernel, lathe_task_fn task, const void *args, int64_t count,
                                   int64_t grain);
   template <auto entry, typename Call> static void observed(lathe_frame *frame, const Call *call);
+  static const lathe_runtime_table kDeviceProfilingTable;
+  static const lathe_runtime_table kDeviceObservingTable;
+  static void launchEntry(lathe_frame *frame, const lathe_launch_call *call);
+  static const void *readEntry(lathe_frame *frame, const void *address, int64_t bytes);
+  template <auto entry, typename Call> static void marked(lathe_frame *frame, const Call *call);
+  template <auto entry, typename Call> static void deviceObserved(lathe_frame *frame, const Call *call);
+  static void observedLaunch(lathe_frame *frame, const lathe_launch_call *call);
   static void prepareMatmulEntry(lathe_frame *frame, const lathe_matmul_call *call);
   static void prepareAttentionEntry(lathe_frame *frame, const lathe_attention_call *call);
 
@@ -114,12 +126,19 @@ private:
   Status bindSymbols();
   Status callPlan();
   Status checkPlan();
-  Status reserve(Buffer &buffer, int64_t size, const char *what);
+  Status tooLarge(size_t output) const;
+  template <typename Memory> Status reserve(Memory &buffer, int64_t size, const char *what);
   Status prepareBuffers();
   Status execute(const lathe_runtime_table &table);
   Status prepareOutput(size_t index);
+  /// Around a run on a device: copies inputs there, and outputs back when all is done.
+  Status uploadInputs();
+  Status downloadOutputs();
+  void recordMarks();
+  Status executeOnDevice(const lathe_runtime_table &table);
   Status checkFailed(int64_t check) const;
   void record(int64_t kernel, uint64_t start);
+  void record(int64_t kernel, uint64_t start, uint64_t nanoseconds);
   const lathe_runtime_table &table() const;
   void observe(int64_t kernel, const KernelResult &result, const void *data, int64_t elements);
   bool owns(const void *data, uint64_t bytes) const;
@@ -130,11 +149,12 @@ private:
   Options options_;
   ThreadPool pool_;
   std::unique_ptr<BackendSession> backend_;
+  DeviceQueue *device_ = nullptr; ///< of backend_, where buffers are a device's
   KvCache *cache_ = nullptr;
   std::vector<Input> inputs_;
   std::vector<Output> outputs_;
-  Buffer arena_;
-  std::vector<Buffer> dynamic_; ///< by slot
+  RunBuffer arena_;
+  std::vector<RunBuffer> dynamic_; ///< by slot
   std::vector<int64_t> symbols_;
   std::vector<int64_t> planned_; ///< dimensions of inputs, then of outputs
   int64_t arenaBytes_ = 0;
@@ -147,6 +167,13 @@ private:
   lathe_observe_fn observe_ = nullptr;
   void *observeContext_ = nullptr;
   std::vector<KernelTime> profile_;
+  /// Calls of the run between two marks of the device each, and when the first was made.
+  struct Marks {
+    int64_t kernel;
+    size_t from, to;
+  };
+  std::vector<Marks> marks_;
+  uint64_t firstMark_ = 0;
   std::mutex failureMutex_;
   Status failure_;
 };

@@ -22,6 +22,7 @@ PASSES = {
     "passes/precision/Passes.td": "Precision",
     "backends/reference/compiler/Passes.td": "Reference backend",
     "backends/cpu/compiler/Passes.td": "CPU backend",
+    "backends/cuda/compiler/Passes.td": "CUDA backend",
 }
 NOTE = "<!-- Written by scripts/reference.py (make docs) from {}; change it there. -->\n"
 

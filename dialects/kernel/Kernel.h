@@ -19,6 +19,8 @@
 namespace lathe::kernel {
 /// A dense row-major memref whose elements' size is what their bits take.
 bool isBuffer(mlir::Type type);
+/// Bytes of arguments that a kernel of a device can have: with the others, 4 KiB of parameters.
+inline constexpr int64_t kMaxDeviceArguments = 4064;
 } // namespace lathe::kernel
 
 #include "dialects/kernel/KernelDialect.h.inc"

@@ -357,9 +357,14 @@ LogicalResult MatmulOp::verify() {
     return emitOpError() << "expects a weight_shape of " << (weight >= 0 ? 2 : 0) << " dimensions, got [" << weightShape
                          << "]";
 
-  for (Value buffer : {Value(getLhs()), Value(getRhs()), Value(getBias()), Value(getOut())})
-    if (buffer && !cast<MemRefType>(buffer.getType()).getElementType().isF32())
-      return emitOpError() << "expects elements of f32, got " << buffer.getType();
+  for (Value buffer : {Value(getLhs()), Value(getRhs()), Value(getBias()), Value(getMultiplier()), Value(getResidual()), Value(getOut())}) {
+    if (!buffer)
+      continue;
+    bool mayBeBytes = weight >= 0 && (buffer == getLhs() || buffer == getOut());
+    Type element = cast<MemRefType>(buffer.getType()).getElementType();
+    if (!element.isF32() && !(mayBeBytes && element.isInteger(8)))
+      return emitOpError() << "expects elements of f32" << (mayBeBytes ? " or i8" : "") << ", got " << buffer.getType();
+  }
   for (auto [axes, buffer] : {std::pair(getLhsAxes(), Value(getLhs())), std::pair(getRhsAxes(), Value(getRhs())),
                               std::pair(getOutAxes(), Value(getOut()))}) {
     if (!axes)
@@ -388,13 +393,13 @@ LogicalResult MatmulOp::verify() {
     return emitOpError() << "expects a result that fits the operands, got " << getOut().getType();
   if (getBias() && (getBias().getType().getRank() != 1 || !fit(getBias().getType().getDimSize(0), n)))
     return emitOpError() << "expects a bias of rank 1 that fits the result's columns, got " << getBias().getType();
-  if (getResidual() && getResidual().getType() != getOut().getType())
-    return emitOpError() << "expects a residual of the result's type " << getOut().getType() << ", got "
+  if (getResidual() && getResidual().getType().getShape() != getOut().getType().getShape())
+    return emitOpError() << "expects a residual of the result's shape, that of " << getOut().getType() << ", got "
                          << getResidual().getType();
   if (getResidual() && getOutAxes())
     return emitOpError() << "expects no order of the result's axes with a residual";
-  if (getMultiplier() && getMultiplier().getType() != getOut().getType())
-    return emitOpError() << "expects a multiplier of the result's type " << getOut().getType() << ", got "
+  if (getMultiplier() && getMultiplier().getType().getShape() != getOut().getType().getShape())
+    return emitOpError() << "expects a multiplier of the result's shape, that of " << getOut().getType() << ", got "
                          << getMultiplier().getType();
   if (getMultiplier() && weight < 0)
     return emitOpError() << "expects a multiplier with a weight alone, got one with rhs";
@@ -404,6 +409,13 @@ LogicalResult MatmulOp::verify() {
     return emitOpError() << "expects a quantization of the left side from 0 to " << static_cast<int>(LATHE_QUANTIZE_STATIC)
                          << ", with a weight, a scale above 0 and a zero from -128 to 127, got "
                          << static_cast<int64_t>(getLhsQuantization()) << ", " << getLhsScale().convertToDouble() << " and " << zero;
+  if (readsBytes() && getLhsQuantization() != LATHE_QUANTIZE_STATIC)
+    return emitOpError() << "expects a left side of i8 with lhs_quantization " << static_cast<int>(LATHE_QUANTIZE_STATIC) << ", got "
+                         << static_cast<int64_t>(getLhsQuantization());
+  auto outZero = static_cast<int64_t>(getOutZero());
+  if (!(getOutScale().convertToDouble() > 0) || outZero < -128 || outZero > 127)
+    return emitOpError() << "expects an out_scale above 0 and an out_zero from -128 to 127, got "
+                         << getOutScale().convertToDouble() << " and " << outZero;
   return success();
 }
 
@@ -484,6 +496,24 @@ LogicalResult LaunchOp::verifySymbolUses(SymbolTableCollection &symbols) {
   if (callee.getFunctionType() != expected)
     return emitOpError() << "expects a kernel of type " << expected << ", got " << getCalleeAttr() << " of type "
                          << callee.getFunctionType();
+  return success();
+}
+
+LogicalResult DeviceLaunchOp::verify() {
+  int64_t bytes = 0;
+  for (Type type : getArgs().getTypes()) {
+    auto memref = dyn_cast<MemRefType>(type);
+    bytes += memref ? 8 * (3 + 2 * memref.getRank()) : 8;
+  }
+  if (bytes > kMaxDeviceArguments)
+    return emitOpError() << "expects arguments of at most " << kMaxDeviceArguments << " bytes, got " << bytes;
+  return failure(failed(verifyIndex(*this, "kernel", getKernel())) || failed(verifyIndex(*this, "shared", getShared())));
+}
+
+LogicalResult ReadOp::verify() {
+  int64_t rank = cast<MemRefType>(getBuffer().getType()).getRank(), given = getIndices().size();
+  if (given != rank)
+    return emitOpError() << "expects an index for each of " << rank << " axes, got " << given;
   return success();
 }
 

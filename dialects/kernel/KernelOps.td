@@ -184,15 +184,17 @@ def Kernel_MatmulOp : Kernel_Op<"matmul", [AttrSizedOperandSegments]> {
     `transpose_rhs` is applied. `activation` is a `lathe_activation` of runtime/Abi.h; `kernel` an index into
     `kernel.kernels`.
 
-    Elements are f32 (C1), ranks 2 to 5 and the result's the largest (C2), the bias has rank 1 (C3). Either `rhs` or `weight` is
+    Elements are f32, of lhs and out perhaps i8 (C1), ranks 2 to 5 and the result's the largest (C2), the bias has rank 1 (C3). Either `rhs` or `weight` is
     there (C4), `weight_shape` with the latter (C5). Dimensions fit where they are static (C6). The activation is known (C7).
 
     Where `lhs_axes`, `rhs_axes` or `out_axes` is there, axis i of the matrices is axis `axes[i]` of that buffer: transposes cost
-    nothing. They are permutations (C8), the result's keeps the last axis (C9), and there is none with a weight (C10). The residual has the result's type (C11) and order of
-    axes, so it does not go with `out_axes` (C12); it may be the result's buffer. So may the multiplier, which has the result's type (C13) and
+    nothing. They are permutations (C8), the result's keeps the last axis (C9), and there is none with a weight (C10). The residual has the result's shape (C11) and order of
+    axes, so it does not go with `out_axes` (C12); it may be the result's buffer. So may the multiplier, which has the result's shape (C13) and
     goes with a weight alone (C14). `lhs_quantization` is a `lathe_quantization` of runtime/Abi.h: with a weight of quantized integers the left
     side is rounded to integers, which are multiplied, by `lhs_scale`, above 0, and `lhs_zero`, from -128 to 127, where the
-    scale is static (C15).
+    scale is static (C15). A left side of i8 has been rounded so (C16); `lhs_again` says that the last product before this one that read it
+    left it as it was. A result of i8, with a weight alone, is rounded by `out_scale` and `out_zero` likewise (C17). `lhs_unsigned` and
+    `out_unsigned` say that such bytes have no sign: they are 128 more than what zeros count.
 
     ```mlir
     kernel.matmul %frame lhs(%a : memref<?x8xf32>) out(%y : memref<?x4xf32>) {activation = 0 : i64, kernel = 0 : i64,
@@ -204,11 +206,14 @@ def Kernel_MatmulOp : Kernel_Op<"matmul", [AttrSizedOperandSegments]> {
       UnitAttr:$transpose_lhs, UnitAttr:$transpose_rhs, DefaultValuedAttr<F64Attr, "1.0">:$alpha,
       OptionalAttr<DenseI64ArrayAttr>:$lhs_axes, OptionalAttr<DenseI64ArrayAttr>:$rhs_axes,
       OptionalAttr<DenseI64ArrayAttr>:$out_axes, DefaultValuedAttr<I64Attr, "0">:$lhs_quantization,
-      DefaultValuedAttr<F64Attr, "1.0">:$lhs_scale, DefaultValuedAttr<I64Attr, "0">:$lhs_zero);
+      DefaultValuedAttr<F64Attr, "1.0">:$lhs_scale, DefaultValuedAttr<I64Attr, "0">:$lhs_zero, UnitAttr:$lhs_unsigned,
+      UnitAttr:$lhs_again, DefaultValuedAttr<F64Attr, "1.0">:$out_scale, DefaultValuedAttr<I64Attr, "0">:$out_zero, UnitAttr:$out_unsigned);
   let assemblyFormat = "$frame `lhs` `(` $lhs `:` type($lhs) `)` (`rhs` `(` $rhs^ `:` type($rhs) `)`)? (`bias` `(` $bias^ `:` type($bias) `)`)? (`multiplier` `(` $multiplier^ `:` type($multiplier) `)`)? (`residual` `(` $residual^ `:` type($residual) `)`)? `out` `(` $out `:` type($out) `)` attr-dict";
   let extraClassDeclaration = [{
     /// The shape of a buffer's matrices: its own, with the axes in the order that `axes` says.
     static ::llvm::SmallVector<int64_t> matrixShape(::mlir::Value buffer, ::std::optional<::llvm::ArrayRef<int64_t>> axes);
+    bool readsBytes() { return getLhs().getType().getElementType().isInteger(8); }
+    bool writesBytes() { return getOut().getType().getElementType().isInteger(8); }
   }];
   let hasVerifier = 1;
 }
@@ -311,6 +316,38 @@ def Kernel_LaunchOp : Kernel_Op<"launch", [DeclareOpInterfaceMethods<SymbolUserO
   let arguments = (ins Kernel_Pointer:$frame, FlatSymbolRefAttr:$callee, Variadic<Kernel_Argument>:$args, Index:$count, Index:$grain,
       I64Attr:$kernel);
   let assemblyFormat = "$frame $callee `(` $args `)` `count` $count `grain` $grain attr-dict `:` type($args)";
+  let hasVerifier = 1;
+}
+
+def Kernel_DeviceLaunchOp : Kernel_Op<"device_launch"> {
+  let summary = "Puts a generated kernel behind what a device has to do";
+  let description = [{
+    As `kernel.launch`, of a function (failures, arguments, count) of the device, by `grid` blocks of `block` threads each of which shares
+    `shared` bytes (C1: below 2^24). Nothing waits. The arguments take at most 4064 bytes (C2).
+
+    ```mlir
+    kernel.device_launch %frame "add"(%x, %y) count %rows grid %g block %t {kernel = 1 : i64, shared = 0 : i64} : memref<?xf32>, memref<?xf32>
+    ```
+  }];
+  let arguments = (ins Kernel_Pointer:$frame, StrAttr:$function, Variadic<Kernel_Argument>:$args, Index:$count, Index:$grid, Index:$block,
+      I64Attr:$kernel, I64Attr:$shared);
+  let assemblyFormat = "$frame $function `(` $args `)` `count` $count `grid` $grid `block` $block attr-dict `:` type($args)";
+  let hasVerifier = 1;
+}
+
+def Kernel_ReadOp : Kernel_Op<"read", [TypesMatchWith<"result is of the buffer's elements", "buffer", "result",
+    "::llvm::cast<::mlir::MemRefType>($_self).getElementType()">]> {
+  let summary = "Reads an element of a buffer of a device, after all that was put before it";
+  let description = [{
+    Ends the run where that fails. It stands in `@run`; there is one index for each axis (C1).
+
+    ```mlir
+    %n = kernel.read %frame %x[%i] : memref<?xi64>
+    ```
+  }];
+  let arguments = (ins Kernel_Pointer:$frame, Kernel_Buffer:$buffer, Variadic<Index>:$indices);
+  let results = (outs AnyType:$result);
+  let assemblyFormat = "$frame $buffer `[` $indices `]` attr-dict `:` type($buffer)";
   let hasVerifier = 1;
 }
 

@@ -100,7 +100,8 @@ SmallVector<unsigned> inPlaceOperands(Operation *op, bool kernels) {
   if (auto matmul = dyn_cast<kernel::MatmulOp>(op)) {
     for (MutableOperandRange range : {matmul.getResidualMutable(), matmul.getMultiplierMutable()})
       for (OpOperand &operand : range)
-        numbers.push_back(operand.getOperandNumber());
+        if (operand.get().getType() == matmul.getOut().getType()) // bytes lie elsewhere than what they are made of
+          numbers.push_back(operand.getOperandNumber());
   } else if (auto launch = dyn_cast<kernel::LaunchOp>(op)) {
     if (auto listed = op->getAttrOfType<DenseI64ArrayAttr>(kernel::kInPlaceAttr); listed && kernels)
       for (int64_t position : listed.asArrayRef())

@@ -19,12 +19,12 @@ BEGIN, END = "<!-- begin of what make bench writes -->", "<!-- end of what make 
 LATHE = "lathe"
 TITLES = {"lathe": "Lathe", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
 
-# Where the operations of a type find their peak, best first; f64 has half of f32's lanes.
+# Where the operations of a type find their peak, in the best of these; f64 has half of f32's lanes.
 _FMA = ("fma_avx512_gflops", "fma_avx2_gflops")
 _PEAKS = {
     "i8": (("amx_int8_gops", "vnni_int8_gops", *_FMA), 1),
-    "bf16": (("amx_bf16_gflops", *_FMA), 1),
-    "f16": (("amx_bf16_gflops", *_FMA), 1),
+    "bf16": (("amx_bf16_gflops", "avx512_bf16_gflops", *_FMA), 1),
+    "f16": (("amx_bf16_gflops", "avx512_bf16_gflops", *_FMA), 1),
     "f64": (_FMA, 0.5),
     "f32": (_FMA, 1),
 }
@@ -38,7 +38,7 @@ def limit_ms(work, read_bytes, limits, read_limit="dram_gb_s"):
         return None
     for kind, operations in work.items():
         keys, share = _PEAKS[kind]
-        peak = next((limits[key] for key in keys if limits.get(key)), None)
+        peak = max((limits[key] for key in keys if limits.get(key)), default=None)
         if not peak:
             return None
         compute += operations / (peak * share) / 1e6

@@ -157,6 +157,7 @@ def test_limits_of_the_machine(lathe_tool, linear_artifact):
         "fma_avx2_gflops": "avx2",
         "fma_avx512_gflops": "avx512f",
         "vnni_int8_gops": "avx512_vnni",
+        "avx512_bf16_gflops": "avx512_bf16",
         "amx_bf16_gflops": "amx_bf16",
         "amx_int8_gops": "amx_int8",
     }

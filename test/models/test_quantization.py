@@ -262,7 +262,11 @@ def test_what_no_kernel_reads_is_reported(tmp_path, axis, dense):
     graph = helper.make_graph(nodes, "g", *values, [numpy_helper.from_array(codes, "weight"), numpy_helper.from_array(scales, "scales")])
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), tmp_path / "m.onnx")
     path = lathe.compile(tmp_path / "m.onnx", tmp_path / "m.lathe", target="cpu:avx2", report=tmp_path / "report.json")
-    assert json.loads((tmp_path / "report.json").read_text())["decompressed"] == dense
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["decompressed"] == dense
+    stored = {"weight": "weight", "inputs": 64, "outputs": 32, "values": "integer", "bits": 8, "storage": "codes", "imported": True}
+    assert [{key: entry[key] for key in stored} for entry in report["stored"]] == ([] if dense else [stored])
+    assert all(64 * 32 <= entry["bytes"] < entry["f32_bytes"] / 2 for entry in report["stored"])
     x = random.normal(size=(3, 64)).astype(np.float32)
     expected = x @ (codes * (scales[:, None] if axis == 0 else scales))
     np.testing.assert_allclose(lathe.load(path).session(threads=1).run({"x": x})["y"], expected, rtol=1e-4, atol=1e-4)

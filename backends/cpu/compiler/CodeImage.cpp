@@ -90,22 +90,16 @@ struct BitsOfBF16 : PassWrapper<BitsOfBF16, OperationPass<ModuleOp>> {
 
 } // namespace
 
-void addLoweringPasses(OpPassManager &passes, bool vectorize) {
-  passes.addPass(createCanonicalizerPass());
-  passes.addPass(createCSEPass());
-  if (vectorize) {
-    passes.addNestedPass<func::FuncOp>(createCpuVectorizeLoopsPass());
-    passes.addPass(createCanonicalizerPass());
-    passes.addPass(createCSEPass());
-  }
-  passes.addPass(createKernelToLLVMPass());
+void addMathPasses(OpPassManager &passes) {
   passes.addNestedPass<func::FuncOp>(std::make_unique<ExpandMath>());
   arith::ArithExpandOpsPassOptions expansion;
   expansion.includeBf16 = true;
   passes.addPass(arith::createArithExpandOpsPass(expansion));
   passes.addPass(createCSEPass());
   passes.addPass(createConvertSCFToCFPass());
-  passes.addPass(createConvertVectorToLLVMPass());
+}
+
+void addLLVMPasses(OpPassManager &passes) {
   passes.addPass(createFinalizeMemRefToLLVMConversionPass());
   passes.addPass(createConvertMathToLLVMPass());
   passes.addPass(createArithToLLVMConversionPass());
@@ -116,8 +110,23 @@ void addLoweringPasses(OpPassManager &passes, bool vectorize) {
   passes.addPass(std::make_unique<BitsOfBF16>());
 }
 
-/// Lays out the allocated sections of an object file and applies its relocations, all of which are relative.
-static std::optional<CodeImage> flatten(ArrayRef<char> object, std::string &error) {
+void addLoweringPasses(OpPassManager &passes, bool vectorize) {
+  passes.addPass(createCanonicalizerPass());
+  passes.addPass(createCSEPass());
+  if (vectorize) {
+    passes.addNestedPass<func::FuncOp>(createCpuVectorizeLoopsPass());
+    passes.addPass(createCanonicalizerPass());
+    passes.addPass(createCSEPass());
+  }
+  passes.addPass(createKernelToLLVMPass());
+  addMathPasses(passes);
+  passes.addPass(createConvertVectorToLLVMPass());
+  addLLVMPasses(passes);
+}
+
+/// Lays out the allocated sections of an object file and applies its relocations, all of which are relative. What it defines of
+/// `entries` gets an offset.
+static std::optional<FlatCode> flatten(ArrayRef<char> object, ArrayRef<std::string> entries, std::string &error) {
   using namespace llvm::object;
   auto fail = [&](llvm::Error reason) {
     error = "the generated object file is not understood: " + llvm::toString(std::move(reason));
@@ -126,7 +135,7 @@ static std::optional<CodeImage> flatten(ArrayRef<char> object, std::string &erro
   auto parsed = ELFObjectFile<ELF64LE>::create(llvm::MemoryBufferRef(StringRef(object.data(), object.size()), "code"));
   if (!parsed)
     return fail(parsed.takeError());
-  CodeImage image;
+  FlatCode image;
   llvm::DenseMap<uint64_t, uint64_t> place; // section index -> offset in the image
   for (const ELFSectionRef section : parsed->sections()) {
     uint64_t flags = section.getFlags();
@@ -196,33 +205,35 @@ static std::optional<CodeImage> flatten(ArrayRef<char> object, std::string &erro
       std::memcpy(image.bytes.data() + where, &narrow, 4);
     }
   }
-  bool foundPlan = false, foundRun = false;
   for (const ELFSymbolRef symbol : parsed->symbols()) {
     auto name = symbol.getName();
     if (!name) {
       llvm::consumeError(name.takeError());
       continue;
     }
-    if (auto offset = offsetOf(symbol)) {
-      if (*name == kernel::kPlanName) {
-        image.plan = *offset;
-        foundPlan = true;
-      } else if (*name == kernel::kRunName) {
-        image.run = *offset;
-        foundRun = true;
-      }
-    }
+    if (auto offset = offsetOf(symbol); offset && llvm::is_contained(entries, name->str()))
+      image.entries[name->str()] = *offset;
   }
-  if (!foundPlan || !foundRun) {
+  if (image.entries.size() != entries.size()) {
     error = "generated code has no entry points";
     return std::nullopt;
   }
   return image;
 }
 
-/// The optimized code of a module of its own, which no other thread uses.
-static std::optional<CodeImage> compileImage(llvm::Module &module, const InstructionSet &isa, unsigned level, CodeText text,
-                                             CompiledCode &result) {
+static void initializeTarget() {
+  static std::once_flag initialized;
+  std::call_once(initialized, [] {
+    LLVMInitializeX86TargetInfo();
+    LLVMInitializeX86Target();
+    LLVMInitializeX86TargetMC();
+    LLVMInitializeX86AsmPrinter();
+  });
+}
+
+std::optional<FlatCode> compileFlat(llvm::Module &module, const InstructionSet &isa, unsigned level, ArrayRef<std::string> entries,
+                                    CodeText text, CompiledCode &result) {
+  initializeTarget();
   std::string &error = result.error;
   const std::string triple = "x86_64-unknown-linux-gnu";
   const llvm::Target *target = llvm::TargetRegistry::lookupTarget(triple, error);
@@ -239,7 +250,7 @@ static std::optional<CodeImage> compileImage(llvm::Module &module, const Instruc
   for (llvm::Function &function : module) {
     if (function.isDeclaration())
       continue;
-    bool entry = function.getName() == kernel::kPlanName || function.getName() == kernel::kRunName;
+    bool entry = llvm::is_contained(entries, function.getName().str());
     function.setLinkage(entry ? llvm::GlobalValue::ExternalLinkage : llvm::GlobalValue::InternalLinkage);
     function.setVisibility(entry ? llvm::GlobalValue::HiddenVisibility : llvm::GlobalValue::DefaultVisibility);
     function.setDSOLocal(true);
@@ -291,18 +302,19 @@ static std::optional<CodeImage> compileImage(llvm::Module &module, const Instruc
   emit.run(module);
   if (text == CodeText::object)
     result.object.assign(object.begin(), object.end());
-  return flatten(object, error);
+  return flatten(object, entries, error);
+}
+
+static std::optional<CodeImage> compileImage(llvm::Module &module, const InstructionSet &isa, unsigned level, CodeText text,
+                                             CompiledCode &result) {
+  std::string plan = kernel::kPlanName.str(), run = kernel::kRunName.str();
+  auto code = compileFlat(module, isa, level, {plan, run}, text, result);
+  return code ? std::optional(CodeImage{std::move(code->bytes), code->entries[plan], code->entries[run]}) : std::nullopt;
 }
 
 std::vector<CompiledCode> compileImages(ArrayRef<ModuleOp> modules, ArrayRef<InstructionSet> isas, unsigned level, unsigned jobs,
                                         CodeText text) {
-  static std::once_flag initialized;
-  std::call_once(initialized, [] {
-    LLVMInitializeX86TargetInfo();
-    LLVMInitializeX86Target();
-    LLVMInitializeX86TargetMC();
-    LLVMInitializeX86AsmPrinter();
-  });
+  initializeTarget();
   DialectRegistry registry;
   registerBuiltinDialectTranslation(registry);
   registerLLVMDialectTranslation(registry);

@@ -3,6 +3,7 @@
 // Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
 //
 //===----------------------------------------------------------------------===//
+#include "backends/cpu/compiler/ByteChains.h"
 #include "backends/cpu/compiler/CompressedWeight.h"
 #include "backends/cpu/compiler/Passes.h"
 #include "dialects/kernel/Kernel.h"
@@ -243,39 +244,25 @@ struct Rounded {
 std::optional<Rounded> roundedOf(Value lhs) {
   auto back = lhs.getDefiningOp<DequantizeOp>();
   auto rounding = back ? back.getInput().getDefiningOp<QuantizeOp>() : QuantizeOp();
-  if (!rounding || back.getScale() != rounding.getScale() || back.getZeroPoint() != rounding.getZeroPoint() ||
-      back.getAxis() != rounding.getAxis() || back.getBlockSize() != rounding.getBlockSize() ||
-      rounding.getInput().getType() != lhs.getType())
+  if (!rounding || rounding.getInput().getType() != lhs.getType())
     return std::nullopt;
-  auto element = dyn_cast<IntegerType>(tensorType(rounding.getResult()).getElementType());
-  if (!element || element.getWidth() != 8)
-    return std::nullopt;
-  auto type = tensorType(lhs);
   Rounded result;
   result.input = rounding.getInput();
-  if (rounding.getAxis()) {
-    bool wholeRows = static_cast<int64_t>(*rounding.getAxis()) == type.getRank() - 1 && rounding.getBlockSize() &&
-                     static_cast<int64_t>(*rounding.getBlockSize()) >= type.getShape().back() && !type.isDynamicDim(type.getRank() - 1);
-    if (!wholeRows || rounding.getZeroPoint() || element.isUnsigned() || !isRowScale(rounding.getScale(), result.input))
-      return std::nullopt;
-    result.mode = LATHE_QUANTIZE_ROWS;
+  if (std::optional<StaticRounding> own = staticRounding(rounding); own && own == staticRounding(back)) {
+    result.mode = LATHE_QUANTIZE_STATIC;
+    result.scale = own->scale;
+    result.zero = own->zero;
     return result;
   }
-  std::optional<double> scale = splatOf(rounding.getScale());
-  if (!scale || !(*scale > 0))
+  auto type = tensorType(lhs);
+  auto element = dyn_cast<IntegerType>(tensorType(rounding.getResult()).getElementType());
+  bool wholeRows = rounding.getAxis() && static_cast<int64_t>(*rounding.getAxis()) == type.getRank() - 1 && rounding.getBlockSize() &&
+                   !type.isDynamicDim(type.getRank() - 1) && static_cast<int64_t>(*rounding.getBlockSize()) >= type.getShape().back();
+  if (!element || element.getWidth() != 8 || element.isUnsigned() || !wholeRows || rounding.getZeroPoint() || back.getZeroPoint() ||
+      back.getScale() != rounding.getScale() || back.getAxis() != rounding.getAxis() || back.getBlockSize() != rounding.getBlockSize() ||
+      !isRowScale(rounding.getScale(), result.input))
     return std::nullopt;
-  result.mode = LATHE_QUANTIZE_STATIC;
-  result.scale = *scale;
-  if (Value zero = rounding.getZeroPoint()) {
-    auto constant = zero.getDefiningOp<ConstantOp>();
-    auto dense = constant ? dyn_cast<DenseIntElementsAttr>(constant.getValue()) : DenseIntElementsAttr();
-    if (!dense || !dense.isSplat())
-      return std::nullopt;
-    APInt value = dense.getSplatValue<APInt>();
-    result.zero = element.isUnsigned() ? static_cast<int64_t>(value.getZExtValue()) : value.getSExtValue();
-  }
-  if (element.isUnsigned())
-    result.zero -= 128;
+  result.mode = LATHE_QUANTIZE_ROWS;
   return result;
 }
 
@@ -290,6 +277,7 @@ struct CpuCompressedProducts : impl::CpuCompressedProductsPassBase<CpuCompressed
         readers.push_back(op);
     });
     OpBuilder b(&getContext());
+    SmallVector<MatmulOp> ofIntegers;
     for (Operation *op : readers) {
       b.setInsertionPoint(op);
       if (auto product = dyn_cast<MatmulOp>(op)) {
@@ -302,14 +290,8 @@ struct CpuCompressedProducts : impl::CpuCompressedProductsPassBase<CpuCompressed
         product.getRhsMutable().assign(makeCompressed(b, product.getRhs(), content));
         bool isInteger = !content.get("sparse") &&
                          static_cast<runtime::CodeValues>(content.getAs<IntegerAttr>("values").getInt()) == runtime::CodeValues::integer;
-        std::optional<Rounded> rounded = isInteger && !product.getTransposeLhs() ? roundedOf(product.getLhs()) : std::nullopt;
-        if (!rounded)
-          continue;
-        product.getLhsMutable().assign(rounded->input);
-        product->setAttr(kernel::kLhsQuantizationAttr,
-                         b.getDictionaryAttr({b.getNamedAttr("mode", b.getI64IntegerAttr(rounded->mode)),
-                                              b.getNamedAttr("scale", b.getF64FloatAttr(rounded->scale)),
-                                              b.getNamedAttr("zero", b.getI64IntegerAttr(rounded->zero))}));
+        if (isInteger && !product.getTransposeLhs())
+          ofIntegers.push_back(product);
       } else if (auto lookup = cast<GatherOp>(op); lookup.getAxis() == 0) {
         auto index = dyn_cast<IntegerType>(tensorType(lookup.getIndices()).getElementType());
         if (!index || (index.getWidth() != 32 && index.getWidth() != 64) || index.isUnsigned())
@@ -317,6 +299,17 @@ struct CpuCompressedProducts : impl::CpuCompressedProductsPassBase<CpuCompressed
         if (DictionaryAttr content = compressedContent(lookup.getInput(), /*transposed=*/true))
           lookup.getInputMutable().assign(makeCompressed(b, lookup.getInput(), content));
       }
+    }
+    readBytes(ofIntegers);
+    for (MatmulOp product : ofIntegers) {
+      std::optional<Rounded> rounded = product->hasAttr(kernel::kLhsQuantizationAttr) ? std::nullopt : roundedOf(product.getLhs());
+      if (!rounded)
+        continue;
+      product.getLhsMutable().assign(rounded->input);
+      product->setAttr(kernel::kLhsQuantizationAttr,
+                       b.getDictionaryAttr({b.getNamedAttr("mode", b.getI64IntegerAttr(rounded->mode)),
+                                            b.getNamedAttr("scale", b.getF64FloatAttr(rounded->scale)),
+                                            b.getNamedAttr("zero", b.getI64IntegerAttr(rounded->zero))}));
     }
     // What was read through the expressions alone.
     SmallVector<Operation *> ops;

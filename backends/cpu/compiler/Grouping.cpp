@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "backends/cpu/compiler/Grouping.h"
 #include "backends/cpu/compiler/CompressedWeight.h"
+#include "dialects/kernel/Kernel.h"
 #include "runtime/Abi.h"
 #include "mlir/Dialect/Utils/IndexingUtils.h"
 #include "llvm/ADT/SmallPtrSet.h"
@@ -53,8 +54,8 @@ bool reducesRows(Operation *op) {
 
 class Former {
 public:
-  Former(Block &block, ShapeContext &shapes, bool fuse, bool library)
-      : block(block), shapes(shapes), fuse(fuse), library(library) {}
+  Former(Block &block, ShapeContext &shapes, bool fuse, bool library, bool device)
+      : block(block), shapes(shapes), fuse(fuse), library(library), device(device) {}
 
   Grouping run() {
     SmallVector<Operation *> ops;
@@ -70,6 +71,12 @@ public:
                    use.getOwner()->getOperand(0) != use.get();
           }))
         absorbed.insert(op); // the product widens what it reads
+    for (Operation *op : ops)
+      if (isa<DequantizeOp>(op) && !op->use_empty() && llvm::all_of(op->getUses(), [&](OpOperand &use) {
+            return grouping.matmuls.count(use.getOwner()) && use.getOperandNumber() == 0 && readsBytes(use.getOwner()) &&
+                   use.getOwner()->getOperand(1) != use.get();
+          }))
+        absorbed.insert(op); // the product reads the bytes
     for (Operation *op : ops)
       if (auto attention = dyn_cast<AttentionOp>(op))
         grouping.attentions[op] = callOf(attention);
@@ -113,6 +120,18 @@ private:
   bool isLibraryMatmul(MatmulOp op) {
     auto type = cast<RankedTensorType>(op.getType());
     return library && type.getElementType().isF32() && type.getRank() <= 5;
+  }
+
+  /// Whether a product rounds its left side by a scale that is that tensor's, not what it is a multiple of.
+  static bool isRounded(Operation *matmul) {
+    auto rounding = matmul->getAttrOfType<DictionaryAttr>(kernel::kLhsQuantizationAttr);
+    return rounding && rounding.getAs<IntegerAttr>("mode").getInt() == LATHE_QUANTIZE_STATIC;
+  }
+
+  /// Whether a product takes its left side as bytes: what the operation before it makes numbers again.
+  static bool readsBytes(Operation *matmul) {
+    auto rounding = matmul->getAttrOfType<DictionaryAttr>(kernel::kLhsQuantizationAttr);
+    return rounding && rounding.get("bytes");
   }
 
   /// The number that all elements of an f32 constant are.
@@ -213,10 +232,16 @@ private:
     result.last = matmul;
     result.lhs.tensor = matmul.getLhs();
     result.rhs.tensor = matmul.getRhs();
+    if (readsBytes(matmul)) {
+      auto numbers = matmul.getLhs().getDefiningOp<DequantizeOp>();
+      result.lhs.tensor = numbers.getInput();
+      result.before.push_back(numbers);
+    }
     if (!fuse)
       return result;
     bool hasWeight = isWeight(matmul.getRhs());
-    lookThrough(result.lhs, !hasWeight, result);
+    if (!isRounded(matmul))
+      lookThrough(result.lhs, !hasWeight, result);
     if (!hasWeight)
       lookThrough(result.rhs, true, result);
     afterProduct(matmul, result);
@@ -259,6 +284,8 @@ private:
     }
     if (!user)
       return;
+    if (isa<QuantizeOp>(user))
+      return roundResult(matmul, result);
     int64_t activation =
         TypeSwitch<Operation *, int64_t>(user)
             .Case<ReluOp>([](auto) { return LATHE_ACT_RELU; })
@@ -269,17 +296,37 @@ private:
             })
             .Case<SwishOp>([](SwishOp op) { return op.getBeta().isExactlyValue(1) ? LATHE_ACT_SILU : LATHE_ACT_NONE; })
             .Default(int64_t(LATHE_ACT_NONE));
+    // Libraries of devices have few, and none before a residual; the others are kernels.
+    if (device && activation != LATHE_ACT_RELU && activation != LATHE_ACT_GELU_TANH)
+      activation = LATHE_ACT_NONE;
     if (activation != LATHE_ACT_NONE) {
       result.activation = activation;
       result.last = user;
       absorbed.insert(user);
     }
     // Those of a gated layer; products that a run computes have no place for it.
-    if (isWeight(matmul.getRhs()))
+    if (isWeight(matmul.getRhs()) && !device)
       if (Value other = besideProduct<MulOp>(matmul, result))
         result.multiplier = other;
+    if (device && activation != LATHE_ACT_NONE)
+      return;
     if (Value other = besideProduct<AddOp>(matmul, result))
       result.residual = other;
+    roundResult(matmul, result);
+  }
+
+  /// Lets a product write bytes, where that is all that its result is for.
+  void roundResult(MatmulOp matmul, Epilogue &result) {
+    auto weight = matmul.getRhs().getDefiningOp<WeightOp>();
+    auto content = weight ? weight->getAttrOfType<DictionaryAttr>(kernel::kCompressedAttr) : DictionaryAttr();
+    auto rounding = result.last->hasOneUse() ? dyn_cast<QuantizeOp>(*result.last->getUsers().begin()) : QuantizeOp();
+    if (!content || content.get("sparse") || !rounding || rounding->getBlock() != &block || rounding.getInput() != result.last->getResult(0))
+      return;
+    result.rounding = staticRounding(rounding);
+    if (!result.rounding)
+      return;
+    result.last = rounding;
+    absorbed.insert(rounding);
   }
 
   /// Makes a sum or product with a tensor of the matrix product's own shape its step, if that tensor is there before the matrix
@@ -380,7 +427,7 @@ private:
 
   Block &block;
   ShapeContext &shapes;
-  bool fuse, library;
+  bool fuse, library, device;
   Grouping grouping;
   llvm::DenseMap<Operation *, Member> member;
   llvm::DenseMap<Operation *, Operation *> lastOf; ///< products, by the operation whose result they compute
@@ -423,8 +470,8 @@ bool readsCache(OpOperand &use) {
   return &use == &attention.getKeyMutable() || &use == &attention.getValueMutable();
 }
 
-Grouping formGroups(Block &block, ShapeContext &shapes, bool fuse, bool library) {
-  return Former(block, shapes, fuse, library).run();
+Grouping formGroups(Block &block, ShapeContext &shapes, bool fuse, bool library, bool device) {
+  return Former(block, shapes, fuse, library, device).run();
 }
 
 } // namespace lathe::cpu

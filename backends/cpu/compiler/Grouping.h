@@ -6,6 +6,7 @@
 #ifndef LATHE_BACKENDS_CPU_COMPILER_GROUPING_H
 #define LATHE_BACKENDS_CPU_COMPILER_GROUPING_H
 
+#include "backends/cpu/compiler/ByteChains.h"
 #include "backends/cpu/compiler/TensorView.h"
 #include "dialects/lathe/Attention.h"
 #include "llvm/ADT/MapVector.h"
@@ -33,6 +34,7 @@ struct Epilogue {
   mlir::Value multiplier; ///< of the activation's result, element by element
   mlir::Value residual;   ///< added at the end
   double alpha = 1;       ///< of the product
+  std::optional<StaticRounding> rounding; ///< to bytes, after all this
   MatrixOperand lhs, rhs;
   std::optional<llvm::SmallVector<int64_t>> outAxes; ///< as of an operand
   llvm::SmallVector<mlir::Operation *> before;       ///< operations that the operands saw, without the product's own
@@ -74,8 +76,8 @@ bool isLibraryAttention(AttentionOp op);
 bool readsCache(mlir::OpOperand &use);
 
 /// Groups the operations of a block, not those of regions within it. `library`: f32 products go to the library; `fuse`:
-/// as the pass's options.
-Grouping formGroups(mlir::Block &block, ShapeContext &shapes, bool fuse, bool library);
+/// as the pass's options; `device`: with the epilogues that libraries of devices have.
+Grouping formGroups(mlir::Block &block, ShapeContext &shapes, bool fuse, bool library, bool device);
 
 } // namespace lathe::cpu
 

@@ -25,6 +25,11 @@ using namespace mlir;
 namespace lathe::cpu {
 namespace {
 
+/// Whether it is a kernel (failures, arguments, count) of a device.
+bool isDeviceKernel(func::FuncOp func) {
+  return func.getNumArguments() == 3 && func.getArgumentTypes()[2].isIndex();
+}
+
 class Lowering {
 public:
   explicit Lowering(ModuleOp module)
@@ -56,7 +61,11 @@ private:
   void lowerCache(Operation *op, Value frame, int64_t kernelIndex, int64_t cache, bool read, Value rows, ValueRange sizes,
                   ValueRange view);
   void lowerLaunch(kernel::LaunchOp op);
+  void lowerLaunch(kernel::DeviceLaunchOp op);
+  Value lowerRead(kernel::ReadOp op);
+  int64_t storeArguments(Location loc, OperandRange args, Value into);
   void callFail(Location loc, Value frame, int64_t check);
+  void noteFailure(Location loc, Value failures, int64_t check);
   void returnUnless(Value condition, llvm::function_ref<void()> before);
   Value callForMemory(Operation *op, Value frame, size_t member, int64_t number, Value argument);
 
@@ -215,6 +224,14 @@ void Lowering::lowerMatmul(kernel::MatmulOp op) {
   set(offsetof(Call, a_quantization), word(loc, op.getLhsQuantization()));
   set(offsetof(Call, a_scale), b.create<LLVM::ConstantOp>(loc, b.getF64Type(), op.getLhsScaleAttr()));
   set(offsetof(Call, a_zero), word(loc, op.getLhsZero()));
+  auto bytes = [&](bool isBytes, bool isUnsigned) {
+    return word(loc, !isBytes ? LATHE_BYTES_NONE : isUnsigned ? LATHE_BYTES_UNSIGNED : LATHE_BYTES_SIGNED);
+  };
+  set(offsetof(Call, a_again), word(loc, op.getLhsAgain()));
+  set(offsetof(Call, a_bytes), bytes(op.readsBytes(), op.getLhsUnsigned()));
+  set(offsetof(Call, out_bytes), bytes(op.writesBytes(), op.getOutUnsigned()));
+  set(offsetof(Call, out_scale), b.create<LLVM::ConstantOp>(loc, b.getF64Type(), op.getOutScaleAttr()));
+  set(offsetof(Call, out_zero), word(loc, op.getOutZero()));
   Value table = loadPointer(loc, op.getFrame(), offsetof(lathe_frame, rt));
   Value function = loadPointer(loc, table, offsetof(lathe_runtime_table, matmul));
   auto type = LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(context), {pointer, pointer});
@@ -339,21 +356,70 @@ void Lowering::lowerCache(Operation *op, Value frame, int64_t kernelIndex, int64
   b.create<LLVM::CallOp>(loc, type, ValueRange{function, frame, call});
 }
 
-void Lowering::lowerLaunch(kernel::LaunchOp op) {
-  Location loc = op.getLoc();
+static int64_t sizeOfArguments(OperandRange args) {
   int64_t bytes = 0;
-  for (Value argument : op.getArgs())
+  for (Value argument : args)
     bytes += argumentBytes(argument.getType());
-  Value arguments = scratch(op, std::max<int64_t>(bytes, 8));
+  return bytes;
+}
+
+/// Lays out the arguments of a kernel; returns how many bytes they take.
+int64_t Lowering::storeArguments(Location loc, OperandRange args, Value into) {
   int64_t offset = 0;
-  for (Value argument : op.getArgs()) {
+  for (Value argument : args) {
     Value value = argument.getType().isIndex()
                       ? toWord(argument)
                       : b.create<UnrealizedConversionCastOp>(loc, converter.convertType(argument.getType()), argument)
                             .getResult(0);
-    b.create<LLVM::StoreOp>(loc, value, at(loc, arguments, offset));
+    b.create<LLVM::StoreOp>(loc, value, at(loc, into, offset));
     offset += argumentBytes(argument.getType());
   }
+  return offset;
+}
+
+void Lowering::lowerLaunch(kernel::DeviceLaunchOp op) {
+  using Call = lathe_launch_call;
+  Location loc = op.getLoc();
+  Value call = scratch(op, sizeof(Call) + sizeOfArguments(op.getArgs())), args = at(loc, call, sizeof(Call));
+  auto set = [&](size_t offset, Value value) { b.create<LLVM::StoreOp>(loc, value, at(loc, call, offset)); };
+  int64_t bytes = storeArguments(loc, op.getArgs(), args);
+  set(offsetof(Call, kernel), word(loc, op.getKernel()));
+  set(offsetof(Call, args), args);
+  set(offsetof(Call, args_bytes), word(loc, bytes));
+  set(offsetof(Call, count), toWord(op.getCount()));
+  set(offsetof(Call, grid), toWord(op.getGrid()));
+  set(offsetof(Call, block), toWord(op.getBlock()));
+  set(offsetof(Call, shared_bytes), word(loc, op.getShared()));
+  Value table = loadPointer(loc, op.getFrame(), offsetof(lathe_frame, rt));
+  Value function = loadPointer(loc, table, offsetof(lathe_runtime_table, launch));
+  auto type = LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(context), {pointer, pointer});
+  b.create<LLVM::CallOp>(loc, type, ValueRange{function, op.getFrame(), call});
+}
+
+Value Lowering::lowerRead(kernel::ReadOp op) {
+  Location loc = op.getLoc();
+  auto memref = cast<MemRefType>(op.getBuffer().getType());
+  Value place = word(loc, 0);
+  for (auto [axis, index] : llvm::enumerate(op.getIndices())) {
+    Value extent = toWord(b.create<memref::DimOp>(loc, op.getBuffer(), axis));
+    place = b.create<LLVM::AddOp>(loc, b.create<LLVM::MulOp>(loc, place, extent), toWord(index));
+  }
+  Type element = memref.getElementType();
+  Value address = b.create<LLVM::GEPOp>(loc, pointer, element, addressOf(loc, op.getBuffer()), ArrayRef<LLVM::GEPArg>{place});
+  Value table = loadPointer(loc, op.getFrame(), offsetof(lathe_frame, rt));
+  Value function = loadPointer(loc, table, offsetof(lathe_runtime_table, read));
+  auto type = LLVM::LLVMFunctionType::get(pointer, {pointer, pointer, i64});
+  Value bytes = word(loc, (memref.getElementTypeBitWidth() + 7) / 8);
+  Value copy = b.create<LLVM::CallOp>(loc, type, ValueRange{function, op.getFrame(), address, bytes}).getResult();
+  Value null = b.create<LLVM::ZeroOp>(loc, pointer);
+  returnUnless(b.create<LLVM::ICmpOp>(loc, LLVM::ICmpPredicate::ne, copy, null), [] {});
+  return b.create<LLVM::LoadOp>(loc, element, copy);
+}
+
+void Lowering::lowerLaunch(kernel::LaunchOp op) {
+  Location loc = op.getLoc();
+  Value arguments = scratch(op, std::max<int64_t>(sizeOfArguments(op.getArgs()), 8));
+  storeArguments(loc, op.getArgs(), arguments);
   auto callee = SymbolTable::lookupNearestSymbolFrom<func::FuncOp>(op, op.getCalleeAttr());
   Value task = b.create<UnrealizedConversionCastOp>(
                     loc, pointer, b.create<func::ConstantOp>(loc, callee.getFunctionType(), op.getCallee()).getResult())
@@ -371,6 +437,12 @@ void Lowering::callFail(Location loc, Value frame, int64_t check) {
       loadPointer(loc, loadPointer(loc, frame, offsetof(lathe_frame, rt)), offsetof(lathe_runtime_table, fail));
   auto type = LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(context), {pointer, i64});
   b.create<LLVM::CallOp>(loc, type, ValueRange{function, frame, word(loc, check)});
+}
+
+/// On a device: 1 + the number of the first check that failed.
+void Lowering::noteFailure(Location loc, Value failures, int64_t check) {
+  using Order = LLVM::AtomicOrdering;
+  b.create<LLVM::AtomicCmpXchgOp>(loc, failures, word(loc, 0), word(loc, check + 1), Order::monotonic, Order::monotonic);
 }
 
 /// Leaves the function of the insertion point where the condition does not hold, after what `before` emits.
@@ -403,7 +475,7 @@ LogicalResult Lowering::lower(Operation &op) {
   auto func = op.getParentOfType<func::FuncOp>();
   if (!func)
     return op.emitOpError() << "expects to stand in a function";
-  if (isa<kernel::RequireOp, kernel::DynamicAllocOp, kernel::DynamicOutputOp>(op) && // may return from there
+  if (isa<kernel::RequireOp, kernel::DynamicAllocOp, kernel::DynamicOutputOp, kernel::ReadOp>(op) && // may return from there
       (op.getParentOp() != func || func.getNumResults() != 0))
     return op.emitOpError() << "expects to stand in the block of a function without results";
   b.setInsertionPoint(&op);
@@ -455,7 +527,7 @@ LogicalResult Lowering::lower(Operation &op) {
     Value bad = b.create<arith::XOrIOp>(loc, check.getCondition(), b.create<arith::ConstantIntOp>(loc, 1, 1));
     auto branch = b.create<scf::IfOp>(loc, bad);
     b.setInsertionPointToStart(branch.thenBlock());
-    callFail(loc, check.getFrame(), check.getCheck());
+    isDeviceKernel(func) ? noteFailure(loc, check.getFrame(), check.getCheck()) : callFail(loc, check.getFrame(), check.getCheck());
   } else if (auto require = dyn_cast<kernel::RequireOp>(op)) {
     returnUnless(require.getCondition(), [&] { callFail(loc, require.getFrame(), require.getCheck()); });
   } else if (auto define = dyn_cast<kernel::DefineOp>(op)) {
@@ -494,6 +566,10 @@ LogicalResult Lowering::lower(Operation &op) {
     lowerCache(read, read.getFrame(), read.getKernel(), read.getCache(), /*read=*/true, read.getOut(), {}, {});
   } else if (auto launch = dyn_cast<kernel::LaunchOp>(op)) {
     lowerLaunch(launch);
+  } else if (auto launch = dyn_cast<kernel::DeviceLaunchOp>(op)) {
+    lowerLaunch(launch);
+  } else if (auto read = dyn_cast<kernel::ReadOp>(op)) {
+    result = lowerRead(read);
   } else {
     return op.emitError() << "unexpected operation " << op.getName() << ": expected "
                           << (isa<kernel::AllocOp>(op) ? "the arena to be planned" : "kernels to be selected");

@@ -13,7 +13,7 @@ namespace lathe::cpu {
 LogicalResult Selector::decomposeAttentions() {
   SmallVector<AttentionOp> ops;
   main.walk([&](AttentionOp op) {
-    if (!library || !isLibraryAttention(op))
+    if (!library || device || !isLibraryAttention(op))
       ops.push_back(op);
   });
   for (AttentionOp op : ops) {

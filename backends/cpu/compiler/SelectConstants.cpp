@@ -107,6 +107,8 @@ void Selector::setConstants() {
 std::optional<bool> Selector::packedAs(Value stored) {
   if (isCompressed(stored))
     return stored.getDefiningOp()->getAttrOfType<DictionaryAttr>(kernel::kCompressedAttr).getAs<BoolAttr>("transposed").getValue();
+  if (device)
+    return std::nullopt;
   bool isRead[2] = {}; // by products, as it is and transposed
   auto isReader = [&](OpOperand &use) {
     // Rows of a table are few: they are read where they lie.

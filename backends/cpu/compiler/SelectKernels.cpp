@@ -140,6 +140,8 @@ Value Selector::output(Location loc, Value tensor, int64_t number) {
   return b.create<kernel::OutputOp>(loc, type, frame, number, dynamicDims(tensor));
 }
 
+static bool isUnsigned(Value tensor) { return cast<RankedTensorType>(tensor.getType()).getElementType().isUnsignedInteger(); }
+
 LogicalResult Selector::emitMatmul(MatmulOp op, const Epilogue &epilogue) {
   Value lhs = buffer(epilogue.lhs.tensor);
   Value bias = epilogue.bias ? buffer(epilogue.bias) : Value();
@@ -168,11 +170,20 @@ LogicalResult Selector::emitMatmul(MatmulOp op, const Epilogue &epilogue) {
   int64_t id = addKernel("matmul_" + std::to_string(kernels.size()), "matmul", ops);
   describeResult(id, epilogue.last->getResult(0), ops);
   auto product = b.create<kernel::MatmulOp>(op.getLoc(), frame, lhs, rhs, bias, multiplier, residual, out, id, weight, weightShape,
-                             epilogue.activation, op.getTransposeLhs(), op.getTransposeRhs(), APFloat(epilogue.alpha), axes(epilogue.lhs.axes), axes(epilogue.rhs.axes), axes(epilogue.outAxes), /*lhs_quantization=*/0, APFloat(1.0), /*lhs_zero=*/0);
+                             epilogue.activation, op.getTransposeLhs(), op.getTransposeRhs(), APFloat(epilogue.alpha), axes(epilogue.lhs.axes), axes(epilogue.rhs.axes), axes(epilogue.outAxes), /*lhs_quantization=*/0, APFloat(1.0), /*lhs_zero=*/0,
+                             /*lhs_unsigned=*/false, /*lhs_again=*/false, APFloat(1.0), /*out_zero=*/0, /*out_unsigned=*/false);
   if (auto rounding = op->getAttrOfType<DictionaryAttr>(kernel::kLhsQuantizationAttr)) {
     product.setLhsQuantizationAttr(rounding.getAs<IntegerAttr>("mode"));
     product.setLhsScaleAttr(rounding.getAs<FloatAttr>("scale"));
     product.setLhsZeroAttr(rounding.getAs<IntegerAttr>("zero"));
+    product.setLhsUnsigned(isUnsigned(epilogue.lhs.tensor));
+    // What one product has rounded the next ones may use.
+    product.setLhsAgain(!readByProducts.insert({op->getBlock(), epilogue.lhs.tensor}).second);
+  }
+  if (epilogue.rounding) {
+    product.setOutScale(APFloat(epilogue.rounding->scale));
+    product.setOutZero(epilogue.rounding->zero);
+    product.setOutUnsigned(isUnsigned(epilogue.last->getResult(0)));
   }
   return success();
 }
@@ -479,7 +490,7 @@ LogicalResult Selector::run() {
   padExtentsOfOne(main, shapes);
   findLookups();
   main.walk<WalkOrder::PreOrder>([&](Block *block) {
-    Grouping found = formGroups(*block, shapes, fuse, library);
+    Grouping found = formGroups(*block, shapes, fuse, library, device);
     for (auto &entry : found.kernels)
       grouping.kernels.insert(entry);
     grouping.matmuls.insert(found.matmuls.begin(), found.matmuls.end());
@@ -515,7 +526,7 @@ struct CpuSelectKernels : impl::CpuSelectKernelsPassBase<CpuSelectKernels> {
       passes.addPass(createLatheToLinalg());
       return runPipeline(passes, group);
     };
-    if (failed(Selector(getOperation(), main, fuse, library, lowerToLinalg).run()))
+    if (failed(Selector(getOperation(), main, fuse, library, device, lowerToLinalg).run()))
       signalPassFailure();
   }
 };

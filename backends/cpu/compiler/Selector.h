@@ -30,9 +30,9 @@ void padExtentsOfOne(func::FuncOp main, ShapeContext &shapes);
 /// Selects one program.
 class Selector {
 public:
-  Selector(ModuleOp module, func::FuncOp main, bool fuse, bool library,
+  Selector(ModuleOp module, func::FuncOp main, bool fuse, bool library, bool device,
            llvm::function_ref<LogicalResult(func::FuncOp)> lowerToLinalg)
-      : module(module), main(main), fuse(fuse), library(library), lowerToLinalg(lowerToLinalg), b(module.getContext()),
+      : module(module), main(main), fuse(fuse), library(library), device(device), lowerToLinalg(lowerToLinalg), b(module.getContext()),
         context(module.getContext()) {}
 
   LogicalResult run();
@@ -104,7 +104,7 @@ private:
 
   ModuleOp module;
   func::FuncOp main;
-  bool fuse, library;
+  bool fuse, library, device;
   llvm::function_ref<LogicalResult(func::FuncOp)> lowerToLinalg;
   OpBuilder b;
   MLIRContext *context;
@@ -117,6 +117,7 @@ private:
   llvm::SmallPtrSet<Operation *, 32> stored; ///< operations whose results get buffers of their own
   DenseMap<std::pair<Value, int64_t>, int64_t> constantIndex;
   SmallVector<Attribute> constants, kernels, checks, caches;
+  DenseSet<std::pair<Block *, Value>> readByProducts; ///< left sides that products of a block round
   DenseMap<Value, int64_t> kernelOf; ///< that computes a tensor
   llvm::StringMap<int64_t> cacheIndex; ///< by name
   bool isFirst = true;                 ///< no program was selected before it

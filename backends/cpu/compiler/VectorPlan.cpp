@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "backends/cpu/compiler/VectorPlan.h"
+#include "backends/cpu/compiler/Combiners.h"
 #include "dialects/kernel/Kernel.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Math/IR/Math.h"
@@ -15,15 +16,6 @@ using namespace mlir;
 
 namespace lathe::cpu {
 namespace {
-
-/// Whether the values that an operation combines may come in any order.
-bool isCombiner(Operation *op) {
-  if (isa<arith::AddFOp, arith::MulFOp>(op))
-    return bitEnumContainsAll(cast<arith::ArithFastMathInterface>(op).getFastMathFlagsAttr().getValue(),
-                              arith::FastMathFlags::reassoc);
-  return isa<arith::MaximumFOp, arith::MinimumFOp, arith::MaxNumFOp, arith::AddIOp, arith::MulIOp, arith::MaxSIOp,
-             arith::MinSIOp, arith::MaxUIOp, arith::MinUIOp, arith::AndIOp, arith::OrIOp, arith::XOrIOp>(op);
-}
 
 /// Functions of which a lane costs enough for reads at scattered places not to matter.
 bool isExpensive(Operation *op) {

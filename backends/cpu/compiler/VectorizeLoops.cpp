@@ -3,6 +3,7 @@
 // Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
 //
 //===----------------------------------------------------------------------===//
+#include "backends/cpu/compiler/Combiners.h"
 #include "backends/cpu/compiler/Passes.h"
 #include "backends/cpu/compiler/VectorPlan.h"
 #include "dialects/kernel/LoopAttributes.h"
@@ -47,8 +48,7 @@ private:
   Value both(Value first, Value second) {
     return first && second ? b.create<arith::AndIOp>(loc, first, second).getResult() : first ? first : second;
   }
-  TypedAttr neutral(Operation *combiner, Type type);
-  Value combine(Operation *combiner, Value first, Value second);
+  Value combine(Operation *combiner, Value first, Value second) { return cpu::combine(b, loc, combiner, first, second); }
   Value reduce(Operation *combiner, Value lanes);
   SmallVector<Value> body(Value first, ValueRange states, Value tail);
   scf::ForOp run(Value from, Value to, int64_t copies, bool masked, ValueRange states);
@@ -88,32 +88,6 @@ Value Writer::vector(Value value) {
     return splat(cast<TypedAttr>(constant));
   Value first = b.create<vector::BroadcastOp>(loc, vectorOf(value.getType()), scalar(value));
   return kind == LaneKind::uniform ? first : b.create<arith::AddIOp>(loc, first, steps(value.getType()));
-}
-
-TypedAttr Writer::neutral(Operation *op, Type type) {
-  auto infinity = [&](bool negative) {
-    return b.getFloatAttr(type, APFloat::getInf(cast<FloatType>(type).getFloatSemantics(), negative));
-  };
-  unsigned bits = type.isIndex() ? 64 : type.getIntOrFloatBitWidth();
-  auto integer = [&](const APInt &value) { return b.getIntegerAttr(type, value); };
-  return TypeSwitch<Operation *, TypedAttr>(op)
-      .Case<arith::AddFOp>([&](auto) { return b.getFloatAttr(type, -0.0); })
-      .Case<arith::MulFOp>([&](auto) { return b.getFloatAttr(type, 1.0); })
-      .Case<arith::MaximumFOp, arith::MaxNumFOp>([&](auto) { return infinity(true); })
-      .Case<arith::MinimumFOp>([&](auto) { return infinity(false); })
-      .Case<arith::MulIOp>([&](auto) { return integer(APInt(bits, 1)); })
-      .Case<arith::AndIOp, arith::MinUIOp>([&](auto) { return integer(APInt::getAllOnes(bits)); })
-      .Case<arith::MaxSIOp>([&](auto) { return integer(APInt::getSignedMinValue(bits)); })
-      .Case<arith::MinSIOp>([&](auto) { return integer(APInt::getSignedMaxValue(bits)); })
-      .Default([&](Operation *) { return integer(APInt::getZero(bits)); });
-}
-
-Value Writer::combine(Operation *combiner, Value first, Value second) {
-  if (isa<arith::MaxNumFOp>(combiner)) // which is one instruction for a state that is a number
-    return b.create<arith::SelectOp>(loc, b.create<arith::CmpFOp>(loc, arith::CmpFPredicate::OGT, second, first),
-                                     second, first);
-  OperationState state(loc, combiner->getName(), {first, second}, {first.getType()}, combiner->getAttrs());
-  return b.create(state)->getResult(0);
 }
 
 /// Halves that are combined until one element is left.
@@ -323,7 +297,7 @@ void Writer::run() {
   int64_t step = copies * plan.lanes;
   SmallVector<Value> states;
   for (auto [combiner, state] : llvm::zip(plan.combiners, loop.getRegionIterArgs()))
-    states.push_back(splat(neutral(combiner, state.getType())));
+    states.push_back(splat(neutralOf(combiner, state.getType())));
   SmallVector<Value> all;
   for (int64_t i = 0; i < copies; ++i)
     llvm::append_range(all, states);

@@ -124,6 +124,8 @@ private:
   size_t threadScratch_ = 0;
   runtime::Buffer parts_; ///< of attentions; what pieces of a product share
   size_t partBytes_ = 0;
+  const Plan *preparedBy_ = nullptr; ///< whose preparations are in `parts_`, if any's are...
+  const void *preparedFor_ = nullptr; ///< ...and the left side that they are of
   int callerThreads_ = 1;
 };
 
@@ -150,6 +152,8 @@ void CpuSession::dropOldest() {
   for (auto it = plans_.begin(); it != plans_.end(); ++it)
     if (it->second.used < oldest->second.used)
       oldest = it;
+  if (oldest->second.plan.get() == preparedBy_)
+    preparedBy_ = nullptr;
   plans_.erase(oldest);
 }
 
@@ -160,6 +164,8 @@ Status CpuSession::createPlan(const PlanKey &key, std::unique_ptr<Plan> *plan) {
   const runtime::Constant *constant = key.weight >= 0 ? weights.quantized(key.weight) : nullptr;
   if (key.aQuantization != LATHE_QUANTIZE_NONE && !constant)
     return failure(LATHE_INTERNAL, "a product of integers needs a quantized weight");
+  if ((key.aBytes != LATHE_BYTES_NONE || key.outBytes != LATHE_BYTES_NONE) && !constant)
+    return failure(LATHE_INTERNAL, "a product from or to bytes needs a quantized weight");
   if (const runtime::Constant *sparse = key.weight >= 0 ? weights.sparse(key.weight) : nullptr)
     return SparsePlan::create(key, threads, isa, *sparse->sparse, weights.stored(key.weight), plan);
   if (constant)
@@ -169,8 +175,8 @@ Status CpuSession::createPlan(const PlanKey &key, std::unique_ptr<Plan> *plan) {
   lathe_dtype type = LATHE_F32;
   if (Status status = weights.type(key.weight, &type); status.failed())
     return status;
-  if (isa == "amx" && type == LATHE_BF16 && TilePlan::suits(key))
-    return TilePlan::create(key, threads, kTilesAmx, weights, plan);
+  if (const TileKernels *tiles = tileKernels(isa); tiles && type == LATHE_BF16 && TilePlan::suits(key))
+    return TilePlan::create(key, threads, *tiles, weights, plan);
   return GemmPlan::create(key, threads, isa, weights, plan);
 }
 
@@ -212,6 +218,8 @@ Status CpuSession::findWork(const lathe_matmul_call &call, Plan **plan) {
     if (extent < 0)
       return failure(LATHE_INTERNAL, "negative extent in matmul");
   bool isEmpty = call.m == 0 || call.n == 0 || call.batch[0] == 0 || call.batch[1] == 0 || call.batch[2] == 0;
+  if (!isEmpty && call.k == 0 && call.out_bytes != LATHE_BYTES_NONE)
+    return failure(LATHE_INTERNAL, "a product to bytes sums over nothing");
   if (isEmpty || call.k == 0)
     return success();
   if (call.multiplier && PlanKey(call).weight < 0)
@@ -235,7 +243,12 @@ Status CpuSession::execute(const lathe_matmul_call &call) {
     const lathe_matmul_call *call;
     std::atomic<bool> ok{true};
   } loop{this, plan, &call};
-  if (int64_t preparations = plan->preparations())
+  int64_t preparations = plan->preparations();
+  bool isPrepared = call.a_again && preparedBy_ && preparedFor_ == call.a && !plan->preparation().empty() &&
+                    plan->preparation() == preparedBy_->preparation();
+  if (preparations > 0 && !isPrepared) {
+    preparedBy_ = plan;
+    preparedFor_ = call.a;
     services_.pool().parallelFor(
         preparations, 1,
         [](void *context, int64_t begin, int64_t end, int) {
@@ -244,6 +257,7 @@ Status CpuSession::execute(const lathe_matmul_call &call) {
             loop->plan->prepare(*loop->call, i, loop->session->parts_.data());
         },
         &loop);
+  }
   int64_t pieces = plan->pieces();
   services_.pool().parallelFor(
       pieces, plan->parallel() ? 1 : pieces,
@@ -263,6 +277,7 @@ Status CpuSession::execute(const lathe_matmul_call &call) {
 Status CpuSession::reserveParts(size_t bytes) {
   if (bytes <= partBytes_)
     return success();
+  preparedBy_ = nullptr;
   auto more = static_cast<int64_t>(bytes - partBytes_);
   if (!services_.charge(more))
     return failure(LATHE_OVER_BUDGET, bytes, " bytes that threads share would pass the session's memory budget");
@@ -290,6 +305,8 @@ Status CpuSession::execute(const lathe_attention_call &call, const CacheRows *ke
     return success();
   if (Status status = reserve(plan); status.failed())
     return status;
+  if (plan.parts() > 1)
+    preparedBy_ = nullptr;
   struct Loop {
     CpuSession *session;
     const AttentionPlan *plan;

@@ -42,10 +42,10 @@ int64_t panelDepth() {
 
 } // namespace
 
-GemmTiling cpu::chooseGemmTiling(int64_t m, int64_t n, int64_t k, int64_t items, int threads) {
+GemmTiling cpu::chooseGemmTiling(int64_t m, int64_t n, int64_t k, int64_t items, int threads, int64_t elementSize) {
   GemmTiling tiling;
   int64_t panels = ceilDiv(n, kPanelColumns);
-  tiling.depth = ceilDiv(k, ceilDiv(k, panelDepth()));
+  tiling.depth = ceilDiv(k, ceilDiv(k, panelDepth() * 4 / elementSize));
   double operations = 2.0 * static_cast<double>(std::max(m, kReadRows)) * static_cast<double>(n) * static_cast<double>(k);
   tiling.parallel = threads > 1 && operations * static_cast<double>(items) >= kMinParallelOperations;
   int64_t rowTiles = ceilDiv(m, kMaxRows);
@@ -62,7 +62,10 @@ GemmTiling cpu::chooseGemmTiling(int64_t m, int64_t n, int64_t k, int64_t items,
 void cpu::placeBlock(GemmBlock &block, const lathe_matmul_call &call, int64_t outOffset, int64_t column) {
   auto at = [](const void *base, int64_t offset) { return base ? static_cast<const float *>(base) + offset : nullptr; };
   block.columns = std::min(block.width, call.n - column);
-  block.out = static_cast<float *>(call.out) + outOffset + column;
+  if (call.out_bytes != LATHE_BYTES_NONE)
+    block.bytes = static_cast<unsigned char *>(call.out) + outOffset + column;
+  else
+    block.out = static_cast<float *>(call.out) + outOffset + column;
   block.bias = at(call.bias, column);
   block.multiplier = at(call.multiplier, outOffset + column);
   block.residual = at(call.residual, outOffset + column);

@@ -42,8 +42,9 @@ GemmGrid gridOf(const GemmTiling &tiling, int64_t m, int64_t panels, int64_t wei
 /// writes beside the product.
 void placeBlock(GemmBlock &block, const lathe_matmul_call &call, int64_t outOffset, int64_t column);
 
-/// Chooses pieces for `items` products of [m, k] by [k, n], for `threads` threads.
-GemmTiling chooseGemmTiling(int64_t m, int64_t n, int64_t k, int64_t items, int threads);
+/// Chooses pieces for `items` products of [m, k] by [k, n], for `threads` threads; numbers of a panel take `elementSize` bytes where it is
+/// read.
+GemmTiling chooseGemmTiling(int64_t m, int64_t n, int64_t k, int64_t items, int threads, int64_t elementSize = 4);
 
 /// A product with a constant, by our own loops: the weight is f32, bf16 or f16 in panels, the rest f32.
 class GemmPlan final : public Plan {

@@ -27,6 +27,12 @@ PlanKey::PlanKey(const lathe_matmul_call &call) {
     aScale = call.a_scale;
     aZero = call.a_zero;
   }
+  aBytes = call.a_bytes;
+  outBytes = call.out_bytes;
+  if (outBytes != LATHE_BYTES_NONE) {
+    outScale = call.out_scale;
+    outZero = call.out_zero;
+  }
   // Innermost extents first; extents of one fall away, and neighbours that one stride describes become one.
   int used = 0;
   for (int i = 2; i >= 0; --i) {

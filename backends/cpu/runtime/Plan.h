@@ -9,6 +9,8 @@
 #include "backends/cpu/runtime/Primitive.h"
 #include "runtime/Abi.h"
 
+#include <vector>
+
 namespace lathe::cpu {
 
 /// What a plan depends on: a call without its addresses. Only 8-byte members: compared and hashed as bytes.
@@ -26,6 +28,9 @@ struct PlanKey {
   int64_t aQuantization = 0;
   double aScale = 1;
   int64_t aZero = 0;
+  int64_t aBytes = 0, outBytes = 0;
+  double outScale = 1;
+  int64_t outZero = 0;
 
   /// Describes `call` in a canonical form: strides of extents of one do not matter, and batches that are only more
   /// rows become rows.
@@ -43,7 +48,7 @@ struct PlanKey {
   }
   bool operator==(const PlanKey &other) const { return memcmp(this, &other, sizeof(*this)) == 0; }
 };
-static_assert(sizeof(PlanKey) == 29 * 8, "hashed as bytes");
+static_assert(sizeof(PlanKey) == 33 * 8, "hashed as bytes");
 
 /// A product cut into pieces that threads take one after another.
 class Plan {
@@ -58,6 +63,9 @@ public:
   /// Pieces of what is to be done before the product's own, and memory that both share, 64-byte aligned.
   virtual int64_t preparations() const { return 0; }
   virtual size_t sharedBytes() const { return 0; }
+  /// What preparations depend on beside the left side's numbers: those of plans that say the same leave the same. None where they
+  /// say nothing.
+  virtual std::vector<int64_t> preparation() const { return {}; }
   /// Executes one of them. Different threads may execute different ones at once.
   virtual void prepare(const lathe_matmul_call &, int64_t, unsigned char *) {}
   /// Executes one piece; false when a library fails. Different threads may execute different pieces at once.

@@ -11,7 +11,7 @@
 lathe::cpu::IntegerKernels lathe::cpu::integerKernels(std::string_view isa, int64_t bits, int64_t group, int64_t k) {
   if (isa == "amx" && (group >= k || group % kTileBytes == 0))
     return integerKernelsAmx(bits);
-  if ((isa == "amx" || isa == "avx512") && runtime::hasVnni())
+  if (runtime::codeIsa(isa) == "avx512" && runtime::hasVnni())
     return integerKernelsVnni(bits);
   return isa == "avx2" ? integerKernelsAvx2(bits) : integerKernelsAvx512(bits);
 }

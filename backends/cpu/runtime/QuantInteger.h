@@ -22,10 +22,13 @@ struct QuantRow {
   const float *a = nullptr;
   int64_t aCol = 1;
   int64_t k = 0;
+  /// Where not null a itself, rounded already, one byte behind the other, bits `flip` of which are changed.
+  const unsigned char *bytes = nullptr;
+  unsigned char flip = 0;
   bool dynamic = true;     ///< by the row's own largest magnitude; else by `scale` and `zero`
   float scale = 1;         ///< set where dynamic
   float zero = 0;
-  int8_t *out = nullptr;   ///< [padded], zeros behind k
+  int8_t *out = nullptr;   ///< [padded], zeros behind k; null where `bytes` stay where they are
   int64_t padded = 0;      ///< a multiple of 64
   int64_t group = 0;
   int32_t *sums = nullptr; ///< of each part of each group, as IntegerTile has them

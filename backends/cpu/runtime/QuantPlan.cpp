@@ -8,6 +8,7 @@
 #include "backends/cpu/runtime/Rounding.h"
 
 #include <algorithm>
+#include <cstring>
 
 using namespace lathe;
 using namespace lathe::cpu;
@@ -79,6 +80,14 @@ Status refuse(const PlanKey &key, const QuantizedLayout &layout) {
                    "] matrix");
   if (key.dtype != LATHE_F32)
     return failure(LATHE_INTERNAL, "the cpu backend has no matmul of this type; expected f32");
+  bool isKnown = key.aBytes >= LATHE_BYTES_NONE && key.aBytes <= LATHE_BYTES_UNSIGNED && key.outBytes >= LATHE_BYTES_NONE &&
+                 key.outBytes <= LATHE_BYTES_UNSIGNED;
+  if (!isKnown || (key.aBytes != LATHE_BYTES_NONE && key.aQuantization != LATHE_QUANTIZE_STATIC))
+    return failure(LATHE_INTERNAL, "a matmul from bytes ", key.aBytes, " of quantization ", key.aQuantization, " to bytes ",
+                   key.outBytes);
+  if (key.outBytes != LATHE_BYTES_NONE && (!(key.outScale > 0 && key.outScale < 1e30) || key.outZero < -128 || key.outZero > 127))
+    return failure(LATHE_INTERNAL, "the result of a matmul has scale ", key.outScale, " and zero point ", key.outZero,
+                   "; expected a scale above 0 and a zero point from -128 to 127");
   if (key.aQuantization == LATHE_QUANTIZE_NONE)
     return success();
   if (key.aQuantization != LATHE_QUANTIZE_ROWS && key.aQuantization != LATHE_QUANTIZE_STATIC)
@@ -139,6 +148,8 @@ void QuantPlan::planShared(const QuantizedLayout &layout) {
   int64_t groups = layout.groups(), rows = rowsOfAll();
   bool isInteger = mode_ == Mode::integer;
   padded_ = ceilDiv(key_.k, 64) * 64;
+  // Tiles read whole lines of a row.
+  keepsBytes_ = isInteger && key_.aBytes == LATHE_BYTES_SIGNED && !stageA_ && key_.k == padded_ && key_.items() == 1;
   stageA_ = isInteger || stageA_ || key_.k % layout.unitRows() != 0;
   int64_t prepared = rows;
   blockParts_ = partCount_ = groups;
@@ -157,8 +168,8 @@ void QuantPlan::planShared(const QuantizedLayout &layout) {
     preparedRows_ = std::max<int64_t>(kPreparedNumbers / key_.k, 1);
     preparations_ = ceilDiv(prepared, preparedRows_);
   }
-  auto count = static_cast<size_t>(prepared);
-  partOffset_ = stageA_ ? aligned(count * static_cast<size_t>(padded_) * (isInteger ? 1 : 4)) : 0;
+  auto count = static_cast<size_t>(prepared), copied = static_cast<size_t>(keepsBytes_ ? prepared - rows : prepared);
+  partOffset_ = stageA_ ? aligned(copied * static_cast<size_t>(padded_) * (isInteger ? 1 : 4)) : 0;
   scaleOffset_ = partOffset_ + (sums ? aligned(count * static_cast<size_t>(partCount_) * 4) : 0);
   sharedBytes_ = scaleOffset_ + (isInteger ? aligned(count * 4) : 0);
   // Sums of all rows where their panel is read in parts, else of those of a tile; what goes to the bias.
@@ -173,22 +184,41 @@ const float *QuantPlan::leftSide(const lathe_matmul_call &call, int64_t item) co
   return static_cast<const float *>(call.a) + key_.offsetOf(item, key_.aBatch);
 }
 
+std::vector<int64_t> QuantPlan::preparation() const {
+  if (mode_ != Mode::integer)
+    return {};
+  // The rest of a key is about the other side and the result.
+  int64_t scale = 0;
+  static_assert(sizeof key_.aScale == sizeof scale);
+  memcpy(&scale, &key_.aScale, sizeof scale);
+  std::vector<int64_t> words = {key_.m,        key_.k,      key_.aRow,      key_.aCol,  key_.aQuantization, scale,
+                                key_.aZero,    key_.aBytes, weight_.group,  partCount_, padded_,            keepsBytes_};
+  words.insert(words.end(), key_.batch, key_.batch + 3);
+  words.insert(words.end(), key_.aBatch, key_.aBatch + 3);
+  return words;
+}
+
 void QuantPlan::prepare(const lathe_matmul_call &call, int64_t index, unsigned char *shared) {
   int64_t end = std::min(rowsOfAll(), (index + 1) * preparedRows_);
   auto *sums = reinterpret_cast<float *>(shared + partOffset_);
   auto *parts = reinterpret_cast<int32_t *>(shared + partOffset_);
   auto *scales = reinterpret_cast<float *>(shared + scaleOffset_);
   for (int64_t row = index * preparedRows_; row < end; ++row) {
-    const float *a = leftSide(call, row / key_.m) + row % key_.m * key_.aRow;
     if (mode_ == Mode::integer) {
+      int64_t at = key_.offsetOf(row / key_.m, key_.aBatch) + row % key_.m * key_.aRow;
       QuantRow job;
-      job.a = a;
+      if (key_.aBytes != LATHE_BYTES_NONE) {
+        job.bytes = static_cast<const unsigned char *>(call.a) + at;
+        job.flip = key_.aBytes == LATHE_BYTES_UNSIGNED ? 0x80 : 0;
+      } else {
+        job.a = static_cast<const float *>(call.a) + at;
+      }
       job.aCol = key_.aCol;
       job.k = key_.k;
       job.dynamic = key_.aQuantization == LATHE_QUANTIZE_ROWS;
       job.scale = static_cast<float>(key_.aScale);
       job.zero = static_cast<float>(key_.aZero);
-      job.out = reinterpret_cast<int8_t *>(shared) + row * padded_;
+      job.out = keepsBytes_ ? nullptr : reinterpret_cast<int8_t *>(shared) + row * padded_;
       job.padded = padded_;
       job.group = weight_.group;
       job.sums = parts + row * partCount_;
@@ -196,6 +226,7 @@ void QuantPlan::prepare(const lathe_matmul_call &call, int64_t index, unsigned c
       scales[row] = job.scale;
       continue;
     }
+    const float *a = leftSide(call, row / key_.m) + row % key_.m * key_.aRow;
     if (stageA_) {
       auto *staged = reinterpret_cast<float *>(shared) + row * padded_;
       for (int64_t k = 0; k < key_.k; ++k)
@@ -219,7 +250,7 @@ void QuantPlan::prepare(const lathe_matmul_call &call, int64_t index, unsigned c
   if (mode_ != Mode::integer || key_.aZero == 0 || index != preparations_ - 1)
     return;
   // The row of ones.
-  auto *ones = reinterpret_cast<int8_t *>(shared) + rowsOfAll() * padded_;
+  auto *ones = reinterpret_cast<int8_t *>(shared) + (keepsBytes_ ? 0 : rowsOfAll() * padded_);
   std::fill(ones, ones + key_.k, int8_t(1));
   std::fill(ones + key_.k, ones + padded_, int8_t(0));
   int32_t *sum = parts + rowsOfAll() * partCount_;
@@ -259,16 +290,21 @@ void QuantPlan::multiplyDirect(GemmBlock &block, const float *a, int64_t row, co
   blocks_->finish(block, tile.sums, block.rows, 0);
 }
 
-IntegerTile QuantPlan::integerTile(int64_t row, const unsigned char *shared) const {
+IntegerTile QuantPlan::integerTile(const lathe_matmul_call &call, int64_t row, const unsigned char *shared) const {
   IntegerTile tile;
   tile.a = reinterpret_cast<const int8_t *>(shared) + row * padded_;
   tile.aRow = padded_;
+  if (keepsBytes_) {
+    bool isOnes = row == rowsOfAll();
+    tile.a = isOnes ? reinterpret_cast<const int8_t *>(shared) : static_cast<const int8_t *>(call.a) + row * key_.aRow;
+    tile.aRow = isOnes ? padded_ : key_.aRow;
+  }
   tile.partSums = reinterpret_cast<const int32_t *>(shared + partOffset_) + row * partCount_;
   tile.partSumsRow = partCount_;
   return tile;
 }
 
-void QuantPlan::multiplyIntegers(GemmBlock &block, int64_t row, const unsigned char *panel, unsigned char *scratch,
+void QuantPlan::multiplyIntegers(const lathe_matmul_call &call, GemmBlock &block, int64_t row, const unsigned char *panel, unsigned char *scratch,
                                  const unsigned char *shared) const {
   auto *sums = reinterpret_cast<float *>(scratch);
   block.rowScales = reinterpret_cast<const float *>(shared + scaleOffset_) + row;
@@ -286,14 +322,14 @@ void QuantPlan::multiplyIntegers(GemmBlock &block, int64_t row, const unsigned c
       integers_.expand(weight_, panel, begin, end, expanded);
     }
     for (int64_t i = 0; i < tiles; ++i) {
-      IntegerTile tile = integerTile(row + i * tileRows, shared);
+      IntegerTile tile = integerTile(call, row + i * tileRows, shared);
       tile.rows = std::min(tileRows, block.rows - i * tileRows);
       tile.panel = panel;
       tile.bytes = expanded;
       tile.begin = begin;
       tile.end = end;
       tile.columns = block.columns;
-      if (end == partCount_) {
+      if (end == partCount_ && block.out) {
         tile.out = reinterpret_cast<const char *>(block.out + i * tileRows * block.outRow);
         tile.outRow = block.outRow * 4;
       }
@@ -313,7 +349,7 @@ bool QuantPlan::execute(const lathe_matmul_call &call, int64_t piece, int, dnnl_
                         const unsigned char *shared) {
   auto [item, rowTile, group] = grid_.placeOf(piece);
   int64_t row = rowTile * tiling_.rows, outOffset = key_.offsetOf(item, key_.outBatch) + row * key_.outRow;
-  const float *a = leftSide(call, item) + row * key_.aRow;
+  const float *a = mode_ == Mode::integer ? nullptr : leftSide(call, item) + row * key_.aRow;
   GemmBlock block;
   block.rows = std::min(tiling_.rows, key_.m - row);
   block.aRow = key_.aRow;
@@ -329,6 +365,9 @@ bool QuantPlan::execute(const lathe_matmul_call &call, int64_t piece, int, dnnl_
   block.outRow = key_.outRow;
   block.alpha = static_cast<float>(key_.alpha);
   block.activation = key_.activation;
+  block.inverse = static_cast<float>(1 / key_.outScale);
+  block.zero = static_cast<float>(key_.outZero);
+  block.flip = key_.outBytes == LATHE_BYTES_UNSIGNED ? 0x80 : 0;
   // With a zero point z of the left side each sum is too large by z times the scale times that of the weight's column.
   auto *columnSums = reinterpret_cast<float *>(scratch + sumBytes_);
   float *shifted = columnSums + weight_.panel;
@@ -344,7 +383,7 @@ bool QuantPlan::execute(const lathe_matmul_call &call, int64_t piece, int, dnnl_
       multiplyDirect(block, a, item * key_.m + row, codes, scratch, shared);
     } else {
       if (key_.aZero != 0) {
-        IntegerTile ones = integerTile(rowsOfAll(), shared);
+        IntegerTile ones = integerTile(call, rowsOfAll(), shared);
         ones.rows = 1;
         ones.panel = codes;
         ones.end = partCount_;
@@ -356,7 +395,7 @@ bool QuantPlan::execute(const lathe_matmul_call &call, int64_t piece, int, dnnl_
           shifted[i] = (block.bias ? block.bias[i] : 0) - shift * columnSums[i];
         block.bias = shifted;
       }
-      multiplyIntegers(block, item * key_.m + row, codes, scratch, shared);
+      multiplyIntegers(call, block, item * key_.m + row, codes, scratch, shared);
     }
   }
   return true;

@@ -27,6 +27,7 @@ public:
   size_t scratchBytes() const override { return scratchBytes_; }
   int64_t preparations() const override { return preparations_; }
   size_t sharedBytes() const override { return sharedBytes_; }
+  std::vector<int64_t> preparation() const override;
   void prepare(const lathe_matmul_call &call, int64_t index, unsigned char *shared) override;
   bool execute(const lathe_matmul_call &call, int64_t piece, int thread, dnnl_stream_t stream, unsigned char *scratch,
                const unsigned char *shared) override;
@@ -44,9 +45,9 @@ private:
   void multiplyWidened(GemmBlock &block, const float *a, const unsigned char *panel, unsigned char *scratch) const;
   void multiplyDirect(GemmBlock &block, const float *a, int64_t row, const unsigned char *panel,
                       unsigned char *scratch, const unsigned char *shared) const;
-  void multiplyIntegers(GemmBlock &block, int64_t row, const unsigned char *panel, unsigned char *scratch,
+  void multiplyIntegers(const lathe_matmul_call &call, GemmBlock &block, int64_t row, const unsigned char *panel, unsigned char *scratch,
                         const unsigned char *shared) const;
-  IntegerTile integerTile(int64_t row, const unsigned char *shared) const;
+  IntegerTile integerTile(const lathe_matmul_call &call, int64_t row, const unsigned char *shared) const;
 
   PlanKey key_;
   Mode mode_ = Mode::widened;
@@ -65,6 +66,7 @@ private:
   // parts, scales of rows. Where integers of the left side have a zero point one more row, of ones.
   int64_t preparations_ = 0, preparedRows_ = 0;
   int64_t padded_ = 0, partCount_ = 0, blockParts_ = 0, unitRows_ = 1;
+  bool keepsBytes_ = false; ///< the left side is bytes that are read where they are, so that only sums and the row of ones are shared
   bool isWide_ = false;  ///< integers of more rows than few
   bool expands_ = false; ///< codes are made bytes, a block at a time
   size_t partOffset_ = 0, scaleOffset_ = 0, sharedBytes_ = 0;

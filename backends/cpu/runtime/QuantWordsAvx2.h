@@ -85,12 +85,6 @@ inline float largestOf(Vector x) {
   __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
   return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
 }
-/// Numbers from -128 to 127.
-inline void storeBytes(int8_t *p, Vector x) {
-  __m256i words = _mm256_cvtps_epi32(x.v);
-  __m128i halves = _mm_packs_epi32(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
-  _mm_storel_epi64(reinterpret_cast<__m128i *>(p), _mm_packs_epi16(halves, halves));
-}
 
 inline Vector loadBytes(const unsigned char *p) {
   return {_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i *>(p))))};

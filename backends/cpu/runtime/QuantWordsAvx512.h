@@ -84,10 +84,6 @@ struct Halves {
 
 inline Vector magnitude(Vector x) { return {_mm512_abs_ps(x.v)}; }
 inline float largestOf(Vector x) { return _mm512_reduce_max_ps(x.v); }
-/// Numbers from -128 to 127.
-inline void storeBytes(int8_t *p, Vector x) {
-  _mm_storeu_si128(reinterpret_cast<__m128i *>(p), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(x.v)));
-}
 
 inline Vector loadBytes(const unsigned char *p) {
   return {_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i *>(p))))};

@@ -37,7 +37,7 @@ Status TilePlan::create(const PlanKey &key, int threads, const TileKernels &kern
   p.weight_ = reinterpret_cast<const uint16_t *>(packed);
   p.width_ = layout.layout.blockOf(1);
   p.panels_ = layout.layout.paddedDims[1] / p.width_;
-  p.tiling_ = chooseGemmTiling(key.m, key.n, key.k, key.items(), threads);
+  p.tiling_ = chooseGemmTiling(key.m, key.n, key.k, key.items(), threads, /*elementSize=*/2);
   p.tiling_.depth = ceilDiv(p.tiling_.depth, kTileNumbers) * kTileNumbers;
   p.grid_ = gridOf(p.tiling_, key.m, p.panels_, key.k * key.n * 2);
   p.padded_ = ceilDiv(key.k, kTileNumbers) * kTileNumbers;

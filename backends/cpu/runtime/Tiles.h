@@ -16,6 +16,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <string_view>
 
 namespace lathe::cpu {
 
@@ -61,7 +62,13 @@ struct TileKernels {
   void (*multiply)(const TileBlock &block);
 };
 
-extern const TileKernels kTilesAmx;
+/// By AMX, and by AVX-512 that multiplies pairs of bf16.
+extern const TileKernels kTilesAmx, kTilesBfloats;
+
+/// Those that an instruction set has for products; null for those that multiply f32.
+inline const TileKernels *tileKernels(std::string_view isa) {
+  return isa == "amx" ? &kTilesAmx : isa == "avx512_bf16" ? &kTilesBfloats : nullptr;
+}
 
 } // namespace lathe::cpu
 

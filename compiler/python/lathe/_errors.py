@@ -17,6 +17,7 @@ class Status(enum.IntEnum):
     IO_ERROR = 8
     EXECUTION_ERROR = 9
     INTERNAL = 10
+    DEVICE_LOST = 11
 
 
 class Error(RuntimeError):

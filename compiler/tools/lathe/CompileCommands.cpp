@@ -190,25 +190,42 @@ std::string parseDim(const std::string &text, ImportOptions &options) {
   return "";
 }
 
-/// Parses `cpu`, `cpu:avx2,avx512` and `reference`.
+/// Parses `cpu`, `cpu:avx2,avx512`, `cuda`, `cuda:sm_80,sm_90`, several of these behind commas, and `reference`.
 std::string parseTarget(const std::string &text, CompileOptions &options) {
+  constexpr const char *kIsas[] = {"avx2", "avx512"}, *kArchs[] = {"sm_80", "sm_89", "sm_90", "sm_100"};
   if (text == "reference") {
     options.reference = true;
     return "";
   }
-  if (text == "cpu")
-    return "";
-  if (text.rfind("cpu:", 0) == 0) {
-    std::stringstream list(text.substr(4));
-    for (std::string isa; std::getline(list, isa, ',');) {
-      if (isa != "avx2" && isa != "avx512")
-        return "target 'cpu' has code for avx2 and avx512, got '" + isa + "'";
-      options.isas.push_back(isa);
+  options.forCpu = options.forCuda = false;
+  std::string wrong = "expected a target of cpu, cpu:avx2, cpu:avx512, cuda, cuda:sm_80, cuda:sm_89, cuda:sm_90, cuda:sm_100, several with commas, or reference, got '" + text + "'";
+  std::string device;
+  std::stringstream list(text);
+  for (std::string item; std::getline(list, item, ',');) {
+    size_t colon = item.find(':');
+    std::string name = item.substr(0, colon);
+    bool namesDevice = name == "cpu" || name == "cuda";
+    if (namesDevice) {
+      bool &wanted = name == "cpu" ? options.forCpu : options.forCuda;
+      if (std::exchange(wanted, true))
+        return "expected each device once in a target, got '" + text + "'";
+      device = colon == std::string::npos ? "" : name;
+      if (device.empty())
+        continue;
+      item = item.substr(colon + 1);
     }
-    if (!options.isas.empty())
-      return "";
+    if (device == "cpu" && std::find(std::begin(kIsas), std::end(kIsas), item) != std::end(kIsas))
+      options.isas.push_back(item);
+    else if (device == "cuda" && std::find(std::begin(kArchs), std::end(kArchs), item) != std::end(kArchs))
+      options.cudaArchs.push_back(item);
+    else if (device == "cpu" && !item.empty())
+      return "target 'cpu' has code for avx2 and avx512, got '" + item + "'";
+    else if (device == "cuda" && !item.empty())
+      return "target 'cuda' has code for sm_80, sm_89, sm_90 and sm_100, got '" + item + "'";
+    else
+      return wrong;
   }
-  return "expected a target of cpu, cpu:avx2, cpu:avx512 or reference, got '" + text + "'";
+  return options.forCpu || options.forCuda ? "" : wrong;
 }
 
 /// Options of the compiler from flags; an error message, or nothing.
@@ -234,6 +251,8 @@ std::string toOptions(const Flags &flags, CompileOptions &options, Progress &pro
   if (precision != "f32" && precision != "bf16" && precision != "f16" && precision != "auto")
     return "precision '" + precision + "' is not known: expected f32, bf16, f16 or auto";
   std::string error = parseTarget(flags.target, options);
+  if (error.empty() && options.emit == "ptx" && !options.forCuda)
+    return "--emit ptx goes with --target cuda, got '" + flags.target + "'";
   for (const std::string &dim : flags.dims)
     if (error.empty())
       error = parseDim(dim, options.import);
@@ -564,7 +583,7 @@ void addCompileOptions(CLI::App &command, Flags &flags) {
   command.add_option("model", flags.model, "the .onnx file")->required();
   addWeightsOptions(command, flags);
   command.add_option("-O", flags.level, "optimization of generated code, 0 to 3")->check(CLI::Range(0, 3))->capture_default_str();
-  command.add_option("--target", flags.target, "cpu, cpu:avx2, cpu:avx512 or reference")->capture_default_str();
+  command.add_option("--target", flags.target, "cpu, cpu:avx2, cpu:avx512, cuda, cuda:sm_80, cuda:sm_89, cuda:sm_90, cuda:sm_100, several with commas, or reference")->capture_default_str();
   command.add_option("--precision", flags.precision, "type that weights are stored in: f32, bf16, f16 or auto; what is computed stays f32, but products of bf16 where the processor has AMX")
       ->capture_default_str();
   command.add_option("--generate", flags.generate, "programs that generate text: on, off, or auto, where the model is a decoder")
@@ -576,8 +595,8 @@ void addCompileOptions(CLI::App &command, Flags &flags) {
   command.add_option("--tokenizer", flags.tokenizer, "put this tokenizer.json or SentencePiece model into the artifact, for texts");
   command.add_option("--generation-config", flags.generationConfig,
                      "put this generation_config.json into the artifact (default: the one beside the tokenizer, if there is one)");
-  command.add_option("--emit", flags.emit, "artifact, onnx, mlir, llvm or obj")
-      ->check(CLI::IsMember({"artifact", "onnx", "mlir", "llvm", "obj"}))
+  command.add_option("--emit", flags.emit, "artifact, onnx, mlir, llvm, obj or ptx")
+      ->check(CLI::IsMember({"artifact", "onnx", "mlir", "llvm", "obj", "ptx"}))
       ->capture_default_str();
   command.add_option("--report", flags.report, "write what was chosen for each kernel and each compressed layer: as JSON, or the layers as a page where the name ends in .html");
   command.add_option("--dump-ir", flags.dumpDir, "folder for one numbered .mlir file a phase");

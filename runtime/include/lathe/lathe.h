@@ -46,7 +46,8 @@ typedef enum lathe_status LATHE_ENUM_TYPE {
   LATHE_OVER_BUDGET = 7,     /**< a limit that the caller set would be passed */
   LATHE_IO_ERROR = 8,        /**< the operating system failed to open, read or map a file */
   LATHE_EXECUTION_ERROR = 9, /**< a check of the model failed at run time, such as an index out of range */
-  LATHE_INTERNAL = 10        /**< a defect of the runtime or of the artifact's code */
+  LATHE_INTERNAL = 10,       /**< a defect of the runtime or of the artifact's code */
+  LATHE_DEVICE_LOST = 11     /**< a device failed, or a kernel on it; what the process has there can't be used any more */
 } lathe_status;
 
 /** Element types of tensors. The values are part of the artifact's code and never change. */
@@ -107,9 +108,11 @@ typedef struct lathe_load_options {
   /** Non-zero: check every byte of the file against its hashes, which reads all of it. The header, the manifest and
    *  the code that is used are checked always. */
   int32_t verify;
-  /** Device to run on, NULL for the artifact's first. */
+  /** Device to run on: one that the artifact is for, NULL for its first; "auto" for an accelerator where the artifact is for one that works
+   *  here, else the processor; "cuda-emulator" to run the kernels for "cuda" on the processor, slowly. */
   const char *device;
-  /** Instruction set to use: "avx2", "avx512", or "amx" for products by tiles; NULL for the best one that the machine has. The environment variable
+  /** Instruction set to use: "avx2", "avx512", "avx512_bf16" for products of bf16 weights in bf16, or "amx" for
+   *  products by tiles; NULL for the best one that the machine has. The environment variable
    *  LATHE_ISA says the same where this is NULL. */
   const char *isa;
   /** Upper limit of the module's memory in bytes (the mapped file and private copies of weights); 0 for none. */
@@ -142,7 +145,7 @@ typedef struct lathe_module_info {
   size_t manifest_size;     /**< in bytes, without the terminating zero */
   uint64_t file_bytes;      /**< size of the artifact */
   uint64_t constants_bytes; /**< of them, constants */
-  uint64_t private_bytes;   /**< weights copied into private memory so far, because the machine wants another layout */
+  uint64_t private_bytes;   /**< weights copied so far: into private memory, because the machine wants another layout, or to a device */
 } lathe_module_info;
 
 /** Sets every member of `info` to zero and its size. */

@@ -23,7 +23,7 @@ inline std::vector<std::string> instructionSets() {
     result.push_back("amx");
 #else
   const char *why = nullptr;
-  for (const char *isa : {"avx2", "avx512", "amx"})
+  for (const char *isa : {"avx2", "avx512", "avx512_bf16", "amx"})
     if (runtime::supportsIsa(isa, &why))
       result.push_back(isa);
 #endif

@@ -52,17 +52,17 @@ std::optional<ModelLimit> modelLimit(const Module &module, const Dims &dims, int
     return std::nullopt;
   bool wide = strcmp(module.info().isa, "avx2") != 0;
   auto peak = [&](std::initializer_list<const char *> keys) {
+    double best = 0;
     for (const char *key : keys)
-      if (double value = measureLimit(key, threads))
-        return value;
-    return 0.0;
+      best = std::max(best, measureLimit(key, threads));
+    return best;
   };
   const char *fma = wide ? "fma_avx512_gflops" : "fma_avx2_gflops";
   ModelLimit result;
   for (const auto &[type, text] : work.items()) {
     std::optional<int64_t> operations = text.is_string() ? evaluateDim(text.get<std::string>(), dims) : std::nullopt;
     double speed = type == "i8"                      ? peak({"amx_int8_gops", "vnni_int8_gops", fma})
-                   : type == "bf16" || type == "f16" ? peak({"amx_bf16_gflops", fma})
+                   : type == "bf16" || type == "f16" ? peak({"amx_bf16_gflops", "avx512_bf16_gflops", fma})
                    : type == "f64"                   ? peak({fma}) / 2
                                                      : peak({fma});
     if (!operations || speed <= 0)

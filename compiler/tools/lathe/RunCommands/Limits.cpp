@@ -106,6 +106,17 @@ __attribute__((target("avx512f,avx512vnni"))) void vnni(int, int64_t repetitions
   keep(sums);
 }
 
+__attribute__((target("avx512f,avx512bf16"))) void avx512Bf16(int, int64_t repetitions) {
+  const auto a = reinterpret_cast<__m512bh>(_mm512_set1_epi16(0x3f00)), b = reinterpret_cast<__m512bh>(_mm512_set1_epi16(0x3a83));
+  __m512 sums[kChains];
+  for (__m512 &sum : sums)
+    sum = _mm512_set1_ps(1e-3f);
+  for (int64_t i = 0; i < repetitions; ++i)
+    for (__m512 &sum : sums)
+      sum = _mm512_dpbf16_ps(sum, a, b);
+  keep(sums);
+}
+
 struct alignas(64) TileConfig {
   uint8_t palette = 1, startRow = 0, reserved[14] = {};
   uint16_t bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
@@ -141,6 +152,7 @@ constexpr double operations(int lanes, int chains, int products = 1) { return 2.
 bool hasAvx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 bool hasAvx512() { return __builtin_cpu_supports("avx512f"); }
 bool hasVnni() { return hasAvx512() && __builtin_cpu_supports("avx512vnni"); }
+bool hasAvx512Bf16() { return hasAvx512() && __builtin_cpu_supports("avx512bf16"); }
 /// Linux lends the tiles to a process that asks for them.
 bool hasTiles() {
   constexpr long kRequestPermission = 0x1023, kTileData = 18;
@@ -253,6 +265,8 @@ const std::vector<Limit> &lathe::tool::limits() {
        [](int threads) { return best(threads, operations(16, kChains), fmaAvx512) / kGiga; }, hasAvx512},
       {"vnni_int8_gops", "int8, AVX-512 VNNI", "GOP/s",
        [](int threads) { return best(threads, operations(16, kChains, 4), vnni) / kGiga; }, hasVnni},
+      {"avx512_bf16_gflops", "bf16, AVX-512 BF16", "GFLOP/s",
+       [](int threads) { return best(threads, operations(16, kChains, 2), avx512Bf16) / kGiga; }, hasAvx512Bf16},
       {"amx_bf16_gflops", "bf16, AMX", "GFLOP/s",
        [](int threads) { return best(threads, operations(16 * 16, 4, 32), amxBf16) / kGiga; }, hasAmxBf16},
       {"amx_int8_gops", "int8, AMX", "GOP/s",

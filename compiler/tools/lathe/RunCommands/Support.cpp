@@ -32,6 +32,7 @@ int tool::exitCodeFor(lathe_status status) {
   case LATHE_IO_ERROR:
     return kUsage;
   case LATHE_INTERNAL:
+  case LATHE_DEVICE_LOST:
     break;
   }
   return kInternal;

@@ -125,7 +125,7 @@ func.func @matmul_weight(%frame: !llvm.ptr, %x: memref<2x8xf32>, %y: memref<2x4x
 // -----
 
 func.func @matmul_c1(%frame: !llvm.ptr, %x: memref<2x8xf16>, %y: memref<2x4xf32>) {
-  // expected-error @below {{expects elements of f32, got 'memref<2x8xf16>'}}
+  // expected-error @below {{expects elements of f32 or i8, got 'memref<2x8xf16>'}}
   kernel.matmul %frame lhs(%x : memref<2x8xf16>) out(%y : memref<2x4xf32>)
     {activation = 0 : i64, kernel = 0 : i64, weight = 0 : i64, weight_shape = array<i64: 8, 4>}
   return
@@ -251,7 +251,7 @@ func.func @matmul_c10(%frame: !llvm.ptr, %x: memref<8x2xf32>, %y: memref<2x4xf32
 // -----
 
 func.func @matmul_c11(%frame: !llvm.ptr, %x: memref<2x8xf32>, %r: memref<4xf32>, %y: memref<2x4xf32>) {
-  // expected-error @below {{expects a residual of the result's type 'memref<2x4xf32>', got 'memref<4xf32>'}}
+  // expected-error @below {{expects a residual of the result's shape, that of 'memref<2x4xf32>', got 'memref<4xf32>'}}
   kernel.matmul %frame lhs(%x : memref<2x8xf32>) residual(%r : memref<4xf32>) out(%y : memref<2x4xf32>)
     {activation = 0 : i64, kernel = 0 : i64, weight = 0 : i64, weight_shape = array<i64: 8, 4>}
   return
@@ -269,7 +269,7 @@ func.func @matmul_c12(%frame: !llvm.ptr, %x: memref<3x2x8xf32>, %w: memref<8x4xf
 // -----
 
 func.func @matmul_c13(%frame: !llvm.ptr, %x: memref<2x8xf32>, %g: memref<1x4xf32>, %y: memref<2x4xf32>) {
-  // expected-error @below {{expects a multiplier of the result's type 'memref<2x4xf32>', got 'memref<1x4xf32>'}}
+  // expected-error @below {{expects a multiplier of the result's shape, that of 'memref<2x4xf32>', got 'memref<1x4xf32>'}}
   kernel.matmul %frame lhs(%x : memref<2x8xf32>) multiplier(%g : memref<1x4xf32>) out(%y : memref<2x4xf32>)
     {activation = 0 : i64, kernel = 0 : i64, weight = 0 : i64, weight_shape = array<i64: 8, 4>}
   return
@@ -657,5 +657,32 @@ func.func @matmul_quantization(%frame: !llvm.ptr, %a: memref<?x8xf32>, %y: memre
   // expected-error @below {{expects a quantization of the left side from 0 to 2, with a weight, a scale above 0 and a zero from -128 to 127, got 2, 0.000000e+00 and 0}}
   kernel.matmul %frame lhs(%a : memref<?x8xf32>) out(%y : memref<?x4xf32>) {activation = 0 : i64, kernel = 0 : i64,
     weight = 2 : i64, weight_shape = array<i64: 8, 4>, lhs_quantization = 2 : i64, lhs_scale = 0.0 : f64}
+  return
+}
+
+// -----
+
+func.func @matmul_bytes(%frame: !llvm.ptr, %a: memref<?x8xi8>, %y: memref<?x4xf32>) {
+  // expected-error @below {{expects a left side of i8 with lhs_quantization 2, got 1}}
+  kernel.matmul %frame lhs(%a : memref<?x8xi8>) out(%y : memref<?x4xf32>) {activation = 0 : i64, kernel = 0 : i64,
+    weight = 2 : i64, weight_shape = array<i64: 8, 4>, lhs_quantization = 1 : i64}
+  return
+}
+
+// -----
+
+func.func @matmul_bytes_without_weight(%frame: !llvm.ptr, %a: memref<?x8xf32>, %w: memref<8x4xf32>, %y: memref<?x4xi8>) {
+  // expected-error @below {{expects elements of f32, got 'memref<?x4xi8>'}}
+  kernel.matmul %frame lhs(%a : memref<?x8xf32>) rhs(%w : memref<8x4xf32>) out(%y : memref<?x4xi8>)
+    {activation = 0 : i64, kernel = 0 : i64, weight = -1 : i64, weight_shape = array<i64>}
+  return
+}
+
+// -----
+
+func.func @matmul_to_bytes(%frame: !llvm.ptr, %a: memref<?x8xf32>, %y: memref<?x4xi8>) {
+  // expected-error @below {{expects an out_scale above 0 and an out_zero from -128 to 127, got 1.000000e+00 and 128}}
+  kernel.matmul %frame lhs(%a : memref<?x8xf32>) out(%y : memref<?x4xi8>) {activation = 0 : i64, kernel = 0 : i64,
+    weight = 2 : i64, weight_shape = array<i64: 8, 4>, out_zero = 128 : i64}
   return
 }

@@ -1,9 +1,11 @@
-//===- PruneFields.cpp - The fields of a step that prunes -----------------===//
+//===- PruneKind.cpp - Steps that make weights zero -----------------------===//
 //
 // Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
 //
 //===----------------------------------------------------------------------===//
-#include "compiler/PruneFields.h"
+#include "compiler/PruneStep.h"
+#include "compiler/StepKinds.h"
+#include "compiler/StepRun.h"
 #include "passes/pruning/methods/Pattern.h"
 #include <algorithm>
 #include <cmath>
@@ -96,28 +98,50 @@ std::string finishPrune(const ordered_json &entry, RecipeStep &whole) {
   return "";
 }
 
+std::string needsData(const RecipeStep &step) {
+  const Pruning &own = step.pruning;
+  return own.method != "magnitude" ? "method '" + own.method + "'" : own.refinements > 0 ? "refining" : "";
+}
+
+bool prune(StepRun &run) {
+  std::vector<compression::Layer> chosen;
+  if (!run.chooseLayers(chosen))
+    return false;
+  LayerStatistics statistics;
+  // Without need for them, they tell the error of outputs.
+  if (run.compression.data && !run.gather(chosen, statistics))
+    return false;
+  return pruneLayers(run.compression, run.step, chosen, statistics, run.pool, run.report, run.error);
+}
+
 } // namespace
 
 StepKind pruneKind() {
   using S = RecipeStep;
   using P = Pruning;
-  return {"prune",
-          {
-              choice("method", at(&S::pruning, &P::method), {"magnitude", "wanda", "sparsegpt"}),
-              patternField(),
-              sparsityField(),
-              optionalNumber("threshold", at(&S::pruning, &P::threshold), 0, 1e30),
-              choice("scope", at(&S::pruning, &P::scope), {"global", "layer", "output", "input"}),
-              choice("norm", at(&S::pruning, &P::norm), {"l1", "l2"}),
-              optionalNumber("weight_clip", at(&S::pruning, &P::weightClip), 1e-6, 1),
-              number("damping", at(&S::damping), 1e-6, 1),
-              flag("act_order", at(&S::pruning, &P::actOrder)),
-              wholeNumber("block_size", at(&S::pruning, &P::blockSize), 1, 1 << 20),
-              wholeNumber("refinements", at(&S::pruning, &P::refinements), 0, 1000),
-              globs("tensors", at(&S::tensors)),
-              globs("exclude", at(&S::exclude)),
-          },
-          finishPrune};
+  StepKind kind{"prune",
+                {
+                    choice("method", at(&S::pruning, &P::method), {"magnitude", "wanda", "sparsegpt"}),
+                    patternField(),
+                    sparsityField(),
+                    optionalNumber("threshold", at(&S::pruning, &P::threshold), 0, 1e30),
+                    choice("scope", at(&S::pruning, &P::scope), {"global", "layer", "output", "input"}),
+                    choice("norm", at(&S::pruning, &P::norm), {"l1", "l2"}),
+                    optionalNumber("weight_clip", at(&S::pruning, &P::weightClip), 1e-6, 1),
+                    number("damping", at(&S::damping), 1e-6, 1),
+                    flag("act_order", at(&S::pruning, &P::actOrder)),
+                    wholeNumber("block_size", at(&S::pruning, &P::blockSize), 1, 1 << 20),
+                    wholeNumber("refinements", at(&S::pruning, &P::refinements), 0, 1000),
+                    globs("tensors", at(&S::tensors)),
+                    globs("exclude", at(&S::exclude)),
+                },
+                finishPrune};
+  kind.carryOut = prune;
+  kind.needsData = needsData;
+  kind.usesData = [](const RecipeStep &) { return true; };
+  kind.makesZeros = true;
+  kind.keepsSize = true;
+  return kind;
 }
 
 } // namespace lathe::recipe

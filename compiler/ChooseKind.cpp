@@ -1,11 +1,12 @@
-//===- ChooseFields.cpp - The fields of steps that choose -----------------===//
+//===- ChooseKind.cpp - Steps that choose ---------------------------------===//
 //
 // Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
 //
 //===----------------------------------------------------------------------===//
-#include "compiler/ChooseFields.h"
+#include "compiler/ChooseStep.h"
 #include "compiler/Sizes.h"
-#include "compiler/StructuredStep.h"
+#include "compiler/StepKinds.h"
+#include "compiler/StepRun.h"
 
 using nlohmann::ordered_json;
 
@@ -17,11 +18,8 @@ std::string whyNoAlternative(const ordered_json &entry, const RecipeStep &step) 
   for (const char *field : {"tensors", "exclude"})
     if (entry.contains(field))
       return "field '" + std::string(field) + "': what layers get it is chosen: expects it beside 'from'";
-  if (step.step == "choose" || step.step == "rotate" || step.step == "equalize")
-    return "step '" + step.step + "' is not of single layers";
-  if (isStructuredStep(step))
-    return "pattern '" + step.parts.pattern + "' of step 'prune' is not of single layers";
-  return step.mode == "kv-cache" ? "mode 'kv-cache' is not of layers" : "";
+  const StepKind &kind = kindOf(step);
+  return kind.whyNoAlternative ? kind.whyNoAlternative(step) : "";
 }
 
 std::string readAlternatives(const ordered_json &value, RecipeStep &step) {
@@ -85,22 +83,43 @@ std::string finishChoose(const ordered_json &entry, RecipeStep &step) {
   return "";
 }
 
+bool choose(StepRun &run) {
+  std::vector<compression::Layer> layers;
+  if (!run.chooseLayers(layers))
+    return false;
+  CarryOut trial = [&run](const Compression &changed, const RecipeStep &own, CompressionReport &report, bool &isWrong,
+                          std::string &problem) {
+    StepRun one{changed, own, run.where + "field 'from': ", run.pool, report, isWrong, problem};
+    return kindOf(own).carryOut(one);
+  };
+  bool isDone = chooseAlternatives(run.compression, run.step, layers, trial, run.pool, run.report, run.chosen,
+                                   run.isUsage, run.error);
+  if (!isDone && run.isUsage && run.error.rfind(run.where, 0) != 0)
+    run.wrongRecipe(run.error);
+  return isDone;
+}
+
 } // namespace
 
 StepKind chooseKind() {
   using S = RecipeStep;
-  return {"choose",
-          {
-              {"from", readAlternatives, writeAlternatives},
-              {"target_size", readTargetSize,
-               [](const S &step) { return step.targetSize.empty() ? ordered_json() : ordered_json(step.targetSize); }},
-              optionalNumber("max_drop", at(&S::maxDrop), 0, 1e6),
-              wholeNumber("samples", at(&S::sensitivitySamples), 1, int64_t(1) << 53),
-              optionalNumber("time_budget", at(&S::timeBudget), 0, 1e9),
-              globs("tensors", at(&S::tensors)),
-              globs("exclude", at(&S::exclude)),
-          },
-          finishChoose};
+  StepKind kind{
+      "choose",
+      {
+          {"from", readAlternatives, writeAlternatives},
+          {"target_size", readTargetSize,
+           [](const S &step) { return step.targetSize.empty() ? ordered_json() : ordered_json(step.targetSize); }},
+          optionalNumber("max_drop", at(&S::maxDrop), 0, 1e6),
+          wholeNumber("samples", at(&S::sensitivitySamples), 1, int64_t(1) << 53),
+          optionalNumber("time_budget", at(&S::timeBudget), 0, 1e9),
+          globs("tensors", at(&S::tensors)),
+          globs("exclude", at(&S::exclude)),
+      },
+      finishChoose};
+  kind.carryOut = choose;
+  kind.needsData = [](const RecipeStep &) { return "to choose"; };
+  kind.whyNoAlternative = [](const RecipeStep &step) { return "step '" + step.step + "' is not of single layers"; };
+  return kind;
 }
 
 } // namespace lathe::recipe

@@ -1,0 +1,642 @@
+//===- Driver.cpp - A driver whose device is the emulator -------*- C++ -*-===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#include "backends/cuda/emulator/Driver.h"
+
+#include "backends/cuda/emulator/Machine.h"
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <shared_mutex>
+
+using namespace lathe;
+using namespace lathe::cuda;
+using runtime::join;
+
+namespace lathe::cuda {
+
+struct ContextHandle {};
+
+struct FunctionTag {
+  std::string name;
+  lathe_lane_fn body = nullptr; ///< none of a kernel that was loaded as PTX or cubin
+  int maxSharedBytes = 48 << 10;
+};
+
+struct ModuleTag {
+  std::map<std::string, FunctionTag> functions;
+};
+
+struct StreamTag {
+  std::mutex mutex;
+  std::unique_ptr<Machine> machine; ///< made for the first launch
+};
+
+struct EventTag {
+  std::chrono::steady_clock::time_point time;
+  bool recorded = false;
+};
+
+} // namespace lathe::cuda
+
+namespace {
+
+/// Blocks begin at multiples of this, with as much between them that is no one's.
+constexpr size_t kAlignment = 256;
+/// What new memory holds: NaN as f32, so that what reads it before it is written shows.
+constexpr int kPoison = 0xff;
+
+class Emulator final : public DeviceMemory {
+public:
+  bool find(const void *address, Allocation *nearest) const override {
+    auto at = reinterpret_cast<uintptr_t>(address);
+    auto next = allocations_.upper_bound(at);
+    if (allocations_.empty())
+      return false;
+    auto tell = [&](std::map<uintptr_t, size_t>::const_iterator it) {
+      *nearest = {reinterpret_cast<const void *>(it->first), static_cast<int64_t>(it->second)};
+    };
+    if (next == allocations_.begin()) {
+      tell(next);
+      return true;
+    }
+    auto before = std::prev(next);
+    bool behind = at >= before->first + before->second;
+    tell(behind && next != allocations_.end() && next->first - at < at - (before->first + before->second) ? next
+                                                                                                          : before);
+    return true;
+  }
+
+  bool inBounds(uintptr_t address, uint64_t bytes) const {
+    auto next = allocations_.upper_bound(address);
+    if (next == allocations_.begin())
+      return bytes == 0;
+    auto [base, size] = *std::prev(next);
+    return bytes == 0 || (address - base <= size && bytes <= size - (address - base));
+  }
+
+  int allocate(DevicePointer *address, size_t bytes) {
+    EmulatorSettings &settings = emulatorSettings();
+    std::unique_lock<std::shared_mutex> lock(mutex);
+    if (bytes == 0)
+      return kDriverInvalidValue;
+    if (settings.allocationsUntilFull == 0 || bytes > settings.memoryBytes || bytes_ > settings.memoryBytes - bytes ||
+        bytes > SIZE_MAX - 3 * kAlignment)
+      return kDriverOutOfMemory;
+    size_t rounded = (bytes + kAlignment - 1) / kAlignment * kAlignment;
+    void *memory = aligned_alloc(kAlignment, rounded + kAlignment);
+    if (!memory)
+      return kDriverOutOfMemory;
+    if (settings.allocationsUntilFull > 0)
+      --settings.allocationsUntilFull;
+    memset(memory, kPoison, bytes);
+    allocations_[reinterpret_cast<uintptr_t>(memory)] = bytes;
+    bytes_ += bytes;
+    *address = reinterpret_cast<DevicePointer>(memory);
+    return kDriverSuccess;
+  }
+
+  int release(DevicePointer address) {
+    std::unique_lock<std::shared_mutex> lock(mutex);
+    auto found = allocations_.find(static_cast<uintptr_t>(address));
+    if (found == allocations_.end()) {
+      emulator::explain("what is freed is no allocation");
+      return kDriverInvalidValue;
+    }
+    bytes_ -= found->second;
+    free(reinterpret_cast<void *>(found->first));
+    allocations_.erase(found);
+    return kDriverSuccess;
+  }
+
+  /// The end of the context: all that it had is gone, and so is what made it fail.
+  void reset() {
+    std::unique_lock<std::shared_mutex> lock(mutex);
+    for (auto &[address, bytes] : allocations_)
+      free(reinterpret_cast<void *>(address));
+    allocations_.clear();
+    bytes_ = 0;
+    lost = kDriverSuccess;
+    lostMessage.clear();
+  }
+
+  EmulatorStatistics statistics() {
+    std::shared_lock<std::shared_mutex> lock(mutex);
+    return {allocations_.size(), bytes_, launches.load()};
+  }
+
+  std::shared_mutex mutex; ///< of the allocations: shared by what uses memory
+  std::mutex contextMutex;
+  int contextCount = 0;
+  std::atomic<int> lost{kDriverSuccess}; ///< what every call answers once the device failed
+  std::string lostMessage;
+  std::atomic<int64_t> launches{0};
+
+private:
+  std::map<uintptr_t, size_t> allocations_;
+  uint64_t bytes_ = 0;
+};
+
+Emulator &device() {
+  static Emulator *instance = new Emulator; // sessions may outlive static objects
+  return *instance;
+}
+
+ContextHandle theContext;
+thread_local int contextDepth = 0;
+thread_local std::string explanation;
+
+/// What calls that need a context begin with.
+int ready() {
+  if (contextDepth == 0) {
+    emulator::explain("no context is current on this thread");
+    return kDriverInvalidContext;
+  }
+  return device().lost.load();
+}
+
+void *hostOf(DevicePointer address) { return reinterpret_cast<void *>(address); }
+
+/// A piece of device memory that a copy touches, while the lock is held.
+int checkRange(DevicePointer address, uint64_t bytes, const char *what) {
+  if (device().inBounds(static_cast<uintptr_t>(address), bytes))
+    return kDriverSuccess;
+  Allocation nearest;
+  std::string where = "nothing is allocated";
+  if (device().find(hostOf(address), &nearest))
+    where = join("the nearest allocation has ", nearest.bytes, " bytes, ",
+                 static_cast<int64_t>(address - reinterpret_cast<DevicePointer>(nearest.address)),
+                 " bytes before this address");
+  emulator::explain(join(what, " of ", bytes, " bytes out of bounds: ", where));
+  return kDriverInvalidValue;
+}
+
+//===----------------------------------------------------------------------===//
+// Device and context
+//===----------------------------------------------------------------------===//
+
+int init(unsigned) { return emulatorSettings().hasDevice ? kDriverSuccess : kDriverNoDevice; }
+
+int driverGetVersion(int *version) {
+  *version = emulatorSettings().driverVersion;
+  return kDriverSuccess;
+}
+
+struct Name {
+  int result;
+  const char *name, *text;
+};
+
+const Name *nameOf(int result) {
+  static const Name names[] = {
+      {kDriverSuccess, "CUDA_SUCCESS", "no error"},
+      {kDriverInvalidValue, "CUDA_ERROR_INVALID_VALUE", "invalid argument"},
+      {kDriverOutOfMemory, "CUDA_ERROR_OUT_OF_MEMORY", "out of memory"},
+      {kDriverNoDevice, "CUDA_ERROR_NO_DEVICE", "no CUDA-capable device is detected"},
+      {kDriverInvalidImage, "CUDA_ERROR_INVALID_IMAGE", "device kernel image is invalid"},
+      {kDriverInvalidContext, "CUDA_ERROR_INVALID_CONTEXT", "invalid device context"},
+      {kDriverNoBinaryForGpu, "CUDA_ERROR_NO_BINARY_FOR_GPU",
+       "no kernel image is available for execution on the device"},
+      {kDriverEccUncorrectable, "CUDA_ERROR_ECC_UNCORRECTABLE", "uncorrectable ECC error encountered"},
+      {kDriverInvalidPtx, "CUDA_ERROR_INVALID_PTX", "a PTX JIT compilation failed"},
+      {kDriverUnsupportedPtxVersion, "CUDA_ERROR_UNSUPPORTED_PTX_VERSION",
+       "the provided PTX was compiled with an unsupported toolchain"},
+      {kDriverInvalidHandle, "CUDA_ERROR_INVALID_HANDLE", "invalid resource handle"},
+      {kDriverNotFound, "CUDA_ERROR_NOT_FOUND", "named symbol not found"},
+      {kDriverIllegalAddress, "CUDA_ERROR_ILLEGAL_ADDRESS", "an illegal memory access was encountered"},
+      {kDriverLaunchOutOfResources, "CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES", "too many resources requested for launch"},
+      {kDriverMisalignedAddress, "CUDA_ERROR_MISALIGNED_ADDRESS", "misaligned address"},
+      {kDriverLaunchFailed, "CUDA_ERROR_LAUNCH_FAILED", "unspecified launch failure"},
+  };
+  for (const Name &name : names)
+    if (name.result == result)
+      return &name;
+  return nullptr;
+}
+
+int getErrorName(int result, const char **text) {
+  const Name *name = nameOf(result);
+  *text = name ? name->name : nullptr;
+  return name ? kDriverSuccess : kDriverInvalidValue;
+}
+
+/// Says more than the real one: what the emulator found.
+int getErrorString(int result, const char **text) {
+  thread_local std::string full;
+  const Name *name = nameOf(result);
+  if (!name) {
+    *text = nullptr;
+    return kDriverInvalidValue;
+  }
+  std::string why = emulator::takeExplanation();
+  if (result == device().lost.load()) {
+    std::lock_guard<std::mutex> lock(device().contextMutex);
+    why = device().lostMessage;
+  }
+  full = join(name->text, why.empty() ? "" : ": ", why);
+  *text = full.c_str();
+  return kDriverSuccess;
+}
+
+int deviceGetCount(int *count) {
+  *count = emulatorSettings().hasDevice ? 1 : 0;
+  return kDriverSuccess;
+}
+
+int deviceGet(DeviceOrdinal *ordinal, int index) {
+  *ordinal = 0;
+  return index == 0 && emulatorSettings().hasDevice ? kDriverSuccess : kDriverInvalidDevice;
+}
+
+int deviceGetName(char *name, int bytes, DeviceOrdinal) {
+  snprintf(name, static_cast<size_t>(bytes), "emulated GPU");
+  return kDriverSuccess;
+}
+
+int deviceGetAttribute(int *value, int attribute, DeviceOrdinal) {
+  const EmulatorSettings &settings = emulatorSettings();
+  switch (attribute) {
+  case kAttributeComputeCapabilityMajor:
+    *value = settings.capability / 10;
+    return kDriverSuccess;
+  case kAttributeComputeCapabilityMinor:
+    *value = settings.capability % 10;
+    return kDriverSuccess;
+  case kAttributeMaxSharedBytesOptin:
+    *value = settings.maxSharedBytes;
+    return kDriverSuccess;
+  case kAttributeMemoryPoolsSupported:
+    *value = settings.hasPools;
+    return kDriverSuccess;
+  default:
+    return kDriverInvalidValue;
+  }
+}
+
+int primaryContextRetain(Context *context, DeviceOrdinal) {
+  std::lock_guard<std::mutex> lock(device().contextMutex);
+  ++device().contextCount;
+  *context = &theContext;
+  return kDriverSuccess;
+}
+
+int primaryContextRelease(DeviceOrdinal) {
+  std::lock_guard<std::mutex> lock(device().contextMutex);
+  if (device().contextCount == 0)
+    return kDriverInvalidContext;
+  if (--device().contextCount == 0)
+    device().reset();
+  return kDriverSuccess;
+}
+
+int contextPush(Context context) {
+  if (context != &theContext)
+    return kDriverInvalidContext;
+  ++contextDepth;
+  return kDriverSuccess;
+}
+
+int contextPop(Context *context) {
+  if (contextDepth == 0)
+    return kDriverInvalidContext;
+  --contextDepth;
+  *context = &theContext;
+  return kDriverSuccess;
+}
+
+//===----------------------------------------------------------------------===//
+// Memory
+//===----------------------------------------------------------------------===//
+
+int memGetInfo(size_t *available, size_t *total) {
+  if (int result = ready())
+    return result;
+  *total = emulatorSettings().memoryBytes;
+  *available = *total - std::min<uint64_t>(*total, device().statistics().bytes);
+  return kDriverSuccess;
+}
+
+int memAlloc(DevicePointer *address, size_t bytes) {
+  int result = ready();
+  return result ? result : device().allocate(address, bytes);
+}
+
+int memFree(DevicePointer address) {
+  int result = ready();
+  return result ? result : device().release(address);
+}
+
+int memAllocAsync(DevicePointer *address, size_t bytes, Stream) { return memAlloc(address, bytes); }
+int memFreeAsync(DevicePointer address, Stream) { return memFree(address); }
+
+int memHostAlloc(void **address, size_t bytes, unsigned) {
+  if (int result = ready())
+    return result;
+  *address = malloc(bytes ? bytes : 1);
+  return *address ? kDriverSuccess : kDriverOutOfMemory;
+}
+
+int memFreeHost(void *address) {
+  free(address);
+  return kDriverSuccess;
+}
+
+int memcpyHtoDAsync(DevicePointer to, const void *from, size_t bytes, Stream) {
+  int result = ready();
+  std::shared_lock<std::shared_mutex> lock(device().mutex);
+  if (!result)
+    result = checkRange(to, bytes, "a copy to the device");
+  if (!result && bytes)
+    memcpy(hostOf(to), from, bytes);
+  return result;
+}
+
+int memcpyDtoHAsync(void *to, DevicePointer from, size_t bytes, Stream) {
+  int result = ready();
+  std::shared_lock<std::shared_mutex> lock(device().mutex);
+  if (!result)
+    result = checkRange(from, bytes, "a copy from the device");
+  if (!result && bytes)
+    memcpy(to, hostOf(from), bytes);
+  return result;
+}
+
+int memcpyDtoDAsync(DevicePointer to, DevicePointer from, size_t bytes, Stream) {
+  int result = ready();
+  std::shared_lock<std::shared_mutex> lock(device().mutex);
+  if (!result)
+    result = checkRange(from, bytes, "a copy on the device");
+  if (!result)
+    result = checkRange(to, bytes, "a copy on the device");
+  if (!result && bytes)
+    memmove(hostOf(to), hostOf(from), bytes);
+  return result;
+}
+
+int memcpy2DAsync(const Copy2D *copy, Stream) {
+  if (int result = ready())
+    return result;
+  if (copy->srcType != kMemoryTypeDevice || copy->dstType != kMemoryTypeDevice || copy->srcPitch < copy->widthBytes ||
+      copy->dstPitch < copy->widthBytes)
+    return kDriverInvalidValue;
+  if (copy->height == 0 || copy->widthBytes == 0)
+    return kDriverSuccess;
+  DevicePointer from = copy->src + copy->srcY * copy->srcPitch + copy->srcX,
+                to = copy->dst + copy->dstY * copy->dstPitch + copy->dstX;
+  std::shared_lock<std::shared_mutex> lock(device().mutex);
+  int result = checkRange(from, (copy->height - 1) * copy->srcPitch + copy->widthBytes, "a copy of lines");
+  if (!result)
+    result = checkRange(to, (copy->height - 1) * copy->dstPitch + copy->widthBytes, "a copy of lines");
+  for (size_t i = 0; i < copy->height && !result; ++i)
+    memmove(hostOf(to + i * copy->dstPitch), hostOf(from + i * copy->srcPitch), copy->widthBytes);
+  return result;
+}
+
+int memsetD8Async(DevicePointer to, unsigned char value, size_t bytes, Stream) {
+  int result = ready();
+  std::shared_lock<std::shared_mutex> lock(device().mutex);
+  if (!result)
+    result = checkRange(to, bytes, "a filling");
+  if (!result && bytes)
+    memset(hostOf(to), value, bytes);
+  return result;
+}
+
+int deviceGetDefaultPool(Pool *pool, DeviceOrdinal) {
+  *pool = nullptr;
+  return kDriverSuccess;
+}
+int poolSetAttribute(Pool, int, void *) { return kDriverSuccess; }
+
+//===----------------------------------------------------------------------===//
+// Streams and events: what is asked for is done when the call returns
+//===----------------------------------------------------------------------===//
+
+StreamTag &defaultStream() {
+  static StreamTag *stream = new StreamTag;
+  return *stream;
+}
+
+int streamCreate(Stream *stream, unsigned) {
+  if (int result = ready())
+    return result;
+  *stream = new StreamTag;
+  return kDriverSuccess;
+}
+
+int streamDestroy(Stream stream) {
+  delete stream;
+  return kDriverSuccess;
+}
+
+int streamSynchronize(Stream) { return ready(); }
+
+int eventCreate(Event *event, unsigned) {
+  if (int result = ready())
+    return result;
+  *event = new EventTag;
+  return kDriverSuccess;
+}
+
+int eventDestroy(Event event) {
+  delete event;
+  return kDriverSuccess;
+}
+
+int eventRecord(Event event, Stream) {
+  if (int result = ready())
+    return result;
+  event->time = std::chrono::steady_clock::now();
+  event->recorded = true;
+  return kDriverSuccess;
+}
+
+int eventElapsedTime(float *milliseconds, Event from, Event to) {
+  if (int result = ready())
+    return result;
+  if (!from->recorded || !to->recorded)
+    return kDriverInvalidHandle;
+  *milliseconds = std::chrono::duration<float, std::milli>(to->time - from->time).count();
+  return kDriverSuccess;
+}
+
+//===----------------------------------------------------------------------===//
+// Kernels
+//===----------------------------------------------------------------------===//
+
+/// PTX and cubins are taken as a driver of this version would, so that choosing between them can be tested; what they
+/// hold can't be launched.
+int loadForeign(const char *image, ModuleTag &module) {
+  const EmulatorSettings &settings = emulatorSettings();
+  static const char kElf[4] = {'\x7f', 'E', 'L', 'F'};
+  if (memcmp(image, kElf, sizeof(kElf)) == 0)
+    return settings.driverVersion >= 13000 ? kDriverSuccess : kDriverUnsupportedPtxVersion;
+  const char *version = strstr(image, ".version "), *target = strstr(image, ".target sm_");
+  if (!version || !target)
+    return kDriverInvalidImage;
+  if (atof(version + strlen(".version ")) >
+      settings.driverVersion / 1000 - 4) // PTX 8.x came with CUDA 12, 9.x with CUDA 13
+    return kDriverUnsupportedPtxVersion;
+  if (atoi(target + strlen(".target sm_")) > settings.capability)
+    return kDriverInvalidPtx;
+  for (const char *entry = strstr(image, ".entry "); entry; entry = strstr(entry, ".entry ")) {
+    entry += strlen(".entry ");
+    std::string name(entry, strcspn(entry, "( \t\r\n"));
+    module.functions[name].name = name;
+  }
+  return kDriverSuccess;
+}
+
+int moduleLoadDataEx(ModuleHandle *module, const void *image, unsigned, int *, void **) {
+  if (int result = ready())
+    return result;
+  auto loaded = std::make_unique<ModuleTag>();
+  if (memcmp(image, EmulationImage::kMagic, sizeof(EmulationImage::kMagic)) != 0) {
+    if (int result = loadForeign(static_cast<const char *>(image), *loaded))
+      return result;
+  } else {
+    auto *emulation = static_cast<const EmulationImage *>(image);
+    for (const auto &[name, offset] : *emulation->kernels) {
+      FunctionTag &function = loaded->functions[name];
+      function.name = name;
+      function.body = reinterpret_cast<lathe_lane_fn>(reinterpret_cast<uintptr_t>(emulation->code + offset));
+    }
+  }
+  *module = loaded.release();
+  return kDriverSuccess;
+}
+
+int moduleUnload(ModuleHandle module) {
+  delete module;
+  return kDriverSuccess;
+}
+
+int moduleGetFunction(FunctionHandle *function, ModuleHandle module, const char *name) {
+  if (int result = ready())
+    return result;
+  auto found = module->functions.find(name);
+  if (found == module->functions.end())
+    return kDriverNotFound;
+  *function = &found->second;
+  return kDriverSuccess;
+}
+
+int functionSetAttribute(FunctionHandle function, int attribute, int value) {
+  if (int result = ready())
+    return result;
+  if (attribute != kFunctionMaxDynamicSharedBytes || value < 0 || value > emulatorSettings().maxSharedBytes)
+    return kDriverInvalidValue;
+  function->maxSharedBytes = value;
+  return kDriverSuccess;
+}
+
+/// After this the device answers nothing else.
+int lose(int result, const std::string &message) {
+  int expected = kDriverSuccess;
+  std::lock_guard<std::mutex> lock(device().contextMutex);
+  if (device().lost.compare_exchange_strong(expected, result))
+    device().lostMessage = message;
+  return result;
+}
+
+int resultOf(const MachineResult &result) {
+  switch (result.error) {
+  case MachineError::none:
+    return kDriverSuccess;
+  case MachineError::configuration:
+    emulator::explain(result.message);
+    return kDriverInvalidValue;
+  case MachineError::resources:
+    emulator::explain(result.message);
+    return kDriverLaunchOutOfResources;
+  case MachineError::bounds:
+    return lose(kDriverIllegalAddress, result.message);
+  case MachineError::alignment:
+    return lose(kDriverMisalignedAddress, result.message);
+  default:
+    return lose(kDriverLaunchFailed, result.message);
+  }
+}
+
+int launchKernel(FunctionHandle function, unsigned gridX, unsigned gridY, unsigned gridZ, unsigned blockX,
+                 unsigned blockY, unsigned blockZ, unsigned sharedBytes, Stream given, void **parameters, void **) {
+  if (int result = ready())
+    return result;
+  EmulatorSettings &settings = emulatorSettings();
+  if (static_cast<int64_t>(sharedBytes) > function->maxSharedBytes) {
+    emulator::explain(join("kernel '", function->name, "' was not allowed more than ", function->maxSharedBytes,
+                           " bytes of shared memory"));
+    return kDriverInvalidValue;
+  }
+  if (!function->body)
+    return kDriverNoBinaryForGpu;
+  if (settings.launchesUntilLost == 0)
+    return lose(kDriverEccUncorrectable, "the emulator was told to lose its device");
+  if (settings.launchesUntilLost > 0)
+    --settings.launchesUntilLost;
+  ++device().launches;
+  StreamTag &stream = given ? *given : defaultStream();
+  std::lock_guard<std::mutex> order(stream.mutex);
+  if (!stream.machine) {
+    Machine::Options options;
+    options.threads = settings.threads;
+    options.races_global = settings.racesGlobal;
+    options.limits.shared_bytes = settings.maxSharedBytes;
+    stream.machine = std::make_unique<Machine>(options);
+  }
+  std::shared_lock<std::shared_mutex> lock(device().mutex);
+  MachineLaunch launch;
+  launch.name = function->name.c_str();
+  launch.grid[0] = gridX, launch.grid[1] = gridY, launch.grid[2] = gridZ;
+  launch.block[0] = blockX, launch.block[1] = blockY, launch.block[2] = blockZ;
+  launch.shared_bytes = sharedBytes;
+  launch.memory = &device();
+  MachineResult result =
+      stream.machine->run(launch, function->body, hostOf(*static_cast<DevicePointer *>(parameters[0])), parameters[1],
+                          *static_cast<int64_t *>(parameters[2]));
+  lock.unlock();
+  return resultOf(result);
+}
+
+} // namespace
+
+EmulationImage::EmulationImage(const unsigned char *code, const std::vector<std::pair<std::string, uint64_t>> *kernels)
+    : code(code), kernels(kernels) {
+  memcpy(magic, kMagic, sizeof(magic));
+}
+
+EmulatorSettings &cuda::emulatorSettings() {
+  static EmulatorSettings settings;
+  return settings;
+}
+
+EmulatorStatistics cuda::emulatorStatistics() { return device().statistics(); }
+
+bool emulator::inBounds(const void *address, int64_t bytes) {
+  std::shared_lock<std::shared_mutex> lock(device().mutex);
+  return bytes >= 0 && device().inBounds(reinterpret_cast<uintptr_t>(address), static_cast<uint64_t>(bytes));
+}
+
+void emulator::explain(std::string message) { explanation = std::move(message); }
+
+std::string emulator::takeExplanation() { return std::exchange(explanation, {}); }
+
+const DriverApi &cuda::emulatorDriver() {
+  static const DriverApi api = [] {
+    DriverApi table;
+#define LATHE_CUDA_FILL(member, symbol, parameters) table.member = ::member;
+    LATHE_CUDA_DRIVER(LATHE_CUDA_FILL, LATHE_CUDA_FILL)
+#undef LATHE_CUDA_FILL
+    return table;
+  }();
+  return api;
+}

@@ -1,0 +1,75 @@
+//===- Driver.h - A driver whose device is the emulator ---------*- C++ -*-===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+// The functions of the CUDA driver and of cuBLASLt that the run half uses, on memory of the host. They refuse what the
+// real ones refuse, and what the real ones leave undefined: copies outside of what is allocated, calls without a
+// context, operands of products out of bounds.
+//
+//===----------------------------------------------------------------------===//
+#ifndef LATHE_BACKENDS_CUDA_EMULATOR_DRIVER_H
+#define LATHE_BACKENDS_CUDA_EMULATOR_DRIVER_H
+
+#include "backends/cuda/runtime/BlasApi.h"
+#include "backends/cuda/runtime/DriverApi.h"
+
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace lathe::cuda {
+
+/// What moduleLoadDataEx takes in the place of a cubin: kernels for the emulator, executable, and where each begins
+/// (Emulation.h). The code stays where it is.
+struct EmulationImage {
+  static constexpr char kMagic[8] = {'L', 'A', 'T', 'H', 'E', 'E', 'M', 'U'};
+
+  EmulationImage(const unsigned char *code, const std::vector<std::pair<std::string, uint64_t>> *kernels);
+
+  char magic[8];
+  const unsigned char *code;
+  const std::vector<std::pair<std::string, uint64_t>> *kernels;
+};
+
+/// The device that is played. Changes hold for what comes after them.
+struct EmulatorSettings {
+  bool hasDevice = true;
+  int capability = 90;
+  int driverVersion = 13000;                ///< for CUDA 13.0
+  bool hasPools = true;                     ///< memory in the order of streams
+  uint64_t memoryBytes = uint64_t(1) << 40; ///< of the device
+  int maxSharedBytes = 227 << 10;           ///< of a block
+  int64_t launchesUntilLost = -1;           ///< after as many the device is lost; -1: never
+  int64_t allocationsUntilFull = -1;        ///< after as many there is no memory, whatever the size; -1: never
+  int threads = 1;                          ///< of the host, among which blocks of a launch are shared out
+  bool racesGlobal = true;                  ///< look for races on global memory, too
+};
+
+/// For tests; not while something runs.
+EmulatorSettings &emulatorSettings();
+
+/// What is alive, for tests.
+struct EmulatorStatistics {
+  size_t allocations = 0;
+  uint64_t bytes = 0;
+  int64_t launches = 0; ///< of the process
+};
+EmulatorStatistics emulatorStatistics();
+
+const DriverApi &emulatorDriver();
+/// cuBLASLt by plain loops.
+const BlasApi &emulatorBlas();
+
+namespace emulator {
+/// Fails unless all of [address, address + bytes) is of one allocation. For the libraries that are played; the launch
+/// lock is held by caller.
+bool inBounds(const void *address, int64_t bytes);
+/// Notes why the next failure that is reported happens, for getErrorString.
+void explain(std::string message);
+/// What explain() was told last on this thread; empty when it was asked for before.
+std::string takeExplanation();
+} // namespace emulator
+
+} // namespace lathe::cuda
+
+#endif // LATHE_BACKENDS_CUDA_EMULATOR_DRIVER_H

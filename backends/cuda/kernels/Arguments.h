@@ -1,0 +1,135 @@
+//===- Arguments.h - What the hand-written kernels are handed ---*- C++ -*-===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+// Read by the host and by device code, so only 8-byte members. Strides are in elements unless said otherwise; addresses
+// are the device's.
+//
+//===----------------------------------------------------------------------===//
+#ifndef LATHE_BACKENDS_CUDA_KERNELS_ARGUMENTS_H
+#define LATHE_BACKENDS_CUDA_KERNELS_ARGUMENTS_H
+
+#include <stdint.h>
+
+namespace lathe::cuda {
+
+/// A strided tensor [b0, b1, heads, rows, columns], of which 0 as a stride broadcasts.
+struct ViewArgs {
+  void *data;
+  int64_t batch[3];
+  int64_t row, col;
+};
+
+/// Keys or values: a view, or, where `pages` is not NULL, rows of a cache in pages of 64 rows of each head.
+struct RowsArgs {
+  ViewArgs view;
+  const void *const *const *pages; ///< of each sequence (batch[1]) its pages
+  int64_t offset;                  ///< of the cache in a page, in bytes
+  int64_t head_bytes;              ///< from one head to the next in a page
+};
+
+/// As lathe_attention_call.
+struct AttentionArgs {
+  ViewArgs query;
+  RowsArgs key, value;
+  ViewArgs bias[2];
+  ViewArgs out;
+  int64_t biases;
+  int64_t batch[3], key_heads;
+  int64_t s, t, d, e;
+  const int64_t *counts; ///< of keys of each sequence (batch[1]), instead of t; or NULL
+  const int64_t *positions;
+  int64_t position_batch, position_row;
+  int64_t window;
+  double scale, softcap;
+  int64_t zero_masked, zero_nan;
+  int64_t row_blocks; ///< blocks of rows of a key's head
+  int64_t parts;      ///< into which keys are split
+  float *scratch;     ///< where parts > 1: [blocks, parts, rows of a block, e + 2] sums, largest score and total
+};
+
+/// Shared memory of an attention with blocks of so many rows.
+constexpr int64_t attentionSharedBytes(int64_t rows) {
+  return (rows * 65 + 32 * 65 + rows * 33 + 3 * rows) * 4 + rows * 16;
+}
+constexpr int64_t kMatmulSharedBytes = 64 * 65 * 4, kQuantizedSharedBytes = 8 * 16 * 17 * 4;
+
+/// out = act(alpha * x + bias) * multiplier + residual; x is what `out` holds.
+struct EpilogueArgs {
+  void *out;
+  const void *bias, *multiplier, *residual; ///< NULL where there is none
+  int64_t m, n, out_row;
+  int64_t batch[3], out_batch[3];
+  int64_t activation; ///< lathe_activation
+  double alpha;
+};
+
+/// out = act(alpha * a * b + bias) * multiplier + residual, as lathe_matmul_call.
+struct MatmulArgs {
+  EpilogueArgs epilogue;
+  const void *a, *b;
+  int64_t k, a_row, a_col, b_row, b_col;
+  int64_t a_batch[3], b_batch[3];
+};
+
+/// A copy of elements of 1, 2, 4 or 8 bytes.
+struct CopyArgs {
+  const void *from;
+  void *to;
+  int64_t sizes[5];
+  int64_t from_strides[5], to_strides[5];
+};
+
+/// As lathe_cache_call; rows of `d` elements in pages.
+struct CacheArgs {
+  void *data;
+  int64_t sizes[4], strides[4]; ///< of b, h, n, d
+  void *const *const *pages;    ///< of each sequence its pages
+  const int64_t *counts;        ///< rows that each sequence has: put behind them; or of which some are read
+  int64_t offset, head_bytes;   ///< as of RowsArgs
+};
+
+/// A weight as runtime/QuantizedLayout.h stores it.
+struct QuantizedArgs {
+  const void *weight;
+  int64_t k, n;
+  int64_t bits, values, dimension, group, panel, scale,
+      zeros; ///< values, scale, zeros: the numbers of its enumerations
+  double zero;
+  int64_t table_bytes, panel_bytes, group_bytes, head_bytes, unit_bytes;
+};
+
+/// out = act(alpha * a * weight + bias) * multiplier + residual, where the weight is that of all batches.
+struct QuantizedMatmulArgs {
+  EpilogueArgs epilogue;
+  QuantizedArgs weight;
+  const void *a;
+  int64_t a_row, a_col, a_batch[3];
+};
+
+/// What a left side of a product is after it was rounded to integers as lathe_quantization says, as numbers.
+struct RoundArgs {
+  const void *a;
+  int64_t m, k, a_row, a_col;
+  int64_t batch[3], a_batch[3];
+  float *out;           ///< dense, [batches, m, k]
+  int64_t quantization; ///< lathe_quantization, not none
+  double scale;         ///< with LATHE_QUANTIZE_STATIC
+  int64_t zero;         ///< likewise
+};
+
+/// As lathe_rows_call; out is f32.
+struct QuantizedRowsArgs {
+  QuantizedArgs weight;
+  const void *indices;
+  int64_t index_bytes; ///< 4 or 8
+  int64_t count, index_stride;
+  float *out;
+  int64_t out_row;
+  int64_t *failures; ///< failures[0] becomes 1 + check where it was 0 and an index is out of range
+  int64_t check;
+};
+
+} // namespace lathe::cuda
+
+#endif // LATHE_BACKENDS_CUDA_KERNELS_ARGUMENTS_H

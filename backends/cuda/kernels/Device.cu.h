@@ -1,0 +1,201 @@
+//===- Device.cu.h - What kernels are written in ----------------*- C++ -*-===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+// Threads, barriers, shuffles and memory for one text that is compiled twice: by clang for the device, without headers
+// of a toolkit, and for the host, where all of it is the emulator's machine. Accesses to global and shared memory go
+// through load and store, so that the machine sees them.
+//
+//===----------------------------------------------------------------------===//
+#ifndef LATHE_BACKENDS_CUDA_KERNELS_DEVICE_CU_H
+#define LATHE_BACKENDS_CUDA_KERNELS_DEVICE_CU_H
+
+#include "backends/cuda/kernels/Arguments.h"
+
+#if defined(__CUDA__)
+#define LATHE_DEVICE static inline __attribute__((device, always_inline))
+#else
+#include "backends/cuda/emulator/Machine.h"
+#include "runtime/SmallFloats.h"
+#include <cmath>
+#include <cstring>
+#define LATHE_DEVICE static inline
+#endif
+
+namespace lathe::cuda::device {
+
+struct Half {
+  uint16_t bits;
+};
+struct Bfloat {
+  uint16_t bits;
+};
+
+constexpr uint32_t kAllLanes = ~0u;
+
+#if defined(__CUDA__)
+
+LATHE_DEVICE int threadIndex() { return int(__nvvm_read_ptx_sreg_tid_x()); }
+LATHE_DEVICE int threadCount() { return int(__nvvm_read_ptx_sreg_ntid_x()); }
+LATHE_DEVICE int64_t blockIndex() { return int64_t(unsigned(__nvvm_read_ptx_sreg_ctaid_x())); }
+LATHE_DEVICE int64_t blockIndexY() { return int64_t(unsigned(__nvvm_read_ptx_sreg_ctaid_y())); }
+LATHE_DEVICE int64_t blockIndexZ() { return int64_t(unsigned(__nvvm_read_ptx_sreg_ctaid_z())); }
+LATHE_DEVICE int64_t blockCount() { return int64_t(unsigned(__nvvm_read_ptx_sreg_nctaid_x())); }
+
+#define LATHE_SYNC() __syncthreads()
+#define LATHE_SYNC_WARP() __nvvm_bar_warp_sync(0xffffffffu)
+
+extern __attribute__((shared, aligned(128))) unsigned char lathe_shared_memory[];
+LATHE_DEVICE void *sharedMemory() { return lathe_shared_memory; }
+
+LATHE_DEVICE float shuffleXor(float value, int mask) { return __nvvm_shfl_sync_bfly_f32(kAllLanes, value, mask, 31); }
+
+#define LATHE_GLOBAL __attribute__((address_space(1)))
+/// What is in global memory: told, the device needs not find it out.
+template <typename T> LATHE_DEVICE T load(const T *address) { return *(const LATHE_GLOBAL T *)address; }
+template <typename T> LATHE_DEVICE void store(T *address, T value) { *(LATHE_GLOBAL T *)address = value; }
+LATHE_DEVICE Half load(const Half *address) { return {load(&address->bits)}; }
+LATHE_DEVICE Bfloat load(const Bfloat *address) { return {load(&address->bits)}; }
+LATHE_DEVICE void store(Half *address, Half value) { store(&address->bits, value.bits); }
+LATHE_DEVICE void store(Bfloat *address, Bfloat value) { store(&address->bits, value.bits); }
+/// What is in shared memory.
+template <typename T> LATHE_DEVICE T loadShared(const T *address) { return *address; }
+template <typename T> LATHE_DEVICE void storeShared(T *address, T value) { *address = value; }
+
+LATHE_DEVICE void compareAndSet(int64_t *address, int64_t expected, int64_t value) {
+  int64_t old;
+  asm volatile("atom.global.cas.b64 %0, [%1], %2, %3;"
+               : "=l"(old)
+               : "l"(address), "l"(expected), "l"(value)
+               : "memory");
+}
+
+LATHE_DEVICE float bitsToFloat(uint32_t bits) { return __builtin_bit_cast(float, bits); }
+LATHE_DEVICE float halfToFloat(uint16_t bits) {
+  float value;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(bits));
+  return value;
+}
+LATHE_DEVICE uint16_t floatToHalf(float value) {
+  uint16_t bits;
+  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(value));
+  return bits;
+}
+LATHE_DEVICE uint16_t floatToBfloat(float value) {
+  uint16_t bits;
+  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(bits) : "f"(value));
+  return bits;
+}
+
+LATHE_DEVICE float exp2Fast(float x) { return __nvvm_ex2_approx_f(x); }
+LATHE_DEVICE float fused(float a, float b, float c) { return __nvvm_fma_rn_f(a, b, c); }
+LATHE_DEVICE float larger(float a, float b) { return __nvvm_fmax_f(a, b); }
+LATHE_DEVICE float smaller(float a, float b) { return __nvvm_fmin_f(a, b); }
+LATHE_DEVICE float magnitude(float x) { return __nvvm_fabs_f(x); }
+/// To an integer, of two that are as near to the even one.
+LATHE_DEVICE float nearest(float x) {
+  float result;
+  asm("cvt.rni.f32.f32 %0, %1;" : "=f"(result) : "f"(x));
+  return result;
+}
+
+#define LATHE_UNROLL _Pragma("unroll")
+#define LATHE_UNROLL_4 _Pragma("unroll 4")
+#define LATHE_NO_UNROLL _Pragma("unroll 1")
+
+#else
+
+LATHE_DEVICE int threadIndex() { return int(lane::current()->thread[0]); }
+LATHE_DEVICE int threadCount() { return int(lane::current()->block_size[0]); }
+LATHE_DEVICE int64_t blockIndex() { return lane::current()->block[0]; }
+LATHE_DEVICE int64_t blockIndexY() { return lane::current()->block[1]; }
+LATHE_DEVICE int64_t blockIndexZ() { return lane::current()->block[2]; }
+LATHE_DEVICE int64_t blockCount() { return lane::current()->grid_size[0]; }
+
+#define LATHE_SYNC() ::lathe::cuda::lane::current()->machine->barrier(::lathe::cuda::lane::current(), __LINE__)
+#define LATHE_SYNC_WARP()                                                                                              \
+  ::lathe::cuda::lane::current()->machine->warp_barrier(::lathe::cuda::lane::current(), ~0u, __LINE__)
+
+LATHE_DEVICE void *sharedMemory() { return lane::current()->shared; }
+
+LATHE_DEVICE float bitsToFloat(uint32_t bits) {
+  float value;
+  std::memcpy(&value, &bits, 4);
+  return value;
+}
+
+LATHE_DEVICE float shuffleXor(float value, int mask) {
+  uint32_t bits;
+  std::memcpy(&bits, &value, 4);
+  lathe_lane *self = lane::current();
+  return bitsToFloat(self->machine->shuffle(self, LATHE_SHUFFLE_BUTTERFLY, kAllLanes, bits, uint32_t(mask), 31));
+}
+
+template <typename T> LATHE_DEVICE T load(const T *address) {
+  lathe_lane *self = lane::current();
+  self->machine->access(self, address, sizeof(T), LATHE_ACCESS_READ);
+  return *address;
+}
+template <typename T> LATHE_DEVICE void store(T *address, T value) {
+  lathe_lane *self = lane::current();
+  self->machine->access(self, address, sizeof(T), LATHE_ACCESS_WRITE);
+  *address = value;
+}
+
+template <typename T> LATHE_DEVICE T loadShared(const T *address) { return load(address); }
+template <typename T> LATHE_DEVICE void storeShared(T *address, T value) { store(address, value); }
+
+LATHE_DEVICE void compareAndSet(int64_t *address, int64_t expected, int64_t value) {
+  lane::atomicCas(lane::current(), address, expected, value);
+}
+
+LATHE_DEVICE float halfToFloat(uint16_t bits) { return runtime::halfValue(bits); }
+LATHE_DEVICE uint16_t floatToHalf(float value) { return runtime::toHalf(value); }
+LATHE_DEVICE uint16_t floatToBfloat(float value) { return runtime::toBfloat(value); }
+
+LATHE_DEVICE float exp2Fast(float x) { return std::exp2(x); }
+LATHE_DEVICE float fused(float a, float b, float c) { return std::fma(a, b, c); }
+LATHE_DEVICE float larger(float a, float b) { return std::fmax(a, b); }
+LATHE_DEVICE float smaller(float a, float b) { return std::fmin(a, b); }
+LATHE_DEVICE float magnitude(float x) { return std::fabs(x); }
+LATHE_DEVICE float nearest(float x) { return std::nearbyint(x); }
+
+#define LATHE_UNROLL
+#define LATHE_UNROLL_4
+#define LATHE_NO_UNROLL
+
+#endif
+
+LATHE_DEVICE float toFloat(float value) { return value; }
+LATHE_DEVICE float toFloat(Half value) { return halfToFloat(value.bits); }
+LATHE_DEVICE float toFloat(Bfloat value) { return bitsToFloat(uint32_t(value.bits) << 16); }
+
+LATHE_DEVICE void fromFloat(float value, float *to) { *to = value; }
+LATHE_DEVICE void fromFloat(float value, Half *to) { to->bits = floatToHalf(value); }
+LATHE_DEVICE void fromFloat(float value, Bfloat *to) { to->bits = floatToBfloat(value); }
+
+template <typename T> LATHE_DEVICE float loadFloat(const void *base, int64_t index) {
+  return toFloat(load(static_cast<const T *>(base) + index));
+}
+template <typename T> LATHE_DEVICE void storeFloat(void *base, int64_t index, float value) {
+  T rounded;
+  fromFloat(value, &rounded);
+  store(static_cast<T *>(base) + index, rounded);
+}
+
+LATHE_DEVICE float infinity() { return __builtin_inff(); }
+
+LATHE_DEVICE float warpMax(float value) {
+  for (int mask = 16; mask; mask /= 2)
+    value = larger(value, shuffleXor(value, mask));
+  return value;
+}
+LATHE_DEVICE float warpSum(float value) {
+  for (int mask = 16; mask; mask /= 2)
+    value += shuffleXor(value, mask);
+  return value;
+}
+
+} // namespace lathe::cuda::device
+
+#endif // LATHE_BACKENDS_CUDA_KERNELS_DEVICE_CU_H

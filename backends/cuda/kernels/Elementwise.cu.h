@@ -1,0 +1,77 @@
+//===- Elementwise.cu.h - Epilogues, copies, caches -------------*- C++ -*-===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#ifndef LATHE_BACKENDS_CUDA_KERNELS_ELEMENTWISE_CU_H
+#define LATHE_BACKENDS_CUDA_KERNELS_ELEMENTWISE_CU_H
+
+#include "backends/cuda/kernels/Math.cu.h"
+
+namespace lathe::cuda::device {
+
+/// Elements of a grid: each thread takes every so many.
+LATHE_DEVICE int64_t firstElement() { return blockIndex() * threadCount() + threadIndex(); }
+LATHE_DEVICE int64_t elementStep() { return blockCount() * threadCount(); }
+
+/// Where row `row` of all batches begins in out.
+LATHE_DEVICE int64_t batchOffset(const int64_t (&extents)[3], const int64_t (&strides)[3], int64_t index) {
+  int64_t inner = index % extents[2], rest = index / extents[2];
+  return rest / extents[1] * strides[0] + rest % extents[1] * strides[1] + inner * strides[2];
+}
+
+/// What cuBLASLt's epilogues do not do, in place.
+template <typename T> LATHE_DEVICE void epilogue(const EpilogueArgs &args) {
+  int64_t count = args.batch[0] * args.batch[1] * args.batch[2] * args.m * args.n;
+  LATHE_NO_UNROLL for (int64_t i = firstElement(); i < count; i += elementStep()) {
+    int64_t column = i % args.n, row = i / args.n;
+    int64_t index = batchOffset(args.batch, args.out_batch, row / args.m) + row % args.m * args.out_row + column;
+    float value = finish<T>(args, loadFloat<T>(args.out, index), index, column);
+    storeFloat<T>(args.out, index, value);
+  }
+}
+
+template <typename T> LATHE_DEVICE void copy(const CopyArgs &args) {
+  int64_t count = 1;
+  LATHE_UNROLL for (int axis = 0; axis < 5; ++axis) count *= args.sizes[axis];
+  LATHE_NO_UNROLL for (int64_t i = firstElement(); i < count; i += elementStep()) {
+    int64_t rest = i, from = 0, to = 0;
+    LATHE_UNROLL for (int axis = 4; axis >= 0; --axis) {
+      int64_t at = rest % args.sizes[axis];
+      rest /= args.sizes[axis];
+      from += at * args.from_strides[axis];
+      to += at * args.to_strides[axis];
+    }
+    store(static_cast<T *>(args.to) + to, load(static_cast<const T *>(args.from) + from));
+  }
+}
+
+/// Puts rows behind those that a cache has, or reads its first ones, zeros behind its last. T: elements as integers.
+template <typename T, bool kRead> LATHE_DEVICE void cacheRows(const CacheArgs &args) {
+  constexpr int64_t kPageRows = 64;
+  int64_t count = args.sizes[0] * args.sizes[1] * args.sizes[2] * args.sizes[3];
+  LATHE_NO_UNROLL for (int64_t i = firstElement(); i < count; i += elementStep()) {
+    int64_t column = i % args.sizes[3], rest = i / args.sizes[3];
+    int64_t row = rest % args.sizes[2];
+    rest /= args.sizes[2];
+    int64_t head = rest % args.sizes[1], sequence = rest / args.sizes[1];
+    T *data = static_cast<T *>(args.data) + sequence * args.strides[0] + head * args.strides[1] +
+              row * args.strides[2] + column * args.strides[3];
+    int64_t has = load(args.counts + sequence), at = kRead ? row : has + row;
+    if (kRead && at >= has) {
+      store(data, T(0));
+      continue;
+    }
+    auto *page = static_cast<unsigned char *>(load(load(args.pages + sequence) + at / kPageRows));
+    T *cell =
+        reinterpret_cast<T *>(page + args.offset + head * args.head_bytes) + at % kPageRows * args.sizes[3] + column;
+    if (kRead)
+      store(data, load(static_cast<const T *>(cell)));
+    else
+      store(cell, load(static_cast<const T *>(data)));
+  }
+}
+
+} // namespace lathe::cuda::device
+
+#endif // LATHE_BACKENDS_CUDA_KERNELS_ELEMENTWISE_CU_H

@@ -1,0 +1,369 @@
+//===- Kernels.cpp - Launches of the hand-written kernels -----------------===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#include "backends/cuda/kernels/Kernels.h"
+
+#include "runtime/DataType.h"
+#include "runtime/Status.h"
+
+#include <algorithm>
+#include <cstring>
+#include <type_traits>
+
+namespace lathe::cuda {
+namespace {
+
+constexpr int64_t kMostBlocks = 2147483647;
+
+int64_t divideUp(int64_t a, int64_t b) { return a / b + (a % b != 0); }
+
+template <typename Args> void setArgs(const Args &args, KernelLaunch *launch) {
+  static_assert(sizeof(Args) <= sizeof launch->args && alignof(Args) <= 8, "arguments have a bound");
+  static_assert(std::is_trivially_copyable_v<Args>, "arguments are copied");
+  launch->args_bytes = sizeof args;
+  std::memcpy(launch->args, &args, sizeof args);
+}
+
+/// The part of a kernel's name that tells its type.
+bool suffixOf(int64_t dtype, const char **suffix, std::string *why) {
+  switch (dtype) {
+  case LATHE_F32:
+    *suffix = "f32";
+    return true;
+  case LATHE_F16:
+    *suffix = "f16";
+    return true;
+  case LATHE_BF16:
+    *suffix = "bf16";
+    return true;
+  default: {
+    const runtime::DataType *type = runtime::dataType(static_cast<lathe_dtype>(dtype));
+    *why = runtime::join("the cuda backend has no such kernel for type ", type ? type->name : "?",
+                         "; expected f32, f16 or bf16");
+    return false;
+  }
+  }
+}
+
+bool setGrid(int64_t blocks, KernelLaunch *launch, std::string *why) {
+  if (blocks > kMostBlocks) {
+    *why = runtime::join("expected at most ", kMostBlocks, " blocks, got ", blocks);
+    return false;
+  }
+  launch->grid = static_cast<uint32_t>(blocks);
+  return true;
+}
+
+/// Threads of 256 for `count` elements, of which each may take several.
+void setElements(int64_t count, KernelLaunch *launch) {
+  launch->block = 256;
+  launch->grid = static_cast<uint32_t>(std::min<int64_t>(divideUp(count, 256), 1 << 16));
+}
+
+int64_t elements(const EpilogueArgs &args) { return args.batch[0] * args.batch[1] * args.batch[2] * args.m * args.n; }
+
+void copyView(const lathe_attention_view &from, ViewArgs *to) {
+  to->data = from.data;
+  std::copy(from.batch, from.batch + 3, to->batch);
+  to->row = from.row;
+  to->col = from.col;
+}
+
+} // namespace
+
+AttentionArgs attentionArgs(const lathe_attention_call &call) {
+  AttentionArgs args = {};
+  copyView(call.query, &args.query);
+  copyView(call.key, &args.key.view);
+  copyView(call.value, &args.value.view);
+  copyView(call.out, &args.out);
+  args.biases = call.biases;
+  for (int64_t i = 0; i < call.biases; ++i)
+    copyView(call.bias[i], &args.bias[i]);
+  std::copy(call.batch, call.batch + 3, args.batch);
+  args.key_heads = call.key_heads;
+  args.s = call.s;
+  args.t = call.t;
+  args.d = call.d;
+  args.e = call.e;
+  args.positions = call.positions;
+  args.position_batch = call.position_batch;
+  args.position_row = call.position_row;
+  args.window = call.window;
+  args.scale = call.scale;
+  args.softcap = call.softcap;
+  args.zero_masked = call.zero_masked;
+  args.zero_nan = call.zero_nan;
+  args.parts = 1;
+  return args;
+}
+
+EpilogueArgs epilogueArgs(const lathe_matmul_call &call) {
+  EpilogueArgs args = {};
+  args.out = call.out;
+  args.bias = call.bias;
+  args.multiplier = call.multiplier;
+  args.residual = call.residual;
+  args.m = call.m;
+  args.n = call.n;
+  args.out_row = call.out_row;
+  std::copy(call.batch, call.batch + 3, args.batch);
+  std::copy(call.out_batch, call.out_batch + 3, args.out_batch);
+  args.activation = call.activation;
+  args.alpha = call.alpha;
+  return args;
+}
+
+MatmulArgs matmulArgs(const lathe_matmul_call &call) {
+  MatmulArgs args = {};
+  args.epilogue = epilogueArgs(call);
+  args.a = call.a;
+  args.b = call.b;
+  args.k = call.k;
+  args.a_row = call.a_row;
+  args.a_col = call.a_col;
+  args.b_row = call.b_row;
+  args.b_col = call.b_col;
+  std::copy(call.a_batch, call.a_batch + 3, args.a_batch);
+  std::copy(call.b_batch, call.b_batch + 3, args.b_batch);
+  return args;
+}
+
+QuantizedMatmulArgs quantizedMatmulArgs(const lathe_matmul_call &call, const runtime::QuantizedLayout &layout,
+                                        const void *weight) {
+  QuantizedMatmulArgs args = {};
+  args.epilogue = epilogueArgs(call);
+  args.weight = quantizedArgs(layout, weight);
+  args.a = call.a;
+  args.a_row = call.a_row;
+  args.a_col = call.a_col;
+  std::copy(call.a_batch, call.a_batch + 3, args.a_batch);
+  return args;
+}
+
+RoundArgs roundArgs(const lathe_matmul_call &call, float *out) {
+  RoundArgs args = {};
+  args.a = call.a;
+  args.m = call.m;
+  args.k = call.k;
+  args.a_row = call.a_row;
+  args.a_col = call.a_col;
+  std::copy(call.batch, call.batch + 3, args.batch);
+  std::copy(call.a_batch, call.a_batch + 3, args.a_batch);
+  args.out = out;
+  args.quantization = call.a_quantization;
+  args.scale = call.a_scale;
+  args.zero = call.a_zero;
+  return args;
+}
+
+void setRounded(const RoundArgs &round, QuantizedMatmulArgs *args) {
+  args->a = round.out;
+  args->a_row = round.k;
+  args->a_col = 1;
+  args->a_batch[2] = round.m * round.k;
+  args->a_batch[1] = round.batch[2] * args->a_batch[2];
+  args->a_batch[0] = round.batch[1] * args->a_batch[1];
+}
+
+QuantizedArgs quantizedArgs(const runtime::QuantizedLayout &layout, const void *weight) {
+  QuantizedArgs args = {};
+  args.weight = weight;
+  args.k = layout.k;
+  args.n = layout.n;
+  args.bits = layout.bits;
+  args.values = static_cast<int64_t>(layout.values);
+  args.dimension = layout.dimension;
+  args.group = layout.group;
+  args.panel = layout.panel;
+  args.scale = static_cast<int64_t>(layout.scale);
+  args.zeros = static_cast<int64_t>(layout.zeros);
+  args.zero = layout.zero;
+  args.table_bytes = layout.tableBytes();
+  args.panel_bytes = layout.panelBytes();
+  args.group_bytes = layout.groupBytes(0);
+  args.head_bytes = layout.headBytes();
+  args.unit_bytes = layout.unitBytes();
+  return args;
+}
+
+void AttentionLaunches::setScratch(void *scratch) {
+  for (KernelLaunch *launch : {&attention, &combine}) {
+    if (launch->function.empty())
+      continue;
+    AttentionArgs args;
+    std::memcpy(&args, launch->args, sizeof args);
+    args.scratch = static_cast<float *>(scratch);
+    setArgs(args, launch);
+  }
+}
+
+bool attentionLaunches(const AttentionArgs &call, int64_t dtype, int64_t mostKeys, int64_t multiprocessors,
+                       AttentionLaunches *launches, std::string *why) {
+  *launches = AttentionLaunches();
+  const char *suffix = nullptr;
+  if (!suffixOf(dtype, &suffix, why))
+    return false;
+  AttentionArgs args = call;
+  int64_t heads = args.batch[0] * args.batch[1] * args.key_heads;
+  if (heads == 0 || args.batch[2] == 0 || args.s == 0 || args.e == 0)
+    return true;
+  int64_t rows = args.batch[2] / args.key_heads * args.s, blockRows = rows <= 8 ? 8 : 32;
+  args.row_blocks = divideUp(rows, blockRows);
+  int64_t columns = args.e <= 64 ? 64 : args.e <= 128 ? 128 : 256, chunks = divideUp(args.e, columns);
+  // Parts of at least 128 keys, as long as there are not two blocks for each multiprocessor.
+  int64_t blocks = heads * args.row_blocks, wanted = divideUp(2 * multiprocessors, blocks * chunks);
+  args.parts = std::max<int64_t>(1, std::min({wanted, mostKeys / 128, int64_t(256)}));
+  if (chunks > 65535) {
+    *why = runtime::join("expected at most ", 65535 * columns, " columns of values, got ", args.e);
+    return false;
+  }
+  KernelLaunch &attention = launches->attention;
+  if (!setGrid(blocks, &attention, why))
+    return false;
+  attention.function = runtime::join("lathe_attention_", suffix, "_r", blockRows, "_e", columns);
+  attention.grid_y = static_cast<uint32_t>(args.parts);
+  attention.grid_z = static_cast<uint32_t>(chunks);
+  attention.block = 128;
+  attention.shared_bytes = attentionSharedBytes(blockRows);
+  setArgs(args, &attention);
+  if (args.parts == 1)
+    return true;
+  KernelLaunch &combine = launches->combine;
+  combine.function = runtime::join("lathe_attention_combine_", suffix, "_r", blockRows);
+  combine.grid = attention.grid;
+  combine.block = 128;
+  setArgs(args, &combine);
+  launches->scratch_bytes = blocks * args.parts * blockRows * (args.e + 2) * 4;
+  return true;
+}
+
+bool epilogueLaunch(const EpilogueArgs &args, int64_t dtype, KernelLaunch *launch, std::string *why) {
+  *launch = KernelLaunch();
+  const char *suffix = nullptr;
+  if (!suffixOf(dtype, &suffix, why))
+    return false;
+  int64_t count = elements(args);
+  if (count == 0)
+    return true;
+  launch->function = runtime::join("lathe_epilogue_", suffix);
+  setElements(count, launch);
+  setArgs(args, launch);
+  return true;
+}
+
+bool matmulLaunch(const MatmulArgs &args, int64_t dtype, KernelLaunch *launch, std::string *why) {
+  *launch = KernelLaunch();
+  const char *suffix = nullptr;
+  if (!suffixOf(dtype, &suffix, why))
+    return false;
+  const EpilogueArgs &end = args.epilogue;
+  if (elements(end) == 0)
+    return true;
+  if (!setGrid(divideUp(end.n, 64) * divideUp(end.m, 64) * end.batch[0] * end.batch[1] * end.batch[2], launch, why))
+    return false;
+  launch->function = runtime::join("lathe_matmul_", suffix);
+  launch->block = 256;
+  launch->shared_bytes = kMatmulSharedBytes;
+  setArgs(args, launch);
+  return true;
+}
+
+bool copyLaunch(const CopyArgs &args, int64_t elementBytes, KernelLaunch *launch, std::string *why) {
+  *launch = KernelLaunch();
+  if (elementBytes != 1 && elementBytes != 2 && elementBytes != 4 && elementBytes != 8) {
+    *why = runtime::join("expected elements of 1, 2, 4 or 8 bytes, got ", elementBytes);
+    return false;
+  }
+  int64_t count = 1;
+  for (int64_t size : args.sizes)
+    count *= size;
+  if (count == 0)
+    return true;
+  launch->function = runtime::join("lathe_copy_", elementBytes);
+  setElements(count, launch);
+  setArgs(args, launch);
+  return true;
+}
+
+bool cacheLaunch(const CacheArgs &args, int64_t elementBytes, bool read, KernelLaunch *launch, std::string *why) {
+  *launch = KernelLaunch();
+  if (elementBytes != 2 && elementBytes != 4) {
+    *why = runtime::join("expected a cache of elements of 2 or 4 bytes, got ", elementBytes);
+    return false;
+  }
+  int64_t count = args.sizes[0] * args.sizes[1] * args.sizes[2] * args.sizes[3];
+  if (count == 0)
+    return true;
+  launch->function = runtime::join("lathe_cache_", read ? "read_" : "append_", elementBytes);
+  setElements(count, launch);
+  setArgs(args, launch);
+  return true;
+}
+
+namespace {
+std::string formatOf(const QuantizedArgs &args) {
+  return runtime::join(name(static_cast<runtime::CodeValues>(args.values)), args.bits);
+}
+} // namespace
+
+bool quantizedMatmulLaunch(const QuantizedMatmulArgs &args, int64_t dtype, KernelLaunch *launch, std::string *why) {
+  *launch = KernelLaunch();
+  const char *suffix = nullptr;
+  if (!suffixOf(dtype, &suffix, why))
+    return false;
+  bool everyType = args.weight.values == 0 && (args.weight.bits == 8 || args.weight.bits == 4);
+  if (dtype != LATHE_F32 && !everyType) {
+    *why = runtime::join("the cuda backend has products of type ", suffix, " with weights of 8 and 4 bits only; found ",
+                         formatOf(args.weight));
+    return false;
+  }
+  const EpilogueArgs &end = args.epilogue;
+  if (elements(end) == 0)
+    return true;
+  int64_t all = end.batch[0] * end.batch[1] * end.batch[2] * end.m, rows = all > 1 ? 8 : 1;
+  if (!setGrid(divideUp(end.n, 16) * divideUp(all, rows), launch, why))
+    return false;
+  launch->function = runtime::join("lathe_quantized_", suffix, "_", formatOf(args.weight), "_r", rows);
+  launch->block = 256;
+  launch->shared_bytes = kQuantizedSharedBytes;
+  setArgs(args, launch);
+  return true;
+}
+
+bool roundLaunch(const RoundArgs &args, int64_t dtype, KernelLaunch *launch, std::string *why) {
+  *launch = KernelLaunch();
+  if (dtype != LATHE_F32 || args.quantization < LATHE_QUANTIZE_ROWS || args.quantization > LATHE_QUANTIZE_STATIC) {
+    *why = runtime::join("the cuda backend rounds numbers of type f32 by rows or by a scale; found type ", dtype,
+                         " and rounding ", args.quantization);
+    return false;
+  }
+  int64_t rows = args.batch[0] * args.batch[1] * args.batch[2] * args.m;
+  if (rows == 0 || args.k == 0)
+    return true;
+  launch->function = "lathe_round_f32";
+  launch->grid = static_cast<uint32_t>(std::min<int64_t>(rows, 1 << 20));
+  launch->block = 256;
+  launch->shared_bytes = 8 * 4;
+  setArgs(args, launch);
+  return true;
+}
+
+bool quantizedRowsLaunch(const QuantizedRowsArgs &args, KernelLaunch *launch, std::string *why) {
+  *launch = KernelLaunch();
+  if (args.index_bytes != 4 && args.index_bytes != 8) {
+    *why = runtime::join("expected indices of 4 or 8 bytes, got ", args.index_bytes);
+    return false;
+  }
+  if (args.count == 0)
+    return true;
+  launch->function = "lathe_quantized_rows_" + formatOf(args.weight);
+  launch->grid = static_cast<uint32_t>(std::min<int64_t>(args.count, 1 << 16));
+  launch->block = 256;
+  setArgs(args, launch);
+  return true;
+}
+
+} // namespace lathe::cuda

@@ -1,0 +1,80 @@
+//===- Kernels.h - Launches of the hand-written kernels ---------*- C++ -*-===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+// The kernels exist twice: as PTX, which a driver loads once, and as functions for the emulator (HostKernels.h). What
+// is launched is the same for both: a function by its name, a grid, and arguments that are its one parameter, by value.
+//
+//===----------------------------------------------------------------------===//
+#ifndef LATHE_BACKENDS_CUDA_KERNELS_KERNELS_H
+#define LATHE_BACKENDS_CUDA_KERNELS_KERNELS_H
+
+#include "backends/cuda/kernels/Arguments.h"
+#include "runtime/Abi.h"
+#include "runtime/QuantizedLayout.h"
+#include "runtime/include/lathe/lathe.h"
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+
+namespace lathe::cuda {
+
+/// The kernels as text for PTX 7.0 and sm_80 or newer; empty where the build had no clang for it.
+std::string_view kernelsPtx();
+
+/// What to launch: cuLaunchKernel's kernelParams are { args }.
+struct KernelLaunch {
+  std::string function; ///< empty: there is nothing to do
+  uint32_t grid = 1, grid_y = 1, grid_z = 1;
+  uint32_t block = 1;
+  int64_t shared_bytes = 0; ///< dynamic; above 48 KiB the function's limit has to be raised
+  int64_t args_bytes = 0;
+  alignas(8) unsigned char args[768] = {};
+};
+
+/// How many rows and keys an attention takes together.
+struct AttentionLaunches {
+  KernelLaunch attention, combine; ///< `combine` follows, where it has a function
+  int64_t scratch_bytes = 0;       ///< device memory that both use
+  /// Tells where that is, before the launches.
+  void setScratch(void *scratch);
+};
+
+/// Arguments from calls of generated code, without caches: these the caller fills in (RowsArgs::pages,
+/// AttentionArgs::counts).
+AttentionArgs attentionArgs(const lathe_attention_call &call);
+EpilogueArgs epilogueArgs(const lathe_matmul_call &call);
+/// `a` and `b` are the device's.
+MatmulArgs matmulArgs(const lathe_matmul_call &call);
+QuantizedMatmulArgs quantizedMatmulArgs(const lathe_matmul_call &call, const runtime::QuantizedLayout &layout,
+                                        const void *weight);
+/// `out`: f32, as many as `a` has; what the product then reads, with the strides of setRounded.
+RoundArgs roundArgs(const lathe_matmul_call &call, float *out);
+/// Makes the product read what roundArgs' launch wrote.
+void setRounded(const RoundArgs &round, QuantizedMatmulArgs *args);
+QuantizedArgs quantizedArgs(const runtime::QuantizedLayout &layout, const void *weight);
+
+/// Each false, with *why, where there is no kernel for these types.
+/// Attention: dtype f32, f16 or bf16, computed in f32. `mostKeys` is the largest of the sequences' counts, or t;
+/// `multiprocessors` those of the device, for which keys are split where there are few queries.
+bool attentionLaunches(const AttentionArgs &args, int64_t dtype, int64_t mostKeys, int64_t multiprocessors,
+                       AttentionLaunches *launches, std::string *why);
+/// Bias, activation, multiplier and residual on what `out` holds.
+bool epilogueLaunch(const EpilogueArgs &args, int64_t dtype, KernelLaunch *launch, std::string *why);
+/// A product of operands of any strides, with sums in f32.
+bool matmulLaunch(const MatmulArgs &args, int64_t dtype, KernelLaunch *launch, std::string *why);
+/// Elements of 1, 2, 4 or 8 bytes.
+bool copyLaunch(const CopyArgs &args, int64_t elementBytes, KernelLaunch *launch, std::string *why);
+/// Elements of 2 or 4 bytes.
+bool cacheLaunch(const CacheArgs &args, int64_t elementBytes, bool read, KernelLaunch *launch, std::string *why);
+/// out, a: f32; also f16 and bf16 with integers of 8 or 4 bits. Where a call says that the left side is rounded
+/// (lathe_quantization), roundLaunch does it before.
+bool quantizedMatmulLaunch(const QuantizedMatmulArgs &args, int64_t dtype, KernelLaunch *launch, std::string *why);
+/// Of a in f32.
+bool roundLaunch(const RoundArgs &args, int64_t dtype, KernelLaunch *launch, std::string *why);
+bool quantizedRowsLaunch(const QuantizedRowsArgs &args, KernelLaunch *launch, std::string *why);
+
+} // namespace lathe::cuda
+
+#endif // LATHE_BACKENDS_CUDA_KERNELS_KERNELS_H

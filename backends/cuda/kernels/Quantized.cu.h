@@ -1,0 +1,253 @@
+//===- Quantized.cu.h - Products with weights of few bits -------*- C++ -*-===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+// Weights lie as runtime/QuantizedLayout.h says: 16 columns side by side, a word of each with neighbouring rows. So a
+// block has 16 columns and as many slices of rows, half a warp reads 64 bytes, and slices are added up at the end.
+//
+//===----------------------------------------------------------------------===//
+#ifndef LATHE_BACKENDS_CUDA_KERNELS_QUANTIZED_CU_H
+#define LATHE_BACKENDS_CUDA_KERNELS_QUANTIZED_CU_H
+
+#include "backends/cuda/kernels/Elementwise.cu.h"
+
+namespace lathe::cuda::device {
+
+constexpr int kQuantizedThreads = 256, kQuantizedColumns = 16, kQuantizedSlices = 16;
+
+// Numbers of runtime::CodeValues, ScaleType and ZeroType.
+constexpr int kInteger = 0, kTable = 1, kE4m3 = 2, kE5m2 = 3, kCodebook = 4;
+constexpr int kScaleF32 = 0, kScaleF16 = 1, kScaleBf16 = 2, kScaleE8m0 = 3;
+constexpr int kZeroConstant = 0, kZeroU8 = 1, kZeroScale = 2;
+
+LATHE_DEVICE float scaleAt(const unsigned char *base, int type, int64_t index) {
+  switch (type) {
+  case kScaleF32:
+    return loadFloat<float>(base, index);
+  case kScaleF16:
+    return loadFloat<Half>(base, index);
+  case kScaleBf16:
+    return loadFloat<Bfloat>(base, index);
+  default: { // a power of two, of which the lowest is subnormal
+    uint32_t exponent = load(base + index);
+    return exponent == 255 ? bitsToFloat(0x7fc00000) : bitsToFloat(exponent ? exponent << 23 : 0x00400000);
+  }
+  }
+}
+
+LATHE_DEVICE int64_t scaleBytes(int type) { return type == kScaleF32 ? 4 : type == kScaleE8m0 ? 1 : 2; }
+
+/// A column's word of a unit, and what its codes stand for.
+struct Unit {
+  const unsigned char *block; ///< of 16 columns of the unit
+  int column;                 ///< in the block
+  float scale, zero;
+};
+
+/// Unit `unit` of all groups, of column `column` of the matrix.
+LATHE_DEVICE Unit unitAt(const QuantizedArgs &args, int64_t unitsOfGroup, int64_t unit, int64_t column) {
+  Unit result;
+  int64_t panel = column / args.panel, inside = column % args.panel, group = unit / unitsOfGroup;
+  auto *head = static_cast<const unsigned char *>(args.weight) + args.table_bytes + panel * args.panel_bytes +
+               group * args.group_bytes;
+  result.scale = scaleAt(head, int(args.scale), inside);
+  const unsigned char *zeros = head + args.panel * scaleBytes(int(args.scale));
+  result.zero = args.zeros == kZeroConstant ? float(args.zero)
+                : args.zeros == kZeroU8     ? float(load(zeros + inside))
+                                            : scaleAt(zeros, int(args.scale), inside);
+  int64_t blockBytes = args.bits == 3 ? 192 : 64;
+  result.block =
+      head + args.head_bytes + unit % unitsOfGroup * args.unit_bytes + inside / kQuantizedColumns * blockBytes;
+  result.column = int(inside % kQuantizedColumns);
+  return result;
+}
+
+LATHE_DEVICE uint32_t wordAt(const Unit &unit, int index) {
+  return load(reinterpret_cast<const uint32_t *>(unit.block) + index * kQuantizedColumns + unit.column);
+}
+
+/// The bits of code `j` of words w[0 .. 2].
+template <int kBits> LATHE_DEVICE uint32_t codeAt(const uint32_t (&w)[3], int j) {
+  if constexpr (kBits == 8)
+    return w[0] >> 8 * j & 255;
+  else if constexpr (kBits == 4)
+    return w[0] >> (8 * (j % 4) + j / 4 * 4) & 15;
+  else if constexpr (kBits == 2)
+    return w[0] >> (8 * (j % 4) + j % 8 / 4 * 4 + j / 8 * 2) & 3;
+  else {
+    int i = j % 16; // two words of low bits, then one of high bits
+    uint32_t low = (j < 16 ? w[0] : w[1]) >> (8 * (i % 4) + i % 8 / 4 * 4 + i / 8 * 2) & 3;
+    return low | (w[2] >> (8 * (j % 4) + j % 8 / 4 * 4 + j / 8) & 1) << 2;
+  }
+}
+
+LATHE_DEVICE float e4m3Value(uint32_t code) {
+  return halfToFloat(uint16_t((code & 0x80) << 8 | (code & 0x7f) << 7)) * 256;
+}
+LATHE_DEVICE float e5m2Value(uint32_t code) { return halfToFloat(uint16_t(code << 8)); }
+
+template <int kBits> constexpr int unitCodes() { return kBits == 8 ? 4 : kBits == 4 ? 8 : kBits == 3 ? 32 : 16; }
+
+template <int kBits, int kValues> LATHE_DEVICE void loadCodes(const Unit &unit, uint32_t (&w)[3]) {
+  if constexpr (kValues == kE4m3 || kValues == kE5m2) {
+    uint32_t packed = 0;
+    LATHE_UNROLL for (int j = 0; j < 4; ++j) packed |= uint32_t(load(unit.block + j / 2 * 32 + 2 * unit.column + j % 2))
+                                                       << 8 * j;
+    w[0] = packed;
+  } else {
+    w[0] = wordAt(unit, 0);
+    if constexpr (kBits == 3) {
+      w[1] = wordAt(unit, 1);
+      w[2] = wordAt(unit, 2);
+    }
+  }
+}
+
+/// What code `j` stands for; of a codebook its component.
+template <int kBits, int kValues>
+LATHE_DEVICE float valueAt(const QuantizedArgs &args, const uint32_t (&w)[3], int j, int component) {
+  uint32_t code = codeAt<kBits>(w, j);
+  if constexpr (kValues == kInteger)
+    return float(code);
+  else if constexpr (kValues == kE4m3)
+    return e4m3Value(code);
+  else if constexpr (kValues == kE5m2)
+    return e5m2Value(code);
+  else
+    return loadFloat<float>(args.weight, (int64_t(component) << kBits) + code);
+}
+
+template <int kRows> struct QuantizedShared {
+  float sums[kRows][kQuantizedSlices][kQuantizedColumns + 1];
+};
+
+static_assert(sizeof(QuantizedShared<8>) == kQuantizedSharedBytes, "launches ask for it");
+
+/// Sums over the rows of one slice, for kRows rows of a.
+template <typename T, int kBits, int kValues, int kRows>
+LATHE_DEVICE void sliceSums(const QuantizedMatmulArgs &args, int64_t column, int64_t row, int slice,
+                            float (&sums)[kRows]) {
+  const QuantizedArgs &weight = args.weight;
+  int dimension = kValues == kCodebook ? int(weight.dimension) : 1;
+  int64_t unitRows = unitCodes<kBits>() * dimension;
+  int64_t unitsOfGroup = (weight.group + unitRows - 1) / unitRows, units = (weight.k + unitRows - 1) / unitRows;
+  const EpilogueArgs &end = args.epilogue;
+  int64_t rowCount = end.batch[0] * end.batch[1] * end.batch[2] * end.m;
+  const T *rows[kRows];
+  LATHE_UNROLL for (int m = 0; m < kRows; ++m) {
+    int64_t left = row + m < rowCount ? row + m : row;
+    rows[m] =
+        static_cast<const T *>(args.a) + batchOffset(end.batch, args.a_batch, left / end.m) + left % end.m * args.a_row;
+  }
+  LATHE_NO_UNROLL for (int64_t at = slice; at < units; at += kQuantizedSlices) {
+    Unit unit = unitAt(weight, unitsOfGroup, at, column);
+    uint32_t w[3] = {};
+    loadCodes<kBits, kValues>(unit, w);
+    float products[kRows] = {}, plain[kRows] = {};
+    int64_t k = at * unitRows, left = weight.k - k;
+    int count = int(left < unitRows ? left : unitRows);
+    auto add = [&](int i, float value) {
+      LATHE_UNROLL for (int m = 0; m < kRows; ++m) {
+        float x = toFloat(load(rows[m] + (k + i) * args.a_col));
+        products[m] = fused(x, value, products[m]);
+        plain[m] += x;
+      }
+    };
+    if (kRows == 1 && kValues != kCodebook && count == unitCodes<kBits>()) {
+      LATHE_UNROLL for (int i = 0; i < unitCodes<kBits>(); ++i) add(i, valueAt<kBits, kValues>(weight, w, i, 0));
+    } else {
+      LATHE_NO_UNROLL for (int i = 0; i < count; ++i)
+          add(i, valueAt<kBits, kValues>(weight, w, i / dimension, i % dimension));
+    }
+    LATHE_UNROLL for (int m = 0; m < kRows; ++m) sums[m] =
+        fused(unit.scale, products[m] - unit.zero * plain[m], sums[m]);
+  }
+}
+
+/// A block for each 16 columns, of each kRows rows of all batches, the last outermost.
+template <typename T, int kBits, int kValues, int kRows>
+LATHE_DEVICE void quantizedMatmul(const QuantizedMatmulArgs &args) {
+  auto &shared = *static_cast<QuantizedShared<kRows> *>(sharedMemory());
+  const EpilogueArgs &end = args.epilogue;
+  int slice = threadIndex() / kQuantizedColumns, across = threadIndex() % kQuantizedColumns;
+  int64_t blocks = (end.n + kQuantizedColumns - 1) / kQuantizedColumns;
+  int64_t column = blockIndex() % blocks * kQuantizedColumns + across, row = blockIndex() / blocks * kRows;
+  float sums[kRows] = {};
+  if (column < end.n)
+    sliceSums<T, kBits, kValues, kRows>(args, column, row, slice, sums);
+  LATHE_UNROLL for (int m = 0; m < kRows; ++m) storeShared(&shared.sums[m][slice][across], sums[m]);
+  LATHE_SYNC();
+  row += slice;
+  if (slice < kRows && column < end.n && row < end.batch[0] * end.batch[1] * end.batch[2] * end.m) {
+    float sum = 0;
+    LATHE_UNROLL for (int i = 0; i < kQuantizedSlices; ++i) sum += loadShared(&shared.sums[slice][i][across]);
+    int64_t index = batchOffset(end.batch, end.out_batch, row / end.m) + row % end.m * end.out_row + column;
+    storeFloat<T>(end.out, index, finish<T>(end, sum, index, column));
+  }
+}
+
+/// A block for each row.
+template <typename T> LATHE_DEVICE void roundRows(const RoundArgs &args) {
+  auto *most = static_cast<float *>(sharedMemory()); // of each warp
+  int64_t rows = args.batch[0] * args.batch[1] * args.batch[2] * args.m;
+  int warp = threadIndex() / 32, warps = threadCount() / 32;
+  for (int64_t row = blockIndex(); row < rows; row += blockCount()) {
+    const T *a = static_cast<const T *>(args.a) + batchOffset(args.batch, args.a_batch, row / args.m) +
+                 row % args.m * args.a_row;
+    auto scale = float(args.scale);
+    if (args.quantization == 1) {
+      float own = 0;
+      for (int64_t k = threadIndex(); k < args.k; k += threadCount())
+        own = larger(own, magnitude(toFloat(load(a + k * args.a_col))));
+      own = warpMax(own);
+      if (threadIndex() % 32 == 0)
+        storeShared(most + warp, own);
+      LATHE_SYNC();
+      for (int i = 0; i < warps; ++i)
+        own = larger(own, loadShared(most + i));
+      LATHE_SYNC();
+      scale = own > 0 ? own / 127.0f : 1.0f;
+    }
+    auto zero = args.quantization == 1 ? 0.0f : float(args.zero);
+    for (int64_t k = threadIndex(); k < args.k; k += threadCount()) {
+      float code = nearest(toFloat(load(a + k * args.a_col)) * (1.0f / scale)) + zero;
+      code = smaller(larger(code, -128.0f), 127.0f);
+      store(args.out + row * args.k + k, (code - zero) * scale);
+    }
+  }
+}
+
+template <int kBits, int kValues>
+LATHE_DEVICE void decodeColumn(const QuantizedRowsArgs &args, int64_t row, int64_t column) {
+  const QuantizedArgs &weight = args.weight;
+  int dimension = kValues == kCodebook ? int(weight.dimension) : 1;
+  int64_t unitRows = unitCodes<kBits>() * dimension;
+  int64_t unitsOfGroup = (weight.group + unitRows - 1) / unitRows;
+  LATHE_NO_UNROLL for (int64_t k = threadIndex(); k < weight.k; k += threadCount()) {
+    float value = 0;
+    if (column >= 0) {
+      Unit unit = unitAt(weight, unitsOfGroup, k / unitRows, column);
+      uint32_t w[3] = {};
+      loadCodes<kBits, kValues>(unit, w);
+      int inside = int(k % unitRows);
+      value = unit.scale * (valueAt<kBits, kValues>(weight, w, inside / dimension, inside % dimension) - unit.zero);
+    }
+    store(args.out + row * args.out_row + k, value);
+  }
+}
+
+/// A block for each index; zeros where it is out of range.
+template <int kBits, int kValues> LATHE_DEVICE void quantizedRows(const QuantizedRowsArgs &args) {
+  for (int64_t row = blockIndex(); row < args.count; row += blockCount()) {
+    int64_t index = args.index_bytes == 8 ? load(static_cast<const int64_t *>(args.indices) + row * args.index_stride)
+                                          : load(static_cast<const int32_t *>(args.indices) + row * args.index_stride);
+    bool fits = index >= -args.weight.n && index < args.weight.n;
+    if (!fits && threadIndex() == 0)
+      compareAndSet(args.failures, 0, 1 + args.check);
+    decodeColumn<kBits, kValues>(args, row, fits ? index < 0 ? index + args.weight.n : index : -1);
+  }
+}
+
+} // namespace lathe::cuda::device
+
+#endif // LATHE_BACKENDS_CUDA_KERNELS_QUANTIZED_CU_H

@@ -1,0 +1,208 @@
+//===- CudaModule.cpp - What sessions of an artifact share on a GPU -*- C++ -*-===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#include "backends/cuda/runtime/CudaModule.h"
+
+#include "backends/cuda/emulator/Driver.h"
+#include "backends/cuda/runtime/CodeLoader.h"
+#include "backends/cuda/runtime/CudaSession.h"
+#include "runtime/SmallFloats.h"
+
+#include <algorithm>
+#include <tuple>
+
+using namespace lathe;
+using namespace lathe::cuda;
+using runtime::failure;
+using runtime::Status;
+using runtime::success;
+
+namespace {
+/// Where constants begin: what vector accesses and libraries' fastest algorithms want.
+constexpr uint64_t kAlignment = 256;
+
+uint64_t aligned(uint64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
+} // namespace
+
+CudaModule::CudaModule(std::shared_ptr<Device> device, runtime::ModuleServices &services, OpenBlas openBlas)
+    : device_(std::move(device)), services_(services), openBlas_(openBlas) {}
+
+CudaModule::~CudaModule() {
+  Device::Current current(*device_);
+  if (blasHandle_)
+    blas_.destroy(blasHandle_);
+  for (DevicePointer address : allocations_)
+    device_->driver().memFree(address);
+  if (module_)
+    device_->driver().moduleUnload(module_);
+}
+
+Status CudaModule::start() {
+  Device::Current current(*device_);
+  Status status = loadKernels();
+  if (!status.failed())
+    status = uploadConstants();
+  if (status.failed())
+    return status;
+  // Better now than in the middle of the first run.
+  for (const runtime::Program &program : services_.manifest().programs)
+    for (const runtime::Kernel &kernel : program.kernels)
+      if (kernel.kind == "matmul") {
+        const BlasApi *api = nullptr;
+        BlasHandle handle = nullptr;
+        return blas(&api, &handle);
+      }
+  return success();
+}
+
+Status CudaModule::loadKernels() {
+  const unsigned char *code = nullptr;
+  if (const runtime::DeviceCode *emulation = services_.emulation(&code)) {
+    EmulationImage image(code, &emulation->kernels);
+    return device_->status(device_->driver().moduleLoadDataEx(&module_, &image, 0, nullptr, nullptr),
+                           "loading the kernels");
+  }
+  const std::vector<runtime::DeviceCode> &codes = services_.manifest().deviceCode;
+  std::vector<CodeImage> images;
+  for (size_t i = 0; i < codes.size(); ++i) {
+    if (codes[i].kind == runtime::DeviceCode::Kind::emulation)
+      continue;
+    CodeImage image;
+    image.isPtx = codes[i].kind == runtime::DeviceCode::Kind::ptx;
+    image.arch = codes[i].arch;
+    // The hash is that of the whole image, so it is computed only for one that may be used.
+    std::string why;
+    if (runsOn(image, device_->capability(), &why))
+      if (Status status = services_.deviceCode(i, &image.bytes); status.failed())
+        return status;
+    images.push_back(image);
+  }
+  std::string chosen;
+  return images.empty() ? success() : loadCode(*device_, std::move(images), &module_, &chosen);
+}
+
+Status CudaModule::function(const std::string &name, FunctionHandle *function) const {
+  int result = module_ ? device_->driver().moduleGetFunction(function, module_, name.c_str()) : int(kDriverNotFound);
+  if (result == kDriverNotFound)
+    return failure(LATHE_INVALID_ARTIFACT, "the artifact's code for the device has no function '", name, "'");
+  return device_->status(result, "finding the kernel's function");
+}
+
+Status CudaModule::allocate(uint64_t bytes, const char *what, DevicePointer *address) {
+  if (!services_.chargePrivate(bytes))
+    return failure(LATHE_OVER_BUDGET, bytes, " bytes of the device for ", what,
+                   " would pass the module's memory budget");
+  int result = device_->driver().memAlloc(address, std::max<uint64_t>(bytes, 1));
+  if (result == kDriverSuccess)
+    allocations_.push_back(*address);
+  return device_->status(result, runtime::join("allocating ", bytes, " bytes for ", what).c_str());
+}
+
+Status CudaModule::uploadConstants() {
+  const std::vector<runtime::Constant> &constants = services_.manifest().constants;
+  uint64_t total = 0;
+  std::vector<uint64_t> offsets;
+  std::map<std::tuple<uint64_t, uint64_t, size_t>, uint64_t> shared; // constants may share their bytes
+  auto plainBytes = [](const runtime::Constant &constant) {
+    return constant.packed
+               ? static_cast<uint64_t>(constant.packed->dims[0] * constant.packed->dims[1]) * constant.type->size
+               : constant.size;
+  };
+  for (const runtime::Constant &constant : constants) {
+    auto [at, isNew] =
+        shared.emplace(std::tuple(constant.offset, constant.size, constant.packed ? offsets.size() + 1 : 0), total);
+    offsets.push_back(at->second);
+    if (isNew)
+      total += aligned(plainBytes(constant));
+  }
+  DevicePointer base = 0;
+  if (Status status = allocate(total, "the weights", &base); status.failed())
+    return status;
+  uint64_t done = 0;
+  for (size_t i = 0; i < constants.size(); ++i) {
+    addresses_.push_back(reinterpret_cast<const void *>(base + offsets[i]));
+    uint64_t bytes = plainBytes(constants[i]);
+    if (offsets[i] < done || bytes == 0)
+      continue;
+    done = offsets[i] + 1;
+    const void *data = services_.constant(i);
+    std::vector<unsigned char> plain;
+    if (const auto &packed = constants[i].packed) {
+      plain.resize(bytes);
+      unpack(*packed, constants[i].type->size, data, plain.data());
+      data = plain.data();
+    }
+    if (int result = device_->driver().memcpyHtoDAsync(base + offsets[i], data, bytes, nullptr))
+      return device_->status(result, runtime::join("copying constant '", constants[i].name, "' to the device").c_str());
+  }
+  // Streams of sessions do not wait for this one.
+  return device_->status(device_->driver().streamSynchronize(nullptr), "copying the weights to the device");
+}
+
+Status CudaModule::blas(const BlasApi **api, BlasHandle *handle) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  if (!blasHandle_) {
+    if (Status status = openBlas_(&blas_); status.failed())
+      return status;
+    if (int result = blas_.create(&blasHandle_))
+      return failure(result == kBlasAllocFailed ? LATHE_OUT_OF_MEMORY : LATHE_UNSUPPORTED_DEVICE,
+                     "cuBLASLt does not start: ", std::string(blas_.statusName(result)));
+  }
+  *api = &blas_;
+  *handle = blasHandle_;
+  return success();
+}
+
+Status CudaModule::weightF32(int64_t index, const float **address) {
+  const std::vector<runtime::Constant> &constants = services_.manifest().constants;
+  if (index < 0 || static_cast<size_t>(index) >= constants.size())
+    return failure(LATHE_INTERNAL, "the artifact's code multiplies by constant ", index, " of ", constants.size());
+  const runtime::Constant &constant = constants[static_cast<size_t>(index)];
+  lathe_dtype type = constant.type->dtype;
+  if (constant.quantized || constant.sparse || (type != LATHE_F32 && type != LATHE_F16 && type != LATHE_BF16))
+    return failure(LATHE_INTERNAL, "the device has no product by constant '", constant.name, "' of ",
+                   constant.type->name, " in its form");
+  if (type == LATHE_F32) {
+    *address = static_cast<const float *>(addresses_[static_cast<size_t>(index)]);
+    return success();
+  }
+  std::lock_guard<std::mutex> lock(mutex_);
+  const float *&widened = widened_[index];
+  if (!widened) {
+    const void *data = services_.constant(static_cast<size_t>(index));
+    size_t count = constant.size / 2;
+    std::vector<uint16_t> plain;
+    if (constant.packed) {
+      count = static_cast<size_t>(constant.packed->dims[0] * constant.packed->dims[1]);
+      plain.resize(count);
+      unpack(*constant.packed, 2, data, plain.data());
+      data = plain.data();
+    }
+    std::vector<float> values(count);
+    for (size_t i = 0; i < count; ++i)
+      values[i] = type == LATHE_F16 ? runtime::halfValue(static_cast<const uint16_t *>(data)[i])
+                                    : runtime::bfloatValue(static_cast<const uint16_t *>(data)[i]);
+    DevicePointer copy = 0;
+    if (Status status = allocate(count * 4, constant.name.c_str(), &copy); status.failed())
+      return status;
+    int result = device_->driver().memcpyHtoDAsync(copy, values.data(), count * 4, nullptr);
+    if (!result)
+      result = device_->driver().streamSynchronize(nullptr);
+    if (result)
+      return device_->status(result, runtime::join("copying constant '", constant.name, "' to the device").c_str());
+    widened = reinterpret_cast<const float *>(copy);
+  }
+  *address = widened;
+  return success();
+}
+
+Status CudaModule::createSession(runtime::SessionServices &services,
+                                 std::unique_ptr<runtime::BackendSession> *session) {
+  auto result = std::make_unique<CudaSession>(*this, services);
+  if (Status status = result->start(); status.failed())
+    return status;
+  *session = std::move(result);
+  return success();
+}

@@ -1,0 +1,63 @@
+//===- CudaModule.h - What sessions of an artifact share on a GPU -*- C++ -*-===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#ifndef LATHE_BACKENDS_CUDA_RUNTIME_CUDAMODULE_H
+#define LATHE_BACKENDS_CUDA_RUNTIME_CUDAMODULE_H
+
+#include "backends/cuda/runtime/Device.h"
+#include "runtime/Backend.h"
+
+#include <map>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+namespace lathe::cuda {
+
+/// Opens cuBLASLt, or what plays it.
+using OpenBlas = runtime::Status (*)(BlasApi *api);
+
+/// Kernels and weights on the device. Thread-safe.
+class CudaModule final : public runtime::BackendModule {
+public:
+  CudaModule(std::shared_ptr<Device> device, runtime::ModuleServices &services, OpenBlas openBlas);
+  ~CudaModule() override;
+
+  /// Loads the kernels and copies the constants.
+  runtime::Status start();
+
+  runtime::Status createSession(runtime::SessionServices &services,
+                                std::unique_ptr<runtime::BackendSession> *session) override;
+  const void *const *constants() const override { return addresses_.data(); }
+
+  const Device &device() const { return *device_; }
+  runtime::ModuleServices &services() { return services_; }
+  /// NOT_FOUND where the artifact's kernels have no such function.
+  runtime::Status function(const std::string &name, FunctionHandle *function) const;
+  /// The library for products; opened once.
+  runtime::Status blas(const BlasApi **api, BlasHandle *handle);
+  /// Constant `index` in f32, which is a copy where it is stored in fewer bits. INTERNAL where it has another form.
+  runtime::Status weightF32(int64_t index, const float **address);
+
+private:
+  runtime::Status loadKernels();
+  runtime::Status uploadConstants();
+  runtime::Status allocate(uint64_t bytes, const char *what, DevicePointer *address);
+
+  std::shared_ptr<Device> device_;
+  runtime::ModuleServices &services_;
+  OpenBlas openBlas_;
+  ModuleHandle module_ = nullptr;
+  std::vector<DevicePointer> allocations_;
+  std::vector<const void *> addresses_; ///< of constants
+  std::mutex mutex_;
+  std::map<int64_t, const float *> widened_;
+  BlasApi blas_;
+  BlasHandle blasHandle_ = nullptr;
+};
+
+} // namespace lathe::cuda
+
+#endif // LATHE_BACKENDS_CUDA_RUNTIME_CUDAMODULE_H

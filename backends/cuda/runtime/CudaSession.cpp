@@ -1,0 +1,255 @@
+//===- CudaSession.cpp - Runs on a GPU --------------------------*- C++ -*-===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#include "backends/cuda/runtime/CudaSession.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+
+using namespace lathe;
+using namespace lathe::cuda;
+using runtime::failure;
+using runtime::join;
+using runtime::Status;
+using runtime::success;
+
+namespace {
+
+constexpr int64_t kMaxArgs = 4064; ///< with two pointers' worth of other parameters the 4 KiB that all drivers take
+constexpr int64_t kMaxGrid = 2147483647;
+constexpr int64_t kMaxBlock = 1024;
+constexpr int64_t kDefaultSharedBytes = 48 << 10; ///< what a kernel may use without being told to
+
+DevicePointer pointerOf(const void *address) { return reinterpret_cast<DevicePointer>(address); }
+
+/// A kernel by its name and the nodes of the model that it does the work of.
+std::string describe(const std::vector<runtime::Kernel> &kernels, int64_t index) {
+  if (index < 0 || static_cast<size_t>(index) >= kernels.size())
+    return join("kernel ", index);
+  const runtime::Kernel &kernel = kernels[static_cast<size_t>(index)];
+  constexpr size_t kMaxNodes = 4;
+  std::string nodes;
+  for (size_t i = 0; i < kernel.nodes.size() && i < kMaxNodes; ++i)
+    nodes += join(i ? ", '" : "'", kernel.nodes[i], "'");
+  if (kernel.nodes.size() > kMaxNodes)
+    nodes += join(" and ", kernel.nodes.size() - kMaxNodes, " more");
+  return join("kernel '", kernel.name, "'",
+              nodes.empty() ? "" : join(" (", kernel.nodes.size() > 1 ? "nodes " : "node ", nodes, ")"));
+}
+
+} // namespace
+
+CudaSession::CudaSession(CudaModule &module, runtime::SessionServices &services)
+    : module_(module), device_(module.device()), driver_(device_.driver()), services_(services),
+      functions_(services.program().kernels.size()) {
+  const char *blocking = getenv("LATHE_CUDA_BLOCKING");
+  blocking_ = blocking && *blocking && strcmp(blocking, "0") != 0;
+}
+
+CudaSession::~CudaSession() {
+  Device::Current current(device_);
+  products_.reset();
+  for (Event event : events_)
+    driver_.eventDestroy(event);
+  if (failures_)
+    driver_.memFree(failures_);
+  if (stream_) {
+    driver_.streamSynchronize(stream_);
+    driver_.streamDestroy(stream_);
+  }
+}
+
+Status CudaSession::start() {
+  Device::Current current(device_);
+  if (int result = driver_.streamCreate(&stream_, kStreamNonBlocking))
+    return device_.status(result, "creating a stream");
+  products_ = std::make_unique<Products>(module_, services_, stream_);
+  return device_.status(driver_.memAlloc(&failures_, sizeof(hostFailures_)), "allocating a session's memory");
+}
+
+void CudaSession::report(int64_t kernel, Status status) {
+  if (status.failed())
+    services_.fail(failure(status.code(), describe(services_.program().kernels, kernel), ": ", status.message()));
+}
+
+//===----------------------------------------------------------------------===//
+// Memory
+//===----------------------------------------------------------------------===//
+
+Status CudaSession::allocate(uint64_t bytes, void **address) {
+  Device::Current current(device_);
+  *address = nullptr;
+  DevicePointer result = 0;
+  uint64_t size = std::max<uint64_t>(bytes, 1);
+  int code = device_.hasPools() ? driver_.memAllocAsync(&result, size, stream_) : driver_.memAlloc(&result, size);
+  if (code == kDriverSuccess)
+    *address = reinterpret_cast<void *>(result);
+  if (code == kDriverOutOfMemory)
+    return failure(LATHE_OUT_OF_MEMORY, "the device has not enough memory");
+  return device_.status(code, "allocating memory of the device");
+}
+
+void CudaSession::release(void *address) {
+  Device::Current current(device_);
+  if (device_.hasPools()) {
+    driver_.memFreeAsync(pointerOf(address), stream_);
+    return;
+  }
+  // Work in the stream may still use it.
+  driver_.streamSynchronize(stream_);
+  driver_.memFree(pointerOf(address));
+}
+
+Status CudaSession::upload(void *to, const void *from, uint64_t bytes) {
+  Device::Current current(device_);
+  return device_.status(driver_.memcpyHtoDAsync(pointerOf(to), from, bytes, stream_), "copying to the device");
+}
+
+Status CudaSession::download(void *to, const void *from, uint64_t bytes) {
+  Device::Current current(device_);
+  return device_.status(driver_.memcpyDtoHAsync(to, pointerOf(from), bytes, stream_), "copying from the device");
+}
+
+Status CudaSession::wait() {
+  Device::Current current(device_);
+  Status status = device_.status(driver_.streamSynchronize(stream_), "waiting for the device");
+  if (status.code() == LATHE_DEVICE_LOST && !blocking_)
+    return failure(status.code(), status.message(),
+                   "; run with the environment variable LATHE_CUDA_BLOCKING=1 to learn which kernel it was");
+  return status;
+}
+
+//===----------------------------------------------------------------------===//
+// Runs
+//===----------------------------------------------------------------------===//
+
+void CudaSession::beginRun() {
+  driver_.contextPush(device_.context());
+  marks_ = 0;
+  if (int result = driver_.memsetD8Async(failures_, 0, sizeof(hostFailures_), stream_))
+    services_.fail(device_.status(result, "starting a run"));
+}
+
+void CudaSession::endRun() {
+  Context popped = nullptr;
+  driver_.contextPop(&popped);
+}
+
+Status CudaSession::finish(int64_t *check) {
+  *check = -1;
+  Status status = download(hostFailures_, reinterpret_cast<const void *>(failures_), sizeof(hostFailures_));
+  Status waited = wait();
+  if (status.failed() || waited.failed())
+    return status.failed() ? status : waited;
+  if (hostFailures_[0] != 0)
+    *check = hostFailures_[0] - 1;
+  return success();
+}
+
+Status CudaSession::findFunction(int64_t kernel, int64_t sharedBytes, FunctionHandle *function) {
+  Function &found = functions_[static_cast<size_t>(kernel)];
+  if (!found.handle) {
+    const std::string &name = services_.program().kernels[static_cast<size_t>(kernel)].function;
+    if (name.empty())
+      return failure(LATHE_INVALID_ARTIFACT, "the manifest gives it no function");
+    if (Status status = module_.function(name, &found.handle); status.failed())
+      return status;
+    found.sharedBytes = kDefaultSharedBytes;
+  }
+  if (sharedBytes > found.sharedBytes) {
+    if (int result =
+            driver_.functionSetAttribute(found.handle, kFunctionMaxDynamicSharedBytes, static_cast<int>(sharedBytes)))
+      return device_.status(result, join("asking for ", sharedBytes, " bytes of shared memory").c_str());
+    found.sharedBytes = sharedBytes;
+  }
+  *function = found.handle;
+  return success();
+}
+
+Status CudaSession::start(const lathe_launch_call &call) {
+  if (call.args_bytes < 0 || call.args_bytes > kMaxArgs)
+    return failure(LATHE_INTERNAL, "its arguments have ", call.args_bytes, " bytes, expected up to ", kMaxArgs);
+  if (call.grid < 1 || call.grid > kMaxGrid || call.block < 1 || call.block > kMaxBlock)
+    return failure(LATHE_INTERNAL, "a launch of ", call.grid, " blocks of ", call.block, " threads is not possible");
+  if (call.shared_bytes < 0 || call.shared_bytes > device_.maxSharedBytes())
+    return failure(LATHE_UNSUPPORTED_DEVICE, "it needs ", call.shared_bytes, " bytes of shared memory, the device has ",
+                   device_.maxSharedBytes());
+  FunctionHandle function = nullptr;
+  if (Status status = findFunction(call.kernel, call.shared_bytes, &function); status.failed())
+    return status;
+  // As much as the largest kernel declares, so that the driver reads nothing behind.
+  alignas(16) unsigned char args[kMaxArgs] = {};
+  if (call.args_bytes > 0)
+    memcpy(args, call.args, static_cast<size_t>(call.args_bytes));
+  DevicePointer failures = failures_;
+  int64_t count = call.count;
+  void *parameters[] = {&failures, args, &count};
+  int result = driver_.launchKernel(function, static_cast<unsigned>(call.grid), 1, 1, static_cast<unsigned>(call.block),
+                                    1, 1, static_cast<unsigned>(call.shared_bytes), stream_, parameters, nullptr);
+  if (result == kDriverSuccess && blocking_)
+    result = driver_.streamSynchronize(stream_);
+  return device_.status(result, "launch");
+}
+
+void CudaSession::launch(const lathe_launch_call &call) {
+  if (call.count > 0)
+    report(call.kernel, start(call));
+}
+
+const void *CudaSession::read(const void *address, int64_t bytes) {
+  readBytes_.resize(std::max<size_t>(readBytes_.size(), static_cast<size_t>(bytes)));
+  Status status = download(readBytes_.data(), address, static_cast<uint64_t>(bytes));
+  if (!status.failed())
+    status = wait();
+  if (status.failed()) {
+    services_.fail(std::move(status));
+    return nullptr;
+  }
+  static const uint64_t kNothing = 0;
+  return bytes ? static_cast<const void *>(readBytes_.data()) : &kNothing;
+}
+
+size_t CudaSession::mark() {
+  if (marks_ == events_.size()) {
+    Event event = nullptr;
+    if (int result = driver_.eventCreate(&event, 0))
+      services_.fail(device_.status(result, "creating an event"));
+    events_.push_back(event);
+  }
+  if (events_[marks_])
+    driver_.eventRecord(events_[marks_], stream_);
+  return marks_++;
+}
+
+uint64_t CudaSession::elapsed(size_t from, size_t to) {
+  Device::Current current(device_);
+  float milliseconds = 0;
+  if (from < marks_ && to < marks_ && events_[from] && events_[to])
+    driver_.eventElapsedTime(&milliseconds, events_[from], events_[to]);
+  return milliseconds > 0 ? static_cast<uint64_t>(double(milliseconds) * 1e6) : 0;
+}
+
+//===----------------------------------------------------------------------===//
+// Library calls
+//===----------------------------------------------------------------------===//
+
+void CudaSession::matmul(const lathe_matmul_call &call) {
+  Status status = products_->execute(call);
+  if (!status.failed() && blocking_)
+    status = device_.status(driver_.streamSynchronize(stream_), "product");
+  report(call.kernel, std::move(status));
+}
+
+void CudaSession::prepareMatmul(const lathe_matmul_call &call) { report(call.kernel, products_->prepare(call)); }
+
+int64_t CudaSession::dequantizeRows(const lathe_rows_call &call) {
+  report(call.kernel, failure(LATHE_INTERNAL, "the device does not look up rows of quantized tables"));
+  return 0;
+}
+
+void CudaSession::attention(const lathe_attention_call &call, const runtime::CacheRows *, const runtime::CacheRows *) {
+  report(call.kernel, failure(LATHE_INTERNAL, "the device does not compute attention by a call"));
+}

@@ -1,0 +1,162 @@
+//===- QuantizeKind.cpp - Steps that round weights, and caches ------------===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+#include "compiler/CacheStep.h"
+#include "compiler/QuantizeStep.h"
+#include "compiler/QuantizeTimes.h"
+#include "compiler/StepKinds.h"
+#include "compiler/StepRun.h"
+
+using nlohmann::ordered_json;
+
+namespace lathe::recipe {
+namespace {
+
+/// The mode of `quantize` that is of caches, which have few of the fields of weights.
+constexpr const char *kCacheMode = "kv-cache";
+
+/// What a mode rounds the left sides of products to.
+std::string activationsOf(const std::string &mode) {
+  return mode == "dynamic" ? "token" : mode == "static" ? "tensor" : "none";
+}
+
+/// What fields say together that no one of them is wrong for.
+std::string verify(const RecipeStep &step) {
+  if (step.activations != activationsOf(step.mode))
+    return "field 'activations': mode '" + step.mode + "' has '" + activationsOf(step.mode) + "', got '" +
+           step.activations + "'";
+  if (step.format == "int" && step.bits > 4 && step.bits < 8)
+    return "field 'bits': format 'int' has 2, 3, 4 or 8 bits, got " + std::to_string(step.bits);
+  if ((step.format == "nf4" || step.format == "fp4") && step.bits != 4 && step.bits != 8)
+    return "field 'bits': format '" + step.format + "' has 4 bits, got " + std::to_string(step.bits);
+  if (step.method == "hqq" && step.format != "int")
+    return "field 'method': hqq is for format 'int', got format '" + step.format + "'";
+  bool hasFloatScales = step.format != "mxfp4" && step.format != "mxfp8" && step.format != "codebook";
+  if (step.doubleQuantization && !hasFloatScales)
+    return "field 'double_quantization': is for formats that have scales of floats, got format '" + step.format + "'";
+  if (step.doubleQuantization && step.method == "hqq")
+    return "field 'double_quantization': is for methods without zero points of floats, got method 'hqq'";
+  return "";
+}
+
+std::string finishQuantize(const ordered_json &entry, RecipeStep &step) {
+  if (!entry.contains("activations"))
+    step.activations = activationsOf(step.mode);
+  return verify(step);
+}
+
+/// What of a step needs calibration data.
+std::string needsData(const RecipeStep &step) {
+  return step.smooth                                     ? "smoothing"
+         : step.outliers                                 ? "keeping outliers apart"
+         : step.activations == "tensor"                  ? "mode 'static'"
+         : step.biasCorrection                           ? "correcting biases"
+         : step.method == "gptq" || step.method == "awq" ? "method '" + step.method + "'"
+                                                         : "";
+}
+
+bool quantizeWeights(StepRun &run) {
+  std::vector<compression::Layer> chosen;
+  if (!run.chooseLayers(chosen))
+    return false;
+  QuantizeTimes times;
+  if (!times.measure(run.compression, run.step, chosen, run.report, run.error))
+    return false;
+  run.isResolved = times.leaveSlower(run.compression, run.step, chosen, run.report, run.resolved);
+  size_t first = run.report.layers.size();
+  LayerStatistics statistics;
+  if (run.compression.data && usesCalibration(run.step) && !run.gather(chosen, statistics))
+    return false;
+  if (!quantizeLayers(run.compression, run.step, chosen, statistics, run.pool, run.report, run.error))
+    return false;
+  times.tell(run.report, first);
+  return true;
+}
+
+bool roundCaches(StepRun &run) {
+  quantizeCaches(run.step, run.compression.programs, run.report);
+  return true;
+}
+
+bool checkCaches(StepRun &run, llvm::ArrayRef<RecipeStep>) {
+  std::string problem = checkCacheStep(run.step, run.compression.programs, run.compression.whyNoCache);
+  return problem.empty() || run.wrongRecipe(problem);
+}
+
+} // namespace
+
+StepKind quantizeKind() {
+  using S = RecipeStep;
+  StepKind kind{"quantize",
+                {
+                    choice("mode", at(&S::mode), {"weight-only", "dynamic", "static", kCacheMode}),
+                    choice("format", at(&S::format),
+                           {"int", "nf4", "fp4", "fp8-e4m3", "fp8-e5m2", "mxfp4", "mxfp8", "log2", "apot", "codebook"}),
+                    choice("method", at(&S::method), {"rtn", "mse", "gptq", "awq", "hqq"}),
+                    integer("bits", at(&S::bits), {2, 3, 4, 5, 6, 7, 8}),
+                    integer("group_size", at(&S::groupSize), {0, 16, 32, 64, 128, 256}),
+                    flag("symmetric", at(&S::symmetric)),
+                    choice("scale_type", at(&S::scaleType), {"f32", "f16", "bf16"}),
+                    choice("activations", at(&S::activations), {"none", "token", "tensor"}),
+                    flag("symmetric_activations", at(&S::symmetricActivations)),
+                    choice("range", at(&S::range), {"minmax", "moving-average", "percentile", "entropy", "mse"}),
+                    number("damping", at(&S::damping), 1e-6, 1),
+                    flag("act_order", at(&S::actOrder)),
+                    flag("clip", at(&S::clip)),
+                    optionalNumber("smooth", at(&S::smooth), 0, 1),
+                    optionalNumber("outliers", at(&S::outliers), 1, 1e6),
+                    flag("bias_correction", at(&S::biasCorrection)),
+                    flag("double_quantization", at(&S::doubleQuantization)),
+                    integer("stages", at(&S::stages), {1, 2}),
+                    integer("dimension", at(&S::dimension), {1, 2, 4, 8}),
+                    choice("prefer", at(&S::prefer), {"auto", "speed", "size"}),
+                    globs("tensors", at(&S::tensors)),
+                    globs("exclude", at(&S::exclude)),
+                },
+                finishQuantize};
+  kind.carryOut = quantizeWeights;
+  kind.needsData = needsData;
+  kind.usesData = [](const RecipeStep &step) { return step.format == "codebook" || step.method == "mse"; };
+  return kind;
+}
+
+namespace {
+
+/// What was not said: with 4 bits, all of them for the range that there is, and smaller groups.
+std::string finishCaches(const ordered_json &entry, RecipeStep &step) {
+  constexpr int64_t kGroup = 32;
+  if (!entry.contains("group_size"))
+    step.groupSize = step.bits == 4 ? kGroup : 0;
+  if (!entry.contains("symmetric"))
+    step.symmetric = step.bits == 8;
+  if (!entry.contains("rotate"))
+    step.rotate = true; // costs next to nothing, and keys of some models have columns that are far larger than others
+  return "";
+}
+
+} // namespace
+
+StepKind cachesKind() {
+  using S = RecipeStep;
+  StepKind kind{"quantize",
+                {
+                    choice("mode", at(&S::mode), {kCacheMode}),
+                    integer("bits", at(&S::bits), {4, 8}),
+                    integer("group_size", at(&S::groupSize), {0, 16, 32, 64, 128, 256}),
+                    flag("symmetric", at(&S::symmetric)),
+                    flag("rotate", at(&S::rotate)),
+                    globs("tensors", at(&S::tensors)),
+                    globs("exclude", at(&S::exclude)),
+                },
+                finishCaches,
+                kCacheMode};
+  kind.carryOut = roundCaches;
+  kind.check = checkCaches;
+  kind.whyNoAlternative = [](const RecipeStep &) { return "mode 'kv-cache' is not of layers"; };
+  kind.keepsSize = true;
+  return kind;
+}
+
+} // namespace lathe::recipe
