@@ -5,7 +5,7 @@ import os
 
 import numpy as np
 import pytest
-from support import assert_close, make_inputs
+from support import DEVICE, assert_close, make_inputs
 from test_generation import encoder_inputs, prompts_of, sources_of
 from test_more_models import ids, right_padded
 from test_vision_and_speech import images, speech
@@ -23,8 +23,8 @@ def emulated(artifact):
 
     def get(name):
         if name not in sessions:
-            module = lathe.load(artifact(name, "--target", "cuda:sm_80"), device="cuda-emulator", verify=True)
-            assert module.device == "cuda-emulator"
+            module = lathe.load(artifact(name, "--target", "cuda:sm_80"), device=DEVICE, verify=True)
+            assert module.device == DEVICE
             sessions[name] = module.session(threads=2)
         return sessions[name]
 
@@ -103,7 +103,7 @@ def test_generation(name, artifact):
     import lathe
 
     path = artifact(name, "--target", "cpu:avx2,cuda:sm_80", "--generate", "on")
-    modules = [lathe.load(path, device=device) for device in ("cpu", "cuda-emulator")]
+    modules = [lathe.load(path, device=device) for device in ("cpu", DEVICE)]
     random = np.random.default_rng(5)
     prompts = [random.integers(5, 900, length).tolist() for length in (3, 1, 66)]
     results = [module.generate(prompts, max_new_tokens=6) for module in modules]
@@ -117,7 +117,7 @@ def test_generation_of_an_encoder_and_decoder(artifact):
     import lathe
 
     path = artifact("t5", "--target", "cpu:avx2,cuda:sm_80", "--generate", "on")
-    modules = [lathe.load(path, device=device) for device in ("cpu", "cuda-emulator")]
+    modules = [lathe.load(path, device=device) for device in ("cpu", DEVICE)]
     sources, prompts = sources_of("t5", [5, 66]), prompts_of("t5", [1, 2])
     results = [m.generate(prompts, encoder_inputs(m.generator(), sources), max_new_tokens=5) for m in modules]
     assert results[0] == results[1]
@@ -130,13 +130,13 @@ def test_devices_of_the_command_line(artifact, lathe_tool, tmp_path):
     np.savez(inputs, **make_inputs("bert", 2, 5))
     lathe_tool.ok("run", path, "--inputs", inputs, "--outputs", outputs)
     tolerances = ("--expect", outputs, "--rtol", "1e-3", "--atol", "1e-4")
-    lathe_tool.ok("run", path, "--inputs", inputs, "--device", "cuda-emulator", *tolerances)
+    lathe_tool.ok("run", path, "--inputs", inputs, "--device", DEVICE, *tolerances)
     lathe_tool.ok("run", path, "--inputs", inputs, "--device", "auto", *tolerances)
     report = json.loads(lathe_tool.ok("inspect", path, "--json"))
     assert report["devices"] == ["cpu", "cuda"]
     bench = ("bench", path, "--dim", "batch=1", "--dim", "sequence=3", "--warmup", "1", "--iterations", "1", "--json")
-    assert json.loads(lathe_tool.ok(*bench, "--device", "cuda-emulator"))["device"] == "cuda-emulator"
-    profile = lathe_tool.ok("profile", path, "--inputs", inputs, "--device", "cuda-emulator", "--by", "kernel")
+    assert json.loads(lathe_tool.ok(*bench, "--device", DEVICE))["device"] == DEVICE
+    profile = lathe_tool.ok("profile", path, "--inputs", inputs, "--device", DEVICE, "--by", "kernel")
     assert "matmul" in profile
     wrong = lathe_tool("run", path, "--inputs", inputs, "--device", "tpu")
     assert wrong.returncode == 2
