@@ -285,8 +285,10 @@ LATHE_DEVICE void decodeColumn(const QuantizedRowsArgs &args, int64_t row, int64
 /// A block for each index; zeros where it is out of range.
 template <int kBits, int kValues> LATHE_DEVICE void quantizedRows(const QuantizedRowsArgs &args) {
   for (int64_t row = blockIndex(); row < args.count; row += blockCount()) {
-    int64_t index = args.index_bytes == 8 ? load(static_cast<const int64_t *>(args.indices) + row * args.index_stride)
-                                          : load(static_cast<const int32_t *>(args.indices) + row * args.index_stride);
+    int64_t index = !args.indices ? row
+                    : args.index_bytes == 8
+                        ? load(static_cast<const int64_t *>(args.indices) + row * args.index_stride)
+                        : load(static_cast<const int32_t *>(args.indices) + row * args.index_stride);
     bool fits = index >= -args.weight.n && index < args.weight.n;
     if (!fits && threadIndex() == 0)
       compareAndSet(args.failures, 0, 1 + args.check);

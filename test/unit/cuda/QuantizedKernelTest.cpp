@@ -205,6 +205,24 @@ TEST(QuantizedKernel, RowsOfTables) {
   }
 }
 
+TEST(QuantizedKernel, ExpandsWeights) {
+  for (const QuantizedLayout &layout : test::layoutsFor(100, 19, 32)) {
+    SCOPED_TRACE(test::describe(layout));
+    RandomQuantized weight(layout, 3);
+    std::vector<float> out(19 * 100);
+    TestMemory memory;
+    addWeight(memory, weight);
+    memory.add(out);
+    KernelLaunch launch;
+    std::string why;
+    ASSERT_TRUE(expandLaunch(quantizedArgs(weight.layout, weight.packed.data()), out.data(), &launch, &why)) << why;
+    launchOn(memory, launch);
+    for (int64_t k = 0; k < 100; ++k)
+      for (int64_t n = 0; n < 19; ++n)
+        ASSERT_NEAR(out[size_t(n * 100 + k)], weight.dense[size_t(k * 19 + n)], 1e-5);
+  }
+}
+
 TEST(QuantizedKernel, IndicesOf64Bits) {
   QuantizedLayout layout;
   layout.k = 20, layout.n = 16, layout.group = 20;
