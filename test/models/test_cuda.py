@@ -1,5 +1,5 @@
 # Lathe. Under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
-"""Models for CUDA on its emulator, from one artifact each at several shapes, and what a machine without a GPU says."""
+"""Models for CUDA on its emulator (or on LATHE_TEST_DEVICE), from one artifact each at several shapes, and what a machine without a GPU says."""
 import json
 import os
 
@@ -10,6 +10,8 @@ from test_generation import encoder_inputs, prompts_of, sources_of
 from test_more_models import ids, right_padded
 from test_vision_and_speech import images, speech
 
+# What `make check-gpu` sets to cuda.
+DEVICE = os.environ.get("LATHE_TEST_DEVICE", "cuda-emulator")
 # (batch, sequence, past): odd ones, 1, and none.
 SHAPES = [(1, 7, 0), (2, 19, 3), (3, 1, 5), (0, 4, 0)]
 
@@ -72,8 +74,7 @@ def test_without_cache(name, shape, emulated, oracle):
     compare(emulated, oracle, name, inputs)
 
 
-@pytest.mark.parametrize("batch", [1, 3])
-@pytest.mark.parametrize("name", ["vit", "swin", "swin_legacy"])
+@pytest.mark.parametrize("name, batch", [("vit", 1), ("vit", 3), ("swin", 2), ("swin_legacy", 1)])
 def test_images(name, batch, emulated, oracle):
     compare(emulated, oracle, name, images(name, batch))
 
