@@ -149,6 +149,21 @@ def test_alternatives_are_any_steps(optimize, tmp_path):
     assert "activations by token" in choice["layers"][0]["alternatives"][1]["format"]
 
 
+def test_forms(optimize, lathe_tool, folder, tmp_path):
+    """Trains and circulant blocks are one value each while they are tried, and what is kept does as the whole does."""
+    train = {"step": "lowrank", "method": "tensor-train", "ratio": 0.9, "cores": 2}
+    alternatives = [{"step": "lowrank", "method": "kronecker", "ratio": 0.6}, {"step": "lowrank", "method": "circulant", "block": 4},
+                    [train, {"step": "quantize", "bits": 8}]]
+    recipe = write_recipe(tmp_path / "forms.json", **{"from": alternatives, "target_size": 0.35})
+    report = optimize("--recipe", recipe)
+    choice = report["choices"][0]
+    kept = sum(layer["chosen"] == "as it was" for layer in choice["layers"])
+    assert choice["weights_bytes_after"] <= 0.35 * DENSE and report["bytes_after"] == choice["weights_bytes_after"] - kept * DENSE / LAYERS
+    for layer in choice["layers"]:
+        assert len(layer["alternatives"]) == 4 and all(other["loss"] > 0 for other in layer["alternatives"][1:])
+        assert "Kronecker" in layer["alternatives"][1]["format"] and "circulant" in layer["alternatives"][2]["format"]
+
+
 def test_factors_and_their_codes(optimize, lathe_tool, folder, tmp_path):
     """Steps after one that puts factors in a layer's place are of the factors."""
     factors = {"step": "lowrank", "method": "svd-llm", "ratio": 0.6}

@@ -1,14 +1,17 @@
 # Lathe. Under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
-"""Models for CUDA on its emulator, from one artifact each at several shapes, and what a machine without a GPU says."""
+"""Models for CUDA on its emulator (or on LATHE_TEST_DEVICE), from one artifact each at several shapes, and what a machine without a GPU says."""
 import json
 import os
 
 import numpy as np
 import pytest
 from support import assert_close, make_inputs
+from test_generation import encoder_inputs, prompts_of, sources_of
 from test_more_models import ids, right_padded
 from test_vision_and_speech import images, speech
 
+# What `make check-gpu` sets to cuda.
+DEVICE = os.environ.get("LATHE_TEST_DEVICE", "cuda-emulator")
 # (batch, sequence, past): odd ones, 1, and none.
 SHAPES = [(1, 7, 0), (2, 19, 3), (3, 1, 5), (0, 4, 0)]
 
@@ -22,8 +25,8 @@ def emulated(artifact):
 
     def get(name):
         if name not in sessions:
-            module = lathe.load(artifact(name, "--target", "cuda:sm_80"), device="cuda-emulator", verify=True)
-            assert module.device == "cuda-emulator"
+            module = lathe.load(artifact(name, "--target", "cuda:sm_80"), device=DEVICE, verify=True)
+            assert module.device == DEVICE
             sessions[name] = module.session(threads=2)
         return sessions[name]
 
@@ -71,8 +74,7 @@ def test_without_cache(name, shape, emulated, oracle):
     compare(emulated, oracle, name, inputs)
 
 
-@pytest.mark.parametrize("batch", [1, 3])
-@pytest.mark.parametrize("name", ["vit", "swin", "swin_legacy"])
+@pytest.mark.parametrize("name, batch", [("vit", 1), ("vit", 3), ("swin", 2), ("swin_legacy", 1)])
 def test_images(name, batch, emulated, oracle):
     compare(emulated, oracle, name, images(name, batch))
 
@@ -96,6 +98,32 @@ def test_index_out_of_range(emulated):
     emulated("bert").run(inputs)
 
 
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+def test_generation(name, artifact):
+    """Caches are pages on the device: prompts of several lengths, beyond a page, and beams, which share and copy pages, give what the processor gives."""
+    import lathe
+
+    path = artifact(name, "--target", "cpu:avx2,cuda:sm_80", "--generate", "on")
+    modules = [lathe.load(path, device=device) for device in ("cpu", DEVICE)]
+    random = np.random.default_rng(5)
+    prompts = [random.integers(5, 900, length).tolist() for length in (3, 1, 66)]
+    results = [module.generate(prompts, max_new_tokens=6) for module in modules]
+    assert results[0] == results[1]
+    beams = [module.generate(prompts[0], max_new_tokens=4, num_beams=3) for module in modules]
+    assert beams[0] == beams[1]
+
+
+def test_generation_of_an_encoder_and_decoder(artifact):
+    """What the encoder gives is copied into pages of the device."""
+    import lathe
+
+    path = artifact("t5", "--target", "cpu:avx2,cuda:sm_80", "--generate", "on")
+    modules = [lathe.load(path, device=device) for device in ("cpu", DEVICE)]
+    sources, prompts = sources_of("t5", [5, 66]), prompts_of("t5", [1, 2])
+    results = [m.generate(prompts, encoder_inputs(m.generator(), sources), max_new_tokens=5) for m in modules]
+    assert results[0] == results[1]
+
+
 def test_devices_of_the_command_line(artifact, lathe_tool, tmp_path):
     """One artifact for both devices: the processor by default, the emulator by name, and a reason where there is no GPU."""
     path = artifact("bert", "--target", "cpu:avx2,cuda:sm_80")
@@ -103,13 +131,13 @@ def test_devices_of_the_command_line(artifact, lathe_tool, tmp_path):
     np.savez(inputs, **make_inputs("bert", 2, 5))
     lathe_tool.ok("run", path, "--inputs", inputs, "--outputs", outputs)
     tolerances = ("--expect", outputs, "--rtol", "1e-3", "--atol", "1e-4")
-    lathe_tool.ok("run", path, "--inputs", inputs, "--device", "cuda-emulator", *tolerances)
+    lathe_tool.ok("run", path, "--inputs", inputs, "--device", DEVICE, *tolerances)
     lathe_tool.ok("run", path, "--inputs", inputs, "--device", "auto", *tolerances)
     report = json.loads(lathe_tool.ok("inspect", path, "--json"))
     assert report["devices"] == ["cpu", "cuda"]
     bench = ("bench", path, "--dim", "batch=1", "--dim", "sequence=3", "--warmup", "1", "--iterations", "1", "--json")
-    assert json.loads(lathe_tool.ok(*bench, "--device", "cuda-emulator"))["device"] == "cuda-emulator"
-    profile = lathe_tool.ok("profile", path, "--inputs", inputs, "--device", "cuda-emulator", "--by", "kernel")
+    assert json.loads(lathe_tool.ok(*bench, "--device", DEVICE))["device"] == DEVICE
+    profile = lathe_tool.ok("profile", path, "--inputs", inputs, "--device", DEVICE, "--by", "kernel")
     assert "matmul" in profile
     wrong = lathe_tool("run", path, "--inputs", inputs, "--device", "tpu")
     assert wrong.returncode == 2

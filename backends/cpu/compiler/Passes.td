@@ -56,8 +56,9 @@ def CpuCompressedProductsPass : Pass<"cpu-compressed-products", "::mlir::func::F
     `lathe.dequantize_log2`, `lathe.codebook_lookup`) for which there are kernels is, to f32 products whose right side it is and to lookups
     of its rows, a `lathe.weight` with the attribute `kernel.compressed`: the entry of the table of constants. A left side
     that is rounded to 8 bits and back, by a scale for each row that is its largest magnitude over 127 or by one scale for all, is read before it is
-    rounded where the right side is of integers: the attribute `kernel.lhs_quantization` tells the product to round. Other
-    expressions stay.
+    rounded where the right side is of integers: the attribute `kernel.lhs_quantization` tells the product to round. Where one constant scale rounds
+    it and the bytes are worth being a tensor, the product reads these (`bytes`), signed ones where nothing else needs them otherwise: several
+    products read them, another product writes them, perhaps with reshapes between, or a generated kernel does. Other expressions stay.
 
     ```mlir
     // before

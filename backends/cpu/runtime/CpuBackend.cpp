@@ -265,8 +265,10 @@ Status CpuSession::execute(const lathe_matmul_call &call) {
         auto *loop = static_cast<Loop *>(context);
         auto index = static_cast<size_t>(thread);
         unsigned char *scratch = loop->session->scratch_.data() + index * loop->session->threadScratch_;
+        // Threads take chunks one after another, as long as they are equally fast.
+        int64_t other = end + (loop->session->services_.pool().threads() - 1) * (end - begin);
         for (int64_t piece = begin; piece < end; ++piece)
-          if (!loop->plan->execute(*loop->call, piece, thread, loop->session->streams_[index].get(), scratch,
+          if (!loop->plan->execute(*loop->call, piece, piece + 1 < end ? piece + 1 : other, thread, loop->session->streams_[index].get(), scratch,
                                    loop->session->parts_.data()))
             loop->ok.store(false, std::memory_order_relaxed);
       },

@@ -34,9 +34,9 @@ struct GemmBlock {
   bool first = true;       ///< sums start at zero
   bool last = true;        ///< the result is out = activation(alpha * sums + bias) * multiplier + residual
   float *out = nullptr;
-  unsigned char *bytes = nullptr; ///< in place of `out`: the result times `inverse`, plus `zero`, rounded to [-128, 127], with `flip`
+  unsigned char *bytes = nullptr; ///< in place of `out`: the result times `inverse`, rounded, plus `zero`, in [-128, 127]
   float inverse = 1, zero = 0;
-  unsigned char flip = 0;   ///< 0x80 for bytes without a sign
+  bool isUnsigned = false; ///< these bytes are 128 more
   int64_t outRow = 0;
   int64_t columns = 0; ///< that `out` and what is read beside it have, at most `width`
   const float *bias = nullptr;

@@ -110,7 +110,7 @@ Status GemmPlan::create(const PlanKey &key, int threads, std::string_view isa, W
   return success();
 }
 
-bool GemmPlan::execute(const lathe_matmul_call &call, int64_t piece, int, dnnl_stream_t, unsigned char *scratch,
+bool GemmPlan::execute(const lathe_matmul_call &call, int64_t piece, int64_t following, int, dnnl_stream_t, unsigned char *scratch,
                        const unsigned char *) {
   auto [item, rowTile, group] = grid_.placeOf(piece);
   int64_t row = rowTile * tiling_.rows, outOffset = key_.offsetOf(item, key_.outBatch) + row * key_.outRow;
@@ -145,8 +145,11 @@ bool GemmPlan::execute(const lathe_matmul_call &call, int64_t piece, int, dnnl_s
       block.b = b;
       b += static_cast<size_t>(block.depth) * panelRow;
       // The next block of the panel, or of the next panel, lies behind this one.
-      block.next = reinterpret_cast<const char *>(b);
-      block.nextLines = block.depth * static_cast<int64_t>(panelRow) / 64;
+      int64_t next = grid_.firstPanel(following, key_.items(), tiling_.panels);
+      bool isLast = block.last && panel + 1 == panelEnd;
+      block.next = reinterpret_cast<const char *>(
+          !isLast || next < 0 ? b : weight_ + static_cast<size_t>(next * key_.k) * panelRow);
+      block.nextLines = isLast && next < 0 ? 0 : block.depth * static_cast<int64_t>(panelRow) / 64;
       if (widen_) {
         widen_(block.b, widened, block.depth * width_);
         block.b = widened;

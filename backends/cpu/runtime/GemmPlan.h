@@ -28,6 +28,10 @@ struct GemmGrid {
   struct Place {
     int64_t item, rowTile, group;
   };
+  /// The first panel of a piece, with `panels` in each; -1 where there is no such piece.
+  int64_t firstPanel(int64_t piece, int64_t items, int64_t panels) const {
+    return piece < pieces(items) ? placeOf(piece).group * panels : -1;
+  }
   int64_t pieces(int64_t items) const { return items * rowTiles * panelGroups; }
   Place placeOf(int64_t piece) const {
     int64_t item = piece / (rowTiles * panelGroups), rest = piece % (rowTiles * panelGroups);
@@ -55,7 +59,7 @@ public:
   int64_t pieces() const override { return grid_.pieces(key_.items()); }
   bool parallel() const override { return tiling_.parallel; }
   size_t scratchBytes() const override { return scratchBytes_; }
-  bool execute(const lathe_matmul_call &call, int64_t piece, int thread, dnnl_stream_t stream,
+  bool execute(const lathe_matmul_call &call, int64_t piece, int64_t following, int thread, dnnl_stream_t stream,
                unsigned char *scratch, const unsigned char *shared) override;
 
 private:

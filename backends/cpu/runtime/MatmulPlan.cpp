@@ -191,7 +191,7 @@ Status MatmulPlan::create(const PlanKey &key, int threads, PrimitiveCache &primi
   return status;
 }
 
-bool MatmulPlan::execute(const lathe_matmul_call &call, int64_t piece, int thread, dnnl_stream_t stream,
+bool MatmulPlan::execute(const lathe_matmul_call &call, int64_t piece, int64_t, int thread, dnnl_stream_t stream,
                          unsigned char *scratch, const unsigned char *) {
   // Rows change fastest: neighbouring pieces share the right side.
   int64_t mIndex = piece % mTiles_;

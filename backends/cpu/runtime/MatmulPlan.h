@@ -33,7 +33,7 @@ public:
   int64_t pieces() const override { return key_.items() * mTiles_ * nTiles_; }
   bool parallel() const override { return tiling_.parallel; }
   size_t scratchBytes() const override { return scratchBytes_; }
-  bool execute(const lathe_matmul_call &call, int64_t piece, int thread, dnnl_stream_t stream,
+  bool execute(const lathe_matmul_call &call, int64_t piece, int64_t following, int thread, dnnl_stream_t stream,
                unsigned char *scratch, const unsigned char *shared) override;
 
 private:

@@ -68,8 +68,9 @@ public:
   virtual std::vector<int64_t> preparation() const { return {}; }
   /// Executes one of them. Different threads may execute different ones at once.
   virtual void prepare(const lathe_matmul_call &, int64_t, unsigned char *) {}
-  /// Executes one piece; false when a library fails. Different threads may execute different pieces at once.
-  virtual bool execute(const lathe_matmul_call &call, int64_t piece, int thread, dnnl_stream_t stream,
+  /// Executes one piece; false when a library fails. Different threads may execute different pieces at once. `following` is what the
+  /// same thread probably executes next, which it may fetch meanwhile; at least pieces() for none.
+  virtual bool execute(const lathe_matmul_call &call, int64_t piece, int64_t following, int thread, dnnl_stream_t stream,
                        unsigned char *scratch, const unsigned char *shared) = 0;
 };
 

@@ -48,6 +48,7 @@ struct IntegerTile {
   float *sums = nullptr; ///< [rows, panel]: set by part 0, increased by others
   const char *out = nullptr;  ///< where the result goes soon, or null
   int64_t outRow = 0;         ///< in bytes
+  int64_t outSize = 4;        ///< of an element
   const char *next = nullptr; ///< what is read after this tile...
   int64_t nextStep = 0;       ///< ...and how many bytes of it are fetched for each unit of codes
   bool stream = false;        ///< the panel itself is fetched

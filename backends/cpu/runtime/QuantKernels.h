@@ -49,6 +49,20 @@ struct QuantTile {
   float *sums = nullptr; ///< [rows, panel]
 };
 
+/// A few rows of the left side times some rows of a panel of a codebook's codes, by tables of what each entry gives with the numbers
+/// of the left side that it is multiplied with (Egiazarian et al. 2024, AQLM, section 4.4): a code is one lookup, whatever its dimension.
+struct LookedTile {
+  const float *tables = nullptr; ///< of each row and of each code row, as `tabulate` writes them
+  int64_t tablesRow = 0;         ///< floats of a row's
+  int64_t rows = 0;
+  const float *groupSums = nullptr; ///< as in QuantTile
+  int64_t groupSumsRow = 0;
+  const unsigned char *panel = nullptr;
+  int64_t begin = 0, end = 0; ///< rows of the panel: whole units from `begin` on
+  int64_t columns = 0;
+  float *sums = nullptr; ///< [rows, panel]: set where `begin` is 0, else increased
+};
+
 /// The loops for one kind of codes.
 struct QuantKernels {
   /// Reads each code once for all rows; null where a widened panel is sooner used.
@@ -57,6 +71,9 @@ struct QuantKernels {
   /// Writes rows [row, row + rows) of a panel, a multiple of a unit's rows from the start of a group on, as f32 [rows, panel];
   /// whole units are written, the rows of the last one that are behind the matrix too.
   void (*widen)(const QuantWeight &weight, const unsigned char *panel, int64_t row, int64_t rows, float *out);
+  /// Only of codebooks: writes tables of max(entries, 16) floats for code rows [begin, end), zeros for numbers behind weight.k.
+  void (*tabulate)(const QuantWeight &weight, const float *a, int64_t aCol, int64_t begin, int64_t end, float *tables) = nullptr;
+  void (*multiplyLooked)(const QuantWeight &weight, const LookedTile &tile) = nullptr;
 };
 
 /// What chooses the loops.

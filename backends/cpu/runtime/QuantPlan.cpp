@@ -25,6 +25,8 @@ namespace {
 constexpr int64_t kFewDepth = 64;
 /// Bytes of a panel that stay in the second cache while all rows of a piece use them.
 constexpr int64_t kBlockBytes = int64_t(256) << 10;
+/// Code rows whose tables are made by a thread at once; and bytes of tables that stay in the first cache for the panels of a piece.
+constexpr int64_t kSliceCodes = 256, kTableBytes = int64_t(32) << 10;
 /// Numbers of the left side that are worth waking another thread for before the product.
 constexpr int64_t kPreparedNumbers = int64_t(1) << 15;
 
@@ -118,13 +120,20 @@ Status QuantPlan::create(const PlanKey &key, int threads, std::string_view isa, 
   p.weight_ = describeWeight(layout, packed, p.kernels_.lookups);
   p.mode_ = isInteger ? Mode::integer
             : p.tiling_.rows <= kTileRows && p.kernels_.multiply ? Mode::direct : Mode::widened;
+  // A lookup for each row and code, where to make codes numbers takes one for each of these, once: of more rows that is sooner done.
+  if (p.mode_ == Mode::widened && p.kernels_.multiplyLooked && key.m <= std::min(3 * layout.dimension / 4, kTileRows))
+    p.mode_ = Mode::looked;
   p.panelData_ = packed + layout.tableBytes();
   p.panelBytes_ = layout.panelBytes();
   p.panels_ = layout.panels();
+  if (p.mode_ == Mode::looked) // tables are read for each piece
+    p.tiling_.panels = std::max<int64_t>(p.panels_ * ceilDiv(key.m, p.tiling_.rows) / (threads * 2), 1);
   p.grid_ = gridOf(p.tiling_, key.m, p.panels_, layout.bytes());
   p.stageA_ = key.aCol != 1;
   if (p.mode_ == Mode::widened)
     p.planWidened();
+  else if (p.mode_ == Mode::looked)
+    p.planLooked(layout);
   else
     p.planShared(layout);
   *plan = std::move(result);
@@ -163,6 +172,10 @@ void QuantPlan::planShared(const QuantizedLayout &layout) {
     expands_ = integers_.expand && isWide_;
     prepared += key_.aZero != 0;
   }
+  if (isInteger && key_.aZero != 0) {
+    columnSums_.resize(static_cast<size_t>(panels_ * weight_.panel));
+    columnSumsState_ = std::vector<std::atomic<int>>(static_cast<size_t>(panels_));
+  }
   bool sums = isInteger || weight_.hasZeros();
   if (stageA_ || sums) {
     preparedRows_ = std::max<int64_t>(kPreparedNumbers / key_.k, 1);
@@ -178,6 +191,61 @@ void QuantPlan::planShared(const QuantizedLayout &layout) {
   scratchBytes_ = sumBytes_ + 2 * aligned(static_cast<size_t>(weight_.panel) * 4);
   if (expands_) // whole units, the last one of which may go beyond its part
     scratchBytes_ += aligned(static_cast<size_t>((blockParts_ * std::min(layout.group, kPartRows) + layout.unitRows()) * weight_.panel));
+}
+
+void QuantPlan::planLooked(const QuantizedLayout &layout) {
+  unitRows_ = layout.unitRows();
+  partCount_ = layout.groups();
+  tableRow_ = ceilDiv(key_.k, unitRows_) * layout.unitCodes() * std::max<int64_t>(layout.entries(), 16);
+  int64_t codeRows = ceilDiv(key_.k, unitRows_) * layout.unitCodes();
+  slices_ = ceilDiv(codeRows, kSliceCodes);
+  auto rows = static_cast<size_t>(rowsOfAll());
+  preparations_ = rowsOfAll() * slices_;
+  partOffset_ = aligned(rows * static_cast<size_t>(tableRow_) * 4);
+  sharedBytes_ = partOffset_ + aligned(rows * static_cast<size_t>(partCount_) * 4);
+  scratchBytes_ = static_cast<size_t>(tiling_.rows * weight_.panel * tiling_.panels) * 4;
+}
+
+/// Tables of a slice of a row's code rows; with the first one the sums of its groups.
+void QuantPlan::prepareTables(const lathe_matmul_call &call, int64_t index, unsigned char *shared) const {
+  int64_t row = index / slices_, slice = index % slices_;
+  const float *a = leftSide(call, row / key_.m) + row % key_.m * key_.aRow;
+  int64_t codeRows = ceilDiv(key_.k, unitRows_) * (unitRows_ / weight_.dimension);
+  kernels_.tabulate(weight_, a, key_.aCol, slice * kSliceCodes, std::min(codeRows, (slice + 1) * kSliceCodes),
+                    reinterpret_cast<float *>(shared) + row * tableRow_);
+  auto *sums = reinterpret_cast<float *>(shared + partOffset_) + row * partCount_;
+  for (int64_t g = 0; slice == 0 && weight_.hasZeros() && g < partCount_; ++g) {
+    float sum = 0;
+    for (int64_t k = g * weight_.group; k < std::min(key_.k, (g + 1) * weight_.group); ++k)
+      sum += a[k * key_.aCol];
+    sums[g] = sum;
+  }
+}
+
+/// The panels of a piece, by as many rows of them as have tables that stay in the first cache.
+void QuantPlan::multiplyLooked(GemmBlock &block, const lathe_matmul_call &call, int64_t outOffset, int64_t row, int64_t panel, int64_t panelEnd,
+                               unsigned char *scratch, const unsigned char *shared) const {
+  LookedTile tile;
+  tile.tables = reinterpret_cast<const float *>(shared) + row * tableRow_;
+  tile.tablesRow = tableRow_;
+  tile.rows = block.rows;
+  tile.groupSums = reinterpret_cast<const float *>(shared + partOffset_) + row * partCount_;
+  tile.groupSumsRow = partCount_;
+  const int64_t unitTables = tableRow_ / ceilDiv(key_.k, unitRows_) * 4 * block.rows;
+  const int64_t depth = std::max<int64_t>(kTableBytes / unitTables, 1) * unitRows_, size = tiling_.rows * weight_.panel;
+  auto *sums = reinterpret_cast<float *>(scratch);
+  for (tile.begin = 0; tile.begin < key_.k; tile.begin = tile.end) {
+    tile.end = std::min(key_.k, tile.begin + depth);
+    for (int64_t i = panel; i < panelEnd; ++i) {
+      placeBlock(block, call, outOffset, i * weight_.panel);
+      tile.panel = panelData_ + i * panelBytes_;
+      tile.columns = block.columns;
+      tile.sums = sums + (i - panel) * size;
+      kernels_.multiplyLooked(weight_, tile);
+      if (tile.end == key_.k)
+        blocks_->finish(block, tile.sums, block.rows, 0);
+    }
+  }
 }
 
 const float *QuantPlan::leftSide(const lathe_matmul_call &call, int64_t item) const {
@@ -199,6 +267,8 @@ std::vector<int64_t> QuantPlan::preparation() const {
 }
 
 void QuantPlan::prepare(const lathe_matmul_call &call, int64_t index, unsigned char *shared) {
+  if (mode_ == Mode::looked)
+    return prepareTables(call, index, shared);
   int64_t end = std::min(rowsOfAll(), (index + 1) * preparedRows_);
   auto *sums = reinterpret_cast<float *>(shared + partOffset_);
   auto *parts = reinterpret_cast<int32_t *>(shared + partOffset_);
@@ -304,8 +374,8 @@ IntegerTile QuantPlan::integerTile(const lathe_matmul_call &call, int64_t row, c
   return tile;
 }
 
-void QuantPlan::multiplyIntegers(const lathe_matmul_call &call, GemmBlock &block, int64_t row, const unsigned char *panel, unsigned char *scratch,
-                                 const unsigned char *shared) const {
+void QuantPlan::multiplyIntegers(const lathe_matmul_call &call, GemmBlock &block, int64_t row, const unsigned char *panel,
+                                 const unsigned char *nextPanel, unsigned char *scratch, const unsigned char *shared) const {
   auto *sums = reinterpret_cast<float *>(scratch);
   block.rowScales = reinterpret_cast<const float *>(shared + scaleOffset_) + row;
   const int64_t tileRows = this->tileRows();
@@ -329,15 +399,20 @@ void QuantPlan::multiplyIntegers(const lathe_matmul_call &call, GemmBlock &block
       tile.begin = begin;
       tile.end = end;
       tile.columns = block.columns;
-      if (end == partCount_ && block.out) {
+      if (end == partCount_ && block.bytes) {
+        tile.out = reinterpret_cast<const char *>(block.bytes + i * tileRows * block.outRow);
+        tile.outRow = block.outRow;
+        tile.outSize = 1;
+      } else if (end == partCount_) {
         tile.out = reinterpret_cast<const char *>(block.out + i * tileRows * block.outRow);
         tile.outRow = block.outRow * 4;
       }
       tile.sums = sums + (apart ? i * tileRows * weight_.panel : 0);
       tile.stream = tiles == 1;
       // The next block, of this panel or of the next one, comes evenly.
-      tile.next = reinterpret_cast<const char *>(panel) + begin * partBytes + bytes + bytes * i / tiles;
-      tile.nextStep = ceilDiv(ceilDiv(bytes, tiles), units);
+      const unsigned char *next = end < partCount_ ? panel + end * partBytes : nextPanel;
+      tile.next = reinterpret_cast<const char *>(next ? next + bytes * i / tiles : panel);
+      tile.nextStep = next ? ceilDiv(ceilDiv(bytes, tiles), units) : 0;
       (isWide_ ? integers_.multiplyBytes : integers_.multiply)(weight_, tile);
       if (end == partCount_)
         blocks_->finish(block, tile.sums, tile.rows, i * tileRows);
@@ -345,7 +420,29 @@ void QuantPlan::multiplyIntegers(const lathe_matmul_call &call, GemmBlock &block
   }
 }
 
-bool QuantPlan::execute(const lathe_matmul_call &call, int64_t piece, int, dnnl_stream_t, unsigned char *scratch,
+/// Sums of a panel's columns, by a row of ones: `own` or those that some run of the plan left.
+const float *QuantPlan::columnSums(IntegerTile ones, int64_t panel, float *own) {
+  enum { unknown, taken, known };
+  std::atomic<int> &state = columnSumsState_[static_cast<size_t>(panel)];
+  float *kept = columnSums_.data() + panel * weight_.panel;
+  if (state.load(std::memory_order_acquire) == known)
+    return kept;
+  ones.rows = 1;
+  ones.panel = panelData_ + panel * panelBytes_;
+  ones.end = partCount_;
+  ones.columns = weight_.panel;
+  ones.sums = own;
+  ones.stream = true;
+  integers_.multiply(weight_, ones);
+  int expected = unknown;
+  if (state.compare_exchange_strong(expected, taken, std::memory_order_relaxed)) { // of several threads one writes
+    std::copy(own, own + weight_.panel, kept);
+    state.store(known, std::memory_order_release);
+  }
+  return own;
+}
+
+bool QuantPlan::execute(const lathe_matmul_call &call, int64_t piece, int64_t following, int, dnnl_stream_t, unsigned char *scratch,
                         const unsigned char *shared) {
   auto [item, rowTile, group] = grid_.placeOf(piece);
   int64_t row = rowTile * tiling_.rows, outOffset = key_.offsetOf(item, key_.outBatch) + row * key_.outRow;
@@ -367,12 +464,16 @@ bool QuantPlan::execute(const lathe_matmul_call &call, int64_t piece, int, dnnl_
   block.activation = key_.activation;
   block.inverse = static_cast<float>(1 / key_.outScale);
   block.zero = static_cast<float>(key_.outZero);
-  block.flip = key_.outBytes == LATHE_BYTES_UNSIGNED ? 0x80 : 0;
+  block.isUnsigned = key_.outBytes == LATHE_BYTES_UNSIGNED;
   // With a zero point z of the left side each sum is too large by z times the scale times that of the weight's column.
-  auto *columnSums = reinterpret_cast<float *>(scratch + sumBytes_);
-  float *shifted = columnSums + weight_.panel;
+  auto *scratchSums = reinterpret_cast<float *>(scratch + sumBytes_);
+  float *shifted = scratchSums + weight_.panel;
   float shift = static_cast<float>(key_.alpha * key_.aScale * static_cast<double>(key_.aZero));
   int64_t panelEnd = std::min(panels_, (group + 1) * tiling_.panels);
+  if (mode_ == Mode::looked) {
+    multiplyLooked(block, call, outOffset, item * key_.m + row, group * tiling_.panels, panelEnd, scratch, shared);
+    return true;
+  }
   for (int64_t panel = group * tiling_.panels; panel < panelEnd; ++panel) {
     int64_t column = panel * weight_.panel;
     const unsigned char *codes = panelData_ + panel * panelBytes_;
@@ -382,20 +483,15 @@ bool QuantPlan::execute(const lathe_matmul_call &call, int64_t piece, int, dnnl_
     } else if (mode_ == Mode::direct) {
       multiplyDirect(block, a, item * key_.m + row, codes, scratch, shared);
     } else {
+      int64_t nextPanel = panel + 1 < panelEnd ? panel + 1 : grid_.firstPanel(following, key_.items(), tiling_.panels);
+      const unsigned char *next = nextPanel < 0 ? nullptr : panelData_ + nextPanel * panelBytes_;
       if (key_.aZero != 0) {
-        IntegerTile ones = integerTile(call, rowsOfAll(), shared);
-        ones.rows = 1;
-        ones.panel = codes;
-        ones.end = partCount_;
-        ones.columns = block.columns;
-        ones.sums = columnSums;
-        ones.stream = true;
-        integers_.multiply(weight_, ones);
+        const float *sums = columnSums(integerTile(call, rowsOfAll(), shared), panel, scratchSums);
         for (int64_t i = 0; i < block.columns; ++i)
-          shifted[i] = (block.bias ? block.bias[i] : 0) - shift * columnSums[i];
+          shifted[i] = (block.bias ? block.bias[i] : 0) - shift * sums[i];
         block.bias = shifted;
       }
-      multiplyIntegers(call, block, item * key_.m + row, codes, scratch, shared);
+      multiplyIntegers(call, block, item * key_.m + row, codes, next, scratch, shared);
     }
   }
   return true;

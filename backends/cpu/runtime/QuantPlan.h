@@ -11,10 +11,13 @@
 #include "backends/cpu/runtime/QuantKernels.h"
 #include "runtime/QuantizedLayout.h"
 
+#include <atomic>
+
 namespace lathe::cpu {
 
 /// A product with a quantized weight, by our own loops: of floats, a few rows of which are multiplied as codes are read and
-/// many with panels that are widened before; or of integers, into which the rows of the left side are made first.
+/// many with panels that are widened before; of codebooks, with tables of what entries give; or of integers, into which the rows of the left
+/// side are made first.
 class QuantPlan final : public Plan {
 public:
   /// `packed` lives as long as the plan.
@@ -29,15 +32,19 @@ public:
   size_t sharedBytes() const override { return sharedBytes_; }
   std::vector<int64_t> preparation() const override;
   void prepare(const lathe_matmul_call &call, int64_t index, unsigned char *shared) override;
-  bool execute(const lathe_matmul_call &call, int64_t piece, int thread, dnnl_stream_t stream, unsigned char *scratch,
+  bool execute(const lathe_matmul_call &call, int64_t piece, int64_t following, int thread, dnnl_stream_t stream, unsigned char *scratch,
                const unsigned char *shared) override;
 
 private:
-  enum class Mode { widened, direct, integer };
+  enum class Mode { widened, direct, integer, looked };
 
   explicit QuantPlan(const PlanKey &key) : key_(key) {}
 
   void planWidened();
+  void planLooked(const runtime::QuantizedLayout &layout);
+  void prepareTables(const lathe_matmul_call &call, int64_t index, unsigned char *shared) const;
+  void multiplyLooked(GemmBlock &block, const lathe_matmul_call &call, int64_t outOffset, int64_t row, int64_t panel, int64_t panelEnd,
+                      unsigned char *scratch, const unsigned char *shared) const;
   void planShared(const runtime::QuantizedLayout &layout);
   int64_t tileRows() const { return isWide_ ? integers_.tileRows : kTileRows; }
   int64_t rowsOfAll() const { return key_.items() * key_.m; }
@@ -45,9 +52,11 @@ private:
   void multiplyWidened(GemmBlock &block, const float *a, const unsigned char *panel, unsigned char *scratch) const;
   void multiplyDirect(GemmBlock &block, const float *a, int64_t row, const unsigned char *panel,
                       unsigned char *scratch, const unsigned char *shared) const;
-  void multiplyIntegers(const lathe_matmul_call &call, GemmBlock &block, int64_t row, const unsigned char *panel, unsigned char *scratch,
-                        const unsigned char *shared) const;
+  void multiplyIntegers(const lathe_matmul_call &call, GemmBlock &block, int64_t row, const unsigned char *panel,
+                        const unsigned char *nextPanel, unsigned char *scratch, const unsigned char *shared) const;
   IntegerTile integerTile(const lathe_matmul_call &call, int64_t row, const unsigned char *shared) const;
+
+  const float *columnSums(IntegerTile ones, int64_t panel, float *own);
 
   PlanKey key_;
   Mode mode_ = Mode::widened;
@@ -69,6 +78,9 @@ private:
   bool keepsBytes_ = false; ///< the left side is bytes that are read where they are, so that only sums and the row of ones are shared
   bool isWide_ = false;  ///< integers of more rows than few
   bool expands_ = false; ///< codes are made bytes, a block at a time
+  std::vector<float> columnSums_; ///< of the weight, where the left side has a zero point
+  std::vector<std::atomic<int>> columnSumsState_;
+  int64_t tableRow_ = 0, slices_ = 0; ///< of codes that are looked up: floats of a row's tables, and in how many pieces they are made
   size_t partOffset_ = 0, scaleOffset_ = 0, sharedBytes_ = 0;
 };
 

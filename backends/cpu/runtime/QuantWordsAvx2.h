@@ -56,6 +56,12 @@ template <int Bits> inline Vector pick(const float *table, Words index) {
   return {_mm256_i32gather_ps(table, index.v, 4)};
 }
 
+/// Adds what two vectors of indices pick from one table.
+template <int Bits> inline void addPicked(const float *table, Words first, Words second, Vector &a, Vector &b) {
+  a = a + pick<Bits>(table, first);
+  b = b + pick<Bits>(table, second);
+}
+
 /// Byte I of each word, as the highest of a signed one: times 2^24.
 template <int I> inline Vector byteAtTop(Words x) {
   const __m256i order = _mm256_setr_epi32(static_cast<int>(0x00808080 | I << 24), 0x04808080 | I << 24,

@@ -63,6 +63,32 @@ template <int Bits> inline Vector pick(const float *table, Words index) {
                                _mm512_mask_blend_ps(bit6, pair(128), pair(192)))};
 }
 
+/// Adds what two vectors of indices pick from one table: each part of it is loaded once for both.
+template <int Bits> inline void addPicked(const float *table, Words first, Words second, Vector &a, Vector &b) {
+  if constexpr (Bits <= 4) {
+    Lookup lookup = Lookup::load(table);
+    a = a + lookup.at(first);
+    b = b + lookup.at(second);
+    return;
+  }
+  auto has = [](Words index, int bit) __attribute__((always_inline)) { return _mm512_test_epi32_mask(index.v, _mm512_set1_epi32(bit)); };
+  const __mmask16 a5 = has(first, 32), a6 = has(first, 64), b5 = has(second, 32), b6 = has(second, 64);
+  __m512 x[4], y[4];
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    const float *part = table + 64 * i;
+    __m512 t0 = _mm512_loadu_ps(part), t1 = _mm512_loadu_ps(part + 16), t2 = _mm512_loadu_ps(part + 32), t3 = _mm512_loadu_ps(part + 48);
+    x[i] = _mm512_mask_blend_ps(a5, _mm512_permutex2var_ps(t0, first.v, t1), _mm512_permutex2var_ps(t2, first.v, t3));
+    y[i] = _mm512_mask_blend_ps(b5, _mm512_permutex2var_ps(t0, second.v, t1), _mm512_permutex2var_ps(t2, second.v, t3));
+    if (i % 2) {
+      x[i] = _mm512_mask_blend_ps(a6, x[i - 1], x[i]);
+      y[i] = _mm512_mask_blend_ps(b6, y[i - 1], y[i]);
+    }
+  }
+  a = a + Vector{_mm512_mask_blend_ps(has(first, 128), x[1], x[3])};
+  b = b + Vector{_mm512_mask_blend_ps(has(second, 128), y[1], y[3])};
+}
+
 /// Byte I of each word, as the highest of a signed one: times 2^24.
 template <int I> inline Vector byteAtTop(Words x) {
   const __m512i order = _mm512_set4_epi32(0x0c808080 | I << 24, 0x08808080 | I << 24, 0x04808080 | I << 24,

@@ -132,7 +132,7 @@ void SparsePlan::finishPanel(const lathe_matmul_call &call, int64_t tile, int64_
   blocks_->finish(block, rows, block.rows, 0);
 }
 
-bool SparsePlan::execute(const lathe_matmul_call &call, int64_t piece, int, dnnl_stream_t, unsigned char *scratch,
+bool SparsePlan::execute(const lathe_matmul_call &call, int64_t piece, int64_t, int, dnnl_stream_t, unsigned char *scratch,
                          const unsigned char *shared) {
   // Neighbours share panels, which are larger than rows.
   int64_t tile = piece % tiles_, first = piece / tiles_ * groupPanels_;

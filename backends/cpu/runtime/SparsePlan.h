@@ -28,7 +28,7 @@ public:
   int64_t preparations() const override { return tiles_ * layout_.blocks(); }
   size_t sharedBytes() const override { return sharedBytes_; }
   void prepare(const lathe_matmul_call &call, int64_t index, unsigned char *shared) override;
-  bool execute(const lathe_matmul_call &call, int64_t piece, int thread, dnnl_stream_t stream, unsigned char *scratch,
+  bool execute(const lathe_matmul_call &call, int64_t piece, int64_t following, int thread, dnnl_stream_t stream, unsigned char *scratch,
                const unsigned char *shared) override;
 
 private:

@@ -81,7 +81,7 @@ void TilePlan::multiplyPanel(GemmBlock &block, const uint16_t *a, const uint16_t
   }
 }
 
-bool TilePlan::execute(const lathe_matmul_call &call, int64_t piece, int, dnnl_stream_t, unsigned char *scratch,
+bool TilePlan::execute(const lathe_matmul_call &call, int64_t piece, int64_t, int, dnnl_stream_t, unsigned char *scratch,
                        const unsigned char *shared) {
   auto [item, rowTile, group] = grid_.placeOf(piece);
   const int64_t row = rowTile * tiling_.rows, outOffset = key_.offsetOf(item, key_.outBatch) + row * key_.outRow;

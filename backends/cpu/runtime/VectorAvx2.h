@@ -46,12 +46,20 @@ inline Vector atLeast(Vector x, Vector bound) { return {_mm256_max_ps(bound.v, x
 inline Vector roundToNearest(Vector x) {
   return {_mm256_round_ps(x.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
 }
-/// Numbers from -128 to 127, whose bits `flip` are changed; what not a number becomes is not said.
-inline void storeBytes(void *p, Vector x, unsigned char flip = 0) {
+/// Numbers from -128 to 127; what not a number becomes is not said.
+inline void storeBytes(void *p, Vector x) {
   __m256i words = _mm256_cvtps_epi32(x.v);
   __m128i halves = _mm_packs_epi32(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
-  __m128i bytes = _mm_xor_si128(_mm_packs_epi16(halves, halves), _mm_set1_epi8(static_cast<char>(flip)));
-  _mm_storel_epi64(static_cast<__m128i *>(p), bytes);
+  _mm_storel_epi64(static_cast<__m128i *>(p), _mm_packs_epi16(halves, halves));
+}
+/// round(x) + zero for x of which that is from -128 to 127, or with 128 more in `zero` from 0 to 255; what not a number becomes is not said.
+inline void storeRounded(void *p, Vector x, int zero) {
+  __m256i numbers = _mm256_add_epi32(_mm256_cvtps_epi32(x.v), _mm256_set1_epi32(zero));
+  // The low byte of each number.
+  const __m256i order = _mm256_setr_epi8(0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, 0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1,
+                                         -1, -1, -1, -1, -1);
+  __m256i bytes = _mm256_shuffle_epi8(numbers, order);
+  _mm_storel_epi64(static_cast<__m128i *>(p), _mm_unpacklo_epi32(_mm256_castsi256_si128(bytes), _mm256_extracti128_si256(bytes, 1)));
 }
 /// 1 with the sign of x where |x| is `bound` or more, else y.
 inline Vector signBeyond(Vector x, float bound, Vector y) {

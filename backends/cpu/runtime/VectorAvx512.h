@@ -50,10 +50,14 @@ inline Vector atLeast(Vector x, Vector bound) { return {_mm512_max_ps(bound.v, x
 inline Vector roundToNearest(Vector x) {
   return {_mm512_roundscale_ps(x.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
 }
-/// Numbers from -128 to 127, whose bits `flip` are changed; what not a number becomes is not said.
-inline void storeBytes(void *p, Vector x, unsigned char flip = 0) {
-  __m128i bytes = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(x.v));
-  _mm_storeu_si128(static_cast<__m128i *>(p), _mm_xor_si128(bytes, _mm_set1_epi8(static_cast<char>(flip))));
+/// Numbers from -128 to 127; what not a number becomes is not said.
+inline void storeBytes(void *p, Vector x) {
+  _mm_storeu_si128(static_cast<__m128i *>(p), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(x.v)));
+}
+/// round(x) + zero for x of which that is from -128 to 127, or with 128 more in `zero` from 0 to 255; what not a number becomes is not said.
+inline void storeRounded(void *p, Vector x, int zero) {
+  __m512i numbers = _mm512_add_epi32(_mm512_cvtps_epi32(x.v), _mm512_set1_epi32(zero));
+  _mm_storeu_si128(static_cast<__m128i *>(p), _mm512_cvtepi32_epi8(numbers));
 }
 /// 1 with the sign of x where |x| is `bound` or more, else y.
 inline Vector signBeyond(Vector x, float bound, Vector y) {

@@ -11,7 +11,7 @@
 #ifndef LATHE_BACKENDS_CUDA_KERNELS_ATTENTION_CU_H
 #define LATHE_BACKENDS_CUDA_KERNELS_ATTENTION_CU_H
 
-#include "backends/cuda/kernels/Math.cu.h"
+#include "backends/cuda/kernels/Cache.cu.h"
 
 namespace lathe::cuda::device {
 
@@ -77,12 +77,27 @@ LATHE_DEVICE KeyRange keysOf(const AttentionArgs &args, const AttentionPlace &pl
   return {first, end};
 }
 
+/// As loadKeys, of a cache of codes.
+LATHE_DEVICE void loadCodedKeys(const RowsArgs &from, const AttentionPlace &place, int64_t key, int64_t column,
+                                int64_t columns, float (*to)[kSlice + 1]) {
+  auto *head = static_cast<const unsigned char *>(load(load(from.pages + place.batch1) + key / kCachePageRows)) +
+               from.offset + place.keyHead * from.head_bytes;
+  LATHE_NO_UNROLL for (int index = threadIndex(); index < kAttentionKeys * kSlice; index += kAttentionThreads) {
+    int row = index / kSlice, at = index % kSlice;
+    bool there = key + row < place.keys && column + at < columns;
+    float value = there ? codeValue(from.codes, head, key % kCachePageRows + row, int(column) + at) : 0.0f;
+    storeShared(&to[row][at], value);
+  }
+}
+
 /// Columns [column, column + 64) of up to 32 keys or values, from a multiple of 32 on, into shared memory, zeros behind
 /// the last.
 template <typename T>
 LATHE_DEVICE void loadKeys(const RowsArgs &from, const AttentionPlace &place, int64_t key, int64_t column,
                            int64_t columns, float (*to)[kSlice + 1]) {
   constexpr int kStep = kAttentionThreads / kSlice;
+  if (from.pages && hasCodes(from.codes))
+    return loadCodedKeys(from, place, key, column, columns, to);
   const T *source;
   int64_t row = from.view.row, col = from.view.col;
   if (from.pages) { // of which none ends within a tile
@@ -193,7 +208,9 @@ LATHE_DEVICE void finishRows(const AttentionArgs &args, const AttentionPlace &pl
       continue;
     float sum = loadShared(&shared.sum[row]);
     int64_t base = rowOffset(args, args.out, place, row);
-    float *part = args.scratch + ((blockIndex() * args.parts + blockIndexY()) * kRows + row) * (args.e + 2);
+    float *part = args.parts == 1
+                      ? nullptr
+                      : args.scratch + ((blockIndex() * args.parts + blockIndexY()) * kRows + row) * (args.e + 2);
     // Of no keys the result is a sum of nothing. Else the sum is positive, or all keys are masked, where it is 0, or it
     // is NaN.
     bool nothing = loadShared(&shared.end[row]) <= loadShared(&shared.first[row]);

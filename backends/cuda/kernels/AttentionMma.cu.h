@@ -182,7 +182,9 @@ LATHE_DEVICE void writeRows(const AttentionArgs &args, const AttentionPlace &pla
     if (row >= place.rows)
       continue;
     int64_t base = rowOffset(args, args.out, place, row);
-    float *part = args.scratch + ((blockIndex() * args.parts + blockIndexY()) * kMmaRows + row) * (args.e + 2);
+    float *part = args.parts == 1
+                      ? nullptr
+                      : args.scratch + ((blockIndex() * args.parts + blockIndexY()) * kMmaRows + row) * (args.e + 2);
     bool nothing = loadShared(&shared.end[row]) <= loadShared(&shared.first[row]);
     float other = nothing || args.zero_nan ? 0.0f : sum * (args.zero_masked ? 0.0f : infinity());
     LATHE_UNROLL for (int tile = 0; tile < kColumns / 8; ++tile) LATHE_UNROLL for (int side = 0; side < 2; ++side) {

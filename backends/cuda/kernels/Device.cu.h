@@ -266,6 +266,17 @@ template <typename T> LATHE_DEVICE void storeFloat(void *base, int64_t index, fl
   store(static_cast<T *>(base) + index, rounded);
 }
 
+LATHE_DEVICE uint32_t floatBits(float value) { return __builtin_bit_cast(uint32_t, value); }
+/// Bits of numbers that are only handed on.
+LATHE_DEVICE int32_t shuffleXorBits(int32_t value, int mask) {
+#if defined(__CUDA__)
+  return __nvvm_shfl_sync_bfly_i32(int(kAllLanes), value, mask, 31);
+#else
+  lathe_lane *self = lane::current();
+  return int32_t(self->machine->shuffle(self, LATHE_SHUFFLE_BUTTERFLY, kAllLanes, uint32_t(value), uint32_t(mask), 31));
+#endif
+}
+
 LATHE_DEVICE float infinity() { return __builtin_inff(); }
 
 LATHE_DEVICE float warpMax(float value) {

@@ -53,6 +53,7 @@ CudaSession::~CudaSession() {
   Device::Current current(device_);
   products_.reset();
   scratch_.reset();
+  rotated_.reset();
   pages_.clear();
   for (Event event : events_)
     driver_.eventDestroy(event);
@@ -70,6 +71,7 @@ Status CudaSession::start() {
     return device_.status(result, "creating a stream");
   products_ = std::make_unique<Products>(module_, services_, stream_);
   scratch_ = std::make_unique<Scratch>(device_, services_, stream_);
+  rotated_ = std::make_unique<Scratch>(device_, services_, stream_);
   return device_.status(driver_.memAlloc(&failures_, sizeof(hostFailures_)), "allocating a session's memory");
 }
 
@@ -313,7 +315,8 @@ Status CudaSession::findPages(const runtime::CacheRows &rows, int64_t newRows, c
     pages_.back().memory = std::make_unique<Scratch>(device_, services_, stream_);
   }
   DevicePages &pages = pages_[pagesOfRun_];
-  if (Status status = pages.memory->reserve((words.size() * 8 / 4096 + 1) * 4096, "addresses of a cache's pages"); status.failed())
+  if (Status status = pages.memory->reserve((words.size() * 8 / 4096 + 1) * 4096, "addresses of a cache's pages");
+      status.failed())
     return status;
   auto base = static_cast<int64_t>(pages.memory->address());
   for (size_t i = 0; i < sequences; ++i)
@@ -343,6 +346,10 @@ Status CudaSession::execute(const lathe_cache_call &call, const runtime::CacheRo
   args.counts = call.read ? pages->counts : pages->before;
   args.offset = rows.offset;
   args.head_bytes = rows.layout.headBytes();
+  if (rows.layout.hasCodes()) {
+    args.codes = codesArgs(rows.layout);
+    args.rotation = rows.layout.rotation();
+  }
   KernelLaunch launch;
   std::string why;
   return start(cacheLaunch(args, 4, call.read, &launch, &why), launch, why);
@@ -366,11 +373,28 @@ Status CudaSession::bindRows(const runtime::CacheRows &rows, int64_t columns, co
   args->pages = pages->pages;
   args->offset = rows.offset;
   args->head_bytes = rows.layout.headBytes();
+  if (rows.layout.hasCodes())
+    args->codes = codesArgs(rows.layout);
   *counts = pages->counts;
   *most = 0;
   for (int64_t i = 0; i < rows.sequences; ++i)
     *most = std::max(*most, rows.counts[i]);
   return success();
+}
+
+Status CudaSession::rotateQueries(AttentionArgs &args, int64_t rotation) {
+  int64_t item = args.s * args.d, items = args.batch[0] * args.batch[1] * args.batch[2];
+  if (Status status = rotated_->reserve(static_cast<uint64_t>(items * item * 4), "rotated queries"); status.failed())
+    return status;
+  ViewArgs dense = {reinterpret_cast<void *>(rotated_->address()),
+                    {args.batch[1] * args.batch[2] * item, args.batch[2] * item, item},
+                    args.d,
+                    1};
+  RotateArgs rotate = {args.query, dense, {args.batch[0], args.batch[1], args.batch[2]}, args.s, args.d, rotation};
+  args.query = dense;
+  KernelLaunch launch;
+  std::string why;
+  return start(rotateLaunch(rotate, &launch, &why), launch, why);
 }
 
 Status CudaSession::execute(const lathe_attention_call &call, const runtime::CacheRows *keys,
@@ -390,6 +414,10 @@ Status CudaSession::execute(const lathe_attention_call &call, const runtime::Cac
     status = bindRows(*values, call.e, call, &args.value, &args.counts, &most);
   if (status.failed())
     return status;
+  // Keys that were rotated before they became codes are multiplied by queries that are, too.
+  if (keys && keys->layout.rotation() > 1)
+    if (status = rotateQueries(args, keys->layout.rotation()); status.failed())
+      return status;
   AttentionLaunches launches;
   std::string why;
   if (!attentionLaunches(args, call.dtype, most, device_.multiprocessors(), &launches, &why))
@@ -401,7 +429,14 @@ Status CudaSession::execute(const lathe_attention_call &call, const runtime::Cac
     launches.setScratch(reinterpret_cast<void *>(scratch_->address()));
   }
   status = start(true, launches.attention, why);
-  return status.failed() ? status : start(true, launches.combine, why);
+  if (!status.failed())
+    status = start(true, launches.combine, why);
+  if (status.failed() || !values || values->layout.rotation() <= 1)
+    return status;
+  RotateArgs back = {args.out, args.out, {call.batch[0], call.batch[1], call.batch[2]},
+                     call.s,   call.e,   values->layout.rotation()};
+  KernelLaunch launch;
+  return start(rotateLaunch(back, &launch, &why), launch, why);
 }
 
 void CudaSession::attention(const lathe_attention_call &call, const runtime::CacheRows *keys,

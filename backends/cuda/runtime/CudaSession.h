@@ -51,9 +51,9 @@ private:
     const unsigned char *const *const *host = nullptr; ///< whose they are
     int64_t newRows = 0;
     std::unique_ptr<Scratch> memory;
-    void *const *const *pages = nullptr;       ///< of each sequence
-    const int64_t *counts = nullptr;           ///< rows of each sequence
-    const int64_t *before = nullptr;           ///< without the new ones
+    void *const *const *pages = nullptr; ///< of each sequence
+    const int64_t *counts = nullptr;     ///< rows of each sequence
+    const int64_t *before = nullptr;     ///< without the new ones
   };
 
   void report(int64_t kernel, runtime::Status status);
@@ -62,6 +62,7 @@ private:
   runtime::Status execute(const lathe_attention_call &call, const runtime::CacheRows *keys,
                           const runtime::CacheRows *values);
   runtime::Status execute(const lathe_cache_call &call, const runtime::CacheRows &rows);
+  runtime::Status rotateQueries(AttentionArgs &args, int64_t rotation);
   runtime::Status findPages(const runtime::CacheRows &rows, int64_t newRows, const DevicePages **found);
   runtime::Status bindRows(const runtime::CacheRows &rows, int64_t columns, const lathe_attention_call &call,
                            RowsArgs *args, const int64_t **counts, int64_t *most);
@@ -80,6 +81,7 @@ private:
   size_t marks_ = 0; ///< of the run
   std::unique_ptr<Products> products_;
   std::unique_ptr<Scratch> scratch_; ///< of attentions
+  std::unique_ptr<Scratch> rotated_; ///< their queries
   std::vector<DevicePages> pages_;   ///< of the run, and behind them memory of others
   size_t pagesOfRun_ = 0;
   bool blocking_ = false;
