@@ -189,6 +189,8 @@ Status Artifact::loadEmulation() {
     else if (!emulationCode_ || isaRank(code.isa) > isaRank(emulationCode_->isa))
       emulationCode_ = &code;
   }
+  if (!emulationCode_ && manifest_.deviceCode.empty()) // all there is are calls of libraries
+    return success();
   if (!emulationCode_)
     return failure(LATHE_UNSUPPORTED_DEVICE, "the artifact has no kernels that device '", device_, "' can run on this machine (",
                    reasons.empty() ? "none for emulation" : reasons, "); compile the model for this machine");

@@ -1,15 +1,14 @@
 # Lathe. Under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
-"""Programs for CUDA: what their kernels assemble to, and what they compute on the emulator."""
+"""Programs for CUDA: what their kernels assemble to, and what rows, checks and reads become on the emulator."""
 import json
 
 import lathe
 import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from support import DEVICE, assert_close, make_inputs
+from support import DEVICE
 
-ON_DEVICE = ["minilm", "bert", "bert_opset23", "distilbert", "roberta", "gpt2", "llama", "llama_opset23"]
-ASSEMBLED = ["bert", "convnext", "deepseek_v3", "gpt2", "qat", "swin", "t5_encoder", "vit_nncf", "wav2vec2"]
+ASSEMBLED = ["bert", "deepseek_v3", "swin", "t5_encoder", "vit_nncf"]
 
 
 @pytest.mark.parametrize("name", ASSEMBLED)
@@ -28,14 +27,6 @@ def test_every_kernel_assembles(name, lathe_tool, onnx_path, tmp_path):
         assert kernel["function"], kernel["name"]
         assert set(kernel["resources"]) == {"sm_80", "sm_90"}, kernel["name"]
         assert 0 < kernel["registers"] <= 128 and kernel["spills"] == 0, kernel
-
-
-@pytest.mark.parametrize("name", ON_DEVICE)
-def test_models(name, artifact, oracle):
-    session = lathe.load(artifact(name, "--target", "cuda:sm_80", "-O1"), device=DEVICE).session(threads=1)
-    for batch, sequence in [(1, 1), (3, 7)]:
-        inputs = make_inputs(name, batch, sequence, padded=sequence > 1)
-        assert_close(session.run(inputs), oracle(name, inputs))
 
 
 def small(path, nodes, inputs, outputs, initializers=()):
@@ -98,6 +89,38 @@ def test_tied_tables(rows, target, device, lathe_tool, tmp_path):
         lathe_tool.ok("compile", model, "-o", tmp_path / "one.lathe", "--target", "cpu")
         info = [json.loads(lathe_tool.ok("inspect", tmp_path / name, "--json")) for name in ("m.lathe", "one.lathe")]
         assert info[0]["weights_bytes"] == info[1]["weights_bytes"]
+
+
+def test_nothing_but_calls(lathe_tool, tmp_path):
+    value = helper.make_tensor_value_info
+    weight = np.arange(12, dtype=np.float32).reshape(4, 3)
+    model = small(
+        tmp_path / "m.onnx",
+        [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        [value("x", TensorProto.FLOAT, ["n", 4])],
+        [value("y", TensorProto.FLOAT, ["n", 3])],
+        [numpy_helper.from_array(weight, "w")],
+    )
+    lathe_tool.ok("compile", model, "-o", tmp_path / "m.lathe", "--target", "cuda")
+    x = np.eye(4, dtype=np.float32)[:2]
+    y = lathe.load(tmp_path / "m.lathe", device=DEVICE).session(threads=1).run({"x": x})["y"]
+    np.testing.assert_array_equal(y, weight[:2])
+
+
+@pytest.mark.parametrize("shape", [[], [1], [1, 1]])
+def test_one_number(shape, lathe_tool, tmp_path):
+    value = helper.make_tensor_value_info
+    nodes = [helper.make_node("Exp", ["x"], ["t"]), helper.make_node("Reshape", ["t", "s"], ["u"]), helper.make_node("Neg", ["u"], ["y"])]
+    model = small(
+        tmp_path / "m.onnx",
+        nodes,
+        [value("x", TensorProto.FLOAT, shape)],
+        [value("y", TensorProto.FLOAT, shape)],
+        [numpy_helper.from_array(np.array(shape, np.int64), "s")],
+    )
+    lathe_tool.ok("compile", model, "-o", tmp_path / "m.lathe", "--target", "cuda")
+    y = lathe.load(tmp_path / "m.lathe", device=DEVICE).session(threads=1).run({"x": np.ones(shape, np.float32)})["y"]
+    np.testing.assert_allclose(y, -np.exp(np.ones(shape)), rtol=1e-6)
 
 
 def test_a_check_fails_on_the_device(lathe_tool, tmp_path):

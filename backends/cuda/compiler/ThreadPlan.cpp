@@ -127,7 +127,8 @@ private:
     bool result = true;
     rows.getBody()->walk([&](Operation *op) {
       auto store = dyn_cast<memref::StoreOp>(op);
-      result &= !isa<scf::ForOp>(op) && !(store && (!store.getMemRefType().hasStaticShape() || store.getMemRefType().getNumElements() != 1));
+      result &= !isa<scf::ForOp>(op) &&
+                !(store && (!store.getMemRefType().hasStaticShape() || store.getMemRefType().getNumElements() != 1));
     });
     return result;
   }
@@ -164,7 +165,7 @@ private:
     return good;
   }
 
-  /// Whether both are of one thread: the same row, and the same column in loops of the same bounds.
+  /// Whether both are of one thread: the same row, and the same column in loops of the same beginning.
   template <typename OpTy> static bool isSamePlace(memref::StoreOp store, OpTy other) {
     if (store.getIndices().size() != other.getIndices().size() || store.getIndices().empty() ||
         store.getIndices().drop_back() != other.getIndices().drop_back())
@@ -176,9 +177,9 @@ private:
       return owner && owner.getInductionVar() == column ? owner : scf::ForOp();
     };
     scf::ForOp first = loop(mine), second = loop(theirs);
+    // Which thread has an iteration follows from its number alone, whatever the loop's end.
     return first && second && first->getBlock() == second->getBlock() &&
-           first.getLowerBound() == second.getLowerBound() && first.getUpperBound() == second.getUpperBound() &&
-           first.getStep() == second.getStep();
+           first.getLowerBound() == second.getLowerBound() && first.getStep() == second.getStep();
   }
 
   func::FuncOp kernel;

@@ -116,6 +116,40 @@ func.func private @short(%frame: !llvm.ptr, %args: !llvm.ptr, %begin: index, %en
 
 // -----
 
+// What a loop keeps in the result's row the same threads read again, though the loops' ends are told by different buffers.
+// CHECK-LABEL: func.func private @kept
+// CHECK: %[[T:.*]] = gpu.thread_id  x
+// CHECK: scf.for %{{.*}} = %[[T]] to %{{.*}} step %[[THREADS:.*]] iter_args
+// CHECK:   memref.store
+// CHECK: gpu.shuffle
+// CHECK: scf.for %{{.*}} = %[[T]] to %{{.*}} step %[[THREADS]] {
+func.func private @kept(%frame: !llvm.ptr, %args: !llvm.ptr, %begin: index, %end: index) {
+  %c0 = arith.constant 0 : index
+  %c1 = arith.constant 1 : index
+  %zero = arith.constant 0.0 : f32
+  %x = kernel.arg %args at 0 : memref<?x?xf32>
+  %y = kernel.arg %args at 56 : memref<?x?xf32>
+  %m = memref.dim %x, %c1 : memref<?x?xf32>
+  %n = memref.dim %y, %c1 : memref<?x?xf32>
+  scf.for %i = %begin to %end step %c1 {
+    %sum = scf.for %j = %c0 to %m step %c1 iter_args(%state = %zero) -> (f32) {
+      %0 = memref.load %x[%i, %j] : memref<?x?xf32>
+      %1 = math.exp %0 : f32
+      %2 = arith.addf %state, %1 fastmath<reassoc> : f32
+      memref.store %1, %y[%i, %j] : memref<?x?xf32>
+      scf.yield %2 : f32
+    }
+    scf.for %j = %c0 to %n step %c1 {
+      %0 = memref.load %y[%i, %j] : memref<?x?xf32>
+      %1 = arith.divf %0, %sum : f32
+      memref.store %1, %y[%i, %j] : memref<?x?xf32>
+    }
+  }
+  return
+}
+
+// -----
+
 // A result that is one number stands in no loop: the first thread writes it. The states of nested loops go through both.
 // CHECK-LABEL: func.func private @total
 // CHECK: %[[T:.*]] = gpu.thread_id  x

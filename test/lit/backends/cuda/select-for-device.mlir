@@ -11,14 +11,14 @@
 // CHECK-LABEL: func.func @run
 // CHECK: kernel.matmul {{.*}} bias({{.*}}) out({{.*}}) {activation = 2 : i64, kernel = 0 : i64, weight = {{[0-9]+}} : i64, weight_shape = array<i64: 4, 4>}
 // CHECK: kernel.attention
-func.func @main(%x: tensor<?x4xf32> {lathe.dims = ["batch", "4"]}) -> (tensor<?x4xf32>, tensor<?x4xf32>) {
+func.func @main(%x: tensor<?x4x4xf32> {lathe.dims = ["batch", "4", "4"]}) -> (tensor<?x4x4xf32>, tensor<?x4x4xf32>) {
   %b = lathe.weight "b" in "m" at 0 : tensor<4xf32>
   %w = lathe.weight "w" in "m" at 128 : tensor<4x4xf32>
-  %0 = lathe.matmul %x, %w : (tensor<?x4xf32>, tensor<4x4xf32>) -> tensor<?x4xf32>
-  %1 = lathe.add %0, %b : (tensor<?x4xf32>, tensor<4xf32>) -> tensor<?x4xf32>
-  %2 = lathe.gelu %1 : (tensor<?x4xf32>) -> tensor<?x4xf32>
-  %3 = lathe.attention %2, %2, %2 {scale = 0.5 : f64} : (tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x4xf32>) -> tensor<?x4xf32>
-  return %2, %3 : tensor<?x4xf32>, tensor<?x4xf32>
+  %0 = lathe.matmul %x, %w : (tensor<?x4x4xf32>, tensor<4x4xf32>) -> tensor<?x4x4xf32>
+  %1 = lathe.add %0, %b : (tensor<?x4x4xf32>, tensor<4xf32>) -> tensor<?x4x4xf32>
+  %2 = lathe.gelu %1 : (tensor<?x4x4xf32>) -> tensor<?x4x4xf32>
+  %3 = lathe.attention %2, %2, %2 {scale = 0.5 : f64} : (tensor<?x4x4xf32>, tensor<?x4x4xf32>, tensor<?x4x4xf32>) -> tensor<?x4x4xf32>
+  return %2, %3 : tensor<?x4x4xf32>, tensor<?x4x4xf32>
 }
 
 // -----
