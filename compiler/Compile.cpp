@@ -376,6 +376,17 @@ bool Compilation::compressWeights() {
   compression.compile = [this](ModuleOp module, const std::string &path, std::string &problem) {
     return compileHere(module, "f32", path, problem);
   };
+  compression.findDense = [this](ModuleOp module, std::vector<std::string> &dense, std::string &problem) {
+    CompileOptions inner;
+    inner.reference = options.reference;
+    Compilation nested(*this, inner, module.clone());
+    bool isDone = nested.select();
+    dense = nested.result.decompressed;
+    if (!isDone)
+      problem = nested.result.errors.empty() ? "can't select kernels for a part of the model" : nested.result.errors.front();
+    return isDone;
+  };
+  compression.target = options.reference ? "reference" : "cpu";
   allowTiming(compression);
   bool isUsage = false;
   if (!compress(compression, result.compression, isUsage, error))

@@ -9,6 +9,7 @@
 #include "passes/lowrank/Passes.h"
 #include "passes/lowrank/Trains.h"
 #include "passes/lowrank/methods/Ranks.h"
+#include "passes/lowrank/methods/Refit.h"
 
 using namespace mlir;
 
@@ -30,6 +31,8 @@ using runtime::Status;
 constexpr int kSweeps = 3;
 /// Of alternating least squares; they end earlier where they gain nothing any more.
 constexpr int64_t kRounds = 100;
+/// Rounds in which the two cores of a train are fitted to outputs, each in turn.
+constexpr int kRefits = 2;
 /// Shapes of Kronecker products that are tried, of weights up to a size: singular values of larger ones take seconds.
 constexpr size_t kShapes = 3;
 constexpr int64_t kMostTried = int64_t(1) << 20;
@@ -464,7 +467,8 @@ std::string whyNotForm(const RecipeStep &step, const Layer &layer) {
   return "";
 }
 
-Status fitForm(const LowRankFields &fields, const Layer &layer, const std::vector<float> &dense, TensorForm &form) {
+static Status fitToWeight(const LowRankFields &fields, const Layer &layer, const std::vector<float> &dense,
+                          TensorForm &form) {
   if (fields.method == "circulant")
     return fitCirculant(fields, layer, dense, form);
   std::vector<WindowProduct> convolutions = convolutionsOf(layer);
@@ -474,6 +478,20 @@ Status fitForm(const LowRankFields &fields, const Layer &layer, const std::vecto
   return fields.method == "cp"       ? fitCp(fields, shape, dense, form)
          : fields.method == "tucker" ? fitTucker(fields, shape, dense, form)
                                      : fitConvolutionTrain(fields, shape, dense, form);
+}
+
+Status fitForm(const LowRankFields &fields, const Layer &layer, const std::vector<float> &dense,
+               const quantization::InputStatistics *inputs, TensorForm &form, bool &isRefitted) {
+  isRefitted = false;
+  if (Status status = fitToWeight(fields, layer, dense, form); status.failed() || !inputs || !inputs->hasSecondMoment())
+    return status;
+  const quantization::Weight weight{dense.data(), layer.outputs, layer.inputs};
+  if (auto *circulant = std::get_if<Circulant>(&form)) {
+    isRefitted = true;
+    return lowrank::refit(weight, *inputs, *circulant);
+  }
+  auto *train = std::get_if<TensorTrain>(&form);
+  return train ? lowrank::refit(weight, *inputs, kRefits, *train, isRefitted) : Status();
 }
 
 std::vector<float> denseOf(const TensorForm &form) {

@@ -170,6 +170,25 @@ def test_blocks(lathe_tool, tmp_path):
     assert "keep is" in layer("--energy", "0.9")["reason"] and "saves as much" in layer("--ratio", "0.99")["reason"]
 
 
+@pytest.mark.parametrize("flags", [["kronecker", "--rank", "4"], ["tensor-train", "--rank", "6"], ["circulant", "--block", "4"]], ids=lambda flags: flags[0])
+def test_forms_fitted_to_outputs(flags, lathe_tool, tmp_path):
+    """With calibration data outputs are nearer to the dense layer's, on other inputs of the kind, too."""
+    model, report, out = save(tmp_path / "m.onnx", (64, 96)), tmp_path / "report.json", tmp_path / "m.lathe"
+    random = np.random.default_rng(6)
+    mix = random.normal(size=(12, 64)) * 0.5 ** (np.arange(12)[:, None] / 4)
+    np.savez(tmp_path / "calib.npz", x=(random.normal(size=(200, 12)) @ mix).astype(np.float32))
+    x = (random.normal(size=(50, 12)) @ mix).astype(np.float32)
+    np.savez(tmp_path / "x.npz", x=x)
+    expected, errors = np.maximum(x @ numpy_helper.to_array(onnx.load(model).graph.initializer[0]), 0), []
+    for data in ([], ["--calib", tmp_path / "calib.npz"]):
+        lathe_tool.ok("lowrank", model, "-o", out, "--method", *flags, *data, "--report", report)
+        (layer,) = json.loads(report.read_text())["compression"]["layers"]
+        assert layer["method"] == flags[0] + (", refitted" if data else "") and layer["error_of"] == ("output" if data else "weight")
+        lathe_tool.ok("run", out, "--inputs", tmp_path / "x.npz", "--outputs", tmp_path / "y.npz")
+        errors.append(((np.load(tmp_path / "y.npz")["y0"] - expected) ** 2).sum())
+    assert 0 < errors[1] < 0.95 * errors[0]
+
+
 def test_automatic_ranks(lathe_tool, tmp_path):
     """All weights together have what is left of them, and one that falls fast pays for one that does not."""
     random = np.random.default_rng(1)

@@ -243,7 +243,7 @@ def refused(lathe_tool, folder, tmp_path):
 
 
 def test_wrong_flags(refused):
-    refused(["expects a budget", "--target-size or --max-drop"])
+    refused(["expects a budget", "--target-size, --target-speedup or --max-drop"])
     for text in ("0", "-1", "big", "120%", "1 %"):
         refused(["--target-size expects a size", f"'{text}'"], "--target-size=" + text)
     refused(["--max-drop expects", "'lots'"], "--max-drop", "lots")
@@ -257,7 +257,7 @@ def test_wrong_flags(refused):
 @pytest.mark.parametrize(
     "step, words",
     [
-        ({}, ["step 1", "expects a budget", "'target_size' or 'max_drop'"]),
+        ({}, ["step 1", "expects a budget", "'target_size', 'target_speedup' or 'max_drop'"]),
         ({"target_size": 0}, ["field 'target_size'", "got 0"]),
         ({"target_size": "many"}, ["field 'target_size'", "25MiB", '"many"']),
         ({"max_drop": -1}, ["field 'max_drop'", "from 0"]),
@@ -268,7 +268,7 @@ def test_wrong_flags(refused):
         ({"max_drop": 0.1, "from": [{"tensors": ["*"]}]}, ["alternative 1", "field 'tensors'", "beside 'from'"]),
         ({"max_drop": 0.1, "from": [{"step": "choose", "max_drop": 1}]}, ["alternative 1", "'choose' is not of single layers"]),
         ({"max_drop": 0.1, "from": [{"step": "rotate"}]}, ["alternative 1", "'rotate' is not of single layers"]),
-        ({"max_drop": 0.1, "from": [{"step": "prune", "pattern": "heads", "sparsity": 0.5}]}, ["alternative 1", "'heads'", "not of single layers"]),
+        ({"max_drop": 0.1, "from": [{"step": "prune", "pattern": "layers", "sparsity": 0.5}]}, ["alternative 1", "'layers'", "not of single layers"]),
         ({"max_drop": 0.1, "from": [{"mode": "kv-cache", "bits": 4}]}, ["alternative 1", "kv-cache"]),
         ({"max_drop": 0.1, "tensors": ["decoder*"]}, ["field 'tensors'", "decoder*"]),
         ({"max_drop": 0.1, "bits": 4}, ["field 'bits' is one of step 'quantize'", "'choose' has step, from"]),
@@ -304,5 +304,7 @@ def test_killed_run_is_taken_over(lathe_tool, folder, tmp_path):
         pytest.skip("it was faster than the test")
     assert not output.exists()
     result = lathe_tool(*words)
-    assert result.returncode == 0 and "reusing" in result.stderr, result.stderr
+    # One line, not one for each alternative.
+    assert result.returncode == 0 and "finished parts of an interrupted run" in result.stderr, result.stderr
+    assert result.stderr.count("reusing") == 1, result.stderr
     assert output.read_bytes() == whole and [path.name for path in tmp_path.iterdir()] == ["m.lathe"]

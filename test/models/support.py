@@ -1,8 +1,12 @@
 # Lathe. Under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
 """The models, their inputs, and how close outputs must be to the oracle."""
+import os
 from typing import NamedTuple
 
 import numpy as np
+
+# Where programs for CUDA run: `make check-gpu` says cuda.
+DEVICE = os.environ.get("LATHE_TEST_DEVICE", "cuda-emulator")
 
 # Allowed max|a - b| as a share of max|b|, where b is ONNX Runtime's f32 output, by precision of the compiled model.
 TOLERANCES = {"f32": 2e-4, "bf16": 1e-2}

@@ -6,7 +6,7 @@ import lathe
 import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from support import assert_close, make_inputs
+from support import DEVICE, assert_close, make_inputs
 
 ON_DEVICE = ["minilm", "bert", "bert_opset23", "distilbert", "roberta", "gpt2", "llama", "llama_opset23"]
 ASSEMBLED = ["bert", "convnext", "deepseek_v3", "gpt2", "qat", "swin", "t5_encoder", "vit_nncf", "wav2vec2"]
@@ -32,7 +32,7 @@ def test_every_kernel_assembles(name, lathe_tool, onnx_path, tmp_path):
 
 @pytest.mark.parametrize("name", ON_DEVICE)
 def test_models(name, artifact, oracle):
-    session = lathe.load(artifact(name, "--target", "cuda:sm_80", "-O1"), device="cuda-emulator").session(threads=1)
+    session = lathe.load(artifact(name, "--target", "cuda:sm_80", "-O1"), device=DEVICE).session(threads=1)
     for batch, sequence in [(1, 1), (3, 7)]:
         inputs = make_inputs(name, batch, sequence, padded=sequence > 1)
         assert_close(session.run(inputs), oracle(name, inputs))
@@ -64,7 +64,7 @@ def softmax(tmp_path):
 def test_rows_of_any_length(shape, target, softmax, lathe_tool, tmp_path):
     lathe_tool.ok("compile", softmax, "-o", tmp_path / "m.lathe", "--target", target)
     x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
-    y = lathe.load(tmp_path / "m.lathe", device="cuda-emulator").session(threads=1).run({"x": x})["y"]
+    y = lathe.load(tmp_path / "m.lathe", device=DEVICE).session(threads=1).run({"x": x})["y"]
     if x.size:
         e = np.exp(2 * (x - x.max(axis=-1, keepdims=True)))
         np.testing.assert_allclose(y, e / e.sum(axis=-1, keepdims=True), rtol=2e-5, atol=1e-7)
@@ -73,7 +73,7 @@ def test_rows_of_any_length(shape, target, softmax, lathe_tool, tmp_path):
 
 # Of 48 rows the table is one panel of products by its transpose; of 50 it is padded, of 100 there are two.
 @pytest.mark.parametrize("rows", [48, 50, 100])
-@pytest.mark.parametrize("target, device", [("cpu", "cpu"), ("cuda", "cuda-emulator"), ("cpu,cuda", "cpu"), ("cpu,cuda", "cuda-emulator")])
+@pytest.mark.parametrize("target, device", [("cpu", "cpu"), ("cuda", DEVICE), ("cpu,cuda", "cpu"), ("cpu,cuda", DEVICE)])
 def test_tied_tables(rows, target, device, lathe_tool, tmp_path):
     value = helper.make_tensor_value_info
     table = np.random.default_rng(0).standard_normal((rows, 16)).astype(np.float32)
@@ -111,7 +111,7 @@ def test_a_check_fails_on_the_device(lathe_tool, tmp_path):
         [table],
     )
     lathe_tool.ok("compile", model, "-o", tmp_path / "m.lathe", "--target", "cuda")
-    session = lathe.load(tmp_path / "m.lathe", device="cuda-emulator").session(threads=1)
+    session = lathe.load(tmp_path / "m.lathe", device=DEVICE).session(threads=1)
     assert session.run({"i": np.array([0, 3])})["y"].shape == (2, 2)
     with pytest.raises(lathe.Error, match="the_gather.*out of range"):
         session.run({"i": np.array([0, 4])})
@@ -128,7 +128,7 @@ def test_what_the_host_reads(lathe_tool, tmp_path):
         [value("y", TensorProto.INT64, [1, None])],
     )
     lathe_tool.ok("compile", model, "-o", tmp_path / "m.lathe", "--target", "cuda")
-    session = lathe.load(tmp_path / "m.lathe", device="cuda-emulator").session(threads=1)
+    session = lathe.load(tmp_path / "m.lathe", device=DEVICE).session(threads=1)
     for x in ([0, 1, 0, 2, 3], [0, 0], [5]):
         x = np.array(x, np.float32)
         np.testing.assert_array_equal(session.run({"x": x})["y"], np.nonzero(x))

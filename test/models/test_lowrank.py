@@ -57,8 +57,7 @@ FORMS = [
 ]
 
 
-@pytest.mark.parametrize("flags", FORMS, ids=lambda flags: "".join(flags).replace("--", "-"))
-@pytest.mark.parametrize("name", ["bert", "llama"])
+@pytest.mark.parametrize("name, flags", [("llama", flags) for flags in FORMS] + [("bert", FORMS[0]), ("bert", FORMS[3]), ("bert", FORMS[6])], ids=lambda value: "".join(value).replace("--", "-"))
 def test_forms(name, flags, lathe_tool, onnx_path, tmp_path):
     """Other forms than two factors, of layers, tables and tied heads: where the parts are multiplied by one after another, and where the weight is made of them at each run."""
     source, plain, artifact, report = onnx_path(name), tmp_path / "l.onnx", tmp_path / "l.lathe", tmp_path / "r.json"

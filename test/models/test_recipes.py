@@ -97,7 +97,8 @@ def sparsify(random, model):
 def choose(random, model):
     first = {"step": "quantize", **quantize(random, model)}
     others = [{"step": "prune", "pattern": "2:4", "method": "wanda"}, [{"step": "prune"}, {"step": "quantize", "bits": 4, "group_size": 16}]]
-    return maybe(random, {"max_drop": 0.5}, samples=1, **{"from": [[first], [first, *others]]})
+    parts = {"step": "prune", "pattern": "neurons", "sparsity": 0.5, "multiple": 8}
+    return maybe(random, {"max_drop": 0.5}, samples=1, **{"from": [[first], [first, *others], [parts, [parts, first], *others]]})
 
 
 def rotate(random, model):

@@ -121,7 +121,7 @@ Status QuantPlan::create(const PlanKey &key, int threads, std::string_view isa, 
   p.mode_ = isInteger ? Mode::integer
             : p.tiling_.rows <= kTileRows && p.kernels_.multiply ? Mode::direct : Mode::widened;
   // A lookup for each row and code, where to make codes numbers takes one for each of these, once: of more rows that is sooner done.
-  if (p.mode_ == Mode::widened && p.kernels_.multiplyLooked && key.m <= std::min(3 * layout.dimension / 4, kTileRows))
+  if (p.mode_ == Mode::widened && p.kernels_.multiplyLooked && key.m <= std::min(layout.dimension, kTileRows))
     p.mode_ = Mode::looked;
   p.panelData_ = packed + layout.tableBytes();
   p.panelBytes_ = layout.panelBytes();

@@ -56,7 +56,10 @@ template <int Bits> inline Vector pick(const float *table, Words index) {
   return {_mm256_i32gather_ps(table, index.v, 4)};
 }
 
-/// Adds what two vectors of indices pick from one table.
+/// Puts entries [entry, entry + kLanes) into a table that addPicked() reads.
+template <int Bits> inline void storeEntries(float *table, int64_t entry, Vector entries) { entries.store(table + entry); }
+
+/// Adds what two vectors of indices pick from a table.
 template <int Bits> inline void addPicked(const float *table, Words first, Words second, Vector &a, Vector &b) {
   a = a + pick<Bits>(table, first);
   b = b + pick<Bits>(table, second);

@@ -63,7 +63,18 @@ template <int Bits> inline Vector pick(const float *table, Words index) {
                                _mm512_mask_blend_ps(bit6, pair(128), pair(192)))};
 }
 
-/// Adds what two vectors of indices pick from one table: each part of it is loaded once for both.
+/// Puts entries [entry, entry + kLanes) into a table that addPicked() reads: of 256 as their high halves, then their low ones, as one permutation
+/// picks from 64 words, but from 32 numbers.
+template <int Bits> inline void storeEntries(float *table, int64_t entry, Vector entries) {
+  if constexpr (Bits <= 4)
+    return entries.store(table + entry);
+  auto *halves = reinterpret_cast<uint16_t *>(table) + entry;
+  __m512i bits = _mm512_castps_si512(entries.v);
+  _mm256_storeu_si256(reinterpret_cast<__m256i *>(halves), _mm512_cvtepi32_epi16(_mm512_srli_epi32(bits, 16)));
+  _mm256_storeu_si256(reinterpret_cast<__m256i *>(halves + 256), _mm512_cvtepi32_epi16(bits));
+}
+
+/// Adds what two vectors of indices pick from a table.
 template <int Bits> inline void addPicked(const float *table, Words first, Words second, Vector &a, Vector &b) {
   if constexpr (Bits <= 4) {
     Lookup lookup = Lookup::load(table);
@@ -71,22 +82,22 @@ template <int Bits> inline void addPicked(const float *table, Words first, Words
     b = b + lookup.at(second);
     return;
   }
-  auto has = [](Words index, int bit) __attribute__((always_inline)) { return _mm512_test_epi32_mask(index.v, _mm512_set1_epi32(bit)); };
-  const __mmask16 a5 = has(first, 32), a6 = has(first, 64), b5 = has(second, 32), b6 = has(second, 64);
-  __m512 x[4], y[4];
-#pragma GCC unroll 4
-  for (int i = 0; i < 4; ++i) {
-    const float *part = table + 64 * i;
-    __m512 t0 = _mm512_loadu_ps(part), t1 = _mm512_loadu_ps(part + 16), t2 = _mm512_loadu_ps(part + 32), t3 = _mm512_loadu_ps(part + 48);
-    x[i] = _mm512_mask_blend_ps(a5, _mm512_permutex2var_ps(t0, first.v, t1), _mm512_permutex2var_ps(t2, first.v, t3));
-    y[i] = _mm512_mask_blend_ps(b5, _mm512_permutex2var_ps(t0, second.v, t1), _mm512_permutex2var_ps(t2, second.v, t3));
-    if (i % 2) {
-      x[i] = _mm512_mask_blend_ps(a6, x[i - 1], x[i]);
-      y[i] = _mm512_mask_blend_ps(b6, y[i - 1], y[i]);
-    }
-  }
-  a = a + Vector{_mm512_mask_blend_ps(has(first, 128), x[1], x[3])};
-  b = b + Vector{_mm512_mask_blend_ps(has(second, 128), y[1], y[3])};
+  __m512i index = _mm512_or_si512(first.v, _mm512_slli_epi32(second.v, 16));
+  const __mmask32 bit6 = _mm512_test_epi16_mask(index, _mm512_set1_epi16(64));
+  const __mmask32 bit7 = _mm512_test_epi16_mask(index, _mm512_set1_epi16(128));
+  auto *words = reinterpret_cast<const uint16_t *>(table);
+  auto part = [&](int from) __attribute__((always_inline)) {
+    return _mm512_permutex2var_epi16(_mm512_loadu_si512(words + from), index, _mm512_loadu_si512(words + from + 32));
+  };
+  auto picked = [&](int from) __attribute__((always_inline)) {
+    return _mm512_mask_blend_epi16(bit7, _mm512_mask_blend_epi16(bit6, part(from), part(from + 64)),
+                                   _mm512_mask_blend_epi16(bit6, part(from + 128), part(from + 192)));
+  };
+  __m512i high = picked(0), low = picked(256);
+  constexpr int kChoose = 0xca; // bits of the second where the first has ones, else of the third
+  const __m512i lowHalves = _mm512_set1_epi32(0xffff);
+  a = a + Vector{_mm512_castsi512_ps(_mm512_ternarylogic_epi32(lowHalves, low, _mm512_slli_epi32(high, 16), kChoose))};
+  b = b + Vector{_mm512_castsi512_ps(_mm512_ternarylogic_epi32(lowHalves, _mm512_srli_epi32(low, 16), high, kChoose))};
 }
 
 /// Byte I of each word, as the highest of a signed one: times 2^24.

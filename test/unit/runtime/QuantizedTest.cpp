@@ -335,6 +335,28 @@ TEST(Quantized, DeepAndWide) {
     }
 }
 
+/// Up to d rows go by tables, more by panels that are made numbers.
+TEST(Quantized, FewRowsOfCodebooks) {
+  int which = 0;
+  for (auto [k, n, group] : {std::array<int64_t, 3>{5, 3, 5}, {130, 70, 64}, {2100, 100, 256}})
+    for (const QuantizedLayout &layout : layoutsFor(k, n, group)) {
+      if (layout.values != CodeValues::codebook)
+        continue;
+      for (int64_t m : {1, 2, 3, 4, 6, 7}) {
+        Case c;
+        c.layout = layout;
+        c.m = m;
+        c.batch[2] = ++which % 3 == 0 ? 2 : 1;
+        c.transposeA = which % 2;
+        c.padA = which % 4;
+        c.bias = which % 5 == 0;
+        c.residual = which % 3;
+        c.activation = which % 7 == 0 ? LATHE_ACT_RELU : LATHE_ACT_NONE;
+        checkAll(c, {1 + which % 3});
+      }
+    }
+}
+
 TEST(Quantized, Epilogues) {
   for (int64_t activation = LATHE_ACT_NONE; activation <= LATHE_ACT_SIGMOID; ++activation)
     for (int residual : {0, 1, 2})

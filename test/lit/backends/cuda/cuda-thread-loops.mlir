@@ -191,3 +191,21 @@ func.func private @scatter(%frame: !llvm.ptr, %args: !llvm.ptr, %begin: index, %
   }
   return
 }
+
+// -----
+
+// Does not fire: of the threads of a block all but one would have nothing to do but to read, perhaps what that one has written in its place.
+// CHECK-LABEL: func.func private @number
+// CHECK-NOT: gpu.
+// CHECK: memref.store
+func.func private @number(%frame: !llvm.ptr, %args: !llvm.ptr, %begin: index, %end: index) {
+  %c1 = arith.constant 1 : index
+  %x = kernel.arg %args at 0 : memref<f32>
+  %y = kernel.arg %args at 24 : memref<f32>
+  %0 = memref.load %x[] : memref<f32>
+  scf.for %row = %begin to %end step %c1 {
+    %1 = arith.addf %0, %0 : f32
+    memref.store %1, %y[] : memref<f32>
+  }
+  return
+}
