@@ -96,8 +96,9 @@ template <typename T>
 LATHE_DEVICE void loadKeys(const RowsArgs &from, const AttentionPlace &place, int64_t key, int64_t column,
                            int64_t columns, float (*to)[kSlice + 1]) {
   constexpr int kStep = kAttentionThreads / kSlice;
-  if (from.pages && hasCodes(from.codes))
-    return loadCodedKeys(from, place, key, column, columns, to);
+  if constexpr (sizeof(T) == sizeof(float)) // what codes stand for
+    if (from.pages && hasCodes(from.codes))
+      return loadCodedKeys(from, place, key, column, columns, to);
   const T *source;
   int64_t row = from.view.row, col = from.view.col;
   if (from.pages) { // of which none ends within a tile

@@ -234,14 +234,14 @@ bool attentionLaunches(const AttentionArgs &call, int64_t dtype, int64_t mostKey
     return true;
   int64_t rows = args.batch[2] / args.key_heads * args.s, blockRows = rows <= 8 ? 8 : 32;
   // Matrix instructions where there is enough to multiply.
-  bool mma = dtype != LATHE_F32 && rows >= 16 && args.d <= 128 && args.e <= 128;
+  bool mma = dtype != LATHE_F32 && rows > 8 && args.d <= 128 && args.e <= 128;
   if (mma)
     blockRows = 64;
   args.row_blocks = divideUp(rows, blockRows);
-  int64_t columns = std::max(args.e, mma ? args.d : 0) <= 64 ? 64
-                    : args.e <= 128                          ? 128
-                                                             : 256,
-          chunks = divideUp(args.e, columns);
+  int64_t widest = std::max(args.e, mma ? args.d : 0), columns = widest <= 64 ? 64 : widest <= 128 ? 128 : 256;
+  if (dtype != LATHE_F32 && blockRows == 32)
+    columns = 256;
+  int64_t chunks = divideUp(args.e, columns);
   // Parts of at least 128 keys, as long as there are not two blocks for each multiprocessor.
   int64_t blocks = heads * args.row_blocks, wanted = divideUp(2 * multiprocessors, blocks * chunks);
   args.parts = std::max<int64_t>(1, std::min({wanted, mostKeys / 128, int64_t(256)}));

@@ -212,7 +212,7 @@ void check(const Case &c) {
   AttentionLaunches launches;
   std::string why;
   ASSERT_TRUE(attentionLaunches(args, c.dtype, c.t, c.multiprocessors, &launches, &why)) << why;
-  bool mma = c.dtype != LATHE_F32 && c.heads / c.keyHeads * c.s >= 16 && c.d <= 128 && c.e <= 128;
+  bool mma = c.dtype != LATHE_F32 && c.heads / c.keyHeads * c.s > 8 && c.d <= 128 && c.e <= 128;
   if (!launches.attention.function.empty())
     EXPECT_EQ(launches.attention.function.find("_r64_") != std::string::npos, mma) << launches.attention.function;
   std::vector<float> scratch(size_t(launches.scratch_bytes / 4), NAN);
@@ -293,10 +293,12 @@ TEST(AttentionKernel, MaskedRowsOfMatrixInstructions) {
 
 TEST(AttentionKernel, Types) {
   for (int64_t dtype : {LATHE_F16, LATHE_BF16}) {
-    Case c{9, 40, 24, 24, 1, 2, 1};
-    c.dtype = dtype;
-    c.bias = Bias::padding;
-    check(c);
+    for (auto [s, d, e] : {std::array<int64_t, 3>{3, 24, 24}, {9, 24, 140}, {9, 130, 24}, {2, 30, 100}}) {
+      Case c{s, 40, d, e, 1, 2, 1};
+      c.dtype = dtype;
+      c.bias = Bias::padding;
+      check(c);
+    }
   }
 }
 
