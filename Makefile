@@ -11,12 +11,13 @@ ARGS ?=
 export BUILD PRESET JOBS SENTENCES QUERY
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check conformance fuzz bench docs install configure build build-sanitized format clean
+.PHONY: help demo check check-gpu conformance fuzz bench docs install configure build build-sanitized format clean
 
 help:
 	@echo 'make demo      install, build, compile all-MiniLM-L6-v2 and search sentences with it; complete Python code'
 	@echo '               SENTENCES="a|b|c" QUERY="..." ranks your own sentences'
 	@echo 'make check     install, build, run every test; the last line is the summary'
+	@echo 'make check-gpu runs the tests of CUDA on the GPU of this machine; ARGS="-k bert": some of them'
 	@echo 'make conformance  run the ONNX backend test cases and write docs/conformance.md (about half an hour)'
 	@echo 'make fuzz      mutate models, modules, artifacts and checkpoints for FUZZ_SECONDS (default 600) in a build of its own'
 	@echo 'make bench     compare with ONNX Runtime and OpenVINO in one run and write docs/performance.md (some ten minutes)'
@@ -32,6 +33,9 @@ demo: build
 
 check: build build-sanitized
 	@scripts/check.sh
+
+check-gpu: build
+	@ARGS='$(ARGS)' scripts/check-gpu.sh
 
 fuzz: build
 	@mkdir -p build-fuzz

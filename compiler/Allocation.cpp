@@ -15,7 +15,7 @@ double lossOf(const LayerOption &option) { return option.loss > 0 ? option.loss 
 
 /// Loss for each byte that `to` saves.
 double slopeBetween(const LayerOption &from, const LayerOption &to) {
-  return (lossOf(to) - lossOf(from)) / static_cast<double>(from.bytes - to.bytes);
+  return (lossOf(to) - lossOf(from)) / static_cast<double>(from.cost - to.cost);
 }
 
 } // namespace
@@ -27,11 +27,11 @@ std::vector<size_t> lowerHull(const std::vector<LayerOption> &options) {
       order.push_back(i);
   // The best one first, then what is smaller than all that lose less.
   std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {
-    return std::tuple(lossOf(options[a]), options[a].bytes, a) < std::tuple(lossOf(options[b]), options[b].bytes, b);
+    return std::tuple(lossOf(options[a]), options[a].cost, a) < std::tuple(lossOf(options[b]), options[b].cost, b);
   });
   std::vector<size_t> hull;
   for (size_t i : order) {
-    if (!hull.empty() && options[i].bytes >= options[hull.back()].bytes)
+    if (!hull.empty() && options[i].cost >= options[hull.back()].cost)
       continue;
     while (hull.size() > 1 && slopeBetween(options[hull.back()], options[i]) <=
                                   slopeBetween(options[hull[hull.size() - 2]], options[hull.back()]))
@@ -60,10 +60,10 @@ std::vector<size_t> AllocationPath::choice(size_t steps) const {
   return result;
 }
 
-uint64_t AllocationPath::bytes(const std::vector<size_t> &choice) const {
+uint64_t AllocationPath::cost(const std::vector<size_t> &choice) const {
   uint64_t sum = 0;
   for (size_t layer = 0; layer < layers.size(); ++layer)
-    sum += layers[layer][choice[layer]].bytes;
+    sum += layers[layer][choice[layer]].cost;
   return sum;
 }
 
@@ -76,20 +76,20 @@ double AllocationPath::loss(const std::vector<size_t> &choice) const {
 
 size_t AllocationPath::stepsFor(uint64_t limit) const {
   std::vector<size_t> current = first;
-  uint64_t sum = bytes(current);
+  uint64_t sum = cost(current);
   for (size_t steps = 0;; ++steps) {
     if (sum <= limit)
       return steps;
     if (steps == moves.size())
       return steps + 1;
     const Move &move = moves[steps];
-    sum -= layers[move.layer][current[move.layer]].bytes - layers[move.layer][move.option].bytes;
+    sum -= layers[move.layer][current[move.layer]].cost - layers[move.layer][move.option].cost;
     current[move.layer] = move.option;
   }
 }
 
 std::vector<size_t> AllocationPath::filled(std::vector<size_t> choice, uint64_t limit) const {
-  for (uint64_t sum = bytes(choice); sum < limit;) {
+  for (uint64_t sum = cost(choice); sum < limit;) {
     double best = 0;
     size_t layer = 0, option = 0;
     for (size_t i = 0; i < layers.size(); ++i) {
@@ -97,10 +97,10 @@ std::vector<size_t> AllocationPath::filled(std::vector<size_t> choice, uint64_t 
       for (size_t j = 0; j < layers[i].size(); ++j) {
         const LayerOption &other = layers[i][j];
         double gain = lossOf(own) - lossOf(other);
-        if (!(gain > 0) || (other.bytes > own.bytes && other.bytes - own.bytes > limit - sum))
+        if (!(gain > 0) || (other.cost > own.cost && other.cost - own.cost > limit - sum))
           continue;
         // What costs nothing gains most.
-        double value = other.bytes > own.bytes ? gain / static_cast<double>(other.bytes - own.bytes) : INFINITY;
+        double value = other.cost > own.cost ? gain / static_cast<double>(other.cost - own.cost) : INFINITY;
         if (value > best) {
           best = value;
           layer = i;
@@ -110,7 +110,7 @@ std::vector<size_t> AllocationPath::filled(std::vector<size_t> choice, uint64_t 
     }
     if (best == 0)
       break;
-    sum = sum - layers[layer][choice[layer]].bytes + layers[layer][option].bytes;
+    sum = sum - layers[layer][choice[layer]].cost + layers[layer][option].cost;
     choice[layer] = option;
   }
   return choice;

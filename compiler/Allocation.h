@@ -2,9 +2,10 @@
 //
 // Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
 //
-// Bytes are shared out among layers so that the sum of their losses is small: each layer's options on the lower convex
-// hull of bytes and loss are its steps down, and all layers' steps are taken in the order of what they lose for a byte
-// (Shoham and Gersho 1988). For each number of bytes that this order passes, no other choice loses less.
+// Bytes, or any other cost that is to be saved, such as time, are shared out among layers so that the sum of their
+// losses is small: each layer's options on the lower convex hull of cost and loss are its steps down, and all layers'
+// steps are taken in the order of what they lose for a byte (Shoham and Gersho 1988). For each cost that this order
+// passes, no other choice loses less.
 //
 //===----------------------------------------------------------------------===//
 #ifndef LATHE_COMPILER_ALLOCATION_H
@@ -18,7 +19,7 @@ namespace lathe {
 
 /// One way to store a layer.
 struct LayerOption {
-  uint64_t bytes = 0;
+  uint64_t cost = 0; ///< such as bytes, or picoseconds
   double loss = 0; ///< that it alone brings; below 0 counts as 0
 };
 
@@ -36,13 +37,13 @@ public:
   size_t length() const { return moves.size(); }
   /// The option of each layer after the first `steps` steps.
   std::vector<size_t> choice(size_t steps) const;
-  uint64_t bytes(const std::vector<size_t> &choice) const;
+  uint64_t cost(const std::vector<size_t> &choice) const;
   double loss(const std::vector<size_t> &choice) const;
-  uint64_t bytes(size_t steps) const { return bytes(choice(steps)); }
-  /// The fewest steps whose choice has at most so many bytes; length() + 1 where none has.
-  size_t stepsFor(uint64_t bytes) const;
-  /// A choice with what is left of `bytes` given to the layers that gain most from it.
-  std::vector<size_t> filled(std::vector<size_t> choice, uint64_t bytes) const;
+  uint64_t cost(size_t steps) const { return cost(choice(steps)); }
+  /// The fewest steps whose choice costs at most so much; length() + 1 where none does.
+  size_t stepsFor(uint64_t limit) const;
+  /// A choice with what is left of `limit` given to the layers that gain most from it.
+  std::vector<size_t> filled(std::vector<size_t> choice, uint64_t limit) const;
 
 private:
   struct Move {

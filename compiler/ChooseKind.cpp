@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "compiler/ChooseStep.h"
+#include "compiler/LayerTimes.h"
 #include "compiler/Sizes.h"
 #include "compiler/StepKinds.h"
 #include "compiler/StepRun.h"
@@ -14,11 +15,14 @@ namespace lathe::recipe {
 namespace {
 
 /// What an alternative of one layer is no step for, or nothing.
-std::string whyNoAlternative(const ordered_json &entry, const RecipeStep &step) {
+std::string whyNoAlternative(const ordered_json &entry, const RecipeStep &step, bool isFirst) {
   for (const char *field : {"tensors", "exclude"})
     if (entry.contains(field))
       return "field '" + std::string(field) + "': what layers get it is chosen: expects it beside 'from'";
   const StepKind &kind = kindOf(step);
+  if (kind.isFirstAlternative && !isFirst)
+    return "step '" + step.step + "' of pattern '" + step.parts.pattern +
+           "' comes before other steps of an alternative";
   return kind.whyNoAlternative ? kind.whyNoAlternative(step) : "";
 }
 
@@ -36,7 +40,7 @@ std::string readAlternatives(const ordered_json &value, RecipeStep &step) {
       RecipeStep own;
       std::string problem = read(entry, own);
       if (problem.empty())
-        problem = whyNoAlternative(entry, own);
+        problem = whyNoAlternative(entry, own, step.from.back().empty());
       if (!problem.empty())
         return where + problem;
       step.from.back().push_back(std::move(own));
@@ -68,8 +72,8 @@ std::string readTargetSize(const ordered_json &value, RecipeStep &step) {
 
 /// What is tried where a recipe names nothing: integers, as small as they are of use.
 std::string finishChoose(const ordered_json &entry, RecipeStep &step) {
-  if (step.targetSize.empty() && !step.maxDrop)
-    return "expects a budget: a field 'target_size' or 'max_drop'";
+  if (step.targetSize.empty() && !step.targetSpeedup && !step.maxDrop)
+    return "expects a budget: a field 'target_size', 'target_speedup' or 'max_drop'";
   if (entry.contains("from"))
     return "";
   // Scales of small groups are half a bit for each weight, which is worth more bits in some layers and not in others.
@@ -81,6 +85,14 @@ std::string finishChoose(const ordered_json &entry, RecipeStep &step) {
     step.from.push_back({own});
   }
   return "";
+}
+
+bool check(StepRun &run, llvm::ArrayRef<RecipeStep>) {
+  if (!run.step.targetSpeedup)
+    return true;
+  std::string why = run.compression.isPortable ? "other runtimes run what is written, expects a .lathe file"
+                                               : whyNotTimed(run.compression);
+  return why.empty() || run.wrongRecipe("field 'target_speedup': nothing can be timed: " + why);
 }
 
 bool choose(StepRun &run) {
@@ -109,6 +121,7 @@ StepKind chooseKind() {
           {"from", readAlternatives, writeAlternatives},
           {"target_size", readTargetSize,
            [](const S &step) { return step.targetSize.empty() ? ordered_json() : ordered_json(step.targetSize); }},
+          optionalNumber("target_speedup", at(&S::targetSpeedup), 1, 1000),
           optionalNumber("max_drop", at(&S::maxDrop), 0, 1e6),
           wholeNumber("samples", at(&S::sensitivitySamples), 1, int64_t(1) << 53),
           optionalNumber("time_budget", at(&S::timeBudget), 0, 1e9),
@@ -117,6 +130,7 @@ StepKind chooseKind() {
       },
       finishChoose};
   kind.carryOut = choose;
+  kind.check = check;
   kind.needsData = [](const RecipeStep &) { return "to choose"; };
   kind.whyNoAlternative = [](const RecipeStep &step) { return "step '" + step.step + "' is not of single layers"; };
   return kind;

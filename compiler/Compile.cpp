@@ -376,6 +376,17 @@ bool Compilation::compressWeights() {
   compression.compile = [this](ModuleOp module, const std::string &path, std::string &problem) {
     return compileHere(module, "f32", path, problem);
   };
+  compression.findDense = [this](ModuleOp module, std::vector<std::string> &dense, std::string &problem) {
+    CompileOptions inner;
+    inner.reference = options.reference;
+    Compilation nested(*this, inner, module.clone());
+    bool isDone = nested.select();
+    dense = nested.result.decompressed;
+    if (!isDone)
+      problem = nested.result.errors.empty() ? "can't select kernels for a part of the model" : nested.result.errors.front();
+    return isDone;
+  };
+  compression.target = options.reference ? "reference" : "cpu";
   allowTiming(compression);
   bool isUsage = false;
   if (!compress(compression, result.compression, isUsage, error))
@@ -459,8 +470,9 @@ bool Compilation::select() {
   auto select = [&](OpPassManager &passes) {
     if (!options.reference) {
       passes.addNestedPass<func::FuncOp>(cpu::createCpuWideProductsPass()); // weights of which are what the next one reads
-      if (!programs[current].isCuda)
-        passes.addNestedPass<func::FuncOp>(cpu::createCpuCompressedProductsPass());
+      cpu::CpuCompressedProductsPassOptions compressed;
+      compressed.device = programs[current].isCuda;
+      passes.addNestedPass<func::FuncOp>(cpu::createCpuCompressedProductsPass(compressed));
       passes.addNestedPass<func::FuncOp>(cpu::createCpuIntegerProductsPass());
     }
     cpu::CpuSelectKernelsPassOptions selection;
@@ -741,14 +753,6 @@ CompileResult compileModel(const std::string &model, const std::string &output, 
     return result;
   }
   if (own.emit == "onnx") // is the model alone
-    own.generation = CompileOptions::Generation::off;
-  if (own.forCuda && own.generation == CompileOptions::Generation::on) {
-    CompileResult result;
-    result.code = ExitCode::usage;
-    result.errors.push_back("programs that generate text are made for cpu: expects --generate off, or auto, with --target cuda");
-    return result;
-  }
-  if (own.forCuda)
     own.generation = CompileOptions::Generation::off;
   Compilation compilation(model, own);
   if (!own.recipe.empty())

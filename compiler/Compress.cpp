@@ -4,8 +4,10 @@
 //
 //===----------------------------------------------------------------------===//
 #include "compiler/Compress.h"
+#include "compiler/RequiredKernels.h"
 #include "compiler/StepKinds.h"
 #include "compiler/StepRun.h"
+#include <map>
 #include <set>
 
 using namespace mlir;
@@ -22,6 +24,38 @@ bool checkEarly(StepRun &run, ArrayRef<RecipeStep> later) {
   return !kind.check || kind.check(run, later);
 }
 
+/// Whether kernels read what a step and those before it make of weights.
+bool checkKernels(StepRun &run, ArrayRef<RecipeStep> steps) {
+  std::vector<compression::Layer> layers = run.coveredLayers();
+  CarryOut carryOut = [&run](const Compression &compression, const RecipeStep &step, CompressionReport &report,
+                             bool &isUsage, std::string &error) {
+    StepRun own{compression, step, run.where, run.pool, report, isUsage, error};
+    return recipe::kindOf(step).carryOut(own);
+  };
+  auto check = [&](ArrayRef<RecipeStep> tried, const std::string &where) {
+    std::string why;
+    if (!findMissingKernel(run.compression, tried, layers, carryOut, why, run.error))
+      return false;
+    return why.empty() || run.wrongRecipe(where + why);
+  };
+  std::vector<RecipeStep> before;
+  for (const RecipeStep &step : steps)
+    if (recipe::kindOf(step).storesWeights)
+      before.push_back(step);
+  if (recipe::kindOf(run.step).storesWeights)
+    return check(before, "");
+  for (auto [index, alternative] : llvm::enumerate(run.step.from)) {
+    std::vector<RecipeStep> all = before;
+    for (const RecipeStep &step : alternative)
+      if (recipe::kindOf(step).storesWeights) {
+        all.push_back(step);
+        if (!check(all, "field 'from': alternative " + std::to_string(index + 1) + ": "))
+          return false;
+      }
+  }
+  return true;
+}
+
 bool carryOut(StepRun &run) { return recipe::kindOf(run.step).carryOut(run); }
 
 /// Bytes of all layers. A weight that several steps have changed, or whose factors a later step has, counts once.
@@ -34,6 +68,37 @@ void addUp(CompressionReport &report) {
     known.insert(layer.weight);
     known.insert(layer.factors.begin(), layer.factors.end());
   }
+}
+
+/// Tells times of what was chosen where the layers are told, from these entries on.
+void tellTimes(const WeightChoice &choice, CompressionReport &report, size_t first, size_t firstSparse,
+               size_t firstShrunk) {
+  std::map<std::string, const ChosenLayer *> chosen;
+  for (const ChosenLayer &layer : choice.layers)
+    if (layer.options.front().way.microseconds > 0)
+      chosen[layer.weight] = &layer;
+  auto tell = [&](auto &entry) {
+    auto it = chosen.find(entry.weight);
+    if (it == chosen.end() || it->second->chosen == 0 || !entry.ways.empty())
+      return;
+    entry.ways = {it->second->options.front().way, it->second->options[it->second->chosen].way};
+    entry.way = 1;
+    entry.rows = it->second->rows;
+  };
+  for (CompressedLayer &entry : llvm::drop_begin(report.layers, first))
+    tell(entry);
+  for (SparseLayer &entry : llvm::drop_begin(report.sparse, firstSparse))
+    tell(entry);
+  for (ShrunkPart &part : llvm::drop_begin(report.shrunk, firstShrunk))
+    for (const std::string &name : part.weights) {
+      auto it = chosen.find(name);
+      if (it == chosen.end() || part.removed.empty())
+        continue;
+      const ChosenLayer &layer = *it->second;
+      part.rows = part.rows ? part.rows : layer.rows;
+      part.microsecondsBefore += layer.options.front().way.microseconds;
+      part.microsecondsAfter += layer.options[layer.chosen].way.microseconds;
+    }
 }
 
 /// Whether weights are stored without the zeros that steps have made, though no step says so: other runtimes gain nothing
@@ -58,6 +123,10 @@ bool compress(const Compression &given, CompressionReport &report, bool &isUsage
   };
   for (auto [index, step] : llvm::enumerate(given.recipe->steps))
     if (StepRun run = runOf(given, step, index); !checkEarly(run, ArrayRef(given.recipe->steps).drop_front(index + 1)))
+      return false;
+  for (auto [index, step] : llvm::enumerate(given.recipe->steps))
+    if (StepRun run = runOf(given, step, index);
+        given.recipe->requireKernel && !checkKernels(run, ArrayRef(given.recipe->steps).take_front(index + 1)))
       return false;
   // What decoders are calibrated by is changed as the others are, so that a step sees what the steps before it have
   // left.
@@ -86,11 +155,19 @@ bool compress(const Compression &given, CompressionReport &report, bool &isUsage
   };
   for (auto [index, step] : llvm::enumerate(compression.recipe->steps)) {
     Recipe chosen, none;
+    compression.resume->sumUp(step.step == "choose"); // which does many steps, some of them again and again
     if (!carryOutOne(step, index, chosen))
       return false;
+    // What was chosen was timed, if times were wanted.
+    size_t first = report.layers.size(), firstSparse = report.sparse.size(), firstShrunk = report.shrunk.size();
+    bool wasTimed = step.step == "choose" && report.choices.back().microsecondsBefore > 0, timeAll = compression.timeAll;
+    compression.timeAll &= !wasTimed;
     for (const RecipeStep &own : chosen.steps)
       if (!carryOutOne(own, index, none))
         return false;
+    compression.timeAll = timeAll;
+    if (wasTimed)
+      tellTimes(report.choices.back(), report, first, firstSparse, firstShrunk);
   }
   if (wantsSparse(compression.recipe->prefer, resolved.steps, compression.isPortable)) {
     RecipeStep step;

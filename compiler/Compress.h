@@ -43,6 +43,9 @@ struct Compression {
   /// Compiles a fused program for this machine.
   std::function<bool(mlir::ModuleOp module, const std::string &path, std::string &error)> compile;
   std::function<void(const std::string &)> progress;
+  /// Selects kernels for a fused program and names the weights that kernels make dense at each run.
+  std::function<bool(mlir::ModuleOp module, std::vector<std::string> &dense, std::string &error)> findDense;
+  std::string target = "cpu"; ///< as users call it
   Stopwatch *stopwatch = nullptr; ///< null where nothing can be timed; see whyNotTimed() of LayerTimes.h
   std::string whyNotTimed;        ///< where times of this machine say nothing
   /// As `compile`, in the precision that the model will have.

@@ -25,6 +25,13 @@ ordered_json choiceJson(const WeightChoice &choice) {
     json["target_bytes"] = *choice.targetBytes;
   if (choice.maxDrop)
     json["max_drop"] = *choice.maxDrop;
+  if (choice.targetSpeedup)
+    json.update({{"target_speedup", *choice.targetSpeedup},
+                 {"model_microseconds_before", choice.modelMicrosecondsBefore},
+                 {"model_microseconds_after", choice.modelMicrosecondsAfter}});
+  if (choice.microsecondsBefore > 0)
+    json.update({{"products_microseconds_before", choice.microsecondsBefore},
+                 {"products_microseconds_after", choice.microsecondsAfter}});
   json["curve"] = ordered_json::array();
   for (const WeightChoice::Point &point : choice.curve)
     json["curve"].push_back({{"bytes", point.bytes},
@@ -40,6 +47,9 @@ ordered_json choiceJson(const WeightChoice &choice) {
     for (const ChosenLayer::Option &option : layer.options) {
       entry["alternatives"].push_back(
           {{"format", option.format}, {"bytes", option.bytes}, {"loss", finite(option.loss)}});
+      if (option.way.microseconds > 0)
+        entry["alternatives"].back().update(
+            {{"microseconds", option.way.microseconds}, {"kernel", option.way.kernel}});
       if (option.isEstimate)
         entry["alternatives"].back()["estimated"] = true;
     }
@@ -118,6 +128,10 @@ ordered_json reportJson(const CompressionReport &compression) {
                           {"before", part.before}, {"after", part.after}, {"removed", part.removed},
                           {"cost", part.cost}, {"weights", part.weights}, {"readers", part.readers},
                           {"bytes_before", part.bytesBefore}, {"bytes_after", part.bytesAfter}};
+    if (part.microsecondsBefore > 0)
+      entry.update({{"rows", part.rows},
+                    {"microseconds_before", part.microsecondsBefore},
+                    {"microseconds_after", part.microsecondsAfter}});
     if (!part.interface.empty())
       entry["interface"] = part.interface;
     if (!part.reason.empty())

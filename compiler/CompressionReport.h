@@ -73,6 +73,8 @@ struct ShrunkPart {
   std::vector<std::string> readers;  ///< nodes of the model that sum over them: inputs that went count as zero
   std::vector<std::string> interface; ///< inputs and outputs whose shapes changed
   uint64_t bytesBefore = 0, bytesAfter = 0; ///< of the constants that belong to them
+  double microsecondsBefore = 0, microsecondsAfter = 0; ///< of their products together; 0 where these were not timed
+  int64_t rows = 0;                  ///< of the first product's left side when they were
   std::string reason;                ///< why all stayed
 };
 
@@ -104,10 +106,12 @@ struct ChosenLayer {
     uint64_t bytes = 0;
     double loss = 0;         ///< that it alone brings, as measured or estimated
     bool isEstimate = false; ///< by its noise, as time was up
+    TimedWay way = TimedWay(); ///< what its product takes; 0 microseconds where it was not timed
   };
   std::string weight, node;
   std::vector<Option> options;
   size_t chosen = 0;
+  int64_t rows = 0; ///< of the product's left side when it was timed
 };
 
 /// One step `choose`.
@@ -118,7 +122,11 @@ struct WeightChoice {
   std::vector<ChosenLayer> layers;
   uint64_t bytesBefore = 0, bytesAfter = 0; ///< of all weights of the model
   std::optional<uint64_t> targetBytes;
-  std::optional<double> maxDrop;
+  std::optional<double> targetSpeedup, maxDrop;
+  // What products of the step's layers take together, where they were timed.
+  double microsecondsBefore = 0, microsecondsAfter = 0;
+  // What the whole model takes on samples of the calibration data, where a speed was asked for.
+  double modelMicrosecondsBefore = 0, modelMicrosecondsAfter = 0;
   struct Point {
     uint64_t bytes = 0;
     double loss = 0, drop = 0; ///< as measured on all layers together

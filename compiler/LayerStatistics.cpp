@@ -95,7 +95,7 @@ bool LayerStatistics::gather(const Compression &compression, const std::vector<L
     key = own.text();
     if (bytes && findStatistics(*compression.resume, key, all, ranges)) {
       if (compression.resume->hasLeft())
-        compression.resume->say("reusing the calibration of an interrupted run (" + compression.resume->path() + ")");
+        compression.resume->sayReused("the calibration");
       return true;
     }
   }

@@ -8,6 +8,7 @@
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include <algorithm>
 #include <cstdio>
+#include <numeric>
 
 using namespace mlir;
 
@@ -326,6 +327,12 @@ TimedProduct timedProduct(const Layer &layer, int64_t rows) {
     return stored.isF32() ? weight : b.create<CastOp>(loc, type.clone(b.getF32Type()), weight).getResult();
   };
   return product;
+}
+
+OwningOpRef<ModuleOp> productsProgram(ModuleOp model, ArrayRef<TimedProduct> products) {
+  std::vector<size_t> all(products.size());
+  std::iota(all.begin(), all.end(), 0);
+  return std::move(Products(model, products, all).module);
 }
 
 uint64_t timingBytes(ArrayRef<func::FuncOp> programs) {

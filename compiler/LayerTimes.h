@@ -34,6 +34,9 @@ struct TimedProduct {
 /// The product of a layer with its weight as it is in its file.
 TimedProduct timedProduct(const compression::Layer &layer, int64_t rows);
 
+/// A program of such products alone, one after another.
+mlir::OwningOpRef<mlir::ModuleOp> productsProgram(mlir::ModuleOp model, llvm::ArrayRef<TimedProduct> products);
+
 /// A product in a program of such alone.
 struct TimedMatmul {
   size_t index; ///< of the product it is of

@@ -11,6 +11,7 @@
 #include "llvm/ADT/BitVector.h"
 #include "llvm/ADT/StringSet.h"
 #include <cmath>
+#include <numeric>
 
 using namespace mlir;
 
@@ -18,6 +19,10 @@ namespace lathe {
 
 using compression::Layer;
 using compression::Place;
+
+bool takesParts(ArrayRef<RecipeStep> alternative) {
+  return !alternative.empty() && !alternative.front().parts.pattern.empty();
+}
 
 namespace {
 
@@ -108,9 +113,6 @@ void eraseDead(func::FuncOp program) {
       op.erase();
 }
 
-/// A layer's name, or those of what stands in its place.
-using Names = std::vector<std::string>;
-
 /// Names of layers after a step, of which the report has the entries from `first` on.
 void follow(const CompressionReport &report, size_t first, Names &names) {
   Names next;
@@ -136,9 +138,59 @@ void keepSparse(ArrayRef<func::FuncOp> programs, std::vector<Names> &names) {
   llvm::erase_if(names, [](const Names &each) { return each.empty(); });
 }
 
+/// Tells which layers lose parts together, and which ones none.
+void findPlaces(const CompressionReport &report, const std::vector<Layer> &layers,
+                std::vector<LayerVariant> &variants) {
+  std::vector<std::string> reasons(layers.size(), "no part that could go belongs to it");
+  for (const ShrunkPart &part : report.shrunk) {
+    std::vector<size_t> place;
+    for (auto [i, layer] : llvm::enumerate(layers))
+      if (llvm::is_contained(part.weights, layer.name))
+        place.push_back(i);
+    if (part.removed.empty()) {
+      for (size_t i : place)
+        reasons[i] = part.reason.empty() ? reasons[i] : part.reason;
+      continue;
+    }
+    std::string reason;
+    if (!part.interface.empty())
+      reason = "inputs and outputs of the model would change with it, such as '" + part.interface.front() + "'";
+    for (size_t i : place)
+      if (!variants[i].place.empty())
+        reason = "it belongs to several places that would lose parts";
+    for (size_t i : place) {
+      LayerVariant &own = variants[i];
+      own.reason = reason;
+      own.place = place;
+      own.format = std::to_string(part.removed.size()) + " of " + std::to_string(part.before) + " " + part.pattern +
+                   " gone by " + part.method;
+      own.noise = part.cost;
+    }
+  }
+  for (auto [own, reason] : llvm::zip(variants, reasons))
+    if (own.place.empty())
+      own.reason = reason;
+}
+
+/// What of each layer is left in a program, where later steps have not compressed it.
+void measurePlaces(func::FuncOp program, const std::vector<Layer> &layers, std::vector<LayerVariant> &variants) {
+  std::map<std::string, size_t> indices;
+  for (auto [i, layer] : llvm::enumerate(layers))
+    indices[layer.name] = i;
+  for (const Layer &left : compression::findLayers(program)) {
+    auto it = indices.find(left.name);
+    if (it == indices.end() || variants[it->second].place.empty())
+      continue;
+    LayerVariant &own = variants[it->second];
+    own.inputs = left.inputs;
+    own.outputs = left.outputs;
+    own.bytes = left.elements() * (left.stored.getIntOrFloatBitWidth() / 8);
+  }
+}
+
 /// What the steps of an alternative have told of a layer.
 void describe(const CompressionReport &report, const Layer &layer, LayerVariant &variant) {
-  double signalToNoise = INFINITY;
+  double signalToNoise = variant.noise > 0 ? -10 * std::log10(variant.noise) : INFINITY;
   llvm::StringSet<> names;
   names.insert(layer.name);
   auto add = [&](const std::string &what, double snrDb) {
@@ -184,9 +236,36 @@ void describe(const CompressionReport &report, const Layer &layer, LayerVariant 
 
 } // namespace
 
-TrialProgram::TrialProgram(const Compression &compression, const std::vector<Layer> &layers, const CarryOut &carryOut)
+bool carryOutAlternative(const Compression &compression, ArrayRef<RecipeStep> steps, std::vector<Names> names,
+                         bool keepsExpressions, const CarryOut &carryOut, Recipe &recipe, CompressionReport &report,
+                         bool &isUsage, std::string &error) {
+  Compression own = compression;
+  for (size_t i = 0; i < steps.size() && !names.empty(); ++i) {
+    RecipeStep step = steps[i];
+    if (step.step == "sparsify")
+      keepSparse(own.programs, names);
+    if (names.empty())
+      break;
+    step.exclude.clear();
+    step.tensors.clear();
+    for (const Names &each : names)
+      for (const std::string &name : each)
+        step.tensors.push_back(escapeGlob(name));
+    own.keepsExpressions = keepsExpressions && i + 1 == steps.size();
+    size_t first = report.layers.size();
+    if (!carryOut(own, step, report, isUsage, error))
+      return false;
+    for (Names &each : names)
+      follow(report, first, each);
+    recipe.steps.push_back(std::move(step));
+  }
+  return true;
+}
+
+TrialProgram::TrialProgram(const Compression &compression, const std::vector<Layer> &layers, const CarryOut &carryOut,
+                           bool isTimed)
     : compression(compression), layers(layers), carryOut(carryOut), base(calibratedModule(compression).clone()),
-      isRead(layers.size()) {
+      isRead(layers.size()), isTimed(isTimed) {
   std::map<Place, size_t> indices;
   for (size_t i = 0; i < layers.size(); ++i)
     indices[layers[i].place] = i;
@@ -213,33 +292,22 @@ OwningOpRef<ModuleOp> TrialProgram::changed(const std::vector<std::vector<Recipe
   own.timeAll = false;
   if (manner == Manner::as_meant)
     own.statistics = nullptr;
-  for (size_t alternative = 0; alternative < alternatives.size(); ++alternative) {
+  // Parts go from dense weights.
+  std::vector<size_t> order(alternatives.size());
+  std::iota(order.begin(), order.end(), 0);
+  llvm::stable_sort(order, [&](size_t a, size_t b) { return takesParts(alternatives[a]) > takesParts(alternatives[b]); });
+  for (size_t alternative : order) {
     std::vector<Names> names;
     for (size_t i = 0; i < layers.size(); ++i)
       if (choice[i] == alternative + 1)
         names.push_back({layers[i].name});
-    const std::vector<RecipeStep> &steps = alternatives[alternative];
-    for (size_t i = 0; i < steps.size() && !names.empty(); ++i) {
-      RecipeStep step = steps[i];
-      if (step.step == "sparsify")
-        keepSparse(own.programs, names);
-      if (names.empty())
-        break;
-      step.exclude.clear();
-      step.tensors.clear();
-      for (const Names &each : names)
-        for (const std::string &name : each)
-          step.tensors.push_back(escapeGlob(name));
-      if (manner != Manner::all)
-        step.prefer = "size"; // what is slower was no choice
-      own.keepsExpressions = manner == Manner::all && i + 1 == steps.size();
-      size_t first = report.layers.size();
-      if (!carryOut(own, step, report, isUsage, error))
-        return nullptr;
-      for (Names &each : names)
-        follow(report, first, each);
-      recipe.steps.push_back(std::move(step));
-    }
+    std::vector<RecipeStep> steps = alternatives[alternative];
+    for (RecipeStep &step : steps)
+      if (manner != Manner::all || isTimed)
+        step.prefer = "size"; // what is slower is no choice
+    if (!carryOutAlternative(own, steps, std::move(names), manner == Manner::all, carryOut, recipe, report, isUsage,
+                             error))
+      return nullptr;
   }
   return module;
 }
@@ -253,13 +321,31 @@ bool TrialProgram::tryAlternative(const std::vector<RecipeStep> &steps, std::vec
   OwningOpRef<ModuleOp> module = changed({steps}, all, Manner::all, recipe, report, isUsage, error);
   if (!module)
     return false;
-  for (size_t i = 0; i < layers.size(); ++i) {
-    variants[i].bytes = layers[i].elements() * (layers[i].stored.getIntOrFloatBitWidth() / 8);
-    if (isRead[i])
-      describe(report, layers[i], variants[i]);
-    else
-      variants[i].reason = "what runs on the calibration data does not read it";
+  bool isParts = takesParts(steps);
+  if (isParts) {
+    findPlaces(report, layers, variants);
+    // Without the steps behind it.
+    CompressionReport none;
+    OwningOpRef<ModuleOp> cut = changed({{steps.front()}}, all, Manner::all, recipe, none, isUsage, error);
+    if (!cut)
+      return false;
+    measurePlaces(mainOf(*cut), layers, variants);
   }
+  for (size_t i = 0; i < layers.size(); ++i) {
+    if (!isParts)
+      variants[i].bytes = layers[i].elements() * (layers[i].stored.getIntOrFloatBitWidth() / 8);
+    if (!isRead[i])
+      variants[i].reason = "what runs on the calibration data does not read it";
+    else if (variants[i].reason.empty())
+      describe(report, layers[i], variants[i]);
+  }
+  // All of a place, or none of it.
+  for (const LayerVariant &own : variants)
+    for (size_t other : own.place)
+      if (!own.reason.empty() && variants[other].reason.empty())
+        variants[other].reason = own.reason;
+  if (isParts)
+    return true; // each place is tried by itself
   if (!SameButLayers()(mainOf(*base), mainOf(*module)))
     return true; // whoever asks tries them one by one
   return evaluate(*module, variants, error);

@@ -21,6 +21,19 @@ namespace lathe {
 using CarryOut = std::function<bool(const Compression &compression, const RecipeStep &step, CompressionReport &report,
                                     bool &isUsage, std::string &error)>;
 
+/// A layer's name, or those of what stands in its place.
+using Names = std::vector<std::string>;
+
+/// Carries out the steps of an alternative on the layers of these names, one after another; `recipe` gets the steps
+/// with what each is for. `keepsExpressions`: what the last one makes of a weight stays one value. False with `error`
+/// set.
+bool carryOutAlternative(const Compression &compression, llvm::ArrayRef<RecipeStep> steps, std::vector<Names> names,
+                         bool keepsExpressions, const CarryOut &carryOut, Recipe &recipe, CompressionReport &report,
+                         bool &isUsage, std::string &error);
+
+/// Whether an alternative begins with a step that takes parts away, and so is one of several layers together.
+bool takesParts(llvm::ArrayRef<RecipeStep> alternative);
+
 /// One layer as an alternative leaves it.
 struct LayerVariant {
   std::string format; ///< such as "int4 g32 f16 scales by gptq"
@@ -29,6 +42,9 @@ struct LayerVariant {
   double noise = 0;      ///< over the signal, as powers: of its output, or of the weight
   uint64_t values = 0;   ///< f32, where the compiler keeps what it made, as the weight lies
   bool isWeight = false; ///< there are such values, and nothing else is changed
+  // Of alternatives that take parts away.
+  std::vector<size_t> place;       ///< the layers that lose them together; empty for others
+  int64_t inputs = 0, outputs = 0; ///< that are left
 };
 
 /// The program that alternatives are tried on.
@@ -36,7 +52,9 @@ class TrialProgram {
 public:
   /// `layers` must outlive it, in the order in which they are meant later. Those that the program does not have are
   /// never changed.
-  TrialProgram(const Compression &compression, const std::vector<compression::Layer> &layers, const CarryOut &carryOut);
+  /// `isTimed`: whoever tries alternatives times them, too, so that steps need not leave out what is slower.
+  TrialProgram(const Compression &compression, const std::vector<compression::Layer> &layers, const CarryOut &carryOut,
+               bool isTimed);
 
   /// How alternatives are carried out.
   enum class Manner {
@@ -69,6 +87,7 @@ private:
   const CarryOut &carryOut;
   mlir::OwningOpRef<mlir::ModuleOp> base; ///< with the index of a layer at what reads it
   std::vector<bool> isRead;
+  bool isTimed;
 };
 
 } // namespace lathe

@@ -70,6 +70,12 @@ std::string needsData(const RecipeStep &step) {
   return method == "asvd" || method == "svd-llm" ? "method '" + method + "'" : "";
 }
 
+/// Whether forms are fitted to outputs where there are data.
+bool usesData(const RecipeStep &step) {
+  const std::string &method = step.lowRank.method;
+  return method == "kronecker" || method == "tensor-train" || method == "circulant";
+}
+
 /// Whether the step saves something somewhere among what it applies to.
 bool checkRank(StepRun &run, llvm::ArrayRef<Layer> chosen) {
   std::string problem = isTensorForm(run.step.lowRank.method) ? whyNoForm(run.step, chosen) : whyNoRank(run.step, chosen);
@@ -90,11 +96,12 @@ bool factorize(StepRun &run) {
   std::vector<Layer> chosen;
   if (!run.chooseLayers(chosen) || !checkRank(run, chosen))
     return false;
-  if (isTensorForm(run.step.lowRank.method))
-    return formLayers(run.compression, run.step, chosen, run.pool, run.report, run.resolved, run.isResolved, run.error);
   LayerStatistics statistics;
-  if (needsCalibration(run.step) && !run.gather(chosen, statistics))
+  if (run.compression.data && usesCalibration(run.step) && !run.gather(chosen, statistics))
     return false;
+  if (isTensorForm(run.step.lowRank.method))
+    return formLayers(run.compression, run.step, chosen, statistics, run.pool, run.report, run.resolved, run.isResolved,
+                      run.error);
   return factorizeLayers(run.compression, run.step, chosen, statistics, run.pool, run.report, run.resolved,
                          run.isResolved, run.error);
 }
@@ -123,6 +130,13 @@ StepKind lowRankKind() {
                 finishLowRank};
   kind.carryOut = factorize;
   kind.needsData = needsData;
+  kind.timedAs = [](const RecipeStep &step) { // by factors of about the same ranks
+    RecipeStep own = step;
+    if (!needsData(step).empty())
+      own.lowRank.method = "svd";
+    return own;
+  };
+  kind.usesData = usesData;
   kind.check = check;
   kind.keepsSize = true; // or makes it less, where it is no rest that later steps are for
   return kind;

@@ -359,8 +359,7 @@ bool Factorizer::run(const std::vector<Layer> &layers, const LayerStatistics &st
   if (!isDone)
     return false;
   if (compression.resume->hasLeft())
-    compression.resume->say("reusing " + std::to_string(reused) + " of " + std::to_string(layers.size()) +
-                            " layers of an interrupted run (" + compression.resume->path() + ")");
+    compression.resume->sayReused(std::to_string(reused) + " of " + std::to_string(layers.size()) + " layers");
   for (Task &task : tasks)
     report.layers.push_back(std::move(task.entry));
   if (!compression.keepsExpressions)

@@ -139,6 +139,13 @@ StepKind pruneKind() {
   kind.carryOut = prune;
   kind.needsData = needsData;
   kind.usesData = [](const RecipeStep &) { return true; };
+  kind.timedAs = [](const RecipeStep &step) { // by zeros that are as many
+    RecipeStep own = step;
+    own.pruning.method = "magnitude";
+    own.pruning.refinements = 0;
+    return own;
+  };
+  kind.storesWeights = true;
   kind.makesZeros = true;
   kind.keepsSize = true;
   return kind;

@@ -216,8 +216,7 @@ void Pruner::countKept(const std::vector<SmallVector<Pruned *>> &groups, size_t 
     }
   error.clear(); // what can't be read is told where it is pruned
   if (slow)
-    compression.resume->say("reusing " + std::to_string(kept) + " of " + std::to_string(count) +
-                            " layers of an interrupted run (" + compression.resume->path() + ")");
+    compression.resume->sayReused(std::to_string(kept) + " of " + std::to_string(count) + " layers");
 }
 
 Status Pruner::pruneLayer(const Pruned &own, const Weight &weight, const pruning::SparseGptInputs &inputs,

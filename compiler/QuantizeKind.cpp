@@ -57,6 +57,39 @@ std::string needsData(const RecipeStep &step) {
                                                          : "";
 }
 
+std::vector<std::pair<std::string, RecipeStep>> neighbours(const RecipeStep &step) {
+  std::vector<std::pair<std::string, RecipeStep>> all;
+  auto add = [&](const std::string &what, auto change) {
+    RecipeStep own = step;
+    change(own);
+    if (write(own) != write(step) && verify(own).empty())
+      all.push_back({what, own});
+  };
+  add("stages 1", [](RecipeStep &own) { own.stages = 1; });
+  for (int64_t dimension : {4, 2, 1})
+    if (step.format == "codebook" && dimension < step.dimension)
+      add("dimension " + std::to_string(dimension), [=](RecipeStep &own) { own.dimension = dimension; });
+  if (!step.symmetric)
+    add("symmetric true", [](RecipeStep &own) { own.symmetric = true; });
+  std::vector<int64_t> sizes = {16, 32, 64, 128, 256};
+  auto distance = [&](int64_t size) { return std::max(size, step.groupSize) / std::min(size, step.groupSize); };
+  if (step.groupSize > 0)
+    llvm::sort(sizes, [&](int64_t a, int64_t b) { return std::pair(distance(a), a) < std::pair(distance(b), b); });
+  sizes.push_back(0);
+  for (int64_t size : sizes)
+    add("group_size " + std::to_string(size), [=](RecipeStep &own) { own.groupSize = size; });
+  for (int64_t bits : {step.bits + 1, step.bits - 1, int64_t(8)})
+    if (bits >= 2 && bits <= 8)
+      add("bits " + std::to_string(bits), [=](RecipeStep &own) { own.bits = bits; });
+  add("format int and bits " + std::to_string(step.bits), [](RecipeStep &own) { own.format = "int"; });
+  add("format int, bits 8 and symmetric true", [](RecipeStep &own) {
+    own.format = "int";
+    own.bits = 8;
+    own.symmetric = true;
+  });
+  return all;
+}
+
 bool quantizeWeights(StepRun &run) {
   std::vector<compression::Layer> chosen;
   if (!run.chooseLayers(chosen))
@@ -83,6 +116,20 @@ bool roundCaches(StepRun &run) {
 bool checkCaches(StepRun &run, llvm::ArrayRef<RecipeStep>) {
   std::string problem = checkCacheStep(run.step, run.compression.programs, run.compression.whyNoCache);
   return problem.empty() || run.wrongRecipe(problem);
+}
+
+/// Codes of any values are as fast. Left sides that are rounded by data are left to whoever times them.
+RecipeStep timedAs(const RecipeStep &step) {
+  RecipeStep own = step;
+  own.method = step.method == "hqq" ? "hqq" : "rtn"; // whose zero points are of floats
+  own.smooth.reset();
+  own.outliers.reset();
+  own.biasCorrection = false;
+  if (step.activations == "tensor") {
+    own.mode = "weight-only";
+    own.activations = "none";
+  }
+  return own;
 }
 
 } // namespace
@@ -118,6 +165,10 @@ StepKind quantizeKind() {
                 finishQuantize};
   kind.carryOut = quantizeWeights;
   kind.needsData = needsData;
+  kind.isForSpeed = [](const RecipeStep &step) { return step.activations != "none"; };
+  kind.timedAs = timedAs;
+  kind.neighbours = neighbours;
+  kind.storesWeights = true;
   kind.usesData = [](const RecipeStep &step) { return step.format == "codebook" || step.method == "mse"; };
   return kind;
 }

@@ -247,8 +247,7 @@ bool Quantizer::countKept(ArrayRef<SmallVector<const Layer *>> groups, size_t co
     for (size_t i = 0; i < group.size(); ++i)
       kept += compression.resume->find(key + "-" + std::to_string(i)).has_value();
   }
-  compression.resume->say("reusing " + std::to_string(kept) + " of " + std::to_string(count) +
-                          " layers of an interrupted run (" + compression.resume->path() + ")");
+  compression.resume->sayReused(std::to_string(kept) + " of " + std::to_string(count) + " layers");
   return true;
 }
 

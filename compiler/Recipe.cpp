@@ -78,7 +78,8 @@ ordered_json write(const RecipeStep &step) {
 static std::string readWhole(const ordered_json &json, Recipe &whole) {
   // They are read as a step's are, but lie elsewhere.
   const Field fields[] = {choice("prefer", [&](RecipeStep &) -> std::string & { return whole.prefer; }, {"auto", "speed", "size"}),
-                          wholeNumber("rows", [&](RecipeStep &) -> int64_t & { return whole.rows; }, 0, 1 << 20)};
+                          wholeNumber("rows", [&](RecipeStep &) -> int64_t & { return whole.rows; }, 0, 1 << 20),
+                          flag("require_kernel", [&](RecipeStep &) -> bool & { return whole.requireKernel; })};
   RecipeStep none;
   for (const Field &field : fields)
     if (json.contains(field.name))
@@ -103,11 +104,6 @@ std::string escapeGlob(const std::string &name) {
   return pattern;
 }
 
-bool prefersSpeed(const Recipe &recipe, const RecipeStep &step, bool isPortable) {
-  const std::string &prefer = step.prefer != "auto" ? step.prefer : recipe.prefer;
-  return prefer == "speed" || (prefer == "auto" && step.activations != "none" && !isPortable);
-}
-
 std::optional<Recipe> parseRecipe(const std::string &text, std::string &error) {
   ordered_json json = ordered_json::parse(text, nullptr, /*allow_exceptions=*/false);
   auto fail = [&](const std::string &message) {
@@ -119,8 +115,8 @@ std::optional<Recipe> parseRecipe(const std::string &text, std::string &error) {
   if (!json.is_object())
     return fail("expects an object, got " + std::string(json.type_name()));
   for (const auto &[name, value] : json.items())
-    if (name != "version" && name != "steps" && name != "prefer" && name != "rows")
-      return fail(recipe::unknown("field", name, {"version", "steps", "prefer", "rows"}));
+    if (!llvm::is_contained({"version", "steps", "prefer", "rows", "require_kernel"}, name))
+      return fail(recipe::unknown("field", name, {"version", "steps", "prefer", "rows", "require_kernel"}));
   if (json.value("version", ordered_json(1)) != 1)
     return fail("field 'version': expects 1, got " + json["version"].dump());
   if (!json.contains("steps") || !json["steps"].is_array())
@@ -143,6 +139,8 @@ std::string writeRecipe(const Recipe &whole) {
     json["prefer"] = whole.prefer;
   if (whole.rows)
     json["rows"] = whole.rows;
+  if (whole.requireKernel)
+    json["require_kernel"] = true;
   json["steps"] = ordered_json::array();
   for (const RecipeStep &step : whole.steps)
     json["steps"].push_back(recipe::write(step));

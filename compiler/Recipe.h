@@ -105,12 +105,14 @@ struct RecipeStep {
   // Of `choose`.
   std::vector<std::vector<RecipeStep>> from; ///< what a layer may get: steps in their order; to leave it as it is always is one more
   std::string targetSize;            ///< `target_size`: of all weights, such as 25MiB, or a part, such as 0.3; empty: any
+  std::optional<double> targetSpeedup; ///< `target_speedup`: how many times as fast products, and the model, are to be
   std::optional<double> maxDrop;     ///< `max_drop`: of quality that may be lost; none: any
   int64_t sensitivitySamples = 8;   ///< `samples`: of the calibration data, that single layers are tried on
   std::optional<double> timeBudget;  ///< `time_budget`: seconds for that; none: any
 };
 
 struct Recipe {
+  bool requireKernel = false; ///< `require_kernel`: steps whose weights no kernel reads as they are stored are wrong
   std::string prefer = "auto"; ///< what steps do that have `auto`: speed, size, or auto, what their mode is for
   int64_t rows = 0;            ///< of left sides of products that are timed, where the model does not say; 0: auto
   std::vector<RecipeStep> steps;

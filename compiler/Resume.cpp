@@ -9,6 +9,7 @@
 #include "llvm/ADT/StringRef.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/MemoryBuffer.h"
+#include "llvm/Support/Path.h"
 #include "llvm/Support/raw_ostream.h"
 #include <unistd.h>
 
@@ -46,7 +47,9 @@ Resume::Resume(std::string path, std::function<void(const std::string &)> told)
   std::error_code code;
   if (!folder.empty())
     for (llvm::sys::fs::directory_iterator it(folder, code), end; !code && it != end; it.increment(code))
-      isLeft |= llvm::StringRef(it->path()).ends_with(".part");
+      if (llvm::StringRef name = llvm::sys::path::filename(it->path()); name.consume_back(".part"))
+        left.insert(name.str());
+  isLeft = !left.empty();
 }
 
 std::optional<std::string> Resume::find(const std::string &key) {
@@ -64,6 +67,8 @@ std::optional<std::string> Resume::find(const std::string &key) {
     llvm::sys::fs::remove(fileOf(key));
     return std::nullopt;
   }
+  if (left.count(key))
+    found.insert(key);
   return payload.str();
 }
 

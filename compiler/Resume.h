@@ -10,6 +10,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <type_traits>
 #include <vector>
@@ -114,6 +115,18 @@ public:
   void keep(const std::string &key, const std::string &bytes);
   /// Removes the folder with what is in it of ours.
   void remove();
+  /// Tells what is taken over, such as "3 of 4 layers", unless all is told as one number.
+  void sayReused(const std::string &what) const {
+    if (!isSummed)
+      say("reusing " + what + " of an interrupted run (" + folder + ")");
+  }
+  /// From now on what is taken over is counted; or is told again, as it comes.
+  void sumUp(bool sums) { isSummed = sums; }
+  /// One line for all that was taken over since the run began, if there was something.
+  void saySum() const {
+    if (!found.empty())
+      say("reusing " + std::to_string(found.size()) + " finished parts of an interrupted run (" + folder + ")");
+  }
   void say(const std::string &what) const {
     if (tell)
       tell(what);
@@ -123,7 +136,8 @@ private:
   std::string fileOf(const std::string &key) const { return folder + "/" + key + ".part"; }
   std::string folder;
   std::function<void(const std::string &)> tell;
-  bool isLeft = false, isBroken = false;
+  std::set<std::string> left, found; ///< keys of an earlier run, and those of them that were found
+  bool isLeft = false, isBroken = false, isSummed = false;
 };
 
 } // namespace lathe

@@ -46,6 +46,8 @@ StepKind sparsifyKind() {
       },
       nullptr};
   kind.carryOut = storeSparse;
+  kind.storesWeights = true;
+  kind.isForSpeed = [](const RecipeStep &) { return true; };
   return kind;
 }
 

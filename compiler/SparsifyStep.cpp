@@ -103,8 +103,7 @@ class Sparsifier {
 public:
   Sparsifier(const Compression &compression, const RecipeStep &step, CompressionReport &report, std::string &error)
       : compression(compression), step(step), report(report), error(error) {
-    const std::string &prefer = step.prefer != "auto" ? step.prefer : compression.recipe->prefer;
-    prefersSize = prefer == "size" || (prefer == "auto" && compression.isPortable);
+    prefersSize = !prefersSpeed(*compression.recipe, step, compression.isPortable);
   }
 
   bool run(const std::vector<SparseCandidate> &candidates);

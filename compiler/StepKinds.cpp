@@ -41,4 +41,10 @@ bool usesCalibration(const RecipeStep &step) {
   return needsCalibration(step) || (kind.usesData && kind.usesData(step));
 }
 
+bool prefersSpeed(const Recipe &whole, const RecipeStep &step, bool isPortable) {
+  const std::string &prefer = step.prefer != "auto" ? step.prefer : whole.prefer;
+  const recipe::StepKind &kind = recipe::kindOf(step);
+  return prefer == "speed" || (prefer == "auto" && !isPortable && kind.isForSpeed && kind.isForSpeed(step));
+}
+
 } // namespace lathe

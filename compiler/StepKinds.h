@@ -38,6 +38,15 @@ struct StepKind {
   std::function<bool(StepRun &run, llvm::ArrayRef<RecipeStep> later)> check = nullptr;
   /// Why a step can't be an alternative that single layers get; empty where it can. Null: all can.
   std::function<std::string(const RecipeStep &step)> whyNoAlternative = nullptr;
+  bool isFirstAlternative = false; ///< it comes before other steps of an alternative
+  /// A step that looks at no data and leaves weights that products read as fast: what is timed in its place. Null: the
+  /// step itself, which needs none.
+  std::function<RecipeStep(const RecipeStep &step)> timedAs = nullptr;
+  /// Whether it is for speed, so that what it makes slower stays as it was unless the recipe says otherwise. Null: never.
+  std::function<bool(const RecipeStep &step)> isForSpeed = nullptr;
+  /// Steps like one but for a field, nearest first, with what that is, such as "bits 8". Null: none.
+  std::function<std::vector<std::pair<std::string, RecipeStep>>(const RecipeStep &step)> neighbours = nullptr;
+  bool storesWeights = false; ///< in a form that kernels may be missing for
   bool makesZeros = false; ///< which may be stored without them behind all steps
   bool keepsSize = false;  ///< what dense weights take in an artifact stays what it was
 };

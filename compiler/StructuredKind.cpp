@@ -35,9 +35,9 @@ std::string finish(const ordered_json &entry, RecipeStep &whole) {
     return "field 'scope': layers are compared with each other: expects 'global', got '" + step.scope + "'";
   if (isLayers)
     step.scope = "global";
-  if (entry.contains("multiple") && (isLayers || step.pattern == "heads"))
+  if (step.multiple != 0 && (isLayers || step.pattern == "heads"))
     return "field 'multiple': is of neurons and channels, got pattern '" + step.pattern + "'";
-  if (entry.contains("grouped_queries") && step.pattern != "heads")
+  if (step.groupedQueries != "alone" && step.pattern != "heads")
     return "field 'grouped_queries': is of heads, got pattern '" + step.pattern + "'";
   return "";
 }
@@ -52,11 +52,22 @@ bool check(StepRun &run, llvm::ArrayRef<RecipeStep>) {
          run.wrongRecipe("method 'taylor' needs gradients of a loss by the weights: give --gradients");
 }
 
+/// Heads and neurons are of few layers, which get such an alternative together.
+std::string whyNoAlternative(const RecipeStep &step) {
+  const StructuredPruning &own = step.parts;
+  if (own.pattern != "heads" && own.pattern != "neurons")
+    return "pattern '" + own.pattern + "' of step 'prune' is not of single layers: expects 'heads' or 'neurons'";
+  return own.scope == "layer"
+             ? ""
+             : "field 'scope': what each layer loses is chosen: expects 'layer', got '" + own.scope + "'";
+}
+
 bool takeAway(StepRun &run) {
   auto covers = [&](const std::string &weight, const std::string &node) { return run.isMeant(weight, node); };
   if (!run.checkNames())
     return false;
-  bool isDone = pruneParts(run.compression, run.step, covers, run.pool, run.report, run.isUsage, run.error);
+  bool isDone = pruneParts(run.compression, run.step, covers, run.pool, run.report, run.resolved, run.isResolved,
+                           run.isUsage, run.error);
   return isDone || (run.isUsage ? run.wrongRecipe(run.error) : false);
 }
 
@@ -76,6 +87,7 @@ StepKind structuredKind() {
                     choice("grouped_queries", at(&S::parts, &P::groupedQueries), {"alone", "together"}),
                     flag("refit", at(&S::parts, &P::refit)),
                     number("damping", at(&S::damping), 1e-6, 1),
+                    choice("prefer", at(&S::prefer), {"auto", "speed", "size"}),
                     globs("tensors", at(&S::tensors)),
                     globs("exclude", at(&S::exclude)),
                 },
@@ -84,9 +96,8 @@ StepKind structuredKind() {
   kind.carryOut = takeAway;
   kind.needsData = needsData;
   kind.check = check;
-  kind.whyNoAlternative = [](const RecipeStep &step) {
-    return "pattern '" + step.parts.pattern + "' of step 'prune' is not of single layers";
-  };
+  kind.whyNoAlternative = whyNoAlternative;
+  kind.isFirstAlternative = true;
   kind.keepsSize = true;
   return kind;
 }

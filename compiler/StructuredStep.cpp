@@ -6,6 +6,7 @@
 #include "compiler/StructuredStep.h"
 #include "compiler/CutConstants.h"
 #include "compiler/DropLayers.h"
+#include "compiler/PartTimes.h"
 #include "compiler/UnitPlans.h"
 #include "compiler/WeightValues.h"
 #include "mlir/IR/Verifier.h"
@@ -33,6 +34,8 @@ struct Pruner {
   const std::function<bool(const std::string &, const std::string &)> &covers;
   runtime::ThreadPool &pool;
   CompressionReport &report;
+  RecipeStep &resolved;
+  bool &isResolved;
   bool &isUsage;
   std::string &error;
   const StructuredPruning &own = step.parts;
@@ -42,6 +45,7 @@ struct Pruner {
   LayerStatistics statistics = {};
   CutConstants constants{files, error};
   NewConstants fitted{files, error};
+  std::vector<PartTime> times = {}; ///< of plans; empty where nothing was timed
 
   bool run();
 
@@ -55,6 +59,9 @@ private:
   bool isCovered(const ChannelGroup &group) const;
   bool gather();
   bool order();
+  std::vector<bool> removedUnits(const UnitPlan &plan) const;
+  std::vector<PartLayer> partsOf(const UnitPlan &plan) const;
+  bool timePlaces();
   bool remove(UnitPlan &plan, size_t index);
   static bool isReadBy(const ChannelGroup &group, pruning::SharedWeight *weight);
   bool fit(UnitPlan &plan, size_t index);
@@ -100,9 +107,9 @@ bool Pruner::find(ChannelGroups &all) {
 
 bool Pruner::gather() {
   bool reads = own.method == "activation" || own.method == "reconstruction" || own.refit;
+  layers = compression::findLayers(compression.programs);
   if (!reads)
     return true;
-  layers = compression::findLayers(compression.programs);
   std::vector<Layer> wanted;
   for (const Layer &layer : layers)
     if (llvm::any_of(plans, [&](const UnitPlan &plan) {
@@ -251,17 +258,78 @@ std::pair<uint64_t, uint64_t> bytesOf(const ChannelGroup &group, const std::vect
   return {static_cast<uint64_t>(std::llround(before)), static_cast<uint64_t>(std::llround(after))};
 }
 
-bool Pruner::remove(UnitPlan &plan, size_t index) {
+std::vector<bool> Pruner::removedUnits(const UnitPlan &plan) const {
   std::vector<bool> removed(plan.group.units);
   for (size_t i = 0; i < plan.chosen && plan.reason.empty(); ++i)
     for (int unit : plan.removals[i].units)
       removed[unit] = true;
+  return removed;
+}
+
+/// The layers of a place with what will be left of them.
+std::vector<PartLayer> Pruner::partsOf(const UnitPlan &plan) const {
+  std::vector<bool> removed = removedUnits(plan);
+  std::vector<PartLayer> parts;
+  for (const Layer &layer : layers) {
+    PartLayer part{&layer, layer.inputs, layer.outputs};
+    bool isPart = false;
+    for (const GroupAxis &axis : plan.group.axes) {
+      if (!axis.tensor.weight || axis.tensor.weight->place != layer.place)
+        continue;
+      isPart = true;
+      int64_t gone = llvm::count_if(axis.units, [&](int unit) { return unit >= 0 && removed[unit]; });
+      (axis.axis == (layer.transposed ? 1 : 0) ? part.inputs : part.outputs) -= gone;
+    }
+    if (isPart && part.inputs > 0 && part.outputs > 0)
+      parts.push_back(part);
+  }
+  return parts;
+}
+
+/// Times places as they are and as they will be; those that would be slower stay where the step prefers speed.
+bool Pruner::timePlaces() {
+  bool decides = prefersSpeed(*compression.recipe, step, compression.isPortable);
+  if (!decides && !compression.timeAll)
+    return true;
+  report.whyNotTimed = whyNotTimed(compression);
+  if (!report.whyNotTimed.empty())
+    return true;
+  std::vector<std::vector<PartLayer>> places;
+  for (const UnitPlan &plan : plans)
+    places.push_back(plan.reason.empty() && plan.chosen > 0 ? partsOf(plan) : std::vector<PartLayer>());
+  if (!timeParts(compression, layers, places, times, error))
+    return false;
+  if (!decides)
+    return true;
+  isResolved = true;
+  resolved.prefer = "size";
+  for (auto [plan, time] : llvm::zip(plans, times)) {
+    TimedWay before{"it is", "", time.microsecondsBefore}, after{"it would be", "", time.microsecondsAfter};
+    if (time.microsecondsBefore == 0 || !isSlower(after, before))
+      continue;
+    plan.reason = "its products of " + std::to_string(time.rows) + (time.rows == 1 ? " row" : " rows") +
+                  " are slower: " + describe(after) + ", " + describe(before);
+    for (const GroupAxis &axis : plan.group.axes)
+      if (axis.tensor.weight)
+        resolved.exclude.push_back(escapeGlob(axis.tensor.weight->name));
+  }
+  return true;
+}
+
+bool Pruner::remove(UnitPlan &plan, size_t index) {
+  std::vector<bool> removed = removedUnits(plan);
   if (plan.reason.empty() && !pruning::canRemove(plan.group, removed)) {
     plan.reason = "what is to go would leave a tensor without elements, or unequal numbers of queries";
     removed.assign(plan.group.units, false);
   }
   std::pair<uint64_t, uint64_t> bytes = bytesOf(plan.group, removed);
   tell(plan, removed, bytes.first, bytes.second);
+  if (!times.empty()) {
+    ShrunkPart &told = report.shrunk.back();
+    told.rows = times[index].rows;
+    told.microsecondsBefore = times[index].microsecondsBefore;
+    told.microsecondsAfter = plan.reason.empty() ? times[index].microsecondsAfter : told.microsecondsBefore;
+  }
   if (!plan.reason.empty() || llvm::none_of(removed, [](bool gone) { return gone; }))
     return true;
   auto cut = [this](Value constant, const pruning::KeptElements &kept, double factor) {
@@ -287,7 +355,7 @@ bool Pruner::run() {
   if (compression.progress)
     compression.progress("prune " + own.pattern);
   ChannelGroups all(compression.programs); // has the weights that groups share
-  if (!find(all) || !gather() || !order())
+  if (!find(all) || !gather() || !order() || !timePlaces())
     return false;
   for (size_t index = 0; index < plans.size(); ++index)
     if (!remove(plans[index], index))
@@ -299,10 +367,10 @@ bool Pruner::run() {
 
 bool pruneParts(const Compression &compression, const RecipeStep &step,
                 const std::function<bool(const std::string &, const std::string &)> &covers, runtime::ThreadPool &pool,
-                CompressionReport &report, bool &isUsage, std::string &error) {
+                CompressionReport &report, RecipeStep &resolved, bool &isResolved, bool &isUsage, std::string &error) {
   if (step.parts.pattern == "layers")
     return pruneResidualLayers(compression, step, covers, report, isUsage, error);
-  return Pruner{compression, step, covers, pool, report, isUsage, error}.run();
+  return Pruner{compression, step, covers, pool, report, resolved, isResolved, isUsage, error}.run();
 }
 
 } // namespace lathe

@@ -15,11 +15,12 @@ namespace lathe {
 bool isStructuredStep(const RecipeStep &step);
 
 /// Takes the parts that count for least out of all programs, whose tensors become smaller. `covers` tells weights that
-/// may go, by the names of initializers and of the nodes that read them. False with `error` set; `isUsage` where the
+/// may go, by the names of initializers and of the nodes that read them. Where the step prefers speed, places whose
+/// products would be slower stay as they were, which `resolved` says where `isResolved`. False with `error` set; `isUsage` where the
 /// step can't be carried out on this model, or its data are wrong.
 bool pruneParts(const Compression &compression, const RecipeStep &step,
                 const std::function<bool(const std::string &, const std::string &)> &covers, runtime::ThreadPool &pool,
-                CompressionReport &report, bool &isUsage, std::string &error);
+                CompressionReport &report, RecipeStep &resolved, bool &isResolved, bool &isUsage, std::string &error);
 
 } // namespace lathe
 

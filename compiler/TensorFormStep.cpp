@@ -26,7 +26,8 @@ struct Task {
   const Layer *layer = nullptr;
   CompressedLayer entry;
   TensorForm form;
-  std::string key; ///< of what is kept of it
+  const quantization::InputStatistics *inputs = nullptr; ///< null for none
+  std::string key;                                       ///< of what is kept of it
   bool isKept = false;
   // While it is worked on:
   std::vector<float> dense;
@@ -41,10 +42,10 @@ public:
          std::string &error)
       : compression(compression), step(step), pool(pool), report(report), error(error) {}
 
-  bool run(const std::vector<Layer> &layers, RecipeStep &resolved, bool &isResolved);
+  bool run(const std::vector<Layer> &layers, const LayerStatistics &statistics, RecipeStep &resolved, bool &isResolved);
 
 private:
-  void begin(const Layer &layer);
+  void begin(const Layer &layer, const LayerStatistics &statistics);
   /// Finds forms, some at a time.
   bool fit();
   void fitOne(Task &task);
@@ -64,9 +65,10 @@ private:
   std::vector<Task> tasks;
 };
 
-void Former::begin(const Layer &layer) {
+void Former::begin(const Layer &layer, const LayerStatistics &statistics) {
   Task task;
   task.layer = &layer;
+  task.inputs = statistics.find(layer);
   task.entry = describe(layer);
   task.entry.activations = "none";
   task.entry.method = step.lowRank.method;
@@ -75,14 +77,23 @@ void Former::begin(const Layer &layer) {
 }
 
 void Former::fitOne(Task &task) {
-  task.status = fitForm(step.lowRank, *task.layer, task.dense, task.form);
+  const Layer &layer = *task.layer;
+  bool isRefitted = false;
+  task.status = fitForm(step.lowRank, layer, task.dense, task.inputs, task.form, isRefitted);
   if (task.status.failed())
     return;
+  CompressedLayer &entry = task.entry;
+  entry.method += isRefitted ? ", refitted" : "";
   std::vector<float> approximation = denseOf(task.form);
-  quantization::ErrorMetrics metrics =
-      quantization::compare(task.dense.data(), approximation.data(), static_cast<int64_t>(approximation.size()));
-  task.entry.snrDb = metrics.snrDb();
-  task.entry.cosine = metrics.cosine;
+  quantization::ErrorMetrics metrics;
+  quantization::Weight weight{task.dense.data(), layer.outputs, layer.inputs};
+  entry.onOutputs =
+      task.inputs && task.inputs->hasSecondMoment() &&
+      !quantization::compareOutputs(weight, approximation.data(), *task.inputs, nullptr, metrics).failed();
+  if (!entry.onOutputs)
+    metrics = quantization::compare(weight.data, approximation.data(), static_cast<int64_t>(approximation.size()));
+  entry.snrDb = metrics.snrDb();
+  entry.cosine = metrics.cosine;
 }
 
 bool Former::findKept(Task &task) {
@@ -90,15 +101,16 @@ bool Former::findKept(Task &task) {
   if (!bytes)
     return false;
   ResumeReader reader(*bytes);
-  double snrDb = 0, cosine = 0;
+  CompressedLayer entry = task.entry;
   std::string form;
-  reader.get(snrDb);
-  reader.get(cosine);
+  reader.get(entry.method);
+  reader.get(entry.snrDb);
+  reader.get(entry.cosine);
+  reader.get(entry.onOutputs);
   reader.get(form);
   if (!reader.isDone() || !formOf(form, step.lowRank, *task.layer, task.form))
     return false;
-  task.entry.snrDb = snrDb;
-  task.entry.cosine = cosine;
+  task.entry = std::move(entry);
   return true;
 }
 
@@ -106,8 +118,10 @@ void Former::keep(const Task &task) {
   if (task.key.empty() || task.isKept)
     return;
   ResumeWriter writer;
+  writer.put(task.entry.method);
   writer.put(task.entry.snrDb);
   writer.put(task.entry.cosine);
+  writer.put(task.entry.onOutputs);
   writer.put(bytesOf(task.form));
   compression.resume->keep(task.key, writer.bytes);
 }
@@ -127,7 +141,7 @@ bool Former::fit() {
       if (!readDense(*compression.files, *task->layer, task->dense, error))
         return false;
       if (!compression.resume->path().empty())
-        task->key = keyOfGroup(step, {{task->dense.data(), task->layer->outputs, task->layer->inputs}}, nullptr);
+        task->key = keyOfGroup(step, {{task->dense.data(), task->layer->outputs, task->layer->inputs}}, task->inputs);
       task->isKept = findKept(*task);
     }
     quantization::parallelFor(&pool, static_cast<int64_t>(batch.size()), [&](int64_t i) {
@@ -261,9 +275,10 @@ bool Former::replace() {
   return true;
 }
 
-bool Former::run(const std::vector<Layer> &layers, RecipeStep &resolved, bool &isResolved) {
+bool Former::run(const std::vector<Layer> &layers, const LayerStatistics &statistics, RecipeStep &resolved,
+                 bool &isResolved) {
   for (const Layer &layer : layers)
-    begin(layer);
+    begin(layer, statistics);
   if (!fit() || !time())
     return false;
   leaveSlower(resolved, isResolved);
@@ -281,9 +296,9 @@ bool Former::run(const std::vector<Layer> &layers, RecipeStep &resolved, bool &i
 } // namespace
 
 bool formLayers(const Compression &compression, const RecipeStep &step, const std::vector<Layer> &layers,
-                runtime::ThreadPool &pool, CompressionReport &report, RecipeStep &resolved, bool &isResolved,
-                std::string &error) {
-  return Former(compression, step, pool, report, error).run(layers, resolved, isResolved);
+                const LayerStatistics &statistics, runtime::ThreadPool &pool, CompressionReport &report,
+                RecipeStep &resolved, bool &isResolved, std::string &error) {
+  return Former(compression, step, pool, report, error).run(layers, statistics, resolved, isResolved);
 }
 
 } // namespace lathe

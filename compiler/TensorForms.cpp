@@ -9,6 +9,7 @@
 #include "passes/lowrank/Passes.h"
 #include "passes/lowrank/Trains.h"
 #include "passes/lowrank/methods/Ranks.h"
+#include "passes/lowrank/methods/Refit.h"
 
 using namespace mlir;
 
@@ -30,8 +31,11 @@ using runtime::Status;
 constexpr int kSweeps = 3;
 /// Of alternating least squares; they end earlier where they gain nothing any more.
 constexpr int64_t kRounds = 100;
-/// Shapes of Kronecker products that are tried.
+/// Rounds in which the two cores of a train are fitted to outputs, each in turn.
+constexpr int kRefits = 2;
+/// Shapes of Kronecker products that are tried, of weights up to a size: singular values of larger ones take seconds.
 constexpr size_t kShapes = 3;
+constexpr int64_t kMostTried = int64_t(1) << 20;
 constexpr int64_t kCores = 3;
 
 ConvolutionShape shapeOf(const Layer &layer, const WindowProduct &convolution) {
@@ -56,7 +60,7 @@ std::vector<TrainShape> shapesOf(const LowRankFields &fields, int64_t outputs, i
   if (fields.method != "kronecker")
     return {lowrank::balancedShape(outputs, inputs, fields.cores.value_or(kCores))};
   if (!fields.block)
-    return lowrank::kroneckerShapes(outputs, inputs, kShapes);
+    return lowrank::kroneckerShapes(outputs, inputs, outputs * inputs <= kMostTried ? kShapes : 1);
   if (outputs % *fields.block != 0 || inputs % *fields.block != 0)
     return {};
   return {lowrank::kroneckerShape(outputs, inputs, *fields.block, *fields.block)};
@@ -167,14 +171,26 @@ Status fitConvolutionTrain(const LowRankFields &fields, const ConvolutionShape &
 
 //===-- Circulant ---------------------------------------------------------===//
 
+/// Whether products of a layer are computed by transforms: these take fewer multiplications than the matrix.
+bool isTransformed(const Layer &layer, int64_t block) {
+  return layer.isMatmul() && layer.readsRows() &&
+         Circulant::multiplications(layer.outputs, layer.inputs, block) < static_cast<double>(layer.elements());
+}
+
+/// Numbers that are stored: the blocks' transform, their first columns, or both.
+int64_t numbersOf(const Layer &layer, int64_t block) {
+  bool isMatrix = layer.isTable() || !isTransformed(layer, block);
+  return (isTransformed(layer, block) ? lowrank::circulantNumbers(layer.outputs, layer.inputs, block) : 0) +
+         (isMatrix ? static_cast<int64_t>(layer.elements()) / block : 0);
+}
+
 Status fitCirculant(const LowRankFields &fields, const Layer &layer, const std::vector<float> &dense,
                     TensorForm &form) {
   const quantization::Weight weight{dense.data(), layer.outputs, layer.inputs};
   const int64_t n = weight.n, k = weight.k;
   std::vector<int64_t> blocks;
   for (int64_t block : lowrank::circulantBlocks(n, k))
-    if (fields.block ? block == *fields.block
-                     : !fields.ratio || lowrank::circulantNumbers(n, k, block) <= budgetOf(fields, n * k))
+    if (fields.block ? block == *fields.block : !fields.ratio || numbersOf(layer, block) <= budgetOf(fields, n * k))
       blocks.push_back(block);
   if (blocks.empty() && fields.block)
     return fail("a block of ", *fields.block, " does not divide ", k, " x ", n);
@@ -195,7 +211,7 @@ Status fitCirculant(const LowRankFields &fields, const Layer &layer, const std::
     if (found.energyKept < *fields.energy)
       return fail("the largest share of its squares that circulant blocks keep is ", most);
   }
-  if (int64_t numbers = lowrank::circulantNumbers(n, k, found.block); numbers >= n * k)
+  if (int64_t numbers = numbersOf(layer, found.block); numbers >= n * k)
     return larger("circulant blocks of " + std::to_string(found.block), numbers, n * k);
   form = std::move(found);
   return {};
@@ -389,7 +405,7 @@ bool fits(const std::monostate &, const Layer &) { return false; }
 /// Products of rows take transforms where these are fewer multiplications; other readers get the matrix.
 bool replaceByCirculant(const Layer &layer, const Circulant &form, bool keepsExpressions,
                         const compression::MakeConstant &make) {
-  bool pays = Circulant::multiplications(form.n, form.k, form.block) < static_cast<double>(form.n * form.k);
+  bool pays = isTransformed(layer, form.block);
   ShapeContext shapes;
   SmallVector<Operation *> done;
   auto isOfSymbols = [&](Value value) {
@@ -397,7 +413,7 @@ bool replaceByCirculant(const Layer &layer, const Circulant &form, bool keepsExp
     return succeeded(shape) && llvm::none_of(*shape, [](const SymExpr &dim) { return dim.dependsOnData(); });
   };
   for (MatmulOp product : layer.products)
-    if (pays && !keepsExpressions && layer.readsRows(product) && isOfSymbols(product.getLhs())) {
+    if (pays && !keepsExpressions && isOfSymbols(product.getLhs())) {
       if (!lowrank::multiplyByCirculant(product, layer.name, layer.stored, form, shapes, make))
         return false;
       done.push_back(product);
@@ -451,7 +467,8 @@ std::string whyNotForm(const RecipeStep &step, const Layer &layer) {
   return "";
 }
 
-Status fitForm(const LowRankFields &fields, const Layer &layer, const std::vector<float> &dense, TensorForm &form) {
+static Status fitToWeight(const LowRankFields &fields, const Layer &layer, const std::vector<float> &dense,
+                          TensorForm &form) {
   if (fields.method == "circulant")
     return fitCirculant(fields, layer, dense, form);
   std::vector<WindowProduct> convolutions = convolutionsOf(layer);
@@ -461,6 +478,20 @@ Status fitForm(const LowRankFields &fields, const Layer &layer, const std::vecto
   return fields.method == "cp"       ? fitCp(fields, shape, dense, form)
          : fields.method == "tucker" ? fitTucker(fields, shape, dense, form)
                                      : fitConvolutionTrain(fields, shape, dense, form);
+}
+
+Status fitForm(const LowRankFields &fields, const Layer &layer, const std::vector<float> &dense,
+               const quantization::InputStatistics *inputs, TensorForm &form, bool &isRefitted) {
+  isRefitted = false;
+  if (Status status = fitToWeight(fields, layer, dense, form); status.failed() || !inputs || !inputs->hasSecondMoment())
+    return status;
+  const quantization::Weight weight{dense.data(), layer.outputs, layer.inputs};
+  if (auto *circulant = std::get_if<Circulant>(&form)) {
+    isRefitted = true;
+    return lowrank::refit(weight, *inputs, *circulant);
+  }
+  auto *train = std::get_if<TensorTrain>(&form);
+  return train ? lowrank::refit(weight, *inputs, kRefits, *train, isRefitted) : Status();
 }
 
 std::vector<float> denseOf(const TensorForm &form) {
@@ -492,7 +523,7 @@ void describeForm(const Layer &layer, const TensorForm &form, CompressedLayer &e
     entry.format += ", outputs " + join(train->shape.n, " x ") + ", inputs " + join(train->shape.k, " x ");
     entry.factors = lowrank::trainNames(layer.name, train->cores.size());
   } else if (const auto *circulant = std::get_if<Circulant>(&form)) {
-    numbers = lowrank::circulantNumbers(layer.outputs, layer.inputs, circulant->block);
+    numbers = numbersOf(layer, circulant->block);
     entry.rank = circulant->block;
     entry.energyKept = circulant->energyKept;
     entry.format = "circulant blocks of " + std::to_string(circulant->block);

@@ -11,6 +11,7 @@
 #include "passes/lowrank/methods/Circulant.h"
 #include "passes/lowrank/methods/TensorTrain.h"
 #include "passes/quantization/Layers.h"
+#include "passes/quantization/methods/Statistics.h"
 #include <variant>
 
 namespace lathe {
@@ -34,8 +35,10 @@ std::string whyNoForm(const RecipeStep &step, llvm::ArrayRef<compression::Layer>
 std::string whyNotForm(const RecipeStep &step, const compression::Layer &layer);
 
 /// Finds the form that the step asks for. A failure is why the layer stays as it is: there may be none that is smaller.
+/// With statistics of the layer's inputs, null for none, what can be is fitted to its outputs, which `isRefitted`
+/// tells.
 runtime::Status fitForm(const LowRankFields &fields, const compression::Layer &layer, const std::vector<float> &dense,
-                        TensorForm &form);
+                        const quantization::InputStatistics *inputs, TensorForm &form, bool &isRefitted);
 
 /// The matrix that a form stands for, [outputs][inputs].
 std::vector<float> denseOf(const TensorForm &form);

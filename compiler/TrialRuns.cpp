@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "compiler/TrialRuns.h"
+#include "compiler/AlternativeTimes.h"
 #include "compiler/RecipeFields.h"
 #include "compiler/WeightValues.h"
 #include "llvm/Support/MemoryBuffer.h"
@@ -259,9 +260,7 @@ private:
 bool TrialRuns::runRound(Round &round, std::string &error) {
   round.sums.assign(round.choices.size(), {});
   round.isMeasured.assign(round.choices.size(), false);
-  if (restore(round, round.key) && compression.resume->hasLeft())
-    compression.resume->say("reusing what " + std::to_string(round.taken) +
-                            " samples told of layers before an interruption (" + compression.resume->path() + ")");
+  restore(round, round.key);
   if (round.taken >= round.samples)
     return true;
   Turns turns{*this, round, round.key};
@@ -323,6 +322,31 @@ bool TrialRuns::measure(const std::vector<Choice> &choices, size_t samples, std:
     result.isComplete &= round.isComplete;
     result.reference = round.reference;
   }
+  return true;
+}
+
+bool TrialRuns::timeCompiled(const Choice &choice, double &microsecondsBefore, double &microsecondsAfter, bool &isUsage,
+                             std::string &error) {
+  TemporaryArtifact before, after;
+  auto make = [&](const Choice &own, TemporaryArtifact &to) {
+    Recipe recipe;
+    CompressionReport report;
+    OwningOpRef<ModuleOp> module =
+        program.changed(alternatives, own, TrialProgram::Manner::as_meant, recipe, report, isUsage, error);
+    if (!module)
+      return false;
+    TrialProgram::keepOutputs(*module);
+    auto write = [&](const std::string &path, std::string &problem) {
+      return compression.compileTimed(*module, path, problem);
+    };
+    return to.make(write, error);
+  };
+  std::vector<double> microseconds;
+  if (!make(Choice(layers.size(), 0), before) || !make(choice, after) ||
+      !timeModels(compression, {before.path(), after.path()}, microseconds, error))
+    return false;
+  microsecondsBefore = microseconds[0];
+  microsecondsAfter = microseconds[1];
   return true;
 }
 

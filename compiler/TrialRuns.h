@@ -41,6 +41,9 @@ public:
   /// loses.
   bool measureCompiled(const Choice &choice, size_t samples, Result &result, Recipe &recipe, bool &isUsage,
                        std::string &error);
+  /// Compiles the model as it is and with a choice carried out, as what is made will be, and times both on samples.
+  bool timeCompiled(const Choice &choice, double &microsecondsBefore, double &microsecondsAfter, bool &isUsage,
+                    std::string &error);
   bool isLogits() const { return logits; }
 
 private:

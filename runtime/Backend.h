@@ -77,6 +77,11 @@ public:
   virtual Status upload(void *to, const void *from, uint64_t bytes) = 0;
   /// `to` has the bytes after the next wait() or finish().
   virtual Status download(void *to, const void *from, uint64_t bytes) = 0;
+  /// Both on the device.
+  virtual Status copy(void *to, const void *from, uint64_t bytes) = 0;
+  /// lathe_runtime_table::cache, of pages on the device: what is put are the last rows that the cache has. Failures go to
+  /// SessionServices::fail.
+  virtual void cache(const lathe_cache_call &call, const CacheRows &rows) = 0;
   /// Waits for all that was asked for.
   virtual Status wait() = 0;
   /// Ends a run: wait(), and gives in *check the check that kernels found failed, -1 where none did.

@@ -67,9 +67,10 @@ Status Session::create(std::shared_ptr<Module> module, const Options &options, s
   if (Status status = result->module_->backendModule().createSession(*result, &result->backend_); status.failed())
     return status;
   if ((result->device_ = result->backend_->device())) {
-    if (!program.caches.empty())
-      return failure(LATHE_UNSUPPORTED_DEVICE, "program '", program.name, "' keeps a cache between runs, which device '",
-                     result->module_->backend().name(), "' does not do; load the artifact for device 'cpu'");
+    for (const Cache &cache : program.caches)
+      if (cache.layout.hasCodes())
+        return failure(LATHE_UNSUPPORTED_DEVICE, "program '", program.name, "' keeps '", cache.name, "' as codes, which device '",
+                       result->module_->backend().name(), "' does not read; expected f32");
     result->arena_ = RunBuffer(result->device_);
     for (Input &input : result->inputs_)
       input.copy = RunBuffer(result->device_);

@@ -78,6 +78,8 @@ public:
   int threads() const { return pool_.threads(); }
   /// What the program's caches are; runs of one that has some need it. Borrowed.
   void setCache(KvCache *cache) { cache_ = cache; }
+  /// Where buffers of runs are a device's; null where they are the host's. Lives as long as this.
+  DeviceQueue *device() const { return device_; }
   /// Counts memory that the caller keeps for the session against its budget.
   bool chargeMemory(int64_t bytes) { return charge(bytes); }
   void setProfiling(bool enabled) { profiling_ = enabled; }

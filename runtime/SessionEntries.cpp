@@ -61,9 +61,14 @@ void Session::attentionEntry(lathe_frame *frame, const lathe_attention_call *cal
 
 void Session::cacheEntry(lathe_frame *frame, const lathe_cache_call *call) {
   Session *session = static_cast<Frame *>(frame)->session;
-  Status status = session->cache_ ? session->cache_->execute(*call, session->pool_) : noCache();
+  CacheRows rows;
+  Status status = !session->cache_    ? noCache()
+                  : session->device_ ? session->cache_->check(*call, &rows)
+                                     : session->cache_->execute(*call, session->pool_);
   if (status.failed())
     session->fail(std::move(status));
+  else if (session->device_)
+    session->device_->cache(*call, rows);
 }
 
 void Session::dequantizeRowsEntry(lathe_frame *frame, const lathe_rows_call *call) {

@@ -24,6 +24,10 @@ def OrderMatrixChainsPass : Pass<"order-matrix-chains", "::mlir::func::FuncOp"> 
     %t = lathe.matmul %x, %a : (tensor<?x64xf32>, tensor<64x4xf32>) -> tensor<?x4xf32>
     %y = lathe.matmul %t, %b : (tensor<?x4xf32>, tensor<4x32xf32>) -> tensor<?x32xf32>
     ```
+
+    A matrix may also be a train of cores, each of some digits of a row's number and of some of a column's: products of the cores with reshapes between
+    them, a transpose that puts the digits of rows in order, and a reshape. A sum of Kronecker products is one of two cores. Where that takes fewer
+    multiplications for each row of x, x is multiplied by the cores from the last to the first; rows that are looked up are products of what is looked up in the cores.
   }];
   let dependentDialects = ["::lathe::LatheDialect"];
 }

@@ -59,7 +59,7 @@ Status Generator::create(std::shared_ptr<Module> module, const Options &options,
   if (Status status = result->locate(); status.failed())
     return status;
   Session *step = result->step_.get();
-  result->cache_ = std::make_unique<KvCache>(step->program().caches, [step](int64_t bytes) { return step->chargeMemory(bytes); });
+  result->cache_ = std::make_unique<KvCache>(step->program().caches, [step](int64_t bytes) { return step->chargeMemory(bytes); }, step->device());
   step->setCache(result->cache_.get());
   *generator = std::move(result);
   return success();

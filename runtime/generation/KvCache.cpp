@@ -14,7 +14,8 @@ namespace {
 constexpr int64_t kPageRows = CacheRows::kPageRows;
 }
 
-KvCache::KvCache(const std::vector<Cache> &caches, Charge charge) : caches_(caches), charge_(std::move(charge)) {
+KvCache::KvCache(const std::vector<Cache> &caches, Charge charge, DeviceQueue *device)
+    : caches_(caches), charge_(std::move(charge)), device_(device) {
   for (const Cache &cache : caches_) {
     int64_t &bytes = cache.appended ? appendedBytes_ : fixedBytes_;
     offsets_.push_back(bytes);
@@ -37,9 +38,10 @@ Status KvCache::newPage(int64_t bytes, std::shared_ptr<Page> *page) {
     return failure(LATHE_OVER_BUDGET, "the cache needs ", bytes, " bytes for ", kPageRows, " more positions; it holds ", bytes_,
                    " and that would pass the memory budget");
   auto result = std::make_shared<Page>();
-  if (!result->data.reserve(static_cast<size_t>(bytes))) {
+  result->data = RunBuffer(device_);
+  if (Status status = result->data.reserve(static_cast<size_t>(bytes)); status.failed()) {
     charge_(-bytes);
-    return failure(LATHE_OUT_OF_MEMORY, "cannot allocate ", bytes, " bytes for the cache");
+    return failure(status.code(), "cannot allocate ", bytes, " bytes for the cache", status.message().empty() ? "" : ": ", status.message());
   }
   charge_(static_cast<int64_t>(result->data.capacity()) - bytes);
   result->owner = this;
@@ -55,7 +57,13 @@ Status KvCache::reserve(Rows &rows, int64_t more, int64_t pageBytes) {
     std::shared_ptr<Page> own;
     if (Status status = newPage(pageBytes, &own); status.failed())
       return status;
-    std::memcpy(own->data.data(), rows.pages[first]->data.data(), static_cast<size_t>(pageBytes));
+    if (device_) {
+      Status status = device_->copy(own->data.data(), rows.pages[first]->data.data(), static_cast<uint64_t>(pageBytes));
+      if (status.failed())
+        return status;
+    } else {
+      std::memcpy(own->data.data(), rows.pages[first]->data.data(), static_cast<size_t>(pageBytes));
+    }
     rows.pages[first] = std::move(own);
     rows.addresses[first] = rows.pages[first]->data.data();
   }
@@ -98,9 +106,26 @@ Status KvCache::fill(Sequence &sequence, size_t cache, const float *data, int64_
   }
   if (fixed.count != rows)
     return failure(LATHE_INTERNAL, "cache '", own.name, "' has ", rows, " rows, but others of the sequence have ", fixed.count);
+  if (device_)
+    return fillOnDevice(fixed, cache, data);
   for (int64_t head = 0; head < own.layout.heads; ++head)
     for (int64_t row = 0; row < rows; ++row)
       own.layout.store(headOf(sequence, cache, head, row), row % kPageRows, data + (head * rows + row) * own.layout.size, 1);
+  return success();
+}
+
+/// A page's part of the cache at a time, put together on the host.
+Status KvCache::fillOnDevice(Rows &fixed, size_t cache, const float *data) {
+  const CacheLayout &layout = caches_[cache].layout;
+  std::vector<unsigned char> part(static_cast<size_t>(layout.bytes()));
+  for (size_t page = 0; page < fixed.pages.size(); ++page) {
+    int64_t first = static_cast<int64_t>(page) * kPageRows, last = std::min(fixed.count, first + kPageRows);
+    for (int64_t head = 0; head < layout.heads; ++head)
+      for (int64_t row = first; row < last; ++row)
+        layout.store(part.data() + head * layout.headBytes(), row - first, data + (head * fixed.count + row) * layout.size, 1);
+    if (Status status = device_->upload(fixed.pages[page]->data.data() + offsets_[cache], part.data(), part.size()); status.failed())
+      return status;
+  }
   return success();
 }
 
@@ -142,18 +167,25 @@ Status KvCache::rows(int64_t cache, CacheRows *rows) const {
   return success();
 }
 
-Status KvCache::execute(const lathe_cache_call &call, ThreadPool &pool) {
-  CacheRows view;
-  if (Status status = rows(call.cache, &view); status.failed())
+Status KvCache::check(const lathe_cache_call &call, CacheRows *found) const {
+  if (Status status = rows(call.cache, found); status.failed())
     return status;
-  auto index = static_cast<size_t>(call.cache);
-  const Cache &cache = caches_[index];
+  const CacheRows &view = *found;
+  const Cache &cache = caches_[static_cast<size_t>(call.cache)];
   bool fits = call.dtype == LATHE_F32 && call.sizes[0] == view.sequences && call.sizes[1] == cache.layout.heads &&
               call.sizes[3] == cache.layout.size && call.sizes[2] >= 0;
   if (!fits || (!call.read && (!cache.appended || call.sizes[2] != newRows_)))
     return failure(LATHE_INTERNAL, "rows [", call.sizes[0], ", ", call.sizes[1], ", ", call.sizes[2], ", ", call.sizes[3],
                    "] do not fit cache '", cache.name, "' of ", view.sequences, " sequences, ", cache.layout.heads, " heads, ", newRows_,
                    " new rows and ", cache.layout.size, " columns");
+  return success();
+}
+
+Status KvCache::execute(const lathe_cache_call &call, ThreadPool &pool) {
+  CacheRows view;
+  if (Status status = check(call, &view); status.failed())
+    return status;
+  auto index = static_cast<size_t>(call.cache);
   struct Loop {
     const KvCache *self;
     const lathe_cache_call *call;

@@ -8,7 +8,7 @@
 
 #include "runtime/Abi.h"
 #include "runtime/Backend.h"
-#include "runtime/Mapping.h"
+#include "runtime/RunBuffer.h"
 #include "runtime/Status.h"
 
 #include <functional>
@@ -25,11 +25,12 @@ public:
   /// Counts bytes more, or fewer, against a budget; false when that would pass it.
   using Charge = std::function<bool(int64_t bytes)>;
 
-  KvCache(const std::vector<Cache> &caches, Charge charge);
+  /// Pages are memory of `device` where that is not null; it then outlives this.
+  KvCache(const std::vector<Cache> &caches, Charge charge, DeviceQueue *device = nullptr);
   ~KvCache();
 
   struct Page {
-    Buffer data;
+    RunBuffer data;
     KvCache *owner = nullptr;
     ~Page();
   };
@@ -56,7 +57,9 @@ public:
   /// The run was successful: sequences have its rows from now on.
   void commit();
 
-  /// lathe_runtime_table::cache, of the sequences of the run.
+  /// Whether a call fits the sequences of the run, and the rows that it is about.
+  Status check(const lathe_cache_call &call, CacheRows *rows) const;
+  /// lathe_runtime_table::cache, of the sequences of the run, in memory of the host.
   Status execute(const lathe_cache_call &call, ThreadPool &pool);
   /// The rows that attentions of the run see; fails where there is no such cache.
   Status rows(int64_t cache, CacheRows *rows) const;
@@ -67,12 +70,14 @@ public:
 
 private:
   Status reserve(Rows &rows, int64_t more, int64_t pageBytes);
+  Status fillOnDevice(Rows &fixed, size_t cache, const float *data);
   Status newPage(int64_t bytes, std::shared_ptr<Page> *page);
   /// The head in the page that has the row.
   unsigned char *headOf(const Sequence &sequence, size_t cache, int64_t head, int64_t row) const;
 
   const std::vector<Cache> &caches_;
   Charge charge_;
+  DeviceQueue *device_ = nullptr;
   std::vector<int64_t> offsets_; ///< of each cache in a page, in bytes
   int64_t appendedBytes_ = 0, fixedBytes_ = 0;
   uint64_t bytes_ = 0;

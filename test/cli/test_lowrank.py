@@ -148,6 +148,47 @@ def test_energy(lathe_tool, model, tmp_path):
     assert f"needs rank {wanted}" in layer["reason"] and "bits" not in layer and layer["bytes_after"] == layer["bytes_before"]
 
 
+def test_blocks(lathe_tool, tmp_path):
+    """The least that save enough; the largest that keep enough; what they keep is that of the means of diagonals."""
+    model, report = save(tmp_path / "m.onnx", (64, 96)), tmp_path / "report.json"
+    weight = numpy_helper.to_array(onnx.load(model).graph.initializer[0]).astype(np.float64)
+
+    def kept(block):
+        blocks = weight.reshape(64 // block, block, 96 // block, block).transpose(0, 2, 1, 3)
+        at = (np.arange(block)[:, None] - np.arange(block)) % block
+        return sum(block * blocks[..., at == i].mean(axis=-1) ** 2 for i in range(block)).sum() / (weight**2).sum()
+
+    def layer(*flags):
+        lathe_tool.ok("lowrank", model, "-o", tmp_path / "m.lathe", "--method", "circulant", *flags, "--report", report)
+        return json.loads(report.read_text())["compression"]["layers"][0]
+
+    for flags, block in ((["--block", "16"], 16), (["--ratio", "0.5"], 2), (["--ratio", "0.6"], 4), (["--energy", "0.1"], max(b for b in (2, 4, 8, 16, 32) if kept(b) >= 0.1))):
+        found = layer(*flags)
+        assert found["format"] == f"circulant blocks of {block}" and found["energy_kept"] == pytest.approx(kept(block), rel=1e-5)
+        # Blocks of two take fewer multiplications as the matrix that they are.
+        assert found["bytes_after"] == (64 * 96 // 2 if block == 2 else (block // 2 + 1) * 2 * (64 // block) * (96 // block)) * 4
+    assert "keep is" in layer("--energy", "0.9")["reason"] and "saves as much" in layer("--ratio", "0.99")["reason"]
+
+
+@pytest.mark.parametrize("flags", [["kronecker", "--rank", "4"], ["tensor-train", "--rank", "6"], ["circulant", "--block", "4"]], ids=lambda flags: flags[0])
+def test_forms_fitted_to_outputs(flags, lathe_tool, tmp_path):
+    """With calibration data outputs are nearer to the dense layer's, on other inputs of the kind, too."""
+    model, report, out = save(tmp_path / "m.onnx", (64, 96)), tmp_path / "report.json", tmp_path / "m.lathe"
+    random = np.random.default_rng(6)
+    mix = random.normal(size=(12, 64)) * 0.5 ** (np.arange(12)[:, None] / 4)
+    np.savez(tmp_path / "calib.npz", x=(random.normal(size=(200, 12)) @ mix).astype(np.float32))
+    x = (random.normal(size=(50, 12)) @ mix).astype(np.float32)
+    np.savez(tmp_path / "x.npz", x=x)
+    expected, errors = np.maximum(x @ numpy_helper.to_array(onnx.load(model).graph.initializer[0]), 0), []
+    for data in ([], ["--calib", tmp_path / "calib.npz"]):
+        lathe_tool.ok("lowrank", model, "-o", out, "--method", *flags, *data, "--report", report)
+        (layer,) = json.loads(report.read_text())["compression"]["layers"]
+        assert layer["method"] == flags[0] + (", refitted" if data else "") and layer["error_of"] == ("output" if data else "weight")
+        lathe_tool.ok("run", out, "--inputs", tmp_path / "x.npz", "--outputs", tmp_path / "y.npz")
+        errors.append(((np.load(tmp_path / "y.npz")["y0"] - expected) ** 2).sum())
+    assert 0 < errors[1] < 0.95 * errors[0]
+
+
 def test_automatic_ranks(lathe_tool, tmp_path):
     """All weights together have what is left of them, and one that falls fast pays for one that does not."""
     random = np.random.default_rng(1)
@@ -244,4 +285,53 @@ def test_a_run_that_was_killed(lathe_tool, tmp_path):
     assert not out.exists() and len(list(folder.glob("*.part"))) > 13, "the run was to be killed before its end"
     told = lathe_tool("lowrank", model, "-o", out, *flags)
     assert told.returncode == 0 and "of 12 layers of an interrupted run" in told.stderr and "reusing 0 of" not in told.stderr
+    assert out.read_bytes() == whole.read_bytes() and not folder.exists()
+
+
+def save_convolutions(path, count, channels):
+    """x[batch, channels, height, width] through convolutions of 3 x 3, named w0, w1 and so on."""
+    random = np.random.default_rng(0)
+    weights = [numpy_helper.from_array(random.normal(size=(channels, channels, 3, 3)).astype(np.float32), f"w{i}") for i in range(count)]
+    nodes = [helper.make_node("Conv", [f"y{i - 1}" if i else "x", f"w{i}"], [f"y{i}"], name=f"conv{i}", pads=[1] * 4) for i in range(count)]
+    values = [[helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", channels, "height", "width"])] for name in ("x", f"y{count - 1}")]
+    graph = helper.make_graph(nodes, "convolutions", *values, weights)
+    path.write_bytes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10).SerializeToString())
+    return path
+
+
+@pytest.mark.parametrize("method", ["tucker", "cp", "tensor-train"])
+def test_times_of_convolutions(method, lathe_tool, tmp_path):
+    """As they are and in parts, over as many places as one image has."""
+    model, report, out = save_convolutions(tmp_path / "m.onnx", 2, 48), tmp_path / "report.json", tmp_path / "m.lathe"
+    lathe_tool.ok("lowrank", model, "-o", out, "--method", method, "--ratio", "0.8", "--prefer", "speed", "--rows", "9", "--report", report)
+    layers = json.loads(report.read_text())["compression"]["layers"]
+    assert len(layers) == 2
+    for layer in layers:
+        assert [way["as"] for way in layer["timed"]] == ["f32", method] and layer["rows"] == 81
+        before, after = (way["microseconds"] for way in layer["timed"])
+        assert before > 0 and after > 0
+        assert ("rank" not in layer) == ("slower" in layer.get("reason", ""))
+
+
+def killed(command, out, parts):
+    """Starts a command and kills it when so many parts of it are kept; the folder they are in."""
+    process = subprocess.Popen([str(word) for word in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    folder = out.parent / (out.name + ".resume")
+    while process.poll() is None and not (folder.exists() and len(list(folder.glob("*.part"))) >= parts):
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not out.exists() and len(list(folder.glob("*.part"))) >= parts, "the run was to be killed before its end"
+    return folder
+
+
+@pytest.mark.parametrize("method", ["tucker", "cp", "kronecker", "circulant"])
+def test_forms_of_a_run_that_was_killed(method, lathe_tool, tmp_path):
+    """What is finished is taken over, and the result is the same."""
+    model, whole, out = save_convolutions(tmp_path / "m.onnx", 10, 64), tmp_path / "whole.lathe", tmp_path / "m.lathe"
+    flags = ["--method", method, "--ratio", "0.7"]
+    lathe_tool.ok("lowrank", model, "-o", whole, *flags)
+    folder = killed([lathe_tool.path, "lowrank", model, "-o", out, *flags], out, 2)
+    told = lathe_tool("lowrank", model, "-o", out, *flags)
+    assert told.returncode == 0 and "of 10 layers of an interrupted run" in told.stderr and "reusing 0 of" not in told.stderr
     assert out.read_bytes() == whole.read_bytes() and not folder.exists()

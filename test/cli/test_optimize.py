@@ -149,6 +149,21 @@ def test_alternatives_are_any_steps(optimize, tmp_path):
     assert "activations by token" in choice["layers"][0]["alternatives"][1]["format"]
 
 
+def test_forms(optimize, lathe_tool, folder, tmp_path):
+    """Trains and circulant blocks are one value each while they are tried, and what is kept does as the whole does."""
+    train = {"step": "lowrank", "method": "tensor-train", "ratio": 0.9, "cores": 2}
+    alternatives = [{"step": "lowrank", "method": "kronecker", "ratio": 0.6}, {"step": "lowrank", "method": "circulant", "block": 4},
+                    [train, {"step": "quantize", "bits": 8}]]
+    recipe = write_recipe(tmp_path / "forms.json", **{"from": alternatives, "target_size": 0.35})
+    report = optimize("--recipe", recipe)
+    choice = report["choices"][0]
+    kept = sum(layer["chosen"] == "as it was" for layer in choice["layers"])
+    assert choice["weights_bytes_after"] <= 0.35 * DENSE and report["bytes_after"] == choice["weights_bytes_after"] - kept * DENSE / LAYERS
+    for layer in choice["layers"]:
+        assert len(layer["alternatives"]) == 4 and all(other["loss"] > 0 for other in layer["alternatives"][1:])
+        assert "Kronecker" in layer["alternatives"][1]["format"] and "circulant" in layer["alternatives"][2]["format"]
+
+
 def test_factors_and_their_codes(optimize, lathe_tool, folder, tmp_path):
     """Steps after one that puts factors in a layer's place are of the factors."""
     factors = {"step": "lowrank", "method": "svd-llm", "ratio": 0.6}
@@ -228,7 +243,7 @@ def refused(lathe_tool, folder, tmp_path):
 
 
 def test_wrong_flags(refused):
-    refused(["expects a budget", "--target-size or --max-drop"])
+    refused(["expects a budget", "--target-size, --target-speedup or --max-drop"])
     for text in ("0", "-1", "big", "120%", "1 %"):
         refused(["--target-size expects a size", f"'{text}'"], "--target-size=" + text)
     refused(["--max-drop expects", "'lots'"], "--max-drop", "lots")
@@ -242,7 +257,7 @@ def test_wrong_flags(refused):
 @pytest.mark.parametrize(
     "step, words",
     [
-        ({}, ["step 1", "expects a budget", "'target_size' or 'max_drop'"]),
+        ({}, ["step 1", "expects a budget", "'target_size', 'target_speedup' or 'max_drop'"]),
         ({"target_size": 0}, ["field 'target_size'", "got 0"]),
         ({"target_size": "many"}, ["field 'target_size'", "25MiB", '"many"']),
         ({"max_drop": -1}, ["field 'max_drop'", "from 0"]),
@@ -253,7 +268,7 @@ def test_wrong_flags(refused):
         ({"max_drop": 0.1, "from": [{"tensors": ["*"]}]}, ["alternative 1", "field 'tensors'", "beside 'from'"]),
         ({"max_drop": 0.1, "from": [{"step": "choose", "max_drop": 1}]}, ["alternative 1", "'choose' is not of single layers"]),
         ({"max_drop": 0.1, "from": [{"step": "rotate"}]}, ["alternative 1", "'rotate' is not of single layers"]),
-        ({"max_drop": 0.1, "from": [{"step": "prune", "pattern": "heads", "sparsity": 0.5}]}, ["alternative 1", "'heads'", "not of single layers"]),
+        ({"max_drop": 0.1, "from": [{"step": "prune", "pattern": "layers", "sparsity": 0.5}]}, ["alternative 1", "'layers'", "not of single layers"]),
         ({"max_drop": 0.1, "from": [{"mode": "kv-cache", "bits": 4}]}, ["alternative 1", "kv-cache"]),
         ({"max_drop": 0.1, "tensors": ["decoder*"]}, ["field 'tensors'", "decoder*"]),
         ({"max_drop": 0.1, "bits": 4}, ["field 'bits' is one of step 'quantize'", "'choose' has step, from"]),
@@ -289,5 +304,7 @@ def test_killed_run_is_taken_over(lathe_tool, folder, tmp_path):
         pytest.skip("it was faster than the test")
     assert not output.exists()
     result = lathe_tool(*words)
-    assert result.returncode == 0 and "reusing" in result.stderr, result.stderr
+    # One line, not one for each alternative.
+    assert result.returncode == 0 and "finished parts of an interrupted run" in result.stderr, result.stderr
+    assert result.stderr.count("reusing") == 1, result.stderr
     assert output.read_bytes() == whole and [path.name for path in tmp_path.iterdir()] == ["m.lathe"]

@@ -9,7 +9,7 @@
     conformance.py --only REGEX          cases by name; prints what each one says
     conformance.py --table               docs/conformance.md from test/conformance/expected.txt
 
---variants and --targets say which runs of the cases. Of the instruction sets that the machine has, each run takes one, by turns.
+--variants and --targets say which runs of the cases: the targets cuda-emulator and cuda, which no file is written for, are expected to pass what cpu does. Of the instruction sets that the machine has, each run takes one, by turns.
 """
 import argparse
 import collections
@@ -36,6 +36,7 @@ sys.path[:0] = [str(BUILD / "python"), str(pathlib.Path(__file__).parent)]
 import cases  # noqa: E402
 
 TARGETS = ("cpu", "reference")
+DEVICES = ("cuda-emulator", "cuda")
 EXPECTED = ROOT / "test" / "conformance" / "expected.txt"
 TABLE = ROOT / "docs" / "conformance.md"
 # Seconds of processor time, which others on the machine do not lengthen; what waits for nothing ends after ten times as long.
@@ -81,11 +82,11 @@ def close(got, expected, rtol, atol):
     return None if good.all() else f"differs by {np.nanmax(np.abs(got - expected)):.3g}"
 
 
-def execute(artifact, case):
+def execute(artifact, case, device=None):
     """Runs the compiled case; None, or what is wrong."""
     import lathe
 
-    module = lathe.load(artifact)
+    module = lathe.load(artifact, device=device)
     session = module.session(threads=1)
     for inputs, outputs in case.data:
         names = [tensor.name for tensor in module.inputs]
@@ -110,7 +111,7 @@ def death(number, when):
     return f"{when} takes longer than {TIMEOUT} s" if number in (signal.SIGXCPU, signal.SIGALRM) else f"died of signal {number} when {when}"
 
 
-def guarded_execute(artifact, case):
+def guarded_execute(artifact, case, device=None):
     """execute() in a process of its own, so that a crash is an answer."""
     read, write = os.pipe()
     child = os.fork()
@@ -119,7 +120,7 @@ def guarded_execute(artifact, case):
         signal.alarm(10 * TIMEOUT)
         limit_processor_time()
         try:
-            answer = execute(artifact, case) or "ok"
+            answer = execute(artifact, case, device) or "ok"
         except BaseException as error:  # whatever it is, it is the answer
             answer = f"{type(error).__name__}: {error}"
         os.write(write, answer.encode()[:4000])
@@ -149,7 +150,10 @@ def judge(case, target):
         model.write_bytes(case.model.SerializeToString())
         command = [BUILD / "bin" / "lathe", "compile", model, "-o", artifact, "-q"]
         # Without optimization the reference backend compiles in a quarter of the time.
-        command += ["-O0", "--target", "reference"] if target == "reference" else ["-O1", "--target", next(_isas)]
+        if target in DEVICES:
+            command += ["-O1", "--target", "cuda:sm_80"]
+        else:
+            command += ["-O0", "--target", "reference"] if target == "reference" else ["-O1", "--target", next(_isas)]
         try:
             result = subprocess.run(
                 command, capture_output=True, text=True, errors="replace", timeout=10 * TIMEOUT, preexec_fn=limit_processor_time
@@ -164,7 +168,7 @@ def judge(case, target):
             return "unsupported", message
         if result.returncode:
             return "failed", f"exit {result.returncode}: {message}"
-        wrong = guarded_execute(artifact, case)
+        wrong = guarded_execute(artifact, case, target if target in DEVICES else None)
         return ("failed", wrong) if wrong else ("passed", "")
 
 
@@ -291,8 +295,14 @@ def write_table(expected, in_scope, excluded):
     TABLE.write_text("\n".join(lines) + "\n")
 
 
+def letter_of(expected, case, run):
+    """What is expected of a run; of one on a device, what is of one on the processor."""
+    target, variant = run
+    return expected.get(case.name, (NEVER * len(RUNS), ""))[0][RUNS.index(("cpu" if target in DEVICES else target, variant))]
+
+
 def wanted(options, expected, case, run):
-    letter = expected.get(case.name, (NEVER * len(RUNS), ""))[0][RUNS.index(run)]
+    letter = letter_of(expected, case, run)
     if options.only and not re.search(options.only, case.name) or options.operator and case.operator != options.operator:
         return False
     if options.again:
@@ -309,7 +319,7 @@ def main():
     parser.add_argument("--only", help="cases whose name matches, with what each one says")
     parser.add_argument("--operator", help="cases of one operator")
     parser.add_argument("--variants", nargs="+", default=cases.VARIANTS, choices=cases.VARIANTS)
-    parser.add_argument("--targets", nargs="+", default=TARGETS, choices=TARGETS)
+    parser.add_argument("--targets", nargs="+", default=TARGETS, choices=TARGETS + DEVICES)
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     options = parser.parse_args()
     expected = read_expected()
@@ -325,7 +335,7 @@ def main():
                 _work.append((case, variant, target))
     start = time.monotonic()
     results = {}
-    writes = not (options.only or options.operator or options.check or options.quick != 1)
+    writes = not (set(options.targets) & set(DEVICES) or options.only or options.operator or options.check or options.quick != 1)
     with multiprocessing.get_context("fork").Pool(options.jobs) as pool:
         for done, (index, verdict) in enumerate(pool.imap_unordered(work, range(len(_work)), chunksize=8)):
             results[_work[index]] = verdict
@@ -338,7 +348,7 @@ def main():
     counts = collections.Counter(verdict[0] for verdict in results.values() if verdict)
     broken = []
     for (case, variant, target), (status, why) in ((item, verdict) for item, verdict in results.items() if verdict):
-        letter = expected.get(case.name, (NEVER * len(RUNS), ""))[0][RUNS.index((target, variant))]
+        letter = letter_of(expected, case, (target, variant))
         if letter == "p" and status != "passed" or status == "failed" and letter != "f":
             broken.append(f"{status}: {case.name} {variant} {target}: {why[:300]}")
     if options.only or options.operator:

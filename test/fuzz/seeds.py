@@ -160,7 +160,8 @@ def compressed():
         model, artifact = Path(folder, "m.onnx"), Path(folder, "m.lathe")
         onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9), model)
         for words in (["compile", "--int8"], ["compile", "--int4"], ["compile", "--fp8"], ["quantize", "--mode", "codebook", "--dimension", "2"],
-                      ["compile", "--sparse", "--prefer", "size"], ["lowrank", "--rank", "8"]):
+                      ["compile", "--sparse", "--prefer", "size"], ["lowrank", "--rank", "8"],
+                      ["lowrank", "--method", "circulant", "--block", "8"], ["lowrank", "--method", "kronecker", "--rank", "2", "--block", "8"]):
             subprocess.run([LATHE, words[0], model, "-o", artifact, "--target", "cpu:avx2", "-q", *words[1:]], check=True, timeout=120)
             yield artifact.read_bytes()
 

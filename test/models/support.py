@@ -2,9 +2,13 @@
 """The models, their inputs, and how close outputs must be to the oracle."""
 from typing import NamedTuple
 
+import os
+
 import numpy as np
 
 # Allowed max|a - b| as a share of max|b|, where b is ONNX Runtime's f32 output, by precision of the compiled model.
+# Where programs for CUDA run: `make check-gpu` says cuda.
+DEVICE = os.environ.get("LATHE_TEST_DEVICE", "cuda-emulator")
 TOLERANCES = {"f32": 2e-4, "bf16": 1e-2}
 
 

@@ -57,8 +57,7 @@ FORMS = [
 ]
 
 
-@pytest.mark.parametrize("flags", FORMS, ids=lambda flags: "".join(flags).replace("--", "-"))
-@pytest.mark.parametrize("name", ["bert", "llama"])
+@pytest.mark.parametrize("name, flags", [("llama", flags) for flags in FORMS] + [("bert", FORMS[0]), ("bert", FORMS[3]), ("bert", FORMS[6])], ids=lambda value: "".join(value).replace("--", "-"))
 def test_forms(name, flags, lathe_tool, onnx_path, tmp_path):
     """Other forms than two factors, of layers, tables and tied heads: where the parts are multiplied by one after another, and where the weight is made of them at each run."""
     source, plain, artifact, report = onnx_path(name), tmp_path / "l.onnx", tmp_path / "l.lathe", tmp_path / "r.json"
@@ -157,6 +156,8 @@ def test_factors_are_the_dense_weight(lathe_tool, onnx_path, tmp_path):
         [{"step": "lowrank", "ratio": 0.3}, {"step": "quantize", "bits": 4, "group_size": 16}],
         [{"step": "lowrank", "energy": 0.8}, {"step": "quantize", "bits": 8, "mode": "dynamic"}],
         [{"step": "lowrank", "rank": 5, "residual": True}, {"step": "quantize", "bits": 4, "group_size": 16, "tensors": ["*.r"]}],
+        [{"step": "lowrank", "method": "tensor-train", "rank": 3}, {"step": "quantize", "bits": 8}],
+        [{"step": "lowrank", "method": "circulant", "block": 4, "exclude": ["*head*", "*embed*"]}, {"step": "quantize", "bits": 8}],
         [{"step": "rotate"}, {"step": "lowrank", "rank": 20, "exclude": ["*embed*"]}, {"step": "quantize", "bits": 8}],
     ],
 )
@@ -193,6 +194,27 @@ def test_sixteen_bits(lathe_tool, tmp_path):
     dense = (p[:, :12] * squares[:12]) @ q[:12]
     x = np.random.default_rng(1).normal(size=(5, 40)).astype(np.float16)
     np.testing.assert_allclose(lathe.load(artifact).session().run({"x": x})["y"], x @ dense, rtol=0, atol=3e-2)
+
+
+@pytest.mark.parametrize("flags", [["kronecker", "--rank", "2", "--block", "8"], ["circulant", "--block", "8"], ["tensor-train", "--rank", "6"]], ids=lambda flags: flags[0])
+@pytest.mark.parametrize("target", ["cpu", "reference"])
+def test_forms_of_sixteen_bits(flags, target, lathe_tool, tmp_path):
+    """Stored in as many bits as the weight; the reference backend computes the same."""
+    weight = (of_structure(flags[0], False) / 8).astype(np.float16)
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["y"], name="product")]
+    values = [[helper.make_tensor_value_info(name, TensorProto.FLOAT16, ["batch", n])] for name, n in (("x", 48), ("y", 64))]
+    graph = helper.make_graph(nodes, "half", *values, [numpy_helper.from_array(weight, "w")])
+    source, artifact, report = tmp_path / "m.onnx", tmp_path / "m.lathe", tmp_path / "r.json"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), source)
+    recipe = tmp_path / "recipe.json"
+    step = {"step": "lowrank", "method": flags[0], **{flags[i][2:]: int(flags[i + 1]) for i in range(1, len(flags), 2)}}
+    recipe.write_text(json.dumps({"steps": [step]}))
+    lathe_tool.ok("compile", source, "-o", artifact, "--recipe", recipe, "--target", target, "--report", report)
+    (layer,) = json.loads(report.read_text())["compression"]["layers"]
+    assert layer["bytes_before"] == 48 * 64 * 2 and layer["bytes_after"] < layer["bytes_before"] and layer["energy_kept"] > 0.999
+    x = np.random.default_rng(1).normal(size=(5, 48)).astype(np.float16)
+    expected = x.astype(np.float32) @ weight.astype(np.float32)
+    np.testing.assert_allclose(lathe.load(artifact).session().run({"x": x})["y"], expected, rtol=0, atol=1e-2 * np.abs(expected).max())
 
 
 def test_a_single_row_of_a_table(lathe_tool, tmp_path):

@@ -10,12 +10,14 @@ import numpy as np
 import onnxruntime
 import pytest
 from support import make_inputs
+from test_lowrank import convolutions
 
 import lathe
 
 COUNT = int(os.environ.get("LATHE_RECIPES", "20"))
 DECODERS = ("gpt2", "llama")
-MODELS = ("bert", "roberta", *DECODERS)
+CONVOLUTIONS = "convolutions"  # two of them, one after another
+MODELS = ("bert", "roberta", *DECODERS, CONVOLUTIONS)
 
 
 def pick(random, *choices):
@@ -65,6 +67,8 @@ def prune(random, model):
 
 def parts(random, model):
     """Heads of encoders only: those of decoders change the caches that the samples of later steps have."""
+    if model == CONVOLUTIONS:
+        return None
     step = {"pattern": pick(random, "neurons", "channels", *(["heads"] if model not in DECODERS else [])), "method": pick(random, "magnitude", "activation", "reconstruction"), "sparsity": 0.25}
     if step["pattern"] == "neurons":
         maybe(random, step, multiple=[1, 8])
@@ -72,7 +76,15 @@ def parts(random, model):
 
 
 def lowrank(random, model):
-    step = {"method": pick(random, "svd", "asvd", "svd-llm")}
+    step = {"method": pick(random, "svd", "asvd", "svd-llm", "kronecker", "tensor-train", "circulant")}
+    if model == CONVOLUTIONS and random.random() < 0.7:
+        step = {"method": pick(random, "tucker", "cp", "tensor-train"), **pick(random, {"ratio": 0.5}, {"rank": 3})}
+        return maybe(random, step, **({"seed": [0, 7]} if step["method"] == "cp" else {}))
+    if step["method"] == "circulant":
+        return {**step, **pick(random, {"block": 4}, {"block": 16}, {"ratio": 0.7}, {"energy": 0.1})}
+    if step["method"] in ("kronecker", "tensor-train"):
+        step.update(pick(random, {"ratio": 0.5}, {"ratio": 0.95}, {"rank": 2}, {"energy": 0.5}))
+        return maybe(random, step, **({"block": [4, 8]} if step["method"] == "kronecker" else {"cores": [2, 4]}))
     if random.random() < 0.5:
         return maybe(random, {**step, "ratio": pick(random, 0.2, 0.5)}, allocation="auto")
     return {**step, **pick(random, {"rank": 8}, {"energy": 0.5})}
@@ -85,7 +97,8 @@ def sparsify(random, model):
 def choose(random, model):
     first = {"step": "quantize", **quantize(random, model)}
     others = [{"step": "prune", "pattern": "2:4", "method": "wanda"}, [{"step": "prune"}, {"step": "quantize", "bits": 4, "group_size": 16}]]
-    return maybe(random, {"max_drop": 0.5}, samples=1, **{"from": [[first], [first, *others]]})
+    parts = {"step": "prune", "pattern": "neurons", "sparsity": 0.5, "multiple": 8}
+    return maybe(random, {"max_drop": 0.5}, samples=1, **{"from": [[first], [first, *others], [parts, [parts, first], *others]]})
 
 
 def rotate(random, model):
@@ -121,6 +134,12 @@ def draw(number):
 
 
 @pytest.fixture(scope="module")
+def model_path(onnx_path, tmp_path_factory):
+    made = convolutions(tmp_path_factory.mktemp(CONVOLUTIONS) / "m.onnx", (19, 14))
+    return lambda model: made if model == CONVOLUTIONS else onnx_path(model)
+
+
+@pytest.fixture(scope="module")
 def samples(tmp_path_factory):
     known = {}
 
@@ -135,6 +154,8 @@ def samples(tmp_path_factory):
 
 
 def inputs_of(model, batch, sequence):
+    if model == CONVOLUTIONS:
+        return {"x": np.random.default_rng(sequence).normal(size=(batch, 16, sequence + 8, sequence + 5)).astype(np.float32)}
     return make_inputs(model, batch, sequence, **({"past": 3} if model in DECODERS else {}))
 
 
@@ -145,14 +166,14 @@ def with_heads_of(module, inputs):
 
 
 @pytest.mark.parametrize("number", range(COUNT))
-def test_random_recipe(number, onnx_path, samples, tmp_path):
+def test_random_recipe(number, model_path, samples, tmp_path):
     model, recipe = draw(number)
     path, artifact = tmp_path / "recipe.json", tmp_path / "m.lathe"
     path.write_text(json.dumps(recipe))
-    lathe.compile(onnx_path(model), artifact, recipe=path, calib=samples(model), quiet=True)
+    lathe.compile(model_path(model), artifact, recipe=path, calib=samples(model), quiet=True)
     module = lathe.load(artifact, verify=True)
     session = module.session()
-    expected = onnxruntime.InferenceSession(str(onnx_path(model)), providers=["CPUExecutionProvider"])
+    expected = onnxruntime.InferenceSession(str(model_path(model)), providers=["CPUExecutionProvider"])
     for batch, sequence in ((1, 1), (3, 7)):
         inputs = inputs_of(model, batch, sequence)
         outputs = session.run(with_heads_of(module, inputs))

@@ -270,6 +270,7 @@ std::optional<Rounded> roundedOf(Value lhs) {
 constexpr int64_t kMostAxes = 5;
 
 struct CpuCompressedProducts : impl::CpuCompressedProductsPassBase<CpuCompressedProducts> {
+  using CpuCompressedProductsPassBase::CpuCompressedProductsPassBase;
   void runOnOperation() override {
     SmallVector<Operation *> readers;
     getOperation().walk([&](Operation *op) {
@@ -283,14 +284,14 @@ struct CpuCompressedProducts : impl::CpuCompressedProductsPassBase<CpuCompressed
       if (auto product = dyn_cast<MatmulOp>(op)) {
         bool isLibrary = tensorType(product.getResult()).getRank() <= kMostAxes, transposed = product.getTransposeRhs();
         DictionaryAttr content = isLibrary ? compressedContent(product.getRhs(), transposed) : DictionaryAttr();
-        if (isLibrary && !content)
+        if (isLibrary && !content && !device)
           content = sparseContent(product.getRhs(), transposed);
         if (!content)
           continue;
         product.getRhsMutable().assign(makeCompressed(b, product.getRhs(), content));
         bool isInteger = !content.get("sparse") &&
                          static_cast<runtime::CodeValues>(content.getAs<IntegerAttr>("values").getInt()) == runtime::CodeValues::integer;
-        if (isInteger && !product.getTransposeLhs())
+        if (isInteger && !device && !product.getTransposeLhs())
           ofIntegers.push_back(product);
       } else if (auto lookup = cast<GatherOp>(op); lookup.getAxis() == 0) {
         auto index = dyn_cast<IntegerType>(tensorType(lookup.getIndices()).getElementType());

@@ -296,20 +296,15 @@ private:
             })
             .Case<SwishOp>([](SwishOp op) { return op.getBeta().isExactlyValue(1) ? LATHE_ACT_SILU : LATHE_ACT_NONE; })
             .Default(int64_t(LATHE_ACT_NONE));
-    // Libraries of devices have few, and none before a residual; the others are kernels.
-    if (device && activation != LATHE_ACT_RELU && activation != LATHE_ACT_GELU_TANH)
-      activation = LATHE_ACT_NONE;
     if (activation != LATHE_ACT_NONE) {
       result.activation = activation;
       result.last = user;
       absorbed.insert(user);
     }
     // Those of a gated layer; products that a run computes have no place for it.
-    if (isWeight(matmul.getRhs()) && !device)
+    if (isWeight(matmul.getRhs()))
       if (Value other = besideProduct<MulOp>(matmul, result))
         result.multiplier = other;
-    if (device && activation != LATHE_ACT_NONE)
-      return;
     if (Value other = besideProduct<AddOp>(matmul, result))
       result.residual = other;
     roundResult(matmul, result);
@@ -317,6 +312,8 @@ private:
 
   /// Lets a product write bytes, where that is all that its result is for.
   void roundResult(MatmulOp matmul, Epilogue &result) {
+    if (device) // whose products are of numbers
+      return;
     auto weight = matmul.getRhs().getDefiningOp<WeightOp>();
     auto content = weight ? weight->getAttrOfType<DictionaryAttr>(kernel::kCompressedAttr) : DictionaryAttr();
     auto rounding = result.last->hasOneUse() ? dyn_cast<QuantizeOp>(*result.last->getUsers().begin()) : QuantizeOp();

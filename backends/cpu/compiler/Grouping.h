@@ -76,7 +76,7 @@ bool isLibraryAttention(AttentionOp op);
 bool readsCache(mlir::OpOperand &use);
 
 /// Groups the operations of a block, not those of regions within it. `library`: f32 products go to the library; `fuse`:
-/// as the pass's options; `device`: with the epilogues that libraries of devices have.
+/// as the pass's options; `device` as well.
 Grouping formGroups(mlir::Block &block, ShapeContext &shapes, bool fuse, bool library, bool device);
 
 } // namespace lathe::cpu

@@ -69,6 +69,7 @@ def CpuCompressedProductsPass : Pass<"cpu-compressed-products", "::mlir::func::F
     %y = lathe.matmul %x, %w : (tensor<?x64xf32>, tensor<64x4xf32>) -> tensor<?x4xf32>
     ```
   }];
+  let options = [Option<"device", "device", "bool", "false", "for a device that is not the processor: sparse matrices stay expressions, left sides are rounded by operations">];
   let dependentDialects = ["::lathe::LatheDialect", "::lathe::kernel::KernelDialect"];
 }
 
@@ -85,7 +86,7 @@ def CpuSelectKernelsPass : Pass<"cpu-select-kernels", "::mlir::ModuleOp"> {
     through its operations' lowering to linalg; one of elementwise operations on a single shape sees its buffers with one axis. With `fuse=false` every operation is a group of its own, with
     `library=false` matrix products are generated too: that is the reference backend.
 
-    With `device` no constant is packed, and attention becomes what it stands for.
+    With `device` no dense constant is packed.
 
     Constants of the same content become one entry of `kernel.constants`. Where the module has such a table already, that of
     another program of the artifact, the program's own entries come behind it, and a weight that is in it is read in the layout that
@@ -102,7 +103,7 @@ def CpuSelectKernelsPass : Pass<"cpu-select-kernels", "::mlir::ModuleOp"> {
   let options = [
     Option<"fuse", "fuse", "bool", "true", "group operations and use epilogues">,
     Option<"library", "library", "bool", "true", "use library calls for matrix products">,
-    Option<"device", "device", "bool", "false", "for a device that is not the processor: constants stay as they are, attention is products and a softmax">,
+    Option<"device", "device", "bool", "false", "for a device that is not the processor: dense constants stay as they are">,
   ];
   let dependentDialects = ["::lathe::LatheDialect", "::lathe::kernel::KernelDialect", "::mlir::linalg::LinalgDialect", "::mlir::scf::SCFDialect",
     "::mlir::math::MathDialect", "::mlir::tensor::TensorDialect", "::mlir::cf::ControlFlowDialect", "::mlir::memref::MemRefDialect"];

@@ -107,8 +107,6 @@ void Selector::setConstants() {
 std::optional<bool> Selector::packedAs(Value stored) {
   if (isCompressed(stored))
     return stored.getDefiningOp()->getAttrOfType<DictionaryAttr>(kernel::kCompressedAttr).getAs<BoolAttr>("transposed").getValue();
-  if (device)
-    return std::nullopt;
   bool isRead[2] = {}; // by products, as it is and transposed
   auto isReader = [&](OpOperand &use) {
     // Rows of a table are few: they are read where they lie.
@@ -126,6 +124,8 @@ std::optional<bool> Selector::packedAs(Value stored) {
         return isWidened ? llvm::all_of(user->getUses(), isReader) : isReader(use);
       });
   std::optional<bool> best = all && isRead[0] != isRead[1] ? std::optional<bool>(isRead[1]) : std::nullopt;
+  if (device && best && !isGiven(stored, best)) // nothing is packed for devices; what is for the processor is unpacked when it is copied
+    best = std::nullopt;
   if (given == 0 || isGiven(stored, best))
     return best;
   // Another layout that is in the table already is better than a second copy of a weight.
@@ -142,6 +142,15 @@ Value Selector::readPanels(Value stored, bool transposed, OpBuilder &body, Block
   auto type = cast<RankedTensorType>(stored.getType());
   int64_t k = type.getDimSize(transposed ? 1 : 0), n = type.getDimSize(transposed ? 0 : 1), width = panelWidth(n);
   SmallVector<int64_t> shape{(n + width - 1) / width, k, width};
+  // What would be one panel without padding is stored as it is; and a device has all panels as rows of k.
+  if (n == width || (device && !transposed)) {
+    arguments.push_back(b.create<kernel::ConstantOp>(loc, bufferType(type), frame, addConstant(stored, /*packed=*/true, transposed)));
+    return block->addArgument(type, loc);
+  }
+  if (device) {
+    width = n;
+    shape = {1, k, n};
+  }
   auto panels = RankedTensorType::get(shape, type.getElementType());
   arguments.push_back(
       b.create<kernel::ConstantOp>(loc, bufferType(panels), frame, addConstant(stored, /*packed=*/true, transposed)));

@@ -291,14 +291,14 @@ public:
       for (Value extent : extents)
         longest = b.create<arith::MaxSIOp>(loc, longest, extent ? extent : index(kMostThreads / 2));
       block = atMost(wholeWarps(longest), kMostThreads);
-      grid = atMost(count, kMostBlocks);
+      grid = blocksOf(count);
     } else if (mapping != Mapping::kernel) {
       Value all =
           mapping == Mapping::elements ? b.create<arith::MulIOp>(loc, count, extents.front()).getResult() : count;
       block = b.create<arith::MaxSIOp>(loc, atMost(wholeWarps(all), kThreads), index(kWarp));
       Value blocks =
           b.create<arith::DivUIOp>(loc, b.create<arith::AddIOp>(loc, all, index(kThreads - 1)), index(kThreads));
-      grid = atMost(blocks, kMostBlocks);
+      grid = blocksOf(blocks);
     }
     b.create<kernel::DeviceLaunchOp>(loc, launch.getFrame(), launch.getCallee(), launch.getArgs(), count, grid, block,
                                      launch.getKernel(), shared);
@@ -312,6 +312,8 @@ public:
 private:
   Value index(int64_t value) { return b.create<arith::ConstantIndexOp>(loc, value); }
   Value atMost(Value value, int64_t most) { return b.create<arith::MinSIOp>(loc, value, index(most)); }
+  /// At least one: rows may have no columns.
+  Value blocksOf(Value number) { return b.create<arith::MaxSIOp>(loc, atMost(number, kMostBlocks), index(1)); }
   Value wholeWarps(Value number) {
     Value warps = b.create<arith::DivUIOp>(loc, b.create<arith::AddIOp>(loc, number, index(kWarp - 1)), index(kWarp));
     return b.create<arith::MulIOp>(loc, warps, index(kWarp));

@@ -69,6 +69,11 @@ public:
     plan.rows = rowLoop();
     if (!plan.rows)
       return plan;
+    // Threads without work would read what the one that has it changes in its place.
+    if (isOneElement(plan.rows)) {
+      plan.rows = {};
+      return plan;
+    }
     plan.mapping = Mapping::rows;
     Block &body = *plan.rows.getBody();
     auto loops = body.getOps<scf::ForOp>();
@@ -115,6 +120,16 @@ private:
     bool isLast = found && isa<func::ReturnOp>(found->getNextNode());
     // Its states are the row's indices, and follow from its number: a result is of use to nobody.
     return isLast && found->use_empty() ? found : scf::ForOp();
+  }
+
+  /// Whether there is no more than one element to compute, without loops.
+  static bool isOneElement(scf::ForOp rows) {
+    bool result = true;
+    rows.getBody()->walk([&](Operation *op) {
+      auto store = dyn_cast<memref::StoreOp>(op);
+      result &= !isa<scf::ForOp>(op) && !(store && (!store.getMemRefType().hasStaticShape() || store.getMemRefType().getNumElements() != 1));
+    });
+    return result;
   }
 
   /// Whether threads may share the loops in rows: what is written is read by the thread that wrote it, or not at all.

@@ -191,7 +191,10 @@ int check(const BlasDescTag &desc, const BlasLayoutTag &a, const BlasLayoutTag &
   if (ka != kb || d.rows != m || d.cols != n || c.rows != m || c.cols != n)
     return refuse(kBlasInvalidValue,
                   join("[", m, ", ", ka, "] times [", kb, ", ", n, "] into [", d.rows, ", ", d.cols, "]"));
-  if (d.batch > 1 && d.stride < (d.cols - 1) * d.ld + d.rows)
+  // One behind another, or between each other's columns.
+  bool isApart = d.stride >= (d.cols - 1) * d.ld + d.rows;
+  bool isBetween = d.stride >= d.rows && d.ld >= (d.batch - 1) * d.stride + d.rows;
+  if (d.batch > 1 && !isApart && !isBetween)
     return refuse(kBlasInvalidValue, "results that overlap");
   switch (desc.epilogue) {
   case kEpilogueDefault:

@@ -499,7 +499,8 @@ void Worker::checkRace(Lane &lane, uintptr_t address, int64_t bytes, int64_t kin
     if (!record)
       return;
     other = *record;
-  } else if (!launch_->global->access(by, address, bytes, reads, writes, atomic, &other)) {
+  } else if (!launch_->global->access(by, address, bytes, reads, writes, atomic, launch_->alone, recentPages_,
+                                      &other)) {
     return;
   }
   text_ = std::string(writes ? "writes" : "reads") + " " + std::to_string(bytes) + " bytes of ";

@@ -55,6 +55,7 @@ struct LaunchState {
   PagedRaces *global;
   uint32_t firstBlock; ///< numbers blocks for the race detection
   int64_t blocks;
+  bool alone; ///< one thread of the host runs all blocks
   std::atomic<int64_t> next{0};
   std::atomic<bool> stop{false};
   std::mutex mutex;
@@ -74,7 +75,8 @@ public:
   void barrier(Lane &lane, int64_t site);
   void together(Lane &lane, Together what, int64_t detail, uint32_t mask);
   void access(Lane &lane, const void *address, int64_t bytes, int64_t kind);
-  /// Ends the launch, because of what text_ says. Nothing is destroyed that the thread's stack holds, so no text may be there.
+  /// Ends the launch, because of what text_ says. Nothing is destroyed that the thread's stack holds, so no text may be
+  /// there.
   [[noreturn]] void fail(const Lane &lane, MachineError error);
 
   static Worker *current();
@@ -115,6 +117,7 @@ private:
   unsigned char *shared_ = nullptr;
   int64_t sharedBytes_ = 0;
   RangeRaces sharedRaces_;
+  PagedRaces::Recent recentPages_;
   Allocation lastAllocations_[4];
   unsigned lastAllocation_ = 0;
 

@@ -6,6 +6,7 @@
 #include "backends/cuda/emulator/Driver.h"
 
 #include "backends/cuda/emulator/Machine.h"
+#include "backends/cuda/kernels/HostKernels.h"
 
 #include <algorithm>
 #include <atomic>
@@ -28,11 +29,15 @@ struct ContextHandle {};
 
 struct FunctionTag {
   std::string name;
-  lathe_lane_fn body = nullptr; ///< none of a kernel that was loaded as PTX or cubin
+  lathe_lane_fn body = nullptr;
+  MachineLaunch::Body written =
+      nullptr; ///< instead of that, of a hand-written kernel; neither of what was loaded as PTX or cubin
   int maxSharedBytes = 48 << 10;
 };
 
 struct ModuleTag {
+  std::mutex mutex;
+  bool isWritten = false; ///< its functions are the hand-written ones
   std::map<std::string, FunctionTag> functions;
 };
 
@@ -265,6 +270,9 @@ int deviceGetName(char *name, int bytes, DeviceOrdinal) {
 int deviceGetAttribute(int *value, int attribute, DeviceOrdinal) {
   const EmulatorSettings &settings = emulatorSettings();
   switch (attribute) {
+  case kAttributeMultiprocessors:
+    *value = 4;
+    return kDriverSuccess;
   case kAttributeComputeCapabilityMajor:
     *value = settings.capability / 10;
     return kDriverSuccess;
@@ -503,13 +511,14 @@ int moduleLoadDataEx(ModuleHandle *module, const void *image, unsigned, int *, v
   if (memcmp(image, EmulationImage::kMagic, sizeof(EmulationImage::kMagic)) != 0) {
     if (int result = loadForeign(static_cast<const char *>(image), *loaded))
       return result;
-  } else {
-    auto *emulation = static_cast<const EmulationImage *>(image);
+  } else if (auto *emulation = static_cast<const EmulationImage *>(image); emulation->kernels) {
     for (const auto &[name, offset] : *emulation->kernels) {
       FunctionTag &function = loaded->functions[name];
       function.name = name;
       function.body = reinterpret_cast<lathe_lane_fn>(reinterpret_cast<uintptr_t>(emulation->code + offset));
     }
+  } else {
+    loaded->isWritten = true;
   }
   *module = loaded.release();
   return kDriverSuccess;
@@ -523,7 +532,14 @@ int moduleUnload(ModuleHandle module) {
 int moduleGetFunction(FunctionHandle *function, ModuleHandle module, const char *name) {
   if (int result = ready())
     return result;
+  std::lock_guard<std::mutex> lock(module->mutex);
   auto found = module->functions.find(name);
+  if (MachineLaunch::Body body = module->isWritten ? hostKernel(name) : nullptr;
+      body && found == module->functions.end()) {
+    found = module->functions.emplace(name, FunctionTag{}).first;
+    found->second.name = name;
+    found->second.written = body;
+  }
   if (found == module->functions.end())
     return kDriverNotFound;
   *function = &found->second;
@@ -577,7 +593,7 @@ int launchKernel(FunctionHandle function, unsigned gridX, unsigned gridY, unsign
                            " bytes of shared memory"));
     return kDriverInvalidValue;
   }
-  if (!function->body)
+  if (!function->body && !function->written)
     return kDriverNoBinaryForGpu;
   if (settings.launchesUntilLost == 0)
     return lose(kDriverEccUncorrectable, "the emulator was told to lose its device");
@@ -600,9 +616,15 @@ int launchKernel(FunctionHandle function, unsigned gridX, unsigned gridY, unsign
   launch.block[0] = blockX, launch.block[1] = blockY, launch.block[2] = blockZ;
   launch.shared_bytes = sharedBytes;
   launch.memory = &device();
-  MachineResult result =
-      stream.machine->run(launch, function->body, hostOf(*static_cast<DevicePointer *>(parameters[0])), parameters[1],
-                          *static_cast<int64_t *>(parameters[2]));
+  MachineResult result;
+  if (function->written) {
+    launch.body = function->written;
+    launch.context = parameters[0];
+    result = stream.machine->run(launch);
+  } else {
+    result = stream.machine->run(launch, function->body, hostOf(*static_cast<DevicePointer *>(parameters[0])),
+                                 parameters[1], *static_cast<int64_t *>(parameters[2]));
+  }
   lock.unlock();
   return resultOf(result);
 }

@@ -25,6 +25,8 @@ struct EmulationImage {
   static constexpr char kMagic[8] = {'L', 'A', 'T', 'H', 'E', 'E', 'M', 'U'};
 
   EmulationImage(const unsigned char *code, const std::vector<std::pair<std::string, uint64_t>> *kernels);
+  /// The hand-written kernels (backends/cuda/kernels).
+  EmulationImage() : EmulationImage(nullptr, nullptr) {}
 
   char magic[8];
   const unsigned char *code;

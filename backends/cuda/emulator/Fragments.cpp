@@ -39,21 +39,23 @@ float element(lane::MmaType type, uint32_t word, int part) {
   }
 }
 
-/// d[16][8] += a[16][k] * b[k][8], for k elements of which each word has `parts`.
+/// d[16][8] += a[16][k] * b[k][8], for words of `parts` elements.
 template <typename Sum, typename Element>
 void product(Lane *lanes, int parts, const Element &element, Sum (&sums)[16][8]) {
+  Sum a[16][32], b[8][32]; // by columns; at most 8 words of 4 elements along k
+  int depth = 8 * parts;
+  for (int lane = 0; lane < 32; ++lane)
+    for (int half = 0; half < 2; ++half)
+      for (int part = 0; part < parts; ++part) {
+        int k = (half * 4 + lane % 4) * parts + part;
+        a[lane / 4][k] = element(lanes[lane].in[half * 2], part);
+        a[lane / 4 + 8][k] = element(lanes[lane].in[half * 2 + 1], part);
+        b[lane / 4][k] = element(lanes[lane].in[4 + half], part);
+      }
   for (int row = 0; row < 16; ++row)
-    for (int column = 0; column < 8; ++column) {
-      Sum sum = sums[row][column];
-      for (int half = 0; half < 2; ++half)
-        for (int quad = 0; quad < 4; ++quad) {
-          uint32_t a = lanes[row % 8 * 4 + quad].in[half * 2 + row / 8];
-          uint32_t b = lanes[column * 4 + quad].in[4 + half];
-          for (int part = 0; part < parts; ++part)
-            sum += element(a, part) * element(b, part);
-        }
-      sums[row][column] = sum;
-    }
+    for (int column = 0; column < 8; ++column)
+      for (int k = 0; k < depth; ++k)
+        sums[row][column] += a[row][k] * b[column][k];
 }
 
 } // namespace

@@ -88,6 +88,7 @@ MachineResult Machine::run(const MachineLaunch &launch) {
   state.nextBlock += uint32_t(std::min(shared.blocks, int64_t(~0u) - state.nextBlock));
 
   auto count = size_t(std::max(int64_t(1), std::min(int64_t(state.options.threads), shared.blocks)));
+  shared.alone = count == 1;
   while (state.workers.size() < count)
     state.workers.push_back(std::make_unique<Worker>());
   std::vector<std::thread> threads;

@@ -72,23 +72,30 @@ const AccessRecord *RangeRaces::access(const Accessor &by, int64_t offset, int64
   return nullptr;
 }
 
-PagedRaces::Page *PagedRaces::page(uintptr_t number) {
+PagedRaces::Page *PagedRaces::page(uintptr_t number, Recent &recent) {
+  size_t line = number % 16;
+  if (recent.pages[line] && recent.numbers[line] == number)
+    return recent.pages[line];
   std::lock_guard<std::mutex> lock(mutex_);
   auto found = pages_.find(number);
-  if (found != pages_.end())
-    return found->second.get();
-  if (int64_t(pages_.size()) >= maxPages_)
-    return nullptr;
-  return pages_.emplace(number, std::make_unique<Page>()).first->second.get();
+  if (found == pages_.end()) {
+    if (int64_t(pages_.size()) >= maxPages_)
+      return nullptr;
+    found = pages_.emplace(number, std::make_unique<Page>()).first;
+  }
+  recent.numbers[line] = number;
+  return recent.pages[line] = found->second.get();
 }
 
 bool PagedRaces::access(const Accessor &by, uintptr_t address, int64_t bytes, bool reads, bool writes, bool atomic,
-                        AccessRecord *conflict) {
+                        bool alone, Recent &recent, AccessRecord *conflict) {
   uintptr_t end = address + uintptr_t(bytes);
   while (address < end) {
     uintptr_t number = address / kPageBytes, stop = std::min(end, (number + 1) * kPageBytes);
-    if (Page *cells = page(number)) {
-      std::lock_guard<std::mutex> lock(cells->mutex);
+    if (Page *cells = page(number, recent)) {
+      std::unique_lock<std::mutex> lock(cells->mutex, std::defer_lock);
+      if (!alone)
+        lock.lock();
       int64_t from = int64_t(address % kPageBytes), to = from + int64_t(stop - address);
       for (int64_t cell = from / kCellBytes; cell * kCellBytes < to; ++cell)
         if (const AccessRecord *record = cells->cells[cell].access(by, touched(cell * kCellBytes, kCellBytes, from, to),

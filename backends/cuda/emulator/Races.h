@@ -64,20 +64,27 @@ class PagedRaces {
 public:
   static constexpr int64_t kPageBytes = 4096, kCellBytes = 4;
 
-  explicit PagedRaces(int64_t maxBytes) : maxPages_(maxBytes / kPageBytes) {}
-  void clear() { pages_.clear(); }
-  int64_t pages() const { return int64_t(pages_.size()); }
-  int64_t maxPages() const { return maxPages_; }
-  /// As RaceCell::access; the record is copied to *conflict. False where there is none.
-  bool access(const Accessor &by, uintptr_t address, int64_t bytes, bool reads, bool writes, bool atomic,
-              AccessRecord *conflict);
-
-private:
   struct Page {
     std::mutex mutex;
     RaceCell cells[kPageBytes / kCellBytes];
   };
-  Page *page(uintptr_t number);
+  /// Pages that a thread of the host met last; clear() outdates it.
+  struct Recent {
+    uintptr_t numbers[16] = {};
+    Page *pages[16] = {};
+  };
+
+  explicit PagedRaces(int64_t maxBytes) : maxPages_(maxBytes / kPageBytes) {}
+  void clear() { pages_.clear(); }
+  int64_t pages() const { return int64_t(pages_.size()); }
+  int64_t maxPages() const { return maxPages_; }
+  /// As RaceCell::access; the record is copied to *conflict. False where there is none. `alone`: no other thread of the
+  /// host calls.
+  bool access(const Accessor &by, uintptr_t address, int64_t bytes, bool reads, bool writes, bool atomic, bool alone,
+              Recent &recent, AccessRecord *conflict);
+
+private:
+  Page *page(uintptr_t number, Recent &recent);
 
   int64_t maxPages_;
   std::mutex mutex_;

@@ -20,12 +20,21 @@ struct ViewArgs {
   int64_t row, col;
 };
 
+/// How rows of a cache are kept: runtime/CacheLayout.h.
+struct CodesArgs {
+  int64_t bits; ///< of a code: 8 or 4; else rows are numbers
+  int64_t symmetric, group_columns, row_bytes, scales_at, lowest_at;
+};
+
+constexpr bool hasCodes(const CodesArgs &codes) { return codes.bits == 8 || codes.bits == 4; }
+
 /// Keys or values: a view, or, where `pages` is not NULL, rows of a cache in pages of 64 rows of each head.
 struct RowsArgs {
   ViewArgs view;
   const void *const *const *pages; ///< of each sequence (batch[1]) its pages
   int64_t offset;                  ///< of the cache in a page, in bytes
   int64_t head_bytes;              ///< from one head to the next in a page
+  CodesArgs codes;                 ///< of pages
 };
 
 /// As lathe_attention_call.
@@ -52,7 +61,9 @@ struct AttentionArgs {
 constexpr int64_t attentionSharedBytes(int64_t rows) {
   return (rows * 65 + 32 * 65 + rows * 33 + 3 * rows) * 4 + rows * 16;
 }
-constexpr int64_t kMatmulSharedBytes = 64 * 65 * 4, kQuantizedSharedBytes = 8 * 16 * 17 * 4;
+/// The same with matrix instructions, for 64 rows of so many columns.
+constexpr int64_t attentionMmaSharedBytes(int64_t columns) { return 2 * 2 * 32 * (columns + 8) * 2 + 64 * 16; }
+constexpr int64_t kMatmulSharedBytes = 64 * 65 * 4, kQuantizedSharedBytes = 8 * 512 * 4;
 
 /// out = act(alpha * x + bias) * multiplier + residual; x is what `out` holds.
 struct EpilogueArgs {
@@ -87,6 +98,14 @@ struct CacheArgs {
   void *const *const *pages;    ///< of each sequence its pages
   const int64_t *counts;        ///< rows that each sequence has: put behind them; or of which some are read
   int64_t offset, head_bytes;   ///< as of RowsArgs
+  CodesArgs codes;
+  int64_t rotation; ///< columns that are rotated together before they become codes; 1: none
+};
+
+/// to = from * H, by `rotation` columns of rows [b0, b1, heads, rows, columns] with the orthonormal Hadamard matrix H.
+struct RotateArgs {
+  ViewArgs from, to;
+  int64_t batch[3], rows, columns, rotation;
 };
 
 /// A weight as runtime/QuantizedLayout.h stores it.
@@ -121,7 +140,7 @@ struct RoundArgs {
 /// As lathe_rows_call; out is f32.
 struct QuantizedRowsArgs {
   QuantizedArgs weight;
-  const void *indices;
+  const void *indices; ///< NULL: all columns in order
   int64_t index_bytes; ///< 4 or 8
   int64_t count, index_stride;
   float *out;

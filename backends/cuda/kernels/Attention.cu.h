@@ -11,7 +11,7 @@
 #ifndef LATHE_BACKENDS_CUDA_KERNELS_ATTENTION_CU_H
 #define LATHE_BACKENDS_CUDA_KERNELS_ATTENTION_CU_H
 
-#include "backends/cuda/kernels/Math.cu.h"
+#include "backends/cuda/kernels/Cache.cu.h"
 
 namespace lathe::cuda::device {
 
@@ -77,12 +77,27 @@ LATHE_DEVICE KeyRange keysOf(const AttentionArgs &args, const AttentionPlace &pl
   return {first, end};
 }
 
+/// As loadKeys, of a cache of codes.
+LATHE_DEVICE void loadCodedKeys(const RowsArgs &from, const AttentionPlace &place, int64_t key, int64_t column,
+                                int64_t columns, float (*to)[kSlice + 1]) {
+  auto *head = static_cast<const unsigned char *>(load(load(from.pages + place.batch1) + key / kCachePageRows)) +
+               from.offset + place.keyHead * from.head_bytes;
+  LATHE_NO_UNROLL for (int index = threadIndex(); index < kAttentionKeys * kSlice; index += kAttentionThreads) {
+    int row = index / kSlice, at = index % kSlice;
+    bool there = key + row < place.keys && column + at < columns;
+    float value = there ? codeValue(from.codes, head, key % kCachePageRows + row, int(column) + at) : 0.0f;
+    storeShared(&to[row][at], value);
+  }
+}
+
 /// Columns [column, column + 64) of up to 32 keys or values, from a multiple of 32 on, into shared memory, zeros behind
 /// the last.
 template <typename T>
 LATHE_DEVICE void loadKeys(const RowsArgs &from, const AttentionPlace &place, int64_t key, int64_t column,
                            int64_t columns, float (*to)[kSlice + 1]) {
   constexpr int kStep = kAttentionThreads / kSlice;
+  if (from.pages && hasCodes(from.codes))
+    return loadCodedKeys(from, place, key, column, columns, to);
   const T *source;
   int64_t row = from.view.row, col = from.view.col;
   if (from.pages) { // of which none ends within a tile
@@ -193,7 +208,9 @@ LATHE_DEVICE void finishRows(const AttentionArgs &args, const AttentionPlace &pl
       continue;
     float sum = loadShared(&shared.sum[row]);
     int64_t base = rowOffset(args, args.out, place, row);
-    float *part = args.scratch + ((blockIndex() * args.parts + blockIndexY()) * kRows + row) * (args.e + 2);
+    float *part = args.parts == 1
+                      ? nullptr
+                      : args.scratch + ((blockIndex() * args.parts + blockIndexY()) * kRows + row) * (args.e + 2);
     // Of no keys the result is a sum of nothing. Else the sum is positive, or all keys are masked, where it is 0, or it
     // is NaN.
     bool nothing = loadShared(&shared.end[row]) <= loadShared(&shared.first[row]);
@@ -214,6 +231,27 @@ LATHE_DEVICE void finishRows(const AttentionArgs &args, const AttentionPlace &pl
   }
 }
 
+/// Keys that a block goes over: from a multiple of a tile on, before `end`.
+struct TileRange {
+  int64_t first, end;
+};
+
+/// The block's part of all keys that some of its rows see, whose ranges are in shared memory, in tiles of kKeys.
+template <int kKeys = kAttentionKeys>
+LATHE_DEVICE TileRange tilesOf(const AttentionArgs &args, const AttentionPlace &place, const int64_t *firsts,
+                               const int64_t *ends) {
+  int64_t first = place.keys, end = 0;
+  LATHE_NO_UNROLL for (int row = 0; row < place.rows; ++row) {
+    int64_t rowFirst = loadShared(firsts + row), rowEnd = loadShared(ends + row);
+    first = rowFirst < first ? rowFirst : first;
+    end = rowEnd > end ? rowEnd : end;
+  }
+  first = first / kKeys * kKeys;
+  int64_t tiles = end > first ? (end - first + kKeys - 1) / kKeys : 0;
+  int64_t last = first + (blockIndexY() + 1) * tiles / args.parts * kKeys;
+  return {first + blockIndexY() * tiles / args.parts * kKeys, last < end ? last : end};
+}
+
 /// Grid: blocks of rows of all keys' heads; parts of keys; 64 * kSlices columns of values.
 template <typename T, int kRows, int kSlices> LATHE_DEVICE void attention(const AttentionArgs &args) {
   auto &shared = *static_cast<AttentionShared<kRows> *>(sharedMemory());
@@ -227,21 +265,12 @@ template <typename T, int kRows, int kSlices> LATHE_DEVICE void attention(const 
     storeShared(&shared.end[row], range.end);
   }
   LATHE_SYNC();
-  int64_t first = place.keys, end = 0;
-  LATHE_NO_UNROLL for (int row = 0; row < place.rows; ++row) {
-    int64_t rowFirst = loadShared(&shared.first[row]), rowEnd = loadShared(&shared.end[row]);
-    first = rowFirst < first ? rowFirst : first;
-    end = rowEnd > end ? rowEnd : end;
-  }
-  first = first / kAttentionKeys * kAttentionKeys;
-  int64_t tiles = end > first ? (end - first + kAttentionKeys - 1) / kAttentionKeys : 0;
-  int64_t tile = blockIndexY() * tiles / args.parts, lastTile = (blockIndexY() + 1) * tiles / args.parts;
-
+  TileRange tiles = tilesOf(args, place, shared.first, shared.end);
   int down = threadIndex() / 16, across = threadIndex() % 16;
   int64_t firstColumn = blockIndexZ() * (kSlice * kSlices);
   float out[kSlices][kRows / 8][4] = {};
-  for (bool fresh = true; tile < lastTile; ++tile, fresh = false) {
-    int64_t key = first + tile * kAttentionKeys;
+  bool fresh = true;
+  for (int64_t key = tiles.first; key < tiles.end; key += kAttentionKeys, fresh = false) {
     computeProducts<T, kRows>(args, place, key, fresh, shared);
     LATHE_SYNC();
     computeWeights<T, kRows>(args, place, key, shared);

@@ -99,6 +99,59 @@ LATHE_DEVICE float nearest(float x) {
   return result;
 }
 
+/// Two numbers as f16 or bf16 side by side, the first one low.
+LATHE_DEVICE uint32_t packPair(float low, float high, Half) {
+  uint32_t pair;
+  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+  return pair;
+}
+LATHE_DEVICE uint32_t packPair(float low, float high, Bfloat) {
+  uint32_t pair;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+  return pair;
+}
+/// sums += a * b, of fragments m16n8k16 (PTX ISA, mma.sync).
+#define LATHE_MMA(TYPE, NAME)                                                                                          \
+  LATHE_DEVICE void multiplyAdd(float(&sums)[4], const uint32_t(&a)[4], uint32_t b0, uint32_t b1, TYPE) {              \
+    asm("mma.sync.aligned.m16n8k16.row.col.f32." NAME "." NAME ".f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "          \
+        "{%0,%1,%2,%3};"                                                                                               \
+        : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])                                                   \
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));                                               \
+  }
+LATHE_MMA(Half, "f16")
+LATHE_MMA(Bfloat, "bf16")
+#undef LATHE_MMA
+
+LATHE_DEVICE uint32_t sharedAddress(const void *address) {
+  return uint32_t(reinterpret_cast<uint64_t>((__attribute__((address_space(3))) const void *)address));
+}
+/// Four matrices of 8x8 numbers of 16 bits, of which each lane gives a row's address.
+LATHE_DEVICE void loadMatrices(uint32_t (&out)[4], const void *row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+               : "=r"(out[0]), "=r"(out[1]), "=r"(out[2]), "=r"(out[3])
+               : "r"(sharedAddress(row))
+               : "memory");
+}
+LATHE_DEVICE void loadMatricesTransposed(uint32_t (&out)[4], const void *row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+               : "=r"(out[0]), "=r"(out[1]), "=r"(out[2]), "=r"(out[3])
+               : "r"(sharedAddress(row))
+               : "memory");
+}
+/// Copies 16 bytes to shared memory, some time before the next awaitCopies.
+LATHE_DEVICE void copyLater(void *to, const void *from) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(sharedAddress(to)),
+               "l"((const LATHE_GLOBAL void *)from)
+               : "memory");
+}
+LATHE_DEVICE void awaitCopies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
+/// 2^-11.
+LATHE_DEVICE float tanhFast(float x) {
+  float result;
+  asm("tanh.approx.f32 %0, %1;" : "=f"(result) : "f"(x));
+  return result;
+}
+
 #define LATHE_UNROLL _Pragma("unroll")
 #define LATHE_UNROLL_4 _Pragma("unroll 4")
 #define LATHE_NO_UNROLL _Pragma("unroll 1")
@@ -160,6 +213,36 @@ LATHE_DEVICE float smaller(float a, float b) { return std::fmin(a, b); }
 LATHE_DEVICE float magnitude(float x) { return std::fabs(x); }
 LATHE_DEVICE float nearest(float x) { return std::nearbyint(x); }
 
+inline lane::MmaType mmaType(Half) { return lane::MmaType::f16; }
+inline lane::MmaType mmaType(Bfloat) { return lane::MmaType::bf16; }
+LATHE_DEVICE uint32_t packPair(float low, float high, Half) {
+  return floatToHalf(low) | uint32_t(floatToHalf(high)) << 16;
+}
+LATHE_DEVICE uint32_t packPair(float low, float high, Bfloat) {
+  return floatToBfloat(low) | uint32_t(floatToBfloat(high)) << 16;
+}
+template <typename T>
+LATHE_DEVICE void multiplyAdd(float (&sums)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1, T type) {
+  uint32_t b[2] = {b0, b1}, c[4];
+  std::memcpy(c, sums, sizeof c);
+  lane::mma(lane::current(), mmaType(type), c, a, b, c);
+  std::memcpy(sums, c, sizeof c);
+}
+LATHE_DEVICE void loadMatrices(uint32_t (&out)[4], const void *row) {
+  lane::ldmatrix(lane::current(), out, 4, false, row);
+}
+LATHE_DEVICE void loadMatricesTransposed(uint32_t (&out)[4], const void *row) {
+  lane::ldmatrix(lane::current(), out, 4, true, row);
+}
+LATHE_DEVICE void copyLater(void *to, const void *from) {
+  lathe_lane *self = lane::current();
+  self->machine->access(self, from, 16, LATHE_ACCESS_READ);
+  self->machine->access(self, to, 16, LATHE_ACCESS_WRITE);
+  std::memcpy(to, from, 16);
+}
+LATHE_DEVICE void awaitCopies() {}
+LATHE_DEVICE float tanhFast(float x) { return std::tanh(x); }
+
 #define LATHE_UNROLL
 #define LATHE_UNROLL_4
 #define LATHE_NO_UNROLL
@@ -181,6 +264,17 @@ template <typename T> LATHE_DEVICE void storeFloat(void *base, int64_t index, fl
   T rounded;
   fromFloat(value, &rounded);
   store(static_cast<T *>(base) + index, rounded);
+}
+
+LATHE_DEVICE uint32_t floatBits(float value) { return __builtin_bit_cast(uint32_t, value); }
+/// Bits of numbers that are only handed on.
+LATHE_DEVICE int32_t shuffleXorBits(int32_t value, int mask) {
+#if defined(__CUDA__)
+  return __nvvm_shfl_sync_bfly_i32(int(kAllLanes), value, mask, 31);
+#else
+  lathe_lane *self = lane::current();
+  return int32_t(self->machine->shuffle(self, LATHE_SHUFFLE_BUTTERFLY, kAllLanes, uint32_t(value), uint32_t(mask), 31));
+#endif
 }
 
 LATHE_DEVICE float infinity() { return __builtin_inff(); }

@@ -5,7 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "backends/cuda/kernels/HostKernels.h"
 
-#include "backends/cuda/kernels/Attention.cu.h"
+#include "backends/cuda/kernels/AttentionMma.cu.h"
 #include "backends/cuda/kernels/Matmul.cu.h"
 #include "backends/cuda/kernels/Quantized.cu.h"
 

@@ -62,6 +62,12 @@ void setElements(int64_t count, KernelLaunch *launch) {
   launch->grid = static_cast<uint32_t>(std::min<int64_t>(divideUp(count, 256), 1 << 16));
 }
 
+/// A block of 128 threads for each row, or for several of very many.
+void setRows(int64_t count, KernelLaunch *launch) {
+  launch->block = 128;
+  launch->grid = static_cast<uint32_t>(std::min<int64_t>(count, 1 << 20));
+}
+
 int64_t elements(const EpilogueArgs &args) { return args.batch[0] * args.batch[1] * args.batch[2] * args.m * args.n; }
 
 void copyView(const lathe_attention_view &from, ViewArgs *to) {
@@ -97,6 +103,17 @@ AttentionArgs attentionArgs(const lathe_attention_call &call) {
   args.zero_masked = call.zero_masked;
   args.zero_nan = call.zero_nan;
   args.parts = 1;
+  return args;
+}
+
+CodesArgs codesArgs(const runtime::CacheLayout &layout) {
+  CodesArgs args = {};
+  args.bits = layout.bits;
+  args.symmetric = layout.symmetric;
+  args.group_columns = layout.groupColumns();
+  args.row_bytes = layout.rowBytes();
+  args.scales_at = layout.scalesAt();
+  args.lowest_at = layout.lowestAt();
   return args;
 }
 
@@ -207,12 +224,24 @@ bool attentionLaunches(const AttentionArgs &call, int64_t dtype, int64_t mostKey
   if (!suffixOf(dtype, &suffix, why))
     return false;
   AttentionArgs args = call;
+  if (dtype != LATHE_F32 &&
+      ((args.key.pages && hasCodes(args.key.codes)) || (args.value.pages && hasCodes(args.value.codes)))) {
+    *why = runtime::join("the cuda backend has attention to caches of codes for type f32 only; found ", suffix);
+    return false;
+  }
   int64_t heads = args.batch[0] * args.batch[1] * args.key_heads;
   if (heads == 0 || args.batch[2] == 0 || args.s == 0 || args.e == 0)
     return true;
   int64_t rows = args.batch[2] / args.key_heads * args.s, blockRows = rows <= 8 ? 8 : 32;
+  // Matrix instructions where there is enough to multiply.
+  bool mma = dtype != LATHE_F32 && rows >= 16 && args.d <= 128 && args.e <= 128;
+  if (mma)
+    blockRows = 64;
   args.row_blocks = divideUp(rows, blockRows);
-  int64_t columns = args.e <= 64 ? 64 : args.e <= 128 ? 128 : 256, chunks = divideUp(args.e, columns);
+  int64_t columns = std::max(args.e, mma ? args.d : 0) <= 64 ? 64
+                    : args.e <= 128                          ? 128
+                                                             : 256,
+          chunks = divideUp(args.e, columns);
   // Parts of at least 128 keys, as long as there are not two blocks for each multiprocessor.
   int64_t blocks = heads * args.row_blocks, wanted = divideUp(2 * multiprocessors, blocks * chunks);
   args.parts = std::max<int64_t>(1, std::min({wanted, mostKeys / 128, int64_t(256)}));
@@ -227,7 +256,7 @@ bool attentionLaunches(const AttentionArgs &call, int64_t dtype, int64_t mostKey
   attention.grid_y = static_cast<uint32_t>(args.parts);
   attention.grid_z = static_cast<uint32_t>(chunks);
   attention.block = 128;
-  attention.shared_bytes = attentionSharedBytes(blockRows);
+  attention.shared_bytes = mma ? attentionMmaSharedBytes(columns) : attentionSharedBytes(blockRows);
   setArgs(args, &attention);
   if (args.parts == 1)
     return true;
@@ -297,6 +326,13 @@ bool cacheLaunch(const CacheArgs &args, int64_t elementBytes, bool read, KernelL
   int64_t count = args.sizes[0] * args.sizes[1] * args.sizes[2] * args.sizes[3];
   if (count == 0)
     return true;
+  if (hasCodes(args.codes)) {
+    launch->function = read ? "lathe_cache_read_codes" : "lathe_cache_append_codes";
+    setRows(count / args.sizes[3], launch);
+    launch->shared_bytes = (args.sizes[3] + 2 * divideUp(args.sizes[3], args.codes.group_columns)) * 4;
+    setArgs(args, launch);
+    return true;
+  }
   launch->function = runtime::join("lathe_cache_", read ? "read_" : "append_", elementBytes);
   setElements(count, launch);
   setArgs(args, launch);
@@ -308,6 +344,23 @@ std::string formatOf(const QuantizedArgs &args) {
   return runtime::join(name(static_cast<runtime::CodeValues>(args.values)), args.bits);
 }
 } // namespace
+
+bool rotateLaunch(const RotateArgs &args, KernelLaunch *launch, std::string *why) {
+  *launch = KernelLaunch();
+  if (args.rotation < 1 || (args.rotation & (args.rotation - 1)) != 0 || args.columns % args.rotation != 0) {
+    *why = runtime::join("expected a power of two of columns to rotate that divides ", args.columns, ", got ",
+                         args.rotation);
+    return false;
+  }
+  int64_t rows = args.batch[0] * args.batch[1] * args.batch[2] * args.rows;
+  if (rows == 0 || args.columns == 0)
+    return true;
+  launch->function = "lathe_rotate_f32";
+  setRows(rows, launch);
+  launch->shared_bytes = args.columns * 4;
+  setArgs(args, launch);
+  return true;
+}
 
 bool quantizedMatmulLaunch(const QuantizedMatmulArgs &args, int64_t dtype, KernelLaunch *launch, std::string *why) {
   *launch = KernelLaunch();
@@ -349,6 +402,16 @@ bool roundLaunch(const RoundArgs &args, int64_t dtype, KernelLaunch *launch, std
   launch->shared_bytes = 8 * 4;
   setArgs(args, launch);
   return true;
+}
+
+bool expandLaunch(const QuantizedArgs &weight, float *out, KernelLaunch *launch, std::string *why) {
+  QuantizedRowsArgs args = {};
+  args.weight = weight;
+  args.index_bytes = 8;
+  args.count = weight.n;
+  args.out = out;
+  args.out_row = weight.k;
+  return quantizedRowsLaunch(args, launch, why);
 }
 
 bool quantizedRowsLaunch(const QuantizedRowsArgs &args, KernelLaunch *launch, std::string *why) {

@@ -5,7 +5,7 @@
 // Compiled to PTX by clang alone: no header and no library of a toolkit.
 //
 //===----------------------------------------------------------------------===//
-#include "backends/cuda/kernels/Attention.cu.h"
+#include "backends/cuda/kernels/AttentionMma.cu.h"
 #include "backends/cuda/kernels/Matmul.cu.h"
 #include "backends/cuda/kernels/Quantized.cu.h"
 

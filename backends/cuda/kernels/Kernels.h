@@ -11,6 +11,7 @@
 
 #include "backends/cuda/kernels/Arguments.h"
 #include "runtime/Abi.h"
+#include "runtime/CacheLayout.h"
 #include "runtime/QuantizedLayout.h"
 #include "runtime/include/lathe/lathe.h"
 
@@ -55,6 +56,11 @@ RoundArgs roundArgs(const lathe_matmul_call &call, float *out);
 void setRounded(const RoundArgs &round, QuantizedMatmulArgs *args);
 QuantizedArgs quantizedArgs(const runtime::QuantizedLayout &layout, const void *weight);
 
+/// How rows of a cache are kept, for RowsArgs::codes and CacheArgs::codes (with CacheArgs::rotation =
+/// layout.rotation()). Of rotated rows attention reads what was rotated: queries have to be rotated before it (keys),
+/// its result afterwards (values); see rotateLaunch.
+CodesArgs codesArgs(const runtime::CacheLayout &layout);
+
 /// Each false, with *why, where there is no kernel for these types.
 /// Attention: dtype f32, f16 or bf16, computed in f32. `mostKeys` is the largest of the sequences' counts, or t;
 /// `multiprocessors` those of the device, for which keys are split where there are few queries.
@@ -66,13 +72,17 @@ bool epilogueLaunch(const EpilogueArgs &args, int64_t dtype, KernelLaunch *launc
 bool matmulLaunch(const MatmulArgs &args, int64_t dtype, KernelLaunch *launch, std::string *why);
 /// Elements of 1, 2, 4 or 8 bytes.
 bool copyLaunch(const CopyArgs &args, int64_t elementBytes, KernelLaunch *launch, std::string *why);
-/// Elements of 2 or 4 bytes.
+/// Elements of 2 or 4 bytes; where args.codes are set (codesArgs), f32 rows that become codes.
 bool cacheLaunch(const CacheArgs &args, int64_t elementBytes, bool read, KernelLaunch *launch, std::string *why);
+/// Rows of f32; `to` may be `from`.
+bool rotateLaunch(const RotateArgs &args, KernelLaunch *launch, std::string *why);
 /// out, a: f32; also f16 and bf16 with integers of 8 or 4 bits. Where a call says that the left side is rounded
 /// (lathe_quantization), roundLaunch does it before.
 bool quantizedMatmulLaunch(const QuantizedMatmulArgs &args, int64_t dtype, KernelLaunch *launch, std::string *why);
 /// Of a in f32.
 bool roundLaunch(const RoundArgs &args, int64_t dtype, KernelLaunch *launch, std::string *why);
+/// The whole weight as numbers, transposed: out [n, k] of f32, for products of many rows by other kernels.
+bool expandLaunch(const QuantizedArgs &weight, float *out, KernelLaunch *launch, std::string *why);
 bool quantizedRowsLaunch(const QuantizedRowsArgs &args, KernelLaunch *launch, std::string *why);
 
 } // namespace lathe::cuda

@@ -45,9 +45,10 @@ struct Unit {
 };
 
 /// Unit `unit` of all groups, of column `column` of the matrix.
-LATHE_DEVICE Unit unitAt(const QuantizedArgs &args, int64_t unitsOfGroup, int64_t unit, int64_t column) {
+LATHE_DEVICE Unit unitAt(const QuantizedArgs &args, int unitsOfGroup, int unit, int64_t column) {
   Unit result;
-  int64_t panel = column / args.panel, inside = column % args.panel, group = unit / unitsOfGroup;
+  int panel = int(column) / int(args.panel), inside = int(column) % int(args.panel);
+  int group = unit < unitsOfGroup ? 0 : unit / unitsOfGroup;
   auto *head = static_cast<const unsigned char *>(args.weight) + args.table_bytes + panel * args.panel_bytes +
                group * args.group_bytes;
   result.scale = scaleAt(head, int(args.scale), inside);
@@ -55,10 +56,10 @@ LATHE_DEVICE Unit unitAt(const QuantizedArgs &args, int64_t unitsOfGroup, int64_
   result.zero = args.zeros == kZeroConstant ? float(args.zero)
                 : args.zeros == kZeroU8     ? float(load(zeros + inside))
                                             : scaleAt(zeros, int(args.scale), inside);
-  int64_t blockBytes = args.bits == 3 ? 192 : 64;
-  result.block =
-      head + args.head_bytes + unit % unitsOfGroup * args.unit_bytes + inside / kQuantizedColumns * blockBytes;
-  result.column = int(inside % kQuantizedColumns);
+  int blockBytes = args.bits == 3 ? 192 : 64;
+  result.block = head + args.head_bytes + (unit - group * unitsOfGroup) * args.unit_bytes +
+                 inside / kQuantizedColumns * blockBytes;
+  result.column = inside % kQuantizedColumns;
   return result;
 }
 
@@ -108,7 +109,7 @@ template <int kBits, int kValues>
 LATHE_DEVICE float valueAt(const QuantizedArgs &args, const uint32_t (&w)[3], int j, int component) {
   uint32_t code = codeAt<kBits>(w, j);
   if constexpr (kValues == kInteger)
-    return float(code);
+    return bitsToFloat(0x4b000000u | code) - 8388608.0f; // cheaper than a conversion
   else if constexpr (kValues == kE4m3)
     return e4m3Value(code);
   else if constexpr (kValues == kE5m2)
@@ -117,64 +118,110 @@ LATHE_DEVICE float valueAt(const QuantizedArgs &args, const uint32_t (&w)[3], in
     return loadFloat<float>(args.weight, (int64_t(component) << kBits) + code);
 }
 
-template <int kRows> struct QuantizedShared {
-  float sums[kRows][kQuantizedSlices][kQuantizedColumns + 1];
+/// Rows of a weight that a block looks at together: multiples of all units.
+template <int kRows> constexpr int quantizedChunk() { return kRows == 1 ? 2048 : 512; }
+
+template <int kRows> union QuantizedShared {
+  alignas(16) float left[kRows][quantizedChunk<kRows>()];
+  float sums[kRows][kQuantizedSlices][kQuantizedColumns + 1]; ///< afterwards
 };
 
-static_assert(sizeof(QuantizedShared<8>) == kQuantizedSharedBytes, "launches ask for it");
+static_assert(sizeof(QuantizedShared<8>) == kQuantizedSharedBytes &&
+                  sizeof(QuantizedShared<1>) <= kQuantizedSharedBytes,
+              "launches ask for it");
 
-/// Sums over the rows of one slice, for kRows rows of a.
-template <typename T, int kBits, int kValues, int kRows>
-LATHE_DEVICE void sliceSums(const QuantizedMatmulArgs &args, int64_t column, int64_t row, int slice,
-                            float (&sums)[kRows]) {
-  const QuantizedArgs &weight = args.weight;
-  int dimension = kValues == kCodebook ? int(weight.dimension) : 1;
-  int64_t unitRows = unitCodes<kBits>() * dimension;
-  int64_t unitsOfGroup = (weight.group + unitRows - 1) / unitRows, units = (weight.k + unitRows - 1) / unitRows;
+struct alignas(16) Four {
+  float at[4];
+};
+
+/// Columns [first, first + chunk) of rows of a, zeros behind the last.
+template <typename T, int kRows>
+LATHE_DEVICE void loadLeft(const QuantizedMatmulArgs &args, int64_t row, int64_t first, int count,
+                           QuantizedShared<kRows> &shared) {
   const EpilogueArgs &end = args.epilogue;
   int64_t rowCount = end.batch[0] * end.batch[1] * end.batch[2] * end.m;
-  const T *rows[kRows];
-  LATHE_UNROLL for (int m = 0; m < kRows; ++m) {
+  LATHE_NO_UNROLL for (int m = 0; m < kRows; ++m) {
     int64_t left = row + m < rowCount ? row + m : row;
-    rows[m] =
+    auto *source =
         static_cast<const T *>(args.a) + batchOffset(end.batch, args.a_batch, left / end.m) + left % end.m * args.a_row;
-  }
-  LATHE_NO_UNROLL for (int64_t at = slice; at < units; at += kQuantizedSlices) {
-    Unit unit = unitAt(weight, unitsOfGroup, at, column);
-    uint32_t w[3] = {};
-    loadCodes<kBits, kValues>(unit, w);
-    float products[kRows] = {}, plain[kRows] = {};
-    int64_t k = at * unitRows, left = weight.k - k;
-    int count = int(left < unitRows ? left : unitRows);
-    auto add = [&](int i, float value) {
-      LATHE_UNROLL for (int m = 0; m < kRows; ++m) {
-        float x = toFloat(load(rows[m] + (k + i) * args.a_col));
-        products[m] = fused(x, value, products[m]);
-        plain[m] += x;
-      }
-    };
-    if (kRows == 1 && kValues != kCodebook && count == unitCodes<kBits>()) {
-      LATHE_UNROLL for (int i = 0; i < unitCodes<kBits>(); ++i) add(i, valueAt<kBits, kValues>(weight, w, i, 0));
-    } else {
-      LATHE_NO_UNROLL for (int i = 0; i < count; ++i)
-          add(i, valueAt<kBits, kValues>(weight, w, i / dimension, i % dimension));
+    for (int k = threadIndex(); k < count; k += kQuantizedThreads) {
+      float value = first + k < args.weight.k ? toFloat(load(source + (first + k) * args.a_col)) : 0.0f;
+      storeShared(&shared.left[m][k], value);
     }
-    LATHE_UNROLL for (int m = 0; m < kRows; ++m) sums[m] =
-        fused(unit.scale, products[m] - unit.zero * plain[m], sums[m]);
   }
+}
+
+/// Adds the products of a unit of one column, whose rows begin at `k` of what is in shared memory.
+template <int kBits, int kValues, int kRows>
+LATHE_DEVICE void addUnit(const QuantizedArgs &weight, const Unit &unit, const uint32_t (&w)[3], int dimension, int k,
+                          const QuantizedShared<kRows> &shared, float (&sums)[kRows]) {
+  float products[kRows] = {};
+  auto addFour = [&](int i) {
+    float values[4];
+    LATHE_UNROLL for (int j = 0; j < 4; ++j) {
+      int code = kValues == kCodebook ? (i + j) / dimension : i + j;
+      values[j] = valueAt<kBits, kValues>(weight, w, code, i + j - code * dimension) - unit.zero;
+    }
+    LATHE_UNROLL for (int m = 0; m < kRows; ++m) {
+      Four x = loadShared(reinterpret_cast<const Four *>(&shared.left[m][k + i]));
+      LATHE_UNROLL for (int j = 0; j < 4; ++j) products[m] = fused(x.at[j], values[j], products[m]);
+    }
+  };
+  if constexpr (kValues == kCodebook || unitCodes<kBits>() * kRows > 128) {
+    LATHE_NO_UNROLL for (int i = 0; i < unitCodes<kBits>() * dimension; i += 4) addFour(i);
+  } else {
+    LATHE_UNROLL for (int i = 0; i < unitCodes<kBits>(); i += 4) addFour(i);
+  }
+  LATHE_UNROLL for (int m = 0; m < kRows; ++m) sums[m] = fused(unit.scale, products[m], sums[m]);
 }
 
 /// A block for each 16 columns, of each kRows rows of all batches, the last outermost.
 template <typename T, int kBits, int kValues, int kRows>
 LATHE_DEVICE void quantizedMatmul(const QuantizedMatmulArgs &args) {
+  constexpr int kChunk = quantizedChunk<kRows>(), kRun = 4;
   auto &shared = *static_cast<QuantizedShared<kRows> *>(sharedMemory());
   const EpilogueArgs &end = args.epilogue;
+  const QuantizedArgs &weight = args.weight;
   int slice = threadIndex() / kQuantizedColumns, across = threadIndex() % kQuantizedColumns;
   int64_t blocks = (end.n + kQuantizedColumns - 1) / kQuantizedColumns;
   int64_t column = blockIndex() % blocks * kQuantizedColumns + across, row = blockIndex() / blocks * kRows;
+  int dimension = kValues == kCodebook ? int(weight.dimension) : 1, unitRows = unitCodes<kBits>() * dimension;
+  int unitsOfGroup = int((weight.group + unitRows - 1) / unitRows);
+  bool sameGroup = unitsOfGroup % kRun == 0; // all units of a run are of one group
   float sums[kRows] = {};
-  if (column < end.n)
-    sliceSums<T, kBits, kValues, kRows>(args, column, row, slice, sums);
+  LATHE_NO_UNROLL for (int64_t first = 0; first < weight.k; first += kChunk) {
+    int64_t left = weight.k - first;
+    int units = left < kChunk ? (int(left) + unitRows - 1) / unitRows : kChunk / unitRows;
+    LATHE_SYNC();
+    loadLeft<T, kRows>(args, row, first, units * unitRows, shared);
+    LATHE_SYNC();
+    if (column >= end.n)
+      continue;
+    int before = int(first / unitRows);
+    LATHE_NO_UNROLL for (int run = slice * kRun; run < units; run += kQuantizedSlices * kRun) {
+      Unit unit = unitAt(weight, unitsOfGroup, before + run, column);
+      if (kRows == 1 && kBits != 3 && kValues != kCodebook && sameGroup && run + kRun <= units) {
+        uint32_t w[kRun][3] = {}; // all on their way before the first is needed
+        Unit next = unit;
+        LATHE_UNROLL for (int i = 0; i < kRun; ++i) {
+          loadCodes<kBits, kValues>(next, w[i]);
+          next.block += weight.unit_bytes;
+        }
+        LATHE_UNROLL for (int i = 0; i < kRun; ++i)
+            addUnit<kBits, kValues, kRows>(weight, unit, w[i], dimension, (run + i) * unitRows, shared, sums);
+        continue;
+      }
+      LATHE_NO_UNROLL for (int i = run; i < run + kRun && i < units; ++i) {
+        uint32_t w[3] = {};
+        loadCodes<kBits, kValues>(unit, w);
+        addUnit<kBits, kValues, kRows>(weight, unit, w, dimension, i * unitRows, shared, sums);
+        unit.block += weight.unit_bytes;
+        if (!sameGroup && i + 1 < run + kRun && i + 1 < units)
+          unit = unitAt(weight, unitsOfGroup, before + i + 1, column);
+      }
+    }
+  }
+  LATHE_SYNC();
   LATHE_UNROLL for (int m = 0; m < kRows; ++m) storeShared(&shared.sums[m][slice][across], sums[m]);
   LATHE_SYNC();
   row += slice;
@@ -221,12 +268,11 @@ template <int kBits, int kValues>
 LATHE_DEVICE void decodeColumn(const QuantizedRowsArgs &args, int64_t row, int64_t column) {
   const QuantizedArgs &weight = args.weight;
   int dimension = kValues == kCodebook ? int(weight.dimension) : 1;
-  int64_t unitRows = unitCodes<kBits>() * dimension;
-  int64_t unitsOfGroup = (weight.group + unitRows - 1) / unitRows;
+  int unitRows = unitCodes<kBits>() * dimension, unitsOfGroup = int((weight.group + unitRows - 1) / unitRows);
   LATHE_NO_UNROLL for (int64_t k = threadIndex(); k < weight.k; k += threadCount()) {
     float value = 0;
     if (column >= 0) {
-      Unit unit = unitAt(weight, unitsOfGroup, k / unitRows, column);
+      Unit unit = unitAt(weight, unitsOfGroup, int(k / unitRows), column);
       uint32_t w[3] = {};
       loadCodes<kBits, kValues>(unit, w);
       int inside = int(k % unitRows);
@@ -239,8 +285,10 @@ LATHE_DEVICE void decodeColumn(const QuantizedRowsArgs &args, int64_t row, int64
 /// A block for each index; zeros where it is out of range.
 template <int kBits, int kValues> LATHE_DEVICE void quantizedRows(const QuantizedRowsArgs &args) {
   for (int64_t row = blockIndex(); row < args.count; row += blockCount()) {
-    int64_t index = args.index_bytes == 8 ? load(static_cast<const int64_t *>(args.indices) + row * args.index_stride)
-                                          : load(static_cast<const int32_t *>(args.indices) + row * args.index_stride);
+    int64_t index = !args.indices ? row
+                    : args.index_bytes == 8
+                        ? load(static_cast<const int64_t *>(args.indices) + row * args.index_stride)
+                        : load(static_cast<const int32_t *>(args.indices) + row * args.index_stride);
     bool fits = index >= -args.weight.n && index < args.weight.n;
     if (!fits && threadIndex() == 0)
       compareAndSet(args.failures, 0, 1 + args.check);

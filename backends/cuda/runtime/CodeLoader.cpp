@@ -72,6 +72,19 @@ bool cuda::runsOn(const CodeImage &image, int capability, std::string *why) {
   return false;
 }
 
+std::string cuda::kernelOf(std::string_view ptx, std::string_view function) {
+  constexpr std::string_view kEntry = ".visible .entry ", kEnd = "\n}";
+  std::string wanted = join(std::string(kEntry), std::string(function), "(");
+  size_t first = ptx.find(kEntry), begin = ptx.find(wanted);
+  if (begin == std::string_view::npos)
+    return {};
+  size_t end = ptx.find(kEnd, begin);
+  if (end == std::string_view::npos || ptx.find(".func ") != std::string_view::npos)
+    return std::string(ptx);
+  // Before the first kernel: what the text is for, and the memory that all share.
+  return join(std::string(ptx.substr(0, first)), std::string(ptx.substr(begin, end + kEnd.size() - begin)), "\n");
+}
+
 Status cuda::loadCode(const Device &device, std::vector<CodeImage> images, ModuleHandle *module, std::string *chosen) {
   std::string refused;
   auto refuse = [&](const CodeImage &image, const std::string &why) {

@@ -24,6 +24,10 @@ struct CodeImage {
 /// says why not.
 bool runsOn(const CodeImage &image, int capability, std::string *why);
 
+/// The PTX of one kernel of a text of many, so that a driver compiles no more than is used; all of it where functions
+/// stand between the kernels. Empty where there is no such kernel.
+std::string kernelOf(std::string_view ptx, std::string_view function);
+
 /// Loads the image that suits the device best: the cubin closest to it, and where the driver refuses that, which one
 /// that is older than the toolkit does, PTX. *chosen says which, such as "cubin sm_90". UNSUPPORTED_DEVICE with what
 /// was tried and why it was refused, OUT_OF_MEMORY, DEVICE_LOST. The device's context is current.

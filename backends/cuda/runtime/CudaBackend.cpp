@@ -61,7 +61,7 @@ private:
     if (Status status = openDriver_(&driver); status.failed())
       return status;
     auto opened = std::make_shared<Device>();
-    if (Status status = opened->open(driver); status.failed())
+    if (Status status = opened->open(driver, openDriver_ != openSystem); status.failed())
       return status;
     device_ = opened;
     *device = std::move(opened);

@@ -11,6 +11,7 @@
 #include "runtime/SmallFloats.h"
 
 #include <algorithm>
+#include <cstring>
 #include <tuple>
 
 using namespace lathe;
@@ -35,6 +36,9 @@ CudaModule::~CudaModule() {
     blas_.destroy(blasHandle_);
   for (DevicePointer address : allocations_)
     device_->driver().memFree(address);
+  for (auto &[name, kernel] : writtenKernels_)
+    if (kernel.module)
+      device_->driver().moduleUnload(kernel.module);
   if (module_)
     device_->driver().moduleUnload(module_);
 }
@@ -88,6 +92,52 @@ Status CudaModule::function(const std::string &name, FunctionHandle *function) c
   if (result == kDriverNotFound)
     return failure(LATHE_INVALID_ARTIFACT, "the artifact's code for the device has no function '", name, "'");
   return device_->status(result, "finding the kernel's function");
+}
+
+/// As PTX alone, which the driver compiles, and keeps for the next process.
+Status CudaModule::loadWritten(const std::string &function, ModuleHandle *module) {
+  if (device_->isEmulated()) {
+    EmulationImage image;
+    return device_->status(device_->driver().moduleLoadDataEx(module, &image, 0, nullptr, nullptr),
+                           "loading the runtime's kernels");
+  }
+  if (kernelsPtx().empty())
+    return failure(LATHE_UNSUPPORTED_DEVICE, "this runtime was built without kernels for CUDA, which need clang");
+  std::string ptx = kernelOf(kernelsPtx(), function), chosen;
+  if (ptx.empty())
+    return failure(LATHE_INTERNAL, "the runtime has no kernel '", function, "'");
+  return loadCode(*device_, {{true, "sm_80", ptx}}, module, &chosen);
+}
+
+Status CudaModule::start(const KernelLaunch &launch, Stream stream) {
+  if (launch.function.empty())
+    return success();
+  std::unique_lock<std::mutex> lock(mutex_);
+  WrittenKernel &kernel = writtenKernels_[launch.function];
+  if (!kernel.module)
+    if (Status status = loadWritten(launch.function, &kernel.module); status.failed())
+      return status;
+  const DriverApi &driver = device_->driver();
+  if (!kernel.function)
+    if (int result = driver.moduleGetFunction(&kernel.function, kernel.module, launch.function.c_str()))
+      return device_->status(result, runtime::join("finding kernel '", launch.function, "'").c_str());
+  if (launch.shared_bytes > kernel.sharedBytes) {
+    if (launch.shared_bytes > device_->maxSharedBytes())
+      return failure(LATHE_UNSUPPORTED_DEVICE, "kernel '", launch.function, "' needs ", launch.shared_bytes,
+                     " bytes of shared memory, the device has ", device_->maxSharedBytes());
+    if (int result = driver.functionSetAttribute(kernel.function, kFunctionMaxDynamicSharedBytes,
+                                                 static_cast<int>(launch.shared_bytes)))
+      return device_->status(result, "asking for shared memory");
+    kernel.sharedBytes = launch.shared_bytes;
+  }
+  FunctionHandle function = kernel.function;
+  lock.unlock();
+  alignas(8) unsigned char args[sizeof(launch.args)];
+  memcpy(args, launch.args, sizeof(args));
+  void *parameters[] = {args};
+  return device_->status(driver.launchKernel(function, launch.grid, launch.grid_y, launch.grid_z, launch.block, 1, 1,
+                                             static_cast<unsigned>(launch.shared_bytes), stream, parameters, nullptr),
+                         runtime::join("launching '", launch.function, "'").c_str());
 }
 
 Status CudaModule::allocate(uint64_t bytes, const char *what, DevicePointer *address) {

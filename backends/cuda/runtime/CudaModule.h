@@ -6,6 +6,7 @@
 #ifndef LATHE_BACKENDS_CUDA_RUNTIME_CUDAMODULE_H
 #define LATHE_BACKENDS_CUDA_RUNTIME_CUDAMODULE_H
 
+#include "backends/cuda/kernels/Kernels.h"
 #include "backends/cuda/runtime/Device.h"
 #include "runtime/Backend.h"
 
@@ -36,13 +37,22 @@ public:
   runtime::ModuleServices &services() { return services_; }
   /// NOT_FOUND where the artifact's kernels have no such function.
   runtime::Status function(const std::string &name, FunctionHandle *function) const;
+  /// Puts a hand-written kernel into a stream; it is loaded when it is first. The device's context is current.
+  runtime::Status start(const KernelLaunch &launch, Stream stream);
   /// The library for products; opened once.
   runtime::Status blas(const BlasApi **api, BlasHandle *handle);
   /// Constant `index` in f32, which is a copy where it is stored in fewer bits. INTERNAL where it has another form.
   runtime::Status weightF32(int64_t index, const float **address);
 
 private:
+  struct WrittenKernel {
+    ModuleHandle module = nullptr; ///< of its own
+    FunctionHandle function = nullptr;
+    int64_t sharedBytes = 48 << 10; ///< that it may ask for
+  };
+
   runtime::Status loadKernels();
+  runtime::Status loadWritten(const std::string &function, ModuleHandle *module);
   runtime::Status uploadConstants();
   runtime::Status allocate(uint64_t bytes, const char *what, DevicePointer *address);
 
@@ -50,6 +60,7 @@ private:
   runtime::ModuleServices &services_;
   OpenBlas openBlas_;
   ModuleHandle module_ = nullptr;
+  std::map<std::string, WrittenKernel> writtenKernels_;
   std::vector<DevicePointer> allocations_;
   std::vector<const void *> addresses_; ///< of constants
   std::mutex mutex_;

@@ -52,6 +52,8 @@ CudaSession::CudaSession(CudaModule &module, runtime::SessionServices &services)
 CudaSession::~CudaSession() {
   Device::Current current(device_);
   products_.reset();
+  scratch_.reset();
+  pages_.clear();
   for (Event event : events_)
     driver_.eventDestroy(event);
   if (failures_)
@@ -67,6 +69,7 @@ Status CudaSession::start() {
   if (int result = driver_.streamCreate(&stream_, kStreamNonBlocking))
     return device_.status(result, "creating a stream");
   products_ = std::make_unique<Products>(module_, services_, stream_);
+  scratch_ = std::make_unique<Scratch>(device_, services_, stream_);
   return device_.status(driver_.memAlloc(&failures_, sizeof(hostFailures_)), "allocating a session's memory");
 }
 
@@ -113,6 +116,12 @@ Status CudaSession::download(void *to, const void *from, uint64_t bytes) {
   return device_.status(driver_.memcpyDtoHAsync(to, pointerOf(from), bytes, stream_), "copying from the device");
 }
 
+Status CudaSession::copy(void *to, const void *from, uint64_t bytes) {
+  Device::Current current(device_);
+  return device_.status(driver_.memcpyDtoDAsync(pointerOf(to), pointerOf(from), bytes, stream_),
+                        "copying on the device");
+}
+
 Status CudaSession::wait() {
   Device::Current current(device_);
   Status status = device_.status(driver_.streamSynchronize(stream_), "waiting for the device");
@@ -129,6 +138,7 @@ Status CudaSession::wait() {
 void CudaSession::beginRun() {
   driver_.contextPush(device_.context());
   marks_ = 0;
+  pagesOfRun_ = 0;
   if (int result = driver_.memsetD8Async(failures_, 0, sizeof(hostFailures_), stream_))
     services_.fail(device_.status(result, "starting a run"));
 }
@@ -195,7 +205,7 @@ Status CudaSession::start(const lathe_launch_call &call) {
 }
 
 void CudaSession::launch(const lathe_launch_call &call) {
-  if (call.count > 0)
+  if (call.count > 0 && call.grid != 0) // no blocks: of items without elements
     report(call.kernel, start(call));
 }
 
@@ -245,11 +255,156 @@ void CudaSession::matmul(const lathe_matmul_call &call) {
 
 void CudaSession::prepareMatmul(const lathe_matmul_call &call) { report(call.kernel, products_->prepare(call)); }
 
+Status CudaSession::start(bool possible, const KernelLaunch &launch, const std::string &why) {
+  if (!possible)
+    return failure(LATHE_INTERNAL, why);
+  Status status = module_.start(launch, stream_);
+  return status.failed() || !blocking_ ? status
+                                       : device_.status(driver_.streamSynchronize(stream_), launch.function.c_str());
+}
+
+/// What indices are out of range the device finds, and finish() tells.
 int64_t CudaSession::dequantizeRows(const lathe_rows_call &call) {
-  report(call.kernel, failure(LATHE_INTERNAL, "the device does not look up rows of quantized tables"));
+  const std::vector<runtime::Constant> &constants = module_.services().manifest().constants;
+  bool known = call.weight >= 0 && static_cast<size_t>(call.weight) < constants.size();
+  const runtime::Constant *weight = known ? &constants[static_cast<size_t>(call.weight)] : nullptr;
+  if (!weight || !weight->quantized || (call.index_type != LATHE_I64 && call.index_type != LATHE_I32)) {
+    report(call.kernel, failure(LATHE_INTERNAL, "a lookup needs a quantized table and indices of i32 or i64"));
+    return 0;
+  }
+  QuantizedRowsArgs args = {};
+  args.weight = quantizedArgs(*weight->quantized, module_.constants()[call.weight]);
+  args.indices = call.indices;
+  args.index_bytes = call.index_type == LATHE_I64 ? 8 : 4;
+  args.count = call.count;
+  args.index_stride = call.index_stride;
+  args.out = static_cast<float *>(call.out);
+  args.out_row = call.out_row;
+  args.failures = reinterpret_cast<int64_t *>(failures_);
+  args.check = call.check;
+  KernelLaunch launch;
+  std::string why;
+  report(call.kernel, start(quantizedRowsLaunch(args, &launch, &why), launch, why));
   return 0;
 }
 
-void CudaSession::attention(const lathe_attention_call &call, const runtime::CacheRows *, const runtime::CacheRows *) {
-  report(call.kernel, failure(LATHE_INTERNAL, "the device does not compute attention by a call"));
+//===----------------------------------------------------------------------===//
+// Attention and caches
+//===----------------------------------------------------------------------===//
+
+/// Copies addresses and counts to the device, once a run for all layers: they are the same in each.
+Status CudaSession::findPages(const runtime::CacheRows &rows, int64_t newRows, const DevicePages **found) {
+  for (size_t i = 0; i < pagesOfRun_; ++i)
+    if (pages_[i].host == rows.pages && pages_[i].newRows == newRows) {
+      *found = &pages_[i];
+      return success();
+    }
+  auto sequences = static_cast<size_t>(rows.sequences);
+  std::vector<int64_t> words(3 * sequences); // where pages of each begin, counts, counts before
+  for (size_t i = 0; i < sequences; ++i) {
+    words[i] = static_cast<int64_t>(words.size() * 8);
+    words[sequences + i] = rows.counts[i];
+    words[2 * sequences + i] = rows.counts[i] - newRows;
+    for (int64_t page = 0; page * runtime::CacheRows::kPageRows < rows.counts[i]; ++page)
+      words.push_back(reinterpret_cast<int64_t>(rows.pages[i][page]));
+  }
+  if (pagesOfRun_ == pages_.size()) {
+    pages_.emplace_back();
+    pages_.back().memory = std::make_unique<Scratch>(device_, services_, stream_);
+  }
+  DevicePages &pages = pages_[pagesOfRun_];
+  if (Status status = pages.memory->reserve((words.size() * 8 / 4096 + 1) * 4096, "addresses of a cache's pages"); status.failed())
+    return status;
+  auto base = static_cast<int64_t>(pages.memory->address());
+  for (size_t i = 0; i < sequences; ++i)
+    words[i] += base;
+  if (int result = driver_.memcpyHtoDAsync(pages.memory->address(), words.data(), words.size() * 8, stream_))
+    return device_.status(result, "copying addresses of a cache's pages");
+  auto *counts = reinterpret_cast<const int64_t *>(base) + sequences;
+  pages.host = rows.pages;
+  pages.newRows = newRows;
+  pages.pages = reinterpret_cast<void *const *const *>(base);
+  pages.counts = counts;
+  pages.before = counts + sequences;
+  ++pagesOfRun_;
+  *found = &pages;
+  return success();
+}
+
+Status CudaSession::execute(const lathe_cache_call &call, const runtime::CacheRows &rows) {
+  const DevicePages *pages = nullptr;
+  if (Status status = findPages(rows, call.read ? 0 : call.sizes[2], &pages); status.failed())
+    return status;
+  CacheArgs args = {};
+  args.data = call.data;
+  std::copy(call.sizes, call.sizes + 4, args.sizes);
+  std::copy(call.strides, call.strides + 4, args.strides);
+  args.pages = pages->pages;
+  args.counts = call.read ? pages->counts : pages->before;
+  args.offset = rows.offset;
+  args.head_bytes = rows.layout.headBytes();
+  KernelLaunch launch;
+  std::string why;
+  return start(cacheLaunch(args, 4, call.read, &launch, &why), launch, why);
+}
+
+void CudaSession::cache(const lathe_cache_call &call, const runtime::CacheRows &rows) {
+  report(call.kernel, execute(call, rows));
+}
+
+/// Makes keys or values those of a cache.
+Status CudaSession::bindRows(const runtime::CacheRows &rows, int64_t columns, const lathe_attention_call &call,
+                             RowsArgs *args, const int64_t **counts, int64_t *most) {
+  if (call.batch[0] != 1 || call.batch[1] != rows.sequences || rows.layout.heads != call.key_heads ||
+      rows.layout.size != columns)
+    return failure(LATHE_INTERNAL, "attention of ", call.batch[1], " sequences, ", call.key_heads, " heads and ",
+                   columns, " columns does not fit a cache of ", rows.sequences, ", ", rows.layout.heads, " and ",
+                   rows.layout.size);
+  const DevicePages *pages = nullptr;
+  if (Status status = findPages(rows, 0, &pages); status.failed())
+    return status;
+  args->pages = pages->pages;
+  args->offset = rows.offset;
+  args->head_bytes = rows.layout.headBytes();
+  *counts = pages->counts;
+  *most = 0;
+  for (int64_t i = 0; i < rows.sequences; ++i)
+    *most = std::max(*most, rows.counts[i]);
+  return success();
+}
+
+Status CudaSession::execute(const lathe_attention_call &call, const runtime::CacheRows *keys,
+                            const runtime::CacheRows *values) {
+  for (int64_t extent : {call.batch[0], call.batch[1], call.batch[2], call.key_heads, call.s, call.t, call.d, call.e})
+    if (extent < 0)
+      return failure(LATHE_INTERNAL, "negative extent in attention");
+  if (call.batch[2] > 0 && (call.key_heads == 0 || call.batch[2] % call.key_heads != 0))
+    return failure(LATHE_INTERNAL, "expected query heads that are a multiple of the key heads, got ", call.batch[2],
+                   " and ", call.key_heads);
+  if (call.biases < 0 || call.biases > 2)
+    return failure(LATHE_INTERNAL, "expected at most 2 biases, got ", call.biases);
+  AttentionArgs args = attentionArgs(call);
+  int64_t most = call.t;
+  Status status = keys ? bindRows(*keys, call.d, call, &args.key, &args.counts, &most) : success();
+  if (!status.failed() && values)
+    status = bindRows(*values, call.e, call, &args.value, &args.counts, &most);
+  if (status.failed())
+    return status;
+  AttentionLaunches launches;
+  std::string why;
+  if (!attentionLaunches(args, call.dtype, most, device_.multiprocessors(), &launches, &why))
+    return failure(LATHE_INTERNAL, why);
+  if (launches.scratch_bytes > 0) {
+    status = scratch_->reserve(static_cast<uint64_t>(launches.scratch_bytes), "parts of an attention");
+    if (status.failed())
+      return status;
+    launches.setScratch(reinterpret_cast<void *>(scratch_->address()));
+  }
+  status = start(true, launches.attention, why);
+  return status.failed() ? status : start(true, launches.combine, why);
+}
+
+void CudaSession::attention(const lathe_attention_call &call, const runtime::CacheRows *keys,
+                            const runtime::CacheRows *values) {
+  report(call.kernel, execute(call, keys, values));
 }

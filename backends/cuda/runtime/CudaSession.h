@@ -31,6 +31,8 @@ public:
   void release(void *address) override;
   runtime::Status upload(void *to, const void *from, uint64_t bytes) override;
   runtime::Status download(void *to, const void *from, uint64_t bytes) override;
+  runtime::Status copy(void *to, const void *from, uint64_t bytes) override;
+  void cache(const lathe_cache_call &call, const runtime::CacheRows &rows) override;
   runtime::Status wait() override;
   runtime::Status finish(int64_t *check) override;
   void launch(const lathe_launch_call &call) override;
@@ -44,8 +46,25 @@ private:
     int64_t sharedBytes = 0; ///< that it may ask for
   };
 
+  /// The pages of a cache's rows as kernels find them.
+  struct DevicePages {
+    const unsigned char *const *const *host = nullptr; ///< whose they are
+    int64_t newRows = 0;
+    std::unique_ptr<Scratch> memory;
+    void *const *const *pages = nullptr;       ///< of each sequence
+    const int64_t *counts = nullptr;           ///< rows of each sequence
+    const int64_t *before = nullptr;           ///< without the new ones
+  };
+
   void report(int64_t kernel, runtime::Status status);
   runtime::Status start(const lathe_launch_call &call);
+  runtime::Status start(bool possible, const KernelLaunch &launch, const std::string &why);
+  runtime::Status execute(const lathe_attention_call &call, const runtime::CacheRows *keys,
+                          const runtime::CacheRows *values);
+  runtime::Status execute(const lathe_cache_call &call, const runtime::CacheRows &rows);
+  runtime::Status findPages(const runtime::CacheRows &rows, int64_t newRows, const DevicePages **found);
+  runtime::Status bindRows(const runtime::CacheRows &rows, int64_t columns, const lathe_attention_call &call,
+                           RowsArgs *args, const int64_t **counts, int64_t *most);
   runtime::Status findFunction(int64_t kernel, int64_t sharedBytes, FunctionHandle *function);
 
   CudaModule &module_;
@@ -60,6 +79,9 @@ private:
   std::vector<Event> events_;
   size_t marks_ = 0; ///< of the run
   std::unique_ptr<Products> products_;
+  std::unique_ptr<Scratch> scratch_; ///< of attentions
+  std::vector<DevicePages> pages_;   ///< of the run, and behind them memory of others
+  size_t pagesOfRun_ = 0;
   bool blocking_ = false;
 };
 

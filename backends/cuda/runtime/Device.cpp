@@ -50,8 +50,9 @@ Status Device::status(int result, const char *what) const {
   }
 }
 
-Status Device::open(const DriverApi &driver) {
+Status Device::open(const DriverApi &driver, bool isEmulated) {
   driver_ = driver;
+  isEmulated_ = isEmulated;
   auto refused = [&](const char *what, int result) {
     return failure(result == kDriverOutOfMemory ? LATHE_OUT_OF_MEMORY : LATHE_UNSUPPORTED_DEVICE, what, ": ",
                    describe(result));
@@ -74,6 +75,7 @@ Status Device::open(const DriverApi &driver) {
   driver_.deviceGetAttribute(&major, kAttributeComputeCapabilityMajor, ordinal_);
   driver_.deviceGetAttribute(&minor, kAttributeComputeCapabilityMinor, ordinal_);
   capability_ = major * 10 + minor;
+  driver_.deviceGetAttribute(&multiprocessors_, kAttributeMultiprocessors, ordinal_);
   driver_.deviceGetAttribute(&maxSharedBytes_, kAttributeMaxSharedBytesOptin, ordinal_);
   driver_.deviceGetAttribute(&pools, kAttributeMemoryPoolsSupported, ordinal_);
   hasPools_ = pools && driver_.memAllocAsync && driver_.memFreeAsync;

@@ -18,13 +18,16 @@ namespace lathe::cuda {
 class Device {
 public:
   /// Opens it; UNSUPPORTED_DEVICE with the reason in one line where there is none.
-  runtime::Status open(const DriverApi &driver);
+  runtime::Status open(const DriverApi &driver, bool isEmulated = false);
   Device() = default;
   ~Device();
   Device(const Device &) = delete;
   Device &operator=(const Device &) = delete;
 
   const DriverApi &driver() const { return driver_; }
+  /// Whether kernels are images for the emulator.
+  bool isEmulated() const { return isEmulated_; }
+  int multiprocessors() const { return multiprocessors_; }
   const std::string &name() const { return name_; }
   /// Compute capability, such as 90.
   int capability() const { return capability_; }
@@ -61,7 +64,8 @@ private:
   Context context_ = nullptr;
   std::string name_;
   int capability_ = 0, driverVersion_ = 0, maxSharedBytes_ = 0;
-  bool hasPools_ = false;
+  int multiprocessors_ = 1;
+  bool hasPools_ = false, isEmulated_ = false;
 };
 
 } // namespace lathe::cuda

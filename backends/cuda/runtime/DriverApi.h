@@ -51,6 +51,7 @@ enum DriverResult : int {
 
 /// CUdevice_attribute.
 enum DriverAttribute : int {
+  kAttributeMultiprocessors = 16,
   kAttributeComputeCapabilityMajor = 75,
   kAttributeComputeCapabilityMinor = 76,
   kAttributeMaxSharedBytesOptin = 97,

@@ -120,8 +120,6 @@ void Product::simplify() {
 Products::~Products() {
   for (auto &[key, plan] : plans_)
     drop(plan);
-  for (Scratch *scratch : {&workspace_, &stagedA_, &stagedB_})
-    drop(*scratch);
 }
 
 void Products::drop(Plan &plan) {
@@ -131,31 +129,6 @@ void Products::drop(Plan &plan) {
     if (layout)
       blas_->layoutDestroy(layout);
   plan = {};
-}
-
-void Products::drop(Scratch &scratch) {
-  if (!scratch.address)
-    return;
-  // What is in the stream may still use it.
-  driver_.streamSynchronize(stream_);
-  driver_.memFree(scratch.address);
-  services_.charge(-static_cast<int64_t>(scratch.bytes));
-  scratch = {};
-}
-
-Status Products::reserve(Scratch &scratch, uint64_t bytes, const char *what) {
-  if (bytes <= scratch.bytes)
-    return success();
-  drop(scratch);
-  if (bytes > INT64_MAX || !services_.charge(static_cast<int64_t>(bytes)))
-    return failure(LATHE_OVER_BUDGET, bytes, " bytes for ", what, " would pass the session's memory budget");
-  if (int result = driver_.memAlloc(&scratch.address, bytes)) {
-    services_.charge(-static_cast<int64_t>(bytes));
-    scratch = {};
-    return device_.status(result, join("allocating ", bytes, " bytes for ", what).c_str());
-  }
-  scratch.bytes = bytes;
-  return success();
 }
 
 Status Products::blasStatus(int result, const char *what) const {
@@ -172,40 +145,6 @@ Status Products::blasStatus(int result, const char *what) const {
 // Operands that the library can't read
 //===----------------------------------------------------------------------===//
 
-/// Copies a strided matrix into a dense row-major one, by as few of the driver's copies as its strides allow.
-Status Products::copy(DevicePointer to, DevicePointer from, int64_t rows, int64_t cols, int64_t rowStride,
-                      int64_t colStride) {
-  auto lines = [&](DevicePointer target, DevicePointer source, int64_t width, int64_t height, int64_t targetPitch,
-                   int64_t sourcePitch) {
-    Copy2D copy;
-    copy.src = source;
-    copy.dst = target;
-    copy.srcPitch = static_cast<size_t>(sourcePitch * kElement);
-    copy.dstPitch = static_cast<size_t>(targetPitch * kElement);
-    copy.widthBytes = static_cast<size_t>(width * kElement);
-    copy.height = static_cast<size_t>(height);
-    return driver_.memcpy2DAsync(&copy, stream_);
-  };
-  int result = kDriverSuccess;
-  bool byColumns = rowStride >= 1 && (cols < rows || colStride < 1);
-  if (colStride == 1)
-    for (int64_t i = 0; i < rows && !result; ++i)
-      result = driver_.memcpyDtoDAsync(advance(to, i * cols), advance(from, i * rowStride),
-                                       static_cast<size_t>(cols * kElement), stream_);
-  else if (byColumns)
-    for (int64_t j = 0; j < cols && !result; ++j)
-      result = lines(advance(to, j), advance(from, j * colStride), 1, rows, cols, rowStride);
-  else
-    for (int64_t i = 0; i < rows && !result; ++i) {
-      if (colStride >= 1)
-        result = lines(advance(to, i * cols), advance(from, i * rowStride), 1, cols, 1, colStride);
-      for (int64_t j = 0; colStride < 1 && j < cols && !result; ++j)
-        result = driver_.memcpyDtoDAsync(advance(to, i * cols + j), advance(from, i * rowStride + j * colStride),
-                                         kElement, stream_);
-    }
-  return device_.status(result, "copying an operand");
-}
-
 /// Makes a matrix dense where its strides are none that the library reads.
 Status Products::stage(Product &product, MatrixView &matrix, int64_t rows, int64_t cols, Scratch &scratch,
                        bool prepareOnly) {
@@ -218,34 +157,36 @@ Status Products::stage(Product &product, MatrixView &matrix, int64_t rows, int64
     items *= extents[i];
   }
   if (Status status =
-          reserve(scratch, static_cast<uint64_t>(items * rows * cols * kElement), "a dense copy of an operand");
+          scratch.reserve(static_cast<uint64_t>(items * rows * cols * kElement), "a dense copy of an operand");
       status.failed())
     return status;
-  for (int64_t item = 0; item < items && !prepareOnly; ++item) {
-    int64_t rest = item, offset = 0;
-    for (int i = 2; i >= 0; --i) {
-      offset += rest % extents[i] * matrix.batch[i];
-      rest /= extents[i];
-    }
-    Status status = copy(advance(scratch.address, item * rows * cols), advance(matrix.data, offset), rows, cols,
-                         matrix.row, matrix.col);
-    if (status.failed())
+  if (!prepareOnly) {
+    CopyArgs args = {reinterpret_cast<const void *>(matrix.data),
+                     reinterpret_cast<void *>(scratch.address()),
+                     {extents[0], extents[1], extents[2], rows, cols},
+                     {matrix.batch[0], matrix.batch[1], matrix.batch[2], matrix.row, matrix.col},
+                     {strides[0], strides[1], strides[2], cols, 1}};
+    KernelLaunch launch;
+    std::string why;
+    if (!copyLaunch(args, kElement, &launch, &why))
+      return failure(LATHE_INTERNAL, why);
+    if (Status status = module_.start(launch, stream_); status.failed())
       return status;
   }
-  matrix = {scratch.address, cols, 1, {strides[0], strides[1], strides[2]}};
+  matrix = {scratch.address(), cols, 1, {strides[0], strides[1], strides[2]}};
   return success();
 }
 
 /// A product over nothing is one over a column and a row of zeros.
 Status Products::zeroOperands(Product &product, bool prepareOnly) {
   auto bytes = static_cast<uint64_t>(std::max(product.m, product.n) * kElement);
-  if (Status status = reserve(stagedA_, bytes, "zeros"); status.failed())
+  if (Status status = stagedA_.reserve(bytes, "zeros"); status.failed())
     return status;
   product.k = 1;
-  product.a = {stagedA_.address, 1, 1, {}};
-  product.b = {stagedA_.address, product.n, 1, {}};
+  product.a = {stagedA_.address(), 1, 1, {}};
+  product.b = {stagedA_.address(), product.n, 1, {}};
   return prepareOnly ? success()
-                     : device_.status(driver_.memsetD8Async(stagedA_.address, 0, bytes, stream_), "writing zeros");
+                     : device_.status(driver_.memsetD8Async(stagedA_.address(), 0, bytes, stream_), "writing zeros");
 }
 
 //===----------------------------------------------------------------------===//
@@ -320,7 +261,7 @@ Status Products::findPlan(const Key &key, Plan **plan) {
     found = plans_.emplace(key, made).first;
   }
   *plan = &found->second;
-  return reserve(workspace_, (*plan)->workspaceBytes, "the workspace of products");
+  return workspace_.reserve((*plan)->workspaceBytes, "the workspace of products");
 }
 
 Status Products::multiply(const Product &product, const Key &key, Plan &plan) {
@@ -337,10 +278,37 @@ Status Products::multiply(const Product &product, const Key &key, Plan &plan) {
       result = blas_->matmul(handle_, plan.desc, &product.alpha, at(product.b.data, product.b), plan.a,
                              at(product.a.data, product.a), plan.b, &beta,
                              product.residual ? at(product.residual, product.out) : out, plan.c, out, plan.c,
-                             &plan.algo, reinterpret_cast<void *>(workspace_.address), plan.workspaceBytes, stream_);
+                             &plan.algo, reinterpret_cast<void *>(workspace_.address()), plan.workspaceBytes, stream_);
     }
   return blasStatus(
       result, join("product of [", product.m, ", ", product.k, "] and [", product.k, ", ", product.n, "]").c_str());
+}
+
+Status Products::start(bool possible, const KernelLaunch &launch, const std::string &why) {
+  return possible ? module_.start(launch, stream_) : failure(LATHE_INTERNAL, why);
+}
+
+/// By codes that are made numbers where they are multiplied; a left side that is rounded first is copied.
+Status Products::runQuantized(const lathe_matmul_call &call, const runtime::Constant &weight, bool prepareOnly) {
+  if (weight.dims[0] != call.k || weight.dims[1] != call.n)
+    return failure(LATHE_INTERNAL, "constant '", weight.name, "' is no right side of [", call.k, ", ", call.n, "]");
+  if (call.a_bytes || call.out_bytes)
+    return failure(LATHE_INTERNAL, "the device has no product that reads or writes bytes");
+  QuantizedMatmulArgs args = quantizedMatmulArgs(call, *weight.quantized, module_.constants()[call.weight]);
+  KernelLaunch launch;
+  std::string why;
+  if (call.a_quantization != LATHE_QUANTIZE_NONE) {
+    auto bytes = static_cast<uint64_t>(call.batch[0] * call.batch[1] * call.batch[2] * call.m * call.k * kElement);
+    if (Status status = stagedA_.reserve(bytes, "a rounded operand"); status.failed() || prepareOnly)
+      return status;
+    RoundArgs round = roundArgs(call, reinterpret_cast<float *>(stagedA_.address()));
+    if (Status status = start(roundLaunch(round, call.dtype, &launch, &why), launch, why); status.failed())
+      return status;
+    setRounded(round, &args);
+  }
+  if (prepareOnly)
+    return success();
+  return start(quantizedMatmulLaunch(args, call.dtype, &launch, &why), launch, why);
 }
 
 Status Products::run(const lathe_matmul_call &call, bool prepareOnly) {
@@ -349,29 +317,52 @@ Status Products::run(const lathe_matmul_call &call, bool prepareOnly) {
       return failure(LATHE_INTERNAL, "negative extent in matmul");
   if (call.m == 0 || call.n == 0 || call.batch[0] == 0 || call.batch[1] == 0 || call.batch[2] == 0)
     return success();
-  Key key;
-  if (call.dtype != LATHE_F32 || call.a_quantization != LATHE_QUANTIZE_NONE)
+  if (call.dtype != LATHE_F32)
     return failure(LATHE_INTERNAL, "the device has no product of this type; expected f32");
-  if (call.multiplier || !findEpilogue(call.activation, call.bias, call.residual, &key.epilogue))
-    return failure(LATHE_INTERNAL, "the device has no product with activation ", call.activation,
-                   call.residual ? ", a residual" : "", call.multiplier ? ", a multiplier" : "");
-  Product product(call);
+  const std::vector<runtime::Constant> &constants = module_.services().manifest().constants;
+  if (call.weight >= 0 && static_cast<size_t>(call.weight) < constants.size() &&
+      constants[static_cast<size_t>(call.weight)].quantized)
+    return runQuantized(call, constants[static_cast<size_t>(call.weight)], prepareOnly);
+  if (call.a_quantization != LATHE_QUANTIZE_NONE)
+    return failure(LATHE_INTERNAL, "the device has no product of integers without a quantized weight");
+  const float *weight = nullptr;
+  lathe_matmul_call plain = call;
   if (call.weight >= 0) {
-    const float *weight = nullptr;
     if (Status status = module_.weightF32(call.weight, &weight); status.failed())
       return status;
-    product.b.data = pointerOf(weight);
-    if (module_.services().manifest().constants[static_cast<size_t>(call.weight)].packed) { // and unpacked when it was
-                                                                                            // copied
-      product.b.row = call.n;
-      product.b.col = 1;
+    plain.b = weight;
+    if (constants[static_cast<size_t>(call.weight)].packed) { // and unpacked when it was copied
+      plain.b_row = call.n;
+      plain.b_col = 1;
     }
   }
+  int64_t epilogue = kEpilogueDefault;
+  KernelLaunch launch;
+  std::string why;
+  if (!call.multiplier && findEpilogue(call.activation, call.bias, call.residual, &epilogue))
+    return runByLibrary(plain, epilogue, prepareOnly);
+  // In two steps what is added or multiplied last would be overwritten by the first.
+  if (call.residual == call.out || call.multiplier == call.out)
+    return prepareOnly ? success() : start(matmulLaunch(matmulArgs(plain), call.dtype, &launch, &why), launch, why);
+  lathe_matmul_call product = plain;
+  product.bias = product.residual = product.multiplier = nullptr;
+  product.activation = LATHE_ACT_NONE;
+  if (Status status = runByLibrary(product, kEpilogueDefault, prepareOnly); status.failed() || prepareOnly)
+    return status;
+  EpilogueArgs args = epilogueArgs(call);
+  args.alpha = 1; // is in the product
+  return start(epilogueLaunch(args, call.dtype, &launch, &why), launch, why);
+}
+
+Status Products::runByLibrary(const lathe_matmul_call &call, int64_t epilogue, bool prepareOnly) {
+  Product product(call);
+  Key key;
+  key.epilogue = epilogue;
   if (!blas_)
     if (Status status = module_.blas(&blas_, &handle_); status.failed())
       return status;
-  Status status = product.k == 0 ? zeroOperands(product, prepareOnly) : success();
   product.simplify();
+  Status status = product.k == 0 ? zeroOperands(product, prepareOnly) : success();
   if (!status.failed())
     status = stage(product, product.a, product.m, product.k, stagedA_, prepareOnly);
   if (!status.failed())

@@ -7,6 +7,7 @@
 #define LATHE_BACKENDS_CUDA_RUNTIME_PRODUCTS_H
 
 #include "backends/cuda/runtime/CudaModule.h"
+#include "backends/cuda/runtime/Scratch.h"
 #include "runtime/Abi.h"
 
 #include <cstring>
@@ -49,7 +50,9 @@ struct Product {
 class Products {
 public:
   Products(CudaModule &module, runtime::SessionServices &services, Stream stream)
-      : module_(module), device_(module.device()), driver_(device_.driver()), services_(services), stream_(stream) {}
+      : module_(module), device_(module.device()), driver_(device_.driver()), stream_(stream),
+        workspace_(device_, services, stream), stagedA_(device_, services, stream),
+        stagedB_(device_, services, stream) {}
   ~Products();
 
   runtime::Status execute(const lathe_matmul_call &call) { return run(call, false); }
@@ -72,33 +75,26 @@ private:
     BlasAlgo algo;
     size_t workspaceBytes = 0;
   };
-  /// Memory of the device that grows.
-  struct Scratch {
-    DevicePointer address = 0;
-    uint64_t bytes = 0;
-  };
   /// Plans of a session; models with more distinct shapes pay for planning again.
   static constexpr size_t kMaxPlans = 1024;
 
   runtime::Status run(const lathe_matmul_call &call, bool prepareOnly);
+  runtime::Status runQuantized(const lathe_matmul_call &call, const runtime::Constant &weight, bool prepareOnly);
+  runtime::Status runByLibrary(const lathe_matmul_call &call, int64_t epilogue, bool prepareOnly);
+  runtime::Status start(bool possible, const KernelLaunch &launch, const std::string &why);
   runtime::Status stage(Product &product, MatrixView &matrix, int64_t rows, int64_t cols, Scratch &scratch,
                         bool prepareOnly);
-  runtime::Status copy(DevicePointer to, DevicePointer from, int64_t rows, int64_t cols, int64_t rowStride,
-                       int64_t colStride);
   runtime::Status zeroOperands(Product &product, bool prepareOnly);
   runtime::Status findPlan(const Key &key, Plan **plan);
   runtime::Status makePlan(const Key &key, Plan &plan);
   runtime::Status choose(const Key &key, Plan &plan);
-  runtime::Status reserve(Scratch &scratch, uint64_t bytes, const char *what);
   runtime::Status multiply(const Product &product, const Key &key, Plan &plan);
   runtime::Status blasStatus(int result, const char *what) const;
   void drop(Plan &plan);
-  void drop(Scratch &scratch);
 
   CudaModule &module_;
   const Device &device_;
   const DriverApi &driver_;
-  runtime::SessionServices &services_;
   Stream stream_;
   const BlasApi *blas_ = nullptr;
   BlasHandle handle_ = nullptr;

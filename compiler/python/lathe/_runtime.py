@@ -84,7 +84,7 @@ def load(path, verify=False, isa=None, device=None, memory_budget=0, tokenizer=N
     An artifact holds native code: load only files that you trust as you would trust a program.
 
     verify: check every byte of the file. isa: instruction set, such as "avx2" (default: the best that the machine
-    has). device: default, the artifact's first. memory_budget: limit in bytes, 0 for none. tokenizer: a Tokenizer, or
+    has). device: "cpu", "cuda", "cuda-emulator" or "auto"; default, the artifact's first. memory_budget: limit in bytes, 0 for none. tokenizer: a Tokenizer, or
     the path of its file, for texts in Module.generate(); default, the one that the artifact carries. Raises Error.
     """
     lib = library()

@@ -16,9 +16,9 @@ namespace lathe::tool {
 
 /// Budgets as they were given; empty where they were not.
 struct Budgets {
-  std::string targetSize, maxDrop, timeBudget;
+  std::string targetSize, targetSpeedup, maxDrop, timeBudget;
   /// Whether there is one that steps `choose` are for.
-  bool any() const { return !targetSize.empty() || !maxDrop.empty(); }
+  bool any() const { return !targetSize.empty() || !targetSpeedup.empty() || !maxDrop.empty(); }
 };
 
 void addBudgetOptions(CLI::App &command, Budgets &budgets);

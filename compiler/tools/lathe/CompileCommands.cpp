@@ -616,6 +616,8 @@ void addCalibrationOptions(CLI::App &command, Flags &flags) {
   command.add_option("--rows", flags.rows, "what dimensions that the model leaves open are where products are timed, but batches, which are 1 "
                                            "(default: 1 for models that generate text, else 128)")
       ->check(CLI::Range(1, 1 << 20));
+  command.add_flag("--require-kernel", flags.requireKernel,
+                   "refuse formats and patterns that no kernel of the target reads as they are stored, before anything takes time");
   command.add_option("--samples", flags.samples, "windows or files that are used, from the first (default: all)");
   command.add_option("--exclude", flags.exclude, "weights that stay as they are: names of initializers or nodes, with * and ?")->take_all();
 }

@@ -30,7 +30,7 @@ struct Flags {
   size_t samples = 0;    ///< of calibration; 0: all
   std::vector<std::string> dims, exclude;
   unsigned level = 2, jobs = 0;
-  bool json = false, verify = false, quiet = false, bf16 = false, fp16 = false, int8 = false, int4 = false, fp8 = false, sparse = false, fusions = false;
+  bool json = false, verify = false, quiet = false, bf16 = false, fp16 = false, int8 = false, int4 = false, fp8 = false, sparse = false, requireKernel = false, fusions = false;
 };
 
 /// The checkpoint whose weights take the place of the model's.

@@ -103,11 +103,11 @@ std::string recipeOf(const QuantizeFlags &flags) {
 int quantize(QuantizeFlags flags, bool ofWeights) {
   if (flags.budgets.any()) {
     if (flags.bits)
-      return usage("--bits and a budget, --target-size or --max-drop, exclude each other: bits are what is chosen");
+      return usage("--bits and a budget, --target-size, --target-speedup or --max-drop, exclude each other: bits are what is chosen");
     if (flags.mode == "log" || flags.mode == "codebook" || (!flags.format.empty() && flags.format != "int"))
       return usage("budgets choose the bits of integers here: other formats go into a step 'choose' of a recipe, for 'lathe optimize'");
   } else if (!flags.budgets.timeBudget.empty()) {
-    return usage("--time-budget goes with --target-size or --max-drop");
+    return usage("--time-budget goes with --target-size, --target-speedup or --max-drop");
   }
   if (ofWeights || flags.budgets.any())
     flags.compile.recipe = recipeOf(flags);
@@ -139,10 +139,10 @@ std::string oneStepRecipe(const Flags &flags) {
 }
 
 std::string addPreferences(const Flags &flags, std::string &recipe) {
-  if (flags.prefer.empty() && !flags.rows)
+  if (flags.prefer.empty() && !flags.rows && !flags.requireKernel)
     return "";
   if (recipe.empty())
-    return std::string(flags.prefer.empty() ? "--rows" : "--prefer") + " goes with a recipe, or flags that say what is compressed";
+    return std::string(!flags.prefer.empty() ? "--prefer" : flags.rows ? "--rows" : "--require-kernel") + " goes with a recipe, or flags that say what is compressed";
   ordered_json json = ordered_json::parse(recipe, nullptr, /*allow_exceptions=*/false);
   if (!json.is_object())
     return ""; // what is wrong with it is said where it is read
@@ -153,6 +153,8 @@ std::string addPreferences(const Flags &flags, std::string &recipe) {
     json["prefer"] = flags.prefer;
   if (flags.rows)
     json["rows"] = flags.rows;
+  if (flags.requireKernel)
+    json["require_kernel"] = true;
   recipe = json.dump();
   return "";
 }
@@ -343,6 +345,12 @@ void printChoices(const CompressionReport &report) {
                 text.empty() ? "nothing, as there is no layer" : text.c_str(), static_cast<double>(choice.bytesAfter) / 1e6,
                 static_cast<double>(choice.bytesBefore) / 1e6, choice.samples,
                 choice.isComplete ? "" : " (time was up: --report tells which are estimates)");
+    if (choice.microsecondsBefore > 0)
+      std::printf("  their products take %.0f us, before %.0f us\n", choice.microsecondsAfter, choice.microsecondsBefore);
+    if (choice.modelMicrosecondsAfter > 0)
+      std::printf("  the whole model is %.2f times as fast on the calibration data: %.0f us, before %.0f us\n",
+                  choice.modelMicrosecondsBefore / choice.modelMicrosecondsAfter, choice.modelMicrosecondsAfter,
+                  choice.modelMicrosecondsBefore);
   }
   if (report.qualityMeasure == "perplexity")
     std::printf("perplexity on the calibration data: %.4f, %.4f before (%+.3f %%)\n", report.qualityAfter,

@@ -38,6 +38,9 @@ void addBudgetOptions(CLI::App &command, Budgets &budgets) {
   command.add_option("--target-size", budgets.targetSize,
                      "bytes of all weights at most, such as 25MiB, or a part of them, such as 0.3: formats are chosen "
                      "for each layer by what they cost in quality on --calib");
+  command.add_option("--target-speedup", budgets.targetSpeedup,
+                     "how many times as fast products, and the model, are to be on this machine, such as 1.5: formats "
+                     "are chosen for each layer by what they cost in quality for the time that they save");
   command.add_option("--max-drop", budgets.maxDrop,
                      "quality that may be lost at most, such as 0.01 or 1%: of the perplexity on the tokens of "
                      "--calib, or the relative error of outputs");
@@ -49,7 +52,9 @@ void addBudgetOptions(CLI::App &command, Budgets &budgets) {
 std::string addBudgets(const Budgets &budgets, std::string &recipe) {
   if (!budgets.any() && budgets.timeBudget.empty())
     return "";
-  std::optional<double> drop, seconds;
+  std::optional<double> drop, seconds, speedup;
+  if (!budgets.targetSpeedup.empty() && !(speedup = parseWithUnit(budgets.targetSpeedup, {{"", 1}, {"x", 1}})))
+    return "--target-speedup expects a factor such as 1.5, got '" + budgets.targetSpeedup + "'";
   if (!budgets.targetSize.empty() && !parseSizeOf(budgets.targetSize, 1 << 20))
     return "--target-size expects a size such as 25MiB or a part such as 0.3, got '" + budgets.targetSize + "'";
   if (!budgets.maxDrop.empty() && !(drop = parseWithUnit(budgets.maxDrop, {{"", 1}, {"%", 0.01}})))
@@ -67,6 +72,8 @@ std::string addBudgets(const Budgets &budgets, std::string &recipe) {
     isUsed = true;
     if (!budgets.targetSize.empty())
       step["target_size"] = budgets.targetSize;
+    if (speedup)
+      step["target_speedup"] = *speedup;
     if (drop)
       step["max_drop"] = *drop;
     if (seconds)
@@ -94,7 +101,7 @@ int optimize(Flags flags, const Budgets &budgets) {
     }
     flags.recipeFile.clear();
   } else if (!budgets.any()) {
-    return usage("optimize expects a budget, --target-size or --max-drop, or a recipe, --recipe");
+    return usage("optimize expects a budget, --target-size, --target-speedup or --max-drop, or a recipe, --recipe");
   }
   if (std::string error = addBudgets(budgets, flags.recipe); !error.empty())
     return usage(error);

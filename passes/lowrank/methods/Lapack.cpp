@@ -82,3 +82,13 @@ Matrix lowrank::semidefiniteCholesky(Matrix h, int64_t k, int64_t &rank) {
       s[(pivots[i] - 1) * rank + j] = h[j * k + i];
   return s;
 }
+
+bool lowrank::solvePositive(Matrix &a, int64_t n, Matrix &b, int64_t columns) {
+  auto isFinite = [](double x) { return std::isfinite(x); };
+  if (!std::all_of(a.begin(), a.end(), isFinite) || !std::all_of(b.begin(), b.end(), isFinite))
+    return false;
+  if (n == 0 || columns == 0)
+    return true;
+  useOneThread();
+  return LAPACKE_dposv(LAPACK_ROW_MAJOR, 'U', size(n), size(columns), a.data(), size(n), b.data(), size(columns)) == 0;
+}

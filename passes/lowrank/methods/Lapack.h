@@ -29,6 +29,10 @@ bool eigen(Matrix &a, int64_t n, bool vectors, std::vector<double> &values);
 /// of h's rows. `rank` is where pivots are lost in rounding.
 Matrix semidefiniteCholesky(Matrix h, int64_t k, int64_t &rank);
 
+/// Solves a x = b for a symmetric positive definite a[n][n] and b[n][columns], which becomes x; a is lost. False where
+/// a is not positive definite or a number is not finite.
+bool solvePositive(Matrix &a, int64_t n, Matrix &b, int64_t columns);
+
 } // namespace lathe::lowrank
 
 #endif // LATHE_PASSES_LOWRANK_METHODS_LAPACK_H

@@ -294,8 +294,8 @@ LATHE_API lathe_status lathe_session_output_shape(lathe_session *session, size_t
                                                   const int64_t **dims);
 
 /** Executes the model once. Errors: INVALID_ARGUMENT (an input is missing, or shapes disagree with each other, with the
- *  model or with its ranges), OVER_BUDGET, OUT_OF_MEMORY, EXECUTION_ERROR (a check of the model failed; outputs then
- * hold unspecified values), INTERNAL. */
+ *  model or with its ranges), OVER_BUDGET, OUT_OF_MEMORY (of a device, too; the session stays usable), EXECUTION_ERROR (a check of the model
+ *  failed; outputs then hold unspecified values), DEVICE_LOST, INTERNAL. */
 LATHE_API lathe_status lathe_session_run(lathe_session *session);
 
 /** Does for the inputs bound now what the first run would do before it computes: reserves memory, plans the library's calls

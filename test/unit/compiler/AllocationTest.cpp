@@ -42,7 +42,7 @@ TEST(Allocation, StepsAreInTheOrderOfWhatAByteCosts) {
   EXPECT_EQ(path.choice(1), (Indices{0, 1}));
   EXPECT_EQ(path.choice(2), (Indices{1, 1}));
   EXPECT_EQ(path.choice(3), (Indices{1, 2}));
-  EXPECT_EQ(path.bytes(path.choice(2)), 100u);
+  EXPECT_EQ(path.cost(path.choice(2)), 100u);
   EXPECT_DOUBLE_EQ(path.loss(path.choice(3)), 15);
 }
 
@@ -59,9 +59,9 @@ TEST(Allocation, StepsForBytes) {
 TEST(Allocation, WhatIsLeftOfABudgetIsUsed) {
   AllocationPath path({{{100, 0}, {90, 2}, {10, 4}}, {{100, 0}, {50, 1}}});
   Indices coarse = path.choice(path.stepsFor(145)); // 60 bytes are taken where 140 are allowed
-  EXPECT_LE(path.bytes(coarse), 145u);
+  EXPECT_LE(path.cost(coarse), 145u);
   Indices own = path.filled(coarse, 145);
-  EXPECT_LE(path.bytes(own), 145u);
+  EXPECT_LE(path.cost(own), 145u);
   EXPECT_LE(path.loss(own), path.loss(coarse));
   EXPECT_EQ(own, (Indices{1, 1})); // 90 + 50 bytes, though 90 bytes are above the hull
 }
@@ -81,7 +81,7 @@ double best(const std::vector<Options> &layers, uint64_t limit) {
     uint64_t bytes = 0;
     double loss = 0;
     for (size_t i = 0; i < layers.size(); ++i) {
-      bytes += layers[i][choice[i]].bytes;
+      bytes += layers[i][choice[i]].cost;
       loss += layers[i][choice[i]].loss;
     }
     if (bytes <= limit)
@@ -109,11 +109,11 @@ TEST(Allocation, ChoicesOfThePathAreBestForTheirBytes) {
     AllocationPath path(layers);
     for (size_t steps = 0; steps <= path.length(); ++steps) {
       std::vector<size_t> own = path.choice(steps);
-      EXPECT_NEAR(path.loss(own), best(layers, path.bytes(own)), 1e-9);
+      EXPECT_NEAR(path.loss(own), best(layers, path.cost(own)), 1e-9);
     }
-    for (uint64_t limit = path.bytes(path.length()); limit < 800; limit += 37) {
+    for (uint64_t limit = path.cost(path.length()); limit < 800; limit += 37) {
       std::vector<size_t> own = path.filled(path.choice(path.stepsFor(limit)), limit);
-      EXPECT_LE(path.bytes(own), limit);
+      EXPECT_LE(path.cost(own), limit);
       EXPECT_GE(path.loss(own), best(layers, limit) - 1e-9);
     }
   }

@@ -38,7 +38,7 @@ bool assemble(const std::string &arch, std::string *log) {
 
 TEST_P(Assemble, WithoutSpills) {
   if (std::string(LATHE_PTXAS).empty())
-    GTEST_SKIP() << "the CUDA toolkit's ptxas is not there";
+    GTEST_SKIP() << "this build has no ptxas of the CUDA toolkit";
   if (kernelsPtx().empty())
     GTEST_SKIP() << "the build had no clang for the kernels";
   std::string log;

@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "test/unit/cuda/KernelSupport.h"
 
+#include <array>
 #include <memory>
 
 namespace lathe::cuda {
@@ -211,6 +212,9 @@ void check(const Case &c) {
   AttentionLaunches launches;
   std::string why;
   ASSERT_TRUE(attentionLaunches(args, c.dtype, c.t, c.multiprocessors, &launches, &why)) << why;
+  bool mma = c.dtype != LATHE_F32 && c.heads / c.keyHeads * c.s >= 16 && c.d <= 128 && c.e <= 128;
+  if (!launches.attention.function.empty())
+    EXPECT_EQ(launches.attention.function.find("_r64_") != std::string::npos, mma) << launches.attention.function;
   std::vector<float> scratch(size_t(launches.scratch_bytes / 4), NAN);
   memory.add(scratch);
   launches.setScratch(scratch.data());
@@ -245,6 +249,46 @@ TEST(AttentionKernel, GroupedQueries) {
   Case c{4, 40, 16, 16, 2, 6, 3};
   c.transposed = true;
   check(c);
+}
+
+TEST(AttentionKernel, MatrixInstructions) {
+  for (int64_t dtype : {LATHE_F16, LATHE_BF16})
+    for (auto [s, t, d, e] : {std::array<int64_t, 4>{16, 1, 8, 16},
+                              {17, 33, 64, 64},
+                              {65, 70, 24, 5},
+                              {20, 40, 72, 128},
+                              {33, 0, 8, 8},
+                              {16, 31, 0, 3},
+                              {40, 300, 16, 16}})
+      for (int64_t multiprocessors : {1, 64}) {
+        Case c{s, t, d, e, 2, 2, 1};
+        c.dtype = dtype;
+        c.multiprocessors = multiprocessors;
+        check(c);
+        c.transposed = true; // keys have no rows of 16 bytes
+        c.bias = Bias::full;
+        c.second = Bias::causal;
+        c.softcap = 2;
+        check(c);
+        if (t > 100)
+          continue;
+        c.softcap = 0;
+        c.positions = true;
+        c.window = 40;
+        check(c);
+      }
+}
+
+TEST(AttentionKernel, MaskedRowsOfMatrixInstructions) {
+  for (Bias bias : {Bias::allMasked, Bias::nan})
+    for (int flags = 0; flags < 4; ++flags) {
+      Case c{18, 40, 8, 8};
+      c.dtype = LATHE_F16;
+      c.bias = bias;
+      c.zeroMasked = flags & 1;
+      c.zeroNan = flags & 2;
+      check(c);
+    }
 }
 
 TEST(AttentionKernel, Types) {

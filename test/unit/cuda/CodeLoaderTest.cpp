@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "backends/cuda/runtime/CodeLoader.h"
 #include "backends/cuda/emulator/Driver.h"
+#include "backends/cuda/kernels/Kernels.h"
 #include "runtime/include/lathe/lathe.hpp"
 #include "test/unit/cuda/CudaDemo.h"
 
@@ -97,6 +98,26 @@ TEST_F(CodeLoader, SaysWhichLibraryIsMissing) {
   status = openBlas(libraries, &blas);
   EXPECT_EQ(status.code(), LATHE_UNSUPPORTED_DEVICE);
   EXPECT_THAT(status.message(), HasSubstr("none of 'liblathe-no-blas.so.13', 'liblathe-no-blas.so.12' can be opened"));
+}
+
+TEST(KernelOf, TakesOneOfManyKernels) {
+  const std::string ptx = ".version 7.0\n.target sm_80\n.extern .shared .b8 memory[];\n.visible .entry one(\n\t.param "
+                          ".u64 x\n)\n{\n\t{ ret; }\n}\n"
+                          "// between\n.visible .entry another(.param .u64 x)\n{\n\tret;\n}\n";
+  const std::string head = ".version 7.0\n.target sm_80\n.extern .shared .b8 memory[];\n";
+  EXPECT_EQ(kernelOf(ptx, "one"), head + ".visible .entry one(\n\t.param .u64 x\n)\n{\n\t{ ret; }\n}\n");
+  EXPECT_EQ(kernelOf(ptx, "another"), head + ".visible .entry another(.param .u64 x)\n{\n\tret;\n}\n");
+  EXPECT_EQ(kernelOf(ptx, "other"), "");
+  EXPECT_EQ(kernelOf(ptx + ".func f() { ret; }\n", "one"), ptx + ".func f() { ret; }\n");
+}
+
+TEST(KernelOf, KnowsTheKernelsOfThisBuild) {
+  if (kernelsPtx().empty())
+    GTEST_SKIP() << "this build has none";
+  std::string one = kernelOf(kernelsPtx(), "lathe_copy_4");
+  EXPECT_LT(one.size(), 20000u);
+  EXPECT_EQ(one.find(".visible .entry"), one.rfind(".visible .entry"));
+  EXPECT_NE(one.find(".target sm_80"), std::string::npos);
 }
 
 /// An artifact whose manifest was changed, on the emulator.

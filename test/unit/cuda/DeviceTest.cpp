@@ -312,13 +312,13 @@ TEST_F(Device, RefusesOutputsThatDoNotFit) {
   expectResult(session, demo, in);
 }
 
-TEST_F(Device, RefusesProgramsWithCaches) {
+TEST_F(Device, RefusesCachesOfCodes) {
   CudaDemo demo;
-  demo.manifest["caches"] =
-      nlohmann::ordered_json::parse(R"([{"name": "keys", "type": "f32", "heads": 1, "size": 4, "appended": true}])");
+  demo.manifest["caches"] = nlohmann::ordered_json::parse(
+      R"([{"name": "keys", "type": "i8", "group": 0, "rotated": false, "heads": 1, "size": 4, "appended": true}])");
   lathe::Module module(demo.write("demo.lathe"), onEmulator());
   EXPECT_THAT(messageOf(LATHE_UNSUPPORTED_DEVICE, [&] { lathe::Session session(module, {}); }),
-              HasSubstr("keeps a cache between runs, which device 'cuda-emulator' does not do"));
+              HasSubstr("keeps 'keys' as codes, which device 'cuda-emulator' does not read; expected f32"));
 }
 
 TEST_F(Device, IsChosenByName) {

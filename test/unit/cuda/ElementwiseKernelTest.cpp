@@ -217,7 +217,9 @@ TEST(CacheKernel, AppendsAndReads) {
                     tables.data(),
                     counts.data(),
                     8,
-                    64 * size * 4};
+                    64 * size * 4,
+                    {},
+                    1};
   KernelLaunch launch;
   std::string why;
   ASSERT_TRUE(cacheLaunch(args, 4, false, &launch, &why)) << why;

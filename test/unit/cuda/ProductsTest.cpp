@@ -3,10 +3,8 @@
 // Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
 //
 //===----------------------------------------------------------------------===//
-#include "backends/cuda/emulator/Driver.h"
-#include "backends/cuda/runtime/CudaModule.h"
-#include "backends/cuda/runtime/CudaSession.h"
 #include "runtime/SmallFloats.h"
+#include "test/unit/cuda/Harness.h"
 
 #include <cmath>
 #include <gmock/gmock.h>
@@ -15,110 +13,16 @@
 
 using namespace lathe;
 using namespace lathe::cuda;
+using namespace lathe::test;
 using testing::HasSubstr;
 
 namespace {
 
-class Services final : public runtime::ModuleServices, public runtime::SessionServices {
-public:
-  Services() {
-    runtime::Program program;
-    program.name = "main";
-    program.kernels.push_back({"product", "matmul", {"MatMul_0"}, {}, {}});
-    manifest_.programs.push_back(program);
-  }
-
-  const runtime::Manifest &manifest() const override { return manifest_; }
-  const void *constant(size_t index) const override { return constants[index].data(); }
-  std::string_view isa() const override { return "avx2"; }
-  bool chargePrivate(uint64_t) override { return true; }
-  const runtime::Program &program() const override { return manifest_.programs[0]; }
-  runtime::ThreadPool &pool() override { return pool_; }
-  void fail(runtime::Status status) override {
-    if (!failure.failed())
-      failure = std::move(status);
-  }
-  bool charge(int64_t bytes) override {
-    if (bytes > 0 && held + bytes > budget)
-      return false;
-    held += bytes;
-    return true;
-  }
-  /// Adds a constant [rows, cols] as it is stored.
-  template <typename T> void addConstant(lathe_dtype type, int64_t rows, int64_t cols, const std::vector<T> &values) {
-    runtime::Constant constant;
-    constant.name = "weight";
-    constant.type = runtime::dataType(type);
-    constant.dims = {rows, cols};
-    constant.offset = constants.size() * 4096;
-    constant.size = values.size() * sizeof(T);
-    manifest_.constants.push_back(constant);
-    auto *bytes = reinterpret_cast<const unsigned char *>(values.data());
-    constants.emplace_back(bytes, bytes + constant.size);
-  }
-
-  std::vector<std::vector<unsigned char>> constants;
-  runtime::Status failure;
-  int64_t held = 0, budget = INT64_MAX;
-
-private:
-  runtime::Manifest manifest_;
-  runtime::ThreadPool pool_;
-};
-
-/// A session without an artifact, and its device.
-struct Harness {
-  Services services;
-  std::unique_ptr<CudaModule> module;
-  std::unique_ptr<CudaSession> session;
-
-  void start() {
-    auto device = std::make_shared<lathe::cuda::Device>();
-    ASSERT_FALSE(device->open(emulatorDriver()).failed());
-    module = std::make_unique<CudaModule>(device, services, [](BlasApi *api) {
-      *api = emulatorBlas();
-      return runtime::success();
-    });
-    runtime::Status status = module->start();
-    ASSERT_FALSE(status.failed()) << status.message();
-    session = std::make_unique<CudaSession>(*module, services);
-    ASSERT_FALSE(session->start().failed());
-  }
-  runtime::Status run(const lathe_matmul_call &call) {
-    services.failure = runtime::success();
-    session->beginRun();
-    session->matmul(call);
-    session->endRun();
-    int64_t check = -1;
-    EXPECT_FALSE(session->finish(&check).failed());
-    EXPECT_EQ(check, -1);
-    return services.failure;
-  }
-};
-
-/// Values of the host and their copy on the device; freed with the session's memory.
-struct Tensor {
-  std::vector<float> host;
-  void *device = nullptr;
-  Harness *harness = nullptr;
-
-  Tensor(Harness &harness, size_t count, std::mt19937 *random) : host(count), harness(&harness) {
-    for (float &value : host)
-      value = random ? static_cast<float>((*random)() % 200) / 50 - 2 : NAN;
-    EXPECT_FALSE(harness.session->allocate(count * 4, &device).failed());
-    EXPECT_FALSE(harness.session->upload(device, host.data(), count * 4).failed());
-  }
-  ~Tensor() { harness->session->release(device); }
-  Tensor(const Tensor &) = delete;
-  std::vector<float> read() {
-    std::vector<float> values(host.size());
-    EXPECT_FALSE(harness->session->download(values.data(), device, values.size() * 4).failed());
-    EXPECT_FALSE(harness->session->wait().failed());
-    return values;
-  }
-};
-
 float activate(int64_t activation, float x) {
+  if (activation == LATHE_ACT_GELU_ERF)
+    return 0.5f * x * (1 + std::erf(x * 0.70710678f));
+  if (activation == LATHE_ACT_SILU)
+    return x / (1 + std::exp(-x));
   if (activation == LATHE_ACT_RELU)
     return x > 0 ? x : 0;
   if (activation == LATHE_ACT_GELU_TANH)
@@ -128,7 +32,7 @@ float activate(int64_t activation, float x) {
 
 /// out after the call, by plain loops.
 std::vector<float> expected(const lathe_matmul_call &call, const float *a, const float *b, const float *bias,
-                            const float *residual, std::vector<float> out) {
+                            const float *residual, const float *multiplier, std::vector<float> out) {
   for (int64_t b0 = 0; b0 < call.batch[0]; ++b0)
     for (int64_t b1 = 0; b1 < call.batch[1]; ++b1)
       for (int64_t b2 = 0; b2 < call.batch[2]; ++b2)
@@ -143,7 +47,7 @@ std::vector<float> expected(const lathe_matmul_call &call, const float *a, const
                      b[offset(call.b_batch) + l * call.b_row + j * call.b_col];
             int64_t at = offset(call.out_batch) + i * call.out_row + j;
             float value = activate(call.activation, static_cast<float>(call.alpha * sum) + (bias ? bias[j] : 0));
-            out[static_cast<size_t>(at)] = value + (residual ? residual[at] : 0);
+            out[static_cast<size_t>(at)] = value * (multiplier ? multiplier[at] : 1) + (residual ? residual[at] : 0);
           }
   return out;
 }
@@ -171,24 +75,26 @@ size_t span(std::initializer_list<std::pair<int64_t, int64_t>> axes) {
 }
 
 /// Runs the call on random values and compares; what out holds between its elements must stay.
-void check(Harness &harness, lathe_matmul_call call, bool bias, bool residual, std::mt19937 &random) {
+void check(Harness &harness, lathe_matmul_call call, bool bias, bool residual, bool multiplier, std::mt19937 &random) {
   auto batched = [&](const int64_t(&strides)[3], std::initializer_list<std::pair<int64_t, int64_t>> axes) {
     return span(axes) + span({{call.batch[0], strides[0]}, {call.batch[1], strides[1]}, {call.batch[2], strides[2]}});
   };
   Tensor a(harness, batched(call.a_batch, {{call.m, call.a_row}, {call.k, call.a_col}}), &random);
   Tensor b(harness, batched(call.b_batch, {{call.k, call.b_row}, {call.n, call.b_col}}), &random);
   size_t outSize = batched(call.out_batch, {{call.m, call.out_row}, {call.n, 1}});
-  Tensor out(harness, outSize, nullptr), added(harness, outSize, &random),
+  Tensor out(harness, outSize, nullptr), added(harness, outSize, &random), factors(harness, outSize, &random),
       shifts(harness, static_cast<size_t>(call.n) + 1, &random);
   call.a = a.device;
   call.b = b.device;
   call.bias = bias ? shifts.device : nullptr;
   call.residual = residual ? added.device : nullptr;
+  call.multiplier = multiplier ? factors.device : nullptr;
   call.out = out.device;
   runtime::Status status = harness.run(call);
   ASSERT_FALSE(status.failed()) << status.message();
-  std::vector<float> want = expected(call, a.host.data(), b.host.data(), bias ? shifts.host.data() : nullptr,
-                                     residual ? added.host.data() : nullptr, out.host);
+  std::vector<float> want =
+      expected(call, a.host.data(), b.host.data(), bias ? shifts.host.data() : nullptr,
+               residual ? added.host.data() : nullptr, multiplier ? factors.host.data() : nullptr, out.host);
   std::vector<float> got = out.read();
   for (size_t i = 0; i < want.size(); ++i) {
     if (std::isnan(want[i]))
@@ -212,8 +118,7 @@ TEST_F(ProductsOnDevice, OfManyShapesAndStrides) {
   for (int trial = 0; trial < 400; ++trial) {
     lathe_matmul_call call = callOf(pick({0, 1, 2, 7, 33}), pick({0, 1, 3, 16, 31}), pick({0, 1, 5, 16}));
     call.alpha = static_cast<double>(pick({1, 2, -3}));
-    bool residual = random() % 2;
-    call.activation = residual ? LATHE_ACT_NONE : pick({LATHE_ACT_NONE, LATHE_ACT_RELU, LATHE_ACT_GELU_TANH});
+    call.activation = pick({LATHE_ACT_NONE, LATHE_ACT_RELU, LATHE_ACT_GELU_TANH, LATHE_ACT_GELU_ERF, LATHE_ACT_SILU});
     // Dense, with gaps between rows, by columns, or with gaps everywhere.
     auto layOut = [&](int64_t rows, int64_t cols, int64_t &row, int64_t &col) {
       switch (random() % 5) {
@@ -250,7 +155,7 @@ TEST_F(ProductsOnDevice, OfManyShapesAndStrides) {
     SCOPED_TRACE(testing::Message() << "trial " << trial << ": " << call.m << "x" << call.n << "x" << call.k << " a "
                                     << call.a_row << "," << call.a_col << " b " << call.b_row << "," << call.b_col
                                     << " batch " << call.batch[0] << "," << call.batch[1] << "," << call.batch[2]);
-    check(harness, call, random() % 2, residual, random);
+    check(harness, call, random() % 2, random() % 2, random() % 4 == 0, random);
     if (HasFatalFailure())
       return;
   }
@@ -262,27 +167,46 @@ TEST_F(ProductsOnDevice, OfReversedAndRepeatedRows) {
   std::mt19937 random(8);
   lathe_matmul_call call = callOf(4, 5, 6);
   call.a_row = 0; // one row four times
-  check(harness, call, true, false, random);
+  check(harness, call, true, false, false, random);
   call = callOf(4, 5, 6);
   call.b_col = 0, call.b_row = 1;
-  check(harness, call, false, true, random);
+  check(harness, call, false, true, false, random);
   call = callOf(4, 5, 6);
   call.a_row = 2; // windows that overlap
-  check(harness, call, false, false, random);
+  check(harness, call, false, false, false, random);
+}
+
+TEST_F(ProductsOnDevice, OfHeadsBetweenEachOther) {
+  Harness harness;
+  harness.start();
+  std::mt19937 random(12);
+  for (int64_t heads : {1, 3}) {
+    lathe_matmul_call call = callOf(5, 4, 6); // of 2 sequences: [b, s, h, d] from [b, h, s, t] and [b, t, h, d]
+    call.batch[1] = 2, call.batch[2] = heads;
+    call.a_batch[1] = heads * 30, call.a_batch[2] = 30;
+    call.b_row = heads * 4;
+    call.b_batch[1] = 6 * heads * 4, call.b_batch[2] = 4;
+    call.out_row = heads * 4;
+    call.out_batch[1] = 5 * heads * 4, call.out_batch[2] = 4;
+    check(harness, call, false, false, false, random);
+  }
 }
 
 TEST_F(ProductsOnDevice, WithItsOwnResidual) {
   Harness harness;
   harness.start();
   std::mt19937 random(9);
-  lathe_matmul_call call = callOf(3, 4, 5);
-  Tensor a(harness, 15, &random), b(harness, 20, &random), out(harness, 12, &random);
-  call.a = a.device, call.b = b.device, call.out = out.device, call.residual = out.device;
-  ASSERT_FALSE(harness.run(call).failed());
-  std::vector<float> want = expected(call, a.host.data(), b.host.data(), nullptr, out.host.data(), out.host),
-                     got = out.read();
-  for (size_t i = 0; i < want.size(); ++i)
-    EXPECT_NEAR(got[i], want[i], 1e-4);
+  for (int64_t activation : {LATHE_ACT_NONE, LATHE_ACT_GELU_ERF}) {
+    lathe_matmul_call call = callOf(3, 4, 5);
+    call.activation = activation;
+    Tensor a(harness, 15, &random), b(harness, 20, &random), out(harness, 12, &random);
+    call.a = a.device, call.b = b.device, call.out = out.device, call.residual = out.device;
+    ASSERT_FALSE(harness.run(call).failed());
+    std::vector<float> want = expected(call, a.host.data(), b.host.data(), nullptr, out.host.data(), nullptr, out.host),
+                       got = out.read();
+    for (size_t i = 0; i < want.size(); ++i)
+      EXPECT_NEAR(got[i], want[i], 1e-4);
+  }
 }
 
 TEST_F(ProductsOnDevice, ByWeightsOfFewerBits) {
@@ -308,7 +232,7 @@ TEST_F(ProductsOnDevice, ByWeightsOfFewerBits) {
       call.weight = weight, call.a = a.device, call.out = out.device;
       runtime::Status status = harness.run(call);
       ASSERT_FALSE(status.failed()) << status.message();
-      std::vector<float> want = expected(call, a.host.data(), values.data(), nullptr, nullptr, out.host),
+      std::vector<float> want = expected(call, a.host.data(), values.data(), nullptr, nullptr, nullptr, out.host),
                          got = out.read();
       for (size_t i = 0; i < want.size(); ++i)
         EXPECT_NEAR(got[i], want[i], 1e-4) << weight;
@@ -334,9 +258,6 @@ TEST_F(ProductsOnDevice, RefusesWhatItHasNot) {
     return status.message();
   };
   lathe_matmul_call bad = call;
-  bad.activation = LATHE_ACT_GELU_ERF;
-  EXPECT_THAT(refused(bad, LATHE_INTERNAL),
-              HasSubstr("kernel 'product' (node 'MatMul_0'): the device has no product with activation 2"));
   bad = call, bad.dtype = LATHE_F64;
   EXPECT_THAT(refused(bad, LATHE_INTERNAL), HasSubstr("expected f32"));
   bad = call, bad.m = -1;

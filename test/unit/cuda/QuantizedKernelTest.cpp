@@ -68,6 +68,13 @@ TEST(QuantizedKernel, AllLayouts) {
       checkProduct(layout, m);
 }
 
+TEST(QuantizedKernel, LongRows) { // of several chunks
+  for (const QuantizedLayout &layout : test::layoutsFor(2500, 20, 768))
+    if (layout.zeros == runtime::ZeroType::u8)
+      for (int64_t m : {1, 2})
+        checkProduct(layout, m);
+}
+
 TEST(QuantizedKernel, Shapes) {
   for (int64_t bits : {8, 4}) {
     for (int64_t k : {1, 7, 33, 130})
@@ -195,6 +202,24 @@ TEST(QuantizedKernel, RowsOfTables) {
     EXPECT_EQ(out[90], -5.0f);
     EXPECT_EQ(failures[0], 5);
     EXPECT_EQ(failures[1], 0);
+  }
+}
+
+TEST(QuantizedKernel, ExpandsWeights) {
+  for (const QuantizedLayout &layout : test::layoutsFor(100, 19, 32)) {
+    SCOPED_TRACE(test::describe(layout));
+    RandomQuantized weight(layout, 3);
+    std::vector<float> out(19 * 100);
+    TestMemory memory;
+    addWeight(memory, weight);
+    memory.add(out);
+    KernelLaunch launch;
+    std::string why;
+    ASSERT_TRUE(expandLaunch(quantizedArgs(weight.layout, weight.packed.data()), out.data(), &launch, &why)) << why;
+    launchOn(memory, launch);
+    for (int64_t k = 0; k < 100; ++k)
+      for (int64_t n = 0; n < 19; ++n)
+        ASSERT_NEAR(out[size_t(n * 100 + k)], weight.dense[size_t(k * 19 + n)], 1e-5);
   }
 }
 

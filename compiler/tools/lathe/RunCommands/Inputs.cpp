@@ -195,7 +195,7 @@ void tool::addMeasureOptions(CLI::App &command, MeasureOptions &options) {
   command.add_option("--dim", options.inputs.dims, "Value of a symbolic dimension: name=number (repeatable; default 1)")
       ->take_all();
   command.add_option("--inputs", options.inputs.file, "Inputs by name (.npz), instead of made-up ones");
-  command.add_option("--device", options.device, "Device to run on (default: the artifact's first)");
+  command.add_option("--device", options.device, "Device to run on: cpu, cuda, cuda-emulator, or auto for the best that works (default: the artifact's first)");
   command.add_option("--threads", options.threads, "Threads (default: every processor)")->check(CLI::Range(0, 1024));
   command.add_option("--warmup", options.warmup, "Runs before measuring (3)")->check(CLI::Range(1, 1000000));
   command.add_option("--iterations", options.iterations, "Runs to measure (20)")->check(CLI::Range(1, 10000000));

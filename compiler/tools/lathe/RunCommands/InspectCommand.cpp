@@ -90,8 +90,10 @@ ordered_json describe(const Module &module, const ordered_json &manifest) {
   report["file_bytes"] = info.file_bytes;
   report["kernels"] = info.kernel_count;
   report["work"] = member(manifest, "work");
-  report["programs"] = ordered_json::array(); // beside the model
+  report["programs"] = ordered_json::array(); // beside the model, on the device that is the artifact's first
   for (const ordered_json &program : member(manifest, "programs")) {
+    if (member(program, "device") != member(manifest, "device"))
+      continue;
     size_t number = report["programs"].size() + 1;
     ordered_json entry = {{"name", member(program, "name")}};
     entry.update(interface(module, number));

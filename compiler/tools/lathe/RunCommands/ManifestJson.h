@@ -11,13 +11,40 @@
 
 namespace lathe::tool {
 
-/// The manifest, which the runtime has parsed before.
-inline nlohmann::ordered_json manifestOf(const Module &module) { return nlohmann::ordered_json::parse(module.manifest()); }
-
 /// A member, null where there is none.
 inline nlohmann::ordered_json member(const nlohmann::ordered_json &object, const char *key) {
   auto it = object.is_object() ? object.find(key) : object.end();
   return it == object.end() ? nlohmann::ordered_json() : nlohmann::ordered_json(*it);
+}
+
+/// The manifest, which the runtime has parsed before, as if the artifact were for the module's device alone: `main` of that device is what
+/// the manifest itself describes, and `programs` are the others of the device.
+inline nlohmann::ordered_json manifestOf(const Module &module) {
+  using nlohmann::ordered_json;
+  ordered_json manifest = ordered_json::parse(module.manifest()), others = ordered_json::array();
+  if (!manifest.contains("programs"))
+    return manifest;
+  const std::string chosen = module.info().device;
+  auto deviceOf = [](const ordered_json &program) { return program.value("device", "cpu"); };
+  auto isChosen = [&](const std::string &device) { return device == chosen || device + "-emulator" == chosen; };
+  const ordered_json *main = nullptr;
+  for (const ordered_json &program : manifest["programs"]) {
+    if (!isChosen(deviceOf(program)))
+      continue;
+    if (!isChosen(deviceOf(manifest)) && !main)
+      main = &program; // the first of a device
+    else
+      others.push_back(program);
+  }
+  if (main) {
+    ordered_json members = *main;
+    members.erase("name");
+    for (const char *key : {"caches", "work", "reads"}) // which not all programs have
+      manifest.erase(key);
+    manifest.update(members);
+  }
+  manifest["programs"] = std::move(others);
+  return manifest;
 }
 
 inline uint64_t weightsBytes(const nlohmann::ordered_json &manifest, const lathe_module_info &info) {

@@ -134,7 +134,7 @@ void tool::addRunCommand(CLI::App &app, int &exitCode) {
   command->add_option("--rtol", options->rtol, "Allowed error as a share of the largest expected value (1e-3)")
       ->check(CLI::NonNegativeNumber);
   command->add_option("--atol", options->atol, "Allowed absolute error (1e-4)")->check(CLI::NonNegativeNumber);
-  command->add_option("--device", options->device, "Device to run on (default: the artifact's first)");
+  command->add_option("--device", options->device, "Device to run on: cpu, cuda, cuda-emulator, or auto for the best that works (default: the artifact's first)");
   command->add_option("--threads", options->threads, "Threads (default: every processor)")->check(CLI::Range(0, 1024));
   command->add_option("--memory-budget", options->memoryBudget, "Bytes that model and run may each use");
   command->add_flag("--verify", options->verify, "Check every byte of the artifact");

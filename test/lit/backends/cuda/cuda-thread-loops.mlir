@@ -56,7 +56,8 @@ func.func private @norm(%frame: !llvm.ptr, %args: !llvm.ptr, %begin: index, %end
 // CHECK: %[[DIM:.*]] = memref.dim %{{.*}}
 // CHECK: %[[LONGEST:.*]] = arith.maxsi %[[DIM]], %{{.*}}
 // CHECK: %[[THREADS:.*]] = arith.minsi %{{.*}}, %c512
-// CHECK: %[[GRID:.*]] = arith.minsi %{{.*}}, %c65536
+// CHECK: %[[BLOCKS:.*]] = arith.minsi %{{.*}}, %c65536
+// CHECK: %[[GRID:.*]] = arith.maxsi %[[BLOCKS]], %c1
 // CHECK: kernel.device_launch %{{.*}} "norm"(%{{.*}}, %{{.*}}) count %{{.*}} grid %[[GRID]] block %[[THREADS]] {kernel = 0 : i64, shared = 256 : i64}
 // CHECK: kernel.read %{{.*}} %{{.*}}[%{{.*}}] : memref<1xi64>
 func.func @run(%frame: !llvm.ptr) {
@@ -187,6 +188,24 @@ func.func private @scatter(%frame: !llvm.ptr, %args: !llvm.ptr, %begin: index, %
     %0 = memref.load %x[%i] : memref<?xi32>
     %1 = arith.index_cast %0 : i32 to index
     memref.store %0, %y[%1] : memref<?xi32>
+  }
+  return
+}
+
+// -----
+
+// Does not fire: of the threads of a block all but one would have nothing to do but to read, perhaps what that one has written in its place.
+// CHECK-LABEL: func.func private @number
+// CHECK-NOT: gpu.
+// CHECK: memref.store
+func.func private @number(%frame: !llvm.ptr, %args: !llvm.ptr, %begin: index, %end: index) {
+  %c1 = arith.constant 1 : index
+  %x = kernel.arg %args at 0 : memref<f32>
+  %y = kernel.arg %args at 24 : memref<f32>
+  %0 = memref.load %x[] : memref<f32>
+  scf.for %row = %begin to %end step %c1 {
+    %1 = arith.addf %0, %0 : f32
+    memref.store %1, %y[] : memref<f32>
   }
   return
 }

@@ -686,3 +686,31 @@ func.func @matmul_to_bytes(%frame: !llvm.ptr, %a: memref<?x8xf32>, %y: memref<?x
     weight = 2 : i64, weight_shape = array<i64: 8, 4>, out_zero = 128 : i64}
   return
 }
+
+// -----
+
+func.func @device_launch_arguments(%frame: !llvm.ptr, %x: memref<1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1xf32>, %n: index) {
+  // expected-error @below {{expects arguments of at most 4064 bytes, got 4288}}
+  kernel.device_launch %frame "k"(%x, %x, %x, %x, %x, %x, %x, %x) count %n grid %n block %n {kernel = 0 : i64, shared = 0 : i64}
+    : memref<1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1xf32>, memref<1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1xf32>,
+      memref<1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1xf32>, memref<1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1xf32>,
+      memref<1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1xf32>, memref<1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1xf32>,
+      memref<1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1xf32>, memref<1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1xf32>
+  return
+}
+
+// -----
+
+func.func @device_launch_shared(%frame: !llvm.ptr, %n: index) {
+  // expected-error @below {{expects 'shared' from 0 to 16777215, got -1}}
+  kernel.device_launch %frame "k"(%n) count %n grid %n block %n {kernel = 0 : i64, shared = -1 : i64} : index
+  return
+}
+
+// -----
+
+func.func @read_rank(%frame: !llvm.ptr, %x: memref<2x2xi32>, %i: index) {
+  // expected-error @below {{expects an index for each of 2 axes, got 1}}
+  %0 = kernel.read %frame %x[%i] : memref<2x2xi32>
+  return
+}

@@ -1,0 +1,161 @@
+# Lathe. Under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+"""Programs for CUDA: what their kernels assemble to, and what they compute on the emulator."""
+import json
+
+import lathe
+import numpy as np
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from support import DEVICE, assert_close, make_inputs
+
+ON_DEVICE = ["minilm", "bert", "bert_opset23", "distilbert", "roberta", "gpt2", "llama", "llama_opset23"]
+ASSEMBLED = ["bert", "convnext", "deepseek_v3", "gpt2", "qat", "swin", "t5_encoder", "vit_nncf", "wav2vec2"]
+
+
+@pytest.mark.parametrize("name", ASSEMBLED)
+def test_every_kernel_assembles(name, lathe_tool, onnx_path, tmp_path):
+    report = tmp_path / "report.json"
+    result = lathe_tool(
+        "compile", onnx_path(name), "-o", tmp_path / "m.lathe", "--target", "cuda:sm_80,sm_90", "--report", report
+    )
+    assert result.returncode == 0, result.stderr
+    kernels = [kernel for kernel in json.loads(report.read_text())["kernels"] if kernel["kind"] == "generated"]
+    assert kernels
+    if "only PTX" in result.stderr + result.stdout:
+        assert all("registers" not in kernel for kernel in kernels)
+        pytest.skip("there is no nvJitLink")
+    for kernel in kernels:
+        assert kernel["function"], kernel["name"]
+        assert set(kernel["resources"]) == {"sm_80", "sm_90"}, kernel["name"]
+        assert 0 < kernel["registers"] <= 128 and kernel["spills"] == 0, kernel
+
+
+@pytest.mark.parametrize("name", ON_DEVICE)
+def test_models(name, artifact, oracle):
+    session = lathe.load(artifact(name, "--target", "cuda:sm_80", "-O1"), device=DEVICE).session(threads=1)
+    for batch, sequence in [(1, 1), (3, 7)]:
+        inputs = make_inputs(name, batch, sequence, padded=sequence > 1)
+        assert_close(session.run(inputs), oracle(name, inputs))
+
+
+def small(path, nodes, inputs, outputs, initializers=()):
+    graph = helper.make_graph(nodes, "small", inputs, outputs, list(initializers))
+    path.write_bytes(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10).SerializeToString()
+    )
+    return path
+
+
+@pytest.fixture
+def softmax(tmp_path):
+    """y = softmax(x * 2) over rows whose length the model leaves open."""
+    value = helper.make_tensor_value_info
+    two = numpy_helper.from_array(np.float32(2), "two")
+    nodes = [helper.make_node("Mul", ["x", "two"], ["t"]), helper.make_node("Softmax", ["t"], ["y"], axis=-1)]
+    shape = ["rows", "columns"]
+    return small(
+        tmp_path / "m.onnx", nodes, [value("x", TensorProto.FLOAT, shape)], [value("y", TensorProto.FLOAT, shape)], [two]
+    )
+
+
+# Fewer columns than lanes, as many, and more than the threads of a block; no rows, no columns.
+@pytest.mark.parametrize("shape", [(1, 1), (3, 31), (2, 32), (5, 33), (2, 511), (2, 1537), (0, 4), (4, 0)])
+@pytest.mark.parametrize("target", ["cuda", "cpu,cuda"])
+def test_rows_of_any_length(shape, target, softmax, lathe_tool, tmp_path):
+    lathe_tool.ok("compile", softmax, "-o", tmp_path / "m.lathe", "--target", target)
+    x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    y = lathe.load(tmp_path / "m.lathe", device=DEVICE).session(threads=1).run({"x": x})["y"]
+    if x.size:
+        e = np.exp(2 * (x - x.max(axis=-1, keepdims=True)))
+        np.testing.assert_allclose(y, e / e.sum(axis=-1, keepdims=True), rtol=2e-5, atol=1e-7)
+    assert y.shape == shape
+
+
+# Of 48 rows the table is one panel of products by its transpose; of 50 it is padded, of 100 there are two.
+@pytest.mark.parametrize("rows", [48, 50, 100])
+@pytest.mark.parametrize("target, device", [("cpu", "cpu"), ("cuda", DEVICE), ("cpu,cuda", "cpu"), ("cpu,cuda", DEVICE)])
+def test_tied_tables(rows, target, device, lathe_tool, tmp_path):
+    value = helper.make_tensor_value_info
+    table = np.random.default_rng(0).standard_normal((rows, 16)).astype(np.float32)
+    nodes = [
+        helper.make_node("Gather", ["table", "i"], ["x"]),
+        helper.make_node("Tanh", ["x"], ["t"]),
+        helper.make_node("Transpose", ["table"], ["head"], perm=[1, 0]),
+        helper.make_node("MatMul", ["t", "head"], ["y"]),
+    ]
+    model = small(
+        tmp_path / "m.onnx",
+        nodes,
+        [value("i", TensorProto.INT64, ["n"])],
+        [value("y", TensorProto.FLOAT, ["n", rows])],
+        [numpy_helper.from_array(table, "table")],
+    )
+    lathe_tool.ok("compile", model, "-o", tmp_path / "m.lathe", "--target", target)
+    indices = np.array([1, 5, rows - 1, -2])
+    y = lathe.load(tmp_path / "m.lathe", device=device).session(threads=1).run({"i": indices})["y"]
+    np.testing.assert_allclose(y, np.tanh(table[indices]) @ table.T, atol=2e-5)
+    if target == "cpu,cuda":  # the table is there once
+        lathe_tool.ok("compile", model, "-o", tmp_path / "one.lathe", "--target", "cpu")
+        info = [json.loads(lathe_tool.ok("inspect", tmp_path / name, "--json")) for name in ("m.lathe", "one.lathe")]
+        assert info[0]["weights_bytes"] == info[1]["weights_bytes"]
+
+
+def test_a_check_fails_on_the_device(lathe_tool, tmp_path):
+    value = helper.make_tensor_value_info
+    table = numpy_helper.from_array(np.ones((4, 2), np.float32), "table")
+    model = small(
+        tmp_path / "m.onnx",
+        [helper.make_node("Gather", ["table", "i"], ["y"], name="the_gather")],
+        [value("i", TensorProto.INT64, ["n"])],
+        [value("y", TensorProto.FLOAT, ["n", 2])],
+        [table],
+    )
+    lathe_tool.ok("compile", model, "-o", tmp_path / "m.lathe", "--target", "cuda")
+    session = lathe.load(tmp_path / "m.lathe", device=DEVICE).session(threads=1)
+    assert session.run({"i": np.array([0, 3])})["y"].shape == (2, 2)
+    with pytest.raises(lathe.Error, match="the_gather.*out of range"):
+        session.run({"i": np.array([0, 4])})
+    assert session.run({"i": np.array([-1])})["y"].shape == (1, 2)
+
+
+def test_what_the_host_reads(lathe_tool, tmp_path):
+    """The length of a result is a number that the device computed."""
+    value = helper.make_tensor_value_info
+    model = small(
+        tmp_path / "m.onnx",
+        [helper.make_node("NonZero", ["x"], ["y"])],
+        [value("x", TensorProto.FLOAT, ["n"])],
+        [value("y", TensorProto.INT64, [1, None])],
+    )
+    lathe_tool.ok("compile", model, "-o", tmp_path / "m.lathe", "--target", "cuda")
+    session = lathe.load(tmp_path / "m.lathe", device=DEVICE).session(threads=1)
+    for x in ([0, 1, 0, 2, 3], [0, 0], [5]):
+        x = np.array(x, np.float32)
+        np.testing.assert_array_equal(session.run({"x": x})["y"], np.nonzero(x))
+
+
+def test_ptx_as_text(lathe_tool, softmax, tmp_path):
+    lathe_tool.ok("compile", softmax, "-o", tmp_path / "m.ptx", "--target", "cuda", "--emit", "ptx")
+    text = (tmp_path / "m.ptx").read_text()
+    assert ".target sm_80" in text and ".visible .entry main_kernel_0" in text
+    assert "shfl.sync.bfly" in text and ".extern .shared" in text and "call" not in text
+
+
+@pytest.mark.parametrize(
+    "target, expected",
+    [
+        ("cuda:sm_70", "target 'cuda' has code for sm_80, sm_89, sm_90 and sm_100, got 'sm_70'"),
+        ("cuda:", "expected a target of cpu"),
+        ("cpu,cpu", "expected each device once"),
+        ("gpu", "expected a target of cpu"),
+    ],
+)
+def test_targets_that_are_not(target, expected, lathe_tool, softmax, tmp_path):
+    result = lathe_tool("compile", softmax, "-o", tmp_path / "m.lathe", "--target", target)
+    assert result.returncode == 2 and expected in result.stderr
+    assert not (tmp_path / "m.lathe").exists()
+
+
+def test_ptx_is_of_cuda(lathe_tool, softmax, tmp_path):
+    result = lathe_tool("compile", softmax, "-o", tmp_path / "m.ptx", "--emit", "ptx")
+    assert result.returncode == 2 and "--emit ptx goes with --target cuda" in result.stderr
