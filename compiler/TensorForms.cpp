@@ -87,7 +87,8 @@ Status rankOf(const LowRankFields &fields, const quantization::Weight &weight, c
   return {};
 }
 
-Status fitTrain(const LowRankFields &fields, const Layer &layer, const std::vector<float> &dense, TensorForm &form) {
+Status fitTrain(const LowRankFields &fields, const Layer &layer, const std::vector<float> &dense, bool hasData,
+                TensorForm &form) {
   const quantization::Weight weight{dense.data(), layer.outputs, layer.inputs};
   const int64_t all = weight.n * weight.k;
   std::vector<TrainShape> shapes = shapesOf(fields, weight.n, weight.k);
@@ -108,6 +109,9 @@ Status fitTrain(const LowRankFields &fields, const Layer &layer, const std::vect
       continue;
     double ownWorth =
         fields.energy ? -static_cast<double>(lowrank::trainNumbers(shape, lowrank::trainRanks(shape, own))) : kept;
+    // Of shapes that are tried, what can be fitted to outputs comes before what can't.
+    if (hasData && lowrank::canRefit(shape, lowrank::trainRanks(shape, own)))
+      ownWorth += static_cast<double>(all);
     if (best && ownWorth <= worth)
       continue;
     best = &shape;
@@ -468,12 +472,12 @@ std::string whyNotForm(const RecipeStep &step, const Layer &layer) {
 }
 
 static Status fitToWeight(const LowRankFields &fields, const Layer &layer, const std::vector<float> &dense,
-                          TensorForm &form) {
+                          bool hasData, TensorForm &form) {
   if (fields.method == "circulant")
     return fitCirculant(fields, layer, dense, form);
   std::vector<WindowProduct> convolutions = convolutionsOf(layer);
   if (fields.method == "kronecker" || convolutions.empty())
-    return fitTrain(fields, layer, dense, form);
+    return fitTrain(fields, layer, dense, hasData, form);
   ConvolutionShape shape = shapeOf(layer, convolutions.front());
   return fields.method == "cp"       ? fitCp(fields, shape, dense, form)
          : fields.method == "tucker" ? fitTucker(fields, shape, dense, form)
@@ -483,7 +487,8 @@ static Status fitToWeight(const LowRankFields &fields, const Layer &layer, const
 Status fitForm(const LowRankFields &fields, const Layer &layer, const std::vector<float> &dense,
                const quantization::InputStatistics *inputs, TensorForm &form, bool &isRefitted) {
   isRefitted = false;
-  if (Status status = fitToWeight(fields, layer, dense, form); status.failed() || !inputs || !inputs->hasSecondMoment())
+  const bool hasData = inputs && inputs->hasSecondMoment();
+  if (Status status = fitToWeight(fields, layer, dense, hasData, form); status.failed() || !hasData)
     return status;
   const quantization::Weight weight{dense.data(), layer.outputs, layer.inputs};
   if (auto *circulant = std::get_if<Circulant>(&form)) {

@@ -145,7 +145,19 @@ Matrix tailOf(const TensorTrain &train) {
   return result;
 }
 
+/// The last core, and the first of two.
+std::pair<Split, Split> splitsOf(const TrainShape &shape, const std::vector<int64_t> &ranks) {
+  const int64_t n = shape.n.back(), k = shape.k.back(), r = ranks.back(), outputs = shape.outputs() / n,
+                inputs = shape.inputs() / k;
+  return {{n, k, outputs, inputs, r, true}, {outputs, inputs, n, k, r, false}};
+}
+
 } // namespace
+
+bool lowrank::canRefit(const TrainShape &shape, const std::vector<int64_t> &ranks) {
+  const auto [last, first] = splitsOf(shape, ranks);
+  return last.isSmall() && (shape.cores() > 2 || first.isSmall());
+}
 
 Status lowrank::refit(const Weight &w, const InputStatistics &inputs, Circulant &circulant) {
   if (Status status = quantization::validate(inputs, w.k, /*needsSecondMoment=*/true); status.failed())
@@ -178,10 +190,10 @@ Status lowrank::refit(const Weight &w, const InputStatistics &inputs, int rounds
   isDone = false;
   if (Status status = quantization::validate(inputs, w.k, /*needsSecondMoment=*/true); status.failed())
     return status;
-  const int64_t n = train.shape.n.back(), k = train.shape.k.back(), r = train.ranks.back();
-  const Split last{n, k, w.n / n, w.k / k, r, true}, first{w.n / n, w.k / k, n, k, r, false};
+  const auto [last, first] = splitsOf(train.shape, train.ranks);
+  const int64_t r = last.rank;
   const bool isPair = train.shape.cores() == 2;
-  if (!last.isSmall() || (isPair && !first.isSmall()))
+  if (!canRefit(train.shape, train.ranks))
     return {};
   Matrix moment(inputs.secondMoment.begin(), inputs.secondMoment.end()), change;
   for (int round = 0; round < (isPair ? rounds : 1); ++round) {

@@ -24,6 +24,9 @@ Status refit(const Weight &w, const InputStatistics &inputs, Circulant &circulan
 /// where the equations are too large for some seconds.
 Status refit(const Weight &w, const InputStatistics &inputs, int rounds, TensorTrain &train, bool &isDone);
 
+/// Whether that is done to trains of a shape with these ranks.
+bool canRefit(const TrainShape &shape, const std::vector<int64_t> &ranks);
+
 } // namespace lathe::lowrank
 
 #endif // LATHE_PASSES_LOWRANK_METHODS_REFIT_H

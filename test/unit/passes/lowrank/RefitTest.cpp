@@ -69,6 +69,19 @@ TEST(Refit, TrainsAreNearerInOutputs) {
   }
 }
 
+// Equations beyond 4096 unknowns are not made, of either core.
+TEST(Refit, LargeTrainsStay) {
+  EXPECT_TRUE(canRefit({{32, 22}, {16, 16}}, {166}));
+  EXPECT_FALSE(canRefit({{44, 16}, {8, 32}}, {166}));
+  EXPECT_TRUE(canRefit({{44, 16}, {8, 32}}, {20}));
+  std::vector<float> values = random(64 * 4, 10);
+  Weight w{values.data(), 64, 4};
+  TensorTrain found{{{64, 1}, {1, 4}}, {4097}, {}, 1};
+  bool isDone = true;
+  EXPECT_FALSE(refit(w, statistics(4, 2, 0.1f, 11), 1, found, isDone).failed());
+  EXPECT_FALSE(isDone);
+}
+
 TEST(Refit, AWeightOfTheFormStays) {
   Circulant given{12, 8, 4, random(24, 5), 1};
   std::vector<float> w = given.dense();
