@@ -11,7 +11,6 @@ from test_more_models import ids, right_padded
 from test_vision_and_speech import images, speech
 
 # What `make check-gpu` sets to cuda.
-DEVICE = os.environ.get("LATHE_TEST_DEVICE", "cuda-emulator")
 # (batch, sequence, past): odd ones, 1, and none.
 SHAPES = [(1, 7, 0), (2, 19, 3), (3, 1, 5), (0, 4, 0)]
 
