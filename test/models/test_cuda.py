@@ -10,7 +10,6 @@ from test_generation import encoder_inputs, prompts_of, sources_of
 from test_more_models import ids, right_padded
 from test_vision_and_speech import images, speech
 
-# What `make check-gpu` sets to cuda.
 # (batch, sequence, past): odd ones, 1, and none.
 SHAPES = [(1, 7, 0), (2, 19, 3), (3, 1, 5), (0, 4, 0)]
 
