@@ -96,12 +96,13 @@ def test_index_out_of_range(emulated):
     emulated("bert").run(inputs)
 
 
-@pytest.mark.parametrize("name", ["gpt2", "llama"])
-def test_generation(name, artifact):
+@pytest.mark.parametrize("name, kept", [("gpt2", "int4"), ("llama", "f32"), ("llama", "int8")])
+def test_generation(name, kept, artifact):
     """Caches are pages on the device: prompts of several lengths, beyond a page, and beams, which share and copy pages, give what the processor gives."""
     import lathe
 
-    path = artifact(name, "--target", "cpu:avx2,cuda:sm_80", "--generate", "on")
+    flags = () if kept == "f32" else ("--kv-cache", kept)
+    path = artifact(name, "--target", "cpu:avx2,cuda:sm_80", "--generate", "on", *flags)
     modules = [lathe.load(path, device=device) for device in ("cpu", DEVICE)]
     random = np.random.default_rng(5)
     prompts = [random.integers(5, 900, length).tolist() for length in (3, 1, 66)]
