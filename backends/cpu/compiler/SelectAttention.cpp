@@ -33,8 +33,6 @@ LogicalResult Selector::emitCache(CacheOp op, const CacheCall &call) {
   Type type = cast<RankedTensorType>(op.getType()).getElementType();
   if (!heads || !size || !type.isF32())
     return op.emitError() << "expects a cache of f32 with fixed numbers of heads and columns, got " << op.getType();
-  if (device && op.getCodes())
-    return op.emitError() << "expects a cache of f32 on a device, got one of codes: '" << op.getName() << "'";
   if (!cacheIndex.try_emplace(op.getName(), caches.size()).second)
     return op.emitError() << "expects each cache once, got '" << op.getName() << "' twice";
   auto index = static_cast<int64_t>(caches.size());
