@@ -379,14 +379,16 @@ bool Compilation::compressWeights() {
   compression.findDense = [this](ModuleOp module, std::vector<std::string> &dense, std::string &problem) {
     CompileOptions inner;
     inner.reference = options.reference;
-    Compilation nested(*this, inner, module.clone());
+    inner.forCpu = options.forCpu;
+    inner.forCuda = options.forCuda; // kernels of each device that there are programs for
+    Compilation nested(*this, inner, module);
     bool isDone = nested.select();
     dense = nested.result.decompressed;
     if (!isDone)
       problem = nested.result.errors.empty() ? "can't select kernels for a part of the model" : nested.result.errors.front();
     return isDone;
   };
-  compression.target = options.reference ? "reference" : "cpu";
+  compression.target = options.reference ? "reference" : !options.forCuda ? "cpu" : options.forCpu ? "cpu,cuda" : "cuda";
   allowTiming(compression);
   bool isUsage = false;
   if (!compress(compression, result.compression, isUsage, error))
