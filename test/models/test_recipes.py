@@ -66,10 +66,11 @@ def prune(random, model):
 
 
 def parts(random, model):
-    """Heads of encoders only: those of decoders change the caches that the samples of later steps have."""
+    """Heads of encoders only: those of decoders change the caches that the samples of later steps have. Channels of
+    decoders only: encoders give theirs out."""
     if model == CONVOLUTIONS:
         return None
-    step = {"pattern": pick(random, "neurons", "channels", *(["heads"] if model not in DECODERS else [])), "method": pick(random, "magnitude", "activation", "reconstruction"), "sparsity": 0.25}
+    step = {"pattern": pick(random, "neurons", "channels" if model in DECODERS else "heads"), "method": pick(random, "magnitude", "activation", "reconstruction"), "sparsity": 0.25}
     if step["pattern"] == "neurons":
         maybe(random, step, multiple=[1, 8])
     return maybe(random, step, refit=True, scope="global", sparsity=0.5)
