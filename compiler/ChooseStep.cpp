@@ -312,7 +312,7 @@ void Chooser::listOptions(ArrayRef<std::pair<size_t, size_t>> tried, const Trial
   std::map<std::vector<size_t>, std::vector<Option>> joint; // by place
   std::vector<size_t> order(tried.size());
   std::iota(order.begin(), order.end(), 0);
-  llvm::stable_sort(order, [&](size_t a, size_t b) { return tried[a].second < tried[b].second; });
+  llvm::sort(order, [&](size_t a, size_t b) { return std::pair(tried[a].second, a) < std::pair(tried[b].second, b); });
   for (size_t j : order) {
     auto [layer, alternative] = tried[j];
     const LayerVariant &variant = variants[alternative][layer];

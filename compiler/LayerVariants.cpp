@@ -295,7 +295,9 @@ OwningOpRef<ModuleOp> TrialProgram::changed(const std::vector<std::vector<Recipe
   // Parts go from dense weights.
   std::vector<size_t> order(alternatives.size());
   std::iota(order.begin(), order.end(), 0);
-  llvm::stable_sort(order, [&](size_t a, size_t b) { return takesParts(alternatives[a]) > takesParts(alternatives[b]); });
+  llvm::sort(order, [&](size_t a, size_t b) {
+    return std::pair(!takesParts(alternatives[a]), a) < std::pair(!takesParts(alternatives[b]), b);
+  });
   for (size_t alternative : order) {
     std::vector<Names> names;
     for (size_t i = 0; i < layers.size(); ++i)
