@@ -35,7 +35,7 @@ std::string noField(const StepKind &kind, const std::string &name) {
     return unknown("field of patterns " + llvm::join(kind.patterns, ", "), name, own);
   if (others.empty())
     return unknown("field", name, own);
-  return "field '" + name + "' is one of step " + llvm::join(others, " and ") + ": step '" + kind.name + "' has " +
+  return "field '" + name + "' is one of step" + (others.size() > 1 ? "s " : " ") + llvm::join(others, " and ") + ": step '" + kind.name + "' has " +
          llvm::join(own, ", ");
 }
 

@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "passes/lowrank/FormBuilder.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "llvm/ADT/SetVector.h"
 
 using namespace mlir;
 
@@ -88,14 +89,20 @@ void replaceUses(Value old, Value by) {
   old.replaceAllUsesWith(by);
 }
 
-void eraseDead(Value value) {
-  Operation *op = value.getDefiningOp();
-  if (!op || !op->use_empty())
-    return;
-  SmallVector<Value> operands(op->getOperands());
-  op->erase();
-  for (Value operand : operands)
-    eraseDead(operand);
+void eraseDead(ArrayRef<Value> values) {
+  llvm::SetVector<Operation *> open; // one of them may be an operand of another, and be it twice
+  auto add = [&](Value value) {
+    if (Operation *op = value.getDefiningOp())
+      open.insert(op);
+  };
+  llvm::for_each(values, add);
+  while (!open.empty()) {
+    Operation *op = open.pop_back_val();
+    if (!op->use_empty()) // comes again with what reads it
+      continue;
+    llvm::for_each(op->getOperands(), add);
+    op->erase();
+  }
 }
 
 } // namespace lathe::lowrank

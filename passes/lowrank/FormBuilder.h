@@ -51,8 +51,8 @@ private:
 /// nothing.
 void replaceUses(mlir::Value old, mlir::Value by);
 
-/// Erases the operation that makes a value, and those that only it read, where nothing reads them.
-void eraseDead(mlir::Value value);
+/// Erases the operations that make values, and those that only they read, where nothing reads them.
+void eraseDead(llvm::ArrayRef<mlir::Value> values);
 
 } // namespace lathe::lowrank
 

@@ -304,8 +304,7 @@ void orderTrains(func::FuncOp program) {
     order(train, shapes, dead);
   for (Operation *op : llvm::reverse(dead))
     op->erase();
-  for (const Train &train : trains)
-    eraseDead(train.matrix);
+  eraseDead(llvm::map_to_vector(trains, [](const Train &train) -> Value { return train.matrix; }));
 }
 
 } // namespace lathe::lowrank
