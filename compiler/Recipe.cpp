@@ -8,6 +8,7 @@
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
 #include <fnmatch.h>
+#include <set>
 
 using nlohmann::ordered_json;
 
@@ -23,19 +24,22 @@ const Field *findField(const std::vector<Field> &fields, const std::string &name
 /// Why a step of `kind` has no field `name`.
 std::string noField(const StepKind &kind, const std::string &name) {
   std::vector<std::string> own = {"step"}, others;
+  std::set<std::string> names;
   for (const Field &field : kind.fields)
     own.push_back(field.name);
   for (const StepKind &other : stepKinds())
-    if (findField(other.fields, name))
+    if (findField(other.fields, name)) {
+      names.insert(other.name);
       others.push_back("'" + other.name + "'" + (other.mode.empty() ? "" : " of mode '" + other.mode + "'") +
                        (other.patterns.empty() ? "" : " of patterns " + llvm::join(other.patterns, ", ")));
+    }
   if (!kind.mode.empty())
     return unknown("field of mode '" + kind.mode + "'", name, own);
   if (!kind.patterns.empty())
     return unknown("field of patterns " + llvm::join(kind.patterns, ", "), name, own);
   if (others.empty())
     return unknown("field", name, own);
-  return "field '" + name + "' is one of step" + (others.size() > 1 ? "s " : " ") + llvm::join(others, " and ") + ": step '" + kind.name + "' has " +
+  return "field '" + name + "' is one of step" + (names.size() > 1 ? "s " : " ") + llvm::join(others, " and ") + ": step '" + kind.name + "' has " +
          llvm::join(own, ", ");
 }
 
