@@ -171,6 +171,13 @@ def test_limits_of_the_machine(lathe_tool, linear_artifact):
     check_failure(lathe_tool("bench", "--limits", linear_artifact), USAGE, "without an artifact")
 
 
+def test_target_of_products(lathe_tool, linear_onnx, tmp_path):
+    """Tiles multiply beside the code for AVX-512."""
+    lathe_tool.ok("compile", linear_onnx, "-o", tmp_path / "m.lathe", "--target", "cpu:amx,avx2")
+    assert sorted(json.loads(lathe_tool.ok("inspect", tmp_path / "m.lathe", "--json"))["instruction_sets"]) == ["avx2", "avx512"]
+    check_failure(lathe_tool("compile", linear_onnx, "-o", tmp_path / "n.lathe", "--target", "cpu:sse2"), USAGE, "which amx uses too, got 'sse2'")
+
+
 def test_profile(lathe_tool, linear_artifact, tmp_path):
     trace = tmp_path / "trace.json"
     options = ["--dim", "batch=3", "--iterations", 200, "--json"]

@@ -16,6 +16,7 @@
 #include "compiler/tools/lathe/RunCommands/SessionStopwatch.h"
 #include "compiler/tools/lathe/RunCommands/TensorFiles.h"
 #include "runtime/ArtifactFormat.h"
+#include "runtime/CpuFeatures.h"
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cctype>
@@ -198,7 +199,7 @@ std::string parseTarget(const std::string &text, CompileOptions &options) {
     return "";
   }
   options.forCpu = options.forCuda = false;
-  std::string wrong = "expected a target of cpu, cpu:avx2, cpu:avx512, cuda, cuda:sm_80, cuda:sm_89, cuda:sm_90, cuda:sm_100, several with commas, or reference, got '" + text + "'";
+  std::string wrong = "expected a target of cpu, cpu:avx2, cpu:avx512, cpu:amx, cuda, cuda:sm_80, cuda:sm_89, cuda:sm_90, cuda:sm_100, several with commas, or reference, got '" + text + "'";
   std::string device;
   std::stringstream list(text);
   for (std::string item; std::getline(list, item, ',');) {
@@ -214,12 +215,14 @@ std::string parseTarget(const std::string &text, CompileOptions &options) {
         continue;
       item = item.substr(colon + 1);
     }
+    if (device == "cpu") // products alone are computed by others, beside the same code
+      item = std::string(runtime::codeIsa(item));
     if (device == "cpu" && std::find(std::begin(kIsas), std::end(kIsas), item) != std::end(kIsas))
       options.isas.push_back(item);
     else if (device == "cuda" && std::find(std::begin(kArchs), std::end(kArchs), item) != std::end(kArchs))
       options.cudaArchs.push_back(item);
     else if (device == "cpu" && !item.empty())
-      return "target 'cpu' has code for avx2 and avx512, got '" + item + "'";
+      return "target 'cpu' has code for avx2 and avx512, which amx uses too, got '" + item + "'";
     else if (device == "cuda" && !item.empty())
       return "target 'cuda' has code for sm_80, sm_89, sm_90 and sm_100, got '" + item + "'";
     else
@@ -583,7 +586,7 @@ void addCompileOptions(CLI::App &command, Flags &flags) {
   command.add_option("model", flags.model, "the .onnx file")->required();
   addWeightsOptions(command, flags);
   command.add_option("-O", flags.level, "optimization of generated code, 0 to 3")->check(CLI::Range(0, 3))->capture_default_str();
-  command.add_option("--target", flags.target, "cpu, cpu:avx2, cpu:avx512, cuda, cuda:sm_80, cuda:sm_89, cuda:sm_90, cuda:sm_100, several with commas, or reference")->capture_default_str();
+  command.add_option("--target", flags.target, "cpu, cpu:avx2, cpu:avx512, cpu:amx, cuda, cuda:sm_80, cuda:sm_89, cuda:sm_90, cuda:sm_100, several with commas, or reference")->capture_default_str();
   command.add_option("--precision", flags.precision, "type that weights are stored in: f32, bf16, f16 or auto; what is computed stays f32, but products of bf16 where the processor has AMX")
       ->capture_default_str();
   command.add_option("--generate", flags.generate, "programs that generate text: on, off, or auto, where the model is a decoder")
