@@ -99,7 +99,13 @@ def choose(random, model):
     first = {"step": "quantize", **quantize(random, model)}
     others = [{"step": "prune", "pattern": "2:4", "method": "wanda"}, [{"step": "prune"}, {"step": "quantize", "bits": 4, "group_size": 16}]]
     parts = {"step": "prune", "pattern": "neurons", "sparsity": 0.5, "multiple": 8}
-    return maybe(random, {"max_drop": 0.5}, samples=1, **{"from": [[first], [first, *others], [parts, [parts, first], *others]]})
+    mixed = [] if model == CONVOLUTIONS else [[parts, [parts, first], *others]]
+    return maybe(random, {"max_drop": 0.5}, samples=1, **{"from": [[first], [first, *others], *mixed]})
+
+
+def takes_parts(step):
+    """Whether a step takes parts away, or may: these are of dense weights, and go once."""
+    return any(takes_parts(own) for own in step) if isinstance(step, list) else step.get("pattern") in ("heads", "neurons", "channels") or takes_parts(step.get("from", []))
 
 
 def rotate(random, model):
@@ -124,13 +130,12 @@ def draw(number):
         kind, make = pick(random, *KINDS)
         step = make(random, model)
         # What leaves nothing to save or to take away is refused: factors of factors, parts of what a part is left of.
-        if step is None or (make in (lowrank, parts) and make in made):
+        if step is None or (make is lowrank and make in made) or (takes_parts(step) and takes_parts(steps)):
             continue
         made.append(make)
         if kind in ("quantize", "prune") and step.get("mode") != "kv-cache":
             maybe(random, step, share=0.15, exclude=[["*head*"]])
-        # Parts are of dense weights.
-        steps.insert(0 if make is parts else len(steps), {"step": kind, **step})
+        steps.insert(0 if takes_parts(step) else len(steps), {"step": kind, **step})
     return model, {"version": 1, "steps": steps}
 
 

@@ -325,7 +325,7 @@ def test_gradients_score_neurons(lathe_tool, tmp_path):
         ({"pattern": "layers"}, ["--calib"]),
         ({"pattern": "heads", "method": "activation"}, ["--calib"]),
         ({"pattern": "heads", "multiple": 8}, ["field 'multiple'"]),
-        ({"pattern": "neurons", "grouped_queries": "alone"}, ["field 'grouped_queries'"]),
+        ({"pattern": "neurons", "grouped_queries": "together"}, ["field 'grouped_queries'", "is of heads"]),
         ({"pattern": "heads", "norm": "l1"}, ["'norm' is not known", "heads, neurons, channels, layers"]),
         ({"pattern": "heads", "exclude": ["*"]}, ["no heads can go", "'exclude'"]),
     ],
