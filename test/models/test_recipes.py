@@ -82,7 +82,7 @@ def lowrank(random, model):
         step = {"method": pick(random, "tucker", "cp", "tensor-train"), **pick(random, {"ratio": 0.5}, {"rank": 3})}
         return maybe(random, step, **({"seed": [0, 7]} if step["method"] == "cp" else {}))
     if step["method"] == "circulant":
-        return {**step, **pick(random, {"block": 4}, {"block": 16}, {"ratio": 0.7}, {"energy": 0.1})}
+        return {**step, **pick(random, {"block": 4}, {"block": 12 if model == CONVOLUTIONS else 16}, {"ratio": 0.7}, {"energy": 0.1})}
     if step["method"] in ("kronecker", "tensor-train"):
         step.update(pick(random, {"ratio": 0.5}, {"ratio": 0.95}, {"rank": 2}, {"energy": 0.5}))
         return maybe(random, step, **({"block": [4, 8]} if step["method"] == "kronecker" else {"cores": [2, 4]}))
