@@ -26,6 +26,7 @@
 #include <dlfcn.h>
 #include <filesystem>
 #include <fstream>
+#include <malloc.h>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -43,6 +44,10 @@ namespace {
 const CompilerLibrary *loadCompiler() {
   std::error_code code;
   std::filesystem::path folder = std::filesystem::read_symlink("/proc/self/exe", code).parent_path();
+  // Large blocks go back to the system when they are freed; by default they do so until the first of that size was, and then stay
+  // resident in pieces, which --max-memory counts.
+  constexpr int kLarge = 128 << 10;
+  mallopt(M_MMAP_THRESHOLD, kLarge);
   std::stringstream folders(LATHE_COMPILER_FOLDERS);
   std::string reason = "not found";
   for (std::string relative; std::getline(folders, relative, ':');) {
