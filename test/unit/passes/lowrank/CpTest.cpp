@@ -11,19 +11,7 @@ using namespace lathe::lowrank::test;
 
 namespace {
 
-double squares(const std::vector<float> &values) {
-  double sum = 0;
-  for (float value : values)
-    sum += static_cast<double>(value) * value;
-  return sum;
-}
-
-double error(const std::vector<float> &a, const std::vector<float> &b) {
-  std::vector<float> difference(a);
-  for (size_t i = 0; i < a.size(); ++i)
-    difference[i] -= b[i];
-  return squares(difference) / squares(a);
-}
+double error(const std::vector<float> &a, const std::vector<float> &b) { return squaredDistance(a, b) / squares(a); }
 
 CpFactors factors(const std::vector<float> &w, const ConvolutionShape &shape, int64_t rank, uint64_t seed = 1,
                   int64_t rounds = 500) {

@@ -52,6 +52,20 @@ inline double tail(const std::vector<double> &squares, int64_t rank) {
   return sum;
 }
 
+inline double squares(const std::vector<float> &values) {
+  double sum = 0;
+  for (float value : values)
+    sum += static_cast<double>(value) * value;
+  return sum;
+}
+
+inline double squaredDistance(const std::vector<float> &a, const std::vector<float> &b) {
+  std::vector<float> difference(a);
+  for (size_t i = 0; i < a.size(); ++i)
+    difference[i] -= b[i];
+  return squares(difference);
+}
+
 } // namespace lathe::lowrank::test
 
 #endif // LATHE_TEST_UNIT_PASSES_LOWRANK_LOWRANKTESTSUPPORT_H

@@ -11,20 +11,6 @@ using namespace lathe::lowrank::test;
 
 namespace {
 
-double squares(const std::vector<float> &values) {
-  double sum = 0;
-  for (float value : values)
-    sum += static_cast<double>(value) * value;
-  return sum;
-}
-
-double error(const std::vector<float> &a, const std::vector<float> &b) {
-  std::vector<float> difference(a);
-  for (size_t i = 0; i < a.size(); ++i)
-    difference[i] -= b[i];
-  return squares(difference);
-}
-
 TuckerFactors factors(const std::vector<float> &w, const ConvolutionShape &shape, int64_t p, int64_t q,
                       int sweeps = 3) {
   TuckerFactors found;
@@ -41,7 +27,7 @@ TEST_P(OfConvolutions, OfAllRanksAreTheWeight) {
   ConvolutionShape shape = GetParam();
   std::vector<float> w = random(shape.numbers(), 1);
   TuckerFactors found = factors(w, shape, shape.outputs, shape.channels);
-  EXPECT_LT(error(w, found.dense()), 1e-9 * squares(w));
+  EXPECT_LT(squaredDistance(w, found.dense()), 1e-9 * squares(w));
   EXPECT_NEAR(found.energyKept, 1, 1e-9);
 }
 
@@ -53,7 +39,7 @@ TEST_P(OfConvolutions, LoseWhatTheyTell) {
   double first = 1;
   for (int sweeps : {0, 1, 5}) {
     TuckerFactors found = factors(w, shape, p, q, sweeps);
-    double lost = error(w, found.dense()) / squares(w);
+    double lost = squaredDistance(w, found.dense()) / squares(w);
     EXPECT_NEAR(lost, 1 - found.energyKept, 1e-6);
     EXPECT_LE(lost, first + 1e-6);
     first = lost;
@@ -66,7 +52,7 @@ TEST_P(OfConvolutions, GiveBackAWeightOfTheirRanks) {
   TuckerFactors given{
       shape, p, q, random(shape.outputs * p, 3), random(p * q * shape.window, 4), random(q * shape.channels, 5)};
   std::vector<float> w = given.dense();
-  EXPECT_LT(error(w, factors(w, shape, p, q).dense()), 1e-9 * squares(w));
+  EXPECT_LT(squaredDistance(w, factors(w, shape, p, q).dense()), 1e-9 * squares(w));
   int64_t outputs = 0, inputs = 0;
   ASSERT_FALSE(tuckerRanksOfEnergy(w, shape, 0.999999, outputs, inputs).failed());
   EXPECT_LE(outputs, p);
