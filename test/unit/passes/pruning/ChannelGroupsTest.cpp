@@ -4,11 +4,10 @@
 //
 //===----------------------------------------------------------------------===//
 #include "passes/pruning/structured/ChannelGroups.h"
-#include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/IR/Verifier.h"
-#include "mlir/Parser/Parser.h"
 #include "passes/pruning/structured/RemoveChannels.h"
 #include "passes/pruning/structured/ResidualBlocks.h"
+#include "test/unit/passes/ParsedProgram.h"
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -20,11 +19,10 @@ using testing::SizeIs;
 namespace {
 
 /// A program of one function of rows of eight.
-class Program {
+class Program : public lathe::test::ParsedProgram {
 public:
-  explicit Program(const std::string &body, const std::string &result = "tensor<?x?x8xf32>") {
-    context.loadDialect<lathe::LatheDialect, mlir::func::FuncDialect, mlir::arith::ArithDialect>();
-    std::string text =
+  explicit Program(const std::string &body, const std::string &result = "tensor<?x?x8xf32>")
+      : ParsedProgram(
         R"(func.func @main(%x: tensor<?x?x8xf32> {lathe.dims = ["batch", "sequence", "8"], lathe.name = "x"}) -> ()" +
         result + R"( {lathe.name = "y"}) {
       %c0 = arith.constant 0 : index
@@ -46,15 +44,7 @@ public:
       %o = lathe.weight "o" in "f" at 20480 : tensor<8x8xf32>
       %kv = lathe.weight "kv" in "f" at 24576 : tensor<8x4xf32>
       )" +
-        body + "\n}";
-    module = mlir::parseSourceString<mlir::ModuleOp>(text, &context);
-  }
-  mlir::func::FuncOp main() { return module->lookupSymbol<mlir::func::FuncOp>("main"); }
-  bool isGood() const { return static_cast<bool>(module); }
-
-private:
-  mlir::MLIRContext context;
-  mlir::OwningOpRef<mlir::ModuleOp> module;
+        body + "\n}") {}
 };
 
 std::string product(const std::string &name, const std::string &lhs, const std::string &rhs, int k, int n) {

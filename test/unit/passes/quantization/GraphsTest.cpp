@@ -3,10 +3,9 @@
 // Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
 //
 //===----------------------------------------------------------------------===//
-#include "mlir/Dialect/Arith/IR/Arith.h"
-#include "mlir/Parser/Parser.h"
 #include "passes/quantization/EqualizablePairs.h"
 #include "passes/quantization/ResidualStreams.h"
+#include "test/unit/passes/ParsedProgram.h"
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -16,11 +15,10 @@ using testing::HasSubstr;
 namespace {
 
 /// A program of one function, whose body may use weights: "%w = …" for `weight<n>x<k>`.
-class Program {
+class Program : public lathe::test::ParsedProgram {
 public:
-  explicit Program(const std::string &body, const std::string &results = "tensor<?x?x8xf32>") {
-    context.loadDialect<lathe::LatheDialect, mlir::func::FuncDialect, mlir::arith::ArithDialect>();
-    std::string text = R"(func.func @main(%ids: tensor<?x?xi64>, %x: tensor<?x?x8xf32>, %g: tensor<?x?x8xf32>) -> )" +
+  explicit Program(const std::string &body, const std::string &results = "tensor<?x?x8xf32>")
+      : ParsedProgram(R"(func.func @main(%ids: tensor<?x?xi64>, %x: tensor<?x?x8xf32>, %g: tensor<?x?x8xf32>) -> )" +
                        results + R"( {
       %c2 = arith.constant 2 : index
       %c4 = arith.constant 4 : index
@@ -33,15 +31,7 @@ public:
       %w = lathe.weight "w" in "f" at 12288 : tensor<8x8xf32>
       %v = lathe.weight "v" in "f" at 16384 : tensor<8x8xf32>
       %narrow = lathe.weight "narrow" in "f" at 20480 : tensor<8x4xf32>
-      )" + body + "\n}";
-    module = mlir::parseSourceString<mlir::ModuleOp>(text, &context);
-  }
-  mlir::func::FuncOp main() { return module->lookupSymbol<mlir::func::FuncOp>("main"); }
-  bool isGood() const { return static_cast<bool>(module); }
-
-private:
-  mlir::MLIRContext context;
-  mlir::OwningOpRef<mlir::ModuleOp> module;
+      )" + body + "\n}") {}
 };
 
 const std::string kRows = "tensor<?x?x8xf32>",
