@@ -6,7 +6,7 @@
 #include "test/unit/cuda/CudaDemo.h"
 
 #include "runtime/Abi.h"
-#include "runtime/PackedLayout.h"
+#include "test/unit/runtime/PackedDemo.h"
 
 #include <filesystem>
 #include <fstream>
@@ -73,23 +73,7 @@ CudaDemo::CudaDemo(bool packed) : code(readFile(LATHE_CUDA_CODE)), scale{1, 2, -
                      "kernels": {"main_scale": 6144, "main_count": 8192, "main_copy": 10240}}],
     "weights_bytes": 592, "recipe": null})");
   manifest["abi_version"] = LATHE_ABI_VERSION;
-  storedWeight = weight;
-  if (packed) {
-    lathe::runtime::PackedLayout layout;
-    layout.dims[0] = 8;
-    layout.dims[1] = 16;
-    layout.paddedDims[0] = 16;
-    layout.paddedDims[1] = 64;
-    layout.strides[0] = layout.strides[1] = 1024;
-    layout.blockCount = 2;
-    layout.blocks[0] = 16;
-    layout.blocks[1] = 64;
-    layout.blockDims[1] = 1;
-    storedWeight.assign(1024, 0);
-    lathe::runtime::pack(layout, 4, weight.data(), 16, 1, storedWeight.data());
-    manifest["constants"][1]["packed"] = ordered_json::parse(
-        R"({"dims": [8, 16], "padded_dims": [16, 64], "strides": [1024, 1024], "inner_blocks": [16, 64], "inner_index": [0, 1]})");
-  }
+  storedWeight = packed ? lathe::test::packedDemo(weight, manifest["constants"][1]) : weight;
 }
 
 std::string CudaDemo::write(const std::string &name) const {
