@@ -6,6 +6,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "backends/cuda/emulator/Driver.h"
+#include "backends/cuda/emulator/Streams.h"
 
 #include <algorithm>
 #include <cmath>
@@ -275,7 +276,7 @@ bool covers(const void *data, const BlasLayoutTag &layout) {
 
 int matmul(BlasHandle handle, BlasDesc desc, const void *alpha, const void *a, BlasLayout aLayout, const void *b,
            BlasLayout bLayout, const void *beta, const void *c, BlasLayout cLayout, void *d, BlasLayout dLayout,
-           const BlasAlgo *given, void *workspace, size_t workspaceBytes, Stream) {
+           const BlasAlgo *given, void *workspace, size_t workspaceBytes, Stream stream) {
   if (!handle || !desc || !alpha || !beta || !a || !b || !d)
     return refuse(kBlasInvalidValue, "an argument is missing");
   if (int status = check(*desc, *aLayout, *bLayout, *cLayout, *dLayout))
@@ -299,12 +300,16 @@ int matmul(BlasHandle handle, BlasDesc desc, const void *alpha, const void *a, B
       return refuse(kBlasExecutionFailed, join("operand ", i, " reaches outside of what is allocated"));
   if ((desc->epilogue & kEpilogueBias) && (!desc->bias || !emulator::inBounds(desc->bias, dLayout->rows * 4)))
     return refuse(desc->bias ? kBlasExecutionFailed : kBlasInvalidValue, "a bias that is not allocated");
-  for (int64_t i = 0; i < dLayout->batch; ++i)
-    multiply(*desc, scale, static_cast<const float *>(a) + i * aLayout->stride, *aLayout,
-             static_cast<const float *>(b) + i * bLayout->stride, *bLayout, add,
-             c ? static_cast<const float *>(c) + i * cLayout->stride : nullptr, *cLayout,
-             static_cast<float *>(d) + i * dLayout->stride, *dLayout);
-  return kBlasSuccess;
+  // Descriptions may change, or go, before the stream comes here.
+  auto compute = [=, desc = *desc, aLayout = *aLayout, bLayout = *bLayout, cLayout = *cLayout, dLayout = *dLayout] {
+    for (int64_t i = 0; i < dLayout.batch; ++i)
+      multiply(desc, scale, static_cast<const float *>(a) + i * aLayout.stride, aLayout,
+               static_cast<const float *>(b) + i * bLayout.stride, bLayout, add,
+               c ? static_cast<const float *>(c) + i * cLayout.stride : nullptr, cLayout,
+               static_cast<float *>(d) + i * dLayout.stride, dLayout);
+    return int(kDriverSuccess);
+  };
+  return emulator::enqueue(stream, compute) ? int(kBlasExecutionFailed) : int(kBlasSuccess);
 }
 
 } // namespace

@@ -44,6 +44,9 @@ struct EmulatorSettings {
   int64_t launchesUntilLost = -1;           ///< after as many the device is lost; -1: never
   int64_t allocationsUntilFull = -1;        ///< after as many there is no memory, whatever the size; -1: never
   int threads = 1;                          ///< of the host, among which blocks of a launch are shared out
+  int64_t pinnedUntilFull = -1;             ///< the same of memory of the host that the driver gives
+  int64_t graphsUntilFull = -1;             ///< and of graphs
+  bool delays = false;                      ///< nothing is done before something waits for it (Streams.h)
   bool racesGlobal = true;                  ///< look for races on global memory, too
 };
 
@@ -54,7 +57,10 @@ EmulatorSettings &emulatorSettings();
 struct EmulatorStatistics {
   size_t allocations = 0;
   uint64_t bytes = 0;
-  int64_t launches = 0; ///< of the process
+  int64_t launches = 0; ///< of the process, those of graphs, too
+  size_t pinned = 0;    ///< pieces of memory of the host
+  int64_t calls = 0;    ///< of launchKernel
+  int64_t graphs = 0;   ///< that were launched
 };
 EmulatorStatistics emulatorStatistics();
 

@@ -49,10 +49,11 @@ struct Product {
 /// lathe_runtime_table::matmul of a session. The device's context is current in all calls.
 class Products {
 public:
-  Products(CudaModule &module, runtime::SessionServices &services, Stream stream)
+  /// `replay`: whose graphs have products.
+  Products(CudaModule &module, runtime::SessionServices &services, Stream stream, Replay *replay)
       : module_(module), device_(module.device()), driver_(device_.driver()), stream_(stream),
-        workspace_(device_, services, stream), stagedA_(device_, services, stream),
-        stagedB_(device_, services, stream) {}
+        workspace_(device_, services, stream, replay), stagedA_(device_, services, stream, replay),
+        stagedB_(device_, services, stream, replay) {}
   ~Products();
 
   runtime::Status execute(const lathe_matmul_call &call) { return run(call, false); }
