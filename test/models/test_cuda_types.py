@@ -25,7 +25,7 @@ def assert_near(results, references, share):
 
 # f16 keeps 11 bits of each operand, bf16 8 of them: a few steps of these are what layers add up to.
 @pytest.mark.parametrize("precision, share", [("f16", 4e-3), ("bf16", 3e-2)])
-@pytest.mark.parametrize("name, shape", [("bert", (2, 19, 0)), ("llama", (1, 1, 5)), ("gpt2", (3, 7, 2))])
+@pytest.mark.parametrize("name, shape", [("bert", (2, 19, 0)), ("llama", (1, 1, 5))])
 def test_weights_of_16_bits(name, shape, precision, share, artifact, oracle):
     path = artifact(name, "--target", "cuda:sm_80", "--precision", precision)
     inputs = make_inputs(name, *shape)
