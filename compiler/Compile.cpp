@@ -603,6 +603,8 @@ bool Compilation::writeReport(const ordered_json &manifest, ArrayRef<artifact::C
     ordered_json list = program["kernels"];
     if (kernels)
       kernels->describeResources(list);
+    if (program.value("device", "cpu") == "cuda")
+      CudaKernels::describeProducts(list, manifest["constants"]);
     return list;
   };
   ordered_json report = {{"kernels", kernelsOf(manifest)}, {"weights_bytes", manifest["weights_bytes"]}};
