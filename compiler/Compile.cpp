@@ -277,7 +277,11 @@ bool Compilation::narrowWeights() {
   narrow.types = exceptions;
   return phase(
       "precision",
-      [&](OpPassManager &passes) { passes.addNestedPass<func::FuncOp>(precision::createNarrowWeightsPass(narrow)); },
+      [&](OpPassManager &passes) {
+        passes.addNestedPass<func::FuncOp>(precision::createNarrowWeightsPass(narrow));
+        if (options.precision == "bf16")
+          passes.addNestedPass<func::FuncOp>(precision::createNarrowAttentionPass());
+      },
       ExitCode::internal);
 }
 
