@@ -68,8 +68,8 @@ template <V::T (*function)(V::T)> void apply(const float *x, float *y, int64_t c
   for (int64_t i = 0; i < count; i += kWidth)
     V::storeFirst(y + i, function(V::loadFirst(x + i, count - i)), count - i);
 }
-void exponentials(const float *x, float *y, int64_t count) { apply<exponential>(x, y, count); }
-void hyperbolicTangents(const float *x, float *y, int64_t count) { apply<hyperbolicTangent>(x, y, count); }
+[[maybe_unused]] void exponentials(const float *x, float *y, int64_t count) { apply<exponential>(x, y, count); }
+[[maybe_unused]] void hyperbolicTangents(const float *x, float *y, int64_t count) { apply<hyperbolicTangent>(x, y, count); }
 
 //===----------------------------------------------------------------------===//
 // Products
@@ -320,7 +320,7 @@ public:
     finish();
   }
 
-private:
+protected:
   template <typename Body> void forLanes(Body body) {
     for (int64_t at = 0; at < width; at += kWidth)
       body(at);
@@ -656,8 +656,8 @@ private:
   float singleMaximum = -kInfinity, singleTotal = 0; ///< where single
 };
 
-void runBlock(const Block &block) { BlockRun(block).run(); }
-void combineParts(const Block &block, const float *parts, int64_t count) { BlockRun(block).combine(parts, count); }
+[[maybe_unused]] void runBlock(const Block &block) { BlockRun(block).run(); }
+[[maybe_unused]] void combineParts(const Block &block, const float *parts, int64_t count) { BlockRun(block).combine(parts, count); }
 
 } // namespace
 
