@@ -242,6 +242,9 @@ std::string toOptions(const Flags &flags, CompileOptions &options, Progress &pro
   options.level = flags.level;
   options.emit = flags.emit;
   options.dumpDir = flags.dumpDir;
+  options.passPlugins = flags.passPlugins;
+  for (const std::string &pipeline : flags.pipelines)
+    options.pipelines.push_back(parsePhasePipeline(pipeline));
   options.import.weights = flags.weights;
   options.gradients = flags.gradients;
   options.import.skippedWeights = flags.skippedWeights;
@@ -286,6 +289,14 @@ std::string toOptions(const Flags &flags, CompileOptions &options, Progress &pro
 }
 
 } // namespace
+
+PhasePipeline parsePhasePipeline(const std::string &text) {
+  // Options of passes have equal signs too, behind a brace.
+  size_t end = text.find_first_of("={( ");
+  if (end == std::string::npos || text[end] != '=')
+    return {"fuse", text};
+  return {text.substr(0, end), text.substr(end + 1)};
+}
 
 int usage(const std::string &message) {
   std::fprintf(stderr, "lathe: error: %s\n", message.c_str());
@@ -608,6 +619,8 @@ void addCompileOptions(CLI::App &command, Flags &flags) {
       ->capture_default_str();
   command.add_option("--report", flags.report, "write what was chosen for each kernel and each compressed layer: as JSON, or the layers as a page where the name ends in .html");
   command.add_option("--dump-ir", flags.dumpDir, "folder for one numbered .mlir file a phase");
+  command.add_option("--pass-plugin", flags.passPlugins, "library of passes (MLIR's pass plug-ins) that --pass-pipeline may name; its code runs with your rights")->take_all();
+  command.add_option("--pass-pipeline", flags.pipelines, "passes to run behind a phase: [PHASE=]PIPELINE, where PHASE is import, simplify, fuse (default), select, plan or llvm")->take_all();
   command.add_option("--jobs", flags.jobs, "threads that make code side by side (default: one a processor); the output does not depend on it")
       ->check(CLI::Range(1, 1024));
   command.add_option("--max-memory", flags.maxMemory, "resident memory allowed, such as 800MiB or 2GB; past it, exit code 5");
