@@ -5,12 +5,13 @@
 //===----------------------------------------------------------------------===//
 #include "compiler/tools/lathe/CompileCommands.h"
 #include "compiler/tools/lathe/RunCommands/Commands.h"
+#include "compiler/tools/lathe/Version.h"
 #include <CLI/CLI.hpp>
 #include <cstdio>
 
 int main(int argc, char **argv) {
   CLI::App app("Lathe compiles ONNX Transformers into one file that a small runtime runs");
-  app.set_version_flag("--version", "lathe " LATHE_VERSION);
+  app.set_version_flag("--version", lathe::tool::versionText);
   app.require_subcommand(1);
   int exitCode = 0;
   lathe::tool::addCheckCommand(app, exitCode);
