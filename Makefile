@@ -11,12 +11,13 @@ ARGS ?=
 export BUILD PRESET JOBS SENTENCES QUERY
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check check-gpu conformance fuzz bench docs install configure build build-sanitized format clean
+.PHONY: help demo check check-sanitizers check-gpu conformance fuzz bench docs install configure build build-sanitized format clean
 
 help:
 	@echo 'make demo      install, build, compile all-MiniLM-L6-v2 and search sentences with it; complete Python code'
 	@echo '               SENTENCES="a|b|c" QUERY="..." ranks your own sentences'
 	@echo 'make check     install, build, run every test; the last line is the summary'
+	@echo 'make check-sanitizers  the tests of ctest under the address, undefined-behaviour and thread sanitizers; part of make check'
 	@echo 'make check-gpu runs the tests of CUDA on the GPU of this machine; ARGS="-k bert": some of them'
 	@echo 'make conformance  run the ONNX backend test cases and write docs/conformance.md (about half an hour)'
 	@echo 'make fuzz      mutate models, modules, artifacts and checkpoints for FUZZ_SECONDS (default 600) in a build of its own'
@@ -33,6 +34,9 @@ demo: build
 
 check: build build-sanitized
 	@scripts/check.sh
+
+check-sanitizers: build build-sanitized
+	@ONLY="sanitizers threads" scripts/check.sh
 
 check-gpu: build
 	@ARGS='$(ARGS)' scripts/check-gpu.sh

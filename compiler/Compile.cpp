@@ -15,12 +15,14 @@
 #include "compiler/LayerTimes.h"
 #include "compiler/Manifest.h"
 #include "compiler/MemoryWatch.h"
+#include "compiler/PassPlugins.h"
 #include "compiler/Precision.h"
 #include "compiler/Programs.h"
 #include "compiler/StoredCodes.h"
 #include "compiler/Work.h"
 #include "frontends/onnx/Import.h"
 #include "frontends/onnx/export/Export.h"
+#include "frontends/onnx/export/NewFile.h"
 #include "mlir/IR/Diagnostics.h"
 #include "mlir/IR/Verifier.h"
 #include "mlir/Pass/PassManager.h"
@@ -150,22 +152,12 @@ private:
 
 bool Compilation::writeText(const std::string &path, llvm::function_ref<void(llvm::raw_ostream &)> write) {
   auto held = watch.holdFiles();
-  std::error_code code;
-  std::string temporary = path + ".tmp" + std::to_string(getpid());
-  {
-    llvm::raw_fd_ostream stream(temporary, code);
-    if (!code) {
-      write(stream);
-      stream.flush();
-      code = stream.error();
-      stream.clear_error();
-    }
-  }
+  NewFile file(path);
+  std::error_code code = file.write(write);
   if (!code)
-    code = llvm::sys::fs::rename(temporary, path);
+    code = file.finish();
   if (!code)
     return true;
-  llvm::sys::fs::remove(temporary);
   return fail(ExitCode::internal, "can't write '" + path + "': " + code.message());
 }
 
@@ -195,6 +187,7 @@ bool Compilation::phase(const std::string &name, llvm::function_ref<void(OpPassM
     before(current);
     PassManager manager(&context);
     passes(manager);
+    addPipelines(options, name, manager);
     if (failed(manager.run(*programs[current].module)))
       return fail(onFailure, result.errors.empty() ? who() + "phase '" + name + "' failed without a reason" : "");
     if (!withinMemory() || !dump(name))
@@ -284,7 +277,11 @@ bool Compilation::narrowWeights() {
   narrow.types = exceptions;
   return phase(
       "precision",
-      [&](OpPassManager &passes) { passes.addNestedPass<func::FuncOp>(precision::createNarrowWeightsPass(narrow)); },
+      [&](OpPassManager &passes) {
+        passes.addNestedPass<func::FuncOp>(precision::createNarrowWeightsPass(narrow));
+        if (options.precision == "bf16")
+          passes.addNestedPass<func::FuncOp>(precision::createNarrowAttentionPass());
+      },
       ExitCode::internal);
 }
 
@@ -425,6 +422,10 @@ bool Compilation::toSimplified(bool explain) {
   describeModel();
   if (failed(verify(main())))
     return fail(ExitCode::invalid_model, "");
+  PassManager manager(&context);
+  addPipelines(options, "import", manager);
+  if (failed(manager.run(main())))
+    return fail(ExitCode::invalid_model, result.errors.empty() ? "the passes behind phase 'import' failed without a reason" : "");
   if (!dump("import") || (!explain && !addPrograms()))
     return false;
   if (options.calibration && options.calibration->hasTokens())
@@ -602,6 +603,8 @@ bool Compilation::writeReport(const ordered_json &manifest, ArrayRef<artifact::C
     ordered_json list = program["kernels"];
     if (kernels)
       kernels->describeResources(list);
+    if (program.value("device", "cpu") == "cuda")
+      CudaKernels::describeProducts(list, manifest["constants"]);
     return list;
   };
   ordered_json report = {{"kernels", kernelsOf(manifest)}, {"weights_bytes", manifest["weights_bytes"]}};
@@ -632,6 +635,8 @@ void Compilation::toArtifact(const std::string &output) {
   manifest["abi_version"] = LATHE_ABI_VERSION;
   manifest["model"] = {{"name", result.info.name}, {"sha256", result.info.sha256}, {"opset", result.info.opset}};
   manifest["options"] = {{"target", options.reference ? "reference" : !options.forCuda ? "cpu" : options.forCpu ? "cpu,cuda" : "cuda"}, {"optimization", options.level}, {"precision", options.precision}};
+  for (const PhasePipeline &pipeline : options.pipelines)
+    manifest["options"]["pipelines"].push_back(pipeline.phase + "=" + pipeline.text);
   manifest["devices"] = ordered_json::array();
   if (options.forCpu)
     manifest["devices"].push_back("cpu");
@@ -748,7 +753,10 @@ static std::string checkRecipe(const CompileOptions &options) {
 CompileResult compileModel(const std::string &model, const std::string &output, const CompileOptions &options) {
   CompileOptions own = options;
   // Before anything that takes time.
-  if (std::string error = checkRecipe(options); !error.empty()) {
+  std::string error = checkRecipe(options);
+  if (error.empty())
+    error = preparePasses(options);
+  if (!error.empty()) {
     CompileResult result;
     result.code = ExitCode::usage;
     result.errors.push_back(error);

@@ -243,6 +243,9 @@ std::string toOptions(const Flags &flags, CompileOptions &options, Progress &pro
   options.level = flags.level;
   options.emit = flags.emit;
   options.dumpDir = flags.dumpDir;
+  options.passPlugins = flags.passPlugins;
+  for (const std::string &pipeline : flags.pipelines)
+    options.pipelines.push_back(parsePhasePipeline(pipeline));
   options.import.weights = flags.weights;
   options.gradients = flags.gradients;
   options.import.skippedWeights = flags.skippedWeights;
@@ -286,6 +289,14 @@ std::string toOptions(const Flags &flags, CompileOptions &options, Progress &pro
 }
 
 } // namespace
+
+PhasePipeline parsePhasePipeline(const std::string &text) {
+  // Options of passes have equal signs too, behind a brace.
+  size_t end = text.find_first_of("={( ");
+  if (end == std::string::npos || text[end] != '=')
+    return {"fuse", text};
+  return {text.substr(0, end), text.substr(end + 1)};
+}
 
 int usage(const std::string &message) {
   printError(message);
@@ -596,7 +607,7 @@ void addCompileOptions(CLI::App &command, Flags &flags) {
   addWeightsOptions(command, flags);
   command.add_option("-O", flags.level, "optimization of generated code, 0 to 3")->check(CLI::Range(0, 3))->capture_default_str();
   command.add_option("--target", flags.target, "cpu, cpu:avx2, cpu:avx512, cpu:amx, cuda, cuda:sm_80, cuda:sm_89, cuda:sm_90, cuda:sm_100, several with commas, or reference")->capture_default_str();
-  command.add_option("--precision", flags.precision, "type that weights are stored in: f32, bf16, f16 or auto; what is computed stays f32, but products of bf16 where the processor has AMX")
+  command.add_option("--precision", flags.precision, "type that weights are stored in: f32, bf16, f16 or auto; what is computed stays f32, but products of bf16 where the processor has AMX, and of both on GPUs")
       ->capture_default_str();
   command.add_option("--generate", flags.generate, "programs that generate text: on, off, or auto, where the model is a decoder")
       ->check(CLI::IsMember({"auto", "on", "off"}))
@@ -612,6 +623,8 @@ void addCompileOptions(CLI::App &command, Flags &flags) {
       ->capture_default_str();
   command.add_option("--report", flags.report, "write what was chosen for each kernel and each compressed layer: as JSON, or the layers as a page where the name ends in .html");
   command.add_option("--dump-ir", flags.dumpDir, "folder for one numbered .mlir file a phase");
+  command.add_option("--pass-plugin", flags.passPlugins, "library of passes (MLIR's pass plug-ins) that --pass-pipeline may name; its code runs with your rights")->take_all();
+  command.add_option("--pass-pipeline", flags.pipelines, "passes to run behind a phase: [PHASE=]PIPELINE, where PHASE is import, simplify, fuse (default), select, plan or llvm")->take_all();
   command.add_option("--jobs", flags.jobs, "threads that make code side by side (default: one a processor); the output does not depend on it")
       ->check(CLI::Range(1, 1024));
   command.add_option("--max-memory", flags.maxMemory, "resident memory allowed, such as 800MiB or 2GB; past it, exit code 5");

@@ -28,6 +28,7 @@ struct Flags {
   int64_t rows = 0;      ///< of left sides of products that are timed; 0: the recipe says
   int64_t context = 256; ///< tokens of a calibration window
   size_t samples = 0;    ///< of calibration; 0: all
+  std::vector<std::string> passPlugins, pipelines;
   std::vector<std::string> dims, exclude;
   unsigned level = 2, jobs = 0;
   bool json = false, verify = false, quiet = false, bf16 = false, fp16 = false, int8 = false, int4 = false, fp8 = false, sparse = false, requireKernel = false, fusions = false;
@@ -43,6 +44,8 @@ void addCacheOption(CLI::App &command, Flags &flags);
 void addCalibrationOptions(CLI::App &command, Flags &flags);
 /// Compiles as the flags say; prints what went wrong, or what was made. Returns the exit code.
 int compile(const Flags &flags);
+/// Takes apart `PHASE=PIPELINE`, or a pipeline alone, which runs behind the phase `fuse`.
+PhasePipeline parsePhasePipeline(const std::string &text);
 /// Prints a mistake on the command line; returns its exit code.
 int usage(const std::string &message);
 
