@@ -4,6 +4,8 @@
 //
 //===----------------------------------------------------------------------===//
 #include "compiler/tools/lathe/RunCommands/CompareCommand.h"
+#include "compiler/tools/lathe/Progress.h"
+#include "compiler/tools/lathe/RunCommands/Terminal.h"
 #include "compiler/tools/lathe/RunCommands/DimExpression.h"
 #include "compiler/tools/lathe/RunCommands/HtmlReport.h"
 #include "compiler/tools/lathe/RunCommands/Inputs.h"
@@ -344,7 +346,9 @@ Comparison compareModules(const CompareOptions &options) {
   Session *sessions[2] = {&sessionA, &sessionB};
   LockStep steps(result.pairs, kernels[0].size(), kernels[1].size());
   Samples samples(a, options);
+  Progress progress;
   for (size_t sample = 0; sample < samples.count(); ++sample) {
+    progress.show({"compare samples", sample, samples.count()});
     std::vector<Tensor> inputs = samples.read(sample);
     bindInputs(a, sessionA, inputs);
     bindInputs(b, sessionB, inputs);
@@ -474,9 +478,8 @@ int tool::compareArtifacts(const CompareOptions &options) {
       throw CommandError(kUsage, "--html expects a name that ends in .html, found '" + options.html + "'");
     Comparison result = compareModules(options);
     if (result.hashes[0] != result.hashes[1])
-      fprintf(stderr,
-              "lathe: warning: '%s' and '%s' were made from different files: values are matched by their names\n",
-              options.names[0].c_str(), options.names[1].c_str());
+      printWarning("'" + options.names[0] + "' and '" + options.names[1] +
+                   "' were made from different files: values are matched by their names");
     std::string json = toJson(result, options).dump(2, ' ', false, ordered_json::error_handler_t::replace);
     if (!options.html.empty())
       writeHtmlReport(json, "of the comparison", options.html);
