@@ -207,13 +207,34 @@ private:
                                      std::to_string(ids_.size()));
   }
 
-  /// What a decoder without a past takes beside its tokens: masks of ones, positions from 0, empty caches.
-  Tensor inputOf(const TensorInfo &info, const int64_t *begin) const {
+  /// What dimensions are of one window without a past. What counts the tokens of a past is as small as it may be; masks
+  /// and positions are of all tokens, also where they call that by a name of their own.
+  Dims dimsOfWindow() const {
     Dims symbols;
     for (const SymbolInfo &symbol : module_.symbols())
       symbols[symbol.name] = std::max<int64_t>(symbol.min, 0);
-    symbols[tokens_.dimTexts[0]] = 1;
-    symbols[tokens_.dimTexts[1]] = options_.context;
+    std::set<std::string> ofCaches;
+    auto set = [&](const std::string &text, int64_t extent) {
+      if (auto it = symbols.find(text); it != symbols.end())
+        it->second = extent;
+    };
+    for (const TensorInfo &input : module_.inputs()) {
+      if (!input.dimTexts.empty())
+        set(input.dimTexts.front(), 1);
+      if (!isInteger(input) && !says(input, "mask"))
+        ofCaches.insert(input.dimTexts.begin(), input.dimTexts.end());
+    }
+    for (const TensorInfo &input : module_.inputs())
+      if ((says(input, "mask") || says(input, "position")) && input.dimTexts.size() > 1 && !ofCaches.count(input.dimTexts.back()))
+        set(input.dimTexts.back(), options_.context);
+    set(tokens_.dimTexts[0], 1);
+    set(tokens_.dimTexts[1], options_.context);
+    return symbols;
+  }
+
+  /// What a decoder without a past takes beside its tokens: masks of ones, positions from 0, empty caches.
+  Tensor inputOf(const TensorInfo &info, const int64_t *begin) const {
+    Dims symbols = dimsOfWindow();
     Tensor tensor;
     tensor.name = info.name;
     tensor.dtype = info.dtype;
