@@ -457,6 +457,8 @@ std::string toRecipe(const Flags &flags, CompileOptions &options) {
     addSparseStep(flags, options.recipe);
   if (error.empty() && !flags.kvCache.empty())
     error = addCacheStep(flags.kvCache, options.recipe);
+  if (error.empty() && !flags.attention.empty())
+    error = addAttentionStep(flags, options.recipe);
   return error.empty() ? addPreferences(flags, options.recipe) : error;
 }
 
@@ -652,6 +654,8 @@ void addCalibrationOptions(CLI::App &command, Flags &flags) {
 void addCacheOption(CLI::App &command, Flags &flags) {
   command.add_option("--kv-cache", flags.kvCache, "what keys and values are kept in where text is generated: int8 or int4 (default: f32)")
       ->check(CLI::IsMember({"int8", "int4"}));
+  command.add_option("--attention", flags.attention, "what attention multiplies where it is faster so, after rounding it: int8 (default: floats)")
+      ->check(CLI::IsMember({"int8"}));
 }
 
 void addCompileCommand(CLI::App &app, int &exitCode) {
