@@ -36,12 +36,18 @@ public:
 
   bool open(const std::string &path, std::string *error) {
     target_ = path;
+    struct stat info;
+    // One without a name has no place to take: it is written itself.
+    if (stat(path.c_str(), &info) == 0 && S_ISREG(info.st_mode) && info.st_nlink == 0) {
+      file_ = ::open(path.c_str(), O_WRONLY | O_TRUNC | O_CLOEXEC);
+      isNameless_ = true;
+      return file_ >= 0 || fail(error);
+    }
     // A link is followed: what it points to is replaced, not the link.
     if (char *real = realpath(path.c_str(), nullptr)) {
       target_ = real;
       free(real);
     }
-    struct stat info;
     if (stat(target_.c_str(), &info) == 0 && !S_ISREG(info.st_mode)) {
       *error = "cannot write '" + path + "': it exists and is not a regular file";
       return false;
@@ -78,21 +84,27 @@ public:
 
   /// Some file systems report a full disk only here.
   bool commit(std::string *error) {
-    if (temporary_.empty()) {
-      std::string name = temporaryName(), self = "/proc/self/fd/" + std::to_string(file_);
-      if (linkat(AT_FDCWD, self.c_str(), AT_FDCWD, name.c_str(), AT_SYMLINK_FOLLOW) != 0)
+    if (temporary_.empty() && !isNameless_ && !link(target_)) {
+      // A link can't take the place of another file, as a name can.
+      std::string name = temporaryName();
+      if (errno != EEXIST || !link(name))
         return fail(error);
       temporary_ = name;
     }
     int closed = close(file_);
     file_ = -1;
-    if (closed != 0 || rename(temporary_.c_str(), target_.c_str()) != 0)
+    if (closed != 0 || (!temporary_.empty() && rename(temporary_.c_str(), target_.c_str()) != 0))
       return fail(error);
     temporary_.clear();
     return true;
   }
 
 private:
+  bool link(const std::string &name) const {
+    std::string self = "/proc/self/fd/" + std::to_string(file_);
+    return linkat(AT_FDCWD, self.c_str(), AT_FDCWD, name.c_str(), AT_SYMLINK_FOLLOW) == 0;
+  }
+
   bool fail(std::string *error) const {
     *error = "cannot write '" + target_ + "': " + strerror(errno);
     return false;
@@ -106,6 +118,7 @@ private:
   std::string target_;
   std::string temporary_; ///< the file's name, where it has one
   int file_ = -1;
+  bool isNameless_ = false;
 };
 
 /// Writes sections one after another, hashing what passes.

@@ -28,7 +28,7 @@ std::string whyNoAlternative(const ordered_json &entry, const RecipeStep &step, 
 
 std::string readAlternatives(const ordered_json &value, RecipeStep &step) {
   if (!value.is_array() || value.empty())
-    return "expects a list of steps, or of lists of steps, got " + value.dump();
+    return "expects a list of steps, or of lists of steps, got " + shown(value);
   step.from.clear();
   for (const ordered_json &alternative : value) {
     std::string where = "alternative " + std::to_string(step.from.size() + 1) + ": ";
@@ -67,7 +67,7 @@ std::string readTargetSize(const ordered_json &value, RecipeStep &step) {
   step.targetSize = value.is_string() ? value.get<std::string>() : value.is_number() ? value.dump() : "";
   if (value.is_null() || parseSizeOf(step.targetSize, 1 << 20))
     return "";
-  return "expects a size such as \"25MiB\" or a part of the weights such as 0.3, got " + value.dump();
+  return "expects a size such as \"25MiB\" or a part of the weights such as 0.3, got " + shown(value);
 }
 
 /// What is tried where a recipe names nothing: integers, as small as they are of use.

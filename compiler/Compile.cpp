@@ -6,6 +6,7 @@
 #include "compiler/Compile.h"
 #include "backends/cpu/compiler/CodeImage.h"
 #include "backends/cpu/compiler/Passes.h"
+#include "compiler/AttentionStep.h"
 #include "compiler/CacheStep.h"
 #include "compiler/Compress.h"
 #include "compiler/CompressionJson.h"
@@ -15,12 +16,14 @@
 #include "compiler/LayerTimes.h"
 #include "compiler/Manifest.h"
 #include "compiler/MemoryWatch.h"
+#include "compiler/PassPlugins.h"
 #include "compiler/Precision.h"
 #include "compiler/Programs.h"
 #include "compiler/StoredCodes.h"
 #include "compiler/Work.h"
 #include "frontends/onnx/Import.h"
 #include "frontends/onnx/export/Export.h"
+#include "frontends/onnx/export/NewFile.h"
 #include "mlir/IR/Diagnostics.h"
 #include "mlir/IR/Verifier.h"
 #include "mlir/Pass/PassManager.h"
@@ -150,22 +153,12 @@ private:
 
 bool Compilation::writeText(const std::string &path, llvm::function_ref<void(llvm::raw_ostream &)> write) {
   auto held = watch.holdFiles();
-  std::error_code code;
-  std::string temporary = path + ".tmp" + std::to_string(getpid());
-  {
-    llvm::raw_fd_ostream stream(temporary, code);
-    if (!code) {
-      write(stream);
-      stream.flush();
-      code = stream.error();
-      stream.clear_error();
-    }
-  }
+  NewFile file(path);
+  std::error_code code = file.write(write);
   if (!code)
-    code = llvm::sys::fs::rename(temporary, path);
+    code = file.finish();
   if (!code)
     return true;
-  llvm::sys::fs::remove(temporary);
   return fail(ExitCode::internal, "can't write '" + path + "': " + code.message());
 }
 
@@ -195,6 +188,7 @@ bool Compilation::phase(const std::string &name, llvm::function_ref<void(OpPassM
     before(current);
     PassManager manager(&context);
     passes(manager);
+    addPipelines(options, name, manager);
     if (failed(manager.run(*programs[current].module)))
       return fail(onFailure, result.errors.empty() ? who() + "phase '" + name + "' failed without a reason" : "");
     if (!withinMemory() || !dump(name))
@@ -284,7 +278,11 @@ bool Compilation::narrowWeights() {
   narrow.types = exceptions;
   return phase(
       "precision",
-      [&](OpPassManager &passes) { passes.addNestedPass<func::FuncOp>(precision::createNarrowWeightsPass(narrow)); },
+      [&](OpPassManager &passes) {
+        passes.addNestedPass<func::FuncOp>(precision::createNarrowWeightsPass(narrow));
+        if (options.precision == "bf16")
+          passes.addNestedPass<func::FuncOp>(precision::createNarrowAttentionPass());
+      },
       ExitCode::internal);
 }
 
@@ -425,6 +423,10 @@ bool Compilation::toSimplified(bool explain) {
   describeModel();
   if (failed(verify(main())))
     return fail(ExitCode::invalid_model, "");
+  PassManager manager(&context);
+  addPipelines(options, "import", manager);
+  if (failed(manager.run(main())))
+    return fail(ExitCode::invalid_model, result.errors.empty() ? "the passes behind phase 'import' failed without a reason" : "");
   if (!dump("import") || (!explain && !addPrograms()))
     return false;
   if (options.calibration && options.calibration->hasTokens())
@@ -602,6 +604,8 @@ bool Compilation::writeReport(const ordered_json &manifest, ArrayRef<artifact::C
     ordered_json list = program["kernels"];
     if (kernels)
       kernels->describeResources(list);
+    if (program.value("device", "cpu") == "cuda")
+      CudaKernels::describeProducts(list, manifest["constants"]);
     return list;
   };
   ordered_json report = {{"kernels", kernelsOf(manifest)}, {"weights_bytes", manifest["weights_bytes"]}};
@@ -632,6 +636,8 @@ void Compilation::toArtifact(const std::string &output) {
   manifest["abi_version"] = LATHE_ABI_VERSION;
   manifest["model"] = {{"name", result.info.name}, {"sha256", result.info.sha256}, {"opset", result.info.opset}};
   manifest["options"] = {{"target", options.reference ? "reference" : !options.forCuda ? "cpu" : options.forCpu ? "cpu,cuda" : "cuda"}, {"optimization", options.level}, {"precision", options.precision}};
+  for (const PhasePipeline &pipeline : options.pipelines)
+    manifest["options"]["pipelines"].push_back(pipeline.phase + "=" + pipeline.text);
   manifest["devices"] = ordered_json::array();
   if (options.forCpu)
     manifest["devices"].push_back("cpu");
@@ -739,16 +745,24 @@ static std::string checkRecipe(const CompileOptions &options) {
   if (!recipe)
     return error;
   for (auto [index, step] : llvm::enumerate(recipe->steps))
-    if (isCacheStep(step) && options.emit == "onnx")
+    if (options.emit != "onnx")
+      continue;
+    else if (isCacheStep(step))
       return "recipe: step " + std::to_string(index + 1) +
              ": mode 'kv-cache' is of artifacts, which generate text: expects a .lathe file to write, got ONNX";
+    else if (isAttentionStep(step))
+      return "recipe: step " + std::to_string(index + 1) +
+             ": mode 'attention' is of artifacts, as ONNX has no attention that rounds: expects a .lathe file to write, got ONNX";
   return "";
 }
 
 CompileResult compileModel(const std::string &model, const std::string &output, const CompileOptions &options) {
   CompileOptions own = options;
   // Before anything that takes time.
-  if (std::string error = checkRecipe(options); !error.empty()) {
+  std::string error = checkRecipe(options);
+  if (error.empty())
+    error = preparePasses(options);
+  if (!error.empty()) {
     CompileResult result;
     result.code = ExitCode::usage;
     result.errors.push_back(error);

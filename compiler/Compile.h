@@ -25,6 +25,12 @@ class Stopwatch;
 /// Exit codes of the command line (docs/exit-codes.md), which are the compiler's statuses too.
 enum class ExitCode { ok = 0, internal = 1, usage = 2, invalid_model = 3, tolerance = 4, over_budget = 5 };
 
+/// Passes in MLIR's textual form that run on every program behind a phase.
+struct PhasePipeline {
+  std::string phase; ///< "import", "simplify", "fuse", "select", "plan" or "llvm"
+  std::string text;  ///< such as "canonicalize,func.func(my-pass{limit=4})"
+};
+
 struct CompileOptions {
   unsigned level = 2;                ///< optimization of generated code, 0 to 3
   bool reference = false;            ///< the reference backend: every operation on its own through its lowering to linalg
@@ -32,6 +38,8 @@ struct CompileOptions {
   bool forCpu = true, forCuda = false; ///< the devices that there are programs for
   std::vector<std::string> cudaArchs;  ///< that cubins are made for; those that are known, if empty
   ImportOptions import;
+  std::vector<std::string> passPlugins; ///< libraries whose passes pipelines may name (MLIR's interface for plug-ins)
+  std::vector<PhasePipeline> pipelines; ///< the user's passes, in their order
   std::string dumpDir;               ///< folder for one numbered .mlir file a phase; none, if empty
   std::string emit;                  ///< "artifact" (or empty), "onnx", "mlir", "llvm", "obj", "ptx"
   std::string precision = "f32";     ///< that weights are stored in: "f32", "bf16", "f16" or "auto"

@@ -30,7 +30,7 @@ Field sparsityField() {
             step.pruning.sparsity.reset();
             if (value.is_null())
               return "";
-            const std::string expected = "expects a number from 0 up to, without, 1, got " + value.dump();
+            const std::string expected = "expects a number from 0 up to, without, 1, got " + shown(value);
             if (!value.is_number())
               return expected;
             double share = value.get<double>();
@@ -50,7 +50,7 @@ Field patternField() {
   return {"pattern",
           [](const ordered_json &value, RecipeStep &step) -> std::string {
             if (!value.is_string())
-              return "expects unstructured, N:M or block:RxC, got " + value.dump();
+              return "expects unstructured, N:M or block:RxC, got " + shown(value);
             step.pruning.pattern = value.get<std::string>();
             Pattern pattern;
             return pruning::parsePattern(step.pruning.pattern, pattern);

@@ -46,7 +46,7 @@ std::string noField(const StepKind &kind, const std::string &name) {
 /// Reads one step; returns what is wrong.
 std::string readStep(const ordered_json &entry, RecipeStep &step) {
   if (!entry.is_object())
-    return "expects an object, got " + entry.dump();
+    return "expects an object, got " + shown(entry);
   std::vector<std::string> names;
   for (const StepKind &kind : stepKinds())
     if (!llvm::is_contained(names, kind.name))
@@ -109,11 +109,20 @@ std::string escapeGlob(const std::string &name) {
 }
 
 std::optional<Recipe> parseRecipe(const std::string &text, std::string &error) {
-  ordered_json json = ordered_json::parse(text, nullptr, /*allow_exceptions=*/false);
+  // Deeper than any recipe; what handles values calls itself for those inside, and takes the stack for each.
+  constexpr int kMaxDepth = 64;
+  bool tooDeep = false;
+  auto look = [&](int depth, ordered_json::parse_event_t, ordered_json &) {
+    tooDeep = tooDeep || depth > kMaxDepth;
+    return !tooDeep;
+  };
+  ordered_json json = ordered_json::parse(text, look, /*allow_exceptions=*/false);
   auto fail = [&](const std::string &message) {
     error = "recipe: " + message;
     return std::nullopt;
   };
+  if (tooDeep)
+    return fail("expects values at most " + std::to_string(kMaxDepth) + " deep in each other");
   if (json.is_discarded())
     return fail("expects JSON, found something else");
   if (!json.is_object())
@@ -122,7 +131,7 @@ std::optional<Recipe> parseRecipe(const std::string &text, std::string &error) {
     if (!llvm::is_contained({"version", "steps", "prefer", "rows", "require_kernel"}, name))
       return fail(recipe::unknown("field", name, {"version", "steps", "prefer", "rows", "require_kernel"}));
   if (json.value("version", ordered_json(1)) != 1)
-    return fail("field 'version': expects 1, got " + json["version"].dump());
+    return fail("field 'version': expects 1, got " + recipe::shown(json["version"]));
   if (!json.contains("steps") || !json["steps"].is_array())
     return fail("expects a field 'steps' with a list");
   Recipe result;

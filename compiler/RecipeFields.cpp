@@ -31,7 +31,7 @@ std::string readNumber(const ordered_json &value, double low, double high, doubl
     number = value.get<double>();
   if (!value.is_number() || !(number >= low && number <= high))
     return "expects a number from " + ordered_json(low).dump() + " to " + ordered_json(high).dump() + ", got " +
-           value.dump();
+           shown(value);
   return "";
 }
 
@@ -41,6 +41,13 @@ template <typename T> std::function<ordered_json(const RecipeStep &)> writer(Acc
 }
 
 } // namespace
+
+std::string shown(const ordered_json &value) {
+  constexpr size_t kLongest = 80;
+  // Characters beyond ASCII as escapes, so that none is cut.
+  std::string text = value.dump(-1, ' ', /*ensure_ascii=*/true, ordered_json::error_handler_t::replace);
+  return text.size() > kLongest ? text.substr(0, kLongest) + "…" : text;
+}
 
 std::string unknown(const std::string &what, const std::string &given, const std::vector<std::string> &valid) {
   std::string near = nearest(given, valid);
@@ -52,7 +59,7 @@ Field choice(const char *name, Access<std::string> place, std::vector<std::strin
   return {name,
           [=](const ordered_json &value, RecipeStep &step) -> std::string {
             if (!value.is_string())
-              return "expects one of " + llvm::join(valid, ", ") + ", got " + value.dump();
+              return "expects one of " + llvm::join(valid, ", ") + ", got " + shown(value);
             place(step) = value.get<std::string>();
             return llvm::is_contained(valid, place(step)) ? "" : unknown("value", place(step), valid);
           },
@@ -68,7 +75,7 @@ Field integer(const char *name, Access<int64_t> place, std::vector<int64_t> vali
             if (value.is_number_integer())
               place(step) = value.get<int64_t>();
             if (!value.is_number_integer() || !llvm::is_contained(valid, place(step)))
-              return "expects one of " + llvm::join(texts, ", ") + ", got " + value.dump();
+              return "expects one of " + llvm::join(texts, ", ") + ", got " + shown(value);
             return "";
           },
           writer(place)};
@@ -82,7 +89,7 @@ Field wholeNumber(const char *name, Access<int64_t> place, int64_t low, int64_t 
                         !(value.is_number_unsigned() && value.get<uint64_t>() > uint64_t(INT64_MAX));
             if (!fits || value.get<int64_t>() < low || value.get<int64_t>() > high)
               return "expects a whole number from " + std::to_string(low) + " to " + std::to_string(high) + ", got " +
-                     value.dump();
+                     shown(value);
             place(step) = value.get<int64_t>();
             return "";
           },
@@ -93,7 +100,7 @@ Field flag(const char *name, Access<bool> place) {
   return {name,
           [=](const ordered_json &value, RecipeStep &step) -> std::string {
             if (!value.is_boolean())
-              return "expects true or false, got " + value.dump();
+              return "expects true or false, got " + shown(value);
             place(step) = value.get<bool>();
             return "";
           },
@@ -136,20 +143,21 @@ Field optionalWholeNumber(const char *name, Access<std::optional<int64_t>> place
 }
 
 Field optionalShare(const char *name, Access<std::optional<double>> place) {
-  return {name,
-          [=](const ordered_json &value, RecipeStep &step) -> std::string {
-            place(step).reset();
-            if (value.is_null())
-              return "";
-            double number = value.is_number() ? value.get<double>() : -1;
-            if (number > 0 && number < 1) {
-              place(step) = number;
-              return "";
-            }
-            std::string nearest = !value.is_number() ? "" : number <= 0 ? "; the nearest is 0.01" : "; the nearest is 0.99";
-            return "expects a number above 0 and below 1, got " + value.dump() + nearest;
-          },
-          [=](RecipeStep step) { return place(step) ? ordered_json(*place(step)) : ordered_json(); }};
+  return {
+      name,
+      [=](const ordered_json &value, RecipeStep &step) -> std::string {
+        place(step).reset();
+        if (value.is_null())
+          return "";
+        double number = value.is_number() ? value.get<double>() : -1;
+        if (number > 0 && number < 1) {
+          place(step) = number;
+          return "";
+        }
+        std::string nearest = !value.is_number() ? "" : number <= 0 ? "; the nearest is 0.01" : "; the nearest is 0.99";
+        return "expects a number above 0 and below 1, got " + shown(value) + nearest;
+      },
+      [=](RecipeStep step) { return place(step) ? ordered_json(*place(step)) : ordered_json(); }};
 }
 
 Field globs(const char *name, Access<std::vector<std::string>> place) {
@@ -159,7 +167,7 @@ Field globs(const char *name, Access<std::vector<std::string>> place) {
               return entry.is_string() && !entry.get_ref<const std::string &>().empty();
             };
             if (!value.is_array() || !llvm::all_of(value, isText))
-              return "expects a list of names or patterns, got " + value.dump();
+              return "expects a list of names or patterns, got " + shown(value);
             place(step) = value.get<std::vector<std::string>>();
             return "";
           },

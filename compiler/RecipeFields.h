@@ -49,6 +49,9 @@ std::string read(const nlohmann::ordered_json &entry, RecipeStep &step);
 /// A step as JSON, with every field of its kind.
 nlohmann::ordered_json write(const RecipeStep &step);
 
+/// What errors show of a value: long ones are cut.
+std::string shown(const nlohmann::ordered_json &value);
+
 /// "what 'given' is not known: expected …", with the valid name that the fewest changes make of it.
 std::string unknown(const std::string &what, const std::string &given, const std::vector<std::string> &valid);
 

@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "compiler/Resume.h"
+#include "frontends/onnx/export/NewFile.h"
 #include "runtime/Hash.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/StringRef.h"
@@ -75,25 +76,19 @@ std::optional<std::string> Resume::find(const std::string &key) {
 void Resume::keep(const std::string &key, const std::string &bytes) {
   if (folder.empty() || isBroken)
     return;
-  std::string temporary = fileOf(key) + "." + std::to_string(getpid());
+  NewFile file(fileOf(key));
   std::error_code code = llvm::sys::fs::create_directory(folder);
-  if (!code) {
-    llvm::raw_fd_ostream stream(temporary, code);
-    if (!code) {
+  if (!code)
+    code = file.write([&](llvm::raw_ostream &stream) {
       artifact::Hash128 hash = artifact::hashBytes(bytes.data(), bytes.size());
       stream << kMagic;
       stream.write(reinterpret_cast<const char *>(hash.bytes), sizeof hash.bytes);
       stream << bytes;
-      stream.flush();
-      code = stream.error();
-      stream.clear_error();
-    }
-  }
+    });
   if (!code)
-    code = llvm::sys::fs::rename(temporary, fileOf(key));
+    code = file.finish();
   if (!code)
     return;
-  llvm::sys::fs::remove(temporary);
   isBroken = true;
   say("warning: can't keep finished layers in '" + folder + "': " + code.message());
 }

@@ -3,7 +3,7 @@
 """Adds up the results of the test suites: scripts/summary.py FOLDER.
 
 FOLDER holds suites.tsv (name, exit status of the runner, seconds) and a JUnit file NAME.xml for each suite. Prints the
-failures, a line for each suite and, last, `N passed, M failed, K skipped`. Exits with 1 if anything failed, if a
+failures, what was skipped and why, a line for each suite and, last, `N passed, M failed, K skipped`. Exits with 1 if anything failed, if a
 suite's runner failed without saying which test did, if a suite's results are missing or hold no test, or if there is no
 suite at all.
 """
@@ -17,7 +17,8 @@ class Suite:
 
     def __init__(self, name, status, seconds):
         self.name, self.status, self.seconds = name, status, seconds
-        self.passed, self.skipped, self.failures = 0, 0, []
+        self.passed, self.failures = 0, []
+        self.skipped = []  # (title, reason)
 
     def read(self, path):
         """Adds the results in the JUnit file `path`."""
@@ -54,7 +55,7 @@ class Suite:
         if case.get("status") == "notrun" and not reason.startswith("SKIP_"):
             self.failures.append((title, reason))  # ctest: a missing program, or a fixture that failed
         elif skipped is not None:
-            self.skipped += 1
+            self.skipped.append((title, " ".join(reason.split()) or "no reason is given"))
         else:
             self.passed += 1
 
@@ -70,19 +71,33 @@ def read_suites(folder):
     return suites
 
 
+def print_skipped(suites):
+    """A line for each reason, with how many tests it kept from running, and the first of them."""
+    reasons = {}
+    for suite in suites:
+        for title, reason in suite.skipped:
+            reasons.setdefault((suite.name, reason), []).append(title)
+    if reasons:
+        print("skipped:")
+    for (name, reason), titles in reasons.items():
+        others = f" and {len(titles) - 1} more" if len(titles) > 1 else ""
+        print(f"  {name}: {titles[0]}{others}: {reason[:200]}")
+
+
 def main():
     suites = read_suites(Path(sys.argv[1]))
     passed = sum(suite.passed for suite in suites)
     failed = sum(len(suite.failures) for suite in suites)
-    skipped = sum(suite.skipped for suite in suites)
+    skipped = sum(len(suite.skipped) for suite in suites)
     if any(suite.failures for suite in suites):
         print("failures:")
     for suite in suites:
         for title, message in suite.failures:
             print(f"  {suite.name}: {title}" + (f": {message}" if message else ""))
+    print_skipped(suites)
     print(f"{'suite':<12} {'passed':>7} {'failed':>7} {'skipped':>8} {'seconds':>8}")
     for suite in suites:
-        print(f"{suite.name:<12} {suite.passed:>7} {len(suite.failures):>7} {suite.skipped:>8} {suite.seconds:>8}")
+        print(f"{suite.name:<12} {suite.passed:>7} {len(suite.failures):>7} {len(suite.skipped):>8} {suite.seconds:>8}")
     if passed + failed == 0:
         print("no test was run")
     print(f"{passed} passed, {failed} failed, {skipped} skipped")

@@ -285,18 +285,10 @@ LogicalResult verifyEntry(func::FuncOp func, unsigned pointers) {
   return success();
 }
 
-struct PlanArena : impl::PlanArenaPassBase<PlanArena> {
-  using PlanArenaPassBase::PlanArenaPassBase;
-  void runOnOperation() override {
-    ModuleOp module = getOperation();
-    auto run = module.lookupSymbol<func::FuncOp>(kernel::kRunName);
-    auto plan = module.lookupSymbol<func::FuncOp>(kernel::kPlanName);
-    if (!run || !plan)
-      return;
-    if (failed(verifyEntry(run, 1)) || failed(verifyEntry(plan, 3)))
-      return signalPassFailure();
-    ShapeContext shapes;
-    llvm::StringSet<> computed;
+/// Plans the arena of one program, step by step.
+class Planner {
+public:
+  Planner(ModuleOp module, func::FuncOp run, bool inPlace) : module(module), run(run), inPlace(inPlace), order(run) {
     if (auto symbols = module->getAttrOfType<ArrayAttr>(kernel::kSymbolsAttr))
       for (auto entry : symbols.getAsRange<DictionaryAttr>()) {
         int64_t max = cast<IntegerAttr>(entry.get("max")).getInt();
@@ -305,107 +297,158 @@ struct PlanArena : impl::PlanArenaPassBase<PlanArena> {
         if (entry.get("computed"))
           computed.insert(cast<StringAttr>(entry.get("name")).getValue());
       }
-    auto misplaced = module.walk([&](kernel::AllocOp alloc) {
-      if (run->isProperAncestor(alloc))
-        return WalkResult::advance();
-      alloc.emitOpError() << "expects to stand in @" << kernel::kRunName;
-      return WalkResult::interrupt();
-    });
-    if (misplaced.wasInterrupted())
+  }
+
+  LogicalResult findTenants();
+  void makeFamilies();
+  /// Puts the places into the run, and the arena's size into @plan.
+  void write(func::FuncOp plan);
+
+private:
+  SymExpr sizeOf(kernel::AllocOp alloc);
+  bool isComputed(const SymExpr &bytes) const;
+  void addTenant(kernel::AllocOp alloc, const SymExpr &bytes);
+
+  ModuleOp module;
+  func::FuncOp run;
+  bool inPlace;
+  Order order;
+  ShapeContext shapes;
+  llvm::StringSet<> computed; ///< symbols that the run gives a value
+  SmallVector<Tenant> tenants;
+  SmallVector<Family> families;
+  SmallVector<uint64_t> sizes; ///< of tenants, in units
+};
+
+/// In bytes.
+SymExpr Planner::sizeOf(kernel::AllocOp alloc) {
+  auto type = cast<MemRefType>(alloc.getType());
+  SymExpr bytes((type.getElementTypeBitWidth() + 7) / 8);
+  size_t next = 0;
+  for (int64_t extent : type.getShape())
+    bytes = bytes * (ShapedType::isDynamic(extent) ? shapes.indexValue(alloc.getDims()[next++]) : SymExpr(extent));
+  return bytes;
+}
+
+bool Planner::isComputed(const SymExpr &bytes) const {
+  SmallVector<std::string> names;
+  bytes.collectSymbols(names);
+  return llvm::any_of(names, [&](const std::string &name) { return computed.contains(name); });
+}
+
+void Planner::addTenant(kernel::AllocOp alloc, const SymExpr &bytes) {
+  size_t begin = order.begin[alloc], end = lastUse(alloc, order);
+  // What is computed element by element from a buffer that nothing needs afterwards takes its place.
+  Operation *writer = writerOf(alloc, order);
+  SmallVector<unsigned> operands = writer ? inPlaceOperands(writer, inPlace) : SmallVector<unsigned>();
+  auto before = llvm::find_if(llvm::reverse(tenants), [&](Tenant &tenant) {
+    return !operands.empty() && tenant.bytes == bytes && tenant.end == order.end.lookup(writer) &&
+           mayTakePlaceOf(tenant.allocs.back(), writer, operands, order);
+  });
+  if (before != tenants.rend()) {
+    before->allocs.push_back(alloc);
+    before->end = end;
+  } else {
+    tenants.push_back({{alloc}, bytes, begin, end});
+  }
+}
+
+LogicalResult Planner::findTenants() {
+  auto misplaced = module.walk([&](kernel::AllocOp alloc) {
+    if (run->isProperAncestor(alloc))
+      return WalkResult::advance();
+    alloc.emitOpError() << "expects to stand in @" << kernel::kRunName;
+    return WalkResult::interrupt();
+  });
+  if (misplaced.wasInterrupted())
+    return failure();
+  SmallVector<kernel::AllocOp> allocs;
+  run.walk<WalkOrder::PreOrder>([&](kernel::AllocOp alloc) { allocs.push_back(alloc); });
+  int64_t dynamicSlots = 0;
+  for (kernel::AllocOp alloc : allocs) {
+    SymExpr bytes = sizeOf(alloc);
+    if (bytes.dependsOnData())
+      return alloc.emitOpError() << "expects a size that follows from symbolic dimensions, got " << bytes.str()
+                                 << " bytes";
+    if (!isComputed(bytes)) {
+      addTenant(alloc, bytes);
+      continue;
+    }
+    // What @plan can't know the run asks for when it gets there.
+    OpBuilder b(alloc);
+    Value place = b.create<kernel::DynamicAllocOp>(alloc.getLoc(), alloc.getType(), run.getArgument(0), dynamicSlots++,
+                                                   alloc.getDims());
+    alloc.replaceAllUsesWith(place);
+    alloc.erase();
+  }
+  return success();
+}
+
+void Planner::makeFamilies() {
+  for (auto [i, tenant] : llvm::enumerate(tenants)) {
+    auto [size, unit] = splitSize(tenant.bytes, shapes);
+    auto family = llvm::find_if(families, [&](const Family &family) { return family.unit == unit; });
+    if (family == families.end())
+      family = families.insert(families.end(), {unit, {}});
+    family->tenants.push_back(i);
+    sizes.push_back(size);
+  }
+  // What is needed long, such as masks, lies below: above others it would keep those away that are needed only at
+  // times.
+  auto longest = [&](const Family &family) {
+    size_t length = 0;
+    for (size_t tenant : family.tenants)
+      length = std::max(length, tenants[tenant].length());
+    return length;
+  };
+  llvm::sort(families, [&](const Family &a, const Family &b) {
+    return std::pair(longest(b), a.tenants.front()) < std::pair(longest(a), b.tenants.front());
+  });
+  for (auto [number, family] : llvm::enumerate(families))
+    for (size_t tenant : family.tenants)
+      tenants[tenant].family = number;
+  for (size_t family = 0; family < families.size(); ++family)
+    pack(family, families, tenants, sizes);
+}
+
+void Planner::write(func::FuncOp plan) {
+  // Each unit is written once, where the run begins: written at every buffer, the sums of a model of many sizes that
+  // nothing relates, such as those of an image's stages, are millions of operations.
+  OpBuilder entry = OpBuilder::atBlockBegin(&run.getBody().front());
+  Layout inRun(families, tenants, sizes, entry, run.getLoc());
+  std::map<std::pair<size_t, uint64_t>, Value> places;
+  for (Tenant &tenant : tenants) {
+    Value &place = places[{tenant.family, tenant.offset}];
+    if (!place)
+      place = inRun.at(tenant.family, tenant.offset);
+    for (kernel::AllocOp alloc : tenant.allocs) {
+      OpBuilder b(alloc);
+      Value buffer =
+          b.create<kernel::ArenaOp>(alloc.getLoc(), alloc.getType(), run.getArgument(0), place, alloc.getDims());
+      alloc.replaceAllUsesWith(buffer);
+      alloc.erase();
+    }
+  }
+  OpBuilder b(plan.getBody().front().getTerminator());
+  Value total = Layout(families, tenants, sizes, b, plan.getLoc()).total();
+  Value bytes = b.create<arith::IndexCastOp>(plan.getLoc(), b.getI64Type(), total);
+  b.create<LLVM::StoreOp>(plan.getLoc(), bytes, plan.getArgument(2));
+}
+
+struct PlanArena : impl::PlanArenaPassBase<PlanArena> {
+  using PlanArenaPassBase::PlanArenaPassBase;
+  void runOnOperation() override {
+    auto run = getOperation().lookupSymbol<func::FuncOp>(kernel::kRunName);
+    auto plan = getOperation().lookupSymbol<func::FuncOp>(kernel::kPlanName);
+    if (!run || !plan)
+      return;
+    if (failed(verifyEntry(run, 1)) || failed(verifyEntry(plan, 3)))
       return signalPassFailure();
-    Order order(run);
-    SmallVector<kernel::AllocOp> allocs;
-    run.walk<WalkOrder::PreOrder>([&](kernel::AllocOp alloc) { allocs.push_back(alloc); });
-
-    SmallVector<Tenant> tenants;
-    int64_t dynamicSlots = 0;
-    for (kernel::AllocOp alloc : allocs) {
-      auto type = cast<MemRefType>(alloc.getType());
-      SymExpr bytes((type.getElementTypeBitWidth() + 7) / 8);
-      size_t next = 0;
-      for (int64_t extent : type.getShape())
-        bytes = bytes * (ShapedType::isDynamic(extent) ? shapes.indexValue(alloc.getDims()[next++]) : SymExpr(extent));
-      if (bytes.dependsOnData()) {
-        alloc.emitOpError() << "expects a size that follows from symbolic dimensions, got " << bytes.str() << " bytes";
-        return signalPassFailure();
-      }
-      // What @plan can't know the run asks for when it gets there.
-      SmallVector<std::string> names;
-      bytes.collectSymbols(names);
-      if (llvm::any_of(names, [&](const std::string &name) { return computed.contains(name); })) {
-        OpBuilder b(alloc);
-        Value place = b.create<kernel::DynamicAllocOp>(alloc.getLoc(), alloc.getType(), run.getArgument(0),
-                                                       dynamicSlots++, alloc.getDims());
-        alloc.replaceAllUsesWith(place);
-        alloc.erase();
-        continue;
-      }
-      size_t begin = order.begin[alloc], end = lastUse(alloc, order);
-      // What is computed element by element from a buffer that nothing needs afterwards takes its place.
-      Operation *writer = writerOf(alloc, order);
-      SmallVector<unsigned> operands = writer ? inPlaceOperands(writer, inPlace) : SmallVector<unsigned>();
-      auto before = llvm::find_if(llvm::reverse(tenants), [&](Tenant &tenant) {
-        return !operands.empty() && tenant.bytes == bytes && tenant.end == order.end.lookup(writer) &&
-               mayTakePlaceOf(tenant.allocs.back(), writer, operands, order);
-      });
-      if (before != tenants.rend()) {
-        before->allocs.push_back(alloc);
-        before->end = end;
-      } else {
-        tenants.push_back({{alloc}, bytes, begin, end});
-      }
-    }
-
-    SmallVector<Family> families;
-    SmallVector<uint64_t> sizes; // in units
-    for (auto [i, tenant] : llvm::enumerate(tenants)) {
-      auto [size, unit] = splitSize(tenant.bytes, shapes);
-      auto family = llvm::find_if(families, [&](const Family &family) { return family.unit == unit; });
-      if (family == families.end())
-        family = families.insert(families.end(), {unit, {}});
-      family->tenants.push_back(i);
-      sizes.push_back(size);
-    }
-
-    // What is needed long, such as masks, lies below: above others it would keep those away that are needed only at
-    // times.
-    auto longest = [&](const Family &family) {
-      size_t length = 0;
-      for (size_t tenant : family.tenants)
-        length = std::max(length, tenants[tenant].length());
-      return length;
-    };
-    llvm::sort(families, [&](const Family &a, const Family &b) {
-      return std::pair(longest(b), a.tenants.front()) < std::pair(longest(a), b.tenants.front());
-    });
-    for (auto [number, family] : llvm::enumerate(families))
-      for (size_t tenant : family.tenants)
-        tenants[tenant].family = number;
-    for (size_t family = 0; family < families.size(); ++family)
-      pack(family, families, tenants, sizes);
-
-    // Each unit is written once, where the run begins: written at every buffer, the sums of a model of many sizes that
-    // nothing relates, such as those of an image's stages, are millions of operations.
-    OpBuilder entry = OpBuilder::atBlockBegin(&run.getBody().front());
-    Layout inRun(families, tenants, sizes, entry, run.getLoc());
-    std::map<std::pair<size_t, uint64_t>, Value> places;
-    for (Tenant &tenant : tenants) {
-      Value &place = places[{tenant.family, tenant.offset}];
-      if (!place)
-        place = inRun.at(tenant.family, tenant.offset);
-      for (kernel::AllocOp alloc : tenant.allocs) {
-        OpBuilder b(alloc);
-        Value buffer =
-            b.create<kernel::ArenaOp>(alloc.getLoc(), alloc.getType(), run.getArgument(0), place, alloc.getDims());
-        alloc.replaceAllUsesWith(buffer);
-        alloc.erase();
-      }
-    }
-    Operation *end = plan.getBody().front().getTerminator();
-    OpBuilder b(end);
-    Value total = Layout(families, tenants, sizes, b, plan.getLoc()).total();
-    Value bytes = b.create<arith::IndexCastOp>(plan.getLoc(), b.getI64Type(), total);
-    b.create<LLVM::StoreOp>(plan.getLoc(), bytes, plan.getArgument(2));
+    Planner planner(getOperation(), run, inPlace);
+    if (failed(planner.findTenants()))
+      return signalPassFailure();
+    planner.makeFamilies();
+    planner.write(plan);
   }
 };
 

@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "runtime/tokenizer/PostProcessor.h"
 #include "runtime/tokenizer/Model.h"
+#include <algorithm>
 
 using namespace lathe;
 using namespace lathe::tokenizer;
@@ -112,4 +113,12 @@ std::optional<uint32_t> PostProcessor::last() const {
     if (!step->empty() && !step->back().isSequence)
       return step->back().token;
   return std::nullopt;
+}
+
+uint32_t PostProcessor::maxId() const {
+  uint32_t id = 0;
+  for (const Template &step : steps_)
+    for (const Part &part : step)
+      id = std::max(id, part.token);
+  return id;
 }

@@ -24,6 +24,8 @@ public:
   /// The first token of every text, and the last, where there are such.
   std::optional<uint32_t> first() const;
   std::optional<uint32_t> last() const;
+  /// The largest id that it puts anywhere; 0 where it puts none.
+  uint32_t maxId() const;
 
 private:
   /// Tokens, and places for what the step before made.

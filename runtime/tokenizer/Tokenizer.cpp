@@ -99,7 +99,8 @@ void Pipeline::describe() {
   kind = "tokenizer.json";
   const Vocabulary &own = model_->vocabulary(), &added = added_.vocabulary();
   vocabularySize = own.size() + added_.countBeyond(own);
-  maxId = std::max(own.maxId(), added.maxId());
+  // A post-processor may put ids that no token has, and texts then have those.
+  maxId = std::max({own.maxId(), added.maxId(), postProcessor_.maxId()});
   unknown = model_->unknown();
   specials = added_.specials();
   begin = postProcessor_.first();

@@ -2,8 +2,9 @@
 # Lathe. Under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
 """Compares Lathe with ONNX Runtime and OpenVINO in one run, and with what the machine can do: `make bench`.
 
-    bench.py                          everything; writes docs/performance.md and .svg, and build/bench/performance.json
+    bench.py                          everything; writes docs/performance.{md,svg,json}, and build/bench/performance.json
     bench.py --only "BERT.*f32"       workloads by "name precision"; prints, writes the JSON file alone
+    bench.py --only ... --merge       these take the place of what docs/performance.json has of them, and docs/ is written
     bench.py --quick                  MiniLM with one sentence, few bursts; writes the JSON file alone
 
 Each runtime has a process of its own. They run alternating bursts, and those that do not run are stopped.
@@ -24,6 +25,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import bursts
+import merging
 import quantized
 import report as reports
 import weights
@@ -34,7 +36,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("BUILD", ROOT / "build")).resolve()
 FOLDER = BUILD / "bench"
 LATHE = BUILD / "bin" / "lathe"
-PAGE, CHART = ROOT / "docs" / "performance.md", ROOT / "docs" / "performance.svg"
+PAGE, CHART, DATA = (ROOT / "docs" / f"performance.{kind}" for kind in ("md", "svg", "json"))
 MODELS = Path(__file__).parent / "models"
 OVERHEAD_MODEL, OVERHEAD_GOAL_US = ROOT / "test" / "models" / "data" / "bert.onnx", 20
 OVERHEAD_RUNS = 2000
@@ -281,7 +283,7 @@ def run(args):
     reports.write_whole(FOLDER / "performance.json", json.dumps(report, indent=1) + "\n")
     say("\n" + reports.render(report))
     if args.write:
-        write_pages(report)
+        write_pages(merging.merge(json.loads(DATA.read_text()), report) if args.merge else report)
     failed = [text for text in report["skipped"] if " ended with code " in text]
     if failed or not report["entries"]:
         raise Failed("; ".join(failed) or "no workload could be measured")
@@ -294,7 +296,8 @@ def write_pages(report):
     drawing = chart.draw(report)
     reports.write_whole(CHART, drawing)
     reports.write_whole(PAGE, page)
-    say(f"wrote {PAGE.relative_to(ROOT)}, {CHART.relative_to(ROOT)} and {FOLDER / 'performance.json'}")
+    reports.write_whole(DATA, json.dumps(report, separators=(",", ":")) + "\n")
+    say("wrote " + ", ".join(str(path.relative_to(ROOT)) for path in (PAGE, CHART, DATA)))
 
 
 def arguments(parser, given=None):
@@ -306,6 +309,7 @@ def arguments(parser, given=None):
     parser.add_argument("--bursts", type=int, help="bursts of each runtime (10, quick 4)")
     parser.add_argument("--count", type=int, default=14, help="runs of a burst at most, of which the first are not counted")
     parser.add_argument("--burst-ms", type=float, default=1000, help="time of a burst, if it then has three runs at least")
+    parser.add_argument("--merge", action="store_true", help="write docs/ with what is measured in place of what it has of the same workloads")
     parser.add_argument("--no-write", dest="write", action="store_false", help="leave docs/ as it is")
     parser.add_argument("--from-json", type=Path, metavar="FILE", help="write docs/ from an earlier run's file, measure nothing")
     args = parser.parse_args(given)
@@ -315,7 +319,8 @@ def arguments(parser, given=None):
     args.peers = list(PEERS) if args.peers is None else args.peers
     args.precision = args.precision or workloads.PRECISIONS
     # A part of the table would take the place of the whole.
-    if args.only or args.quick or set(args.peers) != set(PEERS) or set(args.precision) != set(workloads.PRECISIONS):
+    whole = not args.only and set(args.precision) == set(workloads.PRECISIONS)
+    if args.quick or set(args.peers) != set(PEERS) or not (whole or args.merge):
         args.write = False
     return args
 

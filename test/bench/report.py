@@ -9,6 +9,7 @@ A report is what JSON can hold:
               figures: median_ms, min_ms, load_ms, first_run_ms, load_rss_bytes, run_rss_bytes, file_bytes,
               max_abs_error, max_rel_error (None where there is nothing to compare with)
     overhead  {"name", "run_us", "kernels_us", "goal_us"} or None
+and, of several runs, what merging.py adds.
 """
 import os
 from pathlib import Path
@@ -113,10 +114,34 @@ def names_of(report):
     return [name for name in TITLES if name in found]
 
 
+def runs_of(report):
+    """Date, command, versions, notes and machine of each run."""
+    return report.get("runs") or [report]
+
+
+def run_of(report, part):
+    """That of an entry, or of a model's compilation."""
+    return runs_of(report)[part.get("run", 0)]
+
+
+def _with_letters(report, header, rows, parts, align):
+    """A table whose last column names the run of each row, where there are several."""
+    if len(runs_of(report)) > 1:
+        header = [*header, "Run"]
+        rows = [[*row, _letter(part.get("run", 0))] for row, part in zip(rows, parts)]
+        align += "l"
+    return table(header, rows, align)
+
+
+def _letter(number):
+    return chr(ord("a") + number) if number < 26 else str(number)
+
+
 def time_table(report):
     names, rows = names_of(report), []
     for entry in report["entries"]:
-        limit = limit_ms(entry["work"], entry["read_bytes"], report["machine"]["limits"], entry["read_limit"])
+        limits = run_of(report, entry)["machine"]["limits"]
+        limit = limit_ms(entry["work"], entry["read_bytes"], limits, entry["read_limit"])
         row = [entry["name"], entry["precision"], _ms(limit)]
         for name in names:
             figures = entry["runtimes"].get(name)
@@ -127,22 +152,23 @@ def time_table(report):
         row += [_number(minima, 2), _number(medians, 2), "" if target is None else target, verdict(minima, target)]
         rows.append(row)
     header = ["Work", "Precision", "Limit, ms", *(TITLES[name] for name in names), "Ratio, minima", "Ratio, medians"]
-    return table([*header, "Target", "Reached"], rows, "ll" + "r" * (len(names) + 4) + "l")
+    return _with_letters(report, [*header, "Target", "Reached"], rows, report["entries"], "ll" + "r" * (len(names) + 4) + "l")
 
 
 def memory_table(report):
-    rows = []
+    rows, parts = [], []
     for entry in report["entries"]:
         for name in names_of(report):
             figures = entry["runtimes"].get(name)
             if figures:
+                parts.append(entry)
                 rows.append(
                     [entry["name"], entry["precision"], TITLES[name], _ms(figures["load_ms"]), _ms(figures["first_run_ms"]),
                      _mib(figures["load_rss_bytes"]), _mib(figures["run_rss_bytes"]), _mib(figures["file_bytes"]),
                      _exponent(figures["max_abs_error"]), _exponent(figures["max_rel_error"])]
                 )  # fmt: skip
     header = ["Work", "Precision", "Runtime", "Load, ms", "First run, ms", "Peak to the first run, MiB", "Peak of a run, MiB"]
-    return table([*header, "File, MiB", "Largest error", "Relative"], rows, "lllrrrrrrr")
+    return _with_letters(report, [*header, "File, MiB", "Largest error", "Relative"], rows, parts, "lllrrrrrrr")
 
 
 def compile_table(report):
@@ -152,7 +178,7 @@ def compile_table(report):
         for key, figures in report["compile"].items()
     ]  # fmt: skip
     header = ["Model", "Compile, s", "Peak of compiling, MiB", "Weights, MiB", "Artifact, MiB", "Load, ms"]
-    return table(header, rows, "lrrrrr")
+    return _with_letters(report, header, rows, report["compile"].values(), "lrrrrr")
 
 
 def bounds_table(report):
@@ -177,16 +203,32 @@ def limits_text(limits):
     return ", ".join(found)
 
 
-def render(report):
-    """The generated part of docs/performance.md."""
-    machine = report["machine"]
-    lines = [
-        f"Measured on {report['date']} by `{report['command']}`.",
+def describe_run(run):
+    machine = run["machine"]
+    return [
+        f"Measured on {run['date']} by `{run['command']}`.",
         "",
         f"- {machine['processor']}, {machine['threads']} threads; {limits_text(machine['limits'])}",
-        "- " + ", ".join(f"{name} {version}" for name, version in report["versions"].items()),
-        *(f"- {note}" for note in report["notes"]),
+        "- " + ", ".join(f"{name} {version}" for name, version in run["versions"].items()),
+        *(f"- {note}" for note in run["notes"]),
         "",
+    ]
+
+
+def describe_runs(report):
+    runs = runs_of(report)
+    if len(runs) == 1:
+        return describe_run(runs[0])
+    lines = ["Of several runs; the last column of a table names a row's. Figures of one row are of one run.", ""]
+    for number, run in enumerate(runs):
+        lines += [f"**Run {_letter(number)}.** " + (described := describe_run(run))[0], *described[1:]]
+    return lines
+
+
+def render(report):
+    """The generated part of docs/performance.md."""
+    lines = [
+        *describe_runs(report),
         "### Time",
         "",
         "Median / minimum of a run in ms, and the share of the machine's limit that the minimum reaches.",

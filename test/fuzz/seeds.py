@@ -1,14 +1,17 @@
 # Lathe. Under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
-"""Writes what fuzzing begins with: seeds.py FOLDER makes FOLDER/{import,passes,artifact,checkpoint}.
+"""Writes what fuzzing begins with: seeds.py FOLDER [TARGET…] makes FOLDER/TARGET, by default of all targets.
 
 Models are those of ONNX's test cases and of our tests of operators, as they hand them to the compiler, and what the test
 models begin with. Modules are those of the lit tests and what the compiler makes of some of the models; artifacts too.
-Checkpoints are layers of quantized weights.
+Checkpoints are layers of quantized weights. Tokenizers are those of their tests, recipes those of the tests and of the
+documentation.
 """
 import contextlib
 import hashlib
 import io
+import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -38,12 +41,25 @@ def cases():
             yield case.model
 
 
+def use_tests():
+    """Makes the modules of the tests ones that can be imported."""
+    sys.path[:0] = [str(ROOT / "build/python"), str(ROOT / "test/models")]
+    os.environ.setdefault("LATHE_BUILD", str(ROOT / "build"))
+
+
+def run_tests(files):
+    """Runs tests that end where they hand over what is wanted of them."""
+    import pytest
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        pytest.main(["-q", "-p", "no:cacheprovider", *map(str, sorted(files))])
+
+
 def test_models():
     """What the tests of operators compile: each test ends where it hands over its model."""
     import pytest
 
-    sys.path.insert(0, str(ROOT / "build/python"))
-    os.environ.setdefault("LATHE_BUILD", str(ROOT / "build"))
+    use_tests()
     import lathe
 
     models = []
@@ -53,9 +69,7 @@ def test_models():
         pytest.skip("taken")
 
     lathe.compile, compiled = take, lathe.compile
-    files = sorted(map(str, (ROOT / "test/models").glob("test_operators*.py")))
-    with contextlib.redirect_stdout(io.StringIO()):
-        pytest.main(["-q", "-p", "no:cacheprovider", *files])
+    run_tests((ROOT / "test/models").glob("test_operators*.py"))
     lathe.compile = compiled
     assert models, "no test handed over a model"
     return models
@@ -170,7 +184,7 @@ def checkpoints():
     """Small layers as GPTQ and AWQ pack them."""
     import numpy as np
 
-    sys.path.insert(0, str(ROOT / "test/models"))
+    use_tests()
     from checkpoints import Layer, write_safetensors
 
     random = np.random.default_rng(0)
@@ -182,6 +196,68 @@ def checkpoints():
                     yield write_safetensors(Path(folder, "x.safetensors"), tensors).read_bytes()
 
 
+def tensor_files():
+    """Files of tensors of each type, order and version, and archives of some of them."""
+    import numpy as np
+
+    def npy(array, version=None):
+        stream = io.BytesIO()
+        np.lib.format.write_array(stream, array, version)
+        return stream.getvalue()
+
+    types = ["?", *"bhilqBHILQefd", ">f4", ">i8", "V2", "V1", "c8", "S3"]
+    arrays = [np.zeros((2, 3), kind) for kind in types]
+    arrays += [np.asfortranarray(np.arange(24.0).reshape(2, 3, 4)), np.float32(1), np.zeros((0, 5)), np.zeros((1,) * 9)]
+    for array in arrays:
+        yield npy(np.asanyarray(array))
+    for version in ((2, 0), (3, 0)):
+        yield npy(arrays[0], version)
+    for save in (np.savez, np.savez_compressed):
+        for chosen in (arrays[:1], arrays[3:14], arrays[-4:]):
+            stream = io.BytesIO()
+            save(stream, **{f"x{i}": array for i, array in enumerate(chosen)})
+            yield stream.getvalue()
+
+
+def tokenizers():
+    """A text before each: its length, and its bytes."""
+    import pytest
+
+    use_tests()
+    import tokenizer_support
+
+    header = (ROOT / "test/unit/runtime/tokenizer/TestFiles.h").read_text()
+    files = [json.loads(text) for text in re.findall(r'R"json\((.*?)\)json"', header, re.DOTALL)]
+
+    def take(tokenizer, data):
+        tokenizer.handle = None
+        if isinstance(data, dict):
+            files.append(data)
+        pytest.skip("taken")
+
+    kept, tokenizer_support.Tokenizer.__init__ = tokenizer_support.Tokenizer.__init__, take
+    run_tests([ROOT / "test/models/test_tokenizer_parts.py"])
+    tokenizer_support.Tokenizer.__init__ = kept
+    assert len(files) > 20, "the tests handed over too few tokenizers"
+    texts = ["", "a b<eos> bab ab,ab  Word é 1,2", "ab ba. [SEP] aab 中 x\u0301\n", " They'll   say 1234 \u2581\U0001f600"]
+    for i, file in enumerate(files):
+        text = texts[i % len(texts)].encode()
+        yield bytes([len(text)]) + text + json.dumps(file).encode()
+
+
+def recipes():
+    """Those that tests draw, and those that the documentation shows."""
+    use_tests()
+    from test_recipes import draw
+
+    for number in range(200):
+        yield json.dumps(draw(number)[1]).encode()
+    for path in sorted((ROOT / "docs").rglob("*.md")):
+        for text in re.findall(r"```json\n(.*?)```", path.read_text(), re.DOTALL):
+            if '"steps"' in text:
+                yield text.encode()
+
+
 def write(folder, suffix, contents, largest=LARGEST):
     folder.mkdir(parents=True, exist_ok=True)
     for content in contents:
@@ -189,15 +265,31 @@ def write(folder, suffix, contents, largest=LARGEST):
             (folder / (hashlib.sha1(content).hexdigest()[:16] + suffix)).write_bytes(content)
 
 
-if __name__ == "__main__":
-    target = Path(sys.argv[1])
+def models_and_modules(target, wanted):
+    """Of the targets that begin with models."""
     tested = test_models()
-    models = [*cases(), *tested]
-    write(target / "import", ".onnx", (model.SerializeToString() for model in variants(models)))
-    write(target / "import", ".onnx", (model.SerializeToString() for model in exported_models()))
-    small = [model for model in tested if model.ByteSize() < 4096]
-    modules, artifacts = compiled(small[:: max(1, len(small) // 150)])
-    write(target / "passes", ".mlir", lit_modules())
-    write(target / "passes", ".mlir", modules)
-    write(target / "artifact", ".lathe", [*artifacts, *compressed()], LARGEST_ARTIFACT)
-    write(target / "checkpoint", ".safetensors", checkpoints())
+    if "import" in wanted:
+        write(target / "import", ".onnx", (model.SerializeToString() for model in variants([*cases(), *tested])))
+        write(target / "import", ".onnx", (model.SerializeToString() for model in exported_models()))
+    if {"passes", "artifact"} & wanted:
+        small = [model for model in tested if model.ByteSize() < 4096]
+        modules, artifacts = compiled(small[:: max(1, len(small) // 150)])
+        write(target / "passes", ".mlir", lit_modules())
+        write(target / "passes", ".mlir", modules)
+        write(target / "artifact", ".lathe", [*artifacts, *compressed()], LARGEST_ARTIFACT)
+
+
+def main():
+    target, wanted = Path(sys.argv[1]), set(sys.argv[2:])
+    others = {"checkpoint": (".safetensors", checkpoints), "npz": (".npz", tensor_files), "tokenizer": (".tokenizer", tokenizers),
+              "recipe": (".json", recipes)}
+    wanted = wanted or {"import", "passes", "artifact", *others}
+    for name, (suffix, make) in others.items():
+        if name in wanted:
+            write(target / name, suffix, make())
+    if wanted - set(others):
+        models_and_modules(target, wanted)
+
+
+if __name__ == "__main__":
+    main()

@@ -15,6 +15,7 @@ BENCH = Path(__file__).resolve().parents[1] / "bench"
 sys.path.insert(0, str(BENCH))
 import bench  # noqa: E402
 import bursts  # noqa: E402
+import merging  # noqa: E402
 import report as reports  # noqa: E402
 import weights  # noqa: E402
 import workloads  # noqa: E402
@@ -154,6 +155,41 @@ def test_page_has_its_markers():
     assert "kept" in reports.replace_generated(bench.PAGE.read_text(), "kept\n")
 
 
+def test_page_is_what_its_data_say():
+    page = bench.PAGE.read_text()
+    assert reports.replace_generated(page, reports.render(json.loads(bench.DATA.read_text()))) == page
+
+
+def test_merge():
+    """What is measured again takes the place of what was, with the limits and the versions of its own run; the rest stays."""
+    earlier, later = make_report(), make_report()
+    later.update(date="2026-11-22 13:00 UTC", command="scripts/bench.sh --only x --merge", overhead=None, compile={}, skipped=[])
+    later["machine"]["limits"]["fma_avx512_gflops"] = 500.0
+    later["versions"]["lathe"] = "0.2.0"
+    del later["entries"][2], later["entries"][0]
+    later["entries"][0]["runtimes"]["lathe"] = figures(5.0, 4.0)
+    added = {**later["entries"][0], "name": "Swin-tiny b1", "model": "swin"}
+    later["entries"].append(added)
+    before = json.dumps([earlier, later])
+    merged = merging.merge(earlier, later)
+    assert json.dumps([earlier, later]) == before
+    assert [(entry["name"], entry["precision"], entry["run"]) for entry in merged["entries"]] == [
+        ("BERT-base b1 s128", "f32", 0), ("BERT-base b1 s128", "bf16", 1), ("ViT-base b1", "f32", 0), ("Swin-tiny b1", "bf16", 1)
+    ]  # fmt: skip
+    assert merged["overhead"] == {**earlier["overhead"], "run": 0} and merged["compile"]["bert f32"]["run"] == 0
+    assert merged["skipped"] == []  # it was measured this time
+    text = reports.render(merged)
+    rows = {(row[0], row[1]): row for row in rows_of(text) if "/" in row[3] and row[0] != "Work"}
+    assert rows["BERT-base b1 s128", "f32"][2] == "10.49" and rows["BERT-base b1 s128", "f32"][-1] == "a"
+    assert rows["BERT-base b1 s128", "bf16"][-1] == "b"
+    for part in ("**Run a.** Measured on 2026-11-21", "**Run b.** Measured on 2026-11-22 13:00 UTC by `scripts", "lathe 0.2.0", "lathe 0.1.0"):
+        assert part in text
+    # All of it once more: the runs of which nothing is left are forgotten.
+    again = merging.merge(merged, {**make_report(), "date": "2026-11-23 09:00 UTC"})
+    assert [run["date"] for run in again["runs"]] == ["2026-11-22 13:00 UTC", "2026-11-23 09:00 UTC"]
+    assert [entry["run"] for entry in again["entries"]] == [1, 1, 1, 0]
+
+
 def test_write_whole(tmp_path, monkeypatch):
     path = tmp_path / "page.md"
     reports.write_whole(path, "first")
@@ -254,6 +290,8 @@ def test_arguments():
         return bench.arguments(argparse.ArgumentParser(), given)
 
     assert parse().write and parse("--bursts", "3").write
+    assert parse("--only", "x", "--merge").write and parse("--precision", "f32", "--merge").write
+    assert not parse("--only", "x", "--merge", "--no-write").write and not parse("--quick", "--merge").write
     for part in (["--quick"], ["--only", "x"], ["--peers", ""], ["--precision", "f32"], ["--no-write"]):
         assert not parse(*part).write, part
     for wrong in (["--only", "("], ["--peers", "other"], ["--bursts", "0"], ["--count", "2"], ["--precision", "f8"]):

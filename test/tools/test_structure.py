@@ -80,3 +80,32 @@ def test_no_machine_paths():
 def test_reference_is_current():
     result = subprocess.run([sys.executable, ROOT / "scripts" / "reference.py", "--check"], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
+
+
+def test_reference_has_every_pass():
+    declared = {str(folder / "Passes.td") for folder, _ in declared_passes()}
+    listed = set(re.findall(r'"([\w/]+/Passes\.td)"', (ROOT / "scripts" / "reference.py").read_text()))
+    assert declared == listed
+
+
+# Where an operation of the dialect `lathe` must be mentioned (docs/dev/add-an-op.md), and operations that need not be.
+PLACES = {
+    "dialects/lathe": ("*.cpp", {"require": "it has no result"}),
+    "backends/reference/compiler": ("*.cpp", {"cache": "its rows are a session's: it is a call whatever the backend"}),
+    "frontends/onnx/export": ("*.cpp", {"yield": "control flow writes what it ends"}),
+    "test/lit/dialects/lathe": ("*.mlir", {}),
+}
+
+
+def test_every_operation_is_where_it_must_be():
+    definitions = "".join(path.read_text() for path in sorted((ROOT / "dialects" / "lathe").glob("*.td")))
+    operations = re.findall(r"^def Lathe_(\w+)Op : \w+<\"(\w+)\"", definitions, re.MULTILINE)
+    assert len(operations) > 70, "the definitions are not found"
+    missing = []
+    for folder, (pattern, exceptions) in PLACES.items():
+        text = "".join(path.read_text() for path in sorted((ROOT / folder).glob(pattern)))
+        for name, mnemonic in operations:
+            word = rf"lathe\.{mnemonic}\b" if pattern == "*.mlir" else rf"\b{name}Op\b"
+            if (re.search(word, text) is None) != (mnemonic in exceptions):
+                missing.append(f"lathe.{mnemonic} in {folder}")
+    assert not missing, "not mentioned, or an exception that is none: " + ", ".join(missing)

@@ -55,3 +55,12 @@ def test_nothing_run(tmp_path):
 def test_only_skipped(tmp_path):
     write(tmp_path, "one", 0, SKIP)
     assert summary(tmp_path)[::2] == (1, "0 passed, 0 failed, 1 skipped")
+
+
+def test_says_what_was_skipped_and_why(tmp_path):
+    bare = '<testcase classname="a" name="t"><skipped/></testcase>'
+    write(tmp_path, "one", 0, PASS + SKIP + SKIP.replace('"s"', '"z"') + bare)
+    write(tmp_path, "two", 0, PASS + SKIP)
+    text = summary(tmp_path)[1]
+    assert "one: a.s and 1 more: no GPU\n" in text and "two: a.s: no GPU\n" in text and "one: a.t: no reason is given\n" in text
+    assert "skipped:\n" in text

@@ -42,7 +42,6 @@ struct ModuleTag {
   bool isWritten = false; ///< its functions are the hand-written ones
   std::map<std::string, FunctionTag> functions;
 };
-
 } // namespace lathe::cuda
 
 namespace {
@@ -169,7 +168,16 @@ public:
 
   EmulatorStatistics statistics() {
     std::shared_lock<std::shared_mutex> lock(mutex);
-    return {allocations_.size(), bytes_, launches.load(), pinned_.size(), calls.load(), graphs.load()};
+    EmulatorStatistics result;
+    result.allocations = allocations_.size();
+    result.bytes = bytes_;
+    result.launches = launches.load();
+    result.pinned = pinned_.size();
+    result.calls = calls.load();
+    result.graphs = graphs.load();
+    result.lastAlgorithm = lastAlgorithm;
+    std::copy(std::begin(products), std::end(products), result.products);
+    return result;
   }
 
   std::shared_mutex mutex; ///< of the allocations: shared by what uses memory
@@ -178,6 +186,8 @@ public:
   std::atomic<int> lost{kDriverSuccess}; ///< what every call answers once the device failed
   std::string lostMessage;
   std::atomic<int64_t> launches{0}, calls{0}, graphs{0};
+  std::atomic<int64_t> products[32] = {};
+  std::atomic<int64_t> playedNanoseconds{0}, lastAlgorithm{-1};
 
 private:
   std::map<uintptr_t, size_t> allocations_, pinned_;
@@ -446,10 +456,8 @@ int memcpyDtoHAsync(void *to, DevicePointer from, size_t bytes, Stream stream) {
 }
 
 int copyInside(DevicePointer to, DevicePointer from, size_t bytes) {
-  int result = kDriverSuccess;
   std::shared_lock<std::shared_mutex> lock(device().mutex);
-  if (!result)
-    result = checkRange(from, bytes, "a copy on the device");
+  int result = checkRange(from, bytes, "a copy on the device");
   if (!result)
     result = checkRange(to, bytes, "a copy on the device");
   if (!result && bytes)
@@ -764,6 +772,17 @@ bool emulator::inBounds(const void *address, int64_t bytes) {
   std::shared_lock<std::shared_mutex> lock(device().mutex);
   return bytes >= 0 && device().inBounds(reinterpret_cast<uintptr_t>(address), static_cast<uint64_t>(bytes));
 }
+
+void emulator::countProduct(int type, size_t algorithm) {
+  ++device().products[type];
+  const std::vector<float> &times = emulatorSettings().algorithmMilliseconds;
+  if (algorithm < times.size()) {
+    device().playedNanoseconds += static_cast<int64_t>(double(times[algorithm]) * 1e6);
+    device().lastAlgorithm = static_cast<int64_t>(algorithm);
+  }
+}
+
+int64_t emulator::playedNanoseconds() { return device().playedNanoseconds; }
 
 void emulator::explain(std::string message) { explanation = std::move(message); }
 

@@ -47,7 +47,10 @@ struct EmulatorSettings {
   int64_t pinnedUntilFull = -1;             ///< the same of memory of the host that the driver gives
   int64_t graphsUntilFull = -1;             ///< and of graphs
   bool delays = false;                      ///< nothing is done before something waits for it (Streams.h)
-  bool racesGlobal = true;                  ///< look for races on global memory, too
+  /// How long the library's products take by each of as many algorithms, on a clock that only they advance; empty:
+  /// there is one, and the clock is the host's.
+  std::vector<float> algorithmMilliseconds;
+  bool racesGlobal = true; ///< look for races on global memory, too
 };
 
 /// For tests; not while something runs.
@@ -57,10 +60,12 @@ EmulatorSettings &emulatorSettings();
 struct EmulatorStatistics {
   size_t allocations = 0;
   uint64_t bytes = 0;
-  int64_t launches = 0; ///< of the process, those of graphs, too
-  size_t pinned = 0;    ///< pieces of memory of the host
-  int64_t calls = 0;    ///< of launchKernel
-  int64_t graphs = 0;   ///< that were launched
+  int64_t launches = 0;       ///< of the process, those of graphs, too
+  size_t pinned = 0;          ///< pieces of memory of the host
+  int64_t calls = 0;          ///< of launchKernel
+  int64_t graphs = 0;         ///< that were launched
+  int64_t products[32] = {};  ///< of the process, of the library, by the type of the operands (BlasType)
+  int64_t lastAlgorithm = -1; ///< of EmulatorSettings::algorithmMilliseconds, that a product was computed by
 };
 EmulatorStatistics emulatorStatistics();
 
@@ -72,6 +77,10 @@ namespace emulator {
 /// Fails unless all of [address, address + bytes) is of one allocation. For the libraries that are played; the launch
 /// lock is held by caller.
 bool inBounds(const void *address, int64_t bytes);
+/// Counts a product of operands of a BlasType, by one of the algorithms.
+void countProduct(int type, size_t algorithm);
+/// How long products took up to now on the clock that they advance (EmulatorSettings::algorithmMilliseconds).
+int64_t playedNanoseconds();
 /// Notes why the next failure that is reported happens, for getErrorString.
 void explain(std::string message);
 /// What explain() was told last on this thread; empty when it was asked for before.

@@ -40,6 +40,7 @@ struct StreamTag {
 
 struct EventTag {
   std::chrono::steady_clock::time_point time;
+  int64_t played = 0; ///< nanoseconds of products
   Stream stream = nullptr;
   bool recorded = false, reached = false;
 };
@@ -188,6 +189,7 @@ int emulator::eventRecord(Event event, Stream stream) {
   event->reached = false;
   return enqueue(stream, [event] {
     event->time = std::chrono::steady_clock::now();
+    event->played = emulator::playedNanoseconds();
     event->reached = true;
     return int(kDriverSuccess);
   });
@@ -206,7 +208,9 @@ int emulator::eventElapsedTime(float *milliseconds, Event from, Event to) {
     return kDriverInvalidHandle;
   if (!from->reached || !to->reached)
     return kDriverNotReady;
-  *milliseconds = std::chrono::duration<float, std::milli>(to->time - from->time).count();
+  *milliseconds = emulatorSettings().algorithmMilliseconds.empty()
+                      ? std::chrono::duration<float, std::milli>(to->time - from->time).count()
+                      : static_cast<float>(double(to->played - from->played) / 1e6);
   return kDriverSuccess;
 }
 

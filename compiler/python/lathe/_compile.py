@@ -3,8 +3,8 @@
 import os
 import shutil
 import subprocess
-from pathlib import Path
 
+from lathe import _library
 from lathe._errors import Error
 
 
@@ -12,8 +12,8 @@ def _executable():
     given = os.environ.get("LATHE_EXECUTABLE")
     if given:
         return given
-    beside = Path(os.path.abspath(__file__)).parents[2] / "bin" / "lathe"
-    found = str(beside) if beside.exists() else shutil.which("lathe")
+    beside = [place / "bin" / "lathe" for place in _library.places()]
+    found = next((str(path) for path in beside if path.exists()), None) or shutil.which("lathe")
     if not found:
         raise Error("the executable 'lathe' is not beside the package nor on PATH: set LATHE_EXECUTABLE")
     return found
@@ -39,6 +39,18 @@ def _flags(options):
                 yield from (flag, os.fspath(item) if isinstance(item, os.PathLike) else str(item))
 
 
+def _run(arguments):
+    """Runs `lathe` with these arguments; raises Error with what it printed where it fails."""
+    command = [_executable(), *arguments]
+    try:
+        result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
+    except OSError as error:
+        raise Error(f"cannot run '{command[0]}': {error.strerror}") from None
+    if result.returncode != 0:
+        message = result.stderr.strip() or f"'{' '.join(command)}' ended with code {result.returncode}"
+        raise Error(message, exit_code=result.returncode)
+
+
 def compile(model, output, **options):
     """Compiles the ONNX file `model` to the artifact `output`, and returns the path of the artifact.
 
@@ -47,12 +59,5 @@ def compile(model, output, **options):
 
     Raises Error, with the compiler's message and exit_code.
     """
-    command = [_executable(), "compile", os.fspath(model), "-o", os.fspath(output), *_flags(options)]
-    try:
-        result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
-    except OSError as error:
-        raise Error(f"cannot run '{command[0]}': {error.strerror}") from None
-    if result.returncode != 0:
-        message = result.stderr.strip() or f"'{' '.join(command)}' ended with code {result.returncode}"
-        raise Error(message, exit_code=result.returncode)
+    _run(["compile", os.fspath(model), "-o", os.fspath(output), *_flags(options)])
     return os.fspath(output)

@@ -24,10 +24,12 @@ struct Flags {
   std::string recipe;    ///< JSON, or what reads it from a file
   std::string recipeFile, calibration, gradients;
   std::string kvCache;   ///< "int8", "int4", or nothing
+  std::string attention; ///< "int8", or nothing
   std::string prefer;    ///< what the recipe prefers: "speed", "size", or nothing
   int64_t rows = 0;      ///< of left sides of products that are timed; 0: the recipe says
   int64_t context = 256; ///< tokens of a calibration window
   size_t samples = 0;    ///< of calibration; 0: all
+  std::vector<std::string> passPlugins, pipelines;
   std::vector<std::string> dims, exclude;
   unsigned level = 2, jobs = 0;
   bool json = false, verify = false, quiet = false, bf16 = false, fp16 = false, int8 = false, int4 = false, fp8 = false, sparse = false, requireKernel = false, fusions = false;
@@ -37,12 +39,14 @@ struct Flags {
 void addWeightsOptions(CLI::App &command, Flags &flags);
 /// The options that every command that compiles has.
 void addCompileOptions(CLI::App &command, Flags &flags);
-/// What keys and values are kept in.
+/// What keys and values are kept in, and attention is computed by.
 void addCacheOption(CLI::App &command, Flags &flags);
 /// Those of the data that methods look at, and of what they are chosen by.
 void addCalibrationOptions(CLI::App &command, Flags &flags);
 /// Compiles as the flags say; prints what went wrong, or what was made. Returns the exit code.
 int compile(const Flags &flags);
+/// Takes apart `PHASE=PIPELINE`, or a pipeline alone, which runs behind the phase `fuse`.
+PhasePipeline parsePhasePipeline(const std::string &text);
 /// Prints a mistake on the command line; returns its exit code.
 int usage(const std::string &message);
 

@@ -4,10 +4,10 @@
 //
 //===----------------------------------------------------------------------===//
 #include "frontends/onnx/export/Emitter.h"
+#include "frontends/onnx/export/NewFile.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
 #include "llvm/Support/raw_ostream.h"
-#include <unistd.h>
 
 using namespace mlir;
 
@@ -17,42 +17,11 @@ namespace {
 /// A protobuf message can't be as long as this.
 constexpr uint64_t kLargestModel = uint64_t(2000) << 20;
 
-/// A file that has its name only once it is complete.
-class NewFile {
-public:
-  explicit NewFile(std::string path) : path(std::move(path)), temporary(this->path + ".tmp" + std::to_string(getpid())) {}
-  ~NewFile() {
-    if (!complete)
-      llvm::sys::fs::remove(temporary);
-  }
-  NewFile(const NewFile &) = delete;
-  NewFile &operator=(const NewFile &) = delete;
-
-  bool write(llvm::function_ref<void(llvm::raw_ostream &)> body, std::string &error) {
-    std::error_code code;
-    llvm::raw_fd_ostream stream(temporary, code);
-    if (!code) {
-      body(stream);
-      stream.flush();
-      code = stream.error();
-      stream.clear_error();
-    }
-    return check(code, error);
-  }
-  bool finish(std::string &error) {
-    complete = check(llvm::sys::fs::rename(temporary, path), error);
-    return complete;
-  }
-
-private:
-  bool check(std::error_code code, std::string &error) {
-    if (code)
-      error = "can't write '" + path + "': " + code.message();
-    return !code;
-  }
-  std::string path, temporary;
-  bool complete = false;
-};
+bool check(std::error_code code, const std::string &path, std::string &error) {
+  if (code)
+    error = "can't write '" + path + "': " + code.message();
+  return !code;
+}
 
 void addEntry(onnx::TensorProto &tensor, const char *key, const std::string &value) {
   onnx::StringStringEntryProto &entry = *tensor.add_external_data();
@@ -124,7 +93,7 @@ LogicalResult exportOnnx(ModuleOp module, const std::string &path, const ExportO
   std::vector<std::pair<uint64_t, const frontend::Initializer *>> places;
   if (total > std::min(options.embedded, kLargestModel)) {
     placeOutside(emitter.getInitializers(), llvm::sys::path::filename(path).str() + ".data", places);
-    if (!data.write([&](llvm::raw_ostream &stream) { writePlaces(stream, places); }, error))
+    if (!check(data.write([&](llvm::raw_ostream &stream) { writePlaces(stream, places); }), path + ".data", error))
       return failure();
   }
   for (const frontend::Initializer &initializer : emitter.getInitializers())
@@ -139,15 +108,15 @@ LogicalResult exportOnnx(ModuleOp module, const std::string &path, const ExportO
     error = "can't write '" + path + "': the model can't be put into the format";
     return failure();
   }
-  if (!file.write([&](llvm::raw_ostream &stream) { stream << text; }, error))
+  if (!check(file.write([&](llvm::raw_ostream &stream) { stream << text; }), path, error))
     return failure();
   // The model that was there before must not be seen with other data.
   if (!places.empty()) {
     llvm::sys::fs::remove(path);
-    if (!data.finish(error))
+    if (!check(data.finish(), path + ".data", error))
       return failure();
   }
-  return success(file.finish(error));
+  return success(check(file.finish(), path, error));
 }
 
 } // namespace lathe
