@@ -268,6 +268,29 @@ TEST_F(Graphs, FailAsTheirCallsDo) {
   product.expectResult();
 }
 
+TEST_F(Graphs, SayWhenTheDeviceIsLost) {
+  Harness on;
+  on.start();
+  std::mt19937 random(10);
+  Product product(on, random);
+  product.call.m = 2, product.call.k = 4, product.call.a_col = 2; // so that a kernel makes it dense
+  int64_t before = launched();
+  for (int run = 0; run < 2; ++run)
+    ASSERT_FALSE(on.run(product.call).failed());
+  EXPECT_EQ(launched(), before + 1);
+  for (int64_t launches : {0, -1}) { // the next one, and all that follows without one
+    emulatorSettings().launchesUntilLost = launches;
+    on.services.failure = runtime::success();
+    on.session->beginRun();
+    on.session->matmul(product.call);
+    on.session->endRun();
+    int64_t check = -1;
+    runtime::Status finished = on.session->finish(&check);
+    EXPECT_EQ((on.services.failure.failed() ? on.services.failure : finished).code(), LATHE_DEVICE_LOST);
+  }
+  EXPECT_EQ(launched(), before + 2); // a graph that a lost device refuses is none
+}
+
 /// One token after another: positions, counts and pages are read from the device's memory.
 TEST_F(Graphs, ServeSuccessivePositions) {
   constexpr int64_t kHeads = 2, kSize = 8, kSteps = 70;
