@@ -26,7 +26,9 @@ constexpr int64_t kGroup = 16; ///< lanes come in groups of the largest vector
 
 } // namespace
 
-const AttentionKernels &cpu::attentionKernels(std::string_view isa) {
+const AttentionKernels &cpu::attentionKernels(std::string_view isa, int64_t arithmetic) {
+  if (arithmetic == LATHE_BF16 && isa == kAttentionBfloats.isa)
+    return kAttentionBfloats;
   return isa == kAttentionAvx2.isa ? kAttentionAvx2 : kAttentionAvx512;
 }
 

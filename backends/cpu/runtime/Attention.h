@@ -16,7 +16,8 @@
 namespace lathe::cpu {
 
 /// The kernels for code of instruction set `isa`; where it has none of its own, those for the largest that is smaller.
-const AttentionKernels &attentionKernels(std::string_view isa);
+/// They round to `arithmetic`, a lathe_dtype, where that is faster than to multiply f32.
+const AttentionKernels &attentionKernels(std::string_view isa, int64_t arithmetic);
 
 /// Fails where a call makes no sense. `keys` and `values` are the caches that it reads, or null.
 runtime::Status verifyAttention(const lathe_attention_call &call, const runtime::CacheRows *keys = nullptr,

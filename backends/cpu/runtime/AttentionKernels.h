@@ -87,6 +87,8 @@ struct AttentionKernels {
 };
 
 extern const AttentionKernels kAttentionAvx512;
+/// Rounds what products read to bf16.
+extern const AttentionKernels kAttentionBfloats;
 extern const AttentionKernels kAttentionAvx2;
 
 } // namespace lathe::cpu

@@ -317,7 +317,8 @@ Status CpuSession::execute(const lathe_attention_call &call, const CacheRows *ke
     float *scratch(int thread) {
       return reinterpret_cast<float *>(session->scratch_.data() + static_cast<size_t>(thread) * session->threadScratch_);
     }
-  } loop{this, &plan, &attentionKernels(module_.services().isa()), reinterpret_cast<float *>(parts_.data())};
+  } loop{this, &plan, &attentionKernels(module_.services().isa(), call.arithmetic),
+         reinterpret_cast<float *>(parts_.data())};
   int64_t pieces = plan.blocks() * plan.parts();
   services_.pool().parallelFor(
       pieces, plan.parallel() ? 1 : pieces,
