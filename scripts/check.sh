@@ -57,7 +57,7 @@ export PYTHONPATH=$PWD/$build/python PYTHONDONTWRITEBYTECODE=1 LATHE_BUILD=$PWD/
 suite tools py tools test/tools
 suite lit "$build/venv/bin/lit" -s -v -j "$jobs" --xunit-xml-output "$results/lit.xml" "$build/test/lit"
 suite unit ctest --test-dir "$build" -j "$jobs" --output-on-failure --no-tests=error --output-junit "$results/unit.xml"
-suite cli py cli test/cli
+suite cli py cli -n "$jobs" --dist loadfile test/cli
 suite conformance py conformance test/conformance
 suite models py models -n "$jobs" --dist loadfile test/models
 suite sanitizers sanitizers

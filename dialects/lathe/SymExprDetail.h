@@ -23,6 +23,18 @@ std::optional<SymExpr> divideExactly(const SymExpr &a, const SymExpr &b);
 /// Element of a float tensor that is computed from constants and static extents alone.
 std::optional<double> floatElement(ShapeContext &context, mlir::Value tensor, int64_t position);
 
+/// Counts calls that follow chains of operations. Long ones are not followed to the end of the stack: producers of
+/// tensors are asked first then, and what is deep all the same is taken to be data.
+struct Nesting {
+  /// Above it calls are those that a call too deep makes for its producers.
+  static constexpr int kProducers = 1 << 16;
+  explicit Nesting(int &depth) : depth(++depth) {}
+  ~Nesting() { --depth; }
+  bool tooDeep() const { return depth % kProducers > 256; }
+  bool ofProducers() const { return depth >= kProducers; }
+  int &depth;
+};
+
 } // namespace lathe::detail
 
 #endif // LATHE_DIALECTS_LATHE_SYMEXPRDETAIL_H

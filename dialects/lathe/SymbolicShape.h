@@ -172,7 +172,6 @@ private:
   /// Provably a + gap <= b.
   bool isBelow(const SymExpr &a, const SymExpr &b, int64_t gap);
   std::optional<SymExpr> computeElement(mlir::Value tensor, int64_t position);
-  std::optional<SymExpr> movedElement(mlir::Operation *op, int64_t position);
   SymExpr computeIndexValue(mlir::Value index);
   void addCheck(ShapeCheck check);
 

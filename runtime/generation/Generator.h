@@ -116,7 +116,14 @@ public:
                       const std::function<void(const ScoredTokens &)> &listener);
 
 private:
-  struct Row;
+  /// A prompt that is computed.
+  struct Row {
+    Sequence sequence;
+    std::vector<float> logits; ///< after the prompt
+    size_t prompt = 0;
+  };
+  class Sampling;
+  class Beams;
 
   Status locate();
   /// One run. `logits` [sequences, wanted, vocabulary] are of the last `wanted` tokens, 1 of a program that knows no other.
@@ -127,8 +134,8 @@ private:
   Status encode(const std::vector<Source> &sources, Sequence *sequence);
   Status checkRequest(const Request &request) const;
   Status prefill(const Request &request, std::vector<Row> &rows, bool *cancelled);
-  Status sample(const Request &request, std::vector<Row> &rows, std::vector<Result> *results);
-  Status searchBeams(const Request &request, std::vector<Row> &rows, std::vector<Result> *results);
+  static Status sample(Generator &generator, const Request &request, std::vector<Row> &rows, std::vector<Result> &results);
+  static Status searchBeams(Generator &generator, const Request &request, std::vector<Row> &rows, std::vector<Result> &results);
   bool isFull(size_t tokens) const { return static_cast<int64_t>(tokens) >= maxSequence_; }
 
   std::shared_ptr<Module> module_;

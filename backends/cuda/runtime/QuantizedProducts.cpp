@@ -29,6 +29,20 @@ constexpr int64_t kExpandRows = 32;
 /// Of an expanded weight as many columns at once as take this memory.
 constexpr int64_t kExpandBytes = int64_t(64) << 20;
 
+/// Rows of codes, of memory of their own, by a weight.
+BlasProblem problemOf(const IntegerWeight &weight, int64_t rows) {
+  BlasProblem problem;
+  problem.m = weight.rows, problem.n = rows, problem.k = weight.codesRow;
+  problem.transA = 1; // the library multiplies integers so alone
+  problem.lda = problem.ldb = weight.codesRow;
+  problem.ldc = weight.rows;
+  problem.alignA = problem.alignB = problem.alignC = problem.alignD = 256;
+  problem.operands = kBlasS8;
+  problem.result = kBlasS32;
+  problem.compute = kBlasComputeS32;
+  return problem;
+}
+
 } // namespace
 
 Status Products::runQuantized(const lathe_matmul_call &call, const runtime::Constant &weight, bool prepareOnly) {
@@ -128,17 +142,8 @@ Status Products::runIntegers(const lathe_matmul_call &call, const IntegerWeight 
     if (Status status = start(roundBytesLaunch(round, &launch, &why), launch, why); status.failed())
       return status;
 
-  BlasProblem problem;
-  problem.m = weight.rows, problem.n = rows, problem.k = weight.codesRow;
-  problem.transA = 1; // the library multiplies integers so alone
-  problem.lda = problem.ldb = weight.codesRow;
-  problem.ldc = weight.rows;
-  problem.alignA = problem.alignB = problem.alignC = problem.alignD = 256;
-  problem.operands = kBlasS8;
-  problem.result = kBlasS32;
-  problem.compute = kBlasComputeS32;
   BlasPlan *plan = nullptr;
-  if (Status status = plans_.find(problem, &plan); status.failed() || prepareOnly)
+  if (Status status = plans_.find(problemOf(weight, rows), &plan); status.failed() || prepareOnly)
     return status;
   int32_t alpha = 1, beta = 0;
   BlasOperands addresses;
