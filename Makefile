@@ -12,7 +12,7 @@ PREFIX ?= /usr/local
 export BUILD PRESET JOBS SENTENCES QUERY
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check check-sanitizers check-gpu conformance fuzz bench docs deps install deb wheel configure build build-sanitized format clean
+.PHONY: help demo check check-sanitizers check-gpu conformance fuzz bench bench-gpu docs deps install deb wheel configure build build-sanitized format clean
 
 help:
 	@echo 'make demo      install, build, compile all-MiniLM-L6-v2 and search sentences with it; complete Python code'
@@ -24,6 +24,7 @@ help:
 	@echo 'make fuzz      mutate models, modules, artifacts and checkpoints for FUZZ_SECONDS (default 600) in a build of its own'
 	@echo 'make bench     compare with ONNX Runtime and OpenVINO in one run and write docs/performance.md (some ten minutes)'
 	@echo '               ARGS="--quick", ARGS="--only REGEX": a part of it'
+	@echo 'make bench-gpu  measure on the GPU of this machine, beside the peers of PYTHON, and write docs/gpu.md'
 	@echo 'make build     install the needs and build into $(BUILD)/ (PRESET=dev|ci, JOBS=n)'
 	@echo 'make install   build, and install into PREFIX (default /usr/local; DESTDIR before it)'
 	@echo 'make deb       build, and make Debian packages: $(BUILD)/packages/lathe_*.deb, liblathe-dev_*.deb'
@@ -56,6 +57,9 @@ conformance: build
 
 bench: build
 	@scripts/bench.sh $(ARGS)
+
+bench-gpu: build
+	@scripts/bench-gpu.sh $(ARGS)
 
 docs: deps
 	@$(PYTHON) scripts/reference.py

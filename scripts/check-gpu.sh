@@ -9,25 +9,7 @@ cd "$(dirname "$0")/.."
 build=${BUILD:-build}
 python=$build/venv/bin/python
 
-# The driver is asked itself: it is all that Lathe needs of a machine to run there.
-if ! found=$("$python" - <<'PY'
-import ctypes, sys
-
-try:
-    driver = ctypes.CDLL("libcuda.so.1")
-except OSError as error:
-    sys.exit(f"there is no NVIDIA driver: {error}")
-if status := driver.cuInit(0):
-    sys.exit(f"the NVIDIA driver does not start: cuInit gave error {status}")
-count, version, name = ctypes.c_int(), ctypes.c_int(), ctypes.create_string_buffer(256)
-driver.cuDeviceGetCount(ctypes.byref(count))
-if count.value == 0:
-    sys.exit("the NVIDIA driver finds no GPU")
-driver.cuDriverGetVersion(ctypes.byref(version))
-driver.cuDeviceGetName(name, len(name), 0)
-print(f"{name.value.decode()}, driver for CUDA {version.value // 1000}.{version.value % 1000 // 10}")
-PY
-); then
+if ! found=$("$python" scripts/find_gpu.py); then
   cat >&2 <<'TEXT'
 make check-gpu: nothing was tested. It wants
   - a machine with an NVIDIA GPU of compute capability 8.0 or above (A100, L4, RTX 30 or newer),

@@ -46,10 +46,10 @@ struct ModelLimit {
   double ms() const { return std::max(computeMs, readMs); }
 };
 
-/// Nothing where the operations depend on data.
+/// Nothing where the operations depend on data, or the device is none whose limits are measured here.
 std::optional<ModelLimit> modelLimit(const Module &module, const Dims &dims, int threads) {
   nlohmann::ordered_json manifest = manifestOf(module), work = member(manifest, "work");
-  if (!work.is_object())
+  if (!work.is_object() || strcmp(module.info().device, "cpu") != 0)
     return std::nullopt;
   bool wide = strcmp(module.info().isa, "avx2") != 0;
   auto peak = [&](std::initializer_list<const char *> keys) {

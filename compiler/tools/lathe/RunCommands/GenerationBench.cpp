@@ -14,6 +14,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstdio>
+#include <cstring>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <unistd.h>
@@ -128,7 +129,8 @@ int tool::benchGeneration(const MeasureOptions &options, const GenerationBenchOp
   uint64_t bytes = bytesReadBy(module, "step", one);
   const char *from =
       static_cast<double>(bytes) > static_cast<double>(sysconf(_SC_LEVEL3_CACHE_SIZE)) ? "dram_gb_s" : "l3_gb_s";
-  double speed = bench.steps > 0 ? measureLimit(from, threads) : 0;
+  bool isProcessor = strcmp(module.info().device, "cpu") == 0; // nothing is known here about memory of other devices
+  double speed = bench.steps > 0 && isProcessor ? measureLimit(from, threads) : 0;
   double limit = bytes > 0 ? speed * 1e9 / static_cast<double>(bytes) : 0; // tokens per second
   double percent = limit > 0 ? 100 * decode.mean() / limit : 0;
   std::string promptName = "pp" + std::to_string(bench.prompt), decodeName = "tg" + std::to_string(bench.steps);
@@ -143,7 +145,7 @@ int tool::benchGeneration(const MeasureOptions &options, const GenerationBenchOp
     report["decode_deviation"] = orNull(decode, decode.deviation());
     report["decode_best"] = orNull(decode, decode.best());
     report["read_bytes"] = bytes;
-    report["read_limit"] = from;
+    report["read_limit"] = isProcessor ? ordered_json(from) : ordered_json();
     report["limit_tokens_per_s"] = limit > 0 ? ordered_json(limit) : ordered_json();
     report["percent_of_limit"] = limit > 0 ? ordered_json(percent) : ordered_json();
     report["cache_bytes"] = cacheBytes;
