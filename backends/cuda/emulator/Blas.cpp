@@ -7,6 +7,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "backends/cuda/emulator/Driver.h"
+#include "backends/cuda/emulator/Streams.h"
 #include "runtime/SmallFloats.h"
 
 #include <algorithm>
@@ -388,7 +389,7 @@ bool covers(const void *data, const BlasLayoutTag &layout) {
 
 int matmul(BlasHandle handle, BlasDesc desc, const void *alpha, const void *a, BlasLayout aLayout, const void *b,
            BlasLayout bLayout, const void *beta, const void *c, BlasLayout cLayout, void *d, BlasLayout dLayout,
-           const BlasAlgo *given, void *workspace, size_t workspaceBytes, Stream) {
+           const BlasAlgo *given, void *workspace, size_t workspaceBytes, Stream stream) {
   if (!handle || !desc || !alpha || !beta || !a || !b || !d)
     return refuse(kBlasInvalidValue, "an argument is missing");
   if (int status = check(*desc, *aLayout, *bLayout, *cLayout, *dLayout))
@@ -419,23 +420,27 @@ int matmul(BlasHandle handle, BlasDesc desc, const void *alpha, const void *a, B
   if ((desc->epilogue & kEpilogueBias) &&
       (!desc->bias || !emulator::inBounds(desc->bias, dLayout->rows * bytesOf(dLayout->type))))
     return refuse(desc->bias ? kBlasExecutionFailed : kBlasInvalidValue, "a bias that is not allocated");
-  auto item = [](auto *data, const BlasLayoutTag &layout, int64_t i) {
-    return data ? data + i * layout.stride * bytesOf(layout.type) : data;
+  emulator::Work compute = [=, desc = *desc, aLayout = *aLayout, bLayout = *bLayout, cLayout = *cLayout,
+                            dLayout = *dLayout] { // descriptions may change, or go, before the stream comes here
+    auto item = [](auto *data, const BlasLayoutTag &layout, int64_t i) {
+      return data ? data + i * layout.stride * bytesOf(layout.type) : data;
+    };
+    emulator::countProduct(aLayout.type, algo.number);
+    for (int64_t i = 0; i < dLayout.batch; ++i) {
+      const char *left = item(static_cast<const char *>(a), aLayout, i);
+      const char *right = item(static_cast<const char *>(b), bLayout, i);
+      const char *added = item(static_cast<const char *>(c), cLayout, i);
+      char *result = item(static_cast<char *>(d), dLayout, i);
+      if (isInteger)
+        multiplyIntegers(
+            alphaOf, reinterpret_cast<const int8_t *>(left), aLayout, reinterpret_cast<const int8_t *>(right), bLayout,
+            betaOf, reinterpret_cast<const int32_t *>(added), cLayout, reinterpret_cast<int32_t *>(result), dLayout);
+      else
+        multiply(desc, scale, left, aLayout, right, bLayout, add, added, cLayout, result, dLayout);
+    }
+    return int(kDriverSuccess);
   };
-  emulator::countProduct(aLayout->type, algo.number);
-  for (int64_t i = 0; i < dLayout->batch; ++i) {
-    const char *left = item(static_cast<const char *>(a), *aLayout, i);
-    const char *right = item(static_cast<const char *>(b), *bLayout, i);
-    const char *added = item(static_cast<const char *>(c), *cLayout, i);
-    char *result = item(static_cast<char *>(d), *dLayout, i);
-    if (isInteger)
-      multiplyIntegers(
-          alphaOf, reinterpret_cast<const int8_t *>(left), *aLayout, reinterpret_cast<const int8_t *>(right), *bLayout,
-          betaOf, reinterpret_cast<const int32_t *>(added), *cLayout, reinterpret_cast<int32_t *>(result), *dLayout);
-    else
-      multiply(*desc, scale, left, *aLayout, right, *bLayout, add, added, *cLayout, result, *dLayout);
-  }
-  return kBlasSuccess;
+  return emulator::enqueue(stream, std::move(compute)) ? int(kBlasExecutionFailed) : int(kBlasSuccess);
 }
 
 } // namespace

@@ -6,11 +6,12 @@
 #include "backends/cuda/emulator/Driver.h"
 
 #include "backends/cuda/emulator/Machine.h"
+#include "backends/cuda/emulator/Streams.h"
 #include "backends/cuda/kernels/HostKernels.h"
+#include "backends/cuda/kernels/Kernels.h"
 
 #include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -18,6 +19,7 @@
 #include <memory>
 #include <mutex>
 #include <shared_mutex>
+#include <vector>
 
 using namespace lathe;
 using namespace lathe::cuda;
@@ -40,18 +42,6 @@ struct ModuleTag {
   bool isWritten = false; ///< its functions are the hand-written ones
   std::map<std::string, FunctionTag> functions;
 };
-
-struct StreamTag {
-  std::mutex mutex;
-  std::unique_ptr<Machine> machine; ///< made for the first launch
-};
-
-struct EventTag {
-  std::chrono::steady_clock::time_point time;
-  int64_t played = 0; ///< nanoseconds of products
-  bool recorded = false;
-};
-
 } // namespace lathe::cuda
 
 namespace {
@@ -124,12 +114,53 @@ public:
     return kDriverSuccess;
   }
 
+  int pin(void **address, size_t bytes) {
+    EmulatorSettings &settings = emulatorSettings();
+    std::unique_lock<std::shared_mutex> lock(mutex);
+    if (bytes == 0)
+      return kDriverInvalidValue;
+    if (settings.pinnedUntilFull == 0)
+      return kDriverOutOfMemory;
+    void *memory = malloc(bytes);
+    if (!memory)
+      return kDriverOutOfMemory;
+    if (settings.pinnedUntilFull > 0)
+      --settings.pinnedUntilFull;
+    memset(memory, kPoison, bytes);
+    pinned_[reinterpret_cast<uintptr_t>(memory)] = bytes;
+    *address = memory;
+    return kDriverSuccess;
+  }
+
+  int unpin(void *address) {
+    std::unique_lock<std::shared_mutex> lock(mutex);
+    if (!pinned_.erase(reinterpret_cast<uintptr_t>(address))) {
+      emulator::explain("what is freed is no memory that the driver gave");
+      return kDriverInvalidValue;
+    }
+    free(address);
+    return kDriverSuccess;
+  }
+
+  bool isPinned(const void *address, size_t bytes) {
+    std::shared_lock<std::shared_mutex> lock(mutex);
+    auto at = reinterpret_cast<uintptr_t>(address);
+    auto next = pinned_.upper_bound(at);
+    if (next == pinned_.begin())
+      return false;
+    auto [base, size] = *std::prev(next);
+    return at - base <= size && bytes <= size - (at - base);
+  }
+
   /// The end of the context: all that it had is gone, and so is what made it fail.
   void reset() {
     std::unique_lock<std::shared_mutex> lock(mutex);
     for (auto &[address, bytes] : allocations_)
       free(reinterpret_cast<void *>(address));
+    for (auto &[address, bytes] : pinned_)
+      free(reinterpret_cast<void *>(address));
     allocations_.clear();
+    pinned_.clear();
     bytes_ = 0;
     lost = kDriverSuccess;
     lostMessage.clear();
@@ -141,6 +172,9 @@ public:
     result.allocations = allocations_.size();
     result.bytes = bytes_;
     result.launches = launches.load();
+    result.pinned = pinned_.size();
+    result.calls = calls.load();
+    result.graphs = graphs.load();
     result.lastAlgorithm = lastAlgorithm;
     std::copy(std::begin(products), std::end(products), result.products);
     return result;
@@ -151,12 +185,12 @@ public:
   int contextCount = 0;
   std::atomic<int> lost{kDriverSuccess}; ///< what every call answers once the device failed
   std::string lostMessage;
-  std::atomic<int64_t> launches{0};
+  std::atomic<int64_t> launches{0}, calls{0}, graphs{0};
   std::atomic<int64_t> products[32] = {};
   std::atomic<int64_t> playedNanoseconds{0}, lastAlgorithm{-1};
 
 private:
-  std::map<uintptr_t, size_t> allocations_;
+  std::map<uintptr_t, size_t> allocations_, pinned_;
   uint64_t bytes_ = 0;
 };
 
@@ -169,12 +203,15 @@ ContextHandle theContext;
 thread_local int contextDepth = 0;
 thread_local std::string explanation;
 
-/// What calls that need a context begin with.
-int ready() {
+/// What calls that need a context begin with; `forbidden`: which ones may not be made while a stream is captured.
+int ready(const char *forbidden = nullptr) {
   if (contextDepth == 0) {
     emulator::explain("no context is current on this thread");
     return kDriverInvalidContext;
   }
+  if (forbidden)
+    if (int result = emulator::refuseInCapture(forbidden))
+      return result;
   return device().lost.load();
 }
 
@@ -228,6 +265,14 @@ const Name *nameOf(int result) {
       {kDriverNotFound, "CUDA_ERROR_NOT_FOUND", "named symbol not found"},
       {kDriverIllegalAddress, "CUDA_ERROR_ILLEGAL_ADDRESS", "an illegal memory access was encountered"},
       {kDriverLaunchOutOfResources, "CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES", "too many resources requested for launch"},
+      {kDriverIllegalState, "CUDA_ERROR_ILLEGAL_STATE", "the operation cannot be performed in the present state"},
+      {kDriverNotReady, "CUDA_ERROR_NOT_READY", "device not ready"},
+      {kDriverStreamCaptureUnsupported, "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED",
+       "operation not permitted when stream is capturing"},
+      {kDriverStreamCaptureInvalidated, "CUDA_ERROR_STREAM_CAPTURE_INVALIDATED",
+       "operation failed due to a previous error during capture"},
+      {kDriverStreamCaptureWrongThread, "CUDA_ERROR_STREAM_CAPTURE_WRONG_THREAD",
+       "attempt to terminate a thread-local capture sequence from another thread"},
       {kDriverMisalignedAddress, "CUDA_ERROR_MISALIGNED_ADDRESS", "misaligned address"},
       {kDriverLaunchFailed, "CUDA_ERROR_LAUNCH_FAILED", "unspecified launch failure"},
   };
@@ -343,55 +388,76 @@ int memGetInfo(size_t *available, size_t *total) {
 }
 
 int memAlloc(DevicePointer *address, size_t bytes) {
-  int result = ready();
+  int result = ready("memory is allocated");
   return result ? result : device().allocate(address, bytes);
 }
 
+/// Waits for all that may use it.
 int memFree(DevicePointer address) {
-  int result = ready();
+  if (int result = ready("memory is freed"))
+    return result;
+  int result = emulator::drainAll();
   return result ? result : device().release(address);
 }
 
 int memAllocAsync(DevicePointer *address, size_t bytes, Stream) { return memAlloc(address, bytes); }
-int memFreeAsync(DevicePointer address, Stream) { return memFree(address); }
+int memFreeAsync(DevicePointer address, Stream stream) {
+  int result = ready("memory is freed");
+  return result ? result : emulator::enqueue(stream, [=] { return device().release(address); });
+}
 
 int memHostAlloc(void **address, size_t bytes, unsigned) {
-  if (int result = ready())
-    return result;
-  *address = malloc(bytes ? bytes : 1);
-  return *address ? kDriverSuccess : kDriverOutOfMemory;
+  int result = ready("memory of the host is allocated");
+  return result ? result : device().pin(address, bytes);
 }
 
 int memFreeHost(void *address) {
-  free(address);
-  return kDriverSuccess;
+  if (int result = ready("memory of the host is freed"))
+    return result;
+  emulator::drainAll();
+  return device().unpin(address);
 }
 
-int memcpyHtoDAsync(DevicePointer to, const void *from, size_t bytes, Stream) {
-  int result = ready();
+int copyIn(DevicePointer to, const void *from, size_t bytes) {
   std::shared_lock<std::shared_mutex> lock(device().mutex);
-  if (!result)
-    result = checkRange(to, bytes, "a copy to the device");
+  int result = checkRange(to, bytes, "a copy to the device");
   if (!result && bytes)
     memcpy(hostOf(to), from, bytes);
   return result;
 }
 
-int memcpyDtoHAsync(void *to, DevicePointer from, size_t bytes, Stream) {
-  int result = ready();
+int copyOut(void *to, DevicePointer from, size_t bytes) {
   std::shared_lock<std::shared_mutex> lock(device().mutex);
-  if (!result)
-    result = checkRange(from, bytes, "a copy from the device");
+  int result = checkRange(from, bytes, "a copy from the device");
   if (!result && bytes)
     memcpy(to, hostOf(from), bytes);
   return result;
 }
 
-int memcpyDtoDAsync(DevicePointer to, DevicePointer from, size_t bytes, Stream) {
-  int result = ready();
+/// What is not pinned the driver has copied when the call returns.
+int memcpyHtoDAsync(DevicePointer to, const void *from, size_t bytes, Stream stream) {
+  if (int result = ready())
+    return result;
+  if (!emulator::isDeferred(stream) || device().isPinned(from, bytes))
+    return emulator::enqueue(stream, [=] { return copyIn(to, from, bytes); });
+  auto *begin = static_cast<const unsigned char *>(from);
+  return emulator::enqueue(stream, [to, copy = std::vector<unsigned char>(begin, begin + bytes)] {
+    return copyIn(to, copy.data(), copy.size());
+  });
+}
+
+/// To what is not pinned the driver copies at once.
+int memcpyDtoHAsync(void *to, DevicePointer from, size_t bytes, Stream stream) {
+  if (int result = ready())
+    return result;
+  bool isPinned = device().isPinned(to, bytes);
+  int result = emulator::enqueue(stream, [=] { return copyOut(to, from, bytes); });
+  return result || isPinned ? result : emulator::drain(stream);
+}
+
+int copyInside(DevicePointer to, DevicePointer from, size_t bytes) {
   std::shared_lock<std::shared_mutex> lock(device().mutex);
-  if (!result)
-    result = checkRange(from, bytes, "a copy on the device");
+  int result = checkRange(from, bytes, "a copy on the device");
   if (!result)
     result = checkRange(to, bytes, "a copy on the device");
   if (!result && bytes)
@@ -399,7 +465,24 @@ int memcpyDtoDAsync(DevicePointer to, DevicePointer from, size_t bytes, Stream) 
   return result;
 }
 
-int memcpy2DAsync(const Copy2D *copy, Stream) {
+int memcpyDtoDAsync(DevicePointer to, DevicePointer from, size_t bytes, Stream stream) {
+  int result = ready();
+  return result ? result : emulator::enqueue(stream, [=] { return copyInside(to, from, bytes); });
+}
+
+int copyLines(const Copy2D &copy) {
+  DevicePointer from = copy.src + copy.srcY * copy.srcPitch + copy.srcX,
+                to = copy.dst + copy.dstY * copy.dstPitch + copy.dstX;
+  std::shared_lock<std::shared_mutex> lock(device().mutex);
+  int result = checkRange(from, (copy.height - 1) * copy.srcPitch + copy.widthBytes, "a copy of lines");
+  if (!result)
+    result = checkRange(to, (copy.height - 1) * copy.dstPitch + copy.widthBytes, "a copy of lines");
+  for (size_t i = 0; i < copy.height && !result; ++i)
+    memmove(hostOf(to + i * copy.dstPitch), hostOf(from + i * copy.srcPitch), copy.widthBytes);
+  return result;
+}
+
+int memcpy2DAsync(const Copy2D *copy, Stream stream) {
   if (int result = ready())
     return result;
   if (copy->srcType != kMemoryTypeDevice || copy->dstType != kMemoryTypeDevice || copy->srcPitch < copy->widthBytes ||
@@ -407,25 +490,20 @@ int memcpy2DAsync(const Copy2D *copy, Stream) {
     return kDriverInvalidValue;
   if (copy->height == 0 || copy->widthBytes == 0)
     return kDriverSuccess;
-  DevicePointer from = copy->src + copy->srcY * copy->srcPitch + copy->srcX,
-                to = copy->dst + copy->dstY * copy->dstPitch + copy->dstX;
-  std::shared_lock<std::shared_mutex> lock(device().mutex);
-  int result = checkRange(from, (copy->height - 1) * copy->srcPitch + copy->widthBytes, "a copy of lines");
-  if (!result)
-    result = checkRange(to, (copy->height - 1) * copy->dstPitch + copy->widthBytes, "a copy of lines");
-  for (size_t i = 0; i < copy->height && !result; ++i)
-    memmove(hostOf(to + i * copy->dstPitch), hostOf(from + i * copy->srcPitch), copy->widthBytes);
-  return result;
+  return emulator::enqueue(stream, [copy = *copy] { return copyLines(copy); });
 }
 
-int memsetD8Async(DevicePointer to, unsigned char value, size_t bytes, Stream) {
-  int result = ready();
+int fill(DevicePointer to, unsigned char value, size_t bytes) {
   std::shared_lock<std::shared_mutex> lock(device().mutex);
-  if (!result)
-    result = checkRange(to, bytes, "a filling");
+  int result = checkRange(to, bytes, "a filling");
   if (!result && bytes)
     memset(hostOf(to), value, bytes);
   return result;
+}
+
+int memsetD8Async(DevicePointer to, unsigned char value, size_t bytes, Stream stream) {
+  int result = ready();
+  return result ? result : emulator::enqueue(stream, [=] { return fill(to, value, bytes); });
 }
 
 int deviceGetDefaultPool(Pool *pool, DeviceOrdinal) {
@@ -435,59 +513,64 @@ int deviceGetDefaultPool(Pool *pool, DeviceOrdinal) {
 int poolSetAttribute(Pool, int, void *) { return kDriverSuccess; }
 
 //===----------------------------------------------------------------------===//
-// Streams and events: what is asked for is done when the call returns
+// Streams, events and graphs: what needs a context
 //===----------------------------------------------------------------------===//
 
-StreamTag &defaultStream() {
-  static StreamTag *stream = new StreamTag;
-  return *stream;
+int streamCreate(Stream *stream, unsigned flags) {
+  int result = ready();
+  return result ? result : emulator::streamCreate(stream, flags);
 }
 
-int streamCreate(Stream *stream, unsigned) {
-  if (int result = ready())
-    return result;
-  *stream = new StreamTag;
-  return kDriverSuccess;
+int streamDestroy(Stream stream) { return emulator::streamDestroy(stream); }
+
+int streamSynchronize(Stream stream) {
+  int result = ready();
+  return result ? result : emulator::streamSynchronize(stream);
 }
 
-int streamDestroy(Stream stream) {
-  delete stream;
-  return kDriverSuccess;
+int eventCreate(Event *event, unsigned flags) {
+  int result = ready();
+  return result ? result : emulator::eventCreate(event, flags);
 }
 
-int streamSynchronize(Stream) { return ready(); }
+int eventDestroy(Event event) { return emulator::eventDestroy(event); }
 
-int eventCreate(Event *event, unsigned) {
-  if (int result = ready())
-    return result;
-  *event = new EventTag;
-  return kDriverSuccess;
+int eventRecord(Event event, Stream stream) {
+  int result = ready();
+  return result ? result : emulator::eventRecord(event, stream);
 }
 
-int eventDestroy(Event event) {
-  delete event;
-  return kDriverSuccess;
-}
-
-int eventRecord(Event event, Stream) {
-  if (int result = ready())
-    return result;
-  event->time = std::chrono::steady_clock::now();
-  event->played = device().playedNanoseconds;
-  event->recorded = true;
-  return kDriverSuccess;
+int eventSynchronize(Event event) {
+  int result = ready();
+  return result ? result : emulator::eventSynchronize(event);
 }
 
 int eventElapsedTime(float *milliseconds, Event from, Event to) {
+  int result = ready();
+  return result ? result : emulator::eventElapsedTime(milliseconds, from, to);
+}
+
+int streamBeginCapture(Stream stream, int mode) {
+  int result = ready();
+  return result ? result : emulator::streamBeginCapture(stream, mode);
+}
+
+int streamEndCapture(Stream stream, Graph *graph) { return emulator::streamEndCapture(stream, graph); }
+
+int graphInstantiate(GraphExec *exec, Graph graph, unsigned long long flags) {
+  int result = ready();
+  return result ? result : emulator::graphInstantiate(exec, graph, flags);
+}
+
+int graphLaunch(GraphExec exec, Stream stream) {
   if (int result = ready())
     return result;
-  if (!from->recorded || !to->recorded)
-    return kDriverInvalidHandle;
-  *milliseconds = emulatorSettings().algorithmMilliseconds.empty()
-                      ? std::chrono::duration<float, std::milli>(to->time - from->time).count()
-                      : static_cast<float>(double(to->played - from->played) / 1e6);
-  return kDriverSuccess;
+  ++device().graphs;
+  return emulator::graphLaunch(exec, stream);
 }
+
+int graphDestroy(Graph graph) { return emulator::graphDestroy(graph); }
+int graphExecDestroy(GraphExec exec) { return emulator::graphExecDestroy(exec); }
 
 //===----------------------------------------------------------------------===//
 // Kernels
@@ -517,7 +600,7 @@ int loadForeign(const char *image, ModuleTag &module) {
 }
 
 int moduleLoadDataEx(ModuleHandle *module, const void *image, unsigned, int *, void **) {
-  if (int result = ready())
+  if (int result = ready("kernels are loaded"))
     return result;
   auto loaded = std::make_unique<ModuleTag>();
   if (memcmp(image, EmulationImage::kMagic, sizeof(EmulationImage::kMagic)) != 0) {
@@ -595,11 +678,62 @@ int resultOf(const MachineResult &result) {
   }
 }
 
+/// One launch; `parameters` as of launchKernel.
+int runKernel(FunctionHandle function, const MachineLaunch &given, Stream stream, void **parameters) {
+  if (int lost = device().lost.load())
+    return lost;
+  EmulatorSettings &settings = emulatorSettings();
+  if (settings.launchesUntilLost == 0)
+    return lose(kDriverEccUncorrectable, "the emulator was told to lose its device");
+  if (settings.launchesUntilLost > 0)
+    --settings.launchesUntilLost;
+  ++device().launches;
+  std::unique_lock<std::mutex> order;
+  Machine &machine = emulator::machineOf(stream, &order);
+  std::shared_lock<std::shared_mutex> lock(device().mutex);
+  MachineLaunch launch = given;
+  launch.name = function->name.c_str();
+  launch.memory = &device();
+  MachineResult result;
+  if (function->written) {
+    launch.body = function->written;
+    launch.context = parameters[0];
+    result = machine.run(launch);
+  } else {
+    result = machine.run(launch, function->body, hostOf(*static_cast<DevicePointer *>(parameters[0])), parameters[1],
+                         *static_cast<int64_t *>(parameters[2]));
+  }
+  lock.unlock();
+  return resultOf(result);
+}
+
+/// The arguments of a launch that is done later. The driver knows how many bytes a kernel takes; here they are as many
+/// as any: those of hand-written kernels fill a KernelLaunch, those of generated ones what the run half hands over.
+struct KeptArguments {
+  static constexpr size_t kGeneratedBytes = 4064;
+  DevicePointer failures = 0;
+  int64_t count = 0;
+  std::vector<uint64_t> bytes;
+
+  KeptArguments(bool isWritten, void **parameters) {
+    size_t size = isWritten ? sizeof(KernelLaunch::args) : kGeneratedBytes;
+    bytes.resize((size + 7) / 8);
+    memcpy(bytes.data(), parameters[isWritten ? 0 : 1], size);
+    if (isWritten)
+      return;
+    failures = *static_cast<DevicePointer *>(parameters[0]);
+    count = *static_cast<int64_t *>(parameters[2]);
+  }
+  int run(FunctionHandle function, const MachineLaunch &launch, Stream stream) {
+    void *written[] = {bytes.data()}, *generated[] = {&failures, bytes.data(), &count};
+    return runKernel(function, launch, stream, function->written ? written : generated);
+  }
+};
+
 int launchKernel(FunctionHandle function, unsigned gridX, unsigned gridY, unsigned gridZ, unsigned blockX,
-                 unsigned blockY, unsigned blockZ, unsigned sharedBytes, Stream given, void **parameters, void **) {
+                 unsigned blockY, unsigned blockZ, unsigned sharedBytes, Stream stream, void **parameters, void **) {
   if (int result = ready())
     return result;
-  EmulatorSettings &settings = emulatorSettings();
   if (static_cast<int64_t>(sharedBytes) > function->maxSharedBytes) {
     emulator::explain(join("kernel '", function->name, "' was not allowed more than ", function->maxSharedBytes,
                            " bytes of shared memory"));
@@ -607,38 +741,17 @@ int launchKernel(FunctionHandle function, unsigned gridX, unsigned gridY, unsign
   }
   if (!function->body && !function->written)
     return kDriverNoBinaryForGpu;
-  if (settings.launchesUntilLost == 0)
-    return lose(kDriverEccUncorrectable, "the emulator was told to lose its device");
-  if (settings.launchesUntilLost > 0)
-    --settings.launchesUntilLost;
-  ++device().launches;
-  StreamTag &stream = given ? *given : defaultStream();
-  std::lock_guard<std::mutex> order(stream.mutex);
-  if (!stream.machine) {
-    Machine::Options options;
-    options.threads = settings.threads;
-    options.races_global = settings.racesGlobal;
-    options.limits.shared_bytes = settings.maxSharedBytes;
-    stream.machine = std::make_unique<Machine>(options);
-  }
-  std::shared_lock<std::shared_mutex> lock(device().mutex);
+  ++device().calls;
   MachineLaunch launch;
-  launch.name = function->name.c_str();
   launch.grid[0] = gridX, launch.grid[1] = gridY, launch.grid[2] = gridZ;
   launch.block[0] = blockX, launch.block[1] = blockY, launch.block[2] = blockZ;
   launch.shared_bytes = sharedBytes;
-  launch.memory = &device();
-  MachineResult result;
-  if (function->written) {
-    launch.body = function->written;
-    launch.context = parameters[0];
-    result = stream.machine->run(launch);
-  } else {
-    result = stream.machine->run(launch, function->body, hostOf(*static_cast<DevicePointer *>(parameters[0])),
-                                 parameters[1], *static_cast<int64_t *>(parameters[2]));
-  }
-  lock.unlock();
-  return resultOf(result);
+  if (!emulator::isDeferred(stream))
+    return runKernel(function, launch, stream, parameters);
+  return emulator::enqueue(
+      stream, [function, launch, stream, kept = KeptArguments(function->written != nullptr, parameters)]() mutable {
+        return kept.run(function, launch, stream);
+      });
 }
 
 } // namespace
@@ -668,6 +781,8 @@ void emulator::countProduct(int type, size_t algorithm) {
     device().lastAlgorithm = static_cast<int64_t>(algorithm);
   }
 }
+
+int64_t emulator::playedNanoseconds() { return device().playedNanoseconds; }
 
 void emulator::explain(std::string message) { explanation = std::move(message); }
 

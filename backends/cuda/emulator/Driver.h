@@ -44,6 +44,9 @@ struct EmulatorSettings {
   int64_t launchesUntilLost = -1;           ///< after as many the device is lost; -1: never
   int64_t allocationsUntilFull = -1;        ///< after as many there is no memory, whatever the size; -1: never
   int threads = 1;                          ///< of the host, among which blocks of a launch are shared out
+  int64_t pinnedUntilFull = -1;             ///< the same of memory of the host that the driver gives
+  int64_t graphsUntilFull = -1;             ///< and of graphs
+  bool delays = false;                      ///< nothing is done before something waits for it (Streams.h)
   /// How long the library's products take by each of as many algorithms, on a clock that only they advance; empty:
   /// there is one, and the clock is the host's.
   std::vector<float> algorithmMilliseconds;
@@ -57,8 +60,11 @@ EmulatorSettings &emulatorSettings();
 struct EmulatorStatistics {
   size_t allocations = 0;
   uint64_t bytes = 0;
-  int64_t launches = 0;       ///< of the process
-  int64_t products[32] = {};  ///< likewise, of the library, by the type of the operands (BlasType)
+  int64_t launches = 0;       ///< of the process, those of graphs, too
+  size_t pinned = 0;          ///< pieces of memory of the host
+  int64_t calls = 0;          ///< of launchKernel
+  int64_t graphs = 0;         ///< that were launched
+  int64_t products[32] = {};  ///< of the process, of the library, by the type of the operands (BlasType)
   int64_t lastAlgorithm = -1; ///< of EmulatorSettings::algorithmMilliseconds, that a product was computed by
 };
 EmulatorStatistics emulatorStatistics();
@@ -73,6 +79,8 @@ namespace emulator {
 bool inBounds(const void *address, int64_t bytes);
 /// Counts a product of operands of a BlasType, by one of the algorithms.
 void countProduct(int type, size_t algorithm);
+/// How long products took up to now on the clock that they advance (EmulatorSettings::algorithmMilliseconds).
+int64_t playedNanoseconds();
 /// Notes why the next failure that is reported happens, for getErrorString.
 void explain(std::string message);
 /// What explain() was told last on this thread; empty when it was asked for before.

@@ -114,7 +114,7 @@ Status BlasPlans::fastest(const BlasProblem &problem, const BlasPlan &plan, cons
       return success();
     }
   // What is not there in memory or in the budget to time with, the library's own choice goes without.
-  Scratch operands(module_.device(), services_, stream_);
+  Scratch operands(module_.device(), services_, stream_, nullptr);
   uint64_t bytes = 0, workspace = 0;
   for (uint64_t own : operandBytes(problem))
     bytes += own;

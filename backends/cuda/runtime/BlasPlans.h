@@ -46,8 +46,9 @@ struct BlasOperands {
 /// Plans of a session. The device's context is current in all calls.
 class BlasPlans {
 public:
-  BlasPlans(CudaModule &module, runtime::SessionServices &services, Stream stream)
-      : module_(module), services_(services), stream_(stream), workspace_(module.device(), services, stream) {}
+  /// `replay`: whose graphs have products.
+  BlasPlans(CudaModule &module, runtime::SessionServices &services, Stream stream, Replay *replay)
+      : module_(module), services_(services), stream_(stream), workspace_(module.device(), services, stream, replay) {}
   ~BlasPlans();
   BlasPlans(const BlasPlans &) = delete;
 

@@ -8,6 +8,7 @@
 #include "backends/cuda/emulator/Driver.h"
 #include "backends/cuda/runtime/CodeLoader.h"
 #include "backends/cuda/runtime/CudaSession.h"
+#include "backends/cuda/runtime/Staging.h"
 
 #include <algorithm>
 #include <cstdlib>
@@ -23,6 +24,13 @@ using runtime::success;
 namespace {
 /// Where constants begin: what vector accesses and libraries' fastest algorithms want.
 constexpr uint64_t kAlignment = 256;
+
+/// Bytes of a constant on the device.
+uint64_t plainBytes(const runtime::Constant &constant) {
+  return constant.packed
+             ? static_cast<uint64_t>(constant.packed->dims[0] * constant.packed->dims[1]) * constant.type->size
+             : constant.size;
+}
 
 bool isSet(const char *variable) {
   const char *value = getenv(variable);
@@ -114,11 +122,10 @@ Status CudaModule::loadWritten(const std::string &function, ModuleHandle *module
   return loadCode(*device_, {{true, "sm_80", ptx}}, module, &chosen);
 }
 
-Status CudaModule::start(const KernelLaunch &launch, Stream stream) {
-  if (launch.function.empty())
-    return success();
-  std::unique_lock<std::mutex> lock(mutex_);
-  WrittenKernel &kernel = writtenKernels_[launch.function];
+Status CudaModule::find(const KernelLaunch &launch, FunctionHandle *function, const char **name) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  auto at = writtenKernels_.try_emplace(launch.function).first;
+  WrittenKernel &kernel = at->second;
   if (!kernel.module)
     if (Status status = loadWritten(launch.function, &kernel.module); status.failed())
       return status;
@@ -135,8 +142,19 @@ Status CudaModule::start(const KernelLaunch &launch, Stream stream) {
       return device_->status(result, "asking for shared memory");
     kernel.sharedBytes = launch.shared_bytes;
   }
-  FunctionHandle function = kernel.function;
-  lock.unlock();
+  *function = kernel.function;
+  *name = at->first.c_str();
+  return success();
+}
+
+Status CudaModule::start(const KernelLaunch &launch, Stream stream) {
+  if (launch.function.empty())
+    return success();
+  FunctionHandle function = nullptr;
+  const char *name = nullptr;
+  if (Status status = find(launch, &function, &name); status.failed())
+    return status;
+  const DriverApi &driver = device_->driver();
   alignas(8) unsigned char args[sizeof(launch.args)];
   memcpy(args, launch.args, sizeof(args));
   void *parameters[] = {args};
@@ -160,11 +178,6 @@ Status CudaModule::uploadConstants() {
   uint64_t total = 0;
   std::vector<uint64_t> offsets;
   std::map<std::tuple<uint64_t, uint64_t, size_t>, uint64_t> shared; // constants may share their bytes
-  auto plainBytes = [](const runtime::Constant &constant) {
-    return constant.packed
-               ? static_cast<uint64_t>(constant.packed->dims[0] * constant.packed->dims[1]) * constant.type->size
-               : constant.size;
-  };
   for (const runtime::Constant &constant : constants) {
     auto [at, isNew] =
         shared.emplace(std::tuple(constant.offset, constant.size, constant.packed ? offsets.size() + 1 : 0), total);
@@ -175,6 +188,26 @@ Status CudaModule::uploadConstants() {
   DevicePointer base = 0;
   if (Status status = allocate(total, "the weights", &base); status.failed())
     return status;
+  // The device copies one piece while the next is read, which may be from a disk.
+  constexpr uint64_t kPieceBytes = uint64_t(8) << 20;
+  constexpr size_t kPieces = 2;
+  Stream stream = nullptr;
+  if (int result = device_->driver().streamCreate(&stream, kStreamNonBlocking))
+    return device_->status(result, "creating a stream for the weights");
+  Status status;
+  {
+    Staging staging(*device_, stream, std::min(kPieceBytes, aligned(std::max<uint64_t>(total, 1))), kPieces,
+                    [](int64_t) { return true; });
+    status = uploadConstants(staging, base, offsets);
+    if (Status arrived = staging.arrive(); !status.failed())
+      status = std::move(arrived);
+  }
+  device_->driver().streamDestroy(stream);
+  return status;
+}
+
+Status CudaModule::uploadConstants(Staging &staging, DevicePointer base, const std::vector<uint64_t> &offsets) {
+  const std::vector<runtime::Constant> &constants = services_.manifest().constants;
   uint64_t done = 0;
   for (size_t i = 0; i < constants.size(); ++i) {
     addresses_.push_back(reinterpret_cast<const void *>(base + offsets[i]));
@@ -189,11 +222,10 @@ Status CudaModule::uploadConstants() {
       unpack(*packed, constants[i].type->size, data, plain.data());
       data = plain.data();
     }
-    if (int result = device_->driver().memcpyHtoDAsync(base + offsets[i], data, bytes, nullptr))
-      return device_->status(result, runtime::join("copying constant '", constants[i].name, "' to the device").c_str());
+    if (Status status = staging.upload(base + offsets[i], data, bytes); status.failed())
+      return failure(status.code(), "constant '", constants[i].name, "': ", status.message());
   }
-  // Streams of sessions do not wait for this one.
-  return device_->status(device_->driver().streamSynchronize(nullptr), "copying the weights to the device");
+  return success();
 }
 
 Status CudaModule::blas(const BlasApi **api, BlasHandle *handle) {

@@ -18,6 +18,8 @@
 
 namespace lathe::cuda {
 
+class Staging;
+
 /// Opens cuBLASLt, or what plays it.
 using OpenBlas = runtime::Status (*)(BlasApi *api);
 
@@ -47,6 +49,8 @@ public:
   runtime::ModuleServices &services() { return services_; }
   /// NOT_FOUND where the artifact's kernels have no such function.
   runtime::Status function(const std::string &name, FunctionHandle *function) const;
+  /// Finds a hand-written kernel, and its name as long as the module lives; it is loaded when it is first.
+  runtime::Status find(const KernelLaunch &launch, FunctionHandle *function, const char **name);
   /// Puts a hand-written kernel into a stream; it is loaded when it is first. The device's context is current.
   runtime::Status start(const KernelLaunch &launch, Stream stream);
   /// The library for products; opened once.
@@ -70,6 +74,7 @@ private:
   runtime::Status loadKernels();
   runtime::Status loadWritten(const std::string &function, ModuleHandle *module);
   runtime::Status uploadConstants();
+  runtime::Status uploadConstants(Staging &staging, DevicePointer base, const std::vector<uint64_t> &offsets);
   runtime::Status allocate(uint64_t bytes, const char *what, DevicePointer *address);
 
   std::shared_ptr<Device> device_;

@@ -25,6 +25,12 @@ constexpr int64_t kDefaultSharedBytes = 48 << 10; ///< what a kernel may use wit
 
 DevicePointer pointerOf(const void *address) { return reinterpret_cast<DevicePointer>(address); }
 
+/// Whether an environment variable is set, to something else than 0.
+bool isSet(const char *name) {
+  const char *value = getenv(name);
+  return value && *value && strcmp(value, "0") != 0;
+}
+
 /// A kernel by its name and the nodes of the model that it does the work of.
 std::string describe(const std::vector<runtime::Kernel> &kernels, int64_t index) {
   if (index < 0 || static_cast<size_t>(index) >= kernels.size())
@@ -45,8 +51,7 @@ std::string describe(const std::vector<runtime::Kernel> &kernels, int64_t index)
 CudaSession::CudaSession(CudaModule &module, runtime::SessionServices &services)
     : module_(module), device_(module.device()), driver_(device_.driver()), services_(services),
       functions_(services.program().kernels.size()) {
-  const char *blocking = getenv("LATHE_CUDA_BLOCKING");
-  blocking_ = blocking && *blocking && strcmp(blocking, "0") != 0;
+  blocking_ = isSet("LATHE_CUDA_BLOCKING");
 }
 
 CudaSession::~CudaSession() {
@@ -55,6 +60,8 @@ CudaSession::~CudaSession() {
   scratch_.reset();
   rotated_.reset();
   pages_.clear();
+  replay_.reset();
+  staging_.reset();
   for (Event event : events_)
     driver_.eventDestroy(event);
   if (failures_)
@@ -69,9 +76,16 @@ Status CudaSession::start() {
   Device::Current current(device_);
   if (int result = driver_.streamCreate(&stream_, kStreamNonBlocking))
     return device_.status(result, "creating a stream");
-  products_ = std::make_unique<Products>(module_, services_, stream_);
-  scratch_ = std::make_unique<Scratch>(device_, services_, stream_);
-  rotated_ = std::make_unique<Scratch>(device_, services_, stream_);
+  // Inputs and outputs of most runs fit the first piece.
+  constexpr uint64_t kPieceBytes = uint64_t(256) << 10;
+  constexpr size_t kPieces = 4;
+  bool hasGraphs = !blocking_ && !isSet("LATHE_CUDA_NO_GRAPHS");
+  replay_ = std::make_unique<Replay>(device_, stream_, static_cast<Replay::Player &>(*this), hasGraphs);
+  staging_ = std::make_unique<Staging>(device_, stream_, kPieceBytes, kPieces,
+                                       [this](int64_t bytes) { return services_.charge(bytes); });
+  products_ = std::make_unique<Products>(module_, services_, stream_, replay_.get());
+  scratch_ = std::make_unique<Scratch>(device_, services_, stream_, replay_.get());
+  rotated_ = std::make_unique<Scratch>(device_, services_, stream_, replay_.get());
   return device_.status(driver_.memAlloc(&failures_, sizeof(hostFailures_)), "allocating a session's memory");
 }
 
@@ -86,6 +100,7 @@ void CudaSession::report(int64_t kernel, Status status) {
 
 Status CudaSession::allocate(uint64_t bytes, void **address) {
   Device::Current current(device_);
+  replay_->interrupt();
   *address = nullptr;
   DevicePointer result = 0;
   uint64_t size = std::max<uint64_t>(bytes, 1);
@@ -99,6 +114,7 @@ Status CudaSession::allocate(uint64_t bytes, void **address) {
 
 void CudaSession::release(void *address) {
   Device::Current current(device_);
+  replay_->interrupt();
   if (device_.hasPools()) {
     driver_.memFreeAsync(pointerOf(address), stream_);
     return;
@@ -110,23 +126,27 @@ void CudaSession::release(void *address) {
 
 Status CudaSession::upload(void *to, const void *from, uint64_t bytes) {
   Device::Current current(device_);
-  return device_.status(driver_.memcpyHtoDAsync(pointerOf(to), from, bytes, stream_), "copying to the device");
+  replay_->interrupt();
+  return staging_->upload(pointerOf(to), from, bytes);
 }
 
 Status CudaSession::download(void *to, const void *from, uint64_t bytes) {
   Device::Current current(device_);
-  return device_.status(driver_.memcpyDtoHAsync(to, pointerOf(from), bytes, stream_), "copying from the device");
+  replay_->interrupt();
+  return staging_->download(to, pointerOf(from), bytes);
 }
 
 Status CudaSession::copy(void *to, const void *from, uint64_t bytes) {
   Device::Current current(device_);
+  replay_->interrupt();
   return device_.status(driver_.memcpyDtoDAsync(pointerOf(to), pointerOf(from), bytes, stream_),
                         "copying on the device");
 }
 
 Status CudaSession::wait() {
   Device::Current current(device_);
-  Status status = device_.status(driver_.streamSynchronize(stream_), "waiting for the device");
+  replay_->interrupt();
+  Status status = staging_->arrive();
   if (status.code() == LATHE_DEVICE_LOST && !blocking_)
     return failure(status.code(), status.message(),
                    "; run with the environment variable LATHE_CUDA_BLOCKING=1 to learn which kernel it was");
@@ -143,9 +163,11 @@ void CudaSession::beginRun() {
   pagesOfRun_ = 0;
   if (int result = driver_.memsetD8Async(failures_, 0, sizeof(hostFailures_), stream_))
     services_.fail(device_.status(result, "starting a run"));
+  replay_->beginRun();
 }
 
 void CudaSession::endRun() {
+  replay_->endRun();
   Context popped = nullptr;
   driver_.contextPop(&popped);
 }
@@ -194,18 +216,46 @@ Status CudaSession::start(const lathe_launch_call &call) {
   FunctionHandle function = nullptr;
   if (Status status = findFunction(call.kernel, call.shared_bytes, &function); status.failed())
     return status;
+  Launch launch = {function,
+                   nullptr,
+                   {static_cast<uint32_t>(call.grid), 1, 1},
+                   static_cast<uint32_t>(call.block),
+                   call.shared_bytes,
+                   call.count,
+                   call.args_bytes};
+  replay_->call(kGenerated, call.kernel,
+                {{&launch, sizeof(launch)}, {call.args, static_cast<size_t>(call.args_bytes)}});
+  return success();
+}
+
+Status CudaSession::playLaunch(const Launch &launch, const void *given, bool isGenerated) {
   // As much as the largest kernel declares, so that the driver reads nothing behind.
+  static_assert(sizeof(KernelLaunch::args) <= kMaxArgs, "one is enough for both");
   alignas(16) unsigned char args[kMaxArgs] = {};
-  if (call.args_bytes > 0)
-    memcpy(args, call.args, static_cast<size_t>(call.args_bytes));
+  memcpy(args, given, static_cast<size_t>(launch.argsBytes));
   DevicePointer failures = failures_;
-  int64_t count = call.count;
-  void *parameters[] = {&failures, args, &count};
-  int result = driver_.launchKernel(function, static_cast<unsigned>(call.grid), 1, 1, static_cast<unsigned>(call.block),
-                                    1, 1, static_cast<unsigned>(call.shared_bytes), stream_, parameters, nullptr);
+  int64_t count = launch.count;
+  void *generated[] = {&failures, args, &count}, *written[] = {args};
+  int result = driver_.launchKernel(launch.function, launch.grid[0], launch.grid[1], launch.grid[2], launch.block, 1, 1,
+                                    static_cast<unsigned>(launch.sharedBytes), stream_,
+                                    isGenerated ? generated : written, nullptr);
   if (result == kDriverSuccess && blocking_)
     result = driver_.streamSynchronize(stream_);
-  return device_.status(result, "launch");
+  return device_.status(result, isGenerated ? "launch" : join("launching '", launch.name, "'").c_str());
+}
+
+Status CudaSession::play(int64_t kind, int64_t, const void *call, size_t bytes) {
+  if (kind == kProduct) {
+    lathe_matmul_call product;
+    memcpy(&product, call, sizeof(product));
+    Status status = products_->execute(product);
+    return status.failed() || !blocking_ ? status : device_.status(driver_.streamSynchronize(stream_), "product");
+  }
+  Launch launch;
+  memcpy(&launch, call, sizeof(launch));
+  if (bytes != sizeof(launch) + static_cast<size_t>(launch.argsBytes))
+    return failure(LATHE_INTERNAL, "a launch of ", bytes, " bytes");
+  return playLaunch(launch, static_cast<const unsigned char *>(call) + sizeof(launch), kind == kGenerated);
 }
 
 void CudaSession::launch(const lathe_launch_call &call) {
@@ -227,6 +277,7 @@ const void *CudaSession::read(const void *address, int64_t bytes) {
 }
 
 size_t CudaSession::mark() {
+  replay_->interrupt();
   if (marks_ == events_.size()) {
     Event event = nullptr;
     if (int result = driver_.eventCreate(&event, 0))
@@ -251,20 +302,23 @@ uint64_t CudaSession::elapsed(size_t from, size_t to) {
 //===----------------------------------------------------------------------===//
 
 void CudaSession::matmul(const lathe_matmul_call &call) {
-  Status status = products_->execute(call);
-  if (!status.failed() && blocking_)
-    status = device_.status(driver_.streamSynchronize(stream_), "product");
-  report(call.kernel, std::move(status));
+  replay_->call(kProduct, call.kernel, {{&call, sizeof(call)}});
 }
 
 void CudaSession::prepareMatmul(const lathe_matmul_call &call) { report(call.kernel, products_->prepare(call)); }
 
-Status CudaSession::start(bool possible, const KernelLaunch &launch, const std::string &why) {
+Status CudaSession::start(bool possible, int64_t kernel, const KernelLaunch &launch, const std::string &why) {
   if (!possible)
     return failure(LATHE_INTERNAL, why);
-  Status status = module_.start(launch, stream_);
-  return status.failed() || !blocking_ ? status
-                                       : device_.status(driver_.streamSynchronize(stream_), launch.function.c_str());
+  if (launch.function.empty())
+    return success();
+  Launch own = {
+      nullptr, nullptr,          {launch.grid, launch.grid_y, launch.grid_z}, launch.block, launch.shared_bytes,
+      0,       launch.args_bytes};
+  if (Status status = module_.find(launch, &own.function, &own.name); status.failed())
+    return status;
+  replay_->call(kWritten, kernel, {{&own, sizeof(own)}, {launch.args, static_cast<size_t>(launch.args_bytes)}});
+  return success();
 }
 
 /// What indices are out of range the device finds, and finish() tells.
@@ -288,7 +342,7 @@ int64_t CudaSession::dequantizeRows(const lathe_rows_call &call) {
   args.check = call.check;
   KernelLaunch launch;
   std::string why;
-  report(call.kernel, start(quantizedRowsLaunch(args, &launch, &why), launch, why));
+  report(call.kernel, start(quantizedRowsLaunch(args, &launch, &why), call.kernel, launch, why));
   return 0;
 }
 
@@ -314,7 +368,7 @@ Status CudaSession::findPages(const runtime::CacheRows &rows, int64_t newRows, c
   }
   if (pagesOfRun_ == pages_.size()) {
     pages_.emplace_back();
-    pages_.back().memory = std::make_unique<Scratch>(device_, services_, stream_);
+    pages_.back().memory = std::make_unique<Scratch>(device_, services_, stream_, replay_.get());
   }
   DevicePages &pages = pages_[pagesOfRun_];
   if (Status status = pages.memory->reserve((words.size() * 8 / 4096 + 1) * 4096, "addresses of a cache's pages");
@@ -323,8 +377,9 @@ Status CudaSession::findPages(const runtime::CacheRows &rows, int64_t newRows, c
   auto base = static_cast<int64_t>(pages.memory->address());
   for (size_t i = 0; i < sequences; ++i)
     words[i] += base;
-  if (int result = driver_.memcpyHtoDAsync(pages.memory->address(), words.data(), words.size() * 8, stream_))
-    return device_.status(result, "copying addresses of a cache's pages");
+  // Not one of the calls that graphs have: they read what is there when they run.
+  if (Status status = staging_->upload(pages.memory->address(), words.data(), words.size() * 8); status.failed())
+    return status;
   auto *counts = reinterpret_cast<const int64_t *>(base) + sequences;
   pages.host = rows.pages;
   pages.newRows = newRows;
@@ -354,7 +409,7 @@ Status CudaSession::execute(const lathe_cache_call &call, const runtime::CacheRo
   }
   KernelLaunch launch;
   std::string why;
-  return start(cacheLaunch(args, 4, call.read, &launch, &why), launch, why);
+  return start(cacheLaunch(args, 4, call.read, &launch, &why), call.kernel, launch, why);
 }
 
 void CudaSession::cache(const lathe_cache_call &call, const runtime::CacheRows &rows) {
@@ -384,7 +439,7 @@ Status CudaSession::bindRows(const runtime::CacheRows &rows, int64_t columns, co
   return success();
 }
 
-Status CudaSession::rotateQueries(AttentionArgs &args, int64_t rotation) {
+Status CudaSession::rotateQueries(AttentionArgs &args, int64_t kernel, int64_t rotation) {
   int64_t item = args.s * args.d, items = args.batch[0] * args.batch[1] * args.batch[2];
   if (Status status = rotated_->reserve(static_cast<uint64_t>(items * item * 4), "rotated queries"); status.failed())
     return status;
@@ -396,7 +451,7 @@ Status CudaSession::rotateQueries(AttentionArgs &args, int64_t rotation) {
   args.query = dense;
   KernelLaunch launch;
   std::string why;
-  return start(rotateLaunch(rotate, &launch, &why), launch, why);
+  return start(rotateLaunch(rotate, &launch, &why), kernel, launch, why);
 }
 
 Status CudaSession::execute(const lathe_attention_call &call, const runtime::CacheRows *keys,
@@ -416,9 +471,17 @@ Status CudaSession::execute(const lathe_attention_call &call, const runtime::Cac
     status = bindRows(*values, call.e, call, &args.value, &args.counts, &most);
   if (status.failed())
     return status;
+  // What is not read does not differ from run to run, and the number of parts seldom does.
+  if (args.counts) {
+    args.t = 0;
+    int64_t bucket = 1;
+    while (bucket <= most / 2)
+      bucket *= 2;
+    most = bucket;
+  }
   // Keys that were rotated before they became codes are multiplied by queries that are, too.
   if (keys && keys->layout.rotation() > 1)
-    if (status = rotateQueries(args, keys->layout.rotation()); status.failed())
+    if (status = rotateQueries(args, call.kernel, keys->layout.rotation()); status.failed())
       return status;
   AttentionLaunches launches;
   std::string why;
@@ -430,15 +493,15 @@ Status CudaSession::execute(const lathe_attention_call &call, const runtime::Cac
       return status;
     launches.setScratch(reinterpret_cast<void *>(scratch_->address()));
   }
-  status = start(true, launches.attention, why);
+  status = start(true, call.kernel, launches.attention, why);
   if (!status.failed())
-    status = start(true, launches.combine, why);
+    status = start(true, call.kernel, launches.combine, why);
   if (status.failed() || !values || values->layout.rotation() <= 1)
     return status;
   RotateArgs back = {args.out, args.out, {call.batch[0], call.batch[1], call.batch[2]},
                      call.s,   call.e,   values->layout.rotation()};
   KernelLaunch launch;
-  return start(rotateLaunch(back, &launch, &why), launch, why);
+  return start(rotateLaunch(back, &launch, &why), call.kernel, launch, why);
 }
 
 void CudaSession::attention(const lathe_attention_call &call, const runtime::CacheRows *keys,

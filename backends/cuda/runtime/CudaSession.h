@@ -8,11 +8,13 @@
 
 #include "backends/cuda/runtime/CudaModule.h"
 #include "backends/cuda/runtime/Products.h"
+#include "backends/cuda/runtime/Replay.h"
+#include "backends/cuda/runtime/Staging.h"
 
 namespace lathe::cuda {
 
 /// A stream, and what a run puts into it.
-class CudaSession final : public runtime::BackendSession, public runtime::DeviceQueue {
+class CudaSession final : public runtime::BackendSession, public runtime::DeviceQueue, private Replay::Player {
 public:
   CudaSession(CudaModule &module, runtime::SessionServices &services);
   ~CudaSession() override;
@@ -56,13 +58,25 @@ private:
     const int64_t *before = nullptr;     ///< without the new ones
   };
 
-  void report(int64_t kernel, runtime::Status status);
+  /// Calls that a run may hold back (Replay).
+  enum Kind : int64_t { kGenerated, kWritten, kProduct };
+  /// What is launched; arguments follow. No padding.
+  struct Launch {
+    FunctionHandle function;
+    const char *name; ///< of a hand-written kernel
+    uint32_t grid[3], block;
+    int64_t sharedBytes, count, argsBytes;
+  };
+
+  runtime::Status play(int64_t kind, int64_t kernel, const void *call, size_t bytes) override;
+  runtime::Status playLaunch(const Launch &launch, const void *args, bool isGenerated);
+  void report(int64_t kernel, runtime::Status status) override;
   runtime::Status start(const lathe_launch_call &call);
-  runtime::Status start(bool possible, const KernelLaunch &launch, const std::string &why);
+  runtime::Status start(bool possible, int64_t kernel, const KernelLaunch &launch, const std::string &why);
   runtime::Status execute(const lathe_attention_call &call, const runtime::CacheRows *keys,
                           const runtime::CacheRows *values);
   runtime::Status execute(const lathe_cache_call &call, const runtime::CacheRows &rows);
-  runtime::Status rotateQueries(AttentionArgs &args, int64_t rotation);
+  runtime::Status rotateQueries(AttentionArgs &args, int64_t kernel, int64_t rotation);
   runtime::Status findPages(const runtime::CacheRows &rows, int64_t newRows, const DevicePages **found);
   runtime::Status bindRows(const runtime::CacheRows &rows, int64_t columns, const lathe_attention_call &call,
                            RowsArgs *args, const int64_t **counts, int64_t *most);
@@ -79,6 +93,8 @@ private:
   std::vector<Function> functions_; ///< by kernel
   std::vector<Event> events_;
   size_t marks_ = 0; ///< of the run
+  std::unique_ptr<Replay> replay_;
+  std::unique_ptr<Staging> staging_;
   std::unique_ptr<Products> products_;
   std::unique_ptr<Scratch> scratch_; ///< of attentions
   std::unique_ptr<Scratch> rotated_; ///< their queries

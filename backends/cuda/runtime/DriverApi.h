@@ -34,7 +34,9 @@ enum DriverResult : int {
   kDriverUnsupportedPtxVersion = 222,
   kDriverJitCompilationDisabled = 223,
   kDriverInvalidHandle = 400,
+  kDriverIllegalState = 401,
   kDriverNotFound = 500,
+  kDriverNotReady = 600,
   kDriverIllegalAddress = 700,
   kDriverLaunchOutOfResources = 701,
   kDriverLaunchTimeout = 702,
@@ -46,6 +48,9 @@ enum DriverResult : int {
   kDriverInvalidAddressSpace = 717,
   kDriverInvalidPc = 718,
   kDriverLaunchFailed = 719,
+  kDriverStreamCaptureUnsupported = 900,
+  kDriverStreamCaptureInvalidated = 901,
+  kDriverStreamCaptureWrongThread = 908,
   kDriverUnknown = 999,
 };
 
@@ -59,6 +64,8 @@ enum DriverAttribute : int {
 };
 
 inline constexpr unsigned kStreamNonBlocking = 1;        ///< CU_STREAM_NON_BLOCKING
+inline constexpr unsigned kEventDisableTiming = 2;       ///< CU_EVENT_DISABLE_TIMING
+inline constexpr int kCaptureThreadLocal = 1;            ///< CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
 inline constexpr int kFunctionMaxDynamicSharedBytes = 8; ///< CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
 inline constexpr int kPoolReleaseThreshold = 4;          ///< CU_MEMPOOL_ATTR_RELEASE_THRESHOLD
 inline constexpr int kJitErrorLogBuffer = 5, kJitErrorLogBufferBytes = 6; ///< CU_JIT_ERROR_LOG_BUFFER...
@@ -72,6 +79,8 @@ using FunctionHandle = struct FunctionTag *;
 using Stream = struct StreamTag *;
 using Event = struct EventTag *;
 using Pool = struct PoolTag *;
+using Graph = struct GraphTag *;
+using GraphExec = struct GraphExecTag *;
 
 /// CUDA_MEMCPY2D.
 struct Copy2D {
@@ -122,6 +131,7 @@ static_assert(sizeof(Copy2D) == 128, "as the driver lays it out");
   FUNCTION(eventCreate, "cuEventCreate", (Event * event, unsigned flags))                                              \
   FUNCTION(eventDestroy, "cuEventDestroy_v2", (Event event))                                                           \
   FUNCTION(eventRecord, "cuEventRecord", (Event event, Stream stream))                                                 \
+  FUNCTION(eventSynchronize, "cuEventSynchronize", (Event event))                                                      \
   FUNCTION(eventElapsedTime, "cuEventElapsedTime", (float *milliseconds, Event from, Event to))                        \
   FUNCTION(moduleLoadDataEx, "cuModuleLoadDataEx",                                                                     \
            (ModuleHandle * module, const void *image, unsigned count, int *options, void **values))                    \
@@ -134,6 +144,12 @@ static_assert(sizeof(Copy2D) == 128, "as the driver lays it out");
             unsigned blockZ, unsigned sharedBytes, Stream stream, void **parameters, void **extra))                    \
   OPTIONAL(memAllocAsync, "cuMemAllocAsync", (DevicePointer * address, size_t bytes, Stream stream))                   \
   OPTIONAL(memFreeAsync, "cuMemFreeAsync", (DevicePointer address, Stream stream))                                     \
+  OPTIONAL(streamBeginCapture, "cuStreamBeginCapture_v2", (Stream stream, int mode))                                   \
+  OPTIONAL(streamEndCapture, "cuStreamEndCapture", (Stream stream, Graph * graph))                                     \
+  OPTIONAL(graphInstantiate, "cuGraphInstantiateWithFlags", (GraphExec * exec, Graph graph, unsigned long long flags)) \
+  OPTIONAL(graphLaunch, "cuGraphLaunch", (GraphExec exec, Stream stream))                                              \
+  OPTIONAL(graphDestroy, "cuGraphDestroy", (Graph graph))                                                              \
+  OPTIONAL(graphExecDestroy, "cuGraphExecDestroy", (GraphExec exec))                                                   \
   OPTIONAL(deviceGetDefaultPool, "cuDeviceGetDefaultMemPool", (Pool * pool, DeviceOrdinal device))                     \
   OPTIONAL(poolSetAttribute, "cuMemPoolSetAttribute", (Pool pool, int attribute, void *value))
 

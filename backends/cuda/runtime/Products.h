@@ -51,10 +51,11 @@ struct Product {
 /// are many rows (QuantizedProducts.cpp).
 class Products {
 public:
-  Products(CudaModule &module, runtime::SessionServices &services, Stream stream)
+  /// `replay`: whose graphs have products.
+  Products(CudaModule &module, runtime::SessionServices &services, Stream stream, Replay *replay)
       : module_(module), device_(module.device()), driver_(device_.driver()), stream_(stream),
-        plans_(module, services, stream), stagedA_(device_, services, stream), stagedB_(device_, services, stream),
-        stagedOut_(device_, services, stream) {}
+        plans_(module, services, stream, replay), stagedA_(device_, services, stream, replay),
+        stagedB_(device_, services, stream, replay), stagedOut_(device_, services, stream, replay) {}
 
   runtime::Status execute(const lathe_matmul_call &call) { return run(call, false); }
   /// Plans it and reserves what it needs.

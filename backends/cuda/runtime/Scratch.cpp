@@ -14,6 +14,8 @@ using runtime::Status;
 void Scratch::drop() {
   if (!address_)
     return;
+  if (replay_)
+    replay_->forget();
   // What is in the stream may still use it.
   device_.driver().streamSynchronize(stream_);
   device_.driver().memFree(address_);
@@ -25,6 +27,8 @@ void Scratch::drop() {
 Status Scratch::reserve(uint64_t bytes, const char *what) {
   if (bytes <= bytes_)
     return runtime::success();
+  if (replay_ && replay_->isCapturing())
+    return failure(LATHE_INTERNAL, what, " can't grow while a graph is made");
   drop();
   if (bytes > INT64_MAX || !services_.charge(static_cast<int64_t>(bytes)))
     return failure(LATHE_OVER_BUDGET, bytes, " bytes for ", what, " would pass the session's memory budget");

@@ -7,6 +7,7 @@
 #define LATHE_BACKENDS_CUDA_RUNTIME_SCRATCH_H
 
 #include "backends/cuda/runtime/Device.h"
+#include "backends/cuda/runtime/Replay.h"
 #include "runtime/Backend.h"
 
 namespace lathe::cuda {
@@ -15,8 +16,9 @@ namespace lathe::cuda {
 /// current in all calls.
 class Scratch {
 public:
-  Scratch(const Device &device, runtime::SessionServices &services, Stream stream)
-      : device_(device), services_(services), stream_(stream) {}
+  /// `replay`: whose graphs use it; or null.
+  Scratch(const Device &device, runtime::SessionServices &services, Stream stream, Replay *replay)
+      : device_(device), services_(services), stream_(stream), replay_(replay) {}
   ~Scratch() { drop(); }
   Scratch(const Scratch &) = delete;
 
@@ -30,6 +32,7 @@ private:
   const Device &device_;
   runtime::SessionServices &services_;
   Stream stream_;
+  Replay *replay_;
   DevicePointer address_ = 0;
   uint64_t bytes_ = 0;
 };

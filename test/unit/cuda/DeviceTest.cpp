@@ -25,6 +25,7 @@ protected:
   void TearDown() override {
     emulatorSettings() = {};
     EXPECT_EQ(emulatorStatistics().allocations, 0u);
+    EXPECT_EQ(emulatorStatistics().pinned, 0u);
   }
 };
 
@@ -84,6 +85,7 @@ TEST_F(Device, RunsAtManyShapes) {
   for (bool pools : {true, false})
     for (bool packed : {false, true}) {
       emulatorSettings().hasPools = pools;
+      emulatorSettings().delays = packed;
       CudaDemo demo(packed);
       lathe::Module module(demo.write("demo.lathe"), onEmulator());
       EXPECT_STREQ(module.info().device, "cuda-emulator");

@@ -83,9 +83,9 @@ struct Harness {
   std::unique_ptr<cuda::CudaModule> module;
   std::unique_ptr<cuda::CudaSession> session;
 
-  void start() {
+  void start(const cuda::DriverApi &driver = cuda::emulatorDriver()) {
     auto device = std::make_shared<cuda::Device>();
-    ASSERT_FALSE(device->open(cuda::emulatorDriver(), true).failed());
+    ASSERT_FALSE(device->open(driver, true).failed());
     module = std::make_unique<cuda::CudaModule>(device, services, [](cuda::BlasApi *api) {
       *api = cuda::emulatorBlas();
       return runtime::success();

@@ -151,6 +151,7 @@ TEST_F(NarrowProducts, OfF32ByWeightsOf16Bits) {
   harness.services.addConstant(LATHE_F16, k, n, half);
   harness.services.addConstant(LATHE_BF16, k, n, bfloat);
   harness.start();
+  Tensor first(harness, 1, &random); // from whose copy on there is pinned memory
   int64_t bytes = harness.services.held;
   for (int64_t weight : {0, 1})
     for (int64_t m : {1, 2, 19})

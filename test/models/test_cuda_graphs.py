@@ -1,0 +1,44 @@
+# Lathe. Under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+"""Steps of generation on the emulator are launched as CUDA graphs, and how many kernels they take."""
+import json
+import os
+import subprocess
+
+import pytest
+
+
+@pytest.fixture
+def counts(build):
+    """counts(artifact): what the run of a prompt and each of the steps behind it asked of the device: launches, products, calls, graphs."""
+
+    def get(path, sequences=1, prompt=3, steps=70, **environment):
+        command = [build / "bin/lathe_cuda_counts", path, str(sequences), str(prompt), str(steps)]
+        result = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment}, timeout=300)
+        assert result.returncode == 0, result.stderr
+        return json.loads(result.stdout)
+
+    return get
+
+
+@pytest.mark.parametrize(
+    "name, flags, sequences, steps",
+    [("llama", (), 1, 70), ("gpt2", ("--kv-cache", "int8"), 3, 12), ("llama", ("--int4",), 1, 12), ("llama", ("--int8",), 2, 12)],
+)
+def test_steps_are_graphs(name, flags, sequences, steps, artifact, counts):
+    """From the second on a step is one graph, whose positions, counts and pages the device's memory has: through a page's end, and with several sequences, caches of integers and weights of integers."""
+    runs = counts(artifact(name, "--target", "cuda:sm_80", "--generate", "on", *flags), sequences, steps=steps)
+    kernels = runs[-1]["launches"]
+    assert kernels > 0 and runs[0]["calls"] == runs[0]["launches"]
+    assert [run["graphs"] for run in runs[:3]] == [0, 0, 1]
+    assert all(run["launches"] == kernels for run in runs[2:])
+    alone = [step for step, run in enumerate(runs) if step > 2 and (run["calls"] or run["graphs"] != 1)]
+    assert not alone, alone
+
+
+def test_steps_without_graphs(artifact, counts):
+    """The same kernels, each launched by itself, where the user says so."""
+    path = artifact("llama", "--target", "cuda:sm_80", "--generate", "on")
+    graph = counts(path, steps=4)[-1]
+    alone = counts(path, steps=4, LATHE_CUDA_NO_GRAPHS="1")[-1]
+    assert (alone["graphs"], alone["calls"]) == (0, alone["launches"])
+    assert (alone["launches"], alone["products"]) == (graph["launches"], graph["products"])
