@@ -60,7 +60,7 @@ def test_rounds_what_it_covers(compress, lathe_tool, model, tmp_path):
     assert [way["kernel"] for way in told[0]["timed"]] == ["attention", "attention i8"]
     assert "attention: 1 of 1 in int8" in printed
     arithmetic = [k.get("arithmetic") for k in report["kernels"] if k["kind"] == "attention"]
-    assert sorted(arithmetic, key=str) == ["i8", None]
+    assert sorted(arithmetic, key=str) == [None, "i8"]
     step = json.loads(lathe_tool.ok("inspect", out, "--json"))["recipe"]["steps"][0]
     assert step == {"step": "quantize", "mode": "attention", "bits": 8, "prefer": "size", "tensors": ["/1/*"], "exclude": []}
 
