@@ -242,48 +242,8 @@ int driverGetVersion(int *version) {
   return kDriverSuccess;
 }
 
-struct Name {
-  int result;
-  const char *name, *text;
-};
-
-const Name *nameOf(int result) {
-  static const Name names[] = {
-      {kDriverSuccess, "CUDA_SUCCESS", "no error"},
-      {kDriverInvalidValue, "CUDA_ERROR_INVALID_VALUE", "invalid argument"},
-      {kDriverOutOfMemory, "CUDA_ERROR_OUT_OF_MEMORY", "out of memory"},
-      {kDriverNoDevice, "CUDA_ERROR_NO_DEVICE", "no CUDA-capable device is detected"},
-      {kDriverInvalidImage, "CUDA_ERROR_INVALID_IMAGE", "device kernel image is invalid"},
-      {kDriverInvalidContext, "CUDA_ERROR_INVALID_CONTEXT", "invalid device context"},
-      {kDriverNoBinaryForGpu, "CUDA_ERROR_NO_BINARY_FOR_GPU",
-       "no kernel image is available for execution on the device"},
-      {kDriverEccUncorrectable, "CUDA_ERROR_ECC_UNCORRECTABLE", "uncorrectable ECC error encountered"},
-      {kDriverInvalidPtx, "CUDA_ERROR_INVALID_PTX", "a PTX JIT compilation failed"},
-      {kDriverUnsupportedPtxVersion, "CUDA_ERROR_UNSUPPORTED_PTX_VERSION",
-       "the provided PTX was compiled with an unsupported toolchain"},
-      {kDriverInvalidHandle, "CUDA_ERROR_INVALID_HANDLE", "invalid resource handle"},
-      {kDriverNotFound, "CUDA_ERROR_NOT_FOUND", "named symbol not found"},
-      {kDriverIllegalAddress, "CUDA_ERROR_ILLEGAL_ADDRESS", "an illegal memory access was encountered"},
-      {kDriverLaunchOutOfResources, "CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES", "too many resources requested for launch"},
-      {kDriverIllegalState, "CUDA_ERROR_ILLEGAL_STATE", "the operation cannot be performed in the present state"},
-      {kDriverNotReady, "CUDA_ERROR_NOT_READY", "device not ready"},
-      {kDriverStreamCaptureUnsupported, "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED",
-       "operation not permitted when stream is capturing"},
-      {kDriverStreamCaptureInvalidated, "CUDA_ERROR_STREAM_CAPTURE_INVALIDATED",
-       "operation failed due to a previous error during capture"},
-      {kDriverStreamCaptureWrongThread, "CUDA_ERROR_STREAM_CAPTURE_WRONG_THREAD",
-       "attempt to terminate a thread-local capture sequence from another thread"},
-      {kDriverMisalignedAddress, "CUDA_ERROR_MISALIGNED_ADDRESS", "misaligned address"},
-      {kDriverLaunchFailed, "CUDA_ERROR_LAUNCH_FAILED", "unspecified launch failure"},
-  };
-  for (const Name &name : names)
-    if (name.result == result)
-      return &name;
-  return nullptr;
-}
-
 int getErrorName(int result, const char **text) {
-  const Name *name = nameOf(result);
+  const emulator::ResultName *name = emulator::resultName(result);
   *text = name ? name->name : nullptr;
   return name ? kDriverSuccess : kDriverInvalidValue;
 }
@@ -291,7 +251,7 @@ int getErrorName(int result, const char **text) {
 /// Says more than the real one: what the emulator found.
 int getErrorString(int result, const char **text) {
   thread_local std::string full;
-  const Name *name = nameOf(result);
+  const emulator::ResultName *name = emulator::resultName(result);
   if (!name) {
     *text = nullptr;
     return kDriverInvalidValue;

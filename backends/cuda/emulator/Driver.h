@@ -81,6 +81,12 @@ bool inBounds(const void *address, int64_t bytes);
 void countProduct(int type, size_t algorithm);
 /// How long products took up to now on the clock that they advance (EmulatorSettings::algorithmMilliseconds).
 int64_t playedNanoseconds();
+/// A DriverResult in the driver's words; null for one that the emulator never gives.
+struct ResultName {
+  int result;
+  const char *name, *text;
+};
+const ResultName *resultName(int result);
 /// Notes why the next failure that is reported happens, for getErrorString.
 void explain(std::string message);
 /// What explain() was told last on this thread; empty when it was asked for before.
