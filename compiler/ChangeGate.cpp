@@ -60,7 +60,9 @@ void ChangeGate::handle(llvm::function_ref<void()> carryOut, const tracing::Acti
   }
   if (phase.empty())
     return carryOut();
-  if (auto *execution = dyn_cast<PassExecutionAction>(&action)) {
+  // By tag: types of actions of MLIR that are defined in headers have one number in each shared library.
+  if (action.getTag() == PassExecutionAction::tag) {
+    auto *execution = static_cast<const PassExecutionAction *>(&action);
     // Managers of nested passes are passes, too: without an argument.
     StringRef argument = execution->getPass().getArgument();
     if (argument.empty())
@@ -78,7 +80,7 @@ void ChangeGate::handle(llvm::function_ref<void()> carryOut, const tracing::Acti
     }
     return;
   }
-  bool isOfNode = isa<ApplyPatternAction>(&action) || isa<NodeAction>(&action);
+  bool isOfNode = action.getTag() == ApplyPatternAction::tag || isa<NodeAction>(&action);
   auto *op =
       isOfNode && !pass.empty() ? llvm::dyn_cast_if_present<Operation *>(action.getContextIRUnits().front()) : nullptr;
   std::string node = op ? nodeOf(op) : "";
