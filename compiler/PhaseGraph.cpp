@@ -41,8 +41,10 @@ static std::vector<PhaseNode> kernelsOf(ArrayAttr table) {
     if (auto result = entry.getAs<DictionaryAttr>("result")) {
       node.node = text(result, "node");
       node.type = typeName(cast<TypeAttr>(result.get("type")).getValue());
-      for (auto dim : result.getAs<ArrayAttr>("shape").getAsRange<StringAttr>())
-        node.shape.push_back(dim.str());
+      for (Attribute dim : result.getAs<ArrayAttr>("shape")) {
+        auto name = dyn_cast<StringAttr>(dim);
+        node.shape.push_back(name ? name.str() : std::to_string(cast<IntegerAttr>(dim).getInt()));
+      }
     }
     if (node.node.empty() && !node.nodes.empty())
       node.node = node.nodes.back();
