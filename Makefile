@@ -8,10 +8,11 @@ PYTHON := $(BUILD)/venv/bin/python
 SENTENCES ?=
 QUERY ?=
 ARGS ?=
+PREFIX ?= /usr/local
 export BUILD PRESET JOBS SENTENCES QUERY
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check check-sanitizers check-gpu conformance fuzz bench docs install configure build build-sanitized format clean
+.PHONY: help demo check check-sanitizers check-gpu conformance fuzz bench docs deps install deb wheel configure build build-sanitized format clean
 
 help:
 	@echo 'make demo      install, build, compile all-MiniLM-L6-v2 and search sentences with it; complete Python code'
@@ -23,9 +24,12 @@ help:
 	@echo 'make fuzz      mutate models, modules, artifacts and checkpoints for FUZZ_SECONDS (default 600) in a build of its own'
 	@echo 'make bench     compare with ONNX Runtime and OpenVINO in one run and write docs/performance.md (some ten minutes)'
 	@echo '               ARGS="--quick", ARGS="--only REGEX": a part of it'
-	@echo 'make build     install and build into $(BUILD)/ (PRESET=dev|ci, JOBS=n)'
+	@echo 'make build     install the needs and build into $(BUILD)/ (PRESET=dev|ci, JOBS=n)'
+	@echo 'make install   build, and install into PREFIX (default /usr/local; DESTDIR before it)'
+	@echo 'make deb       build, and make Debian packages: $(BUILD)/packages/lathe_*.deb, liblathe-dev_*.deb'
+	@echo 'make wheel     build, and make a Python wheel: $(BUILD)/packages/lathe-*.whl'
 	@echo 'make docs      write the reference of operations and passes; list the documentation'
-	@echo 'make install   install what the build needs: Debian packages, a virtual environment in $(BUILD)/venv'
+	@echo 'make deps      install what the build needs: Debian packages, a virtual environment in $(BUILD)/venv'
 	@echo 'make format    clang-format every C and C++ source'
 	@echo 'make clean     remove the build folders, but not $(BUILD)/venv'
 
@@ -53,15 +57,24 @@ conformance: build
 bench: build
 	@scripts/bench.sh $(ARGS)
 
-docs: install
+docs: deps
 	@$(PYTHON) scripts/reference.py
 	@echo 'README.md              what it is and how to use it'
 	@for file in $$(find docs -name '*.md' | sort); do printf '%-40s %s\n' $$file "$$(grep -m1 '^# ' $$file | cut -c3-)"; done
 
-install:
+deps:
 	@scripts/install.sh
 
-configure: install
+install: build
+	@cmake --install $(BUILD) --prefix $(PREFIX) --strip
+
+deb: build
+	@cpack -G DEB --config $(BUILD)/CPackConfig.cmake -B $(BUILD)/packages
+
+wheel: build
+	@$(PYTHON) -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir $(BUILD)/packages --config-settings=cmake.define.LATHE_BUILD_DIR=$(abspath $(BUILD)) .
+
+configure: deps
 	@echo '==> configuring $(BUILD)/ (preset $(PRESET))'
 	@cmake --preset $(PRESET) >$(BUILD)/configure.log 2>&1 || { cat $(BUILD)/configure.log; exit 1; }
 
@@ -69,7 +82,7 @@ build: configure
 	@echo '==> building (log of commands: $(BUILD)/.ninja_log)'
 	@cmake --build $(BUILD) --parallel $(JOBS)
 
-build-sanitized: install
+build-sanitized: deps
 	@echo '==> building build-asan/ (preset asan-ubsan)'
 	@mkdir -p build-asan
 	@cmake --preset asan-ubsan >build-asan/configure.log 2>&1 || { cat build-asan/configure.log; exit 1; }

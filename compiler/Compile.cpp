@@ -6,6 +6,7 @@
 #include "compiler/Compile.h"
 #include "backends/cpu/compiler/CodeImage.h"
 #include "backends/cpu/compiler/Passes.h"
+#include "compiler/AttentionStep.h"
 #include "compiler/CacheStep.h"
 #include "compiler/ChangeGate.h"
 #include "compiler/Compress.h"
@@ -290,7 +291,11 @@ bool Compilation::narrowWeights() {
   narrow.types = exceptions;
   return phase(
       "precision",
-      [&](OpPassManager &passes) { passes.addNestedPass<func::FuncOp>(precision::createNarrowWeightsPass(narrow)); },
+      [&](OpPassManager &passes) {
+        passes.addNestedPass<func::FuncOp>(precision::createNarrowWeightsPass(narrow));
+        if (options.precision == "bf16")
+          passes.addNestedPass<func::FuncOp>(precision::createNarrowAttentionPass());
+      },
       ExitCode::internal);
 }
 
@@ -613,6 +618,8 @@ bool Compilation::writeReport(const ordered_json &manifest, ArrayRef<artifact::C
     ordered_json list = program["kernels"];
     if (kernels)
       kernels->describeResources(list);
+    if (program.value("device", "cpu") == "cuda")
+      CudaKernels::describeProducts(list, manifest["constants"]);
     return list;
   };
   ordered_json report = {{"kernels", kernelsOf(manifest)}, {"weights_bytes", manifest["weights_bytes"]}};
@@ -752,9 +759,14 @@ static std::string checkRecipe(const CompileOptions &options) {
   if (!recipe)
     return error;
   for (auto [index, step] : llvm::enumerate(recipe->steps))
-    if (isCacheStep(step) && options.emit == "onnx")
+    if (options.emit != "onnx")
+      continue;
+    else if (isCacheStep(step))
       return "recipe: step " + std::to_string(index + 1) +
              ": mode 'kv-cache' is of artifacts, which generate text: expects a .lathe file to write, got ONNX";
+    else if (isAttentionStep(step))
+      return "recipe: step " + std::to_string(index + 1) +
+             ": mode 'attention' is of artifacts, as ONNX has no attention that rounds: expects a .lathe file to write, got ONNX";
   return "";
 }
 

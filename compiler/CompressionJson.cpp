@@ -162,6 +162,8 @@ ordered_json reportJson(const CompressionReport &compression) {
         {"bytes_after", layer.bytesAfter}};
     if (layer.format.empty()) {
       entry["reason"] = layer.reason;
+    } else if (layer.kind == "attention") { // which stores nothing
+      entry.update({{"format", layer.format}, {"method", layer.method}, {"activations", layer.activations}});
     } else {
       double bits = 8.0 * static_cast<double>(layer.bytesAfter) / static_cast<double>(layer.inputs * layer.outputs);
       // JSON has no infinity: what is exact has no signal to noise ratio.

@@ -115,6 +115,28 @@ void CudaKernels::describe(ordered_json &manifest, std::vector<artifact::Section
       "cuda.emulation", emulation->bytes.data(), emulation->bytes.size(), artifact::SectionKind::code);
 }
 
+void CudaKernels::describeProducts(ordered_json &kernels, const ordered_json &constants) {
+  for (ordered_json &kernel : kernels) {
+    if (kernel["kind"] != "matmul")
+      continue;
+    std::string operands = "f32";
+    if (kernel.contains("weight")) {
+      const ordered_json &weight = constants[kernel["weight"].get<size_t>()];
+      if (weight.contains("quantized")) {
+        // Of a scale for each column; others are expanded to f32.
+        const ordered_json &layout = weight["quantized"];
+        bool isInteger = layout.value("values", "integer") == "integer" && layout.value("bits", 8) == 8;
+        bool isColumn = layout.value("group", int64_t(0)) >= weight["shape"][0].get<int64_t>();
+        if (isInteger && isColumn && kernel.contains("rounds"))
+          operands = "int8";
+      } else if (weight["type"] == "f16" || weight["type"] == "bf16") {
+        operands = weight["type"];
+      }
+    }
+    kernel["library"] = "cublaslt-" + operands;
+  }
+}
+
 void CudaKernels::describeResources(ordered_json &kernels) const {
   for (ordered_json &kernel : kernels) {
     if (!kernel.contains("function"))

@@ -407,8 +407,12 @@ static ordered_json describeKernel(DictionaryAttr entry) {
   return json;
 }
 
-/// Which constants products and lookups read as their weights, and whether products round their left sides.
+/// Which constants products and lookups read as their weights, and whether products, and attentions, round what they read.
 static void describeWeights(ModuleOp module, ordered_json &kernels) {
+  module.walk([&](kernel::AttentionOp op) {
+    if (op.getArithmetic())
+      kernels[op.getKernel()]["arithmetic"] = typeName(*op.getArithmetic());
+  });
   module.walk([&](Operation *op) {
     auto kernel = op->getAttrOfType<IntegerAttr>("kernel"), weight = op->getAttrOfType<IntegerAttr>("weight");
     if (!kernel || !weight || weight.getInt() < 0)

@@ -16,6 +16,8 @@ namespace {
 
 /// The mode of `quantize` that is of caches, which have few of the fields of weights.
 constexpr const char *kCacheMode = "kv-cache";
+/// That of attentions (AttentionStep.h), which have fewer.
+constexpr const char *kAttentionMode = "attention";
 
 /// What a mode rounds the left sides of products to.
 std::string activationsOf(const std::string &mode) {
@@ -138,7 +140,7 @@ StepKind quantizeKind() {
   using S = RecipeStep;
   StepKind kind{"quantize",
                 {
-                    choice("mode", at(&S::mode), {"weight-only", "dynamic", "static", kCacheMode}),
+                    choice("mode", at(&S::mode), {"weight-only", "dynamic", "static", kCacheMode, kAttentionMode}),
                     choice("format", at(&S::format),
                            {"int", "nf4", "fp4", "fp8-e4m3", "fp8-e5m2", "mxfp4", "mxfp8", "log2", "apot", "codebook"}),
                     choice("method", at(&S::method), {"rtn", "mse", "gptq", "awq", "hqq"}),

@@ -355,7 +355,7 @@ void Sparsifier::decide(Pending &own) {
       own.taken = &*best;
     else
       entry.reason = "its product of " + std::to_string(entry.rows) + (entry.rows == 1 ? " row" : " rows") +
-                     " is not faster: " + lathe::describe(entry.ways[way]) + ", " + lathe::describe(entry.ways.front());
+                     " is not faster by 10 % and 3 us: " + lathe::describe(entry.ways[way]) + ", " + lathe::describe(entry.ways.front());
   } else {
     auto best = least([](const Form &form) { return form.share; });
     if (best->share < kWorth)

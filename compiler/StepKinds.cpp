@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "compiler/StepKinds.h"
+#include "compiler/AttentionStep.h"
 #include "llvm/ADT/STLExtras.h"
 
 using nlohmann::ordered_json;
@@ -12,7 +13,7 @@ namespace lathe {
 namespace recipe {
 
 const std::vector<StepKind> &stepKinds() {
-  static const std::vector<StepKind> all = {cachesKind(), quantizeKind(), structuredKind(), pruneKind(), lowRankKind(),
+  static const std::vector<StepKind> all = {attentionsKind(), cachesKind(), quantizeKind(), structuredKind(), pruneKind(), lowRankKind(),
                                             rotateKind(), equalizeKind(), sparsifyKind(),   chooseKind()};
   return all;
 }

@@ -5,7 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "runtime/Artifact.h"
 
-#include "runtime/Backend.h"
+#include "runtime/BackendLibrary.h"
 #include "runtime/CpuFeatures.h"
 #include "runtime/Hash.h"
 
@@ -192,8 +192,9 @@ Status Artifact::loadEmulation() {
   if (!emulationCode_ && manifest_.deviceCode.empty()) // all there is are calls of libraries
     return success();
   if (!emulationCode_)
-    return failure(LATHE_UNSUPPORTED_DEVICE, "the artifact has no kernels that device '", device_, "' can run on this machine (",
-                   reasons.empty() ? "none for emulation" : reasons, "); compile the model for this machine");
+    return failure(LATHE_UNSUPPORTED_DEVICE, "the artifact has no kernels that device '", device_,
+                   "' can run on this machine (", reasons.empty() ? "none for emulation" : reasons,
+                   "); compile the model for this machine");
   const SectionEntry &entry = *deviceSection(*emulationCode_);
   if (Status status = checkHash(entry); status.failed())
     return status;
@@ -209,12 +210,6 @@ std::string listDevices(const Manifest &manifest) {
     list += (list.empty() ? "" : ", ") + device;
   return list;
 }
-
-/// The device whose programs `device` runs, which it may play.
-std::string programsOf(const std::string &device) {
-  Backend *backend = findBackend(device);
-  return backend ? backend->programs() : device;
-}
 } // namespace
 
 /// An accelerator where one works, else the processor.
@@ -226,8 +221,10 @@ Status Artifact::chooseAnyDevice() {
       processor = &device;
       continue;
     }
-    Backend *backend = findBackend(device);
-    Status status = backend ? backend->available() : failure(LATHE_UNSUPPORTED_DEVICE, "this runtime was built without it");
+    Backend *backend = nullptr;
+    Status status = openBackend(device, &backend);
+    if (!status.failed())
+      status = backend->available();
     if (!status.failed()) {
       device_ = device;
       return success();
@@ -245,12 +242,17 @@ Status Artifact::chooseDevice(const std::string &wanted) {
   if (wanted == "auto")
     if (Status status = chooseAnyDevice(); status.failed())
       return status;
-  std::string programs = programsOf(device_);
+  // The device whose programs it runs, which it may play.
+  Backend *backend = nullptr;
+  Status opened = openBackend(device_, &backend);
+  std::string programs = opened.failed() ? device_ : backend->programs();
   if (std::find(manifest_.devices.begin(), manifest_.devices.end(), programs) == manifest_.devices.end())
-    return failure(LATHE_NOT_FOUND, "the artifact is not for device '", device_, "'; it is for: ", listDevices(manifest_));
+    return failure(LATHE_NOT_FOUND, "the artifact is not for device '", device_,
+                   "'; it is for: ", listDevices(manifest_),
+                   opened.failed() ? "; a backend that plays one of them was not found: " + opened.message() : "");
   if (Status status = manifest_.select(programs); status.failed())
     return status;
-  return programs == device_ ? success() : loadEmulation();
+  return backend && backend->emulates() ? loadEmulation() : success();
 }
 
 Status Artifact::chooseIsa(const std::string &wanted) {
@@ -281,7 +283,8 @@ Status Artifact::chooseIsa(const std::string &wanted) {
 }
 
 Status Artifact::loadCode(const Program &program) {
-  auto code = std::find_if(program.code.begin(), program.code.end(), [&](const Code &c) { return c.isa == codeIsa(isa_); });
+  auto code =
+      std::find_if(program.code.begin(), program.code.end(), [&](const Code &c) { return c.isa == codeIsa(isa_); });
   if (code == program.code.end())
     return invalid("program '", program.name, "' has no code for instruction set '", std::string(codeIsa(isa_)), "'");
   const SectionEntry *entry = find(SectionKind::code, code->section);

@@ -133,6 +133,8 @@ public:
   virtual const char *name() const = 0;
   /// The device of the manifest whose programs it runs: another than itself where it plays one.
   virtual const char *programs() const { return name(); }
+  /// Whether it plays that device with kernels compiled for the host, which the module then has to map.
+  virtual bool emulates() const { return false; }
   /// Fails with the reason where the device does not work on this machine.
   virtual Status available() { return success(); }
   virtual Status createModule(ModuleServices &services, std::unique_ptr<BackendModule> *module) = 0;
@@ -144,7 +146,7 @@ public:
 /// filled before the first module is loaded.
 void registerBackend(Backend &backend);
 
-/// Finds a backend; NULL when there is none of that name.
+/// Finds a backend that is registered; NULL when there is none of that name. openBackend() also looks for libraries.
 Backend *findBackend(std::string_view name);
 
 /// Registers the backends that this library was built with; may be called again.

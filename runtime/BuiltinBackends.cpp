@@ -3,17 +3,14 @@
 // Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
 //
 //
-// The one file of the runtime that knows which backends exist: lower layers do not look up.
+// The one file of the runtime that knows which backends exist: lower layers do not look up. Others come in libraries of their own
+// (BackendLibrary.h).
 //
 //===----------------------------------------------------------------------===//
 #include "runtime/Backend.h"
 
 #ifdef LATHE_HAS_CPU_BACKEND
 #include "backends/cpu/runtime/CpuBackend.h"
-#endif
-
-#ifdef LATHE_HAS_CUDA_BACKEND
-#include "backends/cuda/runtime/CudaBackend.h"
 #endif
 
 #include <mutex>
@@ -23,10 +20,6 @@ void lathe::runtime::registerBuiltinBackends() {
   std::call_once(once, [] {
 #ifdef LATHE_HAS_CPU_BACKEND
     registerBackend(cpu::cpuBackend());
-#endif
-#ifdef LATHE_HAS_CUDA_BACKEND
-    registerBackend(cuda::cudaBackend());
-    registerBackend(cuda::cudaEmulatorBackend());
 #endif
   });
 }

@@ -5,19 +5,19 @@
 //===----------------------------------------------------------------------===//
 #include "runtime/Module.h"
 
+#include "runtime/BackendLibrary.h"
+
 using namespace lathe::runtime;
 
 Status Module::load(const char *path, const Artifact::Options &options, std::shared_ptr<Module> *module) {
-  registerBuiltinBackends();
   auto result = std::make_shared<Module>();
   if (Status status = Artifact::open(path, options, &result->artifact_); status.failed())
     return status;
   const Artifact &artifact = result->artifact_;
   result->memoryBudget_ = options.memoryBudget;
-  result->backend_ = findBackend(artifact.device());
-  if (!result->backend_)
-    return failure(LATHE_UNSUPPORTED_DEVICE, "'", path, "': this runtime was built without device '", artifact.device(),
-                   "'");
+  if (Status status = openBackend(artifact.device(), &result->backend_); status.failed())
+    return failure(status.code(), "'", path, "': device '", artifact.device(),
+                   "' does not work here: ", status.message());
   for (size_t i = 0; i < artifact.manifest().constants.size(); ++i)
     result->constants_.push_back(artifact.constant(i));
   if (Status status = result->backend_->createModule(*result, &result->backendModule_); status.failed())

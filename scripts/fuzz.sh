@@ -20,7 +20,7 @@ run() { # target, suffix of its files
   local target=$1 suffix=$2
   mkdir -p "$build/corpus/$target"
   cp test/fuzz/regressions/*."$suffix" "$build/seeds/$target/" 2>/dev/null || true
-  "$build/bin/lathe_fuzz_$target" -max_total_time="$seconds" -timeout="${FUZZ_TIMEOUT:-20}" -rss_limit_mb=2048 -malloc_limit_mb=1024 -max_len=65536 \
+  "$build/bin/lathe_fuzz_$target" -max_total_time="$seconds" -timeout="${FUZZ_TIMEOUT:-20}" -report_slow_units="${FUZZ_TIMEOUT:-20}" -rss_limit_mb=2048 -malloc_limit_mb=1024 -max_len=65536 \
     -print_final_stats=1 -artifact_prefix="$build/findings/$target-" "$build/corpus/$target" "$build/seeds/$target" \
     >"$build/$target.log" 2>&1
 }

@@ -246,7 +246,7 @@ def Kernel_AttentionOp : Kernel_Op<"attention", [AttrSizedOperandSegments]> {
 
     Keys and values are those of a cache (`key_cache`, `value_cache`: indices into `kernel.caches`) where there is no buffer (C6);
     the second leading axis then counts sequences. `positions` are i64, and their view an offset and the strides of the second
-    leading axis and of the queries (C7).
+    leading axis and of the queries (C7). Under `arithmetic`, bf16 or i8 (C8), products may round their operands to it.
 
     ```mlir
     kernel.attention %frame sizes[%b, %one, %h, %h, %s, %s, %d, %d] query(%q : memref<?x?x8x64xf32>)[%z, %qb, %z, %d, %qr, %one]
@@ -261,7 +261,7 @@ def Kernel_AttentionOp : Kernel_Op<"attention", [AttrSizedOperandSegments]> {
       Variadic<Index>:$positions_view, Kernel_Buffer:$out, Variadic<Index>:$out_view,
       I64Attr:$kernel, F64Attr:$scale, DefaultValuedAttr<F64Attr, "0.0">:$softcap, UnitAttr:$zero_masked,
       UnitAttr:$zero_nan, OptionalAttr<I64Attr>:$key_cache, OptionalAttr<I64Attr>:$value_cache,
-      DefaultValuedAttr<I64Attr, "0">:$window);
+      DefaultValuedAttr<I64Attr, "0">:$window, OptionalAttr<TypeAttr>:$arithmetic);
   let assemblyFormat = [{$frame `sizes` `[` $sizes `]` `query` `(` $query `:` type($query) `)` `[` $query_view `]`
     (`key` `(` $key^ `:` type($key) `)` `[` $key_view `]`)? (`value` `(` $value^ `:` type($value) `)` `[` $value_view `]`)?
     (`biases` `(` $biases^ `:` type($biases) `)` `[` $bias_views `]`)?

@@ -69,6 +69,13 @@ Shape AttentionOp::inferSymbolicShape(ShapeContext &context) {
     emitOpError() << "expects a softcap above 0, got " << cap->convertToDouble();
     return failure();
   }
+  if (std::optional<Type> type = getArithmetic()) {
+    Type element = cast<RankedTensorType>(getQuery().getType()).getElementType();
+    if (!element.isF32() || (!type->isBF16() && !type->isSignlessInteger(8))) {
+      emitOpError() << "expects an arithmetic of bf16 or i8 of tensors of f32, got " << *type << " of " << element;
+      return failure();
+    }
+  }
   Shape q = context.shapeOf(getQuery()), k = context.shapeOf(getKey()), v = context.shapeOf(getValue());
   if (failed(q) || failed(k) || failed(v))
     return failure();

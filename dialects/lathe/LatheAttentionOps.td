@@ -27,10 +27,14 @@ def Lathe_AttentionOp : Lathe_TensorOp<"attention", [AttrSizedOperandSegments, A
     h / (query heads / key heads). Masks are biases of minus infinity. `positions` [B, S], of which either may be 1, say for each query the
     last key that it sees: B is the first axis of four, of queries [B, H, S, D]. So a batch may hold sequences of different lengths.
 
+    `arithmetic`, bf16 or i8, says that the two products may be computed from operands that are rounded to this type, by a backend that
+    gains by it; scores, the softmax and sums stay f32.
+
     Constraints: (C1) query, key and value have ranks from 3 to 5; (C2) query and key have the same last dimension; (C3) key and value
     have the same T; (C4) leading dimensions broadcast, and heads are a multiple; (C5) biases broadcast to [.., S, T]; (C6) the
     softcap is above 0; (C7) the biases' element type is the queries'; (C8) positions are i64, of rank 2, and go with a query of rank 4
-    whose B and S they broadcast to; (C9) a window is above 0 and goes with positions.
+    whose B and S they broadcast to; (C9) a window is above 0 and goes with positions; (C10) an arithmetic is bf16 or i8 and goes with
+    tensors of f32.
 
     ```mlir
     %r = lathe.attention %q, %k, %v, %mask {scale = 1.250000e-01 : f64}
@@ -39,7 +43,8 @@ def Lathe_AttentionOp : Lathe_TensorOp<"attention", [AttrSizedOperandSegments, A
   }];
   let arguments = (ins Lathe_AnyFloatTensor:$query, Lathe_AnyFloatTensor:$key, Lathe_AnyFloatTensor:$value,
       Variadic<Lathe_AnyFloatTensor>:$biases, DefaultValuedAttr<F64Attr, "1.0">:$scale, OptionalAttr<F64Attr>:$softcap,
-      Optional<RankedTensorOf<[I64]>>:$positions, UnitAttr:$zero_masked, UnitAttr:$zero_nan, OptionalAttr<I64Attr>:$window);
+      Optional<RankedTensorOf<[I64]>>:$positions, UnitAttr:$zero_masked, UnitAttr:$zero_nan, OptionalAttr<I64Attr>:$window,
+      OptionalAttr<TypeAttr>:$arithmetic);
   let assemblyFormat = [{$query `,` $key `,` $value (`,` $biases^)? (`positions` `(` $positions^ `)`)? attr-dict `:`
     functional-type(operands, results)}];
 }

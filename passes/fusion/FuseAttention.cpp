@@ -414,7 +414,8 @@ Value AttentionWriter::write() {
   FloatAttr softcap = pattern.softcap ? b.getF64FloatAttr(*pattern.softcap) : FloatAttr();
   Value attention = make<AttentionOp>(query, key, value, biases, b.getF64FloatAttr(scale), softcap,
                                       /*positions=*/Value(), pattern.zeroMasked ? b.getUnitAttr() : UnitAttr(),
-                                      pattern.zeroNan ? b.getUnitAttr() : UnitAttr(), /*window=*/IntegerAttr());
+                                      pattern.zeroNan ? b.getUnitAttr() : UnitAttr(), /*window=*/IntegerAttr(),
+                                      /*arithmetic=*/TypeAttr());
   if (!attention)
     return refuse("expects operands that fit");
   if (valueScale != 1)

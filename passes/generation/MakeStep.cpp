@@ -428,7 +428,8 @@ private:
     IntegerAttr window = seen.window ? b.getI64IntegerAttr(*seen.window) : IntegerAttr();
     auto made = createInferred<AttentionOp>(b, op.getLoc(), after, cast<RankedTensorType>(op.getType()).getElementType(),
                                             values.lookup({op.getQuery(), need}), *key, *value, biases, op.getScaleAttr(),
-                                            op.getSoftcapAttr(), positions, op.getZeroMaskedAttr(), op.getZeroNanAttr(), window);
+                                            op.getSoftcapAttr(), positions, op.getZeroMaskedAttr(), op.getZeroNanAttr(), window,
+                                            op.getArithmeticAttr());
     if (failed(made))
       return failure();
     return made->getResult();

@@ -33,4 +33,20 @@ def NarrowWeightsPass : Pass<"narrow-weights", "::mlir::func::FuncOp"> {
   let dependentDialects = ["::lathe::LatheDialect"];
 }
 
+def NarrowAttentionPass : Pass<"narrow-attention", "::mlir::func::FuncOp"> {
+  let summary = "Let attention multiply in 16 bits";
+  let description = [{
+    Post-condition: each `lathe.attention` of f32 that has no arithmetic has that of bf16: a backend may round what its two products read to
+    bf16, where that is faster. Scores, the softmax and all sums stay f32.
+
+    ```mlir
+    // before
+    %r = lathe.attention %q, %k, %v : (tensor<?x3x8xf32>, tensor<?x5x8xf32>, tensor<?x5x8xf32>) -> tensor<?x3x8xf32>
+    // after
+    %r = lathe.attention %q, %k, %v {arithmetic = bf16} : (tensor<?x3x8xf32>, tensor<?x5x8xf32>, tensor<?x5x8xf32>) -> tensor<?x3x8xf32>
+    ```
+  }];
+  let dependentDialects = ["::lathe::LatheDialect"];
+}
+
 #endif // LATHE_PASSES_PRECISION_PASSES_TD

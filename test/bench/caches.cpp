@@ -155,6 +155,6 @@ int main(int argc, char **argv) {
     return 1;
   printf("%ld tokens, heads of %ld, %d threads, %s\n", tokens, kSize, threads, isa.c_str());
   for (auto [heads, keyHeads] : {std::pair<int64_t, int64_t>{12, 12}, {14, 2}, {32, 8}})
-    measure(cpu::attentionKernels(isa), pool, heads, keyHeads, tokens);
+    measure(cpu::attentionKernels(isa, LATHE_F32), pool, heads, keyHeads, tokens);
   return 0;
 }

@@ -210,7 +210,8 @@ def test_what_cannot_be_compared_is_refused(lathe_tool, compiled, folder):
     assert not list(folder.glob("lathe-compare-*"))
 
 
-def test_decoders_take_tokens(compare, compiled, folder):
+@pytest.mark.parametrize("total", ["past + sequence", "total"])
+def test_decoders_take_tokens(total, compare, compiled, folder):
     """logits[batch, sequence, 8] of a table's rows, times a mask behind a past that is empty."""
     nodes = [
         helper.make_node("Gather", ["table", "ids"], ["rows"], "/rows"),
@@ -225,7 +226,7 @@ def test_decoders_take_tokens(compare, compiled, folder):
     ]
     values = [
         helper.make_tensor_value_info("ids", TensorProto.INT64, ["batch", "sequence"]),
-        helper.make_tensor_value_info("mask", TensorProto.INT64, ["batch", "past + sequence"]),
+        helper.make_tensor_value_info("mask", TensorProto.INT64, ["batch", total]),
         helper.make_tensor_value_info("past", TensorProto.FLOAT, ["batch", "past", 8]),
     ]
     logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", "past + sequence", 8])
@@ -233,6 +234,6 @@ def test_decoders_take_tokens(compare, compiled, folder):
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
     (folder / "decoder.onnx").write_bytes(model.SerializeToString())
     np.save(folder / "ids.npy", np.arange(100) % 50)
-    artifact = compiled("decoder", "--generate", "off", source=folder / "decoder.onnx")
+    artifact = compiled("decoder " + total, "--generate", "off", source=folder / "decoder.onnx")
     report = compare(artifact, artifact, "--calib", folder / "ids.npy", "--context", "7")
     assert report["samples"] == 14 and report["outputs"][0]["elements"] == 14 * 7 * 8 and report["above"] == 0

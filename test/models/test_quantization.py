@@ -104,8 +104,9 @@ def perplexity(lathe_tool, trained):
         if key not in known:
             flags = [folder / "calib.npy" if flag == "CALIB" else flag for flag in flags]
             artifact = folder / "q.lathe"
+            # Every layer, whatever the times of products are.
             command = ["quantize" if flags else "compile", source, "-o", artifact, *flags]
-            lathe_tool.ok(*command, *(["--exclude", "*head*"] if flags else []))
+            lathe_tool.ok(*command, *(["--exclude", "*head*", "--prefer", "size"] if flags else []))
             known[key] = json.loads(lathe_tool.ok("perplexity", artifact, "--tokens", folder / "judge.npy", "--json"))["perplexity"]
         return known[key]
 

@@ -292,7 +292,7 @@ struct CpuCompressedProducts : impl::CpuCompressedProductsPassBase<CpuCompressed
         product.getRhsMutable().assign(makeCompressed(b, product.getRhs(), content));
         bool isInteger = !content.get("sparse") &&
                          static_cast<runtime::CodeValues>(content.getAs<IntegerAttr>("values").getInt()) == runtime::CodeValues::integer;
-        if (isInteger && !device && !product.getTransposeLhs())
+        if (isInteger && !product.getTransposeLhs())
           ofIntegers.push_back(product);
       } else if (auto lookup = cast<GatherOp>(op); lookup.getAxis() == 0) {
         auto index = dyn_cast<IntegerType>(tensorType(lookup.getIndices()).getElementType());
@@ -302,7 +302,8 @@ struct CpuCompressedProducts : impl::CpuCompressedProductsPassBase<CpuCompressed
           lookup.getInputMutable().assign(makeCompressed(b, lookup.getInput(), content));
       }
     }
-    readBytes(ofIntegers);
+    if (!device)
+      readBytes(ofIntegers);
     for (MatmulOp product : ofIntegers) {
       std::optional<Rounded> rounded = product->hasAttr(kernel::kLhsQuantizationAttr) ? std::nullopt : roundedOf(product.getLhs());
       if (!rounded)

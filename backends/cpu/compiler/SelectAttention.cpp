@@ -141,7 +141,7 @@ void Selector::emitAttention(AttentionOp op, const AttentionCall &call) {
   b.create<kernel::AttentionOp>(loc, frame, sizes, queryBuffer, queryView, keyBuffer, keyView, valueBuffer, valueView,
                                 biases, biasViews, positions, positionsView, out, outView, id, op.getScale(),
                                 op.getSoftcap().value_or(APFloat(0.0)), op.getZeroMasked(), op.getZeroNan(), keyCache,
-                                valueCache, op.getWindow().value_or(0));
+                                valueCache, op.getWindow().value_or(0), op.getArithmeticAttr());
 }
 
 } // namespace lathe::cpu

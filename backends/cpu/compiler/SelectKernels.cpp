@@ -180,6 +180,9 @@ LogicalResult Selector::emitMatmul(MatmulOp op, const Epilogue &epilogue) {
     // What one product has rounded the next ones may use.
     product.setLhsAgain(!readByProducts.insert({op->getBlock(), epilogue.lhs.tensor}).second);
   }
+  // A device rounds left sides to the type of their weights, in memory that the next product may find.
+  if (device && weight >= 0 && !op->hasAttr(kernel::kLhsQuantizationAttr) && storedMatrix(op.getRhs()) != op.getRhs())
+    product.setLhsAgain(!readByProducts.insert({op->getBlock(), epilogue.lhs.tensor}).second);
   if (epilogue.rounding) {
     product.setOutScale(APFloat(epilogue.rounding->scale));
     product.setOutZero(epilogue.rounding->zero);

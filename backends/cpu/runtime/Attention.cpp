@@ -5,8 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "backends/cpu/runtime/Attention.h"
 
-#include "backends/cpu/runtime/Rounding.h"
-
+#include "runtime/CpuFeatures.h"
 #include "runtime/DataType.h"
 #include "runtime/include/lathe/lathe.h"
 
@@ -26,8 +25,14 @@ constexpr int64_t kGroup = 16; ///< lanes come in groups of the largest vector
 
 } // namespace
 
-const AttentionKernels &cpu::attentionKernels(std::string_view isa) {
+const AttentionKernels &cpu::attentionKernels(std::string_view isa, int64_t arithmetic) {
+  if (arithmetic == LATHE_BF16 && isa == kAttentionBfloats.isa)
+    return kAttentionBfloats;
   return isa == kAttentionAvx2.isa ? kAttentionAvx2 : kAttentionAvx512;
+}
+
+RunByteAttention cpu::byteAttention(std::string_view isa) {
+  return runtime::codeIsa(isa) == "avx512" && runtime::hasVnni() ? runAttentionVnni : nullptr;
 }
 
 Status cpu::verifyAttention(const lathe_attention_call &call, const runtime::CacheRows *keys, const runtime::CacheRows *values) {
@@ -61,7 +66,7 @@ Status cpu::verifyAttention(const lathe_attention_call &call, const runtime::Cac
 
 AttentionPlan::AttentionPlan(const lathe_attention_call &call, int threads, const runtime::CacheRows *keys,
                              const runtime::CacheRows *values)
-    : call_(call), keyCache_(keys), valueCache_(values), keys_(call.t) {
+    : call_(call), keyCache_(keys), valueCache_(values), keys_(call.t), threads_(threads) {
   if (const runtime::CacheRows *cache = keys ? keys : values)
     keys_ = cache->sequences > 0 ? *std::max_element(cache->counts, cache->counts + cache->sequences) : 0;
   if (call.batch[2] == 0 || call.s == 0 || call.e == 0)
@@ -79,6 +84,46 @@ AttentionPlan::AttentionPlan(const lathe_attention_call &call, int threads, cons
   int64_t blocks = heads_ * blocksPerHead_;
   if (parallel_ && blocks > 0 && blocks < threads) // of at least a few hundred keys: what is combined takes time too
     parts_ = std::max<int64_t>(1, std::min(ceilDiv(threads, blocks), keys_ / (4 * AttentionBlock::kKeys)));
+}
+
+bool AttentionPlan::useBytes(RunByteAttention run) {
+  // Below these what is rounded takes longer than what is saved. Sums of products stay below 2^31.
+  constexpr int64_t kFewestRows = 16, kFewestKeys = 32, kMostColumns = 1 << 14;
+  bool hasCodes = (keyCache_ && keyCache_->layout.hasCodes()) || (valueCache_ && valueCache_->layout.hasCodes());
+  if (!run || call_.arithmetic != LATHE_I8 || hasCodes || parts_ > 1 || rows_ < kFewestRows ||
+      keys_ < kFewestKeys || call_.d == 0 || call_.d > kMostColumns)
+    return false;
+  runBytes_ = run;
+  // Keys and values are rounded for each piece.
+  constexpr int64_t kPiecesOfThread = 3;
+  bool isEven = heads_ >= kPiecesOfThread * threads_ || heads_ % threads_ == 0;
+  piecesPerHead_ = isEven ? 1 : std::min(blocksPerHead_, ceilDiv(kPiecesOfThread * threads_, heads_));
+  return true;
+}
+
+size_t AttentionPlan::byteScratch() const {
+  return runBytes_ ? static_cast<size_t>(AttentionBytes::layout(keys_ + AttentionBlock::kKeys, call_.d, call_.e).size) +
+                            static_cast<size_t>(floatScratch()) * sizeof(float)
+                      : 0;
+}
+
+void AttentionPlan::runBytes(const AttentionKernels &kernels, int64_t piece, float *scratch) const {
+  int64_t head = piece / piecesPerHead_, own = piece % piecesPerHead_;
+  int64_t begin = head * blocksPerHead_ + own * blocksPerHead_ / piecesPerHead_,
+          end = head * blocksPerHead_ + (own + 1) * blocksPerHead_ / piecesPerHead_;
+  AttentionBytes bytes;
+  bytes.memory = reinterpret_cast<unsigned char *>(scratch + floatScratch());
+  bytes.d = call_.d;
+  bytes.e = call_.e;
+  bytes.first = INT64_MAX;
+  for (int64_t i = begin; i < end; ++i) {
+    AttentionBlock block = describe(i, scratch);
+    bytes.first = std::min(bytes.first, block.first);
+    bytes.keys = std::max(bytes.keys, block.keys);
+  }
+  for (int64_t i = begin; i < end; ++i)
+    if (AttentionBlock block = describe(i, scratch); !runBytes_(block, bytes))
+      kernels.run(block);
 }
 
 size_t AttentionPlan::partBytes() const {

@@ -67,6 +67,8 @@ struct Vector {
   }
   static __m128i eight(const unsigned char *p) { return _mm_loadl_epi64(reinterpret_cast<const __m128i *>(p)); }
 
+  static constexpr bool kHasPairs = false; ///< of bf16, as of AVX-512
+
   static void transpose(T (&r)[8]) {
     T t[8];
     LATHE_UNROLL for (int i = 0; i < 4; ++i) {

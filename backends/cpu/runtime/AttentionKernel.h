@@ -61,12 +61,15 @@ inline V::T hyperbolicTangent(V::T x) {
   return V::selectLess(V::abs(x), V::set(0.55f), near, far);
 }
 
+/// What is subtracted from scores whose maximum this is.
+inline V::T finite(V::T x) { return V::selectLess(V::set(-kInfinity), x, x, V::set(0)); }
+
 template <V::T (*function)(V::T)> void apply(const float *x, float *y, int64_t count) {
   for (int64_t i = 0; i < count; i += kWidth)
     V::storeFirst(y + i, function(V::loadFirst(x + i, count - i)), count - i);
 }
-void exponentials(const float *x, float *y, int64_t count) { apply<exponential>(x, y, count); }
-void hyperbolicTangents(const float *x, float *y, int64_t count) { apply<hyperbolicTangent>(x, y, count); }
+[[maybe_unused]] void exponentials(const float *x, float *y, int64_t count) { apply<exponential>(x, y, count); }
+[[maybe_unused]] void hyperbolicTangents(const float *x, float *y, int64_t count) { apply<hyperbolicTangent>(x, y, count); }
 
 //===----------------------------------------------------------------------===//
 // Products
@@ -78,9 +81,14 @@ struct Scalars {
   int64_t row, step;
 };
 
+/// Products of numbers; Pairs<V> has those of words of two.
+struct Singles {
+  static V::T fma(V::T a, V::T b, V::T sum) { return V::fma(a, b, sum); }
+};
+
 /// out[i][lane] = sum over k of a[i][k] * b[k][lane], plus what is in `out` where `adds`; rows of b and out are of
 /// `width` lanes.
-template <int rows, int columns>
+template <typename Arithmetic, int rows, int columns>
 void tile(Scalars a, int64_t depth, const float *b, int64_t width, float *out, bool adds) {
   V::T sum[rows][columns];
   LATHE_UNROLL for (int i = 0; i < rows; ++i) LATHE_UNROLL for (int j = 0; j < columns; ++j) sum[i][j] =
@@ -92,7 +100,7 @@ void tile(Scalars a, int64_t depth, const float *b, int64_t width, float *out, b
     LATHE_UNROLL for (int j = 0; j < columns; ++j) right[j] = V::load(b + j * kWidth);
     LATHE_UNROLL for (int i = 0; i < rows; ++i) {
       V::T left = V::set(row[i][at]);
-      LATHE_UNROLL for (int j = 0; j < columns; ++j) sum[i][j] = V::fma(left, right[j], sum[i][j]);
+      LATHE_UNROLL for (int j = 0; j < columns; ++j) sum[i][j] = Arithmetic::fma(left, right[j], sum[i][j]);
     }
   }
   LATHE_UNROLL for (int i = 0; i < rows; ++i) LATHE_UNROLL for (int j = 0; j < columns; ++j)
@@ -100,7 +108,7 @@ void tile(Scalars a, int64_t depth, const float *b, int64_t width, float *out, b
 }
 
 /// As many rows as the registers hold, then fewer.
-template <int columns>
+template <typename Arithmetic, int columns>
 void panel(Scalars a, int64_t rows, int64_t depth, const float *b, int64_t width, float *out, bool adds) {
   constexpr int kRows = V::kColumns == 2 || columns == 4 ? 6 : 8;
   auto advance = [&](int64_t count) {
@@ -109,34 +117,35 @@ void panel(Scalars a, int64_t rows, int64_t depth, const float *b, int64_t width
     rows -= count;
   };
   while (rows >= kRows) {
-    tile<kRows, columns>(a, depth, b, width, out, adds);
+    tile<Arithmetic, kRows, columns>(a, depth, b, width, out, adds);
     advance(kRows);
   }
   if (rows >= 4) {
-    tile<4, columns>(a, depth, b, width, out, adds);
+    tile<Arithmetic, 4, columns>(a, depth, b, width, out, adds);
     advance(4);
   }
   if (rows >= 2) {
-    tile<2, columns>(a, depth, b, width, out, adds);
+    tile<Arithmetic, 2, columns>(a, depth, b, width, out, adds);
     advance(2);
   }
   if (rows >= 1)
-    tile<1, columns>(a, depth, b, width, out, adds);
+    tile<Arithmetic, 1, columns>(a, depth, b, width, out, adds);
 }
 
+template <typename Arithmetic = Singles>
 void multiply(Scalars a, int64_t rows, int64_t depth, const float *b, int64_t width, float *out, bool adds) {
   for (int64_t lane = 0; lane < width;) {
     int64_t columns = least((width - lane) / kWidth, V::kColumns);
     if constexpr (V::kColumns == 4) {
       if (columns == 4)
-        panel<4>(a, rows, depth, b + lane, width, out + lane, adds);
+        panel<Arithmetic, 4>(a, rows, depth, b + lane, width, out + lane, adds);
       else if (columns == 3)
-        panel<3>(a, rows, depth, b + lane, width, out + lane, adds);
+        panel<Arithmetic, 3>(a, rows, depth, b + lane, width, out + lane, adds);
     }
     if (columns == 2)
-      panel<2>(a, rows, depth, b + lane, width, out + lane, adds);
+      panel<Arithmetic, 2>(a, rows, depth, b + lane, width, out + lane, adds);
     else if (columns == 1)
-      panel<1>(a, rows, depth, b + lane, width, out + lane, adds);
+      panel<Arithmetic, 1>(a, rows, depth, b + lane, width, out + lane, adds);
     lane += columns * kWidth;
   }
 }
@@ -193,6 +202,7 @@ void unpackLanes(const float *source, int64_t count, int64_t width, int64_t lane
 }
 
 #include "backends/cpu/runtime/AttentionCodes.h"
+#include "backends/cpu/runtime/AttentionPairs.h"
 
 //===----------------------------------------------------------------------===//
 // A block
@@ -237,6 +247,7 @@ public:
       }
     }
     single = block.lanes == 1 && block.key.col == 1 && block.value.col == 1;
+    narrow = V::kHasPairs && !single && !block.key.bits && !block.value.bits;
   }
 
   void run() {
@@ -250,7 +261,10 @@ public:
         rotateRow(block.key, query);
       sumGroups(block.key, query, groupSums);
     }
-    if (!single) {
+    if constexpr (V::kHasPairs)
+      if (narrow)
+        Pairs<V>::packLanes(queries, block.queryCol, block.d, width, block.scale, query);
+    if (!single && !narrow) {
       packLanes(queries, 0, block.queryCol, block.d, width, block.scale, query, false);
       if (block.key.rotation > 1)
         rotateRows(block.key, query, width);
@@ -306,7 +320,7 @@ public:
     finish();
   }
 
-private:
+protected:
   template <typename Body> void forLanes(Body body) {
     for (int64_t at = 0; at < width; at += kWidth)
       body(at);
@@ -315,9 +329,6 @@ private:
     for (int64_t at = 0; at < rows * width; at += kWidth)
       V::store(target + at, V::set(value));
   }
-  /// What is subtracted from scores whose maximum this is.
-  static V::T finite(V::T x) { return V::selectLess(V::set(-kInfinity), x, x, V::set(0)); }
-
   /// Whether a lane does not see all of a group of keys.
   bool hidesSome(int64_t key, int64_t count) const {
     return block.hasLimits && (static_cast<float>(key + count - 1) > leastLimit ||
@@ -405,24 +416,64 @@ private:
     int64_t kept = 0;
     for (int64_t key = first; key < first + count; key += kGroup) {
       int64_t some = least(kGroup, first + count - key);
+      prefetchRows(key + kGroup, block.keys);
       bool biased = block.biases > 0 || hidesSome(key, some);
       if (biased && readBiases(key, some))
         continue;
       float *own = scores + kept * width;
-      if (block.key.bits) {
-        withCodes(block.key, [&](auto codes) { readRows<decltype(codes)>(block.key, key, some, keyRows); });
-        multiply({keyRows, block.d, 1}, some, block.d, query, width, own, false);
-      } else {
-        multiply({block.key.at(key), block.key.row, block.key.col}, some, block.d, query, width, own, false);
-      }
+      multiplyKeys(key, some, own);
       addScores(own, some, biased);
-      copyValues(key, some, values + kept * block.e);
+      copyValues(key, some, values + (narrow ? kept / 2 : kept) * block.e); // all but the last are a whole, even, group
       kept += some;
     }
     if (kept == 0)
       return;
     if (started)
       rescale();
+    addWeightedValues(kept);
+    started = true;
+  }
+
+  static void prefetchRow(const Block::Rows &rows, int64_t columns, int64_t i) {
+    if (!rows.bits && rows.col == 1)
+      for (int64_t c = 0; c < columns; c += 16)
+        __builtin_prefetch(rows.at(i) + c);
+  }
+
+  /// Asks for the rows of f32 of the group of keys from `key` on, if it begins below `end`: they lie far apart where
+  /// other heads are between them.
+  void prefetchRows(int64_t key, int64_t end) const {
+    if (key >= end)
+      return;
+    const int64_t last = least(key + kGroup, end);
+    for (int64_t i = key; i < last; ++i) {
+      prefetchRow(block.key, block.d, i);
+      prefetchRow(block.value, block.e, i);
+    }
+  }
+
+  /// scores[key][lane], for some keys, to `own`.
+  void multiplyKeys(int64_t key, int64_t some, float *own) {
+    if constexpr (V::kHasPairs)
+      if (narrow) {
+        const int64_t words = (block.d + 1) / 2;
+        Pairs<V>::roundKeys(block.key, key, some, block.d, keyRows);
+        return multiply<Pairs<V>>({keyRows, words, 1}, some, words, query, width, own, false);
+      }
+    if (block.key.bits) {
+      withCodes(block.key, [&](auto codes) { readRows<decltype(codes)>(block.key, key, some, keyRows); });
+      return multiply({keyRows, block.d, 1}, some, block.d, query, width, own, false);
+    }
+    multiply({block.key.at(key), block.key.row, block.key.col}, some, block.d, query, width, own, false);
+  }
+
+  /// From the scores of `kept` keys, whose values lie in `values`.
+  void addWeightedValues(int64_t kept) {
+    if constexpr (V::kHasPairs)
+      if (narrow) {
+        Pairs<V>::weigh(scores, kept, width, maximum, total);
+        return multiply<Pairs<V>>({values, 1, block.e}, block.e, (kept + 1) / 2, scores, width, sums, started);
+      }
     forLanes([&](int64_t at) {
       V::T most = finite(V::load(maximum + at)), sum = V::load(total + at);
       for (int64_t i = 0; i < kept; ++i) {
@@ -433,7 +484,6 @@ private:
       V::store(total + at, sum);
     });
     multiply({values, 1, block.e}, block.e, kept, scores, width, sums, started);
-    started = true;
   }
 
   /// As runKeys, of a single query: what is side by side is the numbers of a key, and then its scores.
@@ -534,6 +584,9 @@ private:
 
   /// Each is read for every few lanes' sums, and rows far apart would push each other out of the cache.
   void copyValues(int64_t key, int64_t count, float *target) {
+    if constexpr (V::kHasPairs)
+      if (narrow)
+        return Pairs<V>::pairValues(block.value, key, count, block.e, target);
     if (block.value.bits)
       return withCodes(block.value, [&](auto codes) { readRows<decltype(codes)>(block.value, key, count, target); });
     for (int64_t i = 0; i < count; ++i) {
@@ -596,14 +649,15 @@ private:
   bool hasOwnBiases = false; ///< a bias differs between lanes
   bool hasTile = false;      ///< what is added to the scores of this group of keys does
   bool started = false; ///< sums hold something
+  bool narrow = false;  ///< queries, keys, weights and values are words of two bf16
   /// One query, whose lanes are all the same, of keys and values whose numbers lie one behind the other: these are
   /// computed side by side instead of queries.
   bool single = false;
   float singleMaximum = -kInfinity, singleTotal = 0; ///< where single
 };
 
-void runBlock(const Block &block) { BlockRun(block).run(); }
-void combineParts(const Block &block, const float *parts, int64_t count) { BlockRun(block).combine(parts, count); }
+[[maybe_unused]] void runBlock(const Block &block) { BlockRun(block).run(); }
+[[maybe_unused]] void combineParts(const Block &block, const float *parts, int64_t count) { BlockRun(block).combine(parts, count); }
 
 } // namespace
 

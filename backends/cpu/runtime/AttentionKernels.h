@@ -74,6 +74,48 @@ struct AttentionBlock {
   static int64_t partFloats(int64_t e) { return (e + 2) * kLanes; }
 };
 
+/// Keys and values that some blocks of queries read, as bytes, a page of AttentionBlock::kKeys of them at a time, which is
+/// rounded when a block first reads it; and what a block needs besides. All of it lies in `memory`.
+struct AttentionBytes {
+  unsigned char *memory = nullptr; ///< size(), 64-byte aligned
+  int64_t first = 0, keys = 0;     ///< blocks read keys from `first`, a multiple of kKeys, to below `keys`
+  int64_t d = 0, e = 0;
+  bool started = false;            ///< something of it is there
+
+  /// Where things begin, in bytes.
+  struct Layout {
+    int64_t pages, keyRow, valueRow; ///< how many; bytes of a key; numbers of a row of values
+    // Within a page:
+    int64_t keys = 64, keyScales, values, valueScales, page; ///< `page`: bytes of one, which begins with its state
+    // Behind all pages:
+    int64_t centre, queries, row, queryScales, querySums, weights, most, old, now, size;
+  };
+  static Layout layout(int64_t keys, int64_t d, int64_t e) {
+    constexpr int64_t kKeys = AttentionBlock::kKeys, kLanes = AttentionBlock::kLanes;
+    auto whole = [](int64_t x) { return (x + 63) / 64 * 64; };
+    Layout at = {};
+    at.pages = (keys + kKeys - 1) / kKeys;
+    at.keyRow = whole(d);
+    at.valueRow = (e + 15) / 16 * 16;
+    at.keys = 64;
+    at.keyScales = at.keys + kKeys * at.keyRow;
+    at.values = at.keyScales + kKeys * 4;
+    at.valueScales = at.values + kKeys * at.valueRow;
+    at.page = at.valueScales + at.valueRow * 4;
+    at.centre = at.pages * at.page;
+    at.row = at.centre + whole(d) * 4;
+    at.queries = at.row + whole(d > e ? d : e) * 4;
+    at.queryScales = at.queries + 2 * kLanes * at.keyRow;
+    at.querySums = at.queryScales + kLanes * 4;
+    at.weights = at.querySums + kLanes * 4;
+    at.most = at.weights + kKeys * kLanes;
+    at.old = at.most + kLanes * 4;
+    at.now = at.old + kLanes * 4;
+    at.size = at.now + kLanes * 4;
+    return at;
+  }
+};
+
 /// The functions of one instruction set.
 struct AttentionKernels {
   const char *isa;
@@ -86,7 +128,14 @@ struct AttentionKernels {
   void (*hyperbolicTangent)(const float *x, float *y, int64_t count);
 };
 
+/// As AttentionKernels::run, of a block that is no part and whose keys and values are no codes, by sums of products of
+/// bytes. False, with nothing written to the result, where numbers are not finite, or very small or large.
+using RunByteAttention = bool (*)(const AttentionBlock &block, AttentionBytes &bytes);
+bool runAttentionVnni(const AttentionBlock &block, AttentionBytes &bytes);
+
 extern const AttentionKernels kAttentionAvx512;
+/// Rounds what products read to bf16.
+extern const AttentionKernels kAttentionBfloats;
 extern const AttentionKernels kAttentionAvx2;
 
 } // namespace lathe::cpu

@@ -92,7 +92,11 @@ public:
   }
   void prepareAttention(const lathe_attention_call &call) override {
     Status status = verifyAttention(call);
-    report(call.kernel, status.failed() ? std::move(status) : reserve(AttentionPlan(call, services_.pool().threads())));
+    if (status.failed())
+      return report(call.kernel, std::move(status));
+    AttentionPlan plan(call, services_.pool().threads());
+    plan.useBytes(byteAttention(module_.services().isa()));
+    report(call.kernel, reserve(plan));
   }
 
 private:
@@ -305,6 +309,7 @@ Status CpuSession::execute(const lathe_attention_call &call, const CacheRows *ke
   AttentionPlan plan(call, services_.pool().threads(), keys, values);
   if (plan.blocks() == 0)
     return success();
+  bool ofBytes = plan.useBytes(byteAttention(module_.services().isa()));
   if (Status status = reserve(plan); status.failed())
     return status;
   if (plan.parts() > 1)
@@ -317,7 +322,19 @@ Status CpuSession::execute(const lathe_attention_call &call, const CacheRows *ke
     float *scratch(int thread) {
       return reinterpret_cast<float *>(session->scratch_.data() + static_cast<size_t>(thread) * session->threadScratch_);
     }
-  } loop{this, &plan, &attentionKernels(module_.services().isa()), reinterpret_cast<float *>(parts_.data())};
+  } loop{this, &plan, &attentionKernels(module_.services().isa(), call.arithmetic),
+         reinterpret_cast<float *>(parts_.data())};
+  if (ofBytes) {
+    services_.pool().parallelFor(
+        plan.bytePieces(), plan.parallel() ? 1 : plan.bytePieces(),
+        [](void *context, int64_t begin, int64_t end, int thread) {
+          auto *loop = static_cast<Loop *>(context);
+          for (int64_t i = begin; i < end; ++i)
+            loop->plan->runBytes(*loop->kernels, i, loop->scratch(thread));
+        },
+        &loop);
+    return success();
+  }
   int64_t pieces = plan.blocks() * plan.parts();
   services_.pool().parallelFor(
       pieces, plan.parallel() ? 1 : pieces,

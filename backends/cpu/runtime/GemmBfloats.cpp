@@ -3,6 +3,7 @@
 // Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
 //
 //===----------------------------------------------------------------------===//
+#include "backends/cpu/runtime/GemmKernels.h"
 #include "backends/cpu/runtime/GemmPairs.inc"
 
 #include <cstring>
@@ -17,14 +18,30 @@ constexpr int64_t kRows = 6;
 
 inline __m512bh bfloats(const void *p) { return reinterpret_cast<__m512bh>(_mm512_loadu_si512(p)); }
 
+constexpr int64_t kLineBytes = 64;
+
+/// Lines that are fetched while a strip is computed, evenly: as many as can be under way at once are few.
+struct Fetch {
+  const char *next = nullptr;
+  int64_t lines = 0;
+};
+
 /// R rows times J vectors of columns.
-template <int R, int J> void multiplyStrip(const TileBlock &block, const uint16_t *a, float *sums, int64_t column) {
+template <int R, int J>
+void multiplyStrip(const TileBlock &block, const uint16_t *a, float *sums, int64_t column, Fetch fetch) {
   __m512 sum[R][J];
   for (int r = 0; r < R; ++r)
     for (int j = 0; j < J; ++j)
       sum[r][j] = block.first ? _mm512_setzero_ps() : _mm512_loadu_ps(sums + r * block.width + 16 * j);
   const uint16_t *b = block.b + 2 * column;
+  const int64_t every = fetch.lines > 0 && block.depth / fetch.lines > 2 ? block.depth / fetch.lines : 2;
+  int64_t fetched = fetch.lines > 0 ? 0 : block.depth;
   for (int64_t k = 0; k < block.depth; k += 2, b += 2 * block.width) {
+    if (k >= fetched) {
+      _mm_prefetch(fetch.next, _MM_HINT_T1);
+      fetch.next += kLineBytes;
+      fetched += every;
+    }
     __m512bh right[J];
 #pragma GCC unroll 8
     for (int j = 0; j < J; ++j)
@@ -46,41 +63,51 @@ template <int R, int J> void multiplyStrip(const TileBlock &block, const uint16_
 
 template <int J> void multiplyColumns(const TileBlock &block, int64_t column) {
   const int64_t strips = (block.rows + kRows - 1) / kRows;
+  const int64_t lines = block.nextLines * J * 16 / block.width;
+  const char *next = block.next ? block.next + block.nextLines * column / block.width * kLineBytes : nullptr;
   for (int64_t i = 0, row = 0; i < strips; ++i) {
     const int64_t rows = (block.rows - row) / (strips - i); // as equal as can be
     const uint16_t *a = block.a + row * block.aRow;
     float *sums = block.sums + row * block.width + column;
+    Fetch fetch{next + lines * i / strips * kLineBytes, lines * (i + 1) / strips - lines * i / strips};
     static_assert(kRows == 6);
     switch (rows) {
     case 1:
-      multiplyStrip<1, J>(block, a, sums, column);
+      multiplyStrip<1, J>(block, a, sums, column, fetch);
       break;
     case 2:
-      multiplyStrip<2, J>(block, a, sums, column);
+      multiplyStrip<2, J>(block, a, sums, column, fetch);
       break;
     case 3:
-      multiplyStrip<3, J>(block, a, sums, column);
+      multiplyStrip<3, J>(block, a, sums, column, fetch);
       break;
     case 4:
-      multiplyStrip<4, J>(block, a, sums, column);
+      multiplyStrip<4, J>(block, a, sums, column, fetch);
       break;
     case 5:
-      multiplyStrip<5, J>(block, a, sums, column);
+      multiplyStrip<5, J>(block, a, sums, column, fetch);
       break;
     default:
-      multiplyStrip<6, J>(block, a, sums, column);
+      multiplyStrip<6, J>(block, a, sums, column, fetch);
       break;
     }
     row += rows;
   }
 }
 
+/// Columns of padding are left out, as far as whole vectors of them.
 void multiplyBlock(const TileBlock &block) {
-  int64_t column = 0;
-  for (; column + 64 <= block.width; column += 64)
-    multiplyColumns<4>(block, column);
-  for (; column < block.width; column += 16)
-    multiplyColumns<1>(block, column);
+  static_assert(lathe::cpu::kPanelColumns == 64);
+  switch ((block.columns + 15) / 16) {
+  case 1:
+    return multiplyColumns<1>(block, 0);
+  case 2:
+    return multiplyColumns<2>(block, 0);
+  case 3:
+    return multiplyColumns<3>(block, 0);
+  default:
+    return multiplyColumns<4>(block, 0);
+  }
 }
 
 /// As roundRow, by the processor's own instruction, which takes numbers too small to be normal for zeros, as products

@@ -6,7 +6,6 @@
 #include "backends/cpu/runtime/QuantVnni.h"
 #include "backends/cpu/runtime/TilesAmx.h"
 
-#include "backends/cpu/runtime/QuantInteger.inc"
 #include "backends/cpu/runtime/QuantTiles.inc"
 
 lathe::cpu::IntegerKernels lathe::cpu::integerKernelsAmx(int64_t bits) { return chooseTileKernels(bits); }

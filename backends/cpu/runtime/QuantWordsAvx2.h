@@ -29,6 +29,7 @@ template <int S> inline Words shift(Words x) {
     return {_mm256_slli_epi32(x.v, -S)};
   return x;
 }
+inline Words shiftRight(Words x, int count) { return {_mm256_srlv_epi32(x.v, _mm256_set1_epi32(count))}; }
 inline Words operator&(Words x, int mask) { return {_mm256_and_si256(x.v, _mm256_set1_epi32(mask))}; }
 inline Words operator^(Words x, int mask) { return {_mm256_xor_si256(x.v, _mm256_set1_epi32(mask))}; }
 /// Bits of x where the mask has ones, of y elsewhere.

@@ -29,6 +29,7 @@ template <int S> inline Words shift(Words x) {
     return {_mm512_slli_epi32(x.v, -S)};
   return x;
 }
+inline Words shiftRight(Words x, int count) { return {_mm512_srlv_epi32(x.v, _mm512_set1_epi32(count))}; }
 inline Words operator&(Words x, int mask) { return {_mm512_and_si512(x.v, _mm512_set1_epi32(mask))}; }
 inline Words operator^(Words x, int mask) { return {_mm512_xor_si512(x.v, _mm512_set1_epi32(mask))}; }
 /// Bits of x where the mask has ones, of y elsewhere.

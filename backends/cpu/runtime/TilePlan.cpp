@@ -59,7 +59,16 @@ void TilePlan::prepare(const lathe_matmul_call &call, int64_t index, unsigned ch
   }
 }
 
-void TilePlan::multiplyPanel(GemmBlock &block, const uint16_t *a, const uint16_t *panel, unsigned char *scratch) const {
+/// What rounded rows depend on.
+std::vector<int64_t> TilePlan::preparation() const {
+  std::vector<int64_t> result = {-1, key_.m, key_.k, key_.aRow, key_.aCol}; // no other plan's begins so
+  result.insert(result.end(), key_.batch, key_.batch + 3);
+  result.insert(result.end(), key_.aBatch, key_.aBatch + 3);
+  return result;
+}
+
+void TilePlan::multiplyPanel(GemmBlock &block, const uint16_t *a, const uint16_t *panel, const uint16_t *next,
+                             unsigned char *scratch) const {
   auto *sums = reinterpret_cast<float *>(scratch);
   auto *pairs = reinterpret_cast<uint16_t *>(scratch + sumBytes_);
   for (int64_t k = 0; k < key_.k; k += tiling_.depth) {
@@ -68,9 +77,18 @@ void TilePlan::multiplyPanel(GemmBlock &block, const uint16_t *a, const uint16_t
     tile.depth = std::min(tiling_.depth, key_.k - k);
     tile.b = pairs;
     tile.width = width_;
+    tile.columns = block.columns;
     tile.first = k == 0;
     kernels_.pair(panel + k * width_, tile.depth, width_, pairs);
+    const bool isLast = k + tile.depth == key_.k;
+    const uint16_t *following = isLast ? next : panel + (k + tile.depth) * width_;
+    const int64_t lines =
+        following ? std::min(tiling_.depth, isLast ? key_.k : key_.k - k - tile.depth) * width_ / 32 : 0;
     for (int64_t row = 0; row < block.rows; row += kTilePairRows) {
+      // An equal share of what follows while each few rows are computed.
+      const int64_t end = std::min(row + kTilePairRows, block.rows), first = lines * row / block.rows;
+      tile.next = reinterpret_cast<const char *>(following) + first * kTileBytes;
+      tile.nextLines = lines * end / block.rows - first;
       tile.a = a + row * padded_ + k;
       tile.rows = std::min(kTilePairRows, block.rows - row);
       tile.sums = sums + row * width_;
@@ -81,8 +99,8 @@ void TilePlan::multiplyPanel(GemmBlock &block, const uint16_t *a, const uint16_t
   }
 }
 
-bool TilePlan::execute(const lathe_matmul_call &call, int64_t piece, int64_t, int, dnnl_stream_t, unsigned char *scratch,
-                       const unsigned char *shared) {
+bool TilePlan::execute(const lathe_matmul_call &call, int64_t piece, int64_t following, int, dnnl_stream_t,
+                       unsigned char *scratch, const unsigned char *shared) {
   auto [item, rowTile, group] = grid_.placeOf(piece);
   const int64_t row = rowTile * tiling_.rows, outOffset = key_.offsetOf(item, key_.outBatch) + row * key_.outRow;
   auto *a = reinterpret_cast<const uint16_t *>(shared) + (item * key_.m + row) * padded_;
@@ -95,7 +113,9 @@ bool TilePlan::execute(const lathe_matmul_call &call, int64_t piece, int64_t, in
   const int64_t panelEnd = std::min(panels_, (group + 1) * tiling_.panels);
   for (int64_t panel = group * tiling_.panels; panel < panelEnd; ++panel) {
     placeBlock(block, call, outOffset, panel * width_);
-    multiplyPanel(block, a, weight_ + panel * key_.k * width_, scratch);
+    const int64_t next = panel + 1 < panelEnd ? panel + 1 : grid_.firstPanel(following, key_.items(), tiling_.panels);
+    multiplyPanel(block, a, weight_ + panel * key_.k * width_, next < 0 ? nullptr : weight_ + next * key_.k * width_,
+                  scratch);
   }
   return true;
 }

@@ -25,14 +25,16 @@ public:
   size_t scratchBytes() const override { return sumBytes_ + pairBytes_; }
   int64_t preparations() const override { return preparations_; }
   size_t sharedBytes() const override { return sharedBytes_; }
+  std::vector<int64_t> preparation() const override;
   void prepare(const lathe_matmul_call &call, int64_t index, unsigned char *shared) override;
   bool execute(const lathe_matmul_call &call, int64_t piece, int64_t following, int thread, dnnl_stream_t stream, unsigned char *scratch,
                const unsigned char *shared) override;
 
 private:
   TilePlan(const PlanKey &key, const TileKernels &kernels) : key_(key), kernels_(kernels) {}
-  /// Rows of `block` times one panel; `a` is their left side.
-  void multiplyPanel(GemmBlock &block, const uint16_t *a, const uint16_t *panel, unsigned char *scratch) const;
+  /// Rows of `block` times one panel; `a` is their left side, and `next` the panel that follows, or null.
+  void multiplyPanel(GemmBlock &block, const uint16_t *a, const uint16_t *panel, const uint16_t *next,
+                     unsigned char *scratch) const;
 
   PlanKey key_;
   const TileKernels &kernels_;

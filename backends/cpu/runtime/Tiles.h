@@ -49,8 +49,11 @@ struct TileBlock {
   int64_t rows = 0, depth = 0;
   const uint16_t *b = nullptr; ///< pairs of neighbouring rows, [depth / 2, width, 2]; zeros likewise
   int64_t width = 0;           ///< a multiple of 16
+  int64_t columns = 0;         ///< that are wanted; sums of those behind may be left out
   float *sums = nullptr;       ///< [rows, width]
   bool first = true;           ///< they start at zero
+  const char *next = nullptr;  ///< what is read after this block
+  int64_t nextLines = 0;       ///< cache lines of it that may be fetched meanwhile
 };
 
 /// The loops of products of bf16 by tiles.

@@ -2,10 +2,12 @@
 //
 // Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
 //
-// Matrices by columns, as the library has them: D = epilogue(alpha * op(A) * op(B) + beta * C).
+// Matrices by columns, as the library has them: D = epilogue(alpha * op(A) * op(B) + beta * C). Sums and epilogues of
+// floats are in f32, and what they become is rounded once; sums of bytes are in i32.
 //
 //===----------------------------------------------------------------------===//
 #include "backends/cuda/emulator/Driver.h"
+#include "runtime/SmallFloats.h"
 
 #include <algorithm>
 #include <cmath>
@@ -21,9 +23,10 @@ namespace lathe::cuda {
 struct BlasHandleTag {};
 
 struct BlasDescTag {
+  int compute = kBlasComputeF32;
   int32_t transA = 0, transB = 0;
   uint32_t epilogue = kEpilogueDefault;
-  const float *bias = nullptr;
+  const void *bias = nullptr;
 };
 
 struct BlasLayoutTag {
@@ -44,11 +47,12 @@ namespace {
 
 constexpr int kOpN = 0, kOpT = 1;
 
-/// What the emulator's algorithms hold: that they are one, and the alignment of A, B, C and D that they rely on.
+/// What the emulator's algorithms hold: that they are one, which, and the alignment of A, B, C and D that they rely on.
 struct Algo {
   static constexpr uint64_t kMagic = 0x4c41544845;
   uint64_t magic = kMagic;
   uint32_t alignment[4] = {};
+  uint64_t number = 0; ///< of EmulatorSettings::algorithmMilliseconds
 };
 static_assert(sizeof(Algo) <= sizeof(BlasAlgo), "kept in the library's");
 
@@ -101,9 +105,12 @@ const char *statusName(int status) {
 }
 
 int descCreate(BlasDesc *desc, int computeType, int scaleType) {
-  if (computeType != kBlasComputeF32 || scaleType != kBlasF32)
+  bool isInteger = computeType == kBlasComputeS32;
+  if ((computeType != kBlasComputeF32 && computeType != kBlasComputeTf32 && !isInteger) ||
+      scaleType != (isInteger ? kBlasS32 : kBlasF32))
     return kBlasNotSupported;
   *desc = new BlasDescTag;
+  (*desc)->compute = computeType;
   return kBlasSuccess;
 }
 
@@ -171,12 +178,52 @@ int preferenceSet(BlasPreference preference, int attribute, const void *value, s
   return kBlasInvalidValue;
 }
 
+/// Types that go together: the table "cublasLtMatmul, non-FP8" of the documentation, as far as its types are used. C
+/// and D are of one type; a bias is of theirs.
+struct Combination {
+  int compute, operands, result;
+  bool hasEpilogues;
+};
+constexpr Combination kCombinations[] = {
+    {kBlasComputeF32, kBlasF32, kBlasF32, true},   {kBlasComputeTf32, kBlasF32, kBlasF32, true},
+    {kBlasComputeF32, kBlasF16, kBlasF16, true},   {kBlasComputeF32, kBlasF16, kBlasF32, true},
+    {kBlasComputeF32, kBlasBf16, kBlasBf16, true}, {kBlasComputeF32, kBlasBf16, kBlasF32, true},
+    {kBlasComputeF32, kBlasS8, kBlasF32, false},   {kBlasComputeS32, kBlasS8, kBlasS32, false},
+};
+
+int checkTypes(const BlasDescTag &desc, const BlasLayoutTag &a, const BlasLayoutTag &b, const BlasLayoutTag &c,
+               const BlasLayoutTag &d) {
+  for (const Combination &known : kCombinations)
+    if (desc.compute == known.compute && a.type == known.operands && b.type == known.operands &&
+        c.type == known.result && d.type == known.result)
+      return known.hasEpilogues || desc.epilogue == kEpilogueDefault
+                 ? int(kBlasSuccess)
+                 : refuse(kBlasNotSupported, "an epilogue of a product of integers");
+  return refuse(kBlasNotSupported, join("a combination of types that has no algorithm: ", a.type, " by ", b.type,
+                                        " and ", c.type, " into ", d.type, " in ", desc.compute));
+}
+
+/// Matrix instructions of bytes read A by rows and B by columns, in words.
+int checkBytes(const BlasDescTag &desc, const BlasLayoutTag &a, const BlasLayoutTag &b, const BlasLayoutTag &d) {
+  if (a.type != kBlasS8)
+    return kBlasSuccess;
+  if (desc.transA != kOpT || desc.transB != kOpN)
+    return refuse(kBlasNotSupported, "bytes that are not multiplied as transposed by plain");
+  for (const BlasLayoutTag *layout : {&a, &b, &d})
+    if (layout->ld % 4 != 0)
+      return refuse(kBlasNotSupported, join("a leading dimension of ", layout->ld, " bytes, which 4 does not divide"));
+  if (d.rows % 4 != 0 || a.rows % 4 != 0)
+    return refuse(kBlasNotSupported,
+                  join("a product of bytes with m = ", d.rows, " and k = ", a.rows, ", which 4 does not divide"));
+  return kBlasSuccess;
+}
+
 /// What the library refuses of a description.
 int check(const BlasDescTag &desc, const BlasLayoutTag &a, const BlasLayoutTag &b, const BlasLayoutTag &c,
           const BlasLayoutTag &d) {
+  if (int status = checkTypes(desc, a, b, c, d))
+    return status;
   for (const BlasLayoutTag *layout : {&a, &b, &c, &d}) {
-    if (layout->type != kBlasF32)
-      return refuse(kBlasNotSupported, "a combination of types that has no algorithm");
     if (layout->rows < 1 || layout->cols < 1 || layout->batch < 1)
       return refuse(kBlasInvalidValue, "a matrix without elements");
     if (layout->ld < layout->rows)
@@ -186,6 +233,8 @@ int check(const BlasDescTag &desc, const BlasLayoutTag &a, const BlasLayoutTag &
   }
   if ((desc.transA != kOpN && desc.transA != kOpT) || (desc.transB != kOpN && desc.transB != kOpT))
     return refuse(kBlasNotSupported, "an operation that real numbers do not have");
+  if (int status = checkBytes(desc, a, b, d))
+    return status;
   int64_t m = desc.transA ? a.cols : a.rows, ka = desc.transA ? a.rows : a.cols;
   int64_t kb = desc.transB ? b.cols : b.rows, n = desc.transB ? b.rows : b.cols;
   if (ka != kb || d.rows != m || d.cols != n || c.rows != m || c.cols != n)
@@ -217,27 +266,77 @@ int heuristic(BlasHandle handle, BlasDesc desc, BlasLayout a, BlasLayout b, Blas
   if (int status = check(*desc, *a, *b, *c, *d))
     return status;
   Algo algo;
+  const BlasLayout layouts[] = {a, b, c, d};
   for (int i = 0; i < 4; ++i) {
-    // Algorithms rely on no more than 16 bytes, and on no less than an element.
+    // Algorithms rely on no more than 16 bytes, and on no less than an element; those of bytes on a word.
     algo.alignment[i] = preference->alignment[i] < 16 ? preference->alignment[i] : 16;
-    if (algo.alignment[i] < 4)
+    if (algo.alignment[i] < (layouts[i]->type == kBlasS8 ? 4 : bytesOf(layouts[i]->type)))
       return refuse(kBlasNotSupported, "operands that are not aligned to their elements");
   }
-  results[0] = {};
-  memcpy(&results[0].algo, &algo, sizeof(algo));
-  results[0].workspaceBytes = preference->workspaceBytes < 4096 ? 0 : 4096;
-  *returned = 1;
+  auto offered = static_cast<int>(std::max<size_t>(emulatorSettings().algorithmMilliseconds.size(), 1));
+  for (int i = 0; i < std::min(offered, requested); ++i) {
+    results[i] = {};
+    algo.number = static_cast<uint64_t>(i);
+    memcpy(results[i].algo.data, &algo, sizeof(algo));
+    results[i].workspaceBytes = preference->workspaceBytes < 4096 ? 0 : 4096;
+    ++*returned;
+  }
   return kBlasSuccess;
 }
 
 float gelu(float x) { return 0.5f * x * (1 + std::tanh(0.79788456f * (x + 0.044715f * x * x * x))); }
 
+float numberAt(const void *data, int type, int64_t index) {
+  switch (type) {
+  case kBlasF16:
+    return runtime::halfValue(static_cast<const uint16_t *>(data)[index]);
+  case kBlasBf16:
+    return runtime::bfloatValue(static_cast<const uint16_t *>(data)[index]);
+  case kBlasS8:
+    return static_cast<const int8_t *>(data)[index];
+  default:
+    return static_cast<const float *>(data)[index];
+  }
+}
+
+void setNumber(void *data, int type, int64_t index, float value) {
+  if (type == kBlasF32)
+    static_cast<float *>(data)[index] = value;
+  else
+    static_cast<uint16_t *>(data)[index] = type == kBlasF16 ? runtime::toHalf(value) : runtime::toBfloat(value);
+}
+
+/// To the nearest number with 10 bits behind the first, of two the one with the larger magnitude.
+float roundedToTf32(float value) {
+  uint32_t bits;
+  memcpy(&bits, &value, 4);
+  if ((bits & 0x7f800000) != 0x7f800000)
+    bits = (bits + 0x1000) & ~uint32_t(0x1fff);
+  memcpy(&value, &bits, 4);
+  return value;
+}
+
+/// An operand as numbers that are multiplied: where it lies, or in `own`.
+const float *numbersOf(const BlasDescTag &desc, const void *data, const BlasLayoutTag &layout,
+                       std::vector<float> *own) {
+  if (layout.type == kBlasF32 && desc.compute == kBlasComputeF32)
+    return static_cast<const float *>(data);
+  own->assign(static_cast<size_t>((layout.cols - 1) * layout.ld + layout.rows), 0.0f);
+  for (int64_t j = 0; j < layout.cols; ++j)
+    for (int64_t i = 0; i < layout.rows; ++i) {
+      float value = numberAt(data, layout.type, j * layout.ld + i);
+      (*own)[static_cast<size_t>(j * layout.ld + i)] = desc.compute == kBlasComputeTf32 ? roundedToTf32(value) : value;
+    }
+  return own->data();
+}
+
 /// One product of the batch.
-void multiply(const BlasDescTag &desc, float alpha, const float *a, const BlasLayoutTag &aLayout, const float *b,
-              const BlasLayoutTag &bLayout, float beta, const float *c, const BlasLayoutTag &cLayout, float *d,
-              const BlasLayoutTag &dLayout) {
+void multiply(const BlasDescTag &desc, float alpha, const void *left, const BlasLayoutTag &aLayout,
+              const void *rightSide, const BlasLayoutTag &bLayout, float beta, const void *c,
+              const BlasLayoutTag &cLayout, void *d, const BlasLayoutTag &dLayout) {
   int64_t m = dLayout.rows, n = dLayout.cols, k = desc.transA ? aLayout.rows : aLayout.cols;
-  std::vector<float> sums(static_cast<size_t>(m));
+  std::vector<float> sums(static_cast<size_t>(m)), ownA, ownB;
+  const float *a = numbersOf(desc, left, aLayout, &ownA), *b = numbersOf(desc, rightSide, bLayout, &ownB);
   for (int64_t j = 0; j < n; ++j) {
     std::fill(sums.begin(), sums.end(), 0.0f);
     auto right = [&](int64_t l) { return desc.transB ? b[l * bLayout.ld + j] : b[j * bLayout.ld + l]; };
@@ -254,23 +353,37 @@ void multiply(const BlasDescTag &desc, float alpha, const float *a, const BlasLa
     for (int64_t i = 0; i < m; ++i) {
       float value = alpha * sums[static_cast<size_t>(i)];
       if (beta != 0) // C is not read else
-        value += beta * c[j * cLayout.ld + i];
+        value += beta * numberAt(c, cLayout.type, j * cLayout.ld + i);
       if (desc.epilogue & kEpilogueBias)
-        value += desc.bias[i];
+        value += numberAt(desc.bias, dLayout.type, i);
       if (desc.epilogue & kEpilogueRelu)
         value = value > 0 ? value : value == value ? 0 : value; // NaN stays
       if (desc.epilogue & kEpilogueGelu)
         value = gelu(value);
-      d[j * dLayout.ld + i] = value;
+      setNumber(d, dLayout.type, j * dLayout.ld + i, value);
     }
   }
+}
+
+/// One of integers: transposed by plain, as checkBytes has found.
+void multiplyIntegers(int32_t alpha, const int8_t *a, const BlasLayoutTag &aLayout, const int8_t *b,
+                      const BlasLayoutTag &bLayout, int32_t beta, const int32_t *c, const BlasLayoutTag &cLayout,
+                      int32_t *d, const BlasLayoutTag &dLayout) {
+  for (int64_t j = 0; j < dLayout.cols; ++j)
+    for (int64_t i = 0; i < dLayout.rows; ++i) {
+      int32_t sum = 0;
+      for (int64_t l = 0; l < aLayout.rows; ++l)
+        sum += a[i * aLayout.ld + l] * b[j * bLayout.ld + l];
+      int64_t at = j * dLayout.ld + i;
+      d[at] = alpha * sum + (beta != 0 ? beta * c[j * cLayout.ld + i] : 0);
+    }
 }
 
 /// Whether the allocations hold all that a matrix covers.
 bool covers(const void *data, const BlasLayoutTag &layout) {
   int64_t last =
       (layout.batch - 1) * (layout.stride > 0 ? layout.stride : 0) + (layout.cols - 1) * layout.ld + layout.rows;
-  return layout.stride >= 0 && emulator::inBounds(data, last * 4);
+  return layout.stride >= 0 && emulator::inBounds(data, last * bytesOf(layout.type));
 }
 
 int matmul(BlasHandle handle, BlasDesc desc, const void *alpha, const void *a, BlasLayout aLayout, const void *b,
@@ -280,11 +393,17 @@ int matmul(BlasHandle handle, BlasDesc desc, const void *alpha, const void *a, B
     return refuse(kBlasInvalidValue, "an argument is missing");
   if (int status = check(*desc, *aLayout, *bLayout, *cLayout, *dLayout))
     return status;
-  float scale = *static_cast<const float *>(alpha), add = *static_cast<const float *>(beta);
+  bool isInteger = desc->compute == kBlasComputeS32;
+  int32_t alphaOf = isInteger ? *static_cast<const int32_t *>(alpha) : 0;
+  int32_t betaOf = isInteger ? *static_cast<const int32_t *>(beta) : 0;
+  if (isInteger && ((alphaOf != 0 && alphaOf != 1) || (betaOf != 0 && betaOf != 1)))
+    return refuse(kBlasInvalidValue, "a factor of integers that is neither 0 nor 1");
+  float scale = isInteger ? 1.0f : *static_cast<const float *>(alpha);
+  float add = isInteger ? float(betaOf) : *static_cast<const float *>(beta);
   if (c == d && (cLayout->ld != dLayout->ld || cLayout->stride != dLayout->stride))
     return refuse(kBlasInvalidValue, "C and D are one matrix with two layouts");
   Algo algo;
-  if (!given || (memcpy(&algo, given, sizeof(algo)), algo.magic != Algo::kMagic))
+  if (!given || (memcpy(static_cast<void *>(&algo), given->data, sizeof(algo)), algo.magic != Algo::kMagic))
     return refuse(kBlasInvalidValue, "no algorithm that the library gave");
   const void *operands[] = {a, b, add != 0 ? c : d, d};
   for (int i = 0; i < 4; ++i)
@@ -297,13 +416,25 @@ int matmul(BlasHandle handle, BlasDesc desc, const void *alpha, const void *a, B
   for (int i = 0; i < 4; ++i)
     if (!covers(operands[i], *layouts[i]))
       return refuse(kBlasExecutionFailed, join("operand ", i, " reaches outside of what is allocated"));
-  if ((desc->epilogue & kEpilogueBias) && (!desc->bias || !emulator::inBounds(desc->bias, dLayout->rows * 4)))
+  if ((desc->epilogue & kEpilogueBias) &&
+      (!desc->bias || !emulator::inBounds(desc->bias, dLayout->rows * bytesOf(dLayout->type))))
     return refuse(desc->bias ? kBlasExecutionFailed : kBlasInvalidValue, "a bias that is not allocated");
-  for (int64_t i = 0; i < dLayout->batch; ++i)
-    multiply(*desc, scale, static_cast<const float *>(a) + i * aLayout->stride, *aLayout,
-             static_cast<const float *>(b) + i * bLayout->stride, *bLayout, add,
-             c ? static_cast<const float *>(c) + i * cLayout->stride : nullptr, *cLayout,
-             static_cast<float *>(d) + i * dLayout->stride, *dLayout);
+  auto item = [](auto *data, const BlasLayoutTag &layout, int64_t i) {
+    return data ? data + i * layout.stride * bytesOf(layout.type) : data;
+  };
+  emulator::countProduct(aLayout->type, algo.number);
+  for (int64_t i = 0; i < dLayout->batch; ++i) {
+    const char *left = item(static_cast<const char *>(a), *aLayout, i);
+    const char *right = item(static_cast<const char *>(b), *bLayout, i);
+    const char *added = item(static_cast<const char *>(c), *cLayout, i);
+    char *result = item(static_cast<char *>(d), *dLayout, i);
+    if (isInteger)
+      multiplyIntegers(
+          alphaOf, reinterpret_cast<const int8_t *>(left), *aLayout, reinterpret_cast<const int8_t *>(right), *bLayout,
+          betaOf, reinterpret_cast<const int32_t *>(added), *cLayout, reinterpret_cast<int32_t *>(result), *dLayout);
+    else
+      multiply(*desc, scale, left, *aLayout, right, *bLayout, add, added, *cLayout, result, *dLayout);
+  }
   return kBlasSuccess;
 }
 

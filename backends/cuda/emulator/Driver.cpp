@@ -48,6 +48,7 @@ struct StreamTag {
 
 struct EventTag {
   std::chrono::steady_clock::time_point time;
+  int64_t played = 0; ///< nanoseconds of products
   bool recorded = false;
 };
 
@@ -136,7 +137,13 @@ public:
 
   EmulatorStatistics statistics() {
     std::shared_lock<std::shared_mutex> lock(mutex);
-    return {allocations_.size(), bytes_, launches.load()};
+    EmulatorStatistics result;
+    result.allocations = allocations_.size();
+    result.bytes = bytes_;
+    result.launches = launches.load();
+    result.lastAlgorithm = lastAlgorithm;
+    std::copy(std::begin(products), std::end(products), result.products);
+    return result;
   }
 
   std::shared_mutex mutex; ///< of the allocations: shared by what uses memory
@@ -145,6 +152,8 @@ public:
   std::atomic<int> lost{kDriverSuccess}; ///< what every call answers once the device failed
   std::string lostMessage;
   std::atomic<int64_t> launches{0};
+  std::atomic<int64_t> products[32] = {};
+  std::atomic<int64_t> playedNanoseconds{0}, lastAlgorithm{-1};
 
 private:
   std::map<uintptr_t, size_t> allocations_;
@@ -464,6 +473,7 @@ int eventRecord(Event event, Stream) {
   if (int result = ready())
     return result;
   event->time = std::chrono::steady_clock::now();
+  event->played = device().playedNanoseconds;
   event->recorded = true;
   return kDriverSuccess;
 }
@@ -473,7 +483,9 @@ int eventElapsedTime(float *milliseconds, Event from, Event to) {
     return result;
   if (!from->recorded || !to->recorded)
     return kDriverInvalidHandle;
-  *milliseconds = std::chrono::duration<float, std::milli>(to->time - from->time).count();
+  *milliseconds = emulatorSettings().algorithmMilliseconds.empty()
+                      ? std::chrono::duration<float, std::milli>(to->time - from->time).count()
+                      : static_cast<float>(double(to->played - from->played) / 1e6);
   return kDriverSuccess;
 }
 
@@ -646,6 +658,15 @@ EmulatorStatistics cuda::emulatorStatistics() { return device().statistics(); }
 bool emulator::inBounds(const void *address, int64_t bytes) {
   std::shared_lock<std::shared_mutex> lock(device().mutex);
   return bytes >= 0 && device().inBounds(reinterpret_cast<uintptr_t>(address), static_cast<uint64_t>(bytes));
+}
+
+void emulator::countProduct(int type, size_t algorithm) {
+  ++device().products[type];
+  const std::vector<float> &times = emulatorSettings().algorithmMilliseconds;
+  if (algorithm < times.size()) {
+    device().playedNanoseconds += static_cast<int64_t>(double(times[algorithm]) * 1e6);
+    device().lastAlgorithm = static_cast<int64_t>(algorithm);
+  }
 }
 
 void emulator::explain(std::string message) { explanation = std::move(message); }

@@ -44,7 +44,10 @@ struct EmulatorSettings {
   int64_t launchesUntilLost = -1;           ///< after as many the device is lost; -1: never
   int64_t allocationsUntilFull = -1;        ///< after as many there is no memory, whatever the size; -1: never
   int threads = 1;                          ///< of the host, among which blocks of a launch are shared out
-  bool racesGlobal = true;                  ///< look for races on global memory, too
+  /// How long the library's products take by each of as many algorithms, on a clock that only they advance; empty:
+  /// there is one, and the clock is the host's.
+  std::vector<float> algorithmMilliseconds;
+  bool racesGlobal = true; ///< look for races on global memory, too
 };
 
 /// For tests; not while something runs.
@@ -54,7 +57,9 @@ EmulatorSettings &emulatorSettings();
 struct EmulatorStatistics {
   size_t allocations = 0;
   uint64_t bytes = 0;
-  int64_t launches = 0; ///< of the process
+  int64_t launches = 0;       ///< of the process
+  int64_t products[32] = {};  ///< likewise, of the library, by the type of the operands (BlasType)
+  int64_t lastAlgorithm = -1; ///< of EmulatorSettings::algorithmMilliseconds, that a product was computed by
 };
 EmulatorStatistics emulatorStatistics();
 
@@ -66,6 +71,8 @@ namespace emulator {
 /// Fails unless all of [address, address + bytes) is of one allocation. For the libraries that are played; the launch
 /// lock is held by caller.
 bool inBounds(const void *address, int64_t bytes);
+/// Counts a product of operands of a BlasType, by one of the algorithms.
+void countProduct(int type, size_t algorithm);
 /// Notes why the next failure that is reported happens, for getErrorString.
 void explain(std::string message);
 /// What explain() was told last on this thread; empty when it was asked for before.

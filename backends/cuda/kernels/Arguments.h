@@ -91,6 +91,18 @@ struct CopyArgs {
   int64_t from_strides[5], to_strides[5];
 };
 
+/// The same of f32 that become f16 or bf16; numbers beyond those of f16 become its largest.
+struct NarrowArgs {
+  CopyArgs copy;
+  int64_t dense; ///< not 0: both sides lie without gaps, in one order
+};
+
+/// As EpilogueArgs, where x is of f32 and elsewhere: rows of n numbers, one behind the other in all batches.
+struct FinishArgs {
+  EpilogueArgs epilogue;
+  const float *x;
+};
+
 /// As lathe_cache_call; rows of `d` elements in pages.
 struct CacheArgs {
   void *data;
@@ -137,10 +149,44 @@ struct RoundArgs {
   int64_t zero;         ///< likewise
 };
 
+/// The same as integers: code i of row r of all batches is codes[r * codes_row + i], with zeros behind the last of a
+/// row.
+struct RoundBytesArgs {
+  RoundArgs round; ///< without `out`
+  int8_t *codes;
+  int64_t codes_row; ///< a multiple of 4
+  float *scales;     ///< of each row; written with LATHE_QUANTIZE_ROWS
+  int32_t *sums;     ///< of the codes of each row; or NULL
+};
+
+/// A weight of 8 bits and one group, transposed: codes[n * codes_row + k] is 128 less than a code, zeros in rows and
+/// columns beyond it. Of each column its scale, its zero point, 128 less likewise, and the sum of its codes.
+struct ExpandBytesArgs {
+  QuantizedArgs weight;
+  int8_t *codes;
+  int64_t codes_row, rows; ///< codes_row: a multiple of 4
+  float *scales;
+  int32_t *zeros, *sums;
+};
+
+/// What a product of integers, out of RoundBytesArgs and ExpandBytesArgs, is as numbers, and its epilogue.
+struct IntegerFinishArgs {
+  EpilogueArgs epilogue;
+  const int32_t *products; ///< of row r of all batches: products[r * products_row + n]
+  int64_t products_row, k;
+  const float *row_scales; ///< NULL: row_scale for all
+  const int32_t *row_sums; ///< NULL: the weight's zero points are all 0
+  double row_scale;
+  int64_t row_zero;
+  const float *scales;
+  const int32_t *zeros, *sums;
+};
+
 /// As lathe_rows_call; out is f32.
 struct QuantizedRowsArgs {
   QuantizedArgs weight;
-  const void *indices; ///< NULL: all columns in order
+  const void *indices; ///< NULL: columns in order, from `first` on
+  int64_t first;
   int64_t index_bytes; ///< 4 or 8
   int64_t count, index_stride;
   float *out;

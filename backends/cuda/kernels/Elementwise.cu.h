@@ -46,6 +46,58 @@ template <typename T> LATHE_DEVICE void copy(const CopyArgs &args) {
   }
 }
 
+LATHE_DEVICE float bounded(float value, Bfloat) { return value; }
+/// Infinities and NaN stay what they are.
+LATHE_DEVICE float bounded(float value, Half) {
+  constexpr float kMost = 65504.0f;
+  return magnitude(value) < infinity() ? smaller(larger(value, -kMost), kMost) : value;
+}
+
+template <typename T> LATHE_DEVICE T narrowed(float value) {
+  T result;
+  fromFloat(bounded(value, T()), &result);
+  return result;
+}
+
+template <typename T> LATHE_DEVICE void narrow(const NarrowArgs &args) {
+  const CopyArgs &copy = args.copy;
+  int64_t count = 1;
+  LATHE_UNROLL for (int axis = 0; axis < 5; ++axis) count *= copy.sizes[axis];
+  if (args.dense) {
+    auto *from = static_cast<const float *>(copy.from);
+    auto *to = static_cast<T *>(copy.to);
+    LATHE_NO_UNROLL for (int64_t i = firstElement(); i < count / 2; i += elementStep()) {
+      uint64_t two = load(reinterpret_cast<const uint64_t *>(from) + i);
+      float low = bounded(bitsToFloat(uint32_t(two)), T()), high = bounded(bitsToFloat(uint32_t(two >> 32)), T());
+      store(reinterpret_cast<uint32_t *>(to) + i, packPair(low, high, T()));
+    }
+    if (count % 2 != 0 && firstElement() == 0)
+      store(to + count - 1, narrowed<T>(load(from + count - 1)));
+    return;
+  }
+  LATHE_NO_UNROLL for (int64_t i = firstElement(); i < count; i += elementStep()) {
+    int64_t rest = i, from = 0, to = 0;
+    LATHE_UNROLL for (int axis = 4; axis >= 0; --axis) {
+      int64_t at = rest % copy.sizes[axis];
+      rest /= copy.sizes[axis];
+      from += at * copy.from_strides[axis];
+      to += at * copy.to_strides[axis];
+    }
+    store(static_cast<T *>(copy.to) + to, narrowed<T>(load(static_cast<const float *>(copy.from) + from)));
+  }
+}
+
+/// An epilogue of what is elsewhere, in f32.
+template <typename T> LATHE_DEVICE void finishRows(const FinishArgs &args) {
+  const EpilogueArgs &end = args.epilogue;
+  int64_t count = end.batch[0] * end.batch[1] * end.batch[2] * end.m * end.n;
+  LATHE_NO_UNROLL for (int64_t i = firstElement(); i < count; i += elementStep()) {
+    int64_t column = i % end.n, row = i / end.n;
+    int64_t index = batchOffset(end.batch, end.out_batch, row / end.m) + row % end.m * end.out_row + column;
+    storeFloat<T>(end.out, index, finish<T>(end, load(args.x + i), index, column));
+  }
+}
+
 /// Puts rows behind those that a cache has, or reads its first ones, zeros behind its last. T: elements as integers.
 template <typename T, bool kRead> LATHE_DEVICE void cacheRows(const CacheArgs &args) {
   constexpr int64_t kPageRows = 64;

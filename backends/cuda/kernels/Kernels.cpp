@@ -70,6 +70,10 @@ void setRows(int64_t count, KernelLaunch *launch) {
 
 int64_t elements(const EpilogueArgs &args) { return args.batch[0] * args.batch[1] * args.batch[2] * args.m * args.n; }
 
+std::string formatOf(const QuantizedArgs &args) {
+  return runtime::join(name(static_cast<runtime::CodeValues>(args.values)), args.bits);
+}
+
 void copyView(const lathe_attention_view &from, ViewArgs *to) {
   to->data = from.data;
   std::copy(from.batch, from.batch + 3, to->batch);
@@ -283,6 +287,45 @@ bool epilogueLaunch(const EpilogueArgs &args, int64_t dtype, KernelLaunch *launc
   return true;
 }
 
+bool finishLaunch(const FinishArgs &args, int64_t dtype, KernelLaunch *launch, std::string *why) {
+  const char *suffix = nullptr;
+  if (!suffixOf(dtype, &suffix, why) || !epilogueLaunch(args.epilogue, dtype, launch, why))
+    return false;
+  if (launch->function.empty())
+    return true;
+  launch->function = runtime::join("lathe_finish_", suffix);
+  setArgs(args, launch);
+  return true;
+}
+
+bool narrowLaunch(const CopyArgs &copy, int64_t dtype, KernelLaunch *launch, std::string *why) {
+  *launch = KernelLaunch();
+  const char *suffix = nullptr;
+  if (!suffixOf(dtype, &suffix, why))
+    return false;
+  if (dtype == LATHE_F32) {
+    *why = "expected to make f16 or bf16 of f32, got f32";
+    return false;
+  }
+  NarrowArgs args = {copy, 1};
+  int64_t count = 1;
+  for (int axis = 4; axis >= 0; --axis) {
+    bool same = copy.from_strides[axis] == count && copy.to_strides[axis] == count;
+    if (copy.sizes[axis] != 1 && !same)
+      args.dense = 0;
+    count *= copy.sizes[axis];
+  }
+  auto aligned = [](const void *address, uint64_t bytes) { return reinterpret_cast<uint64_t>(address) % bytes == 0; };
+  if (!aligned(copy.from, 8) || !aligned(copy.to, 4)) // two numbers are read and written together
+    args.dense = 0;
+  if (count == 0)
+    return true;
+  launch->function = runtime::join("lathe_narrow_", suffix);
+  setElements(args.dense ? divideUp(count, 2) : count, launch);
+  setArgs(args, launch);
+  return true;
+}
+
 bool matmulLaunch(const MatmulArgs &args, int64_t dtype, KernelLaunch *launch, std::string *why) {
   *launch = KernelLaunch();
   const char *suffix = nullptr;
@@ -338,12 +381,6 @@ bool cacheLaunch(const CacheArgs &args, int64_t elementBytes, bool read, KernelL
   setArgs(args, launch);
   return true;
 }
-
-namespace {
-std::string formatOf(const QuantizedArgs &args) {
-  return runtime::join(name(static_cast<runtime::CodeValues>(args.values)), args.bits);
-}
-} // namespace
 
 bool rotateLaunch(const RotateArgs &args, KernelLaunch *launch, std::string *why) {
   *launch = KernelLaunch();
@@ -404,11 +441,57 @@ bool roundLaunch(const RoundArgs &args, int64_t dtype, KernelLaunch *launch, std
   return true;
 }
 
-bool expandLaunch(const QuantizedArgs &weight, float *out, KernelLaunch *launch, std::string *why) {
+bool roundBytesLaunch(const RoundBytesArgs &args, KernelLaunch *launch, std::string *why) {
+  if (!roundLaunch(args.round, LATHE_F32, launch, why))
+    return false;
+  if (args.codes_row % 4 != 0 || args.codes_row < args.round.k) {
+    *why = runtime::join("expected rows of a multiple of 4 codes for ", args.round.k, " numbers, got ", args.codes_row);
+    return false;
+  }
+  if (launch->function.empty())
+    return true;
+  launch->function = "lathe_round_bytes_f32";
+  setArgs(args, launch);
+  return true;
+}
+
+bool expandBytesLaunch(const ExpandBytesArgs &args, KernelLaunch *launch, std::string *why) {
+  *launch = KernelLaunch();
+  const QuantizedArgs &weight = args.weight;
+  if (weight.values != 0 || weight.bits != 8 || weight.group < weight.k || weight.zeros > 1 ||
+      args.codes_row % 4 != 0 || args.codes_row < weight.k || args.rows < weight.n) {
+    *why = runtime::join("expected integers of 8 bits in one group of rows, got ", formatOf(weight), " in groups of ",
+                         weight.group, " of ", weight.k);
+    return false;
+  }
+  if (args.rows == 0 || args.codes_row == 0)
+    return true;
+  launch->function = "lathe_expand_bytes";
+  launch->grid = static_cast<uint32_t>(std::min<int64_t>(args.rows, 1 << 16));
+  launch->block = 256;
+  launch->shared_bytes = 8 * 4;
+  setArgs(args, launch);
+  return true;
+}
+
+bool finishIntegersLaunch(const IntegerFinishArgs &args, KernelLaunch *launch, std::string *) {
+  *launch = KernelLaunch();
+  int64_t count = elements(args.epilogue);
+  if (count == 0)
+    return true;
+  launch->function = "lathe_finish_integers";
+  setElements(count, launch);
+  setArgs(args, launch);
+  return true;
+}
+
+bool expandLaunch(const QuantizedArgs &weight, int64_t first, int64_t count, float *out, KernelLaunch *launch,
+                  std::string *why) {
   QuantizedRowsArgs args = {};
   args.weight = weight;
   args.index_bytes = 8;
-  args.count = weight.n;
+  args.first = first;
+  args.count = count;
   args.out = out;
   args.out_row = weight.k;
   return quantizedRowsLaunch(args, launch, why);

@@ -68,6 +68,10 @@ bool attentionLaunches(const AttentionArgs &args, int64_t dtype, int64_t mostKey
                        AttentionLaunches *launches, std::string *why);
 /// Bias, activation, multiplier and residual on what `out` holds.
 bool epilogueLaunch(const EpilogueArgs &args, int64_t dtype, KernelLaunch *launch, std::string *why);
+/// The same of f32 that lie elsewhere; `dtype` is that of all else.
+bool finishLaunch(const FinishArgs &args, int64_t dtype, KernelLaunch *launch, std::string *why);
+/// f32 to f16 or bf16.
+bool narrowLaunch(const CopyArgs &args, int64_t dtype, KernelLaunch *launch, std::string *why);
 /// A product of operands of any strides, with sums in f32.
 bool matmulLaunch(const MatmulArgs &args, int64_t dtype, KernelLaunch *launch, std::string *why);
 /// Elements of 1, 2, 4 or 8 bytes.
@@ -81,8 +85,14 @@ bool rotateLaunch(const RotateArgs &args, KernelLaunch *launch, std::string *why
 bool quantizedMatmulLaunch(const QuantizedMatmulArgs &args, int64_t dtype, KernelLaunch *launch, std::string *why);
 /// Of a in f32.
 bool roundLaunch(const RoundArgs &args, int64_t dtype, KernelLaunch *launch, std::string *why);
-/// The whole weight as numbers, transposed: out [n, k] of f32, for products of many rows by other kernels.
-bool expandLaunch(const QuantizedArgs &weight, float *out, KernelLaunch *launch, std::string *why);
+/// Columns [first, first + count) of the weight as numbers, transposed: out [count, k] of f32, for products of many
+/// rows by other kernels.
+bool expandLaunch(const QuantizedArgs &weight, int64_t first, int64_t count, float *out, KernelLaunch *launch,
+                  std::string *why);
+/// Products of integers: what they read and what becomes of them, all in f32.
+bool roundBytesLaunch(const RoundBytesArgs &args, KernelLaunch *launch, std::string *why);
+bool expandBytesLaunch(const ExpandBytesArgs &args, KernelLaunch *launch, std::string *why);
+bool finishIntegersLaunch(const IntegerFinishArgs &args, KernelLaunch *launch, std::string *why);
 bool quantizedRowsLaunch(const QuantizedRowsArgs &args, KernelLaunch *launch, std::string *why);
 
 } // namespace lathe::cuda

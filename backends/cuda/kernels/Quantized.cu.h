@@ -233,34 +233,133 @@ LATHE_DEVICE void quantizedMatmul(const QuantizedMatmulArgs &args) {
   }
 }
 
+/// The scale of a row: the largest magnitude / 127, or that of all rows.
+template <typename T> LATHE_DEVICE float scaleOfRow(const RoundArgs &args, const T *a) {
+  if (args.quantization != 1)
+    return float(args.scale);
+  auto *most = static_cast<float *>(sharedMemory()); // of each warp
+  int warp = threadIndex() / 32, warps = threadCount() / 32;
+  float own = 0;
+  for (int64_t k = threadIndex(); k < args.k; k += threadCount())
+    own = larger(own, magnitude(toFloat(load(a + k * args.a_col))));
+  own = warpMax(own);
+  if (threadIndex() % 32 == 0)
+    storeShared(most + warp, own);
+  LATHE_SYNC();
+  for (int i = 0; i < warps; ++i)
+    own = larger(own, loadShared(most + i));
+  LATHE_SYNC();
+  return own > 0 ? own / 127.0f : 1.0f;
+}
+
+/// An integer from -128 to 127, as it is stored.
+LATHE_DEVICE float codeOf(float value, float scale, float zero) {
+  return smaller(larger(nearest(value * (1.0f / scale)) + zero, -128.0f), 127.0f);
+}
+
+template <typename T> LATHE_DEVICE const T *rowOf(const RoundArgs &args, int64_t row) {
+  return static_cast<const T *>(args.a) + batchOffset(args.batch, args.a_batch, row / args.m) +
+         row % args.m * args.a_row;
+}
+
 /// A block for each row.
 template <typename T> LATHE_DEVICE void roundRows(const RoundArgs &args) {
-  auto *most = static_cast<float *>(sharedMemory()); // of each warp
   int64_t rows = args.batch[0] * args.batch[1] * args.batch[2] * args.m;
-  int warp = threadIndex() / 32, warps = threadCount() / 32;
+  auto zero = args.quantization == 1 ? 0.0f : float(args.zero);
   for (int64_t row = blockIndex(); row < rows; row += blockCount()) {
-    const T *a = static_cast<const T *>(args.a) + batchOffset(args.batch, args.a_batch, row / args.m) +
-                 row % args.m * args.a_row;
-    auto scale = float(args.scale);
-    if (args.quantization == 1) {
-      float own = 0;
-      for (int64_t k = threadIndex(); k < args.k; k += threadCount())
-        own = larger(own, magnitude(toFloat(load(a + k * args.a_col))));
-      own = warpMax(own);
-      if (threadIndex() % 32 == 0)
-        storeShared(most + warp, own);
-      LATHE_SYNC();
-      for (int i = 0; i < warps; ++i)
-        own = larger(own, loadShared(most + i));
-      LATHE_SYNC();
-      scale = own > 0 ? own / 127.0f : 1.0f;
+    const T *a = rowOf<T>(args, row);
+    float scale = scaleOfRow(args, a);
+    for (int64_t k = threadIndex(); k < args.k; k += threadCount())
+      store(args.out + row * args.k + k, (codeOf(toFloat(load(a + k * args.a_col)), scale, zero) - zero) * scale);
+  }
+}
+
+/// The sum of what the threads of a block have: of whole numbers that f32 holds exactly. In the first thread.
+LATHE_DEVICE float blockSum(float own) {
+  auto *sums = static_cast<float *>(sharedMemory());
+  own = warpSum(own);
+  if (threadIndex() % 32 == 0)
+    storeShared(sums + threadIndex() / 32, own);
+  LATHE_SYNC();
+  float sum = 0;
+  for (int i = 0; i < threadCount() / 32; ++i)
+    sum += loadShared(sums + i);
+  LATHE_SYNC();
+  return sum;
+}
+
+/// A block for each row, four codes a thread.
+template <typename T> LATHE_DEVICE void roundBytes(const RoundBytesArgs &args) {
+  const RoundArgs &round = args.round;
+  int64_t rows = round.batch[0] * round.batch[1] * round.batch[2] * round.m;
+  auto zero = round.quantization == 1 ? 0.0f : float(round.zero);
+  for (int64_t row = blockIndex(); row < rows; row += blockCount()) {
+    const T *a = rowOf<T>(round, row);
+    float scale = scaleOfRow(round, a), sum = 0;
+    for (int64_t k = 4 * threadIndex(); k < args.codes_row; k += 4 * threadCount()) {
+      uint32_t word = 0;
+      LATHE_UNROLL for (int j = 0; j < 4; ++j) {
+        if (k + j >= round.k)
+          continue;
+        float code = codeOf(toFloat(load(a + (k + j) * round.a_col)), scale, zero);
+        word |= uint32_t(uint8_t(int(code))) << 8 * j;
+        sum += code;
+      }
+      store(reinterpret_cast<uint32_t *>(args.codes + row * args.codes_row + k), word);
     }
-    auto zero = args.quantization == 1 ? 0.0f : float(args.zero);
-    for (int64_t k = threadIndex(); k < args.k; k += threadCount()) {
-      float code = nearest(toFloat(load(a + k * args.a_col)) * (1.0f / scale)) + zero;
-      code = smaller(larger(code, -128.0f), 127.0f);
-      store(args.out + row * args.k + k, (code - zero) * scale);
+    if (args.sums)
+      sum = blockSum(sum);
+    if (threadIndex() == 0 && args.sums)
+      store(args.sums + row, int32_t(sum));
+    if (threadIndex() == 0 && round.quantization == 1)
+      store(args.scales + row, scale);
+  }
+}
+
+/// A block for each column of the weight, and for what is beyond the last.
+LATHE_DEVICE void expandBytes(const ExpandBytesArgs &args) {
+  const QuantizedArgs &weight = args.weight;
+  int units = int((weight.k + 3) / 4);
+  for (int64_t column = blockIndex(); column < args.rows; column += blockCount()) {
+    bool isThere = column < weight.n;
+    float sum = 0;
+    for (int64_t k = 4 * threadIndex(); k < args.codes_row; k += 4 * threadCount()) {
+      uint32_t codes = 0;
+      if (isThere && k < weight.k) {
+        codes = wordAt(unitAt(weight, units, int(k / 4), column), 0) ^ 0x80808080u;
+        int64_t left = weight.k - k;
+        if (left < 4)
+          codes &= (1u << 8 * int(left)) - 1;
+        LATHE_UNROLL for (int j = 0; j < 4; ++j) sum += float(int8_t(codes >> 8 * j & 255));
+      }
+      store(reinterpret_cast<uint32_t *>(args.codes + column * args.codes_row + k), codes);
     }
+    sum = blockSum(sum);
+    if (threadIndex() != 0)
+      continue;
+    Unit unit = {};
+    if (isThere)
+      unit = unitAt(weight, units, 0, column);
+    store(args.scales + column, isThere ? unit.scale : 0.0f);
+    store(args.zeros + column, isThere ? int32_t(unit.zero) - 128 : 0);
+    store(args.sums + column, int32_t(sum));
+  }
+}
+
+/// (a - za) * (b - zb) summed up is a * b - zb * sum(a) - za * sum(b) + k * za * zb, here in integers.
+LATHE_DEVICE void finishIntegers(const IntegerFinishArgs &args) {
+  const EpilogueArgs &end = args.epilogue;
+  int64_t count = end.batch[0] * end.batch[1] * end.batch[2] * end.m * end.n;
+  LATHE_NO_UNROLL for (int64_t i = firstElement(); i < count; i += elementStep()) {
+    int64_t column = i % end.n, row = i / end.n;
+    int64_t index = batchOffset(end.batch, end.out_batch, row / end.m) + row % end.m * end.out_row + column;
+    int64_t zero = load(args.zeros + column), sum = load(args.products + row * args.products_row + column);
+    if (args.row_sums)
+      sum -= zero * load(args.row_sums + row);
+    sum += args.row_zero * (args.k * zero - load(args.sums + column));
+    float scale = args.row_scales ? load(args.row_scales + row) : float(args.row_scale);
+    float product = float(sum) * (scale * load(args.scales + column));
+    storeFloat<float>(end.out, index, finish<float>(end, product, index, column));
   }
 }
 
@@ -285,7 +384,7 @@ LATHE_DEVICE void decodeColumn(const QuantizedRowsArgs &args, int64_t row, int64
 /// A block for each index; zeros where it is out of range.
 template <int kBits, int kValues> LATHE_DEVICE void quantizedRows(const QuantizedRowsArgs &args) {
   for (int64_t row = blockIndex(); row < args.count; row += blockCount()) {
-    int64_t index = !args.indices ? row
+    int64_t index = !args.indices ? args.first + row
                     : args.index_bytes == 8
                         ? load(static_cast<const int64_t *>(args.indices) + row * args.index_stride)
                         : load(static_cast<const int32_t *>(args.indices) + row * args.index_stride);

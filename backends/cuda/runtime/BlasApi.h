@@ -26,8 +26,15 @@ enum BlasStatus : int {
 };
 
 /// cudaDataType and cublasComputeType_t.
-enum BlasType : int { kBlasF32 = 0, kBlasF16 = 2, kBlasBf16 = 14 };
-enum BlasCompute : int { kBlasComputeF32 = 68 };
+enum BlasType : int { kBlasF32 = 0, kBlasF16 = 2, kBlasS8 = 3, kBlasS32 = 10, kBlasBf16 = 14 };
+enum BlasCompute : int {
+  kBlasComputeF32 = 68,
+  kBlasComputeS32 = 72,
+  kBlasComputeTf32 = 77, ///< operands of f32 are rounded to 10 bits behind the first
+};
+
+/// Bytes of an element.
+constexpr int64_t bytesOf(int64_t type) { return type == kBlasS8 ? 1 : type == kBlasF16 || type == kBlasBf16 ? 2 : 4; }
 
 /// cublasLtEpilogue_t.
 enum BlasEpilogue : uint32_t {

@@ -25,6 +25,7 @@ public:
 
   const char *name() const override { return name_; }
   const char *programs() const override { return "cuda"; }
+  bool emulates() const override { return openDriver_ != openSystem; }
 
   Status available() override {
     std::shared_ptr<Device> device;

@@ -8,9 +8,9 @@
 #include "backends/cuda/emulator/Driver.h"
 #include "backends/cuda/runtime/CodeLoader.h"
 #include "backends/cuda/runtime/CudaSession.h"
-#include "runtime/SmallFloats.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 #include <tuple>
 
@@ -24,11 +24,16 @@ namespace {
 /// Where constants begin: what vector accesses and libraries' fastest algorithms want.
 constexpr uint64_t kAlignment = 256;
 
+bool isSet(const char *variable) {
+  const char *value = getenv(variable);
+  return value && *value && strcmp(value, "0") != 0;
+}
+
 uint64_t aligned(uint64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 } // namespace
 
 CudaModule::CudaModule(std::shared_ptr<Device> device, runtime::ModuleServices &services, OpenBlas openBlas)
-    : device_(std::move(device)), services_(services), openBlas_(openBlas) {}
+    : device_(std::move(device)), services_(services), openBlas_(openBlas), allowsTf32_(isSet("LATHE_CUDA_TF32")) {}
 
 CudaModule::~CudaModule() {
   Device::Current current(*device_);
@@ -199,52 +204,63 @@ Status CudaModule::blas(const BlasApi **api, BlasHandle *handle) {
     if (int result = blas_.create(&blasHandle_))
       return failure(result == kBlasAllocFailed ? LATHE_OUT_OF_MEMORY : LATHE_UNSUPPORTED_DEVICE,
                      "cuBLASLt does not start: ", std::string(blas_.statusName(result)));
+    const char *file = getenv("LATHE_CUDA_CHOICES");
+    timesAlgorithms_ = (!file || strcmp(file, "0") != 0) &&
+                       (!device_->isEmulated() || !emulatorSettings().algorithmMilliseconds.empty());
+    if (timesAlgorithms_)
+      choices_.open(file ? file : "", device_->name(), device_->driverVersion(), static_cast<int64_t>(blas_.version()));
   }
   *api = &blas_;
   *handle = blasHandle_;
   return success();
 }
 
-Status CudaModule::weightF32(int64_t index, const float **address) {
-  const std::vector<runtime::Constant> &constants = services_.manifest().constants;
-  if (index < 0 || static_cast<size_t>(index) >= constants.size())
-    return failure(LATHE_INTERNAL, "the artifact's code multiplies by constant ", index, " of ", constants.size());
-  const runtime::Constant &constant = constants[static_cast<size_t>(index)];
-  lathe_dtype type = constant.type->dtype;
-  if (constant.quantized || constant.sparse || (type != LATHE_F32 && type != LATHE_F16 && type != LATHE_BF16))
-    return failure(LATHE_INTERNAL, "the device has no product by constant '", constant.name, "' of ",
-                   constant.type->name, " in its form");
-  if (type == LATHE_F32) {
-    *address = static_cast<const float *>(addresses_[static_cast<size_t>(index)]);
-    return success();
-  }
-  std::lock_guard<std::mutex> lock(mutex_);
-  const float *&widened = widened_[index];
-  if (!widened) {
-    const void *data = services_.constant(static_cast<size_t>(index));
-    size_t count = constant.size / 2;
-    std::vector<uint16_t> plain;
-    if (constant.packed) {
-      count = static_cast<size_t>(constant.packed->dims[0] * constant.packed->dims[1]);
-      plain.resize(count);
-      unpack(*constant.packed, 2, data, plain.data());
-      data = plain.data();
-    }
-    std::vector<float> values(count);
-    for (size_t i = 0; i < count; ++i)
-      values[i] = type == LATHE_F16 ? runtime::halfValue(static_cast<const uint16_t *>(data)[i])
-                                    : runtime::bfloatValue(static_cast<const uint16_t *>(data)[i]);
+namespace {
+/// Whether a product of integers has the sums that the weight stands for, none beyond 32 bits.
+bool hasIntegers(const runtime::QuantizedLayout &layout) {
+  bool hasZero = layout.zeros == runtime::ZeroType::u8 ||
+                 (layout.zeros == runtime::ZeroType::constant && layout.zero >= 0 && layout.zero <= 255 &&
+                  layout.zero == static_cast<float>(static_cast<int>(layout.zero)));
+  return layout.values == runtime::CodeValues::integer && layout.bits == 8 && layout.group >= layout.k && hasZero &&
+         layout.k > 0 && layout.k < int64_t(1) << 17;
+}
+} // namespace
+
+Status CudaModule::integerWeight(int64_t index, Stream stream, const IntegerWeight **weight) {
+  *weight = nullptr;
+  std::lock_guard<std::mutex> lock(integersMutex_);
+  auto [at, isNew] = integers_.try_emplace(index);
+  IntegerWeight &made = at->second;
+  const runtime::QuantizedLayout &layout = *services_.manifest().constants[static_cast<size_t>(index)].quantized;
+  if (isNew && hasIntegers(layout)) {
+    int64_t row = static_cast<int64_t>((layout.k + 15) / 16 * 16),
+            rows = static_cast<int64_t>((layout.n + 15) / 16 * 16);
     DevicePointer copy = 0;
-    if (Status status = allocate(count * 4, constant.name.c_str(), &copy); status.failed())
+    // Without room for it products read the codes as they are stored, and take longer.
+    if (allocate(static_cast<uint64_t>(rows * (row + 12)), "a weight of integers", &copy).failed())
+      return success();
+    ExpandBytesArgs args = {};
+    args.weight = quantizedArgs(layout, addresses_[static_cast<size_t>(index)]);
+    args.codes = reinterpret_cast<int8_t *>(copy);
+    args.codes_row = row;
+    args.rows = rows;
+    args.scales = reinterpret_cast<float *>(args.codes + rows * row);
+    args.zeros = reinterpret_cast<int32_t *>(args.scales + rows);
+    args.sums = args.zeros + rows;
+    KernelLaunch launch;
+    std::string why;
+    if (!expandBytesLaunch(args, &launch, &why))
+      return failure(LATHE_INTERNAL, why);
+    Status status = start(launch, stream);
+    if (!status.failed()) // sessions read it in streams of their own
+      status = device_->status(device_->driver().streamSynchronize(stream), "expanding a weight");
+    if (status.failed())
       return status;
-    int result = device_->driver().memcpyHtoDAsync(copy, values.data(), count * 4, nullptr);
-    if (!result)
-      result = device_->driver().streamSynchronize(nullptr);
-    if (result)
-      return device_->status(result, runtime::join("copying constant '", constant.name, "' to the device").c_str());
-    widened = reinterpret_cast<const float *>(copy);
+    bool hasZeros = layout.zeros != runtime::ZeroType::constant || layout.zero != 128;
+    made = {args.codes, row, rows, args.scales, args.zeros, args.sums, hasZeros};
   }
-  *address = widened;
+  if (made.codes)
+    *weight = &made;
   return success();
 }
 

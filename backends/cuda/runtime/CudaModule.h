@@ -7,6 +7,7 @@
 #define LATHE_BACKENDS_CUDA_RUNTIME_CUDAMODULE_H
 
 #include "backends/cuda/kernels/Kernels.h"
+#include "backends/cuda/runtime/Choices.h"
 #include "backends/cuda/runtime/Device.h"
 #include "runtime/Backend.h"
 
@@ -19,6 +20,15 @@ namespace lathe::cuda {
 
 /// Opens cuBLASLt, or what plays it.
 using OpenBlas = runtime::Status (*)(BlasApi *api);
+
+/// A weight of 8 bits as the library multiplies integers: ExpandBytesArgs, with rows and columns of multiples of 16.
+struct IntegerWeight {
+  const int8_t *codes = nullptr;
+  int64_t codesRow = 0, rows = 0;
+  const float *scales = nullptr;
+  const int32_t *zeros = nullptr, *sums = nullptr;
+  bool hasZeros = false; ///< not all zero points are 0
+};
 
 /// Kernels and weights on the device. Thread-safe.
 class CudaModule final : public runtime::BackendModule {
@@ -41,8 +51,14 @@ public:
   runtime::Status start(const KernelLaunch &launch, Stream stream);
   /// The library for products; opened once.
   runtime::Status blas(const BlasApi **api, BlasHandle *handle);
-  /// Constant `index` in f32, which is a copy where it is stored in fewer bits. INTERNAL where it has another form.
-  runtime::Status weightF32(int64_t index, const float **address);
+  /// Constant `index`, which is quantized, for products of integers: a copy that is made once, on `stream`. Null in
+  /// *weight where it has another form, or there is no room for a copy.
+  runtime::Status integerWeight(int64_t index, Stream stream, const IntegerWeight **weight);
+
+  /// Whether products of f32 may round their operands to 10 bits behind the first: where the user says so.
+  bool allowsTf32() const { return allowsTf32_; }
+  /// Algorithms that were timed; null where none are to be.
+  Choices *choices() { return timesAlgorithms_ ? &choices_ : nullptr; }
 
 private:
   struct WrittenKernel {
@@ -64,7 +80,11 @@ private:
   std::vector<DevicePointer> allocations_;
   std::vector<const void *> addresses_; ///< of constants
   std::mutex mutex_;
-  std::map<int64_t, const float *> widened_;
+  std::mutex integersMutex_;
+  std::map<int64_t, IntegerWeight> integers_; ///< without codes where there can be none
+  Choices choices_;
+  bool timesAlgorithms_ = false;
+  const bool allowsTf32_;
   BlasApi blas_;
   BlasHandle blasHandle_ = nullptr;
 };

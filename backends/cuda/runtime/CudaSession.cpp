@@ -154,6 +154,8 @@ Status CudaSession::finish(int64_t *check) {
   *check = -1;
   Status status = download(hostFailures_, reinterpret_cast<const void *>(failures_), sizeof(hostFailures_));
   Status waited = wait();
+  if (Choices *choices = module_.choices())
+    choices->save();
   if (status.failed() || waited.failed())
     return status.failed() ? status : waited;
   if (hostFailures_[0] != 0)

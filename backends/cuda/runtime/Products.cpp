@@ -19,19 +19,22 @@ using runtime::success;
 
 namespace {
 
-constexpr int64_t kElement = 4;
-
 DevicePointer pointerOf(const void *address) { return reinterpret_cast<DevicePointer>(address); }
-DevicePointer advance(DevicePointer address, int64_t elements) {
-  return address + static_cast<DevicePointer>(elements * kElement);
+
+/// The largest power of two up to 256 that divides the addresses of all batches.
+int64_t alignmentOf(DevicePointer address, const MatrixView &view) {
+  uint64_t bits = address | 256;
+  for (int64_t stride : {view.batch[0], view.batch[1]})
+    bits |= static_cast<uint64_t>(stride * bytesOf(view.type));
+  return static_cast<int64_t>(bits & (~bits + 1));
 }
 
-/// The largest power of two up to 256 that divides all of them.
-int64_t alignmentOf(DevicePointer address, std::initializer_list<int64_t> strides) {
-  uint64_t bits = address | 256;
-  for (int64_t stride : strides)
-    bits |= static_cast<uint64_t>(stride * kElement);
-  return static_cast<int64_t>(bits & (~bits + 1));
+/// BlasType of what a call computes in; -1 where there is none.
+int64_t blasType(int64_t dtype) {
+  return dtype == LATHE_F32    ? int(kBlasF32)
+         : dtype == LATHE_F16  ? int(kBlasF16)
+         : dtype == LATHE_BF16 ? int(kBlasBf16)
+                               : -1;
 }
 
 /// The epilogue that computes bias, activation and residual in the order of lathe_activation; false where none does.
@@ -71,9 +74,10 @@ Orientation cuda::orient(int64_t rows, int64_t cols, int64_t rowStride, int64_t 
 Product::Product(const lathe_matmul_call &call)
     : m(call.m), n(call.n), k(call.k), bias(pointerOf(call.bias)), residual(pointerOf(call.residual)),
       alpha(static_cast<float>(call.alpha)), activation(call.activation) {
-  a = {pointerOf(call.a), call.a_row, call.a_col, {}};
-  b = {pointerOf(call.b), call.b_row, call.b_col, {}};
-  out = {pointerOf(call.out), call.out_row, 1, {}};
+  int64_t type = blasType(call.dtype);
+  a = {pointerOf(call.a), call.a_row, call.a_col, {}, type};
+  b = {pointerOf(call.b), call.b_row, call.b_col, {}, type};
+  out = {pointerOf(call.out), call.out_row, 1, {}, type};
   for (int i = 0; i < 3; ++i) {
     batch[i] = call.batch[i];
     a.batch[i] = call.a_batch[i];
@@ -117,198 +121,77 @@ void Product::simplify() {
   }
 }
 
-Products::~Products() {
-  for (auto &[key, plan] : plans_)
-    drop(plan);
-}
-
-void Products::drop(Plan &plan) {
-  if (plan.desc)
-    blas_->descDestroy(plan.desc);
-  for (BlasLayout layout : {plan.a, plan.b, plan.c})
-    if (layout)
-      blas_->layoutDestroy(layout);
-  plan = {};
-}
-
-Status Products::blasStatus(int result, const char *what) const {
-  if (result == kBlasSuccess)
-    return success();
-  if (result == kBlasAllocFailed)
-    return failure(LATHE_OUT_OF_MEMORY, what, ": cuBLASLt has not enough memory");
-  const char *name = blas_->statusName(result);
-  return failure(result == kBlasExecutionFailed ? LATHE_DEVICE_LOST : LATHE_INTERNAL, what, ": cuBLASLt says ",
-                 name ? name : "nothing", " (", result, ")");
-}
-
 //===----------------------------------------------------------------------===//
 // Operands that the library can't read
 //===----------------------------------------------------------------------===//
 
-/// Makes a matrix dense where its strides are none that the library reads.
-Status Products::stage(Product &product, MatrixView &matrix, int64_t rows, int64_t cols, Scratch &scratch,
-                       bool prepareOnly) {
-  if (orient(rows, cols, matrix.row, matrix.col).possible)
+bool Products::isStaged(const Staged &wanted, bool again, bool prepareOnly) {
+  if (again && memcmp(&wanted, &staged_, sizeof(wanted)) == 0)
+    return true;
+  staged_ = prepareOnly ? Staged() : wanted; // nothing is written then
+  return false;
+}
+
+/// Makes a matrix dense where its strides are none that the library reads, or its type is another one.
+Status Products::stage(Product &product, MatrixView &matrix, int64_t rows, int64_t cols, int64_t type, Scratch &scratch,
+                       bool again, bool prepareOnly) {
+  if (matrix.type == type && orient(rows, cols, matrix.row, matrix.col).possible)
     return success();
-  int64_t extents[3], strides[3], items = 1;
+  if (matrix.type != type && (matrix.type != kBlasF32 || (type != kBlasF16 && type != kBlasBf16)))
+    return failure(LATHE_INTERNAL, "the device has no product of operands of these types");
+  int64_t extents[3], strides[3], items = 1, element = bytesOf(type);
+  // Rows of 16 bits begin where matrix instructions like them to.
+  int64_t row = element == 2 && rows > 1 ? (cols + 7) / 8 * 8 : cols;
   for (int i = 2; i >= 0; --i) {
     extents[i] = matrix.batch[i] == 0 ? 1 : product.batch[i]; // shared ones are copied once
-    strides[i] = matrix.batch[i] == 0 ? 0 : items * rows * cols;
+    strides[i] = matrix.batch[i] == 0 ? 0 : items * rows * row;
     items *= extents[i];
   }
   if (Status status =
-          scratch.reserve(static_cast<uint64_t>(items * rows * cols * kElement), "a dense copy of an operand");
+          scratch.reserve(static_cast<uint64_t>(items * rows * row * element), "a dense copy of an operand");
       status.failed())
     return status;
-  if (!prepareOnly) {
+  bool isThere = false;
+  if (&scratch == &stagedA_) {
+    Staged wanted = {matrix, {extents[0], extents[1], extents[2]}, rows, cols, type, LATHE_QUANTIZE_NONE, 0, 0};
+    isThere = isStaged(wanted, again, prepareOnly);
+  }
+  if (!prepareOnly && !isThere) {
     CopyArgs args = {reinterpret_cast<const void *>(matrix.data),
                      reinterpret_cast<void *>(scratch.address()),
                      {extents[0], extents[1], extents[2], rows, cols},
                      {matrix.batch[0], matrix.batch[1], matrix.batch[2], matrix.row, matrix.col},
-                     {strides[0], strides[1], strides[2], cols, 1}};
+                     {strides[0], strides[1], strides[2], row, 1}};
     KernelLaunch launch;
     std::string why;
-    if (!copyLaunch(args, kElement, &launch, &why))
-      return failure(LATHE_INTERNAL, why);
-    if (Status status = module_.start(launch, stream_); status.failed())
+    bool possible = matrix.type == type ? copyLaunch(args, element, &launch, &why)
+                                        : narrowLaunch(args, type == kBlasF16 ? LATHE_F16 : LATHE_BF16, &launch, &why);
+    if (Status status = start(possible, launch, why); status.failed())
       return status;
   }
-  matrix = {scratch.address(), cols, 1, {strides[0], strides[1], strides[2]}};
+  matrix = {scratch.address(), row, 1, {strides[0], strides[1], strides[2]}, type};
   return success();
 }
 
 /// A product over nothing is one over a column and a row of zeros.
 Status Products::zeroOperands(Product &product, bool prepareOnly) {
-  auto bytes = static_cast<uint64_t>(std::max(product.m, product.n) * kElement);
+  auto bytes = static_cast<uint64_t>(std::max(product.m, product.n) * 4);
   if (Status status = stagedA_.reserve(bytes, "zeros"); status.failed())
     return status;
+  staged_ = {};
   product.k = 1;
-  product.a = {stagedA_.address(), 1, 1, {}};
-  product.b = {stagedA_.address(), product.n, 1, {}};
+  product.a = {stagedA_.address(), 1, 1, {}, product.a.type};
+  product.b = {stagedA_.address(), product.n, 1, {}, product.a.type};
   return prepareOnly ? success()
                      : device_.status(driver_.memsetD8Async(stagedA_.address(), 0, bytes, stream_), "writing zeros");
 }
 
 //===----------------------------------------------------------------------===//
-// The library
+// Which product it is
 //===----------------------------------------------------------------------===//
-
-Status Products::choose(const Key &key, Plan &plan) {
-  constexpr uint64_t kMaxWorkspace = uint64_t(32) << 20; // what the documentation advises for the largest GPUs
-  BlasPreference preference = nullptr;
-  if (int result = blas_->preferenceCreate(&preference))
-    return blasStatus(result, "choosing an algorithm");
-  uint64_t workspace = kMaxWorkspace;
-  int result = blas_->preferenceSet(preference, kPreferenceWorkspaceBytes, &workspace, sizeof(workspace));
-  const std::pair<int, int64_t> alignments[] = {{kPreferenceAlignmentA, key.alignA},
-                                                {kPreferenceAlignmentB, key.alignB},
-                                                {kPreferenceAlignmentC, key.alignC},
-                                                {kPreferenceAlignmentD, key.alignD}};
-  for (auto [attribute, alignment] : alignments) {
-    auto bytes = static_cast<uint32_t>(alignment);
-    if (!result)
-      result = blas_->preferenceSet(preference, attribute, &bytes, sizeof(bytes));
-  }
-  BlasHeuristic best;
-  int found = 0;
-  if (!result)
-    result = blas_->heuristic(handle_, plan.desc, plan.a, plan.b, plan.c, plan.c, preference, 1, &best, &found);
-  blas_->preferenceDestroy(preference);
-  if (!result && (found < 1 || best.state != kBlasSuccess))
-    result = found < 1 ? int(kBlasNotSupported) : best.state;
-  plan.algo = best.algo;
-  plan.workspaceBytes = best.workspaceBytes;
-  return blasStatus(result, "choosing an algorithm");
-}
-
-Status Products::makePlan(const Key &key, Plan &plan) {
-  int32_t transA = static_cast<int32_t>(key.transA), transB = static_cast<int32_t>(key.transB);
-  auto epilogue = static_cast<uint32_t>(key.epilogue);
-  int result = blas_->descCreate(&plan.desc, kBlasComputeF32, kBlasF32);
-  if (!result)
-    result = blas_->descSet(plan.desc, kDescTransA, &transA, sizeof(transA));
-  if (!result)
-    result = blas_->descSet(plan.desc, kDescTransB, &transB, sizeof(transB));
-  if (!result)
-    result = blas_->descSet(plan.desc, kDescEpilogue, &epilogue, sizeof(epilogue));
-  auto layout = [&](BlasLayout *made, int64_t rows, int64_t cols, int64_t ld, int64_t stride) {
-    auto count = static_cast<int32_t>(key.batch);
-    if (!result)
-      result = blas_->layoutCreate(made, kBlasF32, static_cast<uint64_t>(rows), static_cast<uint64_t>(cols), ld);
-    if (!result && count > 1)
-      result = blas_->layoutSet(*made, kLayoutBatchCount, &count, sizeof(count));
-    if (!result && count > 1)
-      result = blas_->layoutSet(*made, kLayoutBatchStride, &stride, sizeof(stride));
-  };
-  layout(&plan.a, transA ? key.k : key.m, transA ? key.m : key.k, key.lda, key.strideA);
-  layout(&plan.b, transB ? key.n : key.k, transB ? key.k : key.n, key.ldb, key.strideB);
-  layout(&plan.c, key.m, key.n, key.ldc, key.strideC);
-  return result ? blasStatus(result, "describing a product") : choose(key, plan);
-}
-
-Status Products::findPlan(const Key &key, Plan **plan) {
-  auto found = plans_.find(key);
-  if (found == plans_.end()) {
-    Plan made;
-    if (Status status = makePlan(key, made); status.failed()) {
-      drop(made);
-      return status;
-    }
-    if (plans_.size() >= kMaxPlans) {
-      drop(plans_.begin()->second);
-      plans_.erase(plans_.begin());
-    }
-    found = plans_.emplace(key, made).first;
-  }
-  *plan = &found->second;
-  return workspace_.reserve((*plan)->workspaceBytes, "the workspace of products");
-}
-
-Status Products::multiply(const Product &product, const Key &key, Plan &plan) {
-  int result = kBlasSuccess;
-  if (key.epilogue & kEpilogueBias)
-    result = blas_->descSet(plan.desc, kDescBiasPointer, &product.bias, sizeof(product.bias));
-  float beta = product.residual ? 1.0f : 0.0f;
-  for (int64_t i = 0; i < product.batch[0] && !result; ++i)
-    for (int64_t j = 0; j < product.batch[1] && !result; ++j) {
-      auto at = [&](DevicePointer data, const MatrixView &view) {
-        return reinterpret_cast<void *>(advance(data, i * view.batch[0] + j * view.batch[1]));
-      };
-      void *out = at(product.out.data, product.out);
-      result = blas_->matmul(handle_, plan.desc, &product.alpha, at(product.b.data, product.b), plan.a,
-                             at(product.a.data, product.a), plan.b, &beta,
-                             product.residual ? at(product.residual, product.out) : out, plan.c, out, plan.c,
-                             &plan.algo, reinterpret_cast<void *>(workspace_.address()), plan.workspaceBytes, stream_);
-    }
-  return blasStatus(
-      result, join("product of [", product.m, ", ", product.k, "] and [", product.k, ", ", product.n, "]").c_str());
-}
 
 Status Products::start(bool possible, const KernelLaunch &launch, const std::string &why) {
   return possible ? module_.start(launch, stream_) : failure(LATHE_INTERNAL, why);
-}
-
-/// By codes that are made numbers where they are multiplied; a left side that is rounded first is copied.
-Status Products::runQuantized(const lathe_matmul_call &call, const runtime::Constant &weight, bool prepareOnly) {
-  if (weight.dims[0] != call.k || weight.dims[1] != call.n)
-    return failure(LATHE_INTERNAL, "constant '", weight.name, "' is no right side of [", call.k, ", ", call.n, "]");
-  if (call.a_bytes || call.out_bytes)
-    return failure(LATHE_INTERNAL, "the device has no product that reads or writes bytes");
-  QuantizedMatmulArgs args = quantizedMatmulArgs(call, *weight.quantized, module_.constants()[call.weight]);
-  KernelLaunch launch;
-  std::string why;
-  if (call.a_quantization != LATHE_QUANTIZE_NONE) {
-    auto bytes = static_cast<uint64_t>(call.batch[0] * call.batch[1] * call.batch[2] * call.m * call.k * kElement);
-    if (Status status = stagedA_.reserve(bytes, "a rounded operand"); status.failed() || prepareOnly)
-      return status;
-    RoundArgs round = roundArgs(call, reinterpret_cast<float *>(stagedA_.address()));
-    if (Status status = start(roundLaunch(round, call.dtype, &launch, &why), launch, why); status.failed())
-      return status;
-    setRounded(round, &args);
-  }
-  if (prepareOnly)
-    return success();
-  return start(quantizedMatmulLaunch(args, call.dtype, &launch, &why), launch, why);
 }
 
 Status Products::run(const lathe_matmul_call &call, bool prepareOnly) {
@@ -317,78 +200,124 @@ Status Products::run(const lathe_matmul_call &call, bool prepareOnly) {
       return failure(LATHE_INTERNAL, "negative extent in matmul");
   if (call.m == 0 || call.n == 0 || call.batch[0] == 0 || call.batch[1] == 0 || call.batch[2] == 0)
     return success();
-  if (call.dtype != LATHE_F32)
-    return failure(LATHE_INTERNAL, "the device has no product of this type; expected f32");
+  int64_t type = blasType(call.dtype);
+  if (type < 0)
+    return failure(LATHE_INTERNAL, "the device has no product of this type; expected f32, f16 or bf16");
   const std::vector<runtime::Constant> &constants = module_.services().manifest().constants;
-  if (call.weight >= 0 && static_cast<size_t>(call.weight) < constants.size() &&
-      constants[static_cast<size_t>(call.weight)].quantized)
+  bool known = call.weight >= 0 && static_cast<size_t>(call.weight) < constants.size();
+  if (known && constants[static_cast<size_t>(call.weight)].quantized)
     return runQuantized(call, constants[static_cast<size_t>(call.weight)], prepareOnly);
   if (call.a_quantization != LATHE_QUANTIZE_NONE)
     return failure(LATHE_INTERNAL, "the device has no product of integers without a quantized weight");
-  const float *weight = nullptr;
-  lathe_matmul_call plain = call;
-  if (call.weight >= 0) {
-    if (Status status = module_.weightF32(call.weight, &weight); status.failed())
-      return status;
-    plain.b = weight;
-    if (constants[static_cast<size_t>(call.weight)].packed) { // and unpacked when it was copied
-      plain.b_row = call.n;
-      plain.b_col = 1;
-    }
+  MatrixView right = {pointerOf(call.b), call.b_row, call.b_col, {}, type};
+  std::copy(call.b_batch, call.b_batch + 3, right.batch);
+  if (call.weight < 0)
+    return runDense(call, right, prepareOnly);
+  if (!known)
+    return failure(LATHE_INTERNAL, "the artifact's code multiplies by constant ", call.weight, " of ",
+                   constants.size());
+  const runtime::Constant &weight = constants[static_cast<size_t>(call.weight)];
+  right.type = weight.sparse ? -1 : blasType(weight.type->dtype);
+  if (right.type < 0 || (type != kBlasF32 && right.type != type))
+    return failure(LATHE_INTERNAL, "the device has no product by constant '", weight.name, "' of ", weight.type->name,
+                   " in its form");
+  right.data = pointerOf(module_.constants()[call.weight]);
+  if (weight.packed) { // and unpacked when it was copied
+    right.row = call.n;
+    right.col = 1;
   }
-  int64_t epilogue = kEpilogueDefault;
-  KernelLaunch launch;
-  std::string why;
-  if (!call.multiplier && findEpilogue(call.activation, call.bias, call.residual, &epilogue))
-    return runByLibrary(plain, epilogue, prepareOnly);
-  // In two steps what is added or multiplied last would be overwritten by the first.
-  if (call.residual == call.out || call.multiplier == call.out)
-    return prepareOnly ? success() : start(matmulLaunch(matmulArgs(plain), call.dtype, &launch, &why), launch, why);
-  lathe_matmul_call product = plain;
-  product.bias = product.residual = product.multiplier = nullptr;
-  product.activation = LATHE_ACT_NONE;
-  if (Status status = runByLibrary(product, kEpilogueDefault, prepareOnly); status.failed() || prepareOnly)
-    return status;
-  EpilogueArgs args = epilogueArgs(call);
-  args.alpha = 1; // is in the product
-  return start(epilogueLaunch(args, call.dtype, &launch, &why), launch, why);
+  return runDense(call, right, prepareOnly);
 }
 
-Status Products::runByLibrary(const lathe_matmul_call &call, int64_t epilogue, bool prepareOnly) {
+/// By the library, with its epilogue or with one behind it. `right` is the right side, whatever the call says.
+Status Products::runDense(const lathe_matmul_call &call, const MatrixView &right, bool prepareOnly) {
   Product product(call);
-  Key key;
-  key.epilogue = epilogue;
-  if (!blas_)
-    if (Status status = module_.blas(&blas_, &handle_); status.failed())
+  product.b = right;
+  int64_t epilogue = kEpilogueDefault;
+  bool again = call.a_again != 0;
+  if (!call.multiplier && findEpilogue(call.activation, call.bias, call.residual, &epilogue))
+    return runByLibrary(product, epilogue, right.type, again, prepareOnly);
+  product.bias = product.residual = 0;
+  product.activation = LATHE_ACT_NONE;
+  KernelLaunch launch;
+  std::string why;
+  EpilogueArgs args = epilogueArgs(call);
+  args.alpha = 1; // is in the product
+  // In place what is added or multiplied last would be overwritten, and numbers of 16 bits rounded twice.
+  if (call.residual != call.out && call.multiplier != call.out && product.out.type == kBlasF32) {
+    if (Status status = runByLibrary(product, kEpilogueDefault, right.type, again, prepareOnly);
+        status.failed() || prepareOnly)
       return status;
+    return start(epilogueLaunch(args, call.dtype, &launch, &why), launch, why);
+  }
+  int64_t item = call.m * call.n;
+  if (Status status = stagedOut_.reserve(
+          static_cast<uint64_t>(call.batch[0] * call.batch[1] * call.batch[2] * item * 4), "a product's sums");
+      status.failed())
+    return status;
+  product.out = {
+      stagedOut_.address(), call.n, 1, {call.batch[1] * call.batch[2] * item, call.batch[2] * item, item}, kBlasF32};
+  if (Status status = runByLibrary(product, kEpilogueDefault, right.type, again, prepareOnly);
+      status.failed() || prepareOnly)
+    return status;
+  FinishArgs finish = {args, reinterpret_cast<const float *>(stagedOut_.address())};
+  return start(finishLaunch(finish, call.dtype, &launch, &why), launch, why);
+}
+
+Status Products::runByLibrary(Product product, int64_t epilogue, int64_t operands, bool again, bool prepareOnly) {
   product.simplify();
-  Status status = product.k == 0 ? zeroOperands(product, prepareOnly) : success();
+  Status status = success();
+  if (product.k == 0) {
+    product.a.type = operands;
+    status = zeroOperands(product, prepareOnly);
+  }
   if (!status.failed())
-    status = stage(product, product.a, product.m, product.k, stagedA_, prepareOnly);
+    status = stage(product, product.a, product.m, product.k, operands, stagedA_, again, prepareOnly);
   if (!status.failed())
-    status = stage(product, product.b, product.k, product.n, stagedB_, prepareOnly);
+    status = stage(product, product.b, product.k, product.n, operands, stagedB_, false, prepareOnly);
   if (status.failed())
     return status;
 
   // The library's left side is our right one, and its rows are our columns.
   const MatrixView &a = product.a, &b = product.b, &out = product.out;
   Orientation left = orient(product.k, product.n, b.row, b.col), right = orient(product.m, product.k, a.row, a.col);
-  key.m = product.n, key.n = product.m, key.k = product.k;
-  key.transA = left.transposed, key.lda = left.ld;
-  key.transB = right.transposed, key.ldb = right.ld;
-  key.ldc = product.m == 1 ? product.n : out.row;
-  key.batch = product.batch[2];
-  if (key.batch > 1)
-    key.strideA = b.batch[2], key.strideB = a.batch[2], key.strideC = out.batch[2];
-  if (key.m > INT32_MAX || key.n > INT32_MAX || key.k > INT32_MAX || key.batch > INT32_MAX)
-    return failure(LATHE_UNSUPPORTED_DEVICE,
-                   "the device's library multiplies matrices of up to 2^31 - 1 rows and columns");
-  key.alignA = alignmentOf(b.data, {b.batch[0], b.batch[1]});
-  key.alignB = alignmentOf(a.data, {a.batch[0], a.batch[1]});
-  key.alignD = alignmentOf(out.data, {out.batch[0], out.batch[1]});
-  key.alignC = product.residual ? alignmentOf(product.residual, {out.batch[0], out.batch[1]}) : key.alignD;
-  Plan *plan = nullptr;
-  if (status = findPlan(key, &plan); status.failed() || prepareOnly)
+  BlasProblem problem;
+  problem.epilogue = epilogue;
+  problem.operands = operands;
+  problem.result = out.type;
+  if (operands == kBlasF32 && module_.allowsTf32())
+    problem.compute = kBlasComputeTf32;
+  problem.m = product.n, problem.n = product.m, problem.k = product.k;
+  problem.transA = left.transposed, problem.lda = left.ld;
+  problem.transB = right.transposed, problem.ldb = right.ld;
+  problem.ldc = product.m == 1 ? product.n : out.row;
+  problem.batch = product.batch[2];
+  if (problem.batch > 1)
+    problem.strideA = b.batch[2], problem.strideB = a.batch[2], problem.strideC = out.batch[2];
+  problem.alignA = alignmentOf(b.data, b);
+  problem.alignB = alignmentOf(a.data, a);
+  problem.alignD = alignmentOf(out.data, out);
+  problem.alignC = product.residual ? alignmentOf(product.residual, out) : problem.alignD;
+  BlasPlan *plan = nullptr;
+  if (status = plans_.find(problem, &plan); status.failed() || prepareOnly)
     return status;
-  return multiply(product, key, *plan);
+  float beta = product.residual ? 1.0f : 0.0f;
+  std::string what = join("product of [", product.m, ", ", product.k, "] and [", product.k, ", ", product.n, "]");
+  for (int64_t i = 0; i < product.batch[0] && !status.failed(); ++i)
+    for (int64_t j = 0; j < product.batch[1] && !status.failed(); ++j) {
+      auto at = [&](DevicePointer data, const MatrixView &view) {
+        int64_t elements = i * view.batch[0] + j * view.batch[1];
+        return reinterpret_cast<void *>(data + static_cast<DevicePointer>(elements * bytesOf(view.type)));
+      };
+      BlasOperands addresses;
+      addresses.a = at(b.data, b);
+      addresses.b = at(a.data, a);
+      addresses.d = at(out.data, out);
+      addresses.c = product.residual ? at(product.residual, out) : addresses.d;
+      addresses.alpha = &product.alpha;
+      addresses.beta = &beta;
+      addresses.bias = (epilogue & kEpilogueBias) ? product.bias : 0;
+      status = plans_.multiply(*plan, addresses, what);
+    }
+  return status;
 }

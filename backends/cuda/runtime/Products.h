@@ -6,20 +6,17 @@
 #ifndef LATHE_BACKENDS_CUDA_RUNTIME_PRODUCTS_H
 #define LATHE_BACKENDS_CUDA_RUNTIME_PRODUCTS_H
 
-#include "backends/cuda/runtime/CudaModule.h"
-#include "backends/cuda/runtime/Scratch.h"
+#include "backends/cuda/runtime/BlasPlans.h"
 #include "runtime/Abi.h"
-
-#include <cstring>
-#include <map>
 
 namespace lathe::cuda {
 
-/// A matrix of f32, or a batch of them, by strides in elements.
+/// A matrix, or a batch of them, by strides in elements.
 struct MatrixView {
   DevicePointer data = 0;
   int64_t row = 0, col = 0;
   int64_t batch[3] = {};
+  int64_t type = kBlasF32; ///< BlasType
 };
 
 /// How a library that knows matrices with one stride of 1 sees a matrix.
@@ -38,7 +35,7 @@ struct Product {
   int64_t m = 0, n = 0, k = 0;
   int64_t batch[3] = {1, 1, 1};
   MatrixView a, b, out;                 ///< along n out is dense
-  DevicePointer bias = 0, residual = 0; ///< residual has the strides of out
+  DevicePointer bias = 0, residual = 0; ///< of the result's type; residual has the strides of out
   float alpha = 1;
   int64_t activation = LATHE_ACT_NONE;
 
@@ -47,59 +44,52 @@ struct Product {
 };
 
 /// lathe_runtime_table::matmul of a session. The device's context is current in all calls.
+///
+/// The library multiplies operands of one type: f32, f16 or bf16, with sums in f32 that are rounded once. Where a
+/// weight has 16 bits and the rest f32, the left side is rounded to the weight's type before, and the result is f32.
+/// Weights of integers multiply left sides that are rounded to integers, with sums in i32, by the library where there
+/// are many rows (QuantizedProducts.cpp).
 class Products {
 public:
   Products(CudaModule &module, runtime::SessionServices &services, Stream stream)
       : module_(module), device_(module.device()), driver_(device_.driver()), stream_(stream),
-        workspace_(device_, services, stream), stagedA_(device_, services, stream),
-        stagedB_(device_, services, stream) {}
-  ~Products();
+        plans_(module, services, stream), stagedA_(device_, services, stream), stagedB_(device_, services, stream),
+        stagedOut_(device_, services, stream) {}
 
   runtime::Status execute(const lathe_matmul_call &call) { return run(call, false); }
   /// Plans it and reserves what it needs.
   runtime::Status prepare(const lathe_matmul_call &call) { return run(call, true); }
 
 private:
-  /// What the library's choice depends on. Only 8-byte members: compared as bytes.
-  struct Key {
-    int64_t m = 0, n = 0, k = 0;
-    int64_t transA = 0, transB = 0, lda = 0, ldb = 0, ldc = 0;
-    int64_t batch = 1, strideA = 0, strideB = 0, strideC = 0;
-    int64_t epilogue = kEpilogueDefault;
-    int64_t alignA = 0, alignB = 0, alignC = 0, alignD = 0;
-    bool operator<(const Key &other) const { return memcmp(this, &other, sizeof(*this)) < 0; }
+  /// What is in stagedA_: only 8-byte members, compared as bytes.
+  struct Staged {
+    MatrixView view;
+    int64_t extents[3] = {}, rows = 0, cols = 0;
+    int64_t type = -1; ///< BlasType that it has there; -1: nothing that is known
+    int64_t quantization = LATHE_QUANTIZE_NONE, zero = 0;
+    double scale = 0;
   };
-  struct Plan {
-    BlasDesc desc = nullptr;
-    BlasLayout a = nullptr, b = nullptr, c = nullptr;
-    BlasAlgo algo;
-    size_t workspaceBytes = 0;
-  };
-  /// Plans of a session; models with more distinct shapes pay for planning again.
-  static constexpr size_t kMaxPlans = 1024;
 
   runtime::Status run(const lathe_matmul_call &call, bool prepareOnly);
   runtime::Status runQuantized(const lathe_matmul_call &call, const runtime::Constant &weight, bool prepareOnly);
-  runtime::Status runByLibrary(const lathe_matmul_call &call, int64_t epilogue, bool prepareOnly);
+  runtime::Status runExpanded(const lathe_matmul_call &call, const QuantizedArgs &weight, bool prepareOnly);
+  runtime::Status runIntegers(const lathe_matmul_call &call, const IntegerWeight &weight, bool prepareOnly);
+  runtime::Status runDense(const lathe_matmul_call &call, const MatrixView &right, bool prepareOnly);
+  runtime::Status runByLibrary(Product product, int64_t epilogue, int64_t operands, bool again, bool prepareOnly);
   runtime::Status start(bool possible, const KernelLaunch &launch, const std::string &why);
-  runtime::Status stage(Product &product, MatrixView &matrix, int64_t rows, int64_t cols, Scratch &scratch,
-                        bool prepareOnly);
+  /// Whether stagedA_ has what `wanted` says already; else it is to be written, and will.
+  bool isStaged(const Staged &wanted, bool again, bool prepareOnly);
+  runtime::Status stage(Product &product, MatrixView &matrix, int64_t rows, int64_t cols, int64_t type,
+                        Scratch &scratch, bool again, bool prepareOnly);
   runtime::Status zeroOperands(Product &product, bool prepareOnly);
-  runtime::Status findPlan(const Key &key, Plan **plan);
-  runtime::Status makePlan(const Key &key, Plan &plan);
-  runtime::Status choose(const Key &key, Plan &plan);
-  runtime::Status multiply(const Product &product, const Key &key, Plan &plan);
-  runtime::Status blasStatus(int result, const char *what) const;
-  void drop(Plan &plan);
 
   CudaModule &module_;
   const Device &device_;
   const DriverApi &driver_;
   Stream stream_;
-  const BlasApi *blas_ = nullptr;
-  BlasHandle handle_ = nullptr;
-  std::map<Key, Plan> plans_;
-  Scratch workspace_, stagedA_, stagedB_;
+  BlasPlans plans_;
+  Scratch stagedA_, stagedB_, stagedOut_;
+  Staged staged_;
 };
 
 } // namespace lathe::cuda

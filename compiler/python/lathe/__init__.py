@@ -12,7 +12,7 @@
     print(model.generate("def main", max_new_tokens=64))
 
 The package is a thin layer over liblathe (lathe/lathe.h). It looks for liblathe.so in the environment variable
-LATHE_LIBRARY, then in the build tree or installation that it lies in; for the executable `lathe` likewise, with
+LATHE_LIBRARY, then in the wheel, build tree or installation that it lies in; for the executable `lathe` likewise, with
 LATHE_EXECUTABLE; for liblathe_tokenizer.so, which only texts need, with LATHE_TOKENIZER_LIBRARY.
 """
 from lathe._compile import compile

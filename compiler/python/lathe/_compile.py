@@ -3,8 +3,8 @@
 import os
 import shutil
 import subprocess
-from pathlib import Path
 
+from lathe import _library
 from lathe._errors import Error
 
 
@@ -12,8 +12,8 @@ def _executable():
     given = os.environ.get("LATHE_EXECUTABLE")
     if given:
         return given
-    beside = Path(os.path.abspath(__file__)).parents[2] / "bin" / "lathe"
-    found = str(beside) if beside.exists() else shutil.which("lathe")
+    beside = [place / "bin" / "lathe" for place in _library.places()]
+    found = next((str(path) for path in beside if path.exists()), None) or shutil.which("lathe")
     if not found:
         raise Error("the executable 'lathe' is not beside the package nor on PATH: set LATHE_EXECUTABLE")
     return found

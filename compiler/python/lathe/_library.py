@@ -242,13 +242,19 @@ _FUNCTIONS = {
 }
 
 
+def places():
+    """Folders that may hold bin/lathe and lib/liblathe.so.0: in a wheel the package's own; in a build tree the one above
+    python/lathe; in an installation the one above lib/python3/dist-packages/lathe."""
+    # Not resolved: in a build tree the package is a link, and the library lies beside the link.
+    package = Path(os.path.abspath(__file__)).parent
+    return [package / "_native", package.parents[1], *package.parents[3:4]]
+
+
 def _candidates(variable, name):
     given = os.environ.get(variable)
     if given:
         return [given]
-    # Not resolved: in a build tree the package is a link, and the library lies beside the link.
-    base = Path(os.path.abspath(__file__)).parents[2]
-    return [str(base / "lib" / f"{name}.so"), str(base / "lib" / f"{name}.so.0"), f"{name}.so.0"]
+    return [str(base / "lib" / f"{name}.so.0") for base in places()] + [f"{name}.so.0"]
 
 
 def open_library(variable, name, functions):

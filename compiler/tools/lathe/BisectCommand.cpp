@@ -8,6 +8,7 @@
 #include "compiler/tools/lathe/Progress.h"
 #include "compiler/tools/lathe/Reproducer.h"
 #include "compiler/tools/lathe/RunCommands/Support.h"
+#include "compiler/tools/lathe/RunCommands/Terminal.h"
 #include "compiler/tools/lathe/TemporaryFolder.h"
 #include <CLI/CLI.hpp>
 #include <cmath>
@@ -38,6 +39,7 @@ ordered_json toJson(const Culprit &found, const Reproducer *reproducer) {
   json["phase"] = found.change.phase;
   json["pass"] = found.change.what;
   json["where"] = found.change.where;
+  json["nodes"] = found.nodes;
   json["code"] = found.isCode;
   json["first_changes"] = found.number;
   json["without"] = deviationJson(found.before);
@@ -59,6 +61,17 @@ std::string describe(const Deviation &deviation) {
   return text;
 }
 
+/// Names from the one at `begin`, in quotes, at most eight of them.
+std::string quoted(const std::vector<std::string> &names, size_t begin) {
+  constexpr size_t kMost = 8;
+  std::string text;
+  for (size_t i = begin; i < names.size() && i < begin + kMost; ++i)
+    text += (i == begin ? "'" : ", '") + names[i] + "'";
+  if (names.size() > begin + kMost)
+    text += " and " + std::to_string(names.size() - begin - kMost) + " more";
+  return text;
+}
+
 void print(const BisectOptions &options, const Culprit &found) {
   if (!found.isWrong) {
     printf("all outputs are within the tolerance: nothing to look for\n");
@@ -69,6 +82,8 @@ void print(const BisectOptions &options, const Culprit &found) {
   printf("%s '%s'%s of phase %s is where the result leaves the tolerance\n",
          found.change.phase == "compress" ? "recipe" : "pass", found.change.what.c_str(),
          where.empty() ? "" : (" at '" + where + "'").c_str(), found.change.phase.c_str());
+  if (found.nodes.size() > 1)
+    printf("one kernel computes it with %s: it may be any of them\n", quoted(found.nodes, 1).c_str());
   if (found.isCode)
     printf("with every pass left out that may be, the error is %s\n", describe(found.after).c_str());
   else
@@ -84,9 +99,9 @@ void print(const BisectOptions &options, const Culprit &found) {
 }
 
 void print(const Reproducer &reproducer) {
-  printf("wrote %s: %zu node%s, with the values that reach %s in %s%s\n", reproducer.model.c_str(),
-         reproducer.nodes.size(), reproducer.nodes.size() == 1 ? "" : "s", reproducer.nodes.size() == 1 ? "it" : "them",
-         reproducer.inputs.c_str(),
+  printf("wrote %s: %zu node%s (%s), with the values that reach %s in %s%s\n", reproducer.model.c_str(),
+         reproducer.nodes.size(), reproducer.nodes.size() == 1 ? "" : "s", quoted(reproducer.nodes, 0).c_str(),
+         reproducer.nodes.size() == 1 ? "it" : "them", reproducer.inputs.c_str(),
          reproducer.recipe.empty() ? "" : (" and the recipe in " + reproducer.recipe).c_str());
   printf(reproducer.isShown()
              ? "it goes wrong by itself: the error is %s\n"
@@ -107,10 +122,10 @@ int run(const BisectOptions &options) {
     std::vector<Tensor> inputs = readNpz(options.inputs);
     Progress progress(options.json);
     Culprit found =
-        bisect(options, folder.path().string(), inputs, [&](const std::string &what) { progress.show(what); });
+        bisect(options, folder.path().string(), inputs, [&](const std::string &what) { progress.show({what, 0, 0}); });
     std::unique_ptr<Reproducer> reproducer;
     if (found.isWrong && !options.output.empty() && !found.change.where.empty()) {
-      progress.show("reproducer");
+      progress.show({"reproducer", 0, 0});
       reproducer = std::make_unique<Reproducer>(writeReproducer(options, found, folder.path().string(), inputs));
     }
     progress.stop();
@@ -123,7 +138,7 @@ int run(const BisectOptions &options) {
     if (reproducer)
       print(*reproducer);
     else if (found.isWrong && !options.output.empty())
-      fprintf(stderr, "lathe: warning: no node is known to part, so no reproducer is written\n");
+      printWarning("no node is known to part, so no reproducer is written");
     return kOk;
   });
 }
@@ -136,15 +151,16 @@ void addBisectCommand(CLI::App &app, int &exitCode) {
       "bisect", "Find the pass or recipe step, and the node, that make a model's result go out of tolerance");
   Flags &flags = options->flags;
   addCompileOptions(*command, flags);
-  // What makes no other result, or another file.
-  for (const char *name : {"--weights", "--skip-weights", "--emit", "--report", "--dump-ir", "--generate",
-                           "--tokenizer", "--generation-config", "--first-changes", "--quiet"})
-    command->remove_option(command->get_option(name));
   command->add_option("--recipe", flags.recipeFile, "what to compress and how (JSON; docs/compression.md)");
   command->add_flag("--int8", flags.int8, "as of compile");
   command->add_flag("--int4", flags.int4, "as of compile");
   command->add_flag("--fp8", flags.fp8, "as of compile");
   command->add_flag("--sparse", flags.sparse, "as of compile");
+  addCacheOption(*command, flags);
+  // What makes no other result, or another file.
+  for (const char *name : {"--weights", "--skip-weights", "--emit", "--report", "--dump-ir", "--generate",
+                           "--tokenizer", "--generation-config", "--first-changes", "--kv-cache"})
+    command->remove_option(command->get_option(name));
   addCalibrationOptions(*command, flags);
   command->add_option("--inputs", options->inputs, "inputs by name (.npz)")->required();
   command->add_option("-o,--output", options->output,

@@ -163,6 +163,7 @@ private:
     flags.recipeFile.clear();
     flags.prefer.clear();
     flags.kvCache.clear();
+    flags.attention.clear();
     flags.rows = 0;
     flags.int8 = flags.int4 = flags.fp8 = flags.sparse = flags.requireKernel = false;
     return !isGiven;
@@ -220,19 +221,23 @@ private:
       result_.isCode = true;
       result_.after = good->deviation;
       result_.before = {};
-      result_.change = {"select", "cpu-select-kernels", nodeThatParts(referencePath_, good->artifact)};
+      result_.change = {"select", "cpu-select-kernels", ""};
+      findNode(referencePath_, good->artifact);
       return;
     }
     result_.number = high;
     result_.change = changes[high - 1];
     if (result_.change.where.empty()) // of a pass that is not cut by nodes
-      result_.change.where = nodeThatParts(good->artifact, bad.artifact);
+      findNode(good->artifact, bad.artifact);
+    else
+      result_.nodes = {result_.change.where};
   }
 
-  std::string nodeThatParts(const std::string &good, const std::string &bad) {
+  void findNode(const std::string &good, const std::string &bad) {
     // A tenth of what is wrong in the end, which later layers may have made more or less of.
     double share = std::min(result_.after.relative, 1.0);
-    return firstParting(good, bad, inputs_, std::max(share / 10, 1e-6), options_.threads);
+    result_.nodes = firstParting(good, bad, inputs_, std::max(share / 10, 1e-6), options_.threads);
+    result_.change.where = result_.nodes.empty() ? "" : result_.nodes.front();
   }
 
   BisectOptions options_;

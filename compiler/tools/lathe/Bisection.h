@@ -40,11 +40,12 @@ Deviation deviationOf(const std::vector<Tensor> &outputs, const std::vector<Tens
 
 /// What was found.
 struct Culprit {
-  bool isWrong = false;             ///< whether anything is
-  Change change;                    ///< whose `where` is a node or a weight
-  bool isCode = false;              ///< no change is at fault, but the kernels that are always made
-  Deviation before, after;          ///< without the change, and with it
-  Deviation whole;                  ///< with all of them
+  bool isWrong = false;           ///< whether anything is
+  Change change;                  ///< whose `where` is a node or a weight
+  std::vector<std::string> nodes; ///< that, and nodes whose values are computed with it, so that it may be one of them
+  bool isCode = false;            ///< no change is at fault, but the kernels that are always made
+  Deviation before, after;        ///< without the change, and with it
+  Deviation whole;                ///< with all of them
   uint64_t number = 0, changes = 0; ///< of the change, from 1, and of all
   size_t passes = 0, places = 0;    ///< that changes are of
   unsigned runs = 0;                ///< of the model: compilations that were run

@@ -6,6 +6,7 @@
 #include "compiler/tools/lathe/CompileCommands.h"
 #include "compiler/tools/lathe/CompileFlags.h"
 #include "compiler/tools/lathe/RunCommands/CompareCommand.h"
+#include "compiler/tools/lathe/RunCommands/Terminal.h"
 #include "compiler/tools/lathe/TemporaryFolder.h"
 #include <CLI/CLI.hpp>
 #include <filesystem>
@@ -23,7 +24,7 @@ int compare(CompareOptions options, const std::string &target) {
     if (!folder)
       folder = std::make_unique<TemporaryFolder>("compare");
     if (folder->path().empty()) {
-      std::fprintf(stderr, "lathe: error: can't make a temporary folder to compile '%s' in\n", file.c_str());
+      printError("can't make a temporary folder to compile '" + file.string() + "' in");
       return static_cast<int>(ExitCode::internal);
     }
     Flags flags;

@@ -16,6 +16,7 @@
 #include "compiler/tools/lathe/RunCommands/HtmlReport.h"
 #include "compiler/tools/lathe/RunCommands/SessionStopwatch.h"
 #include "compiler/tools/lathe/RunCommands/TensorFiles.h"
+#include "compiler/tools/lathe/RunCommands/Terminal.h"
 #include "runtime/ArtifactFormat.h"
 #include "runtime/CpuFeatures.h"
 #include <CLI/CLI.hpp>
@@ -60,7 +61,7 @@ const CompilerLibrary *loadCompiler() {
     const char *error = entry ? "it is of another version than " LATHE_VERSION : dlerror();
     reason = error ? error : "it is not a compiler";
   }
-  std::fprintf(stderr, "lathe: error: can't load the compiler, liblathe-compiler.so: %s; compiling needs a full installation\n", reason.c_str());
+  printError("can't load the compiler, liblathe-compiler.so: " + reason + "; compiling needs a full installation");
   return nullptr;
 }
 
@@ -108,11 +109,11 @@ std::vector<Group> groupsOf(const CompileResult &result) {
 /// Prints what went wrong; returns the exit code.
 int report(const std::string &model, const CompileResult &result) {
   for (const std::string &error : result.errors)
-    std::fprintf(stderr, "lathe: error: %s\n", error.c_str());
+    printError(error);
   if (result.unsupported.empty())
     return static_cast<int>(result.code);
   size_t count = result.unsupported.size();
-  std::fprintf(stderr, "lathe: error: '%s': %zu node%s cannot be compiled\n", model.c_str(), count, count == 1 ? "" : "s");
+  printError("'" + model + "': " + std::to_string(count) + " node" + (count == 1 ? "" : "s") + " cannot be compiled");
   for (const Group &group : groupsOf(result)) {
     const std::string &domain = group.first->domain;
     std::string type = (domain.empty() || domain == "ai.onnx" ? "" : domain + ".") + group.first->opType;
@@ -276,16 +277,15 @@ std::string toOptions(const Flags &flags, CompileOptions &options, Progress &pro
     else
       error = "--max-memory expects a size such as 800MiB or 2GB, got '" + flags.maxMemory + "'";
   }
-  options.progress = [&progress](const std::string &what) { progress.show(what); };
-  options.note = [&progress, isQuiet = flags.quiet](const std::string &what) {
-    if (!isQuiet || what.rfind("warning", 0) == 0)
+  options.progress = [&progress](const std::string &what) { progress.show(WorkProgress(what)); };
+  options.note = [&progress, isSilent = flags.quiet || isQuiet()](const std::string &what) {
+    if (!isSilent || what.rfind("warning", 0) == 0)
       progress.say(what);
   };
   // A pass can't be stopped, but the process may end: nothing is half written.
   options.overBudget = [&progress](const std::string &message) {
     progress.stop();
-    std::fprintf(stderr, "lathe: error: %s\n", message.c_str());
-    std::fflush(stderr);
+    printError(message);
     _exit(static_cast<int>(ExitCode::over_budget));
   };
   return error;
@@ -302,7 +302,7 @@ PhasePipeline parsePhasePipeline(const std::string &text) {
 }
 
 int usage(const std::string &message) {
-  std::fprintf(stderr, "lathe: error: %s\n", message.c_str());
+  printError(message);
   return static_cast<int>(ExitCode::usage);
 }
 
@@ -324,6 +324,8 @@ int check(const Flags &flags) {
   }
   if (result.code != ExitCode::ok)
     return report(flags.model, result);
+  if (isQuiet())
+    return 0;
   printModel(result);
   std::printf("ok: %zu operations become %zu library calls and %zu generated kernels\n", result.operations, result.matmuls,
               result.kernels);
@@ -458,6 +460,8 @@ std::string toRecipe(const Flags &flags, CompileOptions &options) {
     addSparseStep(flags, options.recipe);
   if (error.empty() && !flags.kvCache.empty())
     error = addCacheStep(flags.kvCache, options.recipe);
+  if (error.empty() && !flags.attention.empty())
+    error = addAttentionStep(flags, options.recipe);
   return error.empty() ? addPreferences(flags, options.recipe) : error;
 }
 
@@ -484,6 +488,7 @@ private:
 
 int compile(const Flags &flags) {
   CompileOptions options;
+  const bool isSilent = flags.quiet || isQuiet();
   // Before a minute of compiling.
   std::vector<DocumentFile> documents;
   if (int code = readDocuments(flags.tokenizer, flags.generationConfig, documents))
@@ -524,23 +529,23 @@ int compile(const Flags &flags) {
     return code;
   std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
   std::ifstream file(flags.output, std::ios::binary | std::ios::ate);
-  if (!flags.quiet)
+  if (!isSilent)
     std::printf("wrote %s: %.1f MB, %zu library calls, %zu generated kernels, in %.1f s\n", flags.output.c_str(),
                 static_cast<double>(file.tellg()) / 1e6, result.matmuls, result.kernels, seconds.count());
-  if (!flags.quiet && !flags.weights.empty())
+  if (!isSilent && !flags.weights.empty())
     std::printf("%s: %zu quantized and %zu other initializers; %zu weights of products stay the model's own\n", flags.weights.c_str(),
                 result.attached.quantized, result.attached.dense, result.attached.kept);
-  if (!flags.quiet)
+  if (!isSilent)
     printPrecision(result.precision, options.precision);
-  if (!flags.quiet)
+  if (!isSilent)
     printCompression(result.compression);
-  if (!flags.quiet && !result.decompressed.empty())
+  if (!isSilent && !result.decompressed.empty())
     std::printf("%zu compressed weight%s made dense at each run, as no kernel reads the codes: '%s'%s\n", result.decompressed.size(),
                 result.decompressed.size() == 1 ? " is" : "s are", result.decompressed.front().c_str(),
                 result.decompressed.size() == 1 ? "" : " and others (--report tells them all)");
-  if (!flags.quiet && result.generates)
+  if (!isSilent && result.generates)
     std::printf("generates text: lathe generate %s\n", flags.output.c_str());
-  else if (!flags.quiet && result.isDecoder)
+  else if (!isSilent && result.isDecoder)
     std::printf("does not generate text with a cache: %s\n", result.whyNotGeneration.c_str());
   return 0;
 }
@@ -611,11 +616,12 @@ void addExplainCommand(CLI::App &app, int &exitCode) {
 }
 
 void addCompileOptions(CLI::App &command, Flags &flags) {
+  command.option_defaults()->group("Compilation");
   command.add_option("model", flags.model, "the .onnx file")->required();
   addWeightsOptions(command, flags);
   command.add_option("-O", flags.level, "optimization of generated code, 0 to 3")->check(CLI::Range(0, 3))->capture_default_str();
   command.add_option("--target", flags.target, "cpu, cpu:avx2, cpu:avx512, cpu:amx, cuda, cuda:sm_80, cuda:sm_89, cuda:sm_90, cuda:sm_100, several with commas, or reference")->capture_default_str();
-  command.add_option("--precision", flags.precision, "type that weights are stored in: f32, bf16, f16 or auto; what is computed stays f32, but products of bf16 where the processor has AMX")
+  command.add_option("--precision", flags.precision, "type that weights are stored in: f32, bf16, f16 or auto; what is computed stays f32, but products of bf16 where the processor has AMX, and of both on GPUs")
       ->capture_default_str();
   command.add_option("--generate", flags.generate, "programs that generate text: on, off, or auto, where the model is a decoder")
       ->check(CLI::IsMember({"auto", "on", "off"}))
@@ -637,10 +643,11 @@ void addCompileOptions(CLI::App &command, Flags &flags) {
       ->check(CLI::Range(1, 1024));
   command.add_option("--max-memory", flags.maxMemory, "resident memory allowed, such as 800MiB or 2GB; past it, exit code 5");
   command.add_option("--first-changes", flags.firstChanges, "leave out what passes and recipes change behind the first so many changes, which 'lathe bisect' counts");
-  command.add_flag("-q,--quiet", flags.quiet, "print errors only");
+  command.option_defaults()->group("Options");
 }
 
 void addCalibrationOptions(CLI::App &command, Flags &flags) {
+  command.option_defaults()->group("Calibration and choice");
   command.add_option("--calib", flags.calibration, "sample inputs: a folder of .npz files, one .npz file, or for language models token ids (.npy)");
   command.add_option("--gradients", flags.gradients, "gradients of a loss by initializers, for methods that take them: a file of safetensors with tensors of their names and shapes");
   command.add_option("--context", flags.context, "tokens of a window that token ids are cut into")->check(CLI::Range(1, 1 << 20))->capture_default_str();
@@ -654,11 +661,14 @@ void addCalibrationOptions(CLI::App &command, Flags &flags) {
                    "refuse formats and patterns that no kernel of the target reads as they are stored, before anything takes time");
   command.add_option("--samples", flags.samples, "windows or files that are used, from the first (default: all)");
   command.add_option("--exclude", flags.exclude, "weights that stay as they are: names of initializers or nodes, with * and ?")->take_all();
+  command.option_defaults()->group("Options");
 }
 
 void addCacheOption(CLI::App &command, Flags &flags) {
   command.add_option("--kv-cache", flags.kvCache, "what keys and values are kept in where text is generated: int8 or int4 (default: f32)")
       ->check(CLI::IsMember({"int8", "int4"}));
+  command.add_option("--attention", flags.attention, "what attention multiplies where it is faster so, after rounding it: int8 (default: floats)")
+      ->check(CLI::IsMember({"int8"}));
 }
 
 void addCompileCommand(CLI::App &app, int &exitCode) {

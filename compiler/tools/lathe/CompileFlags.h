@@ -29,6 +29,7 @@ struct Flags {
   std::string recipe;    ///< JSON, or what reads it from a file
   std::string recipeFile, calibration, gradients;
   std::string kvCache;   ///< "int8", "int4", or nothing
+  std::string attention; ///< "int8", or nothing
   std::string prefer;    ///< what the recipe prefers: "speed", "size", or nothing
   int64_t rows = 0;      ///< of left sides of products that are timed; 0: the recipe says
   int64_t context = 256; ///< tokens of a calibration window
@@ -47,7 +48,7 @@ struct Flags {
 void addWeightsOptions(CLI::App &command, Flags &flags);
 /// The options that every command that compiles has.
 void addCompileOptions(CLI::App &command, Flags &flags);
-/// What keys and values are kept in.
+/// What keys and values are kept in, and attention is computed by.
 void addCacheOption(CLI::App &command, Flags &flags);
 /// Those of the data that methods look at, and of what they are chosen by.
 void addCalibrationOptions(CLI::App &command, Flags &flags);

@@ -172,6 +172,19 @@ std::string addCacheStep(const std::string &kvCache, std::string &recipe) {
   return "";
 }
 
+std::string addAttentionStep(const Flags &flags, std::string &recipe) {
+  ordered_json json = recipe.empty() ? ordered_json{{"version", 1}, {"steps", ordered_json::array()}}
+                                     : ordered_json::parse(recipe, nullptr, /*allow_exceptions=*/false);
+  if (!json.is_object() || !json.contains("steps") || !json["steps"].is_array())
+    return ""; // what is wrong with it is said where it is read
+  for (const ordered_json &step : json["steps"])
+    if (step.is_object() && step.contains("mode") && step["mode"] == "attention")
+      return "--attention and a step of mode 'attention' of the recipe exclude each other";
+  json["steps"].push_back({{"step", "quantize"}, {"mode", "attention"}, {"bits", 8}});
+  recipe = json.dump();
+  return "";
+}
+
 void addSparseStep(const Flags &flags, std::string &recipe) {
   ordered_json json = recipe.empty() ? ordered_json{{"version", 1}, {"steps", ordered_json::array()}}
                                      : ordered_json::parse(recipe, nullptr, /*allow_exceptions=*/false);
@@ -310,6 +323,36 @@ void printCaches(const std::vector<CompressedCache> &caches) {
               static_cast<unsigned long long>(before));
 }
 
+/// Takes what is of attentions out of the layers, and prints it.
+void printAttentions(std::vector<CompressedLayer> &layers) {
+  std::vector<CompressedLayer> attentions, others;
+  for (CompressedLayer &layer : layers)
+    (layer.kind == "attention" ? attentions : others).push_back(std::move(layer));
+  layers = std::move(others);
+  if (attentions.empty())
+    return;
+  size_t rounded = 0, timed = 0, left = 0;
+  double before = 0, after = 0;
+  const CompressedLayer *first = nullptr;
+  for (const CompressedLayer &attention : attentions) {
+    rounded += attention.format.empty() ? 0 : 1;
+    left += attention.reason.empty() ? 0 : 1;
+    first = first || attention.reason.empty() ? first : &attention;
+    if (attention.ways.empty())
+      continue;
+    ++timed;
+    before += attention.ways.front().microseconds;
+    after += attention.ways[attention.way].microseconds;
+  }
+  std::printf("attention: %zu of %zu in int8\n", rounded, attentions.size());
+  if (timed)
+    std::printf("  %zu of %lld queries: %.0f us, before %.0f us\n", timed, static_cast<long long>(attentions.front().rows), after, before);
+  if (first)
+    std::printf("  '%s' stays as it was: %s\n", first->node.c_str(), first->reason.c_str());
+  if (left > 1)
+    std::printf("  and %zu more (--report tells them all)\n", left - 1);
+}
+
 void printSparse(const std::vector<SparseLayer> &layers) {
   if (layers.empty())
     return;
@@ -361,11 +404,13 @@ void printChoices(const CompressionReport &report) {
 
 } // namespace
 
-void printCompression(const CompressionReport &report) {
+void printCompression(const CompressionReport &whole) {
+  CompressionReport report = whole;
   printTransforms(report);
   printPruned(report.pruned);
   printShrunk(report.shrunk);
   printCaches(report.caches);
+  printAttentions(report.layers);
   printSparse(report.sparse);
   printChoices(report);
   if (report.layers.empty())
@@ -434,8 +479,8 @@ void addQuantizeCommand(CLI::App &app, int &exitCode) {
   addCalibrationOptions(*command, flags->compile);
   command->callback([=, &exitCode] {
     flags->isMethodGiven = command->count("--method") > 0;
-    // With --kv-cache alone weights stay as they are.
-    bool ofWeights = flags->compile.kvCache.empty();
+    // With --kv-cache or --attention alone weights stay as they are.
+    bool ofWeights = flags->compile.kvCache.empty() && flags->compile.attention.empty();
     for (const char *name : {"--mode", "--method", "--format", "--bits", "--group-size", "--asymmetric", "--scale-type", "--range", "--smooth",
                              "--outliers", "--damping", "--dimension", "--tensors", "--exclude", "--calib", "--rotate", "--equalize",
                              "--bias-correction", "--double-quantization"})

@@ -17,6 +17,9 @@ std::string oneStepRecipe(const Flags &flags);
 /// Adds the step of --kv-cache to a recipe, which may be empty. What is wrong, or nothing.
 std::string addCacheStep(const std::string &kvCache, std::string &recipe);
 
+/// Adds the step of --attention to a recipe, which may be empty. What is wrong, or nothing.
+std::string addAttentionStep(const Flags &flags, std::string &recipe);
+
 /// Compiles by the recipe of the flags; to ONNX where the output's name says so. Returns the exit code.
 int compress(Flags flags);
 

@@ -35,6 +35,7 @@ std::optional<double> parseWithUnit(const std::string &text, const std::map<std:
 } // namespace
 
 void addBudgetOptions(CLI::App &command, Budgets &budgets) {
+  command.option_defaults()->group("Budgets");
   command.add_option("--target-size", budgets.targetSize,
                      "bytes of all weights at most, such as 25MiB, or a part of them, such as 0.3: formats are chosen "
                      "for each layer by what they cost in quality on --calib");
@@ -47,6 +48,7 @@ void addBudgetOptions(CLI::App &command, Budgets &budgets) {
   command.add_option(
       "--time-budget", budgets.timeBudget,
       "time for trying layers at most, such as 90s or 10m; for what was not tried the error of its weight tells");
+  command.option_defaults()->group("Options");
 }
 
 std::string addBudgets(const Budgets &budgets, std::string &recipe) {

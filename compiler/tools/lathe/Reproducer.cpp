@@ -55,15 +55,7 @@ public:
   }
 
   Reproducer run() {
-    std::vector<ModelPart> parts;
-    for (size_t size : kSizes) {
-      ModelPart part;
-      std::string error;
-      if (!library_->findPart(options_.flags.model, culprit_.change.where, size, part, error))
-        throw CommandError(kInternal, "no reproducer is written: " + error);
-      if (parts.empty() || parts.back().nodes != part.nodes)
-        parts.push_back(part);
-    }
+    std::vector<ModelPart> parts = findParts();
     captureValues(parts);
     std::optional<Reproducer> best;
     const ModelPart *chosen = nullptr;
@@ -84,6 +76,23 @@ public:
   }
 
 private:
+  /// Each node that may be it by itself, and more and more nodes around the most probable one.
+  std::vector<ModelPart> findParts() const {
+    std::vector<ModelPart> parts;
+    for (size_t size : kSizes)
+      for (const std::string &node : size == 1 ? culprit_.nodes : std::vector<std::string>{culprit_.change.where}) {
+        ModelPart part;
+        std::string error;
+        if (library_->findPart(options_.flags.model, node, size, part, error)) {
+          if (parts.empty() || parts.back().nodes != part.nodes)
+            parts.push_back(std::move(part));
+        } else if (node == culprit_.change.where) { // others may be parts of nodes
+          throw CommandError(kInternal, "no reproducer is written: " + error);
+        }
+      }
+    return parts;
+  }
+
   /// Runs the reference with all values that go in and out of any part.
   void captureValues(const std::vector<ModelPart> &parts) {
     Flags flags = referenceFlags(options_.flags);
@@ -174,7 +183,7 @@ private:
     flags.output = folder_ + "/part.lathe";
     flags.generate = "off";
     flags.quiet = flags.mute = true;
-    flags.recipeFile = flags.kvCache = flags.prefer = "";
+    flags.recipeFile = flags.kvCache = flags.attention = flags.prefer = "";
     flags.rows = 0;
     flags.int8 = flags.int4 = flags.fp8 = flags.sparse = flags.requireKernel = false;
     flags.recipe = recipeOf(part);

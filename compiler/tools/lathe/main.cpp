@@ -4,13 +4,15 @@
 //
 //===----------------------------------------------------------------------===//
 #include "compiler/tools/lathe/CompileCommands.h"
+#include "compiler/tools/lathe/Help.h"
 #include "compiler/tools/lathe/RunCommands/Commands.h"
+#include "compiler/tools/lathe/RunCommands/Terminal.h"
+#include "compiler/tools/lathe/Version.h"
 #include <CLI/CLI.hpp>
-#include <cstdio>
 
 int main(int argc, char **argv) {
   CLI::App app("Lathe compiles ONNX Transformers into one file that a small runtime runs");
-  app.set_version_flag("--version", "lathe " LATHE_VERSION);
+  app.set_version_flag("--version", lathe::tool::versionText, "print the version");
   app.require_subcommand(1);
   int exitCode = 0;
   lathe::tool::addCheckCommand(app, exitCode);
@@ -35,12 +37,13 @@ int main(int argc, char **argv) {
   lathe::tool::addPerplexityCommand(app, exitCode);
   lathe::tool::addTokenizeCommand(app, exitCode);
 #endif
+  lathe::tool::describe(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError &error) {
     if (error.get_exit_code() == 0)
       return app.exit(error);
-    std::fprintf(stderr, "lathe: error: %s\nsee 'lathe --help'\n", error.what());
+    lathe::tool::printError(lathe::tool::usageError(app, error, argc, argv));
     return 2;
   }
   return exitCode;

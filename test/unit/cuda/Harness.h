@@ -28,7 +28,12 @@ public:
   const runtime::Manifest &manifest() const override { return manifest_; }
   const void *constant(size_t index) const override { return constants[index].data(); }
   std::string_view isa() const override { return "avx2"; }
-  bool chargePrivate(uint64_t) override { return true; }
+  bool chargePrivate(uint64_t bytes) override {
+    if (bytes > privateBudget)
+      return false;
+    privateBudget -= bytes;
+    return true;
+  }
   const runtime::Program &program() const override { return manifest_.programs[0]; }
   runtime::ThreadPool &pool() override { return pool_; }
   void fail(runtime::Status status) override {
@@ -47,16 +52,25 @@ public:
     constant.name = "weight";
     constant.type = runtime::dataType(type);
     constant.dims = {rows, cols};
-    constant.offset = constants.size() * 4096;
+    constant.offset = constants.size() << 24;
     constant.size = values.size() * sizeof(T);
     manifest_.constants.push_back(constant);
     auto *bytes = reinterpret_cast<const unsigned char *>(values.data());
     constants.emplace_back(bytes, bytes + constant.size);
   }
 
+  /// Adds a quantized constant.
+  void addQuantized(const runtime::QuantizedLayout &layout, const void *packed) {
+    auto *bytes = static_cast<const unsigned char *>(packed);
+    addConstant(LATHE_F32, layout.k, layout.n,
+                std::vector<unsigned char>(bytes, bytes + static_cast<size_t>(layout.bytes())));
+    manifest_.constants.back().quantized = layout;
+  }
+
   std::vector<std::vector<unsigned char>> constants;
   runtime::Status failure;
   int64_t held = 0, budget = INT64_MAX;
+  uint64_t privateBudget = UINT64_MAX;
 
 private:
   runtime::Manifest manifest_;

@@ -225,18 +225,24 @@ TEST_F(ProductsOnDevice, ByWeightsOfFewerBits) {
   harness.services.addConstant(LATHE_I64, 6, 4, std::vector<int64_t>(24));
   harness.start();
   Tensor a(harness, 18, &random);
-  for (int64_t weight = 0; weight < 3; ++weight)
+  for (int64_t weight = 0; weight < 3; ++weight) {
+    std::vector<float> left = a.host; // as it is multiplied
+    for (float &value : left)
+      value = weight == 1   ? runtime::halfValue(runtime::toHalf(value))
+              : weight == 2 ? runtime::bfloatValue(runtime::toBfloat(value))
+                            : value;
     for (int round = 0; round < 2; ++round) {
       lathe_matmul_call call = callOf(3, 4, 6);
       Tensor out(harness, 12, nullptr);
       call.weight = weight, call.a = a.device, call.out = out.device;
       runtime::Status status = harness.run(call);
       ASSERT_FALSE(status.failed()) << status.message();
-      std::vector<float> want = expected(call, a.host.data(), values.data(), nullptr, nullptr, nullptr, out.host),
+      std::vector<float> want = expected(call, left.data(), values.data(), nullptr, nullptr, nullptr, out.host),
                          got = out.read();
       for (size_t i = 0; i < want.size(); ++i)
-        EXPECT_NEAR(got[i], want[i], 1e-4) << weight;
+        EXPECT_NEAR(got[i], want[i], 1e-5) << weight;
     }
+  }
   lathe_matmul_call call = callOf(3, 4, 6);
   call.a = a.device, call.out = a.device;
   for (int64_t weight : {3, 4, 1000}) {

@@ -215,7 +215,7 @@ TEST(QuantizedKernel, ExpandsWeights) {
     memory.add(out);
     KernelLaunch launch;
     std::string why;
-    ASSERT_TRUE(expandLaunch(quantizedArgs(weight.layout, weight.packed.data()), out.data(), &launch, &why)) << why;
+    ASSERT_TRUE(expandLaunch(quantizedArgs(weight.layout, weight.packed.data()), 0, weight.layout.n, out.data(), &launch, &why)) << why;
     launchOn(memory, launch);
     for (int64_t k = 0; k < 100; ++k)
       for (int64_t n = 0; n < 19; ++n)

@@ -162,18 +162,31 @@ Tensor makeBias(Bias kind, const Case &c, unsigned seed) {
   return bias;
 }
 
-/// One row in double precision.
+/// To the nearest number of bf16.
+float toBfloat(float x) {
+  uint32_t bits = 0;
+  std::memcpy(&bits, &x, sizeof bits);
+  bits = (bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000;
+  std::memcpy(&x, &bits, sizeof bits);
+  return x;
+}
+
+/// One row in double precision, of operands that are rounded to bf16 before where `narrow`.
 std::vector<double> expectedRow(const Case &c, const lathe_attention_call &call, const Tensor &q, const Tensor &k,
-                                const Tensor &v, const Tensor (&biases)[2], int64_t i, int64_t j, int64_t h,
-                                int64_t s) {
+                                const Tensor &v, const Tensor (&biases)[2], int64_t i, int64_t j, int64_t h, int64_t s,
+                                bool narrow) {
+  auto rounded = [&](float x) { return narrow ? toBfloat(x) : x; };
+  // What is rounded is the query times the scale.
+  float before = narrow ? static_cast<float>(c.scale) : 1.0f;
+  double behind = narrow ? 1 : c.scale;
   int64_t keyHead = h / (c.batch[2] / call.key_heads);
   std::vector<double> scores(static_cast<size_t>(c.t));
   double most = -INFINITY, sum = 0;
   for (int64_t t = 0; t < c.t; ++t) {
     double x = 0;
     for (int64_t d = 0; d < c.d; ++d)
-      x += static_cast<double>(q.at(i, j, h, s, d)) * k.at(i, j, keyHead, t, d);
-    x *= c.scale;
+      x += static_cast<double>(rounded(before * q.at(i, j, h, s, d))) * rounded(k.at(i, j, keyHead, t, d));
+    x *= behind;
     if (c.softcap > 0)
       x = c.softcap * std::tanh(x / c.softcap);
     for (int64_t b = 0; b < call.biases; ++b)
@@ -188,19 +201,29 @@ std::vector<double> expectedRow(const Case &c, const lathe_attention_call &call,
     for (int64_t t = 0; t < c.t; ++t) {
       double weight = scores[static_cast<size_t>(t)] / sum;
       bool isZero = c.zeroNan ? std::isnan(weight) : c.zeroMasked && most == -INFINITY;
-      row[static_cast<size_t>(e)] += (isZero ? 0 : weight) * v.at(i, j, keyHead, t, e);
+      row[static_cast<size_t>(e)] += (isZero ? 0 : weight) * rounded(v.at(i, j, keyHead, t, e));
     }
   return row;
 }
 
+bool isNear(double want, float got, double error) {
+  return std::isnan(want) ? std::isnan(got) : std::abs(got - want) <= error;
+}
+
+/// Weights are rounded to bf16, relative to the best of those seen so far; values are at most 2.
+constexpr double kNarrowError = 2 * 2 * 0x1p-9 + 5e-4;
+
+/// Code for "avx512_bf16" is asked for arithmetic of bf16. A block of one query is f32 all the same.
 void check(const Case &c, const char *isa) {
   SCOPED_TRACE(describe(c) + " " + isa);
   const char *why = nullptr;
   if (!runtime::supportsIsa(isa, &why))
     return;
   Services services(c.threads, isa);
+  const bool isNarrow = std::string_view(isa) == "avx512_bf16";
   lathe_attention_call call = {};
   call.dtype = LATHE_F32;
+  call.arithmetic = isNarrow ? LATHE_BF16 : LATHE_F32;
   call.scale = c.scale;
   call.softcap = c.softcap;
   call.zero_masked = c.zeroMasked;
@@ -225,11 +248,14 @@ void check(const Case &c, const char *isa) {
     for (int64_t j = 0; j < c.batch[1]; ++j)
       for (int64_t h = 0; h < c.batch[2]; ++h)
         for (int64_t s = 0; s < c.s; ++s) {
-          std::vector<double> row = expectedRow(c, call, q, k, v, biases, i, j, h, s);
+          std::vector<double> row = expectedRow(c, call, q, k, v, biases, i, j, h, s, false), rounded;
+          if (isNarrow)
+            rounded = expectedRow(c, call, q, k, v, biases, i, j, h, s, true);
           for (int64_t e = 0; e < c.e; ++e) {
             float got = out.at(i, j, h, s, e);
             double want = row[static_cast<size_t>(e)];
-            ASSERT_TRUE(std::isnan(want) ? std::isnan(got) : std::abs(got - want) <= 2e-5)
+            ASSERT_TRUE(isNear(want, got, 2e-5) ||
+                        (isNarrow && isNear(rounded[static_cast<size_t>(e)], got, kNarrowError)))
                 << "at " << i << "," << j << "," << h << "," << s << "," << e << ": expected " << want << ", got "
                 << got;
             before.at(i, j, h, s, e) = got;
@@ -242,6 +268,7 @@ void checkBoth(Case c) {
   for (int threads : {1, 3}) {
     c.threads = threads;
     check(c, "avx512");
+    check(c, "avx512_bf16");
     check(c, "avx2");
   }
 }
@@ -296,6 +323,7 @@ TEST(Attention, Biases) {
         c.s = std::min<int64_t>(t, 70);
         c.t = t;
         check(c, "avx512");
+        check(c, "avx512_bf16");
         check(c, "avx2");
       }
     }
@@ -322,6 +350,7 @@ TEST(Attention, Parts) {
         Case c{s, t, 64, 48, {1, 1, 1}, 0, Layout::plain, bias, Bias::none, 0.125};
         c.threads = 4;
         check(c, "avx512");
+        check(c, "avx512_bf16");
         check(c, "avx2");
         c.zeroNan = true;
         check(c, "avx512");
@@ -352,6 +381,38 @@ TEST(Attention, Errors) {
   call.e = 1;
   services.budget = 100;
   EXPECT_EQ(services.attention(call).code(), LATHE_OVER_BUDGET);
+}
+
+/// Queries, keys and values of 33 rows of 40 numbers, on `isa` by `arithmetic`.
+std::vector<float> resultOf(const char *isa, int64_t arithmetic) {
+  const int64_t batch[3] = {1, 1, 2};
+  Services services(1, isa);
+  lathe_attention_call call = {};
+  call.dtype = LATHE_F32, call.arithmetic = arithmetic, call.scale = 0.3;
+  std::memcpy(call.batch, batch, sizeof call.batch);
+  call.key_heads = 2, call.s = call.t = 33, call.d = call.e = 40;
+  Tensor x(batch, 33, 40, Layout::heads, 1), out(batch, 33, 40, Layout::heads, 2);
+  call.query = call.key = call.value = x.view, call.out = out.view;
+  EXPECT_EQ(services.attention(call).message(), "");
+  return out.data;
+}
+
+/// Operands are rounded where that is asked for and faster, and nowhere else.
+TEST(Attention, Arithmetic) {
+  const char *why = nullptr;
+  if (!runtime::supportsIsa("avx512", &why))
+    GTEST_SKIP() << why;
+  std::vector<float> single = resultOf("avx512", LATHE_F32);
+  EXPECT_EQ(resultOf("avx512", LATHE_BF16), single);
+  if (!runtime::supportsIsa("avx512_bf16", &why))
+    GTEST_SKIP() << why;
+  EXPECT_EQ(resultOf("avx512_bf16", LATHE_F32), single);
+  std::vector<float> narrow = resultOf("avx512_bf16", LATHE_BF16);
+  float most = 0;
+  for (size_t i = 0; i < single.size(); ++i)
+    most = std::max(most, std::abs(narrow[i] - single[i]));
+  EXPECT_GT(most, 1e-4f);
+  EXPECT_LT(most, 0.1f);
 }
 
 /// Units in the last place of the expected result.

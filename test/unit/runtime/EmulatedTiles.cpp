@@ -11,7 +11,6 @@
 #include "backends/cpu/runtime/QuantVnni.h"
 
 #include "backends/cpu/runtime/GemmTiles.inc"
-#include "backends/cpu/runtime/QuantInteger.inc"
 #include "backends/cpu/runtime/QuantTiles.inc"
 
 const lathe::cpu::TileKernels lathe::cpu::kTilesAmx = kKernels;

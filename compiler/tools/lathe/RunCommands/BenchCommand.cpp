@@ -3,6 +3,7 @@
 // Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
 //
 //===----------------------------------------------------------------------===//
+#include "compiler/tools/lathe/Progress.h"
 #include "compiler/tools/lathe/RunCommands/Commands.h"
 #include "compiler/tools/lathe/RunCommands/DimExpression.h"
 #include "compiler/tools/lathe/RunCommands/GenerationBench.h"
@@ -122,14 +123,20 @@ int bench(const BenchOptions &options) {
   start = now();
   session.run();
   double firstMs = now() - start;
-  for (int i = 1; i < options.warmup; ++i)
+  detailRun(module, session, loadMs, firstMs);
+  Progress progress;
+  for (int i = 1; i < options.warmup; ++i) {
+    progress.show({"warm up", static_cast<uint64_t>(i), static_cast<uint64_t>(options.warmup)});
     session.run();
+  }
   std::vector<double> times;
   for (int i = 0; i < options.iterations; ++i) {
+    progress.show({"measure", static_cast<uint64_t>(i), static_cast<uint64_t>(options.iterations)});
     start = now();
     session.run();
     times.push_back(now() - start);
   }
+  progress.stop();
   std::sort(times.begin(), times.end());
   size_t count = times.size();
   double median = count % 2 ? times[count / 2] : (times[count / 2 - 1] + times[count / 2]) / 2;

@@ -4,6 +4,8 @@
 //
 //===----------------------------------------------------------------------===//
 #include "compiler/tools/lathe/RunCommands/CompareCommand.h"
+#include "compiler/tools/lathe/Progress.h"
+#include "compiler/tools/lathe/RunCommands/Terminal.h"
 #include "compiler/tools/lathe/RunCommands/DimExpression.h"
 #include "compiler/tools/lathe/RunCommands/HtmlReport.h"
 #include "compiler/tools/lathe/RunCommands/Inputs.h"
@@ -207,13 +209,34 @@ private:
                                      std::to_string(ids_.size()));
   }
 
-  /// What a decoder without a past takes beside its tokens: masks of ones, positions from 0, empty caches.
-  Tensor inputOf(const TensorInfo &info, const int64_t *begin) const {
+  /// What dimensions are of one window without a past. What counts the tokens of a past is as small as it may be; masks
+  /// and positions are of all tokens, also where they call that by a name of their own.
+  Dims dimsOfWindow() const {
     Dims symbols;
     for (const SymbolInfo &symbol : module_.symbols())
       symbols[symbol.name] = std::max<int64_t>(symbol.min, 0);
-    symbols[tokens_.dimTexts[0]] = 1;
-    symbols[tokens_.dimTexts[1]] = options_.context;
+    std::set<std::string> ofCaches;
+    auto set = [&](const std::string &text, int64_t extent) {
+      if (auto it = symbols.find(text); it != symbols.end())
+        it->second = extent;
+    };
+    for (const TensorInfo &input : module_.inputs()) {
+      if (!input.dimTexts.empty())
+        set(input.dimTexts.front(), 1);
+      if (!isInteger(input) && !says(input, "mask"))
+        ofCaches.insert(input.dimTexts.begin(), input.dimTexts.end());
+    }
+    for (const TensorInfo &input : module_.inputs())
+      if ((says(input, "mask") || says(input, "position")) && input.dimTexts.size() > 1 && !ofCaches.count(input.dimTexts.back()))
+        set(input.dimTexts.back(), options_.context);
+    set(tokens_.dimTexts[0], 1);
+    set(tokens_.dimTexts[1], options_.context);
+    return symbols;
+  }
+
+  /// What a decoder without a past takes beside its tokens: masks of ones, positions from 0, empty caches.
+  Tensor inputOf(const TensorInfo &info, const int64_t *begin) const {
+    Dims symbols = dimsOfWindow();
     Tensor tensor;
     tensor.name = info.name;
     tensor.dtype = info.dtype;
@@ -326,7 +349,10 @@ Comparison compareModules(const CompareOptions &options, const std::vector<Tenso
   std::optional<Samples> samples;
   if (!given)
     samples.emplace(a, options);
+  Progress progress(/*quiet=*/given);
   for (size_t sample = 0, count = given ? 1 : samples->count(); sample < count; ++sample) {
+    if (!given)
+      progress.show({"compare samples", sample, count});
     std::vector<Tensor> inputs = given ? *given : samples->read(sample);
     bindInputs(a, sessionA, inputs);
     bindInputs(b, sessionB, inputs);
@@ -455,9 +481,8 @@ int tool::compareArtifacts(const CompareOptions &options) {
     checkHtml(options.html);
     Comparison result = compareModules(options);
     if (result.hashes[0] != result.hashes[1])
-      fprintf(stderr,
-              "lathe: warning: '%s' and '%s' were made from different files: values are matched by their names\n",
-              options.names[0].c_str(), options.names[1].c_str());
+      printWarning("'" + options.names[0] + "' and '" + options.names[1] +
+                   "' were made from different files: values are matched by their names");
     std::string json = toJson(result, options).dump(2, ' ', false, ordered_json::error_handler_t::replace);
     if (!options.html.empty())
       writeHtmlReport(json, "of the comparison", options.html);
@@ -471,8 +496,8 @@ int tool::compareArtifacts(const CompareOptions &options) {
   });
 }
 
-std::string tool::firstParting(const std::string &a, const std::string &b, const std::vector<Tensor> &inputs,
-                               double threshold, int threads) {
+std::vector<std::string> tool::firstParting(const std::string &a, const std::string &b,
+                                            const std::vector<Tensor> &inputs, double threshold, int threads) {
   CompareOptions options;
   options.files[0] = options.names[0] = a;
   options.files[1] = options.names[1] = b;
@@ -480,7 +505,17 @@ std::string tool::firstParting(const std::string &a, const std::string &b, const
   options.threads = threads;
   Comparison result = compareModules(options, &inputs);
   const Row *row = result.first ? result.first : result.largestStep;
-  return row ? row->pair->node : "";
+  if (!row)
+    return {};
+  std::vector<std::string> nodes = {row->pair->node};
+  for (int side : {0, 1}) {
+    Module module(options.files[side]);
+    std::vector<std::vector<std::string>> kernels = nodesOfKernels(module);
+    for (const std::string &node : kernels.at(row->pair->kernels[side]))
+      if (std::find(nodes.begin(), nodes.end(), node) == nodes.end())
+        nodes.push_back(node);
+  }
+  return nodes;
 }
 
 void tool::addCompareOptions(CLI::App &command, CompareOptions &options) {

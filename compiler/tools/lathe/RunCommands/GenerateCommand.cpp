@@ -7,6 +7,7 @@
 #include "compiler/tools/lathe/RunCommands/GenerateInputs.h"
 #include "compiler/tools/lathe/RunCommands/GeneratedText.h"
 #include "compiler/tools/lathe/RunCommands/Support.h"
+#include "compiler/tools/lathe/RunCommands/Terminal.h"
 #include "compiler/tools/lathe/RunCommands/TokenFiles.h"
 #include "runtime/include/lathe/generate.hpp"
 
@@ -192,14 +193,13 @@ void Generation::report(const Module &module, const Generator &generator, const 
   double prefillSpeed = prefill > 0 ? static_cast<double>(promptTokens) / prefill : 0;
   double decodeSpeed = decode > 0 ? static_cast<double>(later) / decode : 0;
   lathe_generator_info info = generator.info();
-  if (options.verbose)
+  if (isVerbose())
     fprintf(stderr, "prompt %zu tokens in %.1f ms (%.1f tokens/s), %zu generated in %.1f ms (%.1f tokens/s)\n",
             promptTokens, prefill * 1e3, prefillSpeed, generated, decode * 1e3, decodeSpeed);
   for (size_t i = 0; i < results.size(); ++i)
     if (results[i].finish == LATHE_FINISH_MAX_SEQUENCE && !options.json)
-      fprintf(stderr,
-              "lathe: warning: text %zu ends because it has %lld tokens with its prompt, the longest sequence\n", i + 1,
-              static_cast<long long>(info.max_sequence));
+      printWarning("text " + std::to_string(i + 1) + " ends because it has " + std::to_string(info.max_sequence) +
+                   " tokens with its prompt, the longest sequence");
   if (!options.json)
     return;
   ordered_json object;

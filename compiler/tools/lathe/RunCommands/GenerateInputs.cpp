@@ -348,5 +348,4 @@ void tool::addGenerateOptions(CLI::App &command, GenerateOptions &options) {
   command.add_option("--memory-budget", options.memoryBudget, "Bytes that model and generation may each use");
   command.add_flag("--verify", options.verify, "Check every byte of the artifact");
   command.add_flag("--json", options.json, "Print one JSON object");
-  command.add_flag("--verbose", options.verbose, "Print tokens per second to standard error");
 }

@@ -25,7 +25,7 @@ struct GenerateOptions {
   std::string artifact, device, tokenizer, generationConfig, ids, idsOut, inputsFile;
   std::vector<std::string> prompts, promptFiles, sourceTexts, inputs, stops;
   nlohmann::ordered_json given = nlohmann::ordered_json::object(); ///< members of a generation config that options set
-  bool ignoreEos = false, withoutSpecial = false, withSpecial = false, echo = false, json = false, verbose = false,
+  bool ignoreEos = false, withoutSpecial = false, withSpecial = false, echo = false, json = false,
        verify = false;
   int threads = 0;
   int64_t maxSequence = 0;

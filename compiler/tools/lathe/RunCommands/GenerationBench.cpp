@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "compiler/tools/lathe/RunCommands/GenerationBench.h"
+#include "compiler/tools/lathe/Progress.h"
 #include "compiler/tools/lathe/RunCommands/Limits.h"
 #include "compiler/tools/lathe/RunCommands/Support.h"
 #include "runtime/ThreadPool.h"
@@ -106,11 +107,17 @@ int tool::benchGeneration(const MeasureOptions &options, const GenerationBenchOp
   double loadMs = (seconds() - start) * 1e3;
   if (bench.prompt == 0 && bench.steps == 0)
     throw CommandError(kUsage, "expects tokens to measure with --prompt or --generate, got 0");
-  for (int i = 0; i < options.warmup; ++i)
+  Progress progress;
+  for (int i = 0; i < options.warmup; ++i) {
+    progress.show({"warm up", static_cast<uint64_t>(i), static_cast<uint64_t>(options.warmup)});
     bench.run(nullptr, nullptr);
+  }
   Speeds prefill, decode;
-  for (int i = 0; i < options.iterations; ++i)
+  for (int i = 0; i < options.iterations; ++i) {
+    progress.show({"measure", static_cast<uint64_t>(i), static_cast<uint64_t>(options.iterations)});
     bench.run(&prefill, &decode);
+  }
+  progress.stop();
   uint64_t cacheBytes = bench.cacheBytes();
 
   // A step reads each weight once, and of tables one row.

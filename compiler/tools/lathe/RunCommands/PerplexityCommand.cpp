@@ -3,6 +3,7 @@
 // Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
 //
 //===----------------------------------------------------------------------===//
+#include "compiler/tools/lathe/Progress.h"
 #include "compiler/tools/lathe/RunCommands/Commands.h"
 #include "compiler/tools/lathe/RunCommands/Documents.h"
 #include "compiler/tools/lathe/RunCommands/GenerateInputs.h"
@@ -19,7 +20,6 @@
 #include <cstdio>
 #include <exception>
 #include <mutex>
-#include <unistd.h>
 
 using namespace lathe;
 using namespace lathe::tool;
@@ -243,7 +243,7 @@ int Scorer::run() {
   if (runtime::Status status = pool.start(threads, nullptr); status.failed())
     throw CommandError(kInternal, "cannot start threads");
   sums.resize(windows.size());
-  bool shows = isatty(STDERR_FILENO) != 0;
+  Progress progress;
   auto start = std::chrono::steady_clock::now();
   for (size_t first = 0; first < windows.size();) {
     size_t count = 0;
@@ -252,12 +252,12 @@ int Scorer::run() {
     while (first + count < windows.size() && windows[first + count].length() == length &&
            static_cast<int64_t>(count) < most)
       ++count;
+    progress.show({"windows", first, windows.size()});
     score(first, count);
     first += count;
-    if (shows)
-      fprintf(stderr, "\rwindow %zu of %zu%s", first, windows.size(), first == windows.size() ? "\r\033[K" : "");
   }
   double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  progress.stop();
   if (baseOut)
     baseOut->finish();
   report(seconds);

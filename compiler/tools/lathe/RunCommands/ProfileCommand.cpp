@@ -46,16 +46,6 @@ struct Row {
   double ms = 0, calls = 0; ///< of one run
 };
 
-std::vector<std::vector<std::string>> nodesOfKernels(const Module &module) {
-  ordered_json kernels = member(manifestOf(module), "kernels");
-  std::vector<std::vector<std::string>> result(module.info().kernel_count);
-  for (size_t i = 0; i < result.size() && i < kernels.size(); ++i)
-    for (const ordered_json &node : member(kernels[i], "nodes"))
-      if (node.is_string())
-        result[i].push_back(node.get<std::string>());
-  return result;
-}
-
 /// The time of a kernel that several nodes were fused into is theirs in equal parts.
 std::vector<Row> byNode(const std::vector<Row> &kernels) {
   std::map<std::string, size_t> places;

@@ -6,9 +6,11 @@
 #include "compiler/tools/lathe/RunCommands/Commands.h"
 #include "compiler/tools/lathe/RunCommands/Inputs.h"
 #include "compiler/tools/lathe/RunCommands/Support.h"
+#include "compiler/tools/lathe/RunCommands/Terminal.h"
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <cstring>
@@ -19,6 +21,12 @@ using namespace lathe;
 using namespace lathe::tool;
 
 namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double milliseconds(Clock::time_point from, Clock::time_point to) {
+  return std::chrono::duration<double, std::milli>(to - from).count();
+}
 
 struct RunOptions {
   std::string artifact, inputs, outputs, expect, device;
@@ -80,7 +88,8 @@ bool withinTolerance(const std::vector<Tensor> &outputs, const RunOptions &optio
     compare(*output, reference, &error, &magnitude);
     double allowed = options.atol + options.rtol * magnitude;
     bool ok = error <= allowed;
-    printf("%s: max error %.6g, allowed %.6g: %s\n", reference.name.c_str(), error, allowed, ok ? "ok" : "FAILED");
+    if (!ok || !isQuiet())
+      printf("%s: max error %.6g, allowed %.6g: %s\n", reference.name.c_str(), error, allowed, ok ? "ok" : "FAILED");
     within &= ok;
   }
   return within;
@@ -101,14 +110,18 @@ int run(const RunOptions &options) {
   load.device = options.device;
   load.verify = options.verify;
   load.memoryBudget = options.memoryBudget;
+  const Clock::time_point start = Clock::now();
   Module module(options.artifact, load);
   SessionOptions sessionOptions;
   sessionOptions.threads = options.threads;
   sessionOptions.memoryBudget = options.memoryBudget;
   Session session(module, sessionOptions);
+  const Clock::time_point loaded = Clock::now();
   std::vector<Tensor> inputs = readNamedTensors(options.inputs, options.input);
   bindInputs(module, session, inputs);
+  const Clock::time_point begin = Clock::now();
   session.run();
+  detailRun(module, session, milliseconds(start, loaded), milliseconds(begin, Clock::now()));
   std::vector<Tensor> outputs = collectOutputs(module, session);
   // Compared before it is written: the references may be unreadable.
   bool within = options.expect.empty() || withinTolerance(outputs, options);

@@ -55,6 +55,8 @@ std::string describeKernel(const ordered_json &kernel, const ordered_json &const
   ordered_json weight = member(kernel, "weight");
   if (weight.is_number_unsigned() && constants.is_array() && weight.get<size_t>() < constants.size())
     text += " " + storedAs(constants[weight.get<size_t>()]);
+  if (ordered_json arithmetic = member(kernel, "arithmetic"); arithmetic.is_string())
+    text += " " + arithmetic.get<std::string>();
   return member(kernel, "rounds").is_null() ? text : text + " x int8";
 }
 

@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "compiler/tools/lathe/RunCommands/Support.h"
 
+#include "compiler/tools/lathe/RunCommands/Terminal.h"
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -38,9 +39,15 @@ int tool::exitCodeFor(lathe_status status) {
   return kInternal;
 }
 
+/// What to do about a mistake that many make first, where the message is of one.
+static std::string adviceFor(const std::string &message) {
+  bool isModel = message.find(".onnx': not a .lathe file") != std::string::npos;
+  return isModel ? "; compile the model first: lathe compile MODEL.onnx -o MODEL.lathe" : "";
+}
+
 int tool::reportFailure(const std::exception &error) {
   int code = kInternal;
-  const char *message = error.what();
+  std::string message = error.what();
   if (auto *runtime = dynamic_cast<const Error *>(&error))
     code = exitCodeFor(runtime->status());
   else if (auto *command = dynamic_cast<const CommandError *>(&error))
@@ -51,7 +58,7 @@ int tool::reportFailure(const std::exception &error) {
     code = kOverBudget;
     message = "out of memory";
   }
-  fprintf(stderr, "lathe: error: %s\n", message);
+  printError(message + adviceFor(message));
   return code;
 }
 
@@ -67,6 +74,16 @@ std::string tool::shapeText(const std::vector<int64_t> &dims) {
   for (int64_t dim : dims)
     texts.push_back(std::to_string(dim));
   return shapeText(texts);
+}
+
+void tool::detailRun(const Module &module, const Session &session, double loadMs, double runMs) {
+  if (!isVerbose())
+    return;
+  char text[256];
+  snprintf(text, sizeof text, "device %s (%s), %d threads; loaded in %.1f ms; first run %.1f ms; %.1f MiB resident at most",
+           module.info().device, module.info().isa, session.threads(), loadMs, runMs,
+           static_cast<double>(processStatus("VmHWM")) / (1 << 20));
+  printDetail(text);
 }
 
 uint64_t tool::processStatus(const char *key) {

@@ -51,6 +51,9 @@ std::string shapeText(const std::vector<int64_t> &dims);
 /// What the system says of this process's memory in bytes, such as VmRSS or VmHWM; 0 if unknown.
 uint64_t processStatus(const char *key);
 
+/// Says on what a model runs, and how long its loading and its first run took, where the command is verbose.
+void detailRun(const Module &module, const Session &session, double loadMs, double runMs);
+
 /// Binds tensors to the inputs of their names; every input must be there, but for those that are `given`, and nothing else.
 void bindInputs(const Module &module, Session &session, const std::vector<Tensor> &tensors,
                 const std::vector<std::string> &given = {});

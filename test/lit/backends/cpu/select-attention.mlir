@@ -74,6 +74,7 @@ func.func @main(%x: tensor<?x?x64xf32> {lathe.name = "x", lathe.dims = ["b", "s"
 // CHECK-NOT: kernel.cache_read
 // CHECK: kernel.attention
 // CHECK-SAME: positions(%{{.*}} : memref<?x?xi64>)
+// CHECK-SAME: arithmetic = bf16
 // CHECK-SAME: key_cache = 0 : i64
 // CHECK-SAME: value_cache = 0 : i64, window = 7 : i64
 
@@ -89,7 +90,7 @@ func.func @main(%q: tensor<?x4x?x8xf32> {lathe.name = "q", lathe.dims = ["b", ""
   %b = lathe.symbol "b"
   %t = lathe.symbol "t"
   %k = lathe.cache "key.0" %q : tensor<?x4x?x8xf32> [%b, %c4, %t, %c8] : tensor<?x4x?x8xf32>
-  %0 = lathe.attention %q, %k, %k positions(%p) {window = 7 : i64} : (tensor<?x4x?x8xf32>, tensor<?x4x?x8xf32>, tensor<?x4x?x8xf32>, tensor<?x?xi64>) -> tensor<?x4x?x8xf32>
+  %0 = lathe.attention %q, %k, %k positions(%p) {arithmetic = bf16, window = 7 : i64} : (tensor<?x4x?x8xf32>, tensor<?x4x?x8xf32>, tensor<?x4x?x8xf32>, tensor<?x?xi64>) -> tensor<?x4x?x8xf32>
   return %0 : tensor<?x4x?x8xf32>
 }
 

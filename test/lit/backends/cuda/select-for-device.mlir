@@ -1,6 +1,7 @@
 // RUN: split-file %s %t
 // RUN: lathe-opt %t/select.mlir -split-input-file --cpu-select-kernels=device --canonicalize --cse | FileCheck %t/select.mlir
 // RUN: lathe-opt %t/sparse.mlir "--pass-pipeline=builtin.module(func.func(cpu-compressed-products{device=true}))" | FileCheck %t/sparse.mlir
+// RUN: lathe-opt %t/rounded.mlir "--pass-pipeline=builtin.module(func.func(cpu-compressed-products{device=true}),cpu-select-kernels{device=true})" | FileCheck %t/rounded.mlir
 
 //--- select.mlir
 
@@ -50,4 +51,41 @@ func.func @sparse(%x: tensor<?x64xf32>) -> tensor<?x16xf32> {
   %w = lathe.sparse_to_dense "csr" %wv, %wi, %wp {shape = array<i64: 64, 16>} : (tensor<40xf32>, tensor<40xui8>, tensor<65xi32>) -> tensor<64x16xf32>
   %y = lathe.matmul %x, %w : (tensor<?x64xf32>, tensor<64x16xf32>) -> tensor<?x16xf32>
   return %y : tensor<?x16xf32>
+}
+
+//--- rounded.mlir
+
+// Products round left sides of integers, once for all that read them; none reads bytes. Of weights of 16 bits the left side is shared likewise.
+// CHECK-LABEL: func.func @run
+// CHECK-NOT: memref<?x64xi8>
+// CHECK: kernel.matmul {{.*}}lhs_quantization = 1 : i64
+// CHECK: kernel.matmul {{.*}}lhs_again{{.*}}lhs_quantization = 2 : i64
+// CHECK: kernel.matmul
+// CHECK-NOT: lhs_again
+// CHECK: kernel.matmul {{.*}}lhs_again
+func.func @main(%x: tensor<?x64xf32> {lathe.dims = ["n", "64"]}, %v: tensor<?x64xf32> {lathe.dims = ["n", "64"]})
+    -> (tensor<?x16xf32>, tensor<?x16xf32>, tensor<?x16xf32>, tensor<?x16xf32>) {
+  %q = lathe.weight "w.codes" in "m" at 0 : tensor<64x16xi8>
+  %s = lathe.weight "w.scales" in "m" at 1024 : tensor<16xf16>
+  %w = lathe.dequantize %q, %s {axis = 1 : i64} : (tensor<64x16xi8>, tensor<16xf16>) -> tensor<64x16xf32>
+  %least = lathe.constant dense<1.0e-30> : tensor<f32>
+  %steps = lathe.constant dense<127.0> : tensor<f32>
+  %abs = lathe.abs %x : (tensor<?x64xf32>) -> tensor<?x64xf32>
+  %max = lathe.reduce max %abs {axes = array<i64: 1>, keep_dims} : (tensor<?x64xf32>) -> tensor<?x1xf32>
+  %bound = lathe.max %max, %least : (tensor<?x1xf32>, tensor<f32>) -> tensor<?x1xf32>
+  %scale = lathe.div %bound, %steps : (tensor<?x1xf32>, tensor<f32>) -> tensor<?x1xf32>
+  %i = lathe.quantize %x, %scale {axis = 1 : i64, block_size = 64 : i64} : (tensor<?x64xf32>, tensor<?x1xf32>) -> tensor<?x64xi8>
+  %r = lathe.dequantize %i, %scale {axis = 1 : i64, block_size = 64 : i64} : (tensor<?x64xi8>, tensor<?x1xf32>) -> tensor<?x64xf32>
+  %y = lathe.matmul %r, %w : (tensor<?x64xf32>, tensor<64x16xf32>) -> tensor<?x16xf32>
+  %one = lathe.constant dense<0.5> : tensor<f32>
+  %j = lathe.quantize %x, %one : (tensor<?x64xf32>, tensor<f32>) -> tensor<?x64xi8>
+  %u = lathe.dequantize %j, %one : (tensor<?x64xi8>, tensor<f32>) -> tensor<?x64xf32>
+  %z = lathe.matmul %u, %w : (tensor<?x64xf32>, tensor<64x16xf32>) -> tensor<?x16xf32>
+  %d = lathe.weight "d" in "m" at 2048 : tensor<64x16xf32>
+  %h = lathe.cast %d : (tensor<64x16xf32>) -> tensor<64x16xbf16>
+  %e = lathe.cast %h : (tensor<64x16xbf16>) -> tensor<64x16xf32>
+  %f = lathe.cast %h : (tensor<64x16xbf16>) -> tensor<64x16xf32>
+  %a = lathe.matmul %v, %e : (tensor<?x64xf32>, tensor<64x16xf32>) -> tensor<?x16xf32>
+  %b = lathe.matmul %v, %f : (tensor<?x64xf32>, tensor<64x16xf32>) -> tensor<?x16xf32>
+  return %y, %z, %a, %b : tensor<?x16xf32>, tensor<?x16xf32>, tensor<?x16xf32>, tensor<?x16xf32>
 }

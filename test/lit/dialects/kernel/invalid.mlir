@@ -613,6 +613,15 @@ func.func @attention_window(%frame: !llvm.ptr, %i: index, %x: memref<2x8xf32>) {
 
 // -----
 
+func.func @attention_c8(%frame: !llvm.ptr, %i: index, %x: memref<2x8xf32>) {
+  // expected-error @below {{expects an arithmetic of bf16 or i8, got 'f16'}}
+  kernel.attention %frame sizes[%i, %i, %i, %i, %i, %i, %i, %i] query(%x : memref<2x8xf32>)[%i, %i, %i, %i, %i, %i] key(%x : memref<2x8xf32>)[%i, %i, %i, %i, %i, %i]
+      value(%x : memref<2x8xf32>)[%i, %i, %i, %i, %i, %i] out(%x : memref<2x8xf32>)[%i, %i, %i, %i, %i, %i] {kernel = 0 : i64, scale = 1.0 : f64, arithmetic = f16}
+  return
+}
+
+// -----
+
 func.func @cache_append_sizes(%frame: !llvm.ptr, %i: index, %x: memref<2x8xf32>) {
   // expected-error @below {{expects 4 sizes, an offset and as many strides, got 3 and 5 numbers}}
   kernel.cache_append %frame 0 sizes[%i, %i, %i] rows(%x : memref<2x8xf32>)[%i, %i, %i, %i, %i] {kernel = 0 : i64}

@@ -1,0 +1,167 @@
+//===- QuantizedProducts.cpp - Products by weights of few bits --*- C++ -*-===//
+//
+// Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+//
+// Few rows: a kernel reads the codes as they are stored. Many rows: the library multiplies integers where both sides
+// are, and numbers that codes were expanded to elsewhere.
+//
+//===----------------------------------------------------------------------===//
+#include "backends/cuda/runtime/Products.h"
+
+#include <algorithm>
+#include <cstring>
+
+using namespace lathe;
+using namespace lathe::cuda;
+using runtime::failure;
+using runtime::join;
+using runtime::Status;
+using runtime::success;
+
+namespace {
+
+/// Up to as many rows share one pass of the kernel over the weight, which then takes the time that reading it takes.
+constexpr int64_t kOnePassRows = 8;
+/// From as many rows on weights are expanded first. By what devices of compute capability 9.0 are specified for: to
+/// write a weight as f32 and read it back is 8 bytes, 2 ps at 4 TB/s, and the library then adds 0.04 ps a row; the
+/// kernel's loops, at a third of the same peak, take 0.1 ps a row.
+constexpr int64_t kExpandRows = 32;
+/// Of an expanded weight as many columns at once as take this memory.
+constexpr int64_t kExpandBytes = int64_t(64) << 20;
+
+} // namespace
+
+Status Products::runQuantized(const lathe_matmul_call &call, const runtime::Constant &weight, bool prepareOnly) {
+  if (weight.dims[0] != call.k || weight.dims[1] != call.n)
+    return failure(LATHE_INTERNAL, "constant '", weight.name, "' is no right side of [", call.k, ", ", call.n, "]");
+  if (call.a_bytes || call.out_bytes)
+    return failure(LATHE_INTERNAL, "the device has no product that reads or writes bytes");
+  int64_t rows = call.batch[0] * call.batch[1] * call.batch[2] * call.m;
+  bool isRounded = call.a_quantization != LATHE_QUANTIZE_NONE;
+  if (isRounded && rows > kOnePassRows && call.dtype == LATHE_F32) {
+    const IntegerWeight *integers = nullptr;
+    if (Status status = module_.integerWeight(call.weight, stream_, &integers); status.failed())
+      return status;
+    if (integers)
+      return runIntegers(call, *integers, prepareOnly);
+  }
+  lathe_matmul_call plain = call;
+  KernelLaunch launch;
+  std::string why;
+  if (isRounded) {
+    auto bytes = static_cast<uint64_t>(rows * call.k * 4);
+    if (Status status = stagedA_.reserve(bytes, "a rounded operand"); status.failed())
+      return status;
+    staged_ = {};
+    RoundArgs round = roundArgs(call, reinterpret_cast<float *>(stagedA_.address()));
+    if (Status status = prepareOnly ? success() : start(roundLaunch(round, call.dtype, &launch, &why), launch, why);
+        status.failed())
+      return status;
+    plain.a = round.out;
+    plain.a_row = call.k;
+    plain.a_col = 1;
+    plain.a_batch[2] = call.m * call.k;
+    plain.a_batch[1] = call.batch[2] * plain.a_batch[2];
+    plain.a_batch[0] = call.batch[1] * plain.a_batch[1];
+    plain.a_quantization = LATHE_QUANTIZE_NONE;
+    plain.a_again = 0;
+  }
+  QuantizedMatmulArgs args = quantizedMatmulArgs(plain, *weight.quantized, module_.constants()[call.weight]);
+  if (rows >= kExpandRows && call.dtype == LATHE_F32 && call.k > 0)
+    return runExpanded(plain, args.weight, prepareOnly);
+  return prepareOnly ? success() : start(quantizedMatmulLaunch(args, call.dtype, &launch, &why), launch, why);
+}
+
+/// By numbers that the codes stand for, which are there for the time of the product alone.
+Status Products::runExpanded(const lathe_matmul_call &call, const QuantizedArgs &weight, bool prepareOnly) {
+  int64_t most = std::min(call.n, std::max<int64_t>(kExpandBytes / (call.k * 4) / 64 * 64, 64));
+  for (int64_t first = 0; first < call.n; first += most) {
+    int64_t count = std::min(most, call.n - first);
+    if (Status status = stagedB_.reserve(static_cast<uint64_t>(most * call.k * 4), "an expanded weight");
+        status.failed())
+      return status;
+    KernelLaunch launch;
+    std::string why;
+    auto *numbers = reinterpret_cast<float *>(stagedB_.address());
+    if (!prepareOnly)
+      if (Status status = start(expandLaunch(weight, first, count, numbers, &launch, &why), launch, why);
+          status.failed())
+        return status;
+    lathe_matmul_call part = call;
+    part.n = count;
+    auto behind = [&](const void *address) { return address ? static_cast<const float *>(address) + first : nullptr; };
+    part.bias = behind(call.bias);
+    part.multiplier = behind(call.multiplier);
+    part.residual = behind(call.residual);
+    part.out = static_cast<float *>(call.out) + first;
+    part.a_again = first > 0;
+    MatrixView right = {stagedB_.address(), 1, call.k, {}, kBlasF32};
+    if (Status status = runDense(part, right, prepareOnly); status.failed())
+      return status;
+  }
+  return success();
+}
+
+/// Codes by codes, with sums in i32 that a kernel makes numbers.
+Status Products::runIntegers(const lathe_matmul_call &call, const IntegerWeight &weight, bool prepareOnly) {
+  int64_t rows = call.batch[0] * call.batch[1] * call.batch[2] * call.m, codesBytes = rows * weight.codesRow;
+  if (Status status = stagedA_.reserve(static_cast<uint64_t>(codesBytes + rows * 8), "a left side of integers");
+      status.failed())
+    return status;
+  if (Status status = stagedOut_.reserve(static_cast<uint64_t>(rows * weight.rows * 4), "a product's sums");
+      status.failed())
+    return status;
+  auto *codes = reinterpret_cast<int8_t *>(stagedA_.address());
+  RoundBytesArgs round = {};
+  round.round = roundArgs(call, nullptr);
+  round.codes = codes;
+  round.codes_row = weight.codesRow;
+  round.scales = reinterpret_cast<float *>(codes + codesBytes);
+  round.sums = reinterpret_cast<int32_t *>(codes + codesBytes + rows * 4);
+  Staged wanted = {Product(call).a, {call.batch[0], call.batch[1], call.batch[2]},
+                   call.m,          call.k,
+                   kBlasS8,         call.a_quantization,
+                   call.a_zero,     call.a_scale};
+  KernelLaunch launch;
+  std::string why;
+  if (!isStaged(wanted, call.a_again != 0, prepareOnly) && !prepareOnly)
+    if (Status status = start(roundBytesLaunch(round, &launch, &why), launch, why); status.failed())
+      return status;
+
+  BlasProblem problem;
+  problem.m = weight.rows, problem.n = rows, problem.k = weight.codesRow;
+  problem.transA = 1; // the library multiplies integers so alone
+  problem.lda = problem.ldb = weight.codesRow;
+  problem.ldc = weight.rows;
+  problem.alignA = problem.alignB = problem.alignC = problem.alignD = 256;
+  problem.operands = kBlasS8;
+  problem.result = kBlasS32;
+  problem.compute = kBlasComputeS32;
+  BlasPlan *plan = nullptr;
+  if (Status status = plans_.find(problem, &plan); status.failed() || prepareOnly)
+    return status;
+  int32_t alpha = 1, beta = 0;
+  BlasOperands addresses;
+  addresses.a = weight.codes;
+  addresses.b = codes;
+  addresses.c = addresses.d = reinterpret_cast<void *>(stagedOut_.address());
+  addresses.alpha = &alpha;
+  addresses.beta = &beta;
+  std::string what = join("product of integers [", rows, ", ", call.k, "] and [", call.k, ", ", call.n, "]");
+  if (Status status = plans_.multiply(*plan, addresses, what); status.failed())
+    return status;
+
+  IntegerFinishArgs finish = {};
+  finish.epilogue = epilogueArgs(call);
+  finish.products = reinterpret_cast<const int32_t *>(stagedOut_.address());
+  finish.products_row = weight.rows;
+  finish.k = call.k;
+  finish.row_scales = call.a_quantization == LATHE_QUANTIZE_ROWS ? round.scales : nullptr;
+  finish.row_sums = weight.hasZeros ? round.sums : nullptr;
+  finish.row_scale = call.a_scale;
+  finish.row_zero = call.a_quantization == LATHE_QUANTIZE_ROWS ? 0 : call.a_zero;
+  finish.scales = weight.scales;
+  finish.zeros = weight.zeros;
+  finish.sums = weight.sums;
+  return start(finishIntegersLaunch(finish, &launch, &why), launch, why);
+}

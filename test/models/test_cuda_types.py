@@ -1,0 +1,66 @@
+# Lathe. Under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+"""Models for CUDA in types of fewer bits, on the emulator (or on LATHE_TEST_DEVICE), beside the processor's results."""
+import json
+
+import numpy as np
+import pytest
+from support import DEVICE, make_inputs
+
+
+def outputs_of(path, device, inputs):
+    import lathe
+
+    return lathe.load(path, device=device).session(threads=2).run(inputs)
+
+
+def assert_near(results, references, share):
+    """Differences stay below a share of what the largest number of an output is."""
+    assert set(results) == set(references)
+    for name, reference in references.items():
+        assert results[name].shape == reference.shape
+        if reference.size and reference.dtype == np.float32:
+            assert np.isfinite(results[name]).all(), name
+            assert np.abs(results[name] - reference).max() <= share * np.abs(reference).max(), name
+
+
+# f16 keeps 11 bits of each operand, bf16 8 of them: a few steps of these are what layers add up to.
+@pytest.mark.parametrize("precision, share", [("f16", 4e-3), ("bf16", 3e-2)])
+@pytest.mark.parametrize("name, shape", [("bert", (2, 19, 0)), ("llama", (1, 1, 5))])
+def test_weights_of_16_bits(name, shape, precision, share, artifact, oracle):
+    path = artifact(name, "--target", "cuda:sm_80", "--precision", precision)
+    inputs = make_inputs(name, *shape)
+    assert_near(outputs_of(path, DEVICE, inputs), oracle(name, inputs), share)
+
+
+# What rounds to the other integer, because sums differ by a step of f32, is a step of 1 / 127 of a row.
+@pytest.mark.parametrize("name, shape", [("bert", (2, 19, 0)), ("bert", (1, 3, 0)), ("llama", (2, 7, 3))])
+def test_integers(name, shape, artifact):
+    path = artifact(name, "--target", "cpu:avx2,cuda:sm_80", "--int8")
+    inputs = make_inputs(name, *shape)
+    assert_near(outputs_of(path, DEVICE, inputs), outputs_of(path, "cpu", inputs), 1e-2)
+
+
+def test_many_rows_of_int4(artifact):
+    path = artifact("bert", "--target", "cpu:avx2,cuda:sm_80", "--int4")
+    inputs = make_inputs("bert", 2, 19)  # 38 rows: weights are expanded
+    assert_near(outputs_of(path, DEVICE, inputs), outputs_of(path, "cpu", inputs), 1e-2)
+
+
+def test_tf32(artifact, oracle, monkeypatch):
+    path = artifact("bert", "--target", "cuda:sm_80")
+    inputs = make_inputs("bert", 2, 9)
+    exact = outputs_of(path, DEVICE, inputs)
+    monkeypatch.setenv("LATHE_CUDA_TF32", "1")
+    result = outputs_of(path, DEVICE, inputs)
+    assert_near(result, oracle("bert", inputs), 4e-3)
+    assert any((result[name] != exact[name]).any() for name in exact)
+
+
+@pytest.mark.parametrize(
+    "flags, library", [((), "f32"), (("--bf16",), "bf16"), (("--fp16",), "f16"), (("--int8",), "int8")]
+)
+def test_report_tells_the_library(flags, library, lathe_tool, onnx_path, tmp_path):
+    report = tmp_path / "report.json"
+    lathe_tool.ok("compile", onnx_path("bert"), "-o", tmp_path / "m.lathe", "--target", "cuda:sm_80", "--report", report, *flags)
+    kernels = json.loads(report.read_text())["kernels"]
+    assert f"cublaslt-{library}" in {kernel["library"] for kernel in kernels if kernel["kind"] == "matmul"}
