@@ -146,6 +146,7 @@ function canvas(parent, height, label, draw) {
 function fitted(context, text, width) {
   if (width < 16) return '';
   if (context.measureText(text).width <= width) return text;
-  const count = Math.floor(text.length * width / context.measureText(text).width) - 1;
+  let count = Math.floor(text.length * width / context.measureText(text).width);
+  while (count > 1 && context.measureText(text.slice(0, count) + '…').width > width) --count;
   return count > 1 ? text.slice(0, count) + '…' : '';
 }

@@ -39,7 +39,8 @@ function showFlame(profile, kindColor) {
       context.fillStyle = at.isRest ? color('line') : kernel && !at.children.length ? kindColor(kernel.kind) : color(depth % 2 ? 'before' : 'head');
       context.fillRect(x, depth * height, Math.max(wide - 0.6, 0.4), height - 1);
       context.fillStyle = color('text');
-      context.fillText(fitted(context, `${at.name}  ${msText(at.ms)}`, wide - 8), x + 4, depth * height + height / 2);
+      const whole = `${at.name}  ${msText(at.ms)}`; // a part of a number would be another one
+      context.fillText(context.measureText(whole).width <= wide - 8 ? whole : fitted(context, at.name, wide - 8), x + 4, depth * height + height / 2);
       let next = x;
       const sum = at.children.reduce((all, child) => all + child.ms, 0), scale = wide / Math.max(at.ms, sum, 1e-12);
       for (const child of at.children) {
@@ -96,7 +97,7 @@ function showTimeline(profile, kindColor) {
         const node = own.nodes.length ? pathOf(own.nodes[own.nodes.length - 1]) : [own.name];
         context.fillStyle = color('text');
         context.fillText(fitted(context, node[node.length - 1], wide - 6), x + 3, 18);
-        context.fillText(fitted(context, msText(length / 1000), wide - 6), x + 3, 34);
+        if (context.measureText(msText(length / 1000)).width <= wide - 6) context.fillText(msText(length / 1000), x + 3, 34);
       }
     }
   };
