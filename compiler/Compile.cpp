@@ -8,6 +8,7 @@
 #include "backends/cpu/compiler/Passes.h"
 #include "compiler/AttentionStep.h"
 #include "compiler/CacheStep.h"
+#include "compiler/ChangeGate.h"
 #include "compiler/Compress.h"
 #include "compiler/CompressionJson.h"
 #include "compiler/CudaKernels.h"
@@ -55,13 +56,21 @@ std::string describe(const Diagnostic &diagnostic) {
   return (node.empty() ? "" : "node '" + node + "': ") + diagnostic.str();
 }
 
+/// The texts of pipelines, which name their passes.
+std::string namesOf(const std::vector<PhasePipeline> &pipelines) {
+  std::string names;
+  for (const PhasePipeline &pipeline : pipelines)
+    names += pipeline.text + "\n";
+  return names;
+}
+
 /// One compilation: its context, its diagnostics and its result.
 class Compilation {
 public:
   Compilation(const std::string &model, const CompileOptions &options)
       : model(model), options(options), watch(options.maxMemory, options.overBudget),
         own(std::make_unique<Own>(MLIRContext::Threading::DISABLED)), context(own->context), files(own->files),
-        resume("", {}) {
+        resume("", {}), gate(options.changes ? std::make_unique<ChangeGate>(own->context, options.changes, namesOf(options.pipelines)) : nullptr) {
     DialectRegistry registry;
     registerDialects(registry);
     context.appendDialectRegistry(registry);
@@ -143,6 +152,7 @@ private:
   MLIRContext &context;
   WeightFiles &files;
   Resume resume;
+  std::unique_ptr<ChangeGate> gate; ///< null where nothing is left out
   OwningOpRef<ModuleOp> imported; ///< as it was, where calibration wants it
   std::vector<Program> programs; ///< that of the model, and those of the options
   size_t current = 0;            ///< the program at hand
@@ -165,6 +175,8 @@ bool Compilation::writeText(const std::string &path, llvm::function_ref<void(llv
 bool Compilation::dump(const std::string &name) {
   Program &program = programs[current];
   ++program.phases;
+  if (options.describesPhases && &program == &programs.front())
+    result.phases.push_back(phaseGraphOf(*program.module, name));
   if (options.dumpDir.empty())
     return true;
   if (auto code = llvm::sys::fs::create_directories(options.dumpDir))
@@ -189,6 +201,7 @@ bool Compilation::phase(const std::string &name, llvm::function_ref<void(OpPassM
     PassManager manager(&context);
     passes(manager);
     addPipelines(options, name, manager);
+    ChangeGate::Phase limited(gate.get(), name);
     if (failed(manager.run(*programs[current].module)))
       return fail(onFailure, result.errors.empty() ? who() + "phase '" + name + "' failed without a reason" : "");
     if (!withinMemory() || !dump(name))
@@ -405,7 +418,7 @@ bool Compilation::toSimplified(bool explain) {
     std::optional<uint64_t> offset = files.append(data, size, problem);
     return offset ? std::optional(ImportOptions::Kept{kMadeFile.str(), *offset}) : std::nullopt;
   };
-  ImportResult imported = importOnnx(context, model, importing);
+  ImportResult imported = importOnnx(context, model, importing, options.moreOutputs);
   result.info = imported.info;
   result.attached = imported.attached;
   result.unsupported = imported.unsupported;
@@ -425,6 +438,7 @@ bool Compilation::toSimplified(bool explain) {
     return fail(ExitCode::invalid_model, "");
   PassManager manager(&context);
   addPipelines(options, "import", manager);
+  ChangeGate::Phase limited(gate.get(), "import");
   if (failed(manager.run(main())))
     return fail(ExitCode::invalid_model, result.errors.empty() ? "the passes behind phase 'import' failed without a reason" : "");
   if (!dump("import") || (!explain && !addPrograms()))

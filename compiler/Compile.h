@@ -6,7 +6,9 @@
 #ifndef LATHE_COMPILER_COMPILE_H
 #define LATHE_COMPILER_COMPILE_H
 
+#include "compiler/ChangeLimit.h"
 #include "compiler/CompressionReport.h"
+#include "compiler/PhaseGraph.h"
 #include "frontends/onnx/ImportOptions.h"
 #include "passes/fusion/Findings.h"
 #include <functional>
@@ -68,6 +70,9 @@ struct CompileOptions {
   /// Told what users are to know while it goes on, such as what is reused of a run that was interrupted; from any
   /// thread.
   std::function<void(const std::string &)> note;
+  bool describesPhases = false; ///< what programs are after phases goes into the result
+  std::vector<std::string> moreOutputs; ///< values of the graph that are given out behind its outputs
+  ChangeLimit *changes = nullptr; ///< counts what passes and steps change, and ends that; null: nothing is counted or left out
   std::function<void(const std::string &)> progress; ///< told what begins: phases, and parts of long ones
 };
 
@@ -102,6 +107,7 @@ struct CompileResult {
   bool generates = false;       ///< there are programs that generate text
   bool isDecoder = false;       ///< the model has what a decoder has, whether or not it generates
   std::string whyNotGeneration; ///< where they were asked for and there are none
+  std::vector<PhaseGraph> phases; ///< where it was asked for; of the model alone
   fusion::Findings findings;    ///< of `explain`
 };
 

@@ -7,6 +7,7 @@
 #include <cstring>
 
 extern "C" __attribute__((visibility("default"))) const lathe::CompilerLibrary *lathe_compiler_library(const char *version) {
-  static const lathe::CompilerLibrary library = {lathe::checkModel, lathe::explainModel, lathe::compileModel};
+  static const lathe::CompilerLibrary library = {lathe::checkModel, lathe::explainModel, lathe::compileModel, lathe::findPart,
+                                                 lathe::writePart};
   return std::strcmp(version, LATHE_VERSION) == 0 ? &library : nullptr;
 }

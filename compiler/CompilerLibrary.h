@@ -7,6 +7,7 @@
 #define LATHE_COMPILER_COMPILERLIBRARY_H
 
 #include "compiler/Compile.h"
+#include "frontends/onnx/Extract.h"
 
 namespace lathe {
 
@@ -16,6 +17,9 @@ struct CompilerLibrary {
   CompileResult (*check)(const std::string &model, const CompileOptions &options);
   CompileResult (*explain)(const std::string &model, const CompileOptions &options);
   CompileResult (*compile)(const std::string &model, const std::string &output, const CompileOptions &options);
+  bool (*findPart)(const std::string &model, const std::string &node, size_t count, ModelPart &part, std::string &error);
+  bool (*writePart)(const std::string &model, const ModelPart &part, const std::vector<PartValue> &types,
+                    const std::string &output, std::string &error);
 };
 
 /// Name of the symbol of type `const CompilerLibrary *(*)(const char *version)`; null for another version of Lathe.

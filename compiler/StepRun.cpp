@@ -4,9 +4,11 @@
 //
 //===----------------------------------------------------------------------===//
 #include "compiler/StepRun.h"
+#include "compiler/StepAction.h"
 
 namespace lathe {
 
+using namespace mlir;
 using compression::Layer;
 
 static bool covers(const std::vector<std::string> &patterns, const std::string &weight, const std::string &node) {
@@ -21,7 +23,12 @@ bool StepRun::wrongRecipe(const std::string &what) {
 }
 
 bool StepRun::isMeant(const std::string &weight, const std::string &node) const {
-  return covers(step.tensors, weight, node) && !covers(step.exclude, weight, node);
+  if (!covers(step.tensors, weight, node) || covers(step.exclude, weight, node))
+    return false;
+  bool allowed = false;
+  ModuleOp main = compression.main;
+  main->getContext()->executeAction<StepAction>([&] { allowed = true; }, {main.getOperation()}, where, step.step, weight);
+  return allowed;
 }
 
 std::vector<Layer> StepRun::coveredLayers() const {

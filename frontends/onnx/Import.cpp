@@ -459,11 +459,16 @@ void Importer::run() {
 
 } // namespace frontend
 
-ImportResult importOnnx(MLIRContext &context, const std::string &path, const ImportOptions &options) {
+ImportResult importOnnx(MLIRContext &context, const std::string &path, const ImportOptions &options,
+                        const std::vector<std::string> &moreOutputs) {
   ImportResult result;
   context.loadDialect<LatheDialect, arith::ArithDialect, func::FuncDialect>();
   frontend::ModelFile file;
   result.error = frontend::readModelFile(path, file);
+  onnx::GraphProto &graph = *file.proto.mutable_graph();
+  for (const std::string &name : moreOutputs)
+    if (llvm::none_of(graph.output(), [&](const onnx::ValueInfoProto &output) { return output.name() == name; }))
+      graph.add_output()->set_name(name);
   if (result.error.empty())
     frontend::Importer(context, options, file, result).run();
   return result;

@@ -23,8 +23,10 @@ struct ImportResult {
 };
 
 /// Reads the model at `path` and its external data's sizes; weights stay in their files. Never crashes on what a file
-/// holds. Loads the dialects it needs into `context`, which must not be in use by another thread.
-ImportResult importOnnx(mlir::MLIRContext &context, const std::string &path, const ImportOptions &options);
+/// holds. Loads the dialects it needs into `context`, which must not be in use by another thread. `moreOutputs` are values
+/// of the graph, functions inlined, that are given out behind its outputs, which they may repeat.
+ImportResult importOnnx(mlir::MLIRContext &context, const std::string &path, const ImportOptions &options,
+                        const std::vector<std::string> &moreOutputs = {});
 
 } // namespace lathe
 

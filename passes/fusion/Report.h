@@ -7,6 +7,7 @@
 #define LATHE_PASSES_FUSION_REPORT_H
 
 #include "dialects/lathe/Lathe.h"
+#include "dialects/lathe/NodeAction.h"
 #include "passes/fusion/Findings.h"
 #include "llvm/ADT/DenseSet.h"
 #include "llvm/ADT/SetVector.h"
@@ -58,7 +59,7 @@ public:
         anchors.push_back(op);
     });
     for (mlir::Operation *op : anchors)
-      if (!erased.contains(op))
+      if (!erased.contains(op) && mayChange(op))
         match(op);
   }
 

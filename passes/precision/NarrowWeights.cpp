@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "passes/precision/Passes.h"
+#include "dialects/lathe/NodeAction.h"
 #include "llvm/ADT/StringMap.h"
 
 namespace lathe::precision {
@@ -62,7 +63,7 @@ struct NarrowWeights : impl::NarrowWeightsPassBase<NarrowWeights> {
     for (WeightOp weight : weights) {
       auto it = exceptions.find(weight.getName());
       Type element = it == exceptions.end() ? *usual : it->second;
-      if (element && canNarrow(weight))
+      if (element && canNarrow(weight) && mayChange(weight))
         narrow(weight, element);
     }
   }

@@ -7,6 +7,7 @@
 #include "backends/cpu/compiler/CompressedWeight.h"
 #include "backends/cpu/compiler/Passes.h"
 #include "dialects/kernel/Kernel.h"
+#include "dialects/lathe/NodeAction.h"
 #include "runtime/Abi.h"
 #include "runtime/QuantizedLayout.h"
 #include <cmath>
@@ -274,7 +275,7 @@ struct CpuCompressedProducts : impl::CpuCompressedProductsPassBase<CpuCompressed
   void runOnOperation() override {
     SmallVector<Operation *> readers;
     getOperation().walk([&](Operation *op) {
-      if (isa<MatmulOp, GatherOp>(op))
+      if (isa<MatmulOp, GatherOp>(op) && mayChange(op))
         readers.push_back(op);
     });
     OpBuilder b(&getContext());

@@ -7,32 +7,13 @@
 #include "compiler/tools/lathe/CompileFlags.h"
 #include "compiler/tools/lathe/RunCommands/CompareCommand.h"
 #include "compiler/tools/lathe/RunCommands/Terminal.h"
+#include "compiler/tools/lathe/TemporaryFolder.h"
 #include <CLI/CLI.hpp>
 #include <filesystem>
 #include <memory>
-#include <unistd.h>
 
 namespace lathe::tool {
 namespace {
-
-/// A folder that is gone at the end, whatever happens.
-class TemporaryFolder {
-public:
-  TemporaryFolder() {
-    std::string name = (std::filesystem::temp_directory_path() / "lathe-compare-XXXXXX").string();
-    if (mkdtemp(name.data()))
-      path_ = name;
-  }
-  ~TemporaryFolder() {
-    std::error_code code;
-    if (!path_.empty())
-      std::filesystem::remove_all(path_, code);
-  }
-  const std::filesystem::path &path() const { return path_; }
-
-private:
-  std::filesystem::path path_;
-};
 
 int compare(CompareOptions options, const std::string &target) {
   std::unique_ptr<TemporaryFolder> folder;
@@ -41,7 +22,7 @@ int compare(CompareOptions options, const std::string &target) {
     if (file.extension() != ".onnx")
       continue;
     if (!folder)
-      folder = std::make_unique<TemporaryFolder>();
+      folder = std::make_unique<TemporaryFolder>("compare");
     if (folder->path().empty()) {
       printError("can't make a temporary folder to compile '" + file.string() + "' in");
       return static_cast<int>(ExitCode::internal);

@@ -8,6 +8,7 @@
 #include "compiler/Sizes.h"
 #include "compiler/tools/lathe/CompileFlags.h"
 #include "compiler/tools/lathe/CompressionText.h"
+#include "compiler/tools/lathe/ModelPage.h"
 #include "compiler/tools/lathe/Progress.h"
 #include "compiler/tools/lathe/RunCommands/CalibrationFiles.h"
 #include "compiler/tools/lathe/RunCommands/Commands.h"
@@ -39,9 +40,7 @@
 using nlohmann::ordered_json;
 
 namespace lathe::tool {
-namespace {
 
-/// The compiler's library, beside the tool; null, after a message, where it can't be loaded.
 const CompilerLibrary *loadCompiler() {
   std::error_code code;
   std::filesystem::path folder = std::filesystem::read_symlink("/proc/self/exe", code).parent_path();
@@ -65,6 +64,8 @@ const CompilerLibrary *loadCompiler() {
   printError("can't load the compiler, liblathe-compiler.so: " + reason + "; compiling needs a full installation");
   return nullptr;
 }
+
+namespace {
 
 CompileResult noCompiler() {
   CompileResult result;
@@ -262,6 +263,8 @@ std::string toOptions(const Flags &flags, CompileOptions &options, Progress &pro
   const std::string &precision = options.precision;
   if (precision != "f32" && precision != "bf16" && precision != "f16" && precision != "auto")
     return "precision '" + precision + "' is not known: expected f32, bf16, f16 or auto";
+  options.moreOutputs = flags.moreOutputs;
+  options.changes = flags.changes;
   std::string error = parseTarget(flags.target, options);
   if (error.empty() && options.emit == "ptx" && !options.forCuda)
     return "--emit ptx goes with --target cuda, got '" + flags.target + "'";
@@ -499,6 +502,9 @@ int compile(const Flags &flags) {
     return usage(error);
   if (std::string error = toRecipe(flags, options); !error.empty())
     return usage(error);
+  std::optional<ChangeLimit> changes;
+  if (flags.firstChanges && !options.changes)
+    options.changes = &changes.emplace(*flags.firstChanges);
   std::unique_ptr<CalibrationData> calibration;
   if (!flags.calibration.empty()) {
     try {
@@ -518,7 +524,7 @@ int compile(const Flags &flags) {
   CompileResult result = runCompile(flags.model, flags.output, options);
   progress.stop();
   if (result.code != ExitCode::ok)
-    return report(flags.model, result);
+    return flags.mute ? static_cast<int>(result.code) : report(flags.model, result);
   if (int code = reportFile.finish())
     return code;
   std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
@@ -555,10 +561,16 @@ int inspect(const InspectOptions &flags) {
     return inspectArtifact(flags);
   if (!flags.dims.empty())
     return usage("--dim forecasts the memory of a compiled model: expected a .lathe file, got '" + path + "'");
+  if (!flags.html.empty() && !isHtml(flags.html))
+    return usage("--html expects a name that ends in .html, found '" + flags.html + "'");
   CompileOptions options;
+  options.describesPhases = !flags.html.empty();
   CompileResult result = runCheck(path, options);
   if (result.inputs.empty() && result.code != ExitCode::ok)
     return report(path, result);
+  if (!flags.html.empty())
+    if (int code = writeModelPage(path, result, valuesJson(result.inputs), valuesJson(result.outputs), flags.html))
+      return code;
   if (!flags.json) {
     printModel(result);
     return 0;
@@ -630,6 +642,7 @@ void addCompileOptions(CLI::App &command, Flags &flags) {
   command.add_option("--jobs", flags.jobs, "threads that make code side by side (default: one a processor); the output does not depend on it")
       ->check(CLI::Range(1, 1024));
   command.add_option("--max-memory", flags.maxMemory, "resident memory allowed, such as 800MiB or 2GB; past it, exit code 5");
+  command.add_option("--first-changes", flags.firstChanges, "leave out what passes and recipes change behind the first so many changes, which 'lathe bisect' counts");
   command.option_defaults()->group("Options");
 }
 

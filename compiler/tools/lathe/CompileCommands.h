@@ -24,6 +24,8 @@ void addOptimizeCommand(CLI::App &app, int &exitCode);
 void addPruneCommand(CLI::App &app, int &exitCode);
 /// Adds `lathe lowrank`.
 void addLowRankCommand(CLI::App &app, int &exitCode);
+/// Adds `lathe bisect`.
+void addBisectCommand(CLI::App &app, int &exitCode);
 /// Adds `lathe compare`, for models and artifacts.
 void addCompareCommand(CLI::App &app, int &exitCode);
 /// Adds `lathe explain`.

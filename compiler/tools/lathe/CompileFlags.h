@@ -7,11 +7,16 @@
 #define LATHE_COMPILER_TOOLS_LATHE_COMPILEFLAGS_H
 
 #include "compiler/Compile.h"
+#include <optional>
 #include <string>
 #include <vector>
 
 namespace CLI {
 class App;
+}
+
+namespace lathe {
+struct CompilerLibrary;
 }
 
 namespace lathe::tool {
@@ -31,7 +36,11 @@ struct Flags {
   size_t samples = 0;    ///< of calibration; 0: all
   std::vector<std::string> passPlugins, pipelines;
   std::vector<std::string> dims, exclude;
+  std::vector<std::string> moreOutputs;              ///< values that are given out, too
+  std::optional<uint64_t> firstChanges;              ///< what is left out are those behind these
+  ChangeLimit *changes = nullptr;                    ///< in place of that
   unsigned level = 2, jobs = 0;
+  bool mute = false; ///< whoever compiles tells what goes wrong
   bool json = false, verify = false, quiet = false, bf16 = false, fp16 = false, int8 = false, int4 = false, fp8 = false, sparse = false, requireKernel = false, fusions = false;
 };
 
@@ -43,6 +52,8 @@ void addCompileOptions(CLI::App &command, Flags &flags);
 void addCacheOption(CLI::App &command, Flags &flags);
 /// Those of the data that methods look at, and of what they are chosen by.
 void addCalibrationOptions(CLI::App &command, Flags &flags);
+/// The compiler's library, beside the tool; null, after a message, where it can't be loaded.
+const CompilerLibrary *loadCompiler();
 /// Compiles as the flags say; prints what went wrong, or what was made. Returns the exit code.
 int compile(const Flags &flags);
 /// Takes apart `PHASE=PIPELINE`, or a pipeline alone, which runs behind the phase `fuse`.

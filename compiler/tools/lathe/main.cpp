@@ -25,6 +25,7 @@ int main(int argc, char **argv) {
   lathe::tool::addBenchCommand(app, exitCode);
   lathe::tool::addProfileCommand(app, exitCode);
   lathe::tool::addCompareCommand(app, exitCode);
+  lathe::tool::addBisectCommand(app, exitCode);
   lathe::tool::addReportCommand(app, exitCode);
   lathe::tool::addExplainCommand(app, exitCode);
   lathe::tool::addInspectAnyCommand(app, exitCode);

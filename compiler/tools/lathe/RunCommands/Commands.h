@@ -43,6 +43,7 @@ void addTokenizeCommand(CLI::App &app, int &exitCode);
 
 struct InspectOptions {
   std::string file;
+  std::string html; ///< a page to write; none, if empty
   bool json = false, verify = false;
   std::vector<std::string> dims; ///< for which peak memory is forecast
   int threads = 0;

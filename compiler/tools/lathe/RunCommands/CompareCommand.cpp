@@ -320,7 +320,8 @@ void summarize(Comparison &result, const ordered_json &kernels, double threshold
   }
 }
 
-Comparison compareModules(const CompareOptions &options) {
+/// `given`: the inputs of the one sample; null: the options say.
+Comparison compareModules(const CompareOptions &options, const std::vector<Tensor> *given = nullptr) {
   Module a(options.files[0]), b(options.files[1]);
   checkSameModel(a, b, options);
   ordered_json manifests[2] = {manifestOf(a), manifestOf(b)};
@@ -345,11 +346,14 @@ Comparison compareModules(const CompareOptions &options) {
   const Module *modules[2] = {&a, &b};
   Session *sessions[2] = {&sessionA, &sessionB};
   LockStep steps(result.pairs, kernels[0].size(), kernels[1].size());
-  Samples samples(a, options);
-  Progress progress;
-  for (size_t sample = 0; sample < samples.count(); ++sample) {
-    progress.show({"compare samples", sample, samples.count()});
-    std::vector<Tensor> inputs = samples.read(sample);
+  std::optional<Samples> samples;
+  if (!given)
+    samples.emplace(a, options);
+  Progress progress(/*quiet=*/given);
+  for (size_t sample = 0, count = given ? 1 : samples->count(); sample < count; ++sample) {
+    if (!given)
+      progress.show({"compare samples", sample, count});
+    std::vector<Tensor> inputs = given ? *given : samples->read(sample);
     bindInputs(a, sessionA, inputs);
     bindInputs(b, sessionB, inputs);
     steps.run(sessionA, sessionB);
@@ -474,8 +478,7 @@ void print(const Comparison &result, const CompareOptions &options) {
 
 int tool::compareArtifacts(const CompareOptions &options) {
   return guarded([&] {
-    if (!options.html.empty() && !isHtml(options.html))
-      throw CommandError(kUsage, "--html expects a name that ends in .html, found '" + options.html + "'");
+    checkHtml(options.html);
     Comparison result = compareModules(options);
     if (result.hashes[0] != result.hashes[1])
       printWarning("'" + options.names[0] + "' and '" + options.names[1] +
@@ -491,6 +494,28 @@ int tool::compareArtifacts(const CompareOptions &options) {
                               [&](const OutputRow &row) { return isWithin(row, options); });
     return (options.rtol || options.atol) && !within ? kOutsideTolerance : kOk;
   });
+}
+
+std::vector<std::string> tool::firstParting(const std::string &a, const std::string &b,
+                                            const std::vector<Tensor> &inputs, double threshold, int threads) {
+  CompareOptions options;
+  options.files[0] = options.names[0] = a;
+  options.files[1] = options.names[1] = b;
+  options.threshold = threshold;
+  options.threads = threads;
+  Comparison result = compareModules(options, &inputs);
+  const Row *row = result.first ? result.first : result.largestStep;
+  if (!row)
+    return {};
+  std::vector<std::string> nodes = {row->pair->node};
+  for (int side : {0, 1}) {
+    Module module(options.files[side]);
+    std::vector<std::vector<std::string>> kernels = nodesOfKernels(module);
+    for (const std::string &node : kernels.at(row->pair->kernels[side]))
+      if (std::find(nodes.begin(), nodes.end(), node) == nodes.end())
+        nodes.push_back(node);
+  }
+  return nodes;
 }
 
 void tool::addCompareOptions(CLI::App &command, CompareOptions &options) {

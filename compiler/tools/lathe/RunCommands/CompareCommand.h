@@ -29,6 +29,12 @@ void addCompareOptions(CLI::App &command, CompareOptions &options);
 /// What `lathe compare` does with two artifacts; returns the exit code.
 int compareArtifacts(const CompareOptions &options);
 
+/// The first node, in the order of `a`, whose value in `b` has a relative error above the threshold, or, where none has,
+/// that of the largest step, and behind it the nodes that its kernel in either computes with it, of whose values nothing
+/// is known; empty where the two have no value in common that differs. Throws CommandError.
+std::vector<std::string> firstParting(const std::string &a, const std::string &b, const std::vector<Tensor> &inputs, double threshold,
+                                      int threads);
+
 } // namespace lathe::tool
 
 #endif // LATHE_COMPILER_TOOLS_LATHE_RUNCOMMANDS_COMPARECOMMAND_H

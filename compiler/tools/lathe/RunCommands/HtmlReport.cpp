@@ -18,29 +18,49 @@ using nlohmann::ordered_json;
 
 namespace {
 
-const char kTemplate[] =
-#include "ReportTemplate.inc"
-    ;
+#include "PageTexts.inc"
 
-/// What the page reads without asking; an empty text, or what is missing.
-std::string problemOf(const ordered_json &report) {
-  auto isList = [](const ordered_json &object, const char *key) {
-    if (!object.is_object() || !object.contains(key) || !object[key].is_array())
+bool isListOfObjects(const ordered_json &object, const char *key) {
+  if (!object.is_object() || !object.contains(key) || !object[key].is_array())
+    return false;
+  for (const ordered_json &entry : object[key])
+    if (!entry.is_object())
       return false;
-    for (const ordered_json &entry : object[key])
-      if (!entry.is_object())
-        return false;
-    return true;
+  return true;
+}
+
+/// What shows a report, by what is in it, and what that reads without asking; a script, or what is missing.
+const char *scriptOf(const ordered_json &report, std::string &problem) {
+  struct Kind {
+    const char *key; ///< that tells it; null for the report itself
+    std::vector<const char *> lists;
+    const char *script;
   };
-  if (!report.is_object())
-    return "expected an object, found " + std::string(report.type_name());
-  if (report.contains("compression"))
-    return isList(report["compression"], "layers") ? "" : "expected a list of objects in 'compression.layers'";
-  if (isList(report, "nodes") && isList(report, "outputs"))
-    return "";
-  return "expected the report of a compression ('compression', which --report of a model that nothing was compressed "
-         "in does not have) or of "
-         "lathe compare ('nodes' and 'outputs')";
+  static const Kind kinds[] = {{"compression", {"layers"}, compression_js},
+                               {"model", {"phases", "inputs", "outputs"}, model_js},
+                               {"profile", {"kernels"}, profile_js},
+                               {nullptr, {"nodes", "outputs"}, comparison_js}};
+  if (!report.is_object()) {
+    problem = "expected an object, found " + std::string(report.type_name());
+    return nullptr;
+  }
+  for (const Kind &kind : kinds) {
+    if (kind.key && !report.contains(kind.key))
+      continue;
+    const ordered_json &content = kind.key ? report[kind.key] : report;
+    for (const char *list : kind.lists)
+      if (kind.key && !isListOfObjects(content, list))
+        problem = "expected a list of objects in '" + std::string(kind.key) + "." + list + "'";
+      else if (!isListOfObjects(content, list))
+        problem = "expected the report of a compression ('compression', which --report of a model that nothing was "
+                  "compressed in does not have) or of lathe compare ('nodes' and 'outputs')";
+    return problem.empty() ? kind.script : nullptr;
+  }
+  return nullptr;
+}
+
+void put(std::string &page, const std::string &place, const std::string &text) {
+  page.replace(page.find(place), place.size(), text);
 }
 
 struct ReportOptions {
@@ -58,16 +78,23 @@ void tool::writeHtmlReport(const std::string &json, const std::string &name, con
   ordered_json report = ordered_json::parse(json, nullptr, /*allow_exceptions=*/false);
   if (report.is_discarded())
     throw CommandError(kUsage, "the report " + name + " is not JSON");
-  if (std::string problem = problemOf(report); !problem.empty())
+  std::string problem;
+  const char *script = scriptOf(report, problem);
+  if (!script)
     throw CommandError(kUsage, "the report " + name + " can't be shown: " + problem);
   // Names come from models: none may end the script, or begin a comment in it.
   std::string data;
   for (char c : report.dump(-1, ' ', false, ordered_json::error_handler_t::replace))
     data += c == '<' ? "\\u003c" : std::string(1, c);
-  std::string page = kTemplate;
-  const std::string place = "@REPORT@";
-  page.replace(page.find(place), place.size(), data);
+  std::string page = page_html;
+  put(page, "@SCRIPT@", std::string(common_js) + script);
+  put(page, "@REPORT@", data); // which may hold anything, so that nothing is looked for behind it
   writeText(path, page);
+}
+
+void tool::checkHtml(const std::string &path) {
+  if (!path.empty() && !isHtml(path))
+    throw CommandError(kUsage, "--html expects a name that ends in .html, found '" + path + "'");
 }
 
 int tool::convertReport(const std::string &file, const std::string &name, const std::string &path) {

@@ -13,9 +13,12 @@ namespace lathe::tool {
 /// Whether a path asks for a page: it ends in ".html".
 bool isHtml(const std::string &path);
 
-/// Writes the report of a compression or a comparison, JSON, as one self-contained page (Report.html holds how it
-/// looks). `name` is the report's in errors. Throws CommandError for what is no such report, FileError where the page
-/// can't be written.
+/// Throws CommandError where a page is wanted under a name that is not one's; an empty path is none.
+void checkHtml(const std::string &path);
+
+/// Writes the report of a compression or a comparison, what `inspect` shows or a profile, JSON, as one self-contained
+/// page (pages/ holds how it looks). `name` is the report's in errors. Throws CommandError for what is no such report,
+/// FileError where the page can't be written.
 void writeHtmlReport(const std::string &json, const std::string &name, const std::string &path);
 
 /// The same of a report in a file; prints what goes wrong, and returns the exit code.

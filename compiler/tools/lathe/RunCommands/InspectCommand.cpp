@@ -5,6 +5,8 @@
 //===----------------------------------------------------------------------===//
 #include "compiler/tools/lathe/RunCommands/Commands.h"
 #include "compiler/tools/lathe/RunCommands/Documents.h"
+#include "compiler/tools/lathe/RunCommands/HtmlReport.h"
+#include "compiler/tools/lathe/RunCommands/InspectPage.h"
 #include "compiler/tools/lathe/RunCommands/Inputs.h"
 #include "compiler/tools/lathe/RunCommands/ManifestJson.h"
 #include "compiler/tools/lathe/RunCommands/Support.h"
@@ -242,6 +244,7 @@ void printTable(const Module &module, const ordered_json &report) {
 
 void tool::addInspectOptions(CLI::App &command, InspectOptions &options) {
   command.add_flag("--json", options.json, "Print one JSON object");
+  command.add_option("--html", options.html, "Write a page with all operations by phase and layer (.html)");
   command.add_flag("--verify", options.verify, "Check the hashes of every byte of an artifact");
   command
       .add_option(
@@ -255,6 +258,7 @@ void tool::addInspectOptions(CLI::App &command, InspectOptions &options) {
 
 int tool::inspectArtifact(const InspectOptions &options) {
   return guarded([&] {
+    checkHtml(options.html);
     LoadOptions load;
     load.verify = options.verify;
     Module module(options.file, load);
@@ -262,6 +266,8 @@ int tool::inspectArtifact(const InspectOptions &options) {
     // A model without symbols needs no values to say what it takes.
     if (!options.dims.empty() || module.symbols().empty())
       report["memory"] = forecast(module, manifest, options);
+    if (!options.html.empty())
+      writeHtmlReport(artifactPage(options.file, report, manifest), "of the artifact", options.html);
     if (options.json)
       printf("%s\n", report.dump(2, ' ', false, ordered_json::error_handler_t::replace).c_str());
     else

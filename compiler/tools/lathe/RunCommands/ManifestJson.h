@@ -47,6 +47,18 @@ inline nlohmann::ordered_json manifestOf(const Module &module) {
   return manifest;
 }
 
+/// Names of the nodes of the model that each kernel computes; several where they were fused.
+inline std::vector<std::vector<std::string>> nodesOfKernels(const Module &module) {
+  using nlohmann::ordered_json;
+  ordered_json kernels = member(manifestOf(module), "kernels");
+  std::vector<std::vector<std::string>> result(module.info().kernel_count);
+  for (size_t i = 0; i < result.size() && i < kernels.size(); ++i)
+    for (const ordered_json &node : member(kernels[i], "nodes"))
+      if (node.is_string())
+        result[i].push_back(node.get<std::string>());
+  return result;
+}
+
 inline uint64_t weightsBytes(const nlohmann::ordered_json &manifest, const lathe_module_info &info) {
   nlohmann::ordered_json bytes = member(manifest, "weights_bytes");
   return bytes.is_number_unsigned() ? bytes.get<uint64_t>() : info.constants_bytes;

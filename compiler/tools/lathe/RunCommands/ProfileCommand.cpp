@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "compiler/tools/lathe/RunCommands/Commands.h"
+#include "compiler/tools/lathe/RunCommands/HtmlReport.h"
 #include "compiler/tools/lathe/RunCommands/Inputs.h"
 #include "compiler/tools/lathe/RunCommands/ManifestJson.h"
 #include "compiler/tools/lathe/RunCommands/Support.h"
@@ -24,7 +25,7 @@ using nlohmann::ordered_json;
 namespace {
 
 struct ProfileOptions : MeasureOptions {
-  std::string by = "kernel", trace;
+  std::string by = "kernel", trace, html;
   size_t top = 30;
 };
 
@@ -44,16 +45,6 @@ struct Row {
   std::vector<std::string> nodes;
   double ms = 0, calls = 0; ///< of one run
 };
-
-std::vector<std::vector<std::string>> nodesOfKernels(const Module &module) {
-  ordered_json kernels = member(manifestOf(module), "kernels");
-  std::vector<std::vector<std::string>> result(module.info().kernel_count);
-  for (size_t i = 0; i < result.size() && i < kernels.size(); ++i)
-    for (const ordered_json &node : member(kernels[i], "nodes"))
-      if (node.is_string())
-        result[i].push_back(node.get<std::string>());
-  return result;
-}
 
 /// The time of a kernel that several nodes were fused into is theirs in equal parts.
 std::vector<Row> byNode(const std::vector<Row> &kernels) {
@@ -95,6 +86,25 @@ std::string traceText(const std::vector<Event> &events, const std::vector<Row> &
   return trace.dump(1, ' ', false, ordered_json::error_handler_t::replace) + "\n";
 }
 
+/// What the page shows: kernels, and the calls of one run as [kernel, begin, length] in microseconds.
+ordered_json pageJson(const ProfileOptions &options, const std::vector<Row> &kernels, const std::vector<Event> &events,
+                      const ordered_json &report, const std::string &device) {
+  ordered_json page = report;
+  page.erase("rows");
+  page.erase("by");
+  page["file"] = options.artifact;
+  page["device"] = device;
+  page["kernels"] = ordered_json::array();
+  for (const Row &row : kernels)
+    page["kernels"].push_back(
+        {{"name", row.name}, {"kind", row.kind}, {"nodes", row.nodes}, {"ms", row.ms}, {"calls", row.calls}});
+  page["events"] = ordered_json::array();
+  for (const Event &event : events)
+    page["events"].push_back({event.kernel, static_cast<double>(event.start - events.front().start) / 1e3,
+                              static_cast<double>(event.nanoseconds) / 1e3});
+  return {{"profile", std::move(page)}};
+}
+
 void print(const ProfileOptions &options, const std::vector<Row> &rows, double total, double rest) {
   size_t shown = options.top ? std::min(rows.size(), options.top) : rows.size();
   double others = 0;
@@ -122,6 +132,7 @@ void print(const ProfileOptions &options, const std::vector<Row> &rows, double t
 }
 
 int profile(const ProfileOptions &options) {
+  checkHtml(options.html);
   LoadOptions load;
   load.device = options.device;
   Module module(options.artifact, load);
@@ -147,13 +158,22 @@ int profile(const ProfileOptions &options) {
     kernels.push_back({time.name, time.kind, nodes[i], ms, static_cast<double>(time.calls) / options.iterations});
     sum += ms;
   }
-  if (!options.trace.empty()) { // of one run more, so that keeping the events costs the others nothing
-    std::vector<Event> events;
+  std::vector<Event> events;
+  if (!options.trace.empty() || !options.html.empty()) { // of one run more, so that keeping the events costs the others nothing
     auto record = [&](size_t kernel, uint64_t start, uint64_t nanoseconds) { events.push_back({kernel, start, nanoseconds}); };
     session.setTrace(record);
     session.run();
     session.clearTrace();
+  }
+  if (!options.trace.empty())
     writeText(options.trace, traceText(events, kernels));
+  ordered_json report = {{"by", options.by}, {"run_ms", total}, {"kernels_ms", sum}, {"between_ms", total - sum}};
+  report["iterations"] = options.iterations;
+  report["threads"] = session.threads();
+  report["dims"] = dims;
+  if (!options.html.empty()) {
+    std::string page = pageJson(options, kernels, events, report, module.info().device).dump(-1, ' ', false, ordered_json::error_handler_t::replace);
+    writeHtmlReport(page, "of the profile", options.html);
   }
 
   std::vector<Row> rows = options.by == "node" ? byNode(kernels) : kernels;
@@ -164,12 +184,10 @@ int profile(const ProfileOptions &options) {
     print(options, rows, total, rest);
     if (!options.trace.empty())
       printf("wrote %s: load it in chrome://tracing or ui.perfetto.dev\n", options.trace.c_str());
+    if (!options.html.empty())
+      printf("wrote %s\n", options.html.c_str());
     return kOk;
   }
-  ordered_json report = {{"by", options.by}, {"run_ms", total}, {"kernels_ms", sum}, {"between_ms", rest}};
-  report["iterations"] = options.iterations;
-  report["threads"] = session.threads();
-  report["dims"] = dims;
   report["rows"] = ordered_json::array();
   for (const Row &row : rows)
     report["rows"].push_back({{"name", row.name},
@@ -192,6 +210,7 @@ void tool::addProfileCommand(CLI::App &app, int &exitCode) {
   command->add_option("--by", options->by, "kernel, or node: a node of the ONNX model, fused ones sharing the time (kernel)")
       ->check(CLI::IsMember({"kernel", "node"}));
   command->add_option("--trace", options->trace, "Write the calls of one run as a Chrome trace (.json)");
+  command->add_option("--html", options->html, "Write a page: time by layer, the calls of one run, and all kernels (.html)");
   command->add_option("--top", options->top, "Rows to print, 0 for all (30)");
   command->callback([options, &exitCode] { exitCode = guarded([&] { return profile(*options); }); });
 }
