@@ -1,10 +1,18 @@
 # Lathe. Under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
 """Small models, and what every failure must look like."""
+import resource
+
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
 # docs/exit-codes.md
 OK, INTERNAL, USAGE, INVALID_MODEL, OUTSIDE_TOLERANCE, OVER_BUDGET = range(6)
+
+
+def processor_seconds():
+    """What the commands that have ended took of processors: limits of it hold whatever else the machine does."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def save(path, nodes, inputs, outputs, initializers=(), opsets=(("", 20),)):
