@@ -62,7 +62,7 @@ def test_rounds_what_it_covers(compress, lathe_tool, model, tmp_path):
     arithmetic = [k.get("arithmetic") for k in report["kernels"] if k["kind"] == "attention"]
     assert sorted(arithmetic, key=str) == [None, "i8"]
     step = json.loads(lathe_tool.ok("inspect", out, "--json"))["recipe"]["steps"][0]
-    assert step == {"step": "quantize", "mode": "attention", "bits": 8, "prefer": "size", "tensors": ["/1/*"], "exclude": []}
+    assert step == {"step": "quantize", "mode": "attention", "prefer": "size", "tensors": ["/1/*"]}
 
     plain = lathe.load(lathe.compile(model, tmp_path / "plain.lathe")).session()
     rounded = lathe.load(out).session()
