@@ -621,7 +621,7 @@ void addCompileOptions(CLI::App &command, Flags &flags) {
   addWeightsOptions(command, flags);
   command.add_option("-O", flags.level, "optimization of generated code, 0 to 3")->check(CLI::Range(0, 3))->capture_default_str();
   command.add_option("--target", flags.target, "cpu, cpu:avx2, cpu:avx512, cpu:amx, cuda, cuda:sm_80, cuda:sm_89, cuda:sm_90, cuda:sm_100, several with commas, or reference")->capture_default_str();
-  command.add_option("--precision", flags.precision, "type that weights are stored in: f32, bf16, f16 or auto; what is computed stays f32, but products of bf16 where the processor has AMX, and of both on GPUs")
+  command.add_option("--precision", flags.precision, "type that weights are stored in: f32, bf16, f16 or auto; what is computed stays f32, but products and attention of bf16 where the processor has AVX-512 BF16 or AMX, and products of both on GPUs")
       ->capture_default_str();
   command.add_option("--generate", flags.generate, "programs that generate text: on, off, or auto, where the model is a decoder")
       ->check(CLI::IsMember({"auto", "on", "off"}))

@@ -44,6 +44,7 @@ const std::map<std::string, ValueKind> &valueKinds() {
       {"--kl-divergence", {Kind::file, {}, {}}},
       {"--kl-divergence-with", {Kind::file, {"lathe"}, {}}},
       {"--recipe", {Kind::file, {"json"}, {}}},
+      {"--pass-plugin", {Kind::file, {"so"}, {}}},
       {"--report", {Kind::file, {"json", "html"}, {}}},
       {"--html", {Kind::file, {"html"}, {}}},
       {"--trace", {Kind::file, {"json"}, {}}},
