@@ -3,9 +3,8 @@
 // Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
 //
 //===----------------------------------------------------------------------===//
-#include "backends/cpu/runtime/CpuBackend.h"
-#include "runtime/Backend.h"
 #include "runtime/CpuFeatures.h"
+#include "test/unit/runtime/AttentionServices.h"
 
 #include <algorithm>
 #include <cmath>
@@ -20,50 +19,12 @@ using namespace lathe;
 using runtime::CacheLayout;
 using runtime::CacheRows;
 using runtime::Status;
+using Services = test::AttentionServices;
 
 namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr float kLowest = std::numeric_limits<float>::lowest();
-
-/// A module without constants, and a session on it, without an artifact.
-class Services final : public runtime::ModuleServices, public runtime::SessionServices {
-public:
-  Services(int threads, const char *isa) : isa_(isa) {
-    EXPECT_FALSE(pool_.start(threads, cpu::cpuBackend().threadStart()).failed());
-    EXPECT_FALSE(cpu::cpuBackend().createModule(*this, &module_).failed());
-    EXPECT_FALSE(module_->createSession(*this, &session_).failed());
-  }
-
-  Status attention(const lathe_attention_call &call, const CacheRows *keys, const CacheRows *values) {
-    failure_ = {};
-    session_->beginRun();
-    session_->attention(call, keys, values);
-    session_->endRun();
-    return failure_;
-  }
-
-  const runtime::Manifest &manifest() const override { return manifest_; }
-  const void *constant(size_t) const override { return nullptr; }
-  std::string_view isa() const override { return isa_; }
-  bool chargePrivate(uint64_t) override { return true; }
-  const runtime::Program &program() const override { return program_; }
-  runtime::ThreadPool &pool() override { return pool_; }
-  void fail(Status status) override { failure_ = std::move(status); }
-  bool charge(int64_t bytes) override { return (charged_ += bytes) <= budget; }
-
-  int64_t budget = INT64_MAX;
-
-private:
-  const char *isa_;
-  int64_t charged_ = 0;
-  runtime::ThreadPool pool_;
-  runtime::Manifest manifest_;
-  runtime::Program program_;
-  Status failure_;
-  std::unique_ptr<runtime::BackendModule> module_;
-  std::unique_ptr<runtime::BackendSession> session_;
-};
 
 enum class Mask { none, full, padding, lowest, causal, rows, nan };
 
@@ -224,7 +185,7 @@ double check(const Case &c, const char *isa = "avx512") {
     return 0;
   Services services(c.threads, isa);
   Attention attention(c);
-  Status status = services.attention(attention.call, nullptr, nullptr);
+  Status status = services.attention(attention.call);
   EXPECT_FALSE(status.failed()) << status.message();
   // Values are up to 2, rounded to steps of up to 2 / 127 as keys are, and probabilities to 1 / 255.
   return attention.compare(multipliesBytes(isa) ? 0.15 : 2e-5);
@@ -308,7 +269,7 @@ TEST(AttentionBytes, KeysThatAreFarFromZero) {
     for (int64_t h = 0; h < 2; ++h)
       for (int64_t i = 0; i < 32; ++i)
         attention.k.at(0, h, t, i) += i % 4 == 0 ? 60 : 0;
-  ASSERT_FALSE(services.attention(attention.call, nullptr, nullptr).failed());
+  ASSERT_FALSE(services.attention(attention.call).failed());
   EXPECT_LT(attention.compare(0.3), 0.03);
 }
 
@@ -326,7 +287,7 @@ TEST(AttentionBytes, UnusualNumbers) {
         for (int64_t i = 0; i < 16; ++i)
           x.at(0, 0, 5, i) = x.at(0, 1, 5, i) = unusual;
         attention.call.arithmetic = arithmetic;
-        ASSERT_FALSE(services.attention(attention.call, nullptr, nullptr).failed());
+        ASSERT_FALSE(services.attention(attention.call).failed());
         results[arithmetic == LATHE_I8] = attention.out.data;
       }
       // Other blocks of the same keys are, too.
@@ -383,7 +344,7 @@ TEST(AttentionBytes, Budget) {
   Services services(1, runtime::bestIsa());
   services.budget = 1000;
   Attention attention({64, 64, 16, 16});
-  EXPECT_EQ(services.attention(attention.call, nullptr, nullptr).code(), LATHE_OVER_BUDGET);
+  EXPECT_EQ(services.attention(attention.call).code(), LATHE_OVER_BUDGET);
 }
 
 } // namespace

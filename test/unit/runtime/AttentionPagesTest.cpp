@@ -3,9 +3,8 @@
 // Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
 //
 //===----------------------------------------------------------------------===//
-#include "backends/cpu/runtime/CpuBackend.h"
-#include "runtime/Backend.h"
 #include "runtime/CpuFeatures.h"
+#include "test/unit/runtime/AttentionServices.h"
 
 #include <cmath>
 #include <cstring>
@@ -18,44 +17,9 @@ using namespace lathe;
 using runtime::CacheLayout;
 using runtime::CacheRows;
 using runtime::Status;
+using Services = test::AttentionServices;
 
 namespace {
-
-/// A module without constants, and a session on it, without an artifact.
-class Services final : public runtime::ModuleServices, public runtime::SessionServices {
-public:
-  Services(int threads, const char *isa) : isa_(isa) {
-    EXPECT_FALSE(pool_.start(threads, cpu::cpuBackend().threadStart()).failed());
-    EXPECT_FALSE(cpu::cpuBackend().createModule(*this, &module_).failed());
-    EXPECT_FALSE(module_->createSession(*this, &session_).failed());
-  }
-
-  Status attention(const lathe_attention_call &call, const CacheRows *keys, const CacheRows *values) {
-    failure_ = {};
-    session_->beginRun();
-    session_->attention(call, keys, values);
-    session_->endRun();
-    return failure_;
-  }
-
-  const runtime::Manifest &manifest() const override { return manifest_; }
-  const void *constant(size_t) const override { return nullptr; }
-  std::string_view isa() const override { return isa_; }
-  bool chargePrivate(uint64_t) override { return true; }
-  const runtime::Program &program() const override { return program_; }
-  runtime::ThreadPool &pool() override { return pool_; }
-  void fail(Status status) override { failure_ = std::move(status); }
-  bool charge(int64_t) override { return true; }
-
-private:
-  const char *isa_;
-  runtime::ThreadPool pool_;
-  runtime::Manifest manifest_;
-  runtime::Program program_;
-  Status failure_;
-  std::unique_ptr<runtime::BackendModule> module_;
-  std::unique_ptr<runtime::BackendSession> session_;
-};
 
 /// Rows of sequences in pages of their own, as a cache keeps them.
 struct Pages {

@@ -4,9 +4,8 @@
 //
 //===----------------------------------------------------------------------===//
 #include "backends/cpu/runtime/AttentionKernels.h"
-#include "backends/cpu/runtime/CpuBackend.h"
-#include "runtime/Backend.h"
 #include "runtime/CpuFeatures.h"
+#include "test/unit/runtime/AttentionServices.h"
 
 #include <cmath>
 #include <cstring>
@@ -15,52 +14,13 @@
 #include <random>
 
 using namespace lathe;
-using runtime::Manifest;
 using runtime::Status;
+using Services = test::AttentionServices;
 
 namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr float kLowest = std::numeric_limits<float>::lowest();
-
-/// A module without constants, and a session on it, without an artifact.
-class Services final : public runtime::ModuleServices, public runtime::SessionServices {
-public:
-  Services(int threads, const char *isa) : isa_(isa) {
-    EXPECT_FALSE(pool_.start(threads, cpu::cpuBackend().threadStart()).failed());
-    EXPECT_FALSE(cpu::cpuBackend().createModule(*this, &module_).failed());
-    EXPECT_FALSE(module_->createSession(*this, &session_).failed());
-  }
-
-  Status attention(const lathe_attention_call &call) {
-    failure_ = {};
-    session_->beginRun();
-    session_->attention(call, nullptr, nullptr);
-    session_->endRun();
-    return failure_;
-  }
-
-  const Manifest &manifest() const override { return manifest_; }
-  const void *constant(size_t) const override { return nullptr; }
-  std::string_view isa() const override { return isa_; }
-  bool chargePrivate(uint64_t) override { return true; }
-  const runtime::Program &program() const override { return program_; }
-  runtime::ThreadPool &pool() override { return pool_; }
-  void fail(Status status) override { failure_ = std::move(status); }
-  bool charge(int64_t bytes) override { return (charged_ += bytes) <= budget; }
-
-  int64_t budget = INT64_MAX;
-
-private:
-  const char *isa_;
-  int64_t charged_ = 0;
-  runtime::ThreadPool pool_;
-  Manifest manifest_;
-  runtime::Program program_;
-  Status failure_;
-  std::unique_ptr<runtime::BackendModule> module_;
-  std::unique_ptr<runtime::BackendSession> session_;
-};
 
 enum class Layout { plain, heads, transposed, sparse };
 enum class Bias { none, full, perHead, padding, causal, causalLowest, window, column, allMasked, nan };
