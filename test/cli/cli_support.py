@@ -27,6 +27,15 @@ def save(path, nodes, inputs, outputs, initializers=(), opsets=(("", 20),)):
     return path
 
 
+def save_chain(path, layers, width, values):
+    """A model of products, each with a tanh behind it, from `x0` [n, width]; weights are drawn from `values`."""
+    nodes, weights = [], []
+    for i in range(layers):
+        weights.append(numpy_helper.from_array(values.standard_normal((width, width), np.float32) / np.float32(width**0.5), f"w{i}"))
+        nodes += [helper.make_node("MatMul", [f"x{i}", f"w{i}"], [f"m{i}"], f"product{i}"), helper.make_node("Tanh", [f"m{i}"], [f"x{i + 1}"])]
+    return save(path, nodes, [("x0", ["n", width])], [(f"x{layers}", ["n", width])], weights)
+
+
 def external(name, shape, location, offset=0, length=None):
     """An f32 initializer whose data are in another file."""
     tensor = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=shape, data_location=TensorProto.EXTERNAL)

@@ -12,9 +12,8 @@ import subprocess
 import time
 
 import numpy as np
-import onnx
 import pytest
-from onnx import helper, numpy_helper
+from cli_support import save_chain
 
 LAYERS, WIDTH, KILLS = 4, 128, 5
 BEFORE = b"what was there before"
@@ -25,13 +24,7 @@ def folder(tmp_path_factory):
     """A chain of products, samples of its input, and a recipe."""
     path = tmp_path_factory.mktemp("kill")
     values = np.random.default_rng(0)
-    nodes, weights = [], []
-    for i in range(LAYERS):
-        weights.append(numpy_helper.from_array(values.standard_normal((WIDTH, WIDTH), np.float32) / np.float32(WIDTH**0.5), f"w{i}"))
-        nodes += [helper.make_node("MatMul", [f"x{i}", f"w{i}"], [f"m{i}"], f"product{i}"), helper.make_node("Tanh", [f"m{i}"], [f"x{i + 1}"])]
-    infos = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", WIDTH]) for name in ("x0", f"x{LAYERS}")]
-    graph = helper.make_graph(nodes, "chain", infos[:1], infos[1:], weights)
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), path / "model.onnx")
+    save_chain(path / "model.onnx", LAYERS, WIDTH, values)
     np.savez(path / "samples.npz", x0=values.standard_normal((128, WIDTH), np.float32))
     steps = [{"step": "prune", "method": "wanda", "sparsity": 0.5}, {"step": "quantize", "bits": 4, "group_size": 32, "method": "gptq"}]
     # What machines that do other work, too, would decide by times is decided without.

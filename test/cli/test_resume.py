@@ -7,10 +7,8 @@ import subprocess
 import time
 
 import numpy as np
-import onnx
 import pytest
-from cli_support import check_failure
-from onnx import helper, numpy_helper
+from cli_support import check_failure, save_chain
 
 LAYERS, WIDTH = 12, 384
 FLAGS = ["--mode", "static", "--range", "mse", "--bits", "3", "--group-size", "32", "--method", "gptq"]
@@ -21,13 +19,7 @@ def folder(tmp_path_factory):
     """A chain of products, and samples of its input."""
     path = tmp_path_factory.mktemp("resume")
     values = np.random.default_rng(0)
-    nodes, weights = [], []
-    for i in range(LAYERS):
-        weights.append(numpy_helper.from_array(values.standard_normal((WIDTH, WIDTH), np.float32) / np.float32(WIDTH**0.5), f"w{i}"))
-        nodes += [helper.make_node("MatMul", [f"x{i}", f"w{i}"], [f"m{i}"], f"product{i}"), helper.make_node("Tanh", [f"m{i}"], [f"x{i + 1}"])]
-    infos = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", WIDTH]) for name in ("x0", f"x{LAYERS}")]
-    graph = helper.make_graph(nodes, "chain", infos[:1], infos[1:], weights)
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), path / "model.onnx")
+    save_chain(path / "model.onnx", LAYERS, WIDTH, values)
     (path / "samples").mkdir()
     for i in range(3):
         np.savez(path / "samples" / f"{i}.npz", x0=values.standard_normal((128, WIDTH), np.float32))
