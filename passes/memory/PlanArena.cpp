@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "passes/memory/Passes.h"
+#include "dialects/lathe/Materialize.h"
 #include "llvm/ADT/SetVector.h"
 #include "llvm/ADT/StringSet.h"
 #include "llvm/Support/MathExtras.h"
@@ -250,7 +251,7 @@ public:
           start = b.create<arith::MaxSIOp>(loc, start, at(before, top));
       }
       starts.push_back(start);
-      units.push_back(family.unit.isConstant(1) ? Value() : materialize(b, loc, family.unit));
+      units.push_back(family.unit.isConstant(1) ? Value() : materialize(b, loc, family.unit, written, /*adds=*/true));
       if (family.units > 0)
         end = b.create<arith::MaxSIOp>(loc, end, at(starts.size() - 1, family.units));
     }
@@ -270,6 +271,7 @@ public:
 private:
   OpBuilder &b;
   Location loc;
+  WrittenAtoms written;
   SmallVector<Value> starts, units;
   Value end;
 };

@@ -102,6 +102,20 @@ int64_t Selector::addCheck(Location loc, StringRef message) {
   return checks.size() - 1;
 }
 
+Value Selector::host(const SymExpr &expr) {
+  // Sizes that grow from one node to the next would each be written from their beginning.
+  Operation *parent = b.getInsertionBlock()->getParentOp();
+  auto func = dyn_cast<func::FuncOp>(parent);
+  bool adds = func != nullptr;
+  if (!func)
+    func = parent->getParentOfType<func::FuncOp>();
+  if (func != writtenIn) {
+    written.clear();
+    writtenIn = func;
+  }
+  return materialize(b, main.getLoc(), expr, written, adds);
+}
+
 SmallVector<Value> Selector::dynamicDims(Value tensor) {
   SmallVector<Value> dims;
   auto type = cast<RankedTensorType>(tensor.getType());

@@ -8,6 +8,7 @@
 
 #include "backends/cpu/compiler/Grouping.h"
 #include "backends/cpu/compiler/RowKernel.h"
+#include "dialects/lathe/Materialize.h"
 #include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/SetVector.h"
 #include "llvm/ADT/StringSet.h"
@@ -67,7 +68,8 @@ private:
   bool isComputed(const SymExpr &expr);
   /// A copy: what shapeOf returns does not outlive a range-for's header.
   SymShape shape(Value tensor) { return *shapes.shapeOf(tensor); }
-  Value host(const SymExpr &expr) { return materialize(b, main.getLoc(), expr); }
+  /// Code of the run or of @plan, where `b` stands, that computes an expression.
+  Value host(const SymExpr &expr);
   SmallVector<Value> dynamicDims(Value tensor);
   Value buffer(Value tensor);
   Value destination(Value tensor);
@@ -138,6 +140,8 @@ private:
   llvm::StringMap<Region *> computed;    ///< symbols that the run gives their values, and where it does
   DenseMap<std::pair<Value, uint64_t>, SmallVector<ToIndexOp>> reads; ///< of elements that the run computes
   llvm::StringSet<> defined;             ///< those that it has computed so far
+  WrittenAtoms written;                  ///< by host() in the entry block of `writtenIn`
+  func::FuncOp writtenIn;
 };
 
 } // namespace lathe::cpu
