@@ -24,7 +24,7 @@
 #include "compiler/Work.h"
 #include "frontends/onnx/Import.h"
 #include "frontends/onnx/export/Export.h"
-#include "frontends/onnx/export/NewFile.h"
+#include "frontends/onnx/export/StreamFile.h"
 #include "mlir/IR/Diagnostics.h"
 #include "mlir/IR/Verifier.h"
 #include "mlir/Pass/PassManager.h"
@@ -123,6 +123,7 @@ private:
   void describePrograms(ordered_json &manifest);
   bool takeKernels(ordered_json &manifest);
   bool makeCode(const std::string &output, ordered_json &manifest);
+  bool wantsReport() const { return !options.report.empty() || options.tellsReport; }
   /// `constants`: what the artifact has of those of the manifest.
   bool writeReport(const ordered_json &manifest, ArrayRef<artifact::ConstantSource> constants = {});
   bool writeText(const std::string &path, llvm::function_ref<void(llvm::raw_ostream &)> write);
@@ -163,13 +164,11 @@ private:
 
 bool Compilation::writeText(const std::string &path, llvm::function_ref<void(llvm::raw_ostream &)> write) {
   auto held = watch.holdFiles();
-  NewFile file(path);
-  std::error_code code = file.write(write);
-  if (!code)
-    code = file.finish();
-  if (!code)
-    return true;
-  return fail(ExitCode::internal, "can't write '" + path + "': " + code.message());
+  runtime::NewFile file(path);
+  std::string problem = writeStream(file, write);
+  if (problem.empty())
+    problem = file.finish();
+  return problem.empty() || fail(ExitCode::internal, "can't write '" + path + "': " + problem);
 }
 
 bool Compilation::dump(const std::string &name) {
@@ -341,7 +340,7 @@ void Compilation::allowTiming(Compression &compression) {
   constexpr int64_t kRows = 128;
   compression.rows = compression.recipe->rows ? compression.recipe->rows : result.generates ? 1 : kRows;
   compression.isPortable = options.emit == "onnx";
-  compression.timeAll = !options.report.empty() && !compression.isPortable;
+  compression.timeAll = wantsReport() && !compression.isPortable;
 }
 
 bool Compilation::compressWeights() {
@@ -612,7 +611,7 @@ bool Compilation::makeCode(const std::string &output, ordered_json &manifest) {
 }
 
 bool Compilation::writeReport(const ordered_json &manifest, ArrayRef<artifact::ConstantSource> constants) {
-  if (options.report.empty())
+  if (!wantsReport())
     return true;
   auto kernelsOf = [&](const ordered_json &program) {
     ordered_json list = program["kernels"];
@@ -641,7 +640,10 @@ bool Compilation::writeReport(const ordered_json &manifest, ArrayRef<artifact::C
   if (manifest.contains("programs"))
     for (const ordered_json &program : manifest["programs"])
       report["programs"].push_back({{"name", program["name"]}, {"kernels", kernelsOf(program)}});
-  return writeText(options.report, [&](llvm::raw_ostream &stream) { stream << report.dump(2) << "\n"; });
+  if (options.tellsReport)
+    result.report = report.dump(2) + "\n";
+  return options.report.empty() ||
+         writeText(options.report, [&](llvm::raw_ostream &stream) { stream << report.dump(2) << "\n"; });
 }
 
 void Compilation::toArtifact(const std::string &output) {
@@ -728,13 +730,13 @@ void Compilation::toOnnx(const std::string &output) {
     return files.bytes(weight.getFile(), static_cast<uint64_t>(weight.getOffset()), size, error);
   };
   std::string error;
-  bool written = false;
+  bool written = false, isUnwritable = false;
   {
     auto held = watch.holdFiles(); // as writing the report does, too
-    written = succeeded(exportOnnx(main(), output, exporting, error));
+    written = succeeded(exportOnnx(main(), output, exporting, error, &isUnwritable));
   }
   if (!written)
-    return void(fail(ExitCode::invalid_model, error));
+    return void(fail(isUnwritable ? ExitCode::internal : ExitCode::invalid_model, error));
   writeReport({{"kernels", ordered_json::array()}, {"weights_bytes", result.weightsBytes}});
 }
 

@@ -465,25 +465,6 @@ std::string toRecipe(const Flags &flags, CompileOptions &options) {
   return error.empty() ? addPreferences(flags, options.recipe) : error;
 }
 
-/// The report of --report, which the compiler writes as JSON and users may want as a page.
-class ReportFile {
-public:
-  ReportFile(const Flags &flags, CompileOptions &options) : page_(isHtml(flags.report) ? flags.report : "") {
-    if (!page_.empty())
-      options.report = json_ = page_ + ".json.tmp" + std::to_string(getpid());
-  }
-  ~ReportFile() {
-    std::error_code code;
-    if (!json_.empty())
-      std::filesystem::remove(json_, code);
-  }
-  /// Writes the page, where one is wanted; returns the exit code.
-  int finish() { return page_.empty() ? 0 : convertReport(json_, "of the compression", page_); }
-
-private:
-  std::string page_, json_;
-};
-
 } // namespace
 
 int compile(const Flags &flags) {
@@ -520,13 +501,16 @@ int compile(const Flags &flags) {
   // A page shows layers: without any it is known before a minute of compiling that there is nothing to show.
   if (isHtml(flags.report) && options.recipe.empty())
     return usage("a report as a page is of compressed layers: expected a recipe with --report " + flags.report + ", found none; .json tells the kernels");
-  ReportFile reportFile(flags, options);
+  options.tellsReport = isHtml(flags.report);
+  if (options.tellsReport)
+    options.report.clear();
   CompileResult result = runCompile(flags.model, flags.output, options);
   progress.stop();
   if (result.code != ExitCode::ok)
     return flags.mute ? static_cast<int>(result.code) : report(flags.model, result);
-  if (int code = reportFile.finish())
-    return code;
+  if (options.tellsReport)
+    if (int code = makePage(result.report, "of the compression", flags.report))
+      return code;
   std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
   std::ifstream file(flags.output, std::ios::binary | std::ios::ate);
   if (!isSilent)
