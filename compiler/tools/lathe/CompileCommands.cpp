@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "compiler/tools/lathe/CompileCommands.h"
+#include "compiler/CompilerBuild.h"
 #include "compiler/CompilerLibrary.h"
 #include "compiler/Sizes.h"
 #include "compiler/tools/lathe/CompileFlags.h"
@@ -41,6 +42,26 @@ using nlohmann::ordered_json;
 
 namespace lathe::tool {
 
+/// The compiler in a library; null with `reason` set where there is none, or one that this tool can't call.
+static const CompilerLibrary *openCompiler(const std::filesystem::path &path, std::string &reason) {
+  using Entry = const CompilerLibrary *(*)(const char *);
+  void *handle = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+  auto entry = handle ? reinterpret_cast<Entry>(dlsym(handle, kCompilerLibraryEntry)) : nullptr;
+  if (!entry) {
+    const char *error = dlerror();
+    reason = error ? error : "it is not a compiler";
+    return nullptr;
+  }
+  const CompilerLibrary *library = entry(LATHE_COMPILER_INTERFACE);
+  if (library)
+    return library;
+  auto *interface = static_cast<const char *const *>(dlsym(handle, kCompilerInterface));
+  reason = "'" + path.string() + "' is of another build than this tool: expected interface " LATHE_COMPILER_INTERFACE ", found " +
+           (interface && *interface ? *interface : "one of before there were any");
+  dlclose(handle);
+  return nullptr;
+}
+
 const CompilerLibrary *loadCompiler() {
   std::error_code code;
   std::filesystem::path folder = std::filesystem::read_symlink("/proc/self/exe", code).parent_path();
@@ -54,12 +75,8 @@ const CompilerLibrary *loadCompiler() {
     std::filesystem::path path = folder / relative / "liblathe-compiler.so";
     if (!std::filesystem::exists(path, code))
       continue;
-    void *handle = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
-    auto entry = handle ? reinterpret_cast<const CompilerLibrary *(*)(const char *)>(dlsym(handle, kCompilerLibraryEntry)) : nullptr;
-    if (const CompilerLibrary *library = entry ? entry(LATHE_VERSION) : nullptr)
+    if (const CompilerLibrary *library = openCompiler(path, reason))
       return library;
-    const char *error = entry ? "it is of another version than " LATHE_VERSION : dlerror();
-    reason = error ? error : "it is not a compiler";
   }
   printError("can't load the compiler, liblathe-compiler.so: " + reason + "; compiling needs a full installation");
   return nullptr;
