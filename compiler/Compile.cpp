@@ -116,6 +116,7 @@ private:
   /// Runs passes on each program, in order; `before` is called before each.
   bool phase(const std::string &name, llvm::function_ref<void(OpPassManager &)> passes, ExitCode onFailure,
              llvm::function_ref<void(size_t program)> before = [](size_t) {});
+  bool runAdded(const std::string &phase);
   bool dump(const std::string &name);
   bool addPrograms();
   SmallVector<func::FuncOp> mains();
@@ -199,15 +200,20 @@ bool Compilation::phase(const std::string &name, llvm::function_ref<void(OpPassM
     before(current);
     PassManager manager(&context);
     passes(manager);
-    addPipelines(options, name, manager);
     ChangeGate::Phase limited(gate.get(), name);
     if (failed(manager.run(*programs[current].module)))
       return fail(onFailure, result.errors.empty() ? who() + "phase '" + name + "' failed without a reason" : "");
-    if (!withinMemory() || !dump(name))
+    if (!runAdded(name) || !withinMemory() || !dump(name))
       return false;
   }
   current = 0;
   return true;
+}
+
+/// Runs the passes that were asked for behind a phase, on the program at hand.
+bool Compilation::runAdded(const std::string &phase) {
+  const std::string *wrong = runPipelines(options, phase, *programs[current].module);
+  return !wrong || fail(ExitCode::usage, who() + "pass pipeline '" + *wrong + "' failed behind phase '" + phase + "'");
 }
 
 SmallVector<func::FuncOp> Compilation::mains() {
@@ -435,11 +441,11 @@ bool Compilation::toSimplified(bool explain) {
   describeModel();
   if (failed(verify(main())))
     return fail(ExitCode::invalid_model, "");
-  PassManager manager(&context);
-  addPipelines(options, "import", manager);
-  ChangeGate::Phase limited(gate.get(), "import");
-  if (failed(manager.run(main())))
-    return fail(ExitCode::invalid_model, result.errors.empty() ? "the passes behind phase 'import' failed without a reason" : "");
+  {
+    ChangeGate::Phase limited(gate.get(), "import");
+    if (!runAdded("import"))
+      return false;
+  }
   if (!dump("import") || (!explain && !addPrograms()))
     return false;
   if (options.calibration && options.calibration->hasTokens())
