@@ -465,10 +465,12 @@ bool Compilation::toFused(bool explain) {
 bool Compilation::toKernels() {
   if (!toFused())
     return false;
-  for (Program &program : programs)
+  if (!compressWeights() || !narrowWeights())
+    return false;
+  for (Program &program : programs) // before the types that products multiply in become matters of kernels
     if (auto function = program.module->lookupSymbol<func::FuncOp>("main"))
       program.work = matmulOperations(function);
-  return compressWeights() && narrowWeights() && select();
+  return select();
 }
 
 /// Programs for CUDA beside those for the processor, or in their place.
