@@ -265,8 +265,7 @@ static bool roundAttentions(StepRun &run) {
     if (entry.reason.empty() && !times.empty()) {
       entry.ways = times[index];
       if (prefersTime && !isSlower(entry.ways.front(), entry.ways.back()))
-        entry.reason = "attention of integers is not faster by 10 % and 3 us: " + describe(entry.ways.back()) + ", " +
-                       describe(entry.ways.front());
+        entry.reason = "attention of integers " + whyNotTaken(entry.ways.back(), entry.ways.front());
     }
     if (!entry.reason.empty()) {
       run.resolved.exclude.push_back(escapeGlob(own.node));
