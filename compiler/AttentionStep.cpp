@@ -75,14 +75,7 @@ constexpr int64_t kFewestRows = 128;
 /// bring is `open`.
 class OneSequence {
 public:
-  OneSequence(ArrayRef<func::FuncOp> programs, int64_t open) : open(open) {
-    for (func::FuncOp program : programs)
-      for (BlockArgument argument : program.getArguments())
-        if (auto type = dyn_cast<RankedTensorType>(argument.getType()); type && type.getRank() > 1)
-          if (FailureOr<SymShape> shape = shapes.shapeOf(argument); succeeded(shape))
-            if (std::optional<StringRef> name = shape->front().symbolName())
-              batches.insert(name->str());
-  }
+  OneSequence(ArrayRef<func::FuncOp> programs, int64_t open) : batches(batchSymbols(programs, shapes)), open(open) {}
 
   RankedTensorType typeOf(Value tensor) {
     auto type = cast<RankedTensorType>(tensor.getType());

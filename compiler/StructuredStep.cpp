@@ -18,8 +18,6 @@ using namespace mlir;
 
 namespace lathe {
 
-bool isStructuredStep(const RecipeStep &step) { return step.step == "prune" && !step.parts.pattern.empty(); }
-
 namespace {
 
 using compression::Layer;
