@@ -234,8 +234,9 @@ static bool roundAttentions(StepRun &run) {
   const Compression &compression = run.compression;
   bool prefersTime = prefersSpeed(*compression.recipe, run.step, compression.isPortable);
   std::vector<Attention> all = findAttentions(compression.programs);
-  llvm::erase_if(
-      all, [&](const Attention &own) { return !own.isCovered(run.step.tensors) || own.isCovered(run.step.exclude); });
+  llvm::erase_if(all, [&](const Attention &own) {
+    return !own.isCovered(run.step.tensors) || own.isCovered(run.step.exclude) || !run.mayChange(own.node);
+  });
   OneSequence sequence(compression.programs, compression.rows > 1 ? compression.rows : kFewestRows);
   std::vector<TimedAttention> classes;
   std::vector<size_t> classOf;

@@ -22,13 +22,15 @@ bool StepRun::wrongRecipe(const std::string &what) {
   return false;
 }
 
-bool StepRun::isMeant(const std::string &weight, const std::string &node) const {
-  if (!covers(step.tensors, weight, node) || covers(step.exclude, weight, node))
-    return false;
+bool StepRun::mayChange(const std::string &name) const {
   bool allowed = false;
   ModuleOp main = compression.main;
-  main->getContext()->executeAction<StepAction>([&] { allowed = true; }, {main.getOperation()}, where, step.step, weight);
+  main->getContext()->executeAction<StepAction>([&] { allowed = true; }, {main.getOperation()}, where, step.step, name);
   return allowed;
+}
+
+bool StepRun::isMeant(const std::string &weight, const std::string &node) const {
+  return covers(step.tensors, weight, node) && !covers(step.exclude, weight, node) && mayChange(weight);
 }
 
 std::vector<Layer> StepRun::coveredLayers() const {

@@ -267,8 +267,11 @@ std::string toOptions(const Flags &flags, CompileOptions &options, Progress &pro
   options.import.weights = flags.weights;
   options.gradients = flags.gradients;
   options.import.skippedWeights = flags.skippedWeights;
+  options.import.partialWeights = flags.partialWeights;
   if (flags.weights.empty() && !flags.skippedWeights.empty())
     return "--skip-weights goes with --weights";
+  if (flags.weights.empty() && flags.partialWeights)
+    return "--partial-weights goes with --weights";
   options.report = flags.report;
   if (flags.bf16 && flags.fp16)
     return "--bf16 and --fp16 exclude each other";
@@ -592,6 +595,7 @@ void addWeightsOptions(CLI::App &command, Flags &flags) {
                      "a checkpoint in safetensors (file, index or folder; plain, GPTQ, AWQ or compressed-tensors) whose tensors take the place of the model's weights")
       ->check([](const std::string &path) { return path.empty() ? "expects a file or folder, got an empty path" : ""; });
   command.add_option("--skip-weights", flags.skippedWeights, "tensors of the checkpoint that are left out: names with * and ?")->take_all();
+  command.add_flag("--partial-weights", flags.partialWeights, "leave out tensors of the checkpoint that belong to nothing in the model, as where it is a part of the checkpoint's");
 }
 
 void addCheckCommand(CLI::App &app, int &exitCode) {
