@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "compiler/StepRun.h"
 #include "compiler/StepAction.h"
+#include "passes/quantization/Stacks.h"
 
 namespace lathe {
 
@@ -12,14 +13,21 @@ using namespace mlir;
 using compression::Layer;
 
 static bool covers(const std::vector<std::string> &patterns, const std::string &weight, const std::string &node) {
-  return llvm::any_of(
-      patterns, [&](const std::string &pattern) { return matchesGlob(pattern, weight) || matchesGlob(pattern, node); });
+  std::string stack = compression::stackName(weight);
+  return llvm::any_of(patterns, [&](const std::string &pattern) {
+    return matchesGlob(pattern, weight) || matchesGlob(pattern, node) ||
+           (!stack.empty() && matchesGlob(pattern, stack));
+  });
 }
 
 bool StepRun::wrongRecipe(const std::string &what) {
   isUsage = true;
   error = where + what;
   return false;
+}
+
+bool StepRun::isNamed(const std::string &weight, const std::string &node) const {
+  return covers(step.tensors, weight, node) && !covers(step.exclude, weight, node);
 }
 
 bool StepRun::mayChange(const std::string &name) const {
@@ -30,7 +38,7 @@ bool StepRun::mayChange(const std::string &name) const {
 }
 
 bool StepRun::isMeant(const std::string &weight, const std::string &node) const {
-  return covers(step.tensors, weight, node) && !covers(step.exclude, weight, node) && mayChange(weight);
+  return isNamed(weight, node) && mayChange(weight);
 }
 
 std::vector<Layer> StepRun::coveredLayers() const {
