@@ -486,17 +486,15 @@ bool Compilation::select() {
   if (std::string error; !options.reference && !storeScales(mains(), files, error))
     return fail(ExitCode::invalid_model, error);
   auto select = [&](OpPassManager &passes) {
+    bool isCuda = programs[current].isCuda;
     if (!options.reference) {
       passes.addNestedPass<func::FuncOp>(cpu::createCpuWideProductsPass()); // weights of which are what the next one reads
-      cpu::CpuCompressedProductsPassOptions compressed;
-      compressed.device = programs[current].isCuda;
-      passes.addNestedPass<func::FuncOp>(cpu::createCpuCompressedProductsPass(compressed));
+      passes.addNestedPass<func::FuncOp>(cpu::createCpuCompressedProductsPass({/*device=*/isCuda}));
       passes.addNestedPass<func::FuncOp>(cpu::createCpuIntegerProductsPass());
     }
-    cpu::CpuSelectKernelsPassOptions selection;
-    selection.fuse = selection.library = !options.reference;
-    selection.device = programs[current].isCuda;
-    passes.addPass(cpu::createCpuSelectKernelsPass(selection));
+    if (isCuda)
+      passes.addNestedPass<func::FuncOp>(precision::createNarrowOperandsPass());
+    passes.addPass(cpu::createCpuSelectKernelsPass({/*fuse=*/!options.reference, /*library=*/!options.reference, /*device=*/isCuda}));
     passes.addPass(createCanonicalizerPass());
     passes.addPass(createCSEPass());
   };

@@ -1,6 +1,10 @@
 # Lathe. Under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
 """Small models, and what every failure must look like."""
+import functools
 import resource
+import signal
+import subprocess
+import time
 
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
@@ -13,6 +17,39 @@ def processor_seconds():
     """What the commands that have ended took of processors: limits of it hold whatever else the machine does."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
+
+
+def kill_when(command, condition, output, attempts=10):
+    """Kills a command as soon as `condition()`. Where it came to its end before, on a machine that did other work in between, its output is removed
+    and it is started again."""
+    for _ in range(attempts):
+        process = subprocess.Popen([str(word) for word in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            while process.poll() is None and not condition():
+                time.sleep(0.001)
+        finally:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+        if process.returncode == -signal.SIGKILL and not output.exists():
+            return
+        assert process.returncode in (0, -signal.SIGKILL), f"{command[1]} failed: {process.returncode}"
+        output.unlink(missing_ok=True)
+    raise AssertionError(f"{command[1]} was always faster than what kills it")
+
+
+def measured_again(test, attempts=4):
+    """A test of what is faster, by far, than something else: what else the machine did may have been in the way, but not every time."""
+
+    @functools.wraps(test)
+    def again(*arguments, **named):
+        for left in reversed(range(attempts)):
+            try:
+                return test(*arguments, **named)
+            except AssertionError:
+                if not left:
+                    raise
+
+    return again
 
 
 def save(path, nodes, inputs, outputs, initializers=(), opsets=(("", 20),)):

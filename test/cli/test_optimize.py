@@ -1,14 +1,11 @@
 # Lathe. Under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
 """Formats that are chosen for each layer within a budget: lathe optimize, budgets of lathe quantize, steps `choose` of recipes."""
 import json
-import signal
-import subprocess
-import time
 
 import numpy as np
 import onnx
 import pytest
-from cli_support import USAGE, check_failure, processor_seconds
+from cli_support import USAGE, check_failure, kill_when, processor_seconds
 from onnx import TensorProto, helper, numpy_helper
 
 LAYERS, WIDTH = 6, 64
@@ -295,14 +292,8 @@ def test_killed_run_is_taken_over(lathe_tool, folder, tmp_path):
     whole = output.read_bytes()
     output.unlink()
     resume = tmp_path / "m.lathe.resume"
-    process = subprocess.Popen([lathe_tool.path, *map(str, words)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     # One of calibration, those of alternatives, then losses of samples.
-    while process.poll() is None and len(list(resume.glob("*.part"))) < 4 * LAYERS + 2:
-        time.sleep(0.001)
-    process.send_signal(signal.SIGKILL)
-    if process.wait() == 0:
-        pytest.skip("it was faster than the test")
-    assert not output.exists()
+    kill_when([lathe_tool.path, *words], lambda: len(list(resume.glob("*.part"))) >= 4 * LAYERS + 2, output)
     result = lathe_tool(*words)
     # One line, not one for each alternative.
     assert result.returncode == 0 and "finished parts of an interrupted run" in result.stderr, result.stderr

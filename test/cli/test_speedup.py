@@ -5,7 +5,7 @@ import json
 import numpy as np
 import onnx
 import pytest
-from cli_support import USAGE, check_failure, processor_seconds
+from cli_support import USAGE, check_failure, measured_again, processor_seconds
 from onnx import TensorProto, helper, numpy_helper
 
 LAYERS, WIDTH, ROWS = 4, 512, 128
@@ -46,6 +46,7 @@ def run(lathe_tool, folder, tmp_path):
     return optimize
 
 
+@measured_again
 def test_target_speedup(run, tmp_path):
     result, report = run({"from": [INT8]}, "--target-speedup", "1.2")
     assert result.returncode == 0, result.stderr
@@ -68,6 +69,7 @@ def test_target_speedup(run, tmp_path):
     assert [step["prefer"] for step in report["recipe"]["steps"]] == ["size"]
 
 
+@measured_again
 def test_speed_and_size(run):
     """Codes of 4 bits are smaller, those of 8 with rounded rows faster: both budgets together need both."""
     result, report = run({"from": [INT8, CODES]}, "--target-speedup", "1.1", "--target-size", "0.5")
@@ -106,6 +108,7 @@ def test_slower_alternatives_are_none(run):
         assert all(own <= 1.1 * times[0] + 3 for own in times[1:])
 
 
+@measured_again
 def test_times_of_parts_that_go(lathe_tool, tmp_path):
     """Products of what loses parts are timed before and after, and with speed preferred the recipe says what was decided."""
     values, hidden = np.random.default_rng(0), 2048

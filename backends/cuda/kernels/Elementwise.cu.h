@@ -128,15 +128,32 @@ template <typename From, typename To> LATHE_DEVICE void convertRows(const Conver
   }
 }
 
-/// An epilogue of what is elsewhere, in f32.
-template <typename T> LATHE_DEVICE void finishRows(const FinishArgs &args) {
+/// An epilogue of what is elsewhere, in f32; `write` gets a number and its place in out.
+template <typename T, typename Write> LATHE_DEVICE void finishEach(const FinishArgs &args, const Write &write) {
   const EpilogueArgs &end = args.epilogue;
   int64_t count = end.batch[0] * end.batch[1] * end.batch[2] * end.m * end.n;
   LATHE_NO_UNROLL for (int64_t i = firstElement(); i < count; i += elementStep()) {
     int64_t column = i % end.n, row = i / end.n;
     int64_t index = batchOffset(end.batch, end.out_batch, row / end.m) + row % end.m * end.out_row + column;
-    storeFloat<T>(end.out, index, finish<T>(end, load(args.x + i), index, column));
+    write(finish<T>(end, load(args.x + i), index, column), index);
   }
+}
+
+template <typename T> LATHE_DEVICE void finishRows(const FinishArgs &args) {
+  finishEach<T>(args, [&](float value, int64_t index) { storeFloat<T>(args.epilogue.out, index, value); });
+}
+
+LATHE_DEVICE float clipped(float value, Bfloat) { return value; }
+/// As bounded, infinities as well.
+LATHE_DEVICE float clipped(float value, Half) {
+  return value == value ? smaller(larger(value, -65504.0f), 65504.0f) : value;
+}
+
+/// The same of f32, of which the results alone have 16 bits.
+template <typename T> LATHE_DEVICE void finishNarrow(const FinishArgs &args) {
+  finishEach<float>(args, [&](float value, int64_t index) {
+    store(static_cast<T *>(args.epilogue.out) + index, narrowed<T>(clipped(value, T())));
+  });
 }
 
 /// Puts rows behind those that a cache has, or reads its first ones, zeros behind its last. T: elements as integers.

@@ -178,6 +178,7 @@ RoundArgs roundArgs(const lathe_matmul_call &call, float *out) {
   args.quantization = call.a_quantization;
   args.scale = call.a_scale;
   args.zero = call.a_zero;
+  args.flip = call.a_bytes == LATHE_BYTES_UNSIGNED ? 128 : 0;
   return args;
 }
 
@@ -299,15 +300,29 @@ bool finishLaunch(const FinishArgs &args, int64_t dtype, KernelLaunch *launch, s
   return true;
 }
 
+/// As suffixOf, of what f32 is rounded to.
+static bool narrowSuffix(int64_t dtype, const char **suffix, std::string *why) {
+  if (!suffixOf(dtype, suffix, why))
+    return false;
+  if (dtype == LATHE_F32)
+    *why = "expected to make f16 or bf16 of f32, got f32";
+  return dtype != LATHE_F32;
+}
+
+bool finishNarrowLaunch(const FinishArgs &args, int64_t dtype, KernelLaunch *launch, std::string *why) {
+  const char *suffix = nullptr;
+  if (!narrowSuffix(dtype, &suffix, why) || !finishLaunch(args, LATHE_F32, launch, why))
+    return false;
+  if (!launch->function.empty())
+    launch->function = runtime::join("lathe_finish_narrow_", suffix);
+  return true;
+}
+
 bool narrowLaunch(const CopyArgs &copy, int64_t dtype, KernelLaunch *launch, std::string *why) {
   *launch = KernelLaunch();
   const char *suffix = nullptr;
-  if (!suffixOf(dtype, &suffix, why))
+  if (!narrowSuffix(dtype, &suffix, why))
     return false;
-  if (dtype == LATHE_F32) {
-    *why = "expected to make f16 or bf16 of f32, got f32";
-    return false;
-  }
   NarrowArgs args = {copy, 1};
   int64_t count = 1;
   for (int axis = 4; axis >= 0; --axis) {
@@ -488,15 +503,19 @@ bool quantizedMatmulLaunch(const QuantizedMatmulArgs &args, int64_t dtype, Kerne
 
 bool roundLaunch(const RoundArgs &args, int64_t dtype, KernelLaunch *launch, std::string *why) {
   *launch = KernelLaunch();
-  if (dtype != LATHE_F32 || args.quantization < LATHE_QUANTIZE_ROWS || args.quantization > LATHE_QUANTIZE_STATIC) {
-    *why = runtime::join("the cuda backend rounds numbers of type f32 by rows or by a scale; found type ", dtype,
-                         " and rounding ", args.quantization);
+  bool isKnown = dtype == LATHE_F32
+                     ? args.quantization == LATHE_QUANTIZE_ROWS || args.quantization == LATHE_QUANTIZE_STATIC
+                     : dtype == LATHE_U8 && args.quantization == LATHE_QUANTIZE_STATIC;
+  if (!isKnown) {
+    *why = runtime::join(
+        "the cuda backend rounds numbers of type f32 by rows or by a scale, and reads bytes of one scale; found type ",
+        dtype, " and rounding ", args.quantization);
     return false;
   }
   int64_t rows = args.batch[0] * args.batch[1] * args.batch[2] * args.m;
   if (rows == 0 || args.k == 0)
     return true;
-  launch->function = "lathe_round_f32";
+  launch->function = dtype == LATHE_U8 ? "lathe_round_u8" : "lathe_round_f32";
   launch->grid = static_cast<uint32_t>(std::min<int64_t>(rows, 1 << 20));
   launch->block = 256;
   launch->shared_bytes = 8 * 4;
@@ -504,8 +523,8 @@ bool roundLaunch(const RoundArgs &args, int64_t dtype, KernelLaunch *launch, std
   return true;
 }
 
-bool roundBytesLaunch(const RoundBytesArgs &args, KernelLaunch *launch, std::string *why) {
-  if (!roundLaunch(args.round, LATHE_F32, launch, why))
+bool roundBytesLaunch(const RoundBytesArgs &args, int64_t dtype, KernelLaunch *launch, std::string *why) {
+  if (!roundLaunch(args.round, dtype, launch, why))
     return false;
   if (args.codes_row % 4 != 0 || args.codes_row < args.round.k) {
     *why = runtime::join("expected rows of a multiple of 4 codes for ", args.round.k, " numbers, got ", args.codes_row);
@@ -513,7 +532,7 @@ bool roundBytesLaunch(const RoundBytesArgs &args, KernelLaunch *launch, std::str
   }
   if (launch->function.empty())
     return true;
-  launch->function = "lathe_round_bytes_f32";
+  launch->function = dtype == LATHE_U8 ? "lathe_round_bytes_u8" : "lathe_round_bytes_f32";
   setArgs(args, launch);
   return true;
 }
@@ -543,6 +562,21 @@ bool finishIntegersLaunch(const IntegerFinishArgs &args, KernelLaunch *launch, s
   if (count == 0)
     return true;
   launch->function = "lathe_finish_integers";
+  setElements(count, launch);
+  setArgs(args, launch);
+  return true;
+}
+
+bool toBytesLaunch(const ToBytesArgs &args, KernelLaunch *launch, std::string *why) {
+  *launch = KernelLaunch();
+  if (!(args.bytes.scale > 0)) {
+    *why = runtime::join("expected a scale of bytes above 0, got ", args.bytes.scale);
+    return false;
+  }
+  int64_t count = elements(args.shape);
+  if (count == 0)
+    return true;
+  launch->function = "lathe_to_bytes";
   setElements(count, launch);
   setArgs(args, launch);
   return true;
