@@ -298,8 +298,8 @@ bool Compilation::narrowWeights() {
       "precision",
       [&](OpPassManager &passes) {
         passes.addNestedPass<func::FuncOp>(precision::createNarrowWeightsPass(narrow));
-        if (options.precision == "bf16")
-          passes.addNestedPass<func::FuncOp>(precision::createNarrowAttentionPass());
+        if (options.precision == narrow.type) // and not 'auto', which is about weights
+          passes.addNestedPass<func::FuncOp>(precision::createNarrowAttentionPass({narrow.type}));
       },
       ExitCode::internal);
 }

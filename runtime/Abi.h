@@ -130,7 +130,7 @@ typedef struct lathe_attention_call {
   const int64_t *positions; ///< of each query the last key that it sees, less than 2^24; NULL: all keys
   int64_t position_batch, position_row; ///< strides of positions along batch[1] and queries
   int64_t window;          ///< not 0: of the keys up to its position a query sees as many as this; goes with positions
-  int64_t arithmetic;      ///< lathe_dtype that products may round their operands to: LATHE_F32, LATHE_BF16 or LATHE_I8
+  int64_t arithmetic;      ///< lathe_dtype that products may round their operands to: LATHE_F32, LATHE_BF16, LATHE_F16 or LATHE_I8
 } lathe_attention_call;
 
 /// Rows [b, h, n, d] that a session keeps for the b sequences of a run. Laid out without padding surprises: only 8-byte

@@ -466,8 +466,8 @@ LogicalResult AttentionOp::verify() {
     return emitOpError() << "expects a window of at least 0 that goes with positions, got " << static_cast<int64_t>(getWindow());
   if (!(getSoftcap().convertToDouble() >= 0))
     return emitOpError() << "expects a softcap of at least 0, got " << getSoftcap().convertToDouble();
-  if (std::optional<Type> type = getArithmetic(); type && !type->isBF16() && !type->isSignlessInteger(8))
-    return emitOpError() << "expects an arithmetic of bf16 or i8, got " << *type;
+  if (std::optional<Type> type = getArithmetic(); type && !type->isBF16() && !type->isF16() && !type->isSignlessInteger(8))
+    return emitOpError() << "expects an arithmetic of bf16, f16 or i8, got " << *type;
   return success();
 }
 

@@ -247,7 +247,7 @@ def Kernel_AttentionOp : Kernel_Op<"attention", [AttrSizedOperandSegments]> {
 
     Keys and values are those of a cache (`key_cache`, `value_cache`: indices into `kernel.caches`) where there is no buffer (C6);
     the second leading axis then counts sequences. `positions` are i64, and their view an offset and the strides of the second
-    leading axis and of the queries (C7). Under `arithmetic`, bf16 or i8 (C8), products may round their operands to it.
+    leading axis and of the queries (C7). Under `arithmetic`, bf16, f16 or i8 (C8), products may round their operands to it.
 
     ```mlir
     kernel.attention %frame sizes[%b, %one, %h, %h, %s, %s, %d, %d] query(%q : memref<?x?x8x64xf32>)[%z, %qb, %z, %d, %qr, %one]

@@ -61,8 +61,8 @@ def NarrowOperandsPass : Pass<"narrow-operands", "::mlir::func::FuncOp"> {
 def NarrowAttentionPass : Pass<"narrow-attention", "::mlir::func::FuncOp"> {
   let summary = "Let attention multiply in 16 bits";
   let description = [{
-    Post-condition: each `lathe.attention` of f32 that has no arithmetic has that of bf16: a backend may round what its two products read to
-    bf16, where that is faster. Scores, the softmax and all sums stay f32.
+    Post-condition: each `lathe.attention` of f32 that has no arithmetic has that of `type`: a backend may round what its two products read to
+    it, where that is faster. Scores, the softmax and all sums stay f32.
 
     ```mlir
     // before
@@ -71,6 +71,7 @@ def NarrowAttentionPass : Pass<"narrow-attention", "::mlir::func::FuncOp"> {
     %r = lathe.attention %q, %k, %v {arithmetic = bf16} : (tensor<?x3x8xf32>, tensor<?x5x8xf32>, tensor<?x5x8xf32>) -> tensor<?x3x8xf32>
     ```
   }];
+  let options = [Option<"type", "type", "std::string", "\"bf16\"", "bf16 or f16">];
   let dependentDialects = ["::lathe::LatheDialect"];
 }
 

@@ -303,7 +303,8 @@ void Lowering::lowerAttention(kernel::AttentionOp op) {
   set(offsetof(Call, value_cache), word(loc, op.getValueCache().value_or(-1)));
   set(offsetof(Call, window), word(loc, op.getWindow()));
   std::optional<Type> arithmetic = op.getArithmetic();
-  set(offsetof(Call, arithmetic), word(loc, !arithmetic ? LATHE_F32 : arithmetic->isBF16() ? LATHE_BF16 : LATHE_I8));
+  int64_t rounded = !arithmetic ? LATHE_F32 : arithmetic->isBF16() ? LATHE_BF16 : arithmetic->isF16() ? LATHE_F16 : LATHE_I8;
+  set(offsetof(Call, arithmetic), word(loc, rounded));
   if (Value positions = op.getPositions()) {
     ValueRange view = op.getPositionsView();
     set(offsetof(Call, positions), b.create<LLVM::GEPOp>(loc, pointer, i64, addressOf(loc, positions),

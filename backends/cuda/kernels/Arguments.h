@@ -97,6 +97,13 @@ struct NarrowArgs {
   int64_t dense; ///< not 0: both sides lie without gaps, in one order
 };
 
+/// Rows, which the last axis is, of up to three tensors that go from f32 to 16 bits, or back.
+struct ConvertRowsArgs {
+  CopyArgs tensors[3];
+  int64_t count;
+  int64_t pairs[3]; ///< not 0: numbers of this one lie side by side on both sides, and two are moved together
+};
+
 /// As EpilogueArgs, where x is of f32 and elsewhere: rows of n numbers, one behind the other in all batches.
 struct FinishArgs {
   EpilogueArgs epilogue;

@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <iterator>
 #include <type_traits>
 
 namespace lathe::cuda {
@@ -341,6 +342,48 @@ bool narrowLaunch(const CopyArgs &copy, int64_t dtype, KernelLaunch *launch, std
   return true;
 }
 
+/// Whether rows of a tensor are moved two numbers at a time.
+static bool movesPairs(const CopyArgs &copy, bool widen) {
+  auto isEven = [](const void *address, const int64_t(&strides)[5], uint64_t bytes) {
+    for (int axis = 0; axis < 4; ++axis)
+      if (strides[axis] % 2 != 0)
+        return false;
+    return strides[4] == 1 && reinterpret_cast<uint64_t>(address) % bytes == 0;
+  };
+  return copy.sizes[4] % 2 == 0 && isEven(copy.from, copy.from_strides, widen ? 4 : 8) &&
+         isEven(copy.to, copy.to_strides, widen ? 8 : 4);
+}
+
+bool convertRowsLaunch(const CopyArgs *tensors, int64_t count, int64_t dtype, bool widen, KernelLaunch *launch,
+                       std::string *why) {
+  *launch = KernelLaunch();
+  const char *suffix = nullptr;
+  if (!suffixOf(dtype, &suffix, why))
+    return false;
+  ConvertRowsArgs args = {};
+  if (dtype == LATHE_F32 || count < 1 || count > static_cast<int64_t>(std::size(args.tensors))) {
+    *why = runtime::join("expected 1 to 3 tensors of f16 or bf16, got ", count, " of ", suffix);
+    return false;
+  }
+  int64_t most = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    int64_t rows = 1;
+    for (int axis = 0; axis < 4; ++axis)
+      rows *= tensors[i].sizes[axis];
+    most = std::max(most, tensors[i].sizes[4] == 0 ? 0 : rows);
+    args.tensors[i] = tensors[i];
+    args.pairs[i] = movesPairs(tensors[i], widen);
+  }
+  args.count = count;
+  if (most == 0)
+    return true;
+  launch->function = runtime::join(widen ? "lathe_widen_rows_" : "lathe_narrow_rows_", suffix);
+  launch->block = 128; // four rows
+  launch->grid = static_cast<uint32_t>(std::min<int64_t>(divideUp(most, 4), 1 << 16));
+  setArgs(args, launch);
+  return true;
+}
+
 bool matmulLaunch(const MatmulArgs &args, int64_t dtype, KernelLaunch *launch, std::string *why) {
   *launch = KernelLaunch();
   const char *suffix = nullptr;
@@ -393,6 +436,26 @@ bool cacheLaunch(const CacheArgs &args, int64_t elementBytes, bool read, KernelL
   }
   launch->function = runtime::join("lathe_cache_", read ? "read_" : "append_", elementBytes);
   setElements(count, launch);
+  setArgs(args, launch);
+  return true;
+}
+
+bool cacheNarrowLaunch(const CacheArgs &args, int64_t dtype, KernelLaunch *launch, std::string *why) {
+  *launch = KernelLaunch();
+  const char *suffix = nullptr;
+  if (!suffixOf(dtype, &suffix, why))
+    return false;
+  if (dtype == LATHE_F32 || hasCodes(args.codes)) {
+    *why = runtime::join("expected to make f16 or bf16 of a cache of f32, got ", suffix, " of ",
+                         hasCodes(args.codes) ? "codes" : "f32");
+    return false;
+  }
+  int64_t rows = args.sizes[0] * args.sizes[1] * args.sizes[2];
+  if (rows == 0 || args.sizes[3] == 0)
+    return true;
+  launch->function = runtime::join("lathe_cache_narrow_", suffix);
+  launch->block = 128; // four rows
+  launch->grid = static_cast<uint32_t>(std::min<int64_t>(divideUp(rows, 4), 1 << 16));
   setArgs(args, launch);
   return true;
 }

@@ -74,12 +74,18 @@ bool finishLaunch(const FinishArgs &args, int64_t dtype, KernelLaunch *launch, s
 bool finishNarrowLaunch(const FinishArgs &args, int64_t dtype, KernelLaunch *launch, std::string *why);
 /// f32 to f16 or bf16.
 bool narrowLaunch(const CopyArgs &args, int64_t dtype, KernelLaunch *launch, std::string *why);
+/// Rows, which the last axis is, of up to three tensors: from f32 to `dtype`, f16 or bf16 (numbers beyond those of f16
+/// become its largest), or, `widen`, from it to f32.
+bool convertRowsLaunch(const CopyArgs *tensors, int64_t count, int64_t dtype, bool widen, KernelLaunch *launch,
+                       std::string *why);
 /// A product of operands of any strides, with sums in f32.
 bool matmulLaunch(const MatmulArgs &args, int64_t dtype, KernelLaunch *launch, std::string *why);
 /// Elements of 1, 2, 4 or 8 bytes.
 bool copyLaunch(const CopyArgs &args, int64_t elementBytes, KernelLaunch *launch, std::string *why);
 /// Elements of 2 or 4 bytes; where args.codes are set (codesArgs), f32 rows that become codes.
 bool cacheLaunch(const CacheArgs &args, int64_t elementBytes, bool read, KernelLaunch *launch, std::string *why);
+/// First rows of a cache of f32 as numbers of `dtype`, f16 or bf16.
+bool cacheNarrowLaunch(const CacheArgs &args, int64_t dtype, KernelLaunch *launch, std::string *why);
 /// Rows of f32; `to` may be `from`.
 bool rotateLaunch(const RotateArgs &args, KernelLaunch *launch, std::string *why);
 /// out, a: f32; also f16 and bf16 with integers of 8 or 4 bits. Where a call says that the left side is rounded

@@ -623,9 +623,9 @@ func.func @attention_window(%frame: !llvm.ptr, %i: index, %x: memref<2x8xf32>) {
 // -----
 
 func.func @attention_c8(%frame: !llvm.ptr, %i: index, %x: memref<2x8xf32>) {
-  // expected-error @below {{expects an arithmetic of bf16 or i8, got 'f16'}}
+  // expected-error @below {{expects an arithmetic of bf16, f16 or i8, got 'f64'}}
   kernel.attention %frame sizes[%i, %i, %i, %i, %i, %i, %i, %i] query(%x : memref<2x8xf32>)[%i, %i, %i, %i, %i, %i] key(%x : memref<2x8xf32>)[%i, %i, %i, %i, %i, %i]
-      value(%x : memref<2x8xf32>)[%i, %i, %i, %i, %i, %i] out(%x : memref<2x8xf32>)[%i, %i, %i, %i, %i, %i] {kernel = 0 : i64, scale = 1.0 : f64, arithmetic = f16}
+      value(%x : memref<2x8xf32>)[%i, %i, %i, %i, %i, %i] out(%x : memref<2x8xf32>)[%i, %i, %i, %i, %i, %i] {kernel = 0 : i64, scale = 1.0 : f64, arithmetic = f64}
   return
 }
 
