@@ -30,14 +30,15 @@ bool StepRun::isNamed(const std::string &weight, const std::string &node) const 
   return covers(step.tensors, weight, node) && !covers(step.exclude, weight, node);
 }
 
-bool StepRun::isMeant(const std::string &weight, const std::string &node) const {
-  if (!isNamed(weight, node))
-    return false;
+bool StepRun::mayChange(const std::string &name) const {
   bool allowed = false;
   ModuleOp main = compression.main;
-  main->getContext()->executeAction<StepAction>([&] { allowed = true; }, {main.getOperation()}, where, step.step,
-                                                weight);
+  main->getContext()->executeAction<StepAction>([&] { allowed = true; }, {main.getOperation()}, where, step.step, name);
   return allowed;
+}
+
+bool StepRun::isMeant(const std::string &weight, const std::string &node) const {
+  return isNamed(weight, node) && mayChange(weight);
 }
 
 std::vector<Layer> StepRun::coveredLayers() const {

@@ -28,7 +28,7 @@ bool Importer::attachWeights() {
     error(who + problem);
     return false;
   }
-  attachment.match(checkpoint, file, options.skippedWeights, [&](const std::string &problem) { error(who + problem); });
+  attachment.match(checkpoint, file, options.skippedWeights, options.partialWeights, [&](const std::string &problem) { error(who + problem); });
   result.attached = {attachment.packed, attachment.dense, attachment.kept};
   return errors.empty();
 }

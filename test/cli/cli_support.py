@@ -1,6 +1,8 @@
 # Lathe. Under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
 """Small models, and what every failure must look like."""
 import functools
+import os
+import pty
 import resource
 import signal
 import subprocess
@@ -17,6 +19,26 @@ def processor_seconds():
     """What the commands that have ended took of processors: limits of it hold whatever else the machine does."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
+
+
+def on_a_terminal(command, **variables):
+    """What a process writes to standard error, where that is a terminal; its exit code."""
+    ours, theirs = pty.openpty()
+    environment = {**{key: value for key, value in os.environ.items() if key != "NO_COLOR"}, "TERM": "xterm", **variables}
+    process = subprocess.Popen(list(map(str, command)), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=theirs, env=environment)
+    os.close(theirs)
+    text = b""
+    while True:
+        try:
+            piece = os.read(ours, 1 << 16)
+        except OSError:
+            break
+        if not piece:
+            break
+        text += piece
+    process.stdout.close()
+    os.close(ours)
+    return text.decode(), process.wait(timeout=300)
 
 
 def kill_when(command, condition, output, attempts=10):
@@ -62,6 +84,30 @@ def save(path, nodes, inputs, outputs, initializers=(), opsets=(("", 20),)):
     imports = [helper.make_opsetid(domain, version) for domain, version in opsets]
     path.write_bytes(helper.make_model(graph, opset_imports=imports, ir_version=10).SerializeToString())
     return path
+
+
+def check_refused(lathe_tool, command, model, folder, *flags, words, seconds=2):
+    """What is wrong with a recipe is told before anything takes time, and nothing is left in the folder."""
+    begin = processor_seconds()
+    result = lathe_tool(command, model, "-o", folder / "m.lathe", *flags)
+    assert processor_seconds() - begin < seconds, "what is wrong takes long to be refused"
+    check_failure(result, USAGE, *words)
+    assert list(folder.iterdir()) == []
+
+
+def save_residual(folder, layers, width, rows, brackets=""):
+    """model.onnx: residual layers of which the later ones add less and less, so that their errors matter less; and `samples` of so many rows each."""
+    values = np.random.default_rng(0)
+    nodes, weights = [], []
+    for i in range(layers):
+        scale, name = np.float32(0.5**i / width**0.5), f"w{i}{brackets}"
+        weights.append(numpy_helper.from_array(values.standard_normal((width, width), np.float32) * scale, name))
+        nodes += [helper.make_node("MatMul", [f"x{i}", name], [f"m{i}"], f"product{i}"), helper.make_node("Add", [f"x{i}", f"m{i}"], [f"x{i + 1}"])]
+    save(folder / "model.onnx", nodes, [("x0", ["n", width])], [(f"x{layers}", ["n", width])], weights)
+    (folder / "samples").mkdir()
+    for i, count in enumerate(rows):
+        np.savez(folder / "samples" / f"{i}.npz", x0=values.standard_normal((count, width), np.float32))
+    return folder
 
 
 def save_chain(path, layers, width, values):

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import onnx
 import pytest
-from cli_support import USAGE, check_failure, measured_again, processor_seconds
+from cli_support import USAGE, check_failure, measured_again, processor_seconds, save_residual
 from onnx import TensorProto, helper, numpy_helper
 
 LAYERS, WIDTH, ROWS = 4, 512, 128
@@ -16,21 +16,8 @@ CODES = {"step": "quantize", "bits": 4, "group_size": 32}
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Residual layers that take some time, of which later ones add less, and samples."""
-    path = tmp_path_factory.mktemp("speed")
-    values = np.random.default_rng(0)
-    nodes, weights = [], []
-    for i in range(LAYERS):
-        scale = np.float32(0.5**i / WIDTH**0.5)
-        weights.append(numpy_helper.from_array(values.standard_normal((WIDTH, WIDTH), np.float32) * scale, f"w{i}"))
-        nodes += [helper.make_node("MatMul", [f"x{i}", f"w{i}"], [f"m{i}"], f"product{i}"), helper.make_node("Add", [f"x{i}", f"m{i}"], [f"x{i + 1}"])]
-    infos = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", WIDTH]) for name in ("x0", f"x{LAYERS}")]
-    graph = helper.make_graph(nodes, "residual", infos[:1], infos[1:], weights)
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), path / "model.onnx")
-    (path / "samples").mkdir()
-    for i in range(2):
-        np.savez(path / "samples" / f"{i}.npz", x0=values.standard_normal((ROWS, WIDTH), np.float32))
-    return path
+    """Layers that take some time."""
+    return save_residual(tmp_path_factory.mktemp("speed"), LAYERS, WIDTH, [ROWS, ROWS])
 
 
 @pytest.fixture

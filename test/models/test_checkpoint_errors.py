@@ -70,8 +70,13 @@ def test_names_that_match_nothing(refused, lathe_tool, model, tmp_path):
     refused({"other": np.ones(4, np.int32)}, "belong to initializers", "none among 1")
     path = write_safetensors(tmp_path / "ckpt.safetensors", tensors(("fc1", "fc3")))
     lathe_tool.ok("compile", model, "-o", tmp_path / "m.lathe", "--weights", path, "--skip-weights", "fc3.*")
-    result = lathe_tool("compile", model, "-o", tmp_path / "m.lathe", "--skip-weights", "x")
-    assert result.returncode == USAGE and "--skip-weights goes with --weights" in result.stderr
+    # As where the model is a part of what the checkpoint is of.
+    for command in (["check", model], ["compile", model, "-o", tmp_path / "m.lathe"]):
+        lathe_tool.ok(*command, "--weights", path, "--partial-weights")
+    for flag in (["--skip-weights", "x"], ["--partial-weights"]):
+        result = lathe_tool("compile", model, "-o", tmp_path / "m.lathe", *flag)
+        assert result.returncode == USAGE and f"{flag[0]} goes with --weights" in result.stderr
+    refused(tensors(k=32), "initializer 'onnx::MatMul_0' has shape [64, 64]", flags=["--partial-weights"])
 
 
 def test_shapes_that_differ(refused):
