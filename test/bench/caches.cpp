@@ -86,7 +86,7 @@ struct Subject {
     double start = now();
     for (auto &layer : addresses) {
       const unsigned char *const *pagesOf = layer.data();
-      CacheRows keys{&pagesOf, &count, 0, 1, layout}, values{&pagesOf, &count, layout.bytes(), 1, layout};
+      CacheRows keys{&pagesOf, &count, 0, 1, false, layout}, values{&pagesOf, &count, layout.bytes(), 1, false, layout};
       cpu::AttentionPlan plan(call, pool.threads(), &keys, &values);
       if (!scratch.reserve(plan.scratchBytes() * static_cast<size_t>(pool.threads())) ||
           !parts.reserve(plan.partBytes()))

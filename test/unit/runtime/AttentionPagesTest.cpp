@@ -46,7 +46,7 @@ struct Pages {
     }
     for (const auto &own : addresses)
       pointers.push_back(own.data());
-    view = {pointers.data(), counts.data(), kOffset, static_cast<int64_t>(counts.size()), layout};
+    view = {pointers.data(), counts.data(), kOffset, static_cast<int64_t>(counts.size()), /*inOrder=*/false, layout};
   }
 
   /// A row as the layout alone reads it.
