@@ -5,9 +5,9 @@ import json
 import numpy as np
 import onnx
 import pytest
-from cli_support import save, save_chain
+from cli_support import kill_when, save, save_chain
 from onnx import helper, numpy_helper, reference
-from test_resume import kill, parts
+from test_resume import parts
 
 LAYERS, WIDTH = 6, 64
 FLAGS = ["--bits", "2", "--group-size", "32", "--method", "gptq", "--prefer", "size", "--jobs", "1"]
@@ -76,8 +76,7 @@ def test_killed_run_is_taken_over(lathe_tool, folder, tmp_path):
     whole, output = tmp_path / "whole.lathe", tmp_path / "model.lathe"
     words = quantize(folder, output, "--sequential")
     lathe_tool.ok(*quantize(folder, whole, "--sequential"))
-    assert kill(lathe_tool, words, tmp_path, lambda: len(parts(output)) >= 5)
-    assert not output.exists()
+    kill_when([lathe_tool.path, *words], lambda: len(parts(output)) >= 5, output)
     result = lathe_tool(*words)
     assert result.returncode == 0 and "finished parts of an interrupted run" in result.stderr, result.stderr
     assert output.read_bytes() == whole.read_bytes()
