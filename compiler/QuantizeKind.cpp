@@ -4,6 +4,8 @@
 //
 //===----------------------------------------------------------------------===//
 #include "compiler/CacheStep.h"
+#include "compiler/CalibrationProgram.h"
+#include "compiler/LayerTurns.h"
 #include "compiler/QuantizeStep.h"
 #include "compiler/QuantizeTimes.h"
 #include "compiler/StepKinds.h"
@@ -24,6 +26,20 @@ std::string activationsOf(const std::string &mode) {
   return mode == "dynamic" ? "token" : mode == "static" ? "tensor" : "none";
 }
 
+/// What of a step needs calibration data.
+std::string needsData(const RecipeStep &step) {
+  return step.smooth                                     ? "smoothing"
+         : step.outliers                                 ? "keeping outliers apart"
+         : step.activations == "tensor"                  ? "mode 'static'"
+         : step.biasCorrection                           ? "correcting biases"
+         : step.method == "gptq" || step.method == "awq" ? "method '" + step.method + "'"
+         : step.sequential                               ? "field 'sequential'"
+                                                         : "";
+}
+
+/// Whether a step looks at data where there are some, though it needs none.
+bool usesData(const RecipeStep &step) { return step.format == "codebook" || step.method == "mse"; }
+
 /// What fields say together that no one of them is wrong for.
 std::string verify(const RecipeStep &step) {
   if (step.activations != activationsOf(step.mode))
@@ -38,6 +54,10 @@ std::string verify(const RecipeStep &step) {
   bool hasFloatScales = step.format != "mxfp4" && step.format != "mxfp8" && step.format != "codebook";
   if (step.doubleQuantization && !hasFloatScales)
     return "field 'double_quantization': is for formats that have scales of floats, got format '" + step.format + "'";
+  RecipeStep other = step;
+  other.sequential = false;
+  if (step.sequential && needsData(other).empty() && !usesData(other))
+    return "field 'sequential': is for steps that look at calibration data, got method '" + step.method + "'";
   if (step.doubleQuantization && step.method == "hqq")
     return "field 'double_quantization': is for methods without zero points of floats, got method 'hqq'";
   return "";
@@ -47,16 +67,6 @@ std::string finishQuantize(const ordered_json &entry, RecipeStep &step) {
   if (!entry.contains("activations"))
     step.activations = activationsOf(step.mode);
   return verify(step);
-}
-
-/// What of a step needs calibration data.
-std::string needsData(const RecipeStep &step) {
-  return step.smooth                                     ? "smoothing"
-         : step.outliers                                 ? "keeping outliers apart"
-         : step.activations == "tensor"                  ? "mode 'static'"
-         : step.biasCorrection                           ? "correcting biases"
-         : step.method == "gptq" || step.method == "awq" ? "method '" + step.method + "'"
-                                                         : "";
 }
 
 std::vector<std::pair<std::string, RecipeStep>> neighbours(const RecipeStep &step) {
@@ -101,11 +111,22 @@ bool quantizeWeights(StepRun &run) {
     return false;
   run.isResolved = times.leaveSlower(run.compression, run.step, chosen, run.report, run.resolved);
   size_t first = run.report.layers.size();
-  LayerStatistics statistics;
-  if (run.compression.data && usesCalibration(run.step) && !run.gather(chosen, statistics))
-    return false;
-  if (!quantizeLayers(run.compression, run.step, chosen, statistics, run.pool, run.report, run.error))
-    return false;
+  const Compression &compression = run.compression;
+  bool looks = compression.data && usesCalibration(run.step), inTurns = looks && run.step.sequential;
+  std::vector<std::vector<compression::Layer>> turns{chosen};
+  if (inTurns) {
+    turns = layersInTurns(chosen, calibratedModule(compression).lookupSymbol<mlir::func::FuncOp>("main"));
+    compression.resume->sumUp(true); // each turn has parts of its own
+  }
+  for (const std::vector<compression::Layer> &turn : turns) {
+    LayerStatistics statistics;
+    if (looks && !run.gather(turn, statistics))
+      return false;
+    if (!quantizeLayers(compression, run.step, turn, statistics, run.pool, run.report, run.error))
+      return false;
+  }
+  if (inTurns)
+    compression.resume->saySum();
   times.tell(run.report, first);
   return true;
 }
@@ -128,6 +149,7 @@ RecipeStep timedAs(const RecipeStep &step) {
   own.smooth.reset();
   own.outliers.reset();
   own.biasCorrection = false;
+  own.sequential = false;
   if (step.activations == "tensor") {
     own.mode = "weight-only";
     own.activations = "none";
@@ -159,6 +181,7 @@ StepKind quantizeKind() {
                     optionalNumber("outliers", at(&S::outliers), 1, 1e6),
                     flag("bias_correction", at(&S::biasCorrection)),
                     flag("double_quantization", at(&S::doubleQuantization)),
+                    flag("sequential", at(&S::sequential)),
                     integer("stages", at(&S::stages), {1, 2}),
                     integer("dimension", at(&S::dimension), {1, 2, 4, 8}),
                     choice("prefer", at(&S::prefer), {"auto", "speed", "size"}),
@@ -172,7 +195,10 @@ StepKind quantizeKind() {
   kind.timedAs = timedAs;
   kind.neighbours = neighbours;
   kind.storesWeights = true;
-  kind.usesData = [](const RecipeStep &step) { return step.format == "codebook" || step.method == "mse"; };
+  kind.usesData = usesData;
+  kind.whyNoAlternative = [](const RecipeStep &step) {
+    return std::string(step.sequential ? "field 'sequential': layers that are tried alone have none before them" : "");
+  };
   return kind;
 }
 

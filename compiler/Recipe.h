@@ -99,6 +99,8 @@ struct RecipeStep {
       false; ///< `bias_correction`: what codes change in the mean of outputs over calibration data is taken back
   bool doubleQuantization =
       false; ///< `double_quantization`: scales are codes of 8 bits, with a scale for each 256 outputs
+  bool sequential =
+      false; ///< layers are calibrated one after another, with what those before them compute from their codes
   int64_t stages = 1;             ///< of codebooks whose values are added: 1 or 2
   int64_t dimension = 4;          ///< of codebooks: weights that one code stands for
 

@@ -79,11 +79,14 @@ typedef struct lathe_matmul_call {
   double a_scale;          ///< with LATHE_QUANTIZE_STATIC; above 0
   int64_t a_zero;          ///< likewise, from -128 to 127: of unsigned integers 128 less than their zero point
   int64_t a_again;         ///< not 0: a has not changed since the product before that read it, of what it left something may be left
-  int64_t a_bytes;         ///< lathe_bytes: a has been rounded, to integers with LATHE_QUANTIZE_STATIC, to floats of the weight's type
+  int64_t a_bytes;         ///< lathe_bytes: a has been rounded, to integers with LATHE_QUANTIZE_STATIC or, where there is a_scales, with a
+                           ///< sign by rows, to floats of the weight's type
   int64_t out_bytes;       ///< lathe_bytes: what out would be is rounded, to integers by out_scale and out_zero, as a is; those only with
                            ///< quantized weights, floats only with weights of 16-bit floats
   double out_scale;        ///< above 0
   int64_t out_zero;        ///< as a_zero
+  const float *a_scales;   ///< with bytes that LATHE_QUANTIZE_ROWS has made, else NULL: of each row of a, which is dense
+  const int32_t *a_sums;   ///< likewise, what the bytes of each row add up to, or NULL
 } lathe_matmul_call;
 
 /// Rows of the transpose of a quantized weight [k, n], such as a table of embeddings: out[i] = weight[:, indices[i]].

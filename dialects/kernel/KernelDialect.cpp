@@ -342,6 +342,30 @@ SmallVector<int64_t> MatmulOp::matrixShape(Value buffer, std::optional<ArrayRef<
   return axes ? applyPermutation(shape, *axes) : SmallVector<int64_t>(shape);
 }
 
+/// Of a left side of i8: how it was rounded is known, and where by rows, what belongs to these.
+static LogicalResult verifyBytes(MatmulOp op) {
+  uint64_t quantization = op.getLhsQuantization();
+  bool hasScales = op.getLhsScales() != nullptr;
+  if (op.readsBytes() && quantization != static_cast<uint64_t>(hasScales ? LATHE_QUANTIZE_ROWS : LATHE_QUANTIZE_STATIC))
+    return op.emitOpError() << "expects a left side of i8 with lhs_quantization "
+                            << static_cast<int>(LATHE_QUANTIZE_STATIC) << ", or "
+                            << static_cast<int>(LATHE_QUANTIZE_ROWS) << " and scales, got "
+                            << static_cast<int64_t>(quantization) << (hasScales ? " and scales" : "");
+  SmallVector<int64_t> rows(op.getLhs().getType().getShape());
+  if (!rows.empty())
+    rows.back() = 1;
+  for (auto [name, buffer, bits] : {std::tuple("scales of f32", Value(op.getLhsScales()), 0),
+                                    std::tuple("sums of i32", Value(op.getLhsSums()), 32)}) {
+    auto type = buffer ? cast<MemRefType>(buffer.getType()) : MemRefType();
+    bool fits = !type || (type.getShape() == ArrayRef(rows) &&
+                          (bits ? type.getElementType().isInteger(bits) : type.getElementType().isF32()));
+    if (!fits || (type && (!op.readsBytes() || !hasScales || op.getTransposeLhs() || op.getLhsUnsigned())))
+      return op.emitOpError() << "expects " << name << " for the rows of a left side of i8 with a sign, got "
+                              << buffer.getType() << " for " << op.getLhs().getType();
+  }
+  return success();
+}
+
 LogicalResult MatmulOp::verify() {
   auto weight = static_cast<int64_t>(getWeight());
   if (failed(verifyIndex(*this, "kernel", getKernel())) ||
@@ -409,9 +433,8 @@ LogicalResult MatmulOp::verify() {
     return emitOpError() << "expects a quantization of the left side from 0 to " << static_cast<int>(LATHE_QUANTIZE_STATIC)
                          << ", with a weight, a scale above 0 and a zero from -128 to 127, got "
                          << static_cast<int64_t>(getLhsQuantization()) << ", " << getLhsScale().convertToDouble() << " and " << zero;
-  if (readsBytes() && getLhsQuantization() != LATHE_QUANTIZE_STATIC)
-    return emitOpError() << "expects a left side of i8 with lhs_quantization " << static_cast<int>(LATHE_QUANTIZE_STATIC) << ", got "
-                         << static_cast<int64_t>(getLhsQuantization());
+  if (failed(verifyBytes(*this)))
+    return failure();
   Type lhsElement = getLhs().getType().getElementType();
   if ((lhsElement.isF16() || lhsElement.isBF16()) && getLhsQuantization() != LATHE_QUANTIZE_NONE)
     return emitOpError() << "expects a left side of " << lhsElement << " without lhs_quantization, got "

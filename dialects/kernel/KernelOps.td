@@ -192,24 +192,26 @@ def Kernel_MatmulOp : Kernel_Op<"matmul", [AttrSizedOperandSegments]> {
     axes, so it does not go with `out_axes` (C12); it may be the result's buffer. So may the multiplier, which has the result's shape (C13) and
     goes with a weight alone (C14). `lhs_quantization` is a `lathe_quantization` of runtime/Abi.h: with a weight of quantized integers the left
     side is rounded to integers, which are multiplied, by `lhs_scale`, above 0, and `lhs_zero`, from -128 to 127, where the
-    scale is static (C15). A left side of i8 has been rounded so (C16); `lhs_again` says that the last product before this one that read it
+    scale is static (C15). A left side of i8 has been rounded so, or with `lhs_scales` by rows (C16); `lhs_again` says that the last product before this one that read it
     left it as it was. A result of i8, with a weight alone, is rounded by `out_scale` and `out_zero` likewise (C17). `lhs_unsigned` and
-    `out_unsigned` say that such bytes have no sign: they are 128 more than what zeros count. On a device `lhs` may be of the type of a weight of 16-bit floats, without
-    `lhs_quantization` (C18), and `out` of 16-bit floats with such a weight.
+    `out_unsigned` say that such bytes have no sign: they are 128 more than what zeros count. Bytes that were rounded by a scale for each row
+    have a sign; these scales are `lhs_scales`, and `lhs_sums` what the bytes of each row add up to, in i32, or absent: dense buffers of the
+    left side's shape but for a last axis of 1 (C18). On a device `lhs` may be of the type of a weight of 16-bit floats, without
+    `lhs_quantization` (C19), and `out` of 16-bit floats with such a weight.
 
     ```mlir
     kernel.matmul %frame lhs(%a : memref<?x8xf32>) out(%y : memref<?x4xf32>) {activation = 0 : i64, kernel = 0 : i64,
       weight = 2 : i64, weight_shape = array<i64: 8, 4>}
     ```
   }];
-  let arguments = (ins Kernel_Pointer:$frame, Kernel_Buffer:$lhs, Optional<Kernel_Buffer>:$rhs, Optional<Kernel_Buffer>:$bias,
-      Optional<Kernel_Buffer>:$multiplier, Optional<Kernel_Buffer>:$residual, Kernel_Buffer:$out, I64Attr:$kernel, I64Attr:$weight, DenseI64ArrayAttr:$weight_shape, I64Attr:$activation,
+  let arguments = (ins Kernel_Pointer:$frame, Kernel_Buffer:$lhs, Optional<Kernel_Buffer>:$lhs_scales,
+      Optional<Kernel_Buffer>:$lhs_sums, Optional<Kernel_Buffer>:$rhs, Optional<Kernel_Buffer>:$bias, Optional<Kernel_Buffer>:$multiplier, Optional<Kernel_Buffer>:$residual, Kernel_Buffer:$out, I64Attr:$kernel, I64Attr:$weight, DenseI64ArrayAttr:$weight_shape, I64Attr:$activation,
       UnitAttr:$transpose_lhs, UnitAttr:$transpose_rhs, DefaultValuedAttr<F64Attr, "1.0">:$alpha,
       OptionalAttr<DenseI64ArrayAttr>:$lhs_axes, OptionalAttr<DenseI64ArrayAttr>:$rhs_axes,
       OptionalAttr<DenseI64ArrayAttr>:$out_axes, DefaultValuedAttr<I64Attr, "0">:$lhs_quantization,
       DefaultValuedAttr<F64Attr, "1.0">:$lhs_scale, DefaultValuedAttr<I64Attr, "0">:$lhs_zero, UnitAttr:$lhs_unsigned,
       UnitAttr:$lhs_again, DefaultValuedAttr<F64Attr, "1.0">:$out_scale, DefaultValuedAttr<I64Attr, "0">:$out_zero, UnitAttr:$out_unsigned);
-  let assemblyFormat = "$frame `lhs` `(` $lhs `:` type($lhs) `)` (`rhs` `(` $rhs^ `:` type($rhs) `)`)? (`bias` `(` $bias^ `:` type($bias) `)`)? (`multiplier` `(` $multiplier^ `:` type($multiplier) `)`)? (`residual` `(` $residual^ `:` type($residual) `)`)? `out` `(` $out `:` type($out) `)` attr-dict";
+  let assemblyFormat = "$frame `lhs` `(` $lhs `:` type($lhs) `)` (`scales` `(` $lhs_scales^ `:` type($lhs_scales) `)`)? (`sums` `(` $lhs_sums^ `:` type($lhs_sums) `)`)? (`rhs` `(` $rhs^ `:` type($rhs) `)`)? (`bias` `(` $bias^ `:` type($bias) `)`)? (`multiplier` `(` $multiplier^ `:` type($multiplier) `)`)? (`residual` `(` $residual^ `:` type($residual) `)`)? `out` `(` $out `:` type($out) `)` attr-dict";
   let extraClassDeclaration = [{
     /// The shape of a buffer's matrices: its own, with the axes in the order that `axes` says.
     static ::llvm::SmallVector<int64_t> matrixShape(::mlir::Value buffer, ::std::optional<::llvm::ArrayRef<int64_t>> axes);
@@ -305,7 +307,8 @@ def Kernel_LaunchOp : Kernel_Op<"launch", [DeclareOpInterfaceMethods<SymbolUserO
   let summary = "Runs a generated kernel over [0, count), in chunks of at least `grain` work items";
   let description = [{
     Memrefs and index values are laid out one behind the other as the kernel's arguments: memrefs as the descriptors that MLIR's
-    lowering to LLVM uses. `callee` is a kernel: a function (frame, arguments, begin, end) (C1).
+    lowering to LLVM uses. `callee` is a kernel: a function (frame, arguments, begin, end) (C1). The last argument is its result; those before
+    that may be further ones.
 
     `kernel.in_place` lists the positions of buffers that the kernel reads only at the element that it writes next: the last argument,
     its result, may lie at the same place.

@@ -44,6 +44,8 @@ def quantize(random, model):
         maybe(random, step, symmetric=False, mode=["dynamic", "static"], range=["percentile", "entropy", "mse"], symmetric_activations=True)
     if step["format"] in ("int", "nf4", "fp4", "log2") and step["method"] != "hqq":
         maybe(random, step, double_quantization=True)
+    if step["method"] in ("gptq", "awq"):
+        maybe(random, step, sequential=True)
     return maybe(random, step, scale_type=["f32", "bf16"], act_order=False, clip=False, bias_correction=True, smooth=0.5, outliers=6.0)
 
 
@@ -97,6 +99,7 @@ def sparsify(random, model):
 
 def choose(random, model):
     first = {"step": "quantize", **quantize(random, model)}
+    first.pop("sequential", None)  # not of single layers
     others = [{"step": "prune", "pattern": "2:4", "method": "wanda"}, [{"step": "prune"}, {"step": "quantize", "bits": 4, "group_size": 16}]]
     parts = {"step": "prune", "pattern": "neurons", "sparsity": 0.5, "multiple": 8}
     mixed = [] if model == CONVOLUTIONS else [[parts, [parts, first], *others]]

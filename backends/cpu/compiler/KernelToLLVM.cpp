@@ -235,6 +235,8 @@ void Lowering::lowerMatmul(kernel::MatmulOp op) {
   set(offsetof(Call, out_bytes), bytes(op.getOut(), op.getOutUnsigned()));
   set(offsetof(Call, out_scale), b.create<LLVM::ConstantOp>(loc, b.getF64Type(), op.getOutScaleAttr()));
   set(offsetof(Call, out_zero), word(loc, op.getOutZero()));
+  set(offsetof(Call, a_scales), op.getLhsScales() ? addressOf(loc, op.getLhsScales()) : null);
+  set(offsetof(Call, a_sums), op.getLhsSums() ? addressOf(loc, op.getLhsSums()) : null);
   Value table = loadPointer(loc, op.getFrame(), offsetof(lathe_frame, rt));
   Value function = loadPointer(loc, table, offsetof(lathe_runtime_table, matmul));
   auto type = LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(context), {pointer, pointer});

@@ -13,6 +13,7 @@
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/IR/IRMapping.h"
 #include "mlir/IR/Matchers.h"
+#include "llvm/ADT/SmallPtrSet.h"
 #include <map>
 
 using namespace mlir;
@@ -112,7 +113,10 @@ private:
   Value load(Value buffer, Type element, ArrayRef<Value> indices);
   bool isInRow(ArrayRef<Value> indices) const;
   void keepElement(Value column);
-  void store(Value value, ValueRange indices);
+  void storeResults(Value column);
+  void store(Value value, ValueRange indices) { store(value, out, indices); }
+  void store(Value value, Value buffer, ValueRange indices);
+  void emitRow(ArrayRef<Value> indices);
   SmallVector<Value> firstRow(ArrayRef<int64_t> counted, ArrayRef<Value> extents, Value row);
   void nextRow(ArrayRef<int64_t> counted, ArrayRef<Value> extents, ValueRange indices);
   Value fail(Operation *op, const Twine &message) {
@@ -137,6 +141,8 @@ private:
   SmallVector<Scope> scopes;
   Value out;                 ///< of the result
   SmallVector<Value> row;    ///< indices of the result but the last
+  SmallVector<std::pair<Value, Value>> results; ///< tensors with their buffers, where there are several
+  llvm::SmallPtrSet<Value, 4> stored;           ///< those whose elements of the row stand in their buffers
   Value kept;                ///< tensor whose elements of the row stand in the result until that is computed
   int nested = 0; ///< depth of conditional regions: nothing computed there is known outside
   bool failed = false;
@@ -244,6 +250,29 @@ static bool isExpensive(Value tensor) {
          });
 }
 
+/// At the end of a loop over the row: results that came up there go where they belong.
+void Emitter::storeResults(Value column) {
+  if (nested || scopes.size() != 3 || results.empty())
+    return;
+  // A loop over a part of the row that begins with it would leave the rest.
+  Value root = results.front().first;
+  if (cast<scf::ForOp>(scopes.back().loop).getUpperBound() !=
+      dim(root, cast<RankedTensorType>(root.getType()).getRank() - 1))
+    return;
+  SmallVector<Value> indices(row);
+  indices.push_back(column);
+  for (auto [tensor, buffer] : results) {
+    std::pair<void *, std::vector<void *>> key{tensor.getAsOpaquePointer(), {}};
+    for (Value index : indices)
+      key.second.push_back(index.getAsOpaquePointer());
+    auto known = scopes.back().memo.find(key);
+    if (known == scopes.back().memo.end() || stored.contains(tensor))
+      continue;
+    store(known->second, buffer, indices);
+    stored.insert(tensor);
+  }
+}
+
 /// At the end of a loop over the row: what was expensive there stays in the result's row, when later loops may want it.
 void Emitter::keepElement(Value column) {
   if (kept || nested || scopes.size() != 3)
@@ -301,6 +330,9 @@ Value Emitter::compute(Value tensor, ArrayRef<Value> indices) {
   Type elementType = cast<RankedTensorType>(tensor.getType()).getElementType();
   if (tensor == kept && isInRow(indices))
     return load(out, elementType, indices);
+  if (stored.contains(tensor) && isInRow(indices))
+    return load(llvm::find_if(results, [&](auto &result) { return result.first == tensor; })->second, elementType,
+                indices);
   if (auto it = buffers.find(tensor); it != buffers.end())
     return load(it->second, elementType, indices);
   Operation *op = tensor.getDefiningOp();
@@ -471,6 +503,7 @@ Value Emitter::generic(linalg::GenericOp op, unsigned result, ArrayRef<Value> in
   for (size_t i = loops.size(); i-- > 0;) {
     b.setInsertionPointToEnd(loops[i].getBody());
     keepElement(loops[i].getInductionVar());
+    storeResults(loops[i].getInductionVar());
     b.create<scf::YieldOp>(loc, value);
     value = loops[i].getResult(0);
     if (!nested)
@@ -512,16 +545,43 @@ void Emitter::nextRow(ArrayRef<int64_t> counted, ArrayRef<Value> extents, ValueR
     b.create<scf::YieldOp>(loc, result);
 }
 
-/// Writes an element of the result.
-void Emitter::store(Value value, ValueRange indices) {
-  Type stored = cast<MemRefType>(out.getType()).getElementType();
-  if (isa<FloatType>(value.getType()) && value.getType() != stored)
-    value = b.create<arith::BitcastOp>(loc, stored, value);
-  else if (value.getType() != stored && (isUnsigned || value.getType().isInteger(1)))
-    value = b.create<arith::ExtUIOp>(loc, stored, value);
-  else if (value.getType() != stored)
-    value = b.create<arith::ExtSIOp>(loc, stored, value);
-  b.create<memref::StoreOp>(loc, value, out, indices);
+/// Writes an element of a result.
+void Emitter::store(Value value, Value buffer, ValueRange indices) {
+  Type type = cast<MemRefType>(buffer.getType()).getElementType();
+  if (isa<FloatType>(value.getType()) && value.getType() != type)
+    value = b.create<arith::BitcastOp>(loc, type, value);
+  else if (value.getType() != type && (isUnsigned || value.getType().isInteger(1)))
+    value = b.create<arith::ExtUIOp>(loc, type, value);
+  else if (value.getType() != type)
+    value = b.create<arith::ExtSIOp>(loc, type, value);
+  b.create<memref::StoreOp>(loc, value, buffer, indices);
+}
+
+/// The row of several results: first what is one number for it, in the loops for which the others come up, then what is
+/// left of these.
+void Emitter::emitRow(ArrayRef<Value> indices) {
+  int64_t last = static_cast<int64_t>(indices.size()) - 1;
+  auto columnsOf = [&](Value tensor) { return cast<RankedTensorType>(tensor.getType()).getDimSize(last); };
+  Value first = results.front().first;
+  SmallVector<Value> at(indices);
+  at.back() = constant(0);
+  for (auto [tensor, buffer] : results)
+    if (columnsOf(tensor) == 1 && columnsOf(first) != 1)
+      store(element(tensor, at), buffer, at);
+  bool isDone = llvm::all_of(results, [&](auto &result) {
+    return stored.contains(result.first) || (columnsOf(result.first) == 1 && columnsOf(first) != 1);
+  });
+  if (isDone)
+    return;
+  OpBuilder::InsertionGuard guard(b);
+  auto columns = b.create<scf::ForOp>(loc, constant(0), dim(first, last), constant(1));
+  b.setInsertionPointToStart(columns.getBody());
+  scopes.push_back({columns, columns.getBody(), {}});
+  at.back() = columns.getInductionVar();
+  for (auto [tensor, buffer] : results)
+    if (!stored.contains(tensor) && (columnsOf(tensor) != 1 || columnsOf(first) == 1))
+      store(element(tensor, at), buffer, at);
+  scopes.pop_back();
 }
 
 LogicalResult Emitter::run() {
@@ -544,6 +604,12 @@ LogicalResult Emitter::run() {
       scalars[value] = argument(value.getType());
   }
   out = argument(flat ? flatBufferType(type) : bufferType(type));
+  OperandRange returned = group.getBody().front().getTerminator()->getOperands();
+  if (returned.size() > 1) {
+    results.push_back({root, out});
+    for (Value further : returned.drop_front())
+      results.push_back({further, argument(bufferType(cast<RankedTensorType>(further.getType())))});
+  }
   int64_t rank = type.getRank();
   if (flat) {
     auto elements = b.create<scf::ForOp>(loc, entry->getArgument(2), entry->getArgument(3), constant(1));
@@ -576,14 +642,18 @@ LogicalResult Emitter::run() {
     indices[only] = rows.getInductionVar();
   for (auto [axis, index] : llvm::zip(counted, rows.getRegionIterArgs()))
     indices[axis] = index;
-  if (rank > 0) {
+  if (rank > 0)
     row.assign(indices.begin(), indices.end() - 1);
+  if (!results.empty()) {
+    emitRow(indices);
+  } else if (rank > 0) {
     auto columns = b.create<scf::ForOp>(loc, constant(0), extents.back(), constant(1));
     b.setInsertionPointToStart(columns.getBody());
     scopes.push_back({columns, columns.getBody(), {}});
     indices.back() = columns.getInductionVar();
   }
-  store(element(root, indices), indices);
+  if (results.empty())
+    store(element(root, indices), indices);
   b.setInsertionPointToEnd(rows.getBody());
   nextRow(counted, extents, rows.getRegionIterArgs());
   b.setInsertionPointToEnd(entry);

@@ -21,12 +21,17 @@ int64_t argumentBytes(mlir::Type type);
 
 /// Fills `kernel`, a function (frame, args, begin, end), with loops that compute the tensor that `group` returns.
 ///
-/// `group` takes tensors and index values and returns one tensor, computed by linalg operations on tensors (and arith on
+/// `group` takes tensors and index values and returns a tensor, computed by linalg operations on tensors (and arith on
 /// index values). The kernel's arguments are the group's, tensors as buffers, then the result's buffer. A work item
 /// is one row: all but the last axis of the result, in row-major order. Every value is computed where it is needed, at
 /// the outermost loop at which its indices are known, so that no intermediate is stored: a reduction along a row is
 /// one loop before the loop that uses it. But an exponential or the like that both loops want, if it is of the result's
-/// type, is kept in the result's row in between; so the result's buffer must not be one of the operands'. `isUnsigned` says how the result's integers below 8 bits fill a byte. `addCheck` gives the index of a run-time check.
+/// type, is kept in the result's row in between; so the result's buffer must not be one of the operands'.
+///
+/// A group that returns several tensors has a buffer for each, in their order. The others have the first one's shape,
+/// or a last axis of 1 in it: what they are of a row is written with the row, by the first loop that comes to it, and
+/// read there by those behind. `isUnsigned` says how the result's integers below 8 bits fill a byte. `addCheck` gives
+/// the index of a run-time check.
 ///
 /// Where `flat`, buffers of the result's type have one axis, of all elements, and a work item is an element.
 mlir::LogicalResult emitRowKernel(mlir::func::FuncOp group, mlir::func::FuncOp kernel, bool isUnsigned, bool flat,

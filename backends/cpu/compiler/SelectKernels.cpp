@@ -157,7 +157,10 @@ Value Selector::output(Location loc, Value tensor, int64_t number) {
 static bool isUnsigned(Value tensor) { return cast<RankedTensorType>(tensor.getType()).getElementType().isUnsignedInteger(); }
 
 LogicalResult Selector::emitMatmul(MatmulOp op, const Epilogue &epilogue) {
-  Value lhs = buffer(epilogue.lhs.tensor);
+  auto rounding = op->getAttrOfType<DictionaryAttr>(kernel::kLhsQuantizationAttr);
+  bool roundsRows = rounding && rounding.getAs<IntegerAttr>("mode").getInt() == LATHE_QUANTIZE_ROWS;
+  RoundedRows rows = roundsRows ? rounded.lookup(epilogue.lhs.tensor) : RoundedRows();
+  Value lhs = rows.bytes ? rows.bytes : buffer(epilogue.lhs.tensor);
   Value bias = epilogue.bias ? buffer(epilogue.bias) : Value();
   Value multiplier = epilogue.multiplier ? buffer(epilogue.multiplier) : Value();
   Value residual = epilogue.residual ? buffer(epilogue.residual) : Value();
@@ -183,10 +186,12 @@ LogicalResult Selector::emitMatmul(MatmulOp op, const Epilogue &epilogue) {
   };
   int64_t id = addKernel("matmul_" + std::to_string(kernels.size()), "matmul", ops);
   describeResult(id, epilogue.last->getResult(0), ops);
-  auto product = b.create<kernel::MatmulOp>(op.getLoc(), frame, lhs, rhs, bias, multiplier, residual, out, id, weight, weightShape,
-                             epilogue.activation, op.getTransposeLhs(), op.getTransposeRhs(), APFloat(epilogue.alpha), axes(epilogue.lhs.axes), axes(epilogue.rhs.axes), axes(epilogue.outAxes), /*lhs_quantization=*/0, APFloat(1.0), /*lhs_zero=*/0,
-                             /*lhs_unsigned=*/false, /*lhs_again=*/false, APFloat(1.0), /*out_zero=*/0, /*out_unsigned=*/false);
-  if (auto rounding = op->getAttrOfType<DictionaryAttr>(kernel::kLhsQuantizationAttr)) {
+  auto product = b.create<kernel::MatmulOp>(
+      op.getLoc(), frame, lhs, rows.scales, rows.sums, rhs, bias, multiplier, residual, out, id, weight, weightShape,
+      epilogue.activation, op.getTransposeLhs(), op.getTransposeRhs(), APFloat(epilogue.alpha), axes(epilogue.lhs.axes),
+      axes(epilogue.rhs.axes), axes(epilogue.outAxes), /*lhs_quantization=*/0, APFloat(1.0), /*lhs_zero=*/0,
+      /*lhs_unsigned=*/false, /*lhs_again=*/false, APFloat(1.0), /*out_zero=*/0, /*out_unsigned=*/false);
+  if (rounding) {
     product.setLhsQuantizationAttr(rounding.getAs<IntegerAttr>("mode"));
     product.setLhsScaleAttr(rounding.getAs<FloatAttr>("scale"));
     product.setLhsZeroAttr(rounding.getAs<IntegerAttr>("zero"));
@@ -274,14 +279,24 @@ LogicalResult Selector::emitGroup(ArrayRef<Operation *> ops, Value root, Value t
   makeSignless(groupFunc);
   if (failed(lowerToLinalg(groupFunc)))
     return failure();
-  if (!target)
+  // Rows that products round leave the kernel rounded, and as numbers for whoever else reads them.
+  auto rounding = rounded.find(root);
+  bool rounds = rounding != rounded.end() && !ops.empty(), isStored = !rounds || rounding->second.isStored;
+  if (rounds)
+    roundRows(groupFunc, rounding->second);
+  if (!target && isStored)
     target = destination(root);
+  SmallVector<Value> targets;
+  if (rounds)
+    targets = allocRoundedRows(root, rounding->second);
+  if (isStored)
+    targets.push_back(target);
   std::string name = "kernel_" + std::to_string(kernels.size());
   int64_t id = addKernel(name, "generated", ops);
   func::FuncOp kernelFunc = addKernelFunc(loc, name);
   bool isUnsigned = cast<RankedTensorType>(root.getType()).getElementType().isUnsignedInteger();
-  SmallVector<int64_t> inPlace = findInPlace(groupFunc);
-  flat = flat && isFlat(groupFunc);
+  SmallVector<int64_t> inPlace = rounds ? SmallVector<int64_t>() : findInPlace(groupFunc);
+  flat = flat && !rounds && isFlat(groupFunc);
   LogicalResult result = emitRowKernel(groupFunc, kernelFunc, isUnsigned, flat,
                                        [&](Location at, StringRef message) { return addCheck(at, message); });
   groupFunc.erase();
@@ -292,7 +307,7 @@ LogicalResult Selector::emitGroup(ArrayRef<Operation *> ops, Value root, Value t
   constexpr int64_t kChunk = 4096;
   auto launch = [&](const SymExpr &items, Value grain) {
     auto op = b.create<kernel::LaunchOp>(loc, frame, name, arguments, host(items), grain, id);
-    describeResult(id, root, ops, ValueRange(arguments));
+    describeResult(id, root, ops, ValueRange(arguments), isStored);
     if (!inPlace.empty())
       op->setAttr(kernel::kInPlaceAttr, b.getDenseI64ArrayAttr(inPlace));
   };
@@ -317,7 +332,7 @@ LogicalResult Selector::emitGroup(ArrayRef<Operation *> ops, Value root, Value t
     rows = rows * dims[i];
   SymExpr columns = dims.empty() ? SymExpr(1) : dims.back();
   Value grain = host(shapes.max(shapes.floorDiv(kChunk, shapes.max(columns, 1)), 1));
-  arguments.push_back(target);
+  llvm::append_range(arguments, targets);
   launch(rows, grain);
   return success();
 }
@@ -516,6 +531,7 @@ LogicalResult Selector::run() {
     grouping.lookups.insert(found.lookups.begin(), found.lookups.end());
     grouping.absorbed.insert(found.absorbed.begin(), found.absorbed.end());
   });
+  findRoundedRows();
   if (failed(emitRun()) || failed(emitPlan()))
     return failure();
   setConstants();

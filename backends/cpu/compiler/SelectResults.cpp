@@ -34,13 +34,13 @@ SmallVector<int64_t> Selector::kernelsReadBy(ArrayRef<Operation *> ops) {
 }
 
 void Selector::describeResult(int64_t kernel, Value result, ArrayRef<Operation *> ops,
-                              std::optional<ValueRange> arguments) {
+                              std::optional<ValueRange> arguments, bool isStored) {
   NamedAttrList entry(cast<DictionaryAttr>(kernels[kernel]));
   if (SmallVector<int64_t> reads = kernelsReadBy(ops); !reads.empty())
     entry.set("reads", b.getDenseI64ArrayAttr(reads));
   kernelOf[result] = kernel;
   std::optional<ModelValue> value = modelValue(result.getLoc());
-  if (value) {
+  if (value && isStored) {
     auto table = cast<DictionaryAttr>(valueTable(result, value->name, ""));
     NamedAttrList description(dictionary(
         {{"value", value->name}, {"node", value->node}, {"type", table.get("type")}, {"shape", table.get("shape")}}));

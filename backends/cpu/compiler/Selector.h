@@ -83,9 +83,11 @@ private:
   bool isGiven(Value stored, std::optional<bool> transposed);
   int64_t addConstant(Value tensor, bool packed, bool transposed);
   int64_t addKernel(StringRef name, StringRef kind, ArrayRef<Operation *> ops);
-  /// Says which value of the model a kernel's result is, where it is one, and which kernels computed what `ops`, its operations, read.
-  /// The last of a launch's arguments is the result's buffer; calls of the library tell where it is.
-  void describeResult(int64_t kernel, Value result, ArrayRef<Operation *> ops, std::optional<ValueRange> arguments = std::nullopt);
+  /// Says which value of the model a kernel's result is, where it is one, and which kernels computed what `ops`, its
+  /// operations, read. The last of a launch's arguments is the result's buffer; calls of the library tell where it is.
+  /// Where it is not `isStored` there is nothing to tell of it but who reads it.
+  void describeResult(int64_t kernel, Value result, ArrayRef<Operation *> ops,
+                      std::optional<ValueRange> arguments = std::nullopt, bool isStored = true);
   SmallVector<int64_t> kernelsReadBy(ArrayRef<Operation *> ops);
   int64_t addCheck(Location loc, StringRef message);
   /// A kernel without a body.
@@ -100,6 +102,19 @@ private:
   LogicalResult emitCache(CacheOp op, const CacheCall &call);
   void emitLookup(GatherOp op);
   LogicalResult emitGroup(ArrayRef<Operation *> ops, Value root, Value target);
+  /// A left side that products round by rows, as the kernel that computes it writes it.
+  struct RoundedRows {
+    bool hasSums = false;      ///< some product takes what the bytes of a row add up to
+    bool isStored = true;      ///< as numbers, too
+    Value bytes, scales, sums; ///< buffers, once the kernel is emitted
+  };
+  /// Finds the left sides that generated kernels compute and products round by rows: these kernels round.
+  void findRoundedRows();
+  /// Lets a group, lowered to linalg, return what it returns rounded by rows: bytes, scales, what bytes add up to, and
+  /// the numbers, as far as they are wanted.
+  void roundRows(func::FuncOp group, const RoundedRows &rounding);
+  /// Buffers for these.
+  SmallVector<Value> allocRoundedRows(Value x, RoundedRows &rows);
   LogicalResult emitScatter(Operation *op);
   DictionaryAttr dictionary(std::initializer_list<std::pair<StringRef, Attribute>> entries);
   Attribute valueTable(Value value, Attribute name, const Twine &otherwise);
@@ -119,6 +134,7 @@ private:
   llvm::SmallPtrSet<Operation *, 32> stored; ///< operations whose results get buffers of their own
   DenseMap<std::pair<Value, int64_t>, int64_t> constantIndex;
   SmallVector<Attribute> constants, kernels, checks, caches;
+  DenseMap<Value, RoundedRows> rounded;
   DenseSet<std::pair<Block *, Value>> readByProducts; ///< left sides that products of a block round
   DenseMap<Value, int64_t> kernelOf; ///< that computes a tensor
   llvm::StringMap<int64_t> cacheIndex; ///< by name

@@ -226,6 +226,9 @@ Status CpuSession::findWork(const lathe_matmul_call &call, Plan **plan) {
     return failure(LATHE_INTERNAL, "a product to bytes sums over nothing");
   if (isEmpty || call.k == 0)
     return success();
+  if (call.a_bytes != LATHE_BYTES_NONE && (call.a_quantization == LATHE_QUANTIZE_ROWS) != (call.a_scales != nullptr))
+    return failure(LATHE_INTERNAL, "a matmul from bytes ", call.a_bytes, " of quantization ", call.a_quantization,
+                   call.a_scales ? " with" : " without", " scales of rows");
   if (call.multiplier && PlanKey(call).weight < 0)
     return failure(LATHE_INTERNAL, "a multiplier of a matmul without a constant");
   if (Status status = findPlan(PlanKey(call), plan); status.failed())

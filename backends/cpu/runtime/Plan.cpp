@@ -29,6 +29,7 @@ PlanKey::PlanKey(const lathe_matmul_call &call) {
   }
   aBytes = call.a_bytes;
   outBytes = call.out_bytes;
+  hasRowSums = call.a_scales && call.a_sums;
   if (outBytes != LATHE_BYTES_NONE) {
     outScale = call.out_scale;
     outZero = call.out_zero;

@@ -29,6 +29,7 @@ struct PlanKey {
   double aScale = 1;
   int64_t aZero = 0;
   int64_t aBytes = 0, outBytes = 0;
+  int64_t hasRowSums = 0; ///< of bytes that were rounded by rows
   double outScale = 1;
   int64_t outZero = 0;
 
@@ -48,7 +49,7 @@ struct PlanKey {
   }
   bool operator==(const PlanKey &other) const { return memcmp(this, &other, sizeof(*this)) == 0; }
 };
-static_assert(sizeof(PlanKey) == 33 * 8, "hashed as bytes");
+static_assert(sizeof(PlanKey) == 34 * 8, "hashed as bytes");
 
 /// A product cut into pieces that threads take one after another.
 class Plan {

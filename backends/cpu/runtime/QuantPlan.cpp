@@ -84,7 +84,9 @@ Status refuse(const PlanKey &key, const QuantizedLayout &layout) {
     return failure(LATHE_INTERNAL, "the cpu backend has no matmul of this type; expected f32");
   bool isKnown = key.aBytes >= LATHE_BYTES_NONE && key.aBytes <= LATHE_BYTES_UNSIGNED && key.outBytes >= LATHE_BYTES_NONE &&
                  key.outBytes <= LATHE_BYTES_UNSIGNED;
-  if (!isKnown || (key.aBytes != LATHE_BYTES_NONE && key.aQuantization != LATHE_QUANTIZE_STATIC))
+  // Bytes of rows have a sign.
+  if (!isKnown || (key.aBytes != LATHE_BYTES_NONE && key.aQuantization != LATHE_QUANTIZE_STATIC &&
+                   (key.aBytes != LATHE_BYTES_SIGNED || key.aQuantization != LATHE_QUANTIZE_ROWS)))
     return failure(LATHE_INTERNAL, "a matmul from bytes ", key.aBytes, " of quantization ", key.aQuantization, " to bytes ",
                    key.outBytes);
   if (key.outBytes != LATHE_BYTES_NONE && (!(key.outScale > 0 && key.outScale < 1e30) || key.outZero < -128 || key.outZero > 127))
@@ -172,19 +174,20 @@ void QuantPlan::planShared(const QuantizedLayout &layout) {
     expands_ = integers_.expand && isWide_;
     prepared += key_.aZero != 0;
   }
+  readsAll_ = keepsBytes_ && key_.hasRowSums && partCount_ == 1 && key_.aRow == key_.k;
   if (isInteger && key_.aZero != 0) {
     columnSums_.resize(static_cast<size_t>(panels_ * weight_.panel));
     columnSumsState_ = std::vector<std::atomic<int>>(static_cast<size_t>(panels_));
   }
   bool sums = isInteger || weight_.hasZeros();
-  if (stageA_ || sums) {
+  if ((stageA_ || sums) && !readsAll_) {
     preparedRows_ = std::max<int64_t>(kPreparedNumbers / key_.k, 1);
     preparations_ = ceilDiv(prepared, preparedRows_);
   }
   auto count = static_cast<size_t>(prepared), copied = static_cast<size_t>(keepsBytes_ ? prepared - rows : prepared);
   partOffset_ = stageA_ ? aligned(copied * static_cast<size_t>(padded_) * (isInteger ? 1 : 4)) : 0;
   scaleOffset_ = partOffset_ + (sums ? aligned(count * static_cast<size_t>(partCount_) * 4) : 0);
-  sharedBytes_ = scaleOffset_ + (isInteger ? aligned(count * 4) : 0);
+  sharedBytes_ = readsAll_ ? 0 : scaleOffset_ + (isInteger ? aligned(count * 4) : 0);
   // Sums of all rows where their panel is read in parts, else of those of a tile; what goes to the bias.
   sumBytes_ = static_cast<size_t>((blockParts_ < partCount_ ? tiling_.rows : std::min(tiling_.rows, tileRows())) * weight_.panel) * 4;
   sumBytes_ = aligned(sumBytes_);
@@ -285,8 +288,8 @@ void QuantPlan::prepare(const lathe_matmul_call &call, int64_t index, unsigned c
       }
       job.aCol = key_.aCol;
       job.k = key_.k;
-      job.dynamic = key_.aQuantization == LATHE_QUANTIZE_ROWS;
-      job.scale = static_cast<float>(key_.aScale);
+      job.dynamic = key_.aQuantization == LATHE_QUANTIZE_ROWS && !job.bytes;
+      job.scale = call.a_scales ? call.a_scales[at / key_.k] : static_cast<float>(key_.aScale);
       job.zero = static_cast<float>(key_.aZero);
       job.out = keepsBytes_ ? nullptr : reinterpret_cast<int8_t *>(shared) + row * padded_;
       job.padded = padded_;
@@ -369,7 +372,8 @@ IntegerTile QuantPlan::integerTile(const lathe_matmul_call &call, int64_t row, c
     tile.a = isOnes ? reinterpret_cast<const int8_t *>(shared) : static_cast<const int8_t *>(call.a) + row * key_.aRow;
     tile.aRow = isOnes ? padded_ : key_.aRow;
   }
-  tile.partSums = reinterpret_cast<const int32_t *>(shared + partOffset_) + row * partCount_;
+  tile.partSums =
+      readsAll_ ? call.a_sums + row : reinterpret_cast<const int32_t *>(shared + partOffset_) + row * partCount_;
   tile.partSumsRow = partCount_;
   return tile;
 }
@@ -377,7 +381,7 @@ IntegerTile QuantPlan::integerTile(const lathe_matmul_call &call, int64_t row, c
 void QuantPlan::multiplyIntegers(const lathe_matmul_call &call, GemmBlock &block, int64_t row, const unsigned char *panel,
                                  const unsigned char *nextPanel, unsigned char *scratch, const unsigned char *shared) const {
   auto *sums = reinterpret_cast<float *>(scratch);
-  block.rowScales = reinterpret_cast<const float *>(shared + scaleOffset_) + row;
+  block.rowScales = (readsAll_ ? call.a_scales : reinterpret_cast<const float *>(shared + scaleOffset_)) + row;
   const int64_t tileRows = this->tileRows();
   int64_t tiles = ceilDiv(block.rows, tileRows);
   bool apart = blockParts_ < partCount_; // sums of a tile are kept until its last part

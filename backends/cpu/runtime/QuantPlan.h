@@ -76,6 +76,7 @@ private:
   int64_t preparations_ = 0, preparedRows_ = 0;
   int64_t padded_ = 0, partCount_ = 0, blockParts_ = 0, unitRows_ = 1;
   bool keepsBytes_ = false; ///< the left side is bytes that are read where they are, so that only sums and the row of ones are shared
+  bool readsAll_ = false;   ///< likewise their sums and scales: nothing is prepared
   bool isWide_ = false;  ///< integers of more rows than few
   bool expands_ = false; ///< codes are made bytes, a block at a time
   std::vector<float> columnSums_; ///< of the weight, where the left side has a zero point

@@ -24,7 +24,8 @@ struct QuantizeFlags {
   Budgets budgets;
   std::string mode = "weight-only", method = "rtn", format, scaleType, range;
   int64_t bits = 0, groupSize = -1, dimension = 0;
-  bool asymmetric = false, rotate = false, equalize = false, biasCorrection = false, doubleQuantization = false, isMethodGiven = false;
+  bool asymmetric = false, rotate = false, equalize = false, biasCorrection = false, doubleQuantization = false,
+       sequential = false, isMethodGiven = false;
   double smooth = -1, damping = 0, outliers = 0;
   std::vector<std::string> tensors;
 };
@@ -80,6 +81,8 @@ std::string recipeOf(const QuantizeFlags &flags) {
     step["double_quantization"] = true;
   if (flags.biasCorrection)
     step["bias_correction"] = true;
+  if (flags.sequential)
+    step["sequential"] = true;
   if (flags.damping > 0)
     step["damping"] = flags.damping;
   if (flags.dimension)
@@ -501,6 +504,9 @@ void addQuantizeCommand(CLI::App &app, int &exitCode) {
                     "take back what codes change in the mean of a layer's outputs on --calib");
   command->add_flag("--double-quantization", flags->doubleQuantization,
                     "scales are codes of 8 bits themselves (QLoRA)");
+  command->add_flag(
+      "--sequential", flags->sequential,
+      "calibrate layers one after another, behind the codes of those before (as GPTQ was published; slower)");
   command->add_option("--smooth", flags->smooth, "SmoothQuant's alpha: moves outliers of activations into weights")->check(CLI::Range(0.0, 1.0));
   command->add_option("--outliers", flags->outliers, "inputs whose largest magnitude is so many times the median one are multiplied in f32");
   command->add_option("--damping", flags->damping, "of GPTQ, a share of the mean of the diagonal (0.01)");
@@ -513,9 +519,26 @@ void addQuantizeCommand(CLI::App &app, int &exitCode) {
     flags->isMethodGiven = command->count("--method") > 0;
     // With --kv-cache or --attention alone weights stay as they are.
     bool ofWeights = flags->compile.kvCache.empty() && flags->compile.attention.empty();
-    for (const char *name : {"--mode", "--method", "--format", "--bits", "--group-size", "--asymmetric", "--scale-type", "--range", "--smooth",
-                             "--outliers", "--damping", "--dimension", "--tensors", "--exclude", "--calib", "--rotate", "--equalize",
-                             "--bias-correction", "--double-quantization"})
+    for (const char *name : {"--mode",
+                             "--method",
+                             "--format",
+                             "--bits",
+                             "--group-size",
+                             "--asymmetric",
+                             "--scale-type",
+                             "--range",
+                             "--smooth",
+                             "--outliers",
+                             "--damping",
+                             "--dimension",
+                             "--tensors",
+                             "--exclude",
+                             "--calib",
+                             "--rotate",
+                             "--equalize",
+                             "--bias-correction",
+                             "--double-quantization",
+                             "--sequential"})
       ofWeights |= command->count(name) > 0;
     exitCode = quantize(*flags, ofWeights);
   });

@@ -171,6 +171,64 @@ TEST(ByteProducts, AgainUsesWhatTheProductBeforeLeft) {
   }
 }
 
+/// Bytes that were rounded by rows give what the product gives that rounds these rows itself, with sums of the bytes
+/// and without.
+TEST(ByteProducts, RowsThatWereRounded) {
+  int which = 0;
+  for (auto [k, n, group] :
+       {std::array<int64_t, 3>{1, 1, 1}, {33, 17, 16}, {64, 64, 64}, {192, 130, 32}, {768, 100, 768}, {4224, 40, 4224}})
+    for (int64_t bits : {8, 4})
+      for (int64_t m : {0, 1, 5, 6, 29, 140}) {
+        QuantizedLayout layout;
+        layout.k = k, layout.n = n, layout.bits = bits,
+        layout.zero = static_cast<float>(layout.entries() / 2) - (which % 2 ? 1 : 0);
+        layout.group = group < k && group % layout.unitRows() == 0 ? group : k;
+        RandomQuantized weight(layout, 7);
+        std::vector<float> numbers = randomValues(m * k, 1), scales;
+        std::vector<int8_t> bytes;
+        std::vector<int32_t> sums;
+        for (int64_t row = 0; row < m; ++row) {
+          const float *first = numbers.data() + row * k;
+          float largest = 0;
+          for (int64_t i = 0; i < k; ++i)
+            largest = std::max(largest, std::fabs(first[i]));
+          scales.push_back(largest / 127);
+          sums.push_back(0);
+          for (int64_t i = 0; i < k; ++i) {
+            bytes.push_back(static_cast<int8_t>(std::nearbyint(first[i] * (1 / scales.back()))));
+            sums.back() += bytes.back();
+          }
+        }
+        for (const std::string &isa : instructionSets()) {
+          SCOPED_TRACE(join("m ", m, " k ", k, " n ", n, " bits ", bits, " group ", layout.group, " ", isa));
+          QuantizedServices services(1 + which++ % 3, isa);
+          services.add(weight.layout, weight.packed.data());
+          services.start();
+          auto run = [&](const void *a, int64_t aBytes, const float *aScales, const int32_t *aSums) {
+            std::vector<float> out(static_cast<size_t>(m * n), 77);
+            lathe_matmul_call call = {};
+            call.dtype = LATHE_F32;
+            call.alpha = call.a_scale = 1;
+            // As a batch, whose rows are those of one matrix.
+            call.m = m % 5 ? m : m / 5, call.batch[2] = m % 5 ? 1 : 5, call.a_batch[2] = call.m * k,
+            call.out_batch[2] = call.m * n;
+            call.k = call.a_row = k, call.n = call.out_row = n;
+            call.a_col = call.batch[0] = call.batch[1] = 1;
+            call.a_quantization = LATHE_QUANTIZE_ROWS;
+            call.a = a, call.a_bytes = aBytes, call.a_scales = aScales, call.a_sums = aSums, call.out = out.data();
+            Status status = services.matmul(call);
+            EXPECT_FALSE(status.failed()) << status.message();
+            return out;
+          };
+          auto own = run(numbers.data(), LATHE_BYTES_NONE, nullptr, nullptr);
+          if (m == 0)
+            continue;
+          EXPECT_EQ(run(bytes.data(), LATHE_BYTES_SIGNED, scales.data(), sums.data()), own);
+          EXPECT_EQ(run(bytes.data(), LATHE_BYTES_SIGNED, scales.data(), nullptr), own);
+        }
+      }
+}
+
 TEST(ByteProducts, RefusesWhatItCannotDo) {
   QuantizedLayout layout;
   layout.k = 8, layout.n = 16, layout.group = 8;
@@ -196,7 +254,18 @@ TEST(ByteProducts, RefusesWhatItCannotDo) {
   EXPECT_EQ(message([](auto &) {}), "");
   EXPECT_NE(message([](auto &call) {
               call.a_quantization = LATHE_QUANTIZE_ROWS;
-            }).find("a matmul from bytes 1 of quantization 1"),
+            }).find("a matmul from bytes 1 of quantization 1 without scales of rows"),
+            std::string::npos);
+  float scale = 1;
+  EXPECT_NE(message([&](auto &call) {
+              call.a_scales = &scale;
+            }).find("a matmul from bytes 1 of quantization 2 with scales of rows"),
+            std::string::npos);
+  EXPECT_NE(message([&](auto &call) {
+              call.a_quantization = LATHE_QUANTIZE_ROWS;
+              call.a_bytes = LATHE_BYTES_UNSIGNED;
+              call.a_scales = &scale;
+            }).find("a matmul from bytes 2 of quantization 1"),
             std::string::npos);
   EXPECT_NE(message([](auto &call) { call.a_bytes = 3; }).find("a matmul from bytes 3"), std::string::npos);
   EXPECT_NE(message([](auto &call) { call.out_bytes = -1; }).find("to bytes -1"), std::string::npos);

@@ -681,8 +681,44 @@ func.func @matmul_quantization(%frame: !llvm.ptr, %a: memref<?x8xf32>, %y: memre
 // -----
 
 func.func @matmul_bytes(%frame: !llvm.ptr, %a: memref<?x8xi8>, %y: memref<?x4xf32>) {
-  // expected-error @below {{expects a left side of i8 with lhs_quantization 2, got 1}}
+  // expected-error @below {{expects a left side of i8 with lhs_quantization 2, or 1 and scales, got 1}}
   kernel.matmul %frame lhs(%a : memref<?x8xi8>) out(%y : memref<?x4xf32>) {activation = 0 : i64, kernel = 0 : i64,
+    weight = 2 : i64, weight_shape = array<i64: 8, 4>, lhs_quantization = 1 : i64}
+  return
+}
+
+// -----
+
+func.func @matmul_scales(%frame: !llvm.ptr, %a: memref<?x8xi8>, %s: memref<?x1xf32>, %y: memref<?x4xf32>) {
+  // expected-error @below {{expects a left side of i8 with lhs_quantization 2, or 1 and scales, got 2 and scales}}
+  kernel.matmul %frame lhs(%a : memref<?x8xi8>) scales(%s : memref<?x1xf32>) out(%y : memref<?x4xf32>) {activation = 0 : i64, kernel = 0 : i64,
+    weight = 2 : i64, weight_shape = array<i64: 8, 4>, lhs_quantization = 2 : i64}
+  return
+}
+
+// -----
+
+func.func @matmul_scales_shape(%frame: !llvm.ptr, %a: memref<?x8xi8>, %s: memref<?x8xf32>, %y: memref<?x4xf32>) {
+  // expected-error @below {{expects scales of f32 for the rows of a left side of i8 with a sign, got 'memref<?x8xf32>' for 'memref<?x8xi8>'}}
+  kernel.matmul %frame lhs(%a : memref<?x8xi8>) scales(%s : memref<?x8xf32>) out(%y : memref<?x4xf32>) {activation = 0 : i64, kernel = 0 : i64,
+    weight = 2 : i64, weight_shape = array<i64: 8, 4>, lhs_quantization = 1 : i64}
+  return
+}
+
+// -----
+
+func.func @matmul_sums(%frame: !llvm.ptr, %a: memref<?x8xi8>, %s: memref<?x1xf32>, %y: memref<?x4xf32>) {
+  // expected-error @below {{expects sums of i32 for the rows of a left side of i8 with a sign, got 'memref<?x1xf32>' for 'memref<?x8xi8>'}}
+  kernel.matmul %frame lhs(%a : memref<?x8xi8>) scales(%s : memref<?x1xf32>) sums(%s : memref<?x1xf32>) out(%y : memref<?x4xf32>)
+    {activation = 0 : i64, kernel = 0 : i64, weight = 2 : i64, weight_shape = array<i64: 8, 4>, lhs_quantization = 1 : i64}
+  return
+}
+
+// -----
+
+func.func @matmul_scales_of_numbers(%frame: !llvm.ptr, %a: memref<?x8xf32>, %s: memref<?x1xf32>, %y: memref<?x4xf32>) {
+  // expected-error @below {{expects scales of f32 for the rows of a left side of i8 with a sign, got 'memref<?x1xf32>' for 'memref<?x8xf32>'}}
+  kernel.matmul %frame lhs(%a : memref<?x8xf32>) scales(%s : memref<?x1xf32>) out(%y : memref<?x4xf32>) {activation = 0 : i64, kernel = 0 : i64,
     weight = 2 : i64, weight_shape = array<i64: 8, 4>, lhs_quantization = 1 : i64}
   return
 }
