@@ -177,74 +177,95 @@ static LogicalResult importMatMulBnb4(Node &node) {
   return node.result(matrixProduct(node, a, dense));
 }
 
+/// How values of GatherBlockQuantized are stored.
+struct BlockQuantized {
+  int64_t rank = 0, bits = 4, block = 128, gathered = 0, quantized = 1; ///< the last two are axes
+  bool isPacked = false; ///< several values to a byte, along the last axis
+};
+
+static std::optional<BlockQuantized> blockQuantizedOf(Node &node) {
+  Value data = node.input(0), scale = node.input(2), zero = node.input(3);
+  BlockQuantized own{Node::rank(data), node.intAttr("bits", 4), node.intAttr("block_size", 128)};
+  std::optional<int64_t> gathered = node.axis(node.intAttr("gather_axis", 0), own.rank);
+  std::optional<int64_t> quantized = node.axis(node.intAttr("quantize_axis", 1), own.rank);
+  if (!gathered || !quantized)
+    return std::nullopt;
+  own.gathered = *gathered;
+  own.quantized = *quantized;
+  own.isPacked = Node::element(data).isUnsignedInteger(8) && own.bits < 8;
+  bool isDynamic = false;
+  for (Value x : {data, scale, zero})
+    isDynamic |= x && Node::type(x).getNumDynamicDims();
+  if (own.gathered == own.quantized)
+    (void)node.unsupported("gathering along the quantized axis is not supported");
+  else if (own.isPacked && ((own.bits != 4 && own.bits != 2) || own.quantized != own.rank - 1))
+    (void)node.unsupported("expects 2 or 4 bits packed along the last axis");
+  else if (isa<FloatType>(Node::element(data)) && zero)
+    (void)node.invalid("expects no zero points of floats");
+  else if (!isa<IntegerType>(Node::element(node.input(1))))
+    (void)node.invalid("expects indices of integers");
+  else if (own.isPacked && isDynamic)
+    (void)node.unsupported("packed values of a dynamic shape are not supported", hints::kStatic);
+  else if (Node::rank(scale) != own.rank)
+    (void)node.invalid("expects scales of the rank of the data " + Twine(own.rank) + ", got rank " +
+                       Twine(Node::rank(scale)));
+  else
+    return own;
+  return std::nullopt;
+}
+
+/// Codes of as many values along the last axis, one by one.
+static Value unpacked(Node &node, const BlockQuantized &own, Value x, int64_t extent) {
+  if (!own.isPacked)
+    return x;
+  auto type = node.builder.getIntegerType(static_cast<unsigned>(own.bits), false);
+  x = unpackBits(node.builder, node.loc, node.context, x, type);
+  if (x && Node::type(x).getDimSize(own.rank - 1) != extent)
+    x = node.slice(x, own.rank - 1, node.index(0), node.index(extent));
+  return x;
+}
+
 static LogicalResult importGatherBlockQuantized(Node &node) {
   Value data = node.input(0), indices = node.input(1), scale = node.input(2), zero = node.input(3);
-  int64_t rank = Node::rank(data), bits = node.intAttr("bits", 4), block = node.intAttr("block_size", 128);
-  std::optional<int64_t> gathered = node.axis(node.intAttr("gather_axis", 0), rank);
-  std::optional<int64_t> quantized = node.axis(node.intAttr("quantize_axis", 1), rank);
-  if (!gathered || !quantized)
+  std::optional<BlockQuantized> own = blockQuantizedOf(node);
+  if (!own)
     return failure();
-  if (*gathered == *quantized)
-    return node.unsupported("gathering along the quantized axis is not supported");
-  bool packed = Node::element(data).isUnsignedInteger(8) && bits < 8;
-  if (packed && ((bits != 4 && bits != 2) || *quantized != rank - 1))
-    return node.unsupported("expects 2 or 4 bits packed along the last axis");
-  Type type = Node::element(scale), boolean = node.builder.getI1Type();
-  bool floats = isa<FloatType>(Node::element(data));
-  if (floats && zero)
-    return node.invalid("expects no zero points of floats");
-  if (!isa<IntegerType>(Node::element(indices)))
-    return node.invalid("expects indices of integers");
   // An index out of range gives zeros.
-  Type index = Node::element(indices);
-  SymExpr extent = node.dimExpr(data, *gathered);
-  Value high = node.cast(node.indexScalar(extent), index), none = node.scalar(index, 0);
+  Type type = Node::element(scale), boolean = node.builder.getI1Type(), index = Node::element(indices);
+  Value high = node.cast(node.indexScalar(node.dimExpr(data, own->gathered)), index), none = node.scalar(index, 0);
   Value low = node.make<SubOp>(index, none, high);
   Value inRange = node.make<AndOp>(boolean, node.make<CompareOp>(boolean, Comparison::ge, indices, low),
                                    node.make<CompareOp>(boolean, Comparison::lt, indices, high));
   Value chosen = node.make<SelectOp>(index, inRange, indices, none);
-  auto pick = [&](Value x) { return x ? node.make<GatherOp>(Node::element(x), x, chosen, *gathered) : x; };
-  if (packed)
-    for (Value x : {data, scale, zero})
-      if (x && Node::type(x).getNumDynamicDims())
-        return node.unsupported("packed values of a dynamic shape are not supported", hints::kStatic);
-  auto unpacked = [&](Value x, int64_t extent) -> Value {
-    if (!x || !packed)
-      return x;
-    x = unpackBits(node.builder, node.loc, node.context, x, node.builder.getIntegerType(static_cast<unsigned>(bits), false));
-    if (x && Node::type(x).getDimSize(rank - 1) != extent)
-      x = node.slice(x, rank - 1, node.index(0), node.index(extent));
-    return x;
-  };
-  if (Node::rank(scale) != rank)
-    return node.invalid("expects scales of the rank of the data " + Twine(rank) + ", got rank " + Twine(Node::rank(scale)));
-  Value values = unpacked(data, packed ? Node::type(data).getDimSize(*quantized) * (8 / bits) : 0);
-  if (!values)
-    return failure();
-  Value zeros = unpacked(zero, Node::type(scale).getDimSize(*quantized));
-  if (zero && !zeros)
+  auto pick = [&](Value x) { return node.make<GatherOp>(Node::element(x), x, chosen, own->gathered); };
+
+  int64_t stored = Node::type(data).getDimSize(own->quantized);
+  Value values = unpacked(node, *own, data, own->isPacked ? stored * (8 / own->bits) : stored);
+  Value zeros = zero ? unpacked(node, *own, zero, Node::type(scale).getDimSize(own->quantized)) : zero;
+  if (!values || (zero && !zeros))
     return failure();
   if (Type element = Node::element(values); !zeros && element.isUnsignedInteger()) { // the middle of the range
     double middle = std::ldexp(1.0, static_cast<int>(element.getIntOrFloatBitWidth()) - 1);
     zeros = node.broadcast(node.scalar(element, middle), node.dims(scale));
   }
-  if (floats) { // one scale for all along other axes, or along all of the quantized one
+  int64_t block = own->block;
+  if (isa<FloatType>(Node::element(data))) { // one scale for all along other axes, or along all of the quantized one
     SmallVector<Value> dims = node.dims(values);
-    dims[*quantized] = node.dim(scale, *quantized);
+    dims[own->quantized] = node.dim(scale, own->quantized);
     scale = node.broadcast(scale, dims);
-    int64_t whole = Node::type(values).getDimSize(*quantized);
+    int64_t whole = Node::type(values).getDimSize(own->quantized);
     if (block == 0 && ShapedType::isDynamic(whole))
       return node.unsupported("block_size 0 along a dimension that is not static is not supported");
     block = block == 0 ? std::max<int64_t>(whole, 1) : block;
   }
-  int64_t added = Node::rank(indices) - 1, axis = *quantized > *gathered ? *quantized + added : *quantized;
   OptionalOperand zeroOperand{zeros ? pick(zeros) : Value()};
-  if (zeros && !zeroOperand.value)
+  if (!scale || (zeros && !zeroOperand.value))
     return failure();
+  int64_t axis = own->quantized > own->gathered ? own->quantized + Node::rank(indices) - 1 : own->quantized;
   Value dense = node.make<DequantizeOp>(type, pick(values), pick(scale), zeroOperand,
                                         node.builder.getI64IntegerAttr(axis), node.builder.getI64IntegerAttr(block));
   SmallVector<Value> dims = node.dims(indices);
-  dims.append(rank - 1 - *gathered, node.index(1));
+  dims.append(own->rank - 1 - own->gathered, node.index(1));
   return node.result(node.make<SelectOp>(type, node.reshape(inRange, dims), dense, node.scalar(type, 0)));
 }
 

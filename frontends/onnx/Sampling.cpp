@@ -504,9 +504,35 @@ LogicalResult importMaxRoiPool(Node &node) {
 // CropAndResize
 //===----------------------------------------------------------------------===//
 
+/// Where the places of crops lie along one axis of the image, [regions, places].
+struct CropAxis {
+  Value outside;             ///< whether a place is none of the image
+  Value low, high, fraction; ///< of pixels around it, and how far it is from the lower one
+};
+
+/// `begin`, `end`: of regions, [regions, 1], as shares of the last pixel's index.
+CropAxis cropAxis(Arithmetic &floats, Value begin, Value end, SymExpr extent, SymExpr count, bool isNearest) {
+  Value zero = floats.number(0), one = floats.number(1), last = floats.of(extent - 1);
+  Value step = floats.div(floats.mul(floats.sub(end, begin), last), floats.max(floats.of(count - 1), one));
+  Value spread = floats.add(floats.mul(begin, last), floats.mul(floats.along(floats.range(count), 1, 2), step));
+  // A single place is in the middle.
+  Value middle = floats.mul(floats.mul(floats.add(begin, end), floats.number(0.5)), last);
+  Value place = floats.select(floats.compare(Comparison::gt, floats.of(count), one), spread, middle);
+  CropAxis axis;
+  axis.outside = floats.node.make<OrOp>(floats.node.builder.getI1Type(), floats.compare(Comparison::lt, place, zero),
+                                        floats.compare(Comparison::gt, place, last));
+  Value clamped = floats.clamp(place, zero, last);
+  if (isNearest)
+    clamped = floats.floor(floats.add(clamped, floats.number(0.5)));
+  axis.low = floats.floor(clamped);
+  axis.high = floats.min(floats.add(axis.low, one), last);
+  axis.fraction = floats.sub(clamped, axis.low);
+  return axis;
+}
+
 LogicalResult importCropAndResize(Node &node) {
   Value x = node.input(0), rois = node.input(1), batch = node.input(2);
-  Type type = Node::element(x), boolean = node.builder.getI1Type(), i64 = node.builder.getI64Type();
+  Type type = Node::element(x);
   if (!isa<FloatType>(type) || Node::rank(x) != 4 || Node::rank(rois) != 2 || Node::element(rois) != type ||
       node.dimExpr(rois, 1).constant().value_or(4) != 4 || Node::rank(batch) != 1 || !isa<IntegerType>(Node::element(batch)))
     return node.invalid("expects floats of rank 4, regions of 4 such floats each, and an integer index for each region");
@@ -519,51 +545,36 @@ LogicalResult importCropAndResize(Node &node) {
   if (size->size() != 2)
     return node.invalid("expects two values of crop_size, got " + Twine(size->size()));
   Arithmetic floats{node, type.isF64() ? type : node.builder.getF32Type()};
-  Value regions = node.dim(rois, 0), zero = floats.number(0), one = floats.number(1);
+  Value regions = node.dim(rois, 0);
   rois = node.reshape(rois, {regions, node.index(4)});
   auto bound = [&](int64_t i) { return node.cast(node.slice(rois, 1, node.index(i), node.index(i + 1)), floats.type); };
-  SmallVector<Value> shape{regions, (*size)[0], (*size)[1]}, lows, highs, fractions;
-  Value outside;
-  for (int64_t axis : {0, 1}) { // a region is y1, x1, y2, x2
-    SymExpr count = node.context.indexValue((*size)[axis]);
-    Value last = floats.of(node.dimExpr(x, 2 + axis) - 1), begin = bound(axis), end = bound(2 + axis);
-    Value step = floats.div(floats.mul(floats.sub(end, begin), last), floats.max(floats.of(count - 1), one));
-    Value spread = floats.add(floats.mul(begin, last), floats.mul(floats.along(floats.range(count), 1, 2), step));
-    // A single place is in the middle.
-    Value middle = floats.mul(floats.mul(floats.add(begin, end), floats.number(0.5)), last);
-    Value place = floats.select(floats.compare(Comparison::gt, floats.of(count), one), spread, middle);
-    Value beyond = node.make<OrOp>(boolean, floats.compare(Comparison::lt, place, zero),
-                                   floats.compare(Comparison::gt, place, last));
-    auto onGrid = [&](Value value) {
-      SmallVector<Value> dims{regions, node.index(1), node.index(1)};
-      dims[1 + axis] = (*size)[axis];
-      return value ? node.broadcast(node.reshape(value, dims), shape) : value;
-    };
-    Value here = onGrid(beyond);
-    outside = outside ? node.make<OrOp>(boolean, outside, here) : here;
-    Value clamped = floats.clamp(place, zero, last);
-    if (mode == "nearest")
-      clamped = floats.floor(floats.add(clamped, floats.number(0.5)));
-    Value low = floats.floor(clamped);
-    lows.push_back(onGrid(low));
-    highs.push_back(onGrid(floats.min(floats.add(low, one), last)));
-    fractions.push_back(onGrid(floats.sub(clamped, low)));
+  SmallVector<Value> shape{regions, (*size)[0], (*size)[1]};
+  CropAxis axes[2];
+  for (int64_t i : {0, 1}) { // a region is y1, x1, y2, x2
+    axes[i] = cropAxis(floats, bound(i), bound(2 + i), node.dimExpr(x, 2 + i), node.context.indexValue((*size)[i]),
+                       mode == "nearest");
+    SmallVector<Value> dims{regions, node.index(1), node.index(1)};
+    dims[1 + i] = (*size)[i];
+    for (Value *value : {&axes[i].outside, &axes[i].low, &axes[i].high, &axes[i].fraction})
+      *value = *value ? node.broadcast(node.reshape(*value, dims), shape) : *value;
   }
-  Value number = node.cast(node.broadcast(node.reshape(batch, {regions, node.index(1), node.index(1)}), shape), i64);
-  Value image = channelsLast(node, x), sum;
+  Value number = node.cast(node.broadcast(node.reshape(batch, {regions, node.index(1), node.index(1)}), shape),
+                           node.builder.getI64Type());
+  Value image = channelsLast(node, x), one = floats.number(1), sum;
   for (int64_t corner = 0; corner < (mode == "nearest" ? 1 : 4); ++corner) {
     bool below = corner / 2, right = corner % 2;
-    Value indices = tuples(node, {number, below ? highs[0] : lows[0], right ? highs[1] : lows[1]});
+    Value indices = tuples(node, {number, below ? axes[0].high : axes[0].low, right ? axes[1].high : axes[1].low});
     Value read = node.cast(node.make<GatherNDOp>(type, image, indices, node.builder.getI64IntegerAttr(0)), floats.type);
     if (mode == "nearest") {
       sum = read;
       break;
     }
-    Value vertical = below ? fractions[0] : floats.sub(one, fractions[0]);
-    Value horizontal = right ? fractions[1] : floats.sub(one, fractions[1]);
+    Value vertical = below ? axes[0].fraction : floats.sub(one, axes[0].fraction);
+    Value horizontal = right ? axes[1].fraction : floats.sub(one, axes[1].fraction);
     Value term = floats.mul(read, withLastAxis(node, floats.mul(vertical, horizontal)));
     sum = sum ? floats.add(sum, term) : term;
   }
+  Value outside = node.make<OrOp>(node.builder.getI1Type(), axes[0].outside, axes[1].outside);
   Value filled = outside && sum ? floats.select(withLastAxis(node, outside),
                                                 floats.number(node.floatAttr("extrapolation_value", 0)), sum)
                                 : Value();

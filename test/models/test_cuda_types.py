@@ -5,6 +5,8 @@ import json
 import numpy as np
 import pytest
 from support import DEVICE, make_inputs
+from test_more_models import ids, right_padded
+from test_vision_and_speech import images
 
 
 def outputs_of(path, device, inputs):
@@ -44,6 +46,54 @@ def test_many_rows_of_int4(artifact):
     path = artifact("bert", "--target", "cpu:avx2,cuda:sm_80", "--int4")
     inputs = make_inputs("bert", 2, 19)  # 38 rows: weights are expanded
     assert_near(outputs_of(path, DEVICE, inputs), outputs_of(path, "cpu", inputs), 1e-2)
+
+
+def attention_inputs(name):
+    """Of some 20 queries."""
+    if name in ("vit", "swin"):
+        return images(name, 2)
+    if name in ("bert", "bert_opset23"):
+        return make_inputs(name, 2, 19, padded=True)
+    return {"input_ids": ids(np.random.default_rng(4), 2, 19), "attention_mask": right_padded(2, 19)}
+
+
+@pytest.mark.parametrize("precision, share", [("f16", 1e-2), ("bf16", 5e-2)])
+@pytest.mark.parametrize("name", ["bert", "bert_opset23", "t5_encoder", "vit", "swin"])
+def test_attention_by_cudnn(name, precision, share, artifact, oracle, monkeypatch, capfd):
+    """With masks of padding, with distances that are added, and without; what cuDNN does not take the own kernel does, both for the same model."""
+    path = artifact(name, "--target", "cuda:sm_80", "--precision", precision)
+    inputs = attention_inputs(name)
+    monkeypatch.setenv("LATHE_CUDA_VERBOSE", "1")
+    results = []
+    for without in ("0", "1"):
+        monkeypatch.setenv("LATHE_CUDA_NO_CUDNN", without)
+        results.append(outputs_of(path, DEVICE, inputs))
+        told = capfd.readouterr().err
+        assert "attention by" in told
+        if DEVICE == "cuda-emulator" or without == "1":
+            assert ("attention by cuDNN" in told) == (without == "0"), told
+        assert_near(results[-1], oracle(name, inputs), share)
+    assert_near(results[0], results[1], share)
+
+
+def test_prompts_by_cudnn(artifact, monkeypatch, capfd):
+    """Prompts of one length, of 16 tokens and more, are cuDNN's; of several lengths and single tokens they are not. Tokens are those of the own kernel."""
+    import lathe
+
+    path = artifact("llama", "--target", "cuda:sm_80", "--generate", "on", "--precision", "f16")
+    random = np.random.default_rng(7)
+    prompts = [random.integers(5, 900, 70).tolist() for _ in range(2)]
+    monkeypatch.setenv("LATHE_CUDA_VERBOSE", "1")
+    results, told = [], []
+    for without in ("0", "1"):
+        monkeypatch.setenv("LATHE_CUDA_NO_CUDNN", without)
+        results.append(lathe.load(path, device=DEVICE).generate(prompts, max_new_tokens=3))
+        told.append(capfd.readouterr().err)
+    assert results[0] == results[1]
+    assert "LATHE_CUDA_NO_CUDNN is set" in told[1] and "attention by cuDNN" not in told[1]
+    if DEVICE == "cuda-emulator":
+        assert "attention by cuDNN" in told[0]
+        assert "it has fewer than 16 queries: 1" in told[0]
 
 
 def test_tf32(artifact, oracle, monkeypatch):

@@ -4,7 +4,8 @@
 //
 // Refuses what the library does ("Support surface" of "Scaled dot product attention" in the documentation of its
 // frontend). Scores and sums are in f32; weights are rounded to the type of the values before they multiply them, and
-// results once, as flash attention on matrix instructions does (arXiv:2307.08691).
+// results once, as flash attention on matrix instructions does (arXiv:2307.08691). A row whose bias has minus infinity
+// is NaN, so that nobody counts on more.
 //
 //===----------------------------------------------------------------------===//
 #include "backends/cuda/emulator/Driver.h"
@@ -128,13 +129,17 @@ void computeHead(const DnnAttention &p, const DnnOperands &operands, int64_t seq
   for (int64_t i = 0; i < p.s; ++i) {
     int64_t end = p.isCausal ? i + p.t - p.s + 1 : p.t;
     float most = -INFINITY, total = 0;
+    bool isWrong = false;
     for (int64_t j = 0; j < end; ++j) {
       float sum = 0;
       for (int64_t l = 0; l < p.d; ++l)
         sum += query[static_cast<size_t>(i * p.d + l)] * key[static_cast<size_t>(j * p.d + l)];
       sum *= static_cast<float>(p.scale);
-      if (p.biasType >= 0)
-        sum += numberOf(p.biasType, operands.bias, bias + i * p.bias[2] + j);
+      if (p.biasType >= 0) {
+        float added = numberOf(p.biasType, operands.bias, bias + i * p.bias[2] + j);
+        isWrong |= added == -INFINITY;
+        sum += added;
+      }
       scores[static_cast<size_t>(j)] = sum;
       most = std::isnan(sum) ? sum : std::max(most, sum);
     }
@@ -147,6 +152,9 @@ void computeHead(const DnnAttention &p, const DnnOperands &operands, int64_t seq
       for (int64_t l = 0; l < p.e; ++l)
         sums[static_cast<size_t>(l)] += weight * value[static_cast<size_t>(j * p.e + l)];
     }
+    total = isWrong ? NAN : total;
+    if (operands.statistics)
+      operands.statistics[(sequence * p.heads + head) * p.s + i] = most + std::log(total);
     for (int64_t l = 0; l < p.e; ++l)
       out[i * p.out[2] + l] = bitsOf(p.type, sums[static_cast<size_t>(l)] / total);
   }
@@ -169,6 +177,11 @@ public:
         return failure(LATHE_DEVICE_LOST, "attention by cuDNN: ", std::string(views[i].name),
                        " reaches outside of what is allocated");
     }
+    int64_t rows = problem_.batch * problem_.heads * problem_.s;
+    if ((problem_.hasStatistics != 0) != (operands.statistics != nullptr))
+      return failure(LATHE_INTERNAL, "attention by cuDNN: statistics that are planned otherwise");
+    if (problem_.hasStatistics && !emulator::inBounds(operands.statistics, rows * 4))
+      return failure(LATHE_DEVICE_LOST, "attention by cuDNN: the statistics reach outside of what is allocated");
     if (!emulator::inBounds(workspace, static_cast<int64_t>(kWorkspaceBytes)))
       return failure(LATHE_INTERNAL, "attention by cuDNN: a workspace that is not allocated");
     // The plan may be gone before the stream comes here.

@@ -104,6 +104,30 @@ struct ConvertRowsArgs {
   int64_t pairs[3]; ///< not 0: numbers of this one lie side by side on both sides, and two are moved together
 };
 
+/// Biases of an attention, of which cuDNN gets minus infinity wrong: the sum of one or two, rows of which are the last
+/// axis, becomes rows of f32 whose numbers are finite, and NaN and infinity what they are. masked[row] is 1 where all of
+/// a row is minus infinity, else 0.
+struct BiasRowsArgs {
+  const void *from[2];
+  int64_t strides[2][5];
+  int64_t count; ///< of biases
+  int64_t sizes[5];
+  float *to, *masked;
+  int64_t to_row; ///< numbers from a row to the next
+};
+
+/// Results of an attention [batch0, batch1, heads, queries, columns] whose scores had no number: rows all of whose
+/// biases are minus infinity are NaN, or 0 where `zero_masked` or `zero_nan` say so; under `zero_nan` those whose
+/// statistic is no finite number are 0, too.
+struct FinishAttentionArgs {
+  void *out;
+  int64_t sizes[5], strides[5];
+  const float *statistics;              ///< of each row; NULL without zero_nan
+  const float *masked;                  ///< [sequences, heads, queries] as BiasRowsArgs gives it, or NULL
+  int64_t masked_sequence, masked_head; ///< strides of masked, 0 where it is the same for all
+  int64_t zero_masked, zero_nan;
+};
+
 /// As EpilogueArgs, where x is of f32 and elsewhere: rows of n numbers, one behind the other in all batches.
 struct FinishArgs {
   EpilogueArgs epilogue;

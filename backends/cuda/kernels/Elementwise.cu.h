@@ -128,6 +128,59 @@ template <typename From, typename To> LATHE_DEVICE void convertRows(const Conver
   }
 }
 
+/// Numbers that are below all others in a softmax: those that minus infinity stands behind are below those as well that
+/// only are too large, as sums of the least finite number are.
+LATHE_DEVICE float finiteBias(float value) {
+  constexpr float kLeast = -1e30f, kMasked = -3e30f;
+  return value == -infinity() ? kMasked : value < kLeast ? kLeast : value;
+}
+
+/// A row to a warp.
+template <typename T> LATHE_DEVICE void biasRows(const BiasRowsArgs &args) {
+  int lane = threadIndex() % 32;
+  int64_t rows = args.sizes[0] * args.sizes[1] * args.sizes[2] * args.sizes[3], columns = args.sizes[4];
+  LATHE_NO_UNROLL for (int64_t row = firstElement() / 32; row < rows; row += elementStep() / 32) {
+    int64_t rest = row, first = 0, second = 0;
+    LATHE_UNROLL for (int axis = 3; axis >= 0; --axis) {
+      int64_t at = rest % args.sizes[axis];
+      rest /= args.sizes[axis];
+      first += at * args.strides[0][axis];
+      second += at * args.strides[1][axis];
+    }
+    float isOpen = 0;
+    LATHE_NO_UNROLL for (int64_t column = lane; column < columns; column += 32) {
+      float value = loadFloat<T>(args.from[0], first + column * args.strides[0][4]);
+      if (args.count > 1)
+        value += loadFloat<T>(args.from[1], second + column * args.strides[1][4]);
+      isOpen = value == -infinity() ? isOpen : 1.0f;
+      store(args.to + row * args.to_row + column, finiteBias(value));
+    }
+    isOpen = warpMax(isOpen);
+    if (lane == 0)
+      store(args.masked + row, 1.0f - isOpen);
+  }
+}
+
+/// A row to a warp; most are left as they are.
+template <typename T> LATHE_DEVICE void finishAttention(const FinishAttentionArgs &args) {
+  int lane = threadIndex() % 32;
+  int64_t rows = args.sizes[0] * args.sizes[1] * args.sizes[2] * args.sizes[3], columns = args.sizes[4];
+  LATHE_NO_UNROLL for (int64_t row = firstElement() / 32; row < rows; row += elementStep() / 32) {
+    int64_t query = row % args.sizes[3], sequenceHead = row / args.sizes[3];
+    int64_t head = sequenceHead % args.sizes[2], sequence = sequenceHead / args.sizes[2];
+    bool isMasked =
+        args.masked && load(args.masked + sequence * args.masked_sequence + head * args.masked_head + query) != 0;
+    bool isZero = args.zero_nan && !(magnitude(load(args.statistics + row)) < infinity());
+    if (!isMasked && !isZero)
+      continue;
+    bool zeros = isZero || args.zero_masked || args.zero_nan;
+    int64_t out = sequence / args.sizes[1] * args.strides[0] + sequence % args.sizes[1] * args.strides[1] +
+                  head * args.strides[2] + query * args.strides[3];
+    LATHE_NO_UNROLL for (int64_t column = lane; column < columns; column += 32)
+        storeFloat<T>(args.out, out + column * args.strides[4], zeros ? 0.0f : bitsToFloat(0x7fc00000u));
+  }
+}
+
 /// An epilogue of what is elsewhere, in f32; `write` gets a number and its place in out.
 template <typename T, typename Write> LATHE_DEVICE void finishEach(const FinishArgs &args, const Write &write) {
   const EpilogueArgs &end = args.epilogue;

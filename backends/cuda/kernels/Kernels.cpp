@@ -384,6 +384,36 @@ bool convertRowsLaunch(const CopyArgs *tensors, int64_t count, int64_t dtype, bo
   return true;
 }
 
+/// A launch of `name` with a warp to each row, which the last of `sizes` is.
+template <typename Args>
+static bool rowsLaunch(const char *name, const Args &args, const int64_t (&sizes)[5], int64_t dtype,
+                       KernelLaunch *launch, std::string *why) {
+  *launch = KernelLaunch();
+  const char *suffix = nullptr;
+  if (!suffixOf(dtype, &suffix, why))
+    return false;
+  int64_t rows = sizes[0] * sizes[1] * sizes[2] * sizes[3];
+  if (rows == 0 || sizes[4] == 0)
+    return true;
+  launch->function = runtime::join(name, suffix);
+  launch->block = 128; // four rows
+  launch->grid = static_cast<uint32_t>(std::min<int64_t>(divideUp(rows, 4), 1 << 16));
+  setArgs(args, launch);
+  return true;
+}
+
+bool biasRowsLaunch(const BiasRowsArgs &args, int64_t dtype, KernelLaunch *launch, std::string *why) {
+  if (args.count < 1 || args.count > 2) {
+    *why = runtime::join("expected 1 or 2 biases, got ", args.count);
+    return false;
+  }
+  return rowsLaunch("lathe_bias_rows_", args, args.sizes, dtype, launch, why);
+}
+
+bool finishAttentionLaunch(const FinishAttentionArgs &args, int64_t dtype, KernelLaunch *launch, std::string *why) {
+  return rowsLaunch("lathe_finish_attention_", args, args.sizes, dtype, launch, why);
+}
+
 bool matmulLaunch(const MatmulArgs &args, int64_t dtype, KernelLaunch *launch, std::string *why) {
   *launch = KernelLaunch();
   const char *suffix = nullptr;

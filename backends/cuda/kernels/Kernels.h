@@ -78,6 +78,10 @@ bool narrowLaunch(const CopyArgs &args, int64_t dtype, KernelLaunch *launch, std
 /// become its largest), or, `widen`, from it to f32.
 bool convertRowsLaunch(const CopyArgs *tensors, int64_t count, int64_t dtype, bool widen, KernelLaunch *launch,
                        std::string *why);
+/// Biases of `dtype`, f32, f16 or bf16, as cuDNN reads them.
+bool biasRowsLaunch(const BiasRowsArgs &args, int64_t dtype, KernelLaunch *launch, std::string *why);
+/// Results of `dtype`.
+bool finishAttentionLaunch(const FinishAttentionArgs &args, int64_t dtype, KernelLaunch *launch, std::string *why);
 /// A product of operands of any strides, with sums in f32.
 bool matmulLaunch(const MatmulArgs &args, int64_t dtype, KernelLaunch *launch, std::string *why);
 /// Elements of 1, 2, 4 or 8 bytes.

@@ -27,10 +27,13 @@ struct DnnAttention {
   int64_t batch = 1, heads = 1, keyHeads = 1;
   int64_t s = 0, t = 0, d = 0, e = 0; ///< queries, keys, columns of both, columns of values
   int64_t query[4] = {}, key[4] = {}, value[4] = {}, out[4] = {};
-  int64_t biasType = -1;                ///< DnnType of a bias [biasBatch, biasHeads, s, t]; -1: there is none
+  /// DnnType of a bias [biasBatch, biasHeads, s, t]; -1: there is none. It has no minus infinity, of which the
+  /// library's kernels make NaN.
+  int64_t biasType = -1;
   int64_t biasBatch = 1, biasHeads = 1; ///< 1, or all
   int64_t bias[4] = {};
-  int64_t isCausal = 0; ///< not 0: query i sees keys up to i + t - s
+  int64_t isCausal = 0;      ///< not 0: query i sees keys up to i + t - s
+  int64_t hasStatistics = 0; ///< not 0: log(sum(exp(scores))) of each row is given
   double scale = 1;
 
   bool operator<(const DnnAttention &other) const { return memcmp(this, &other, sizeof(*this)) < 0; }
@@ -40,6 +43,7 @@ struct DnnAttention {
 struct DnnOperands {
   const void *query = nullptr, *key = nullptr, *value = nullptr, *bias = nullptr;
   void *out = nullptr;
+  float *statistics = nullptr; ///< [batch, heads, s] without gaps
 };
 
 /// How the library computes an attention. It keeps what made it.

@@ -63,7 +63,7 @@ template <typename Fn> Status guarded(const char *what, Fn fn) {
   }
 }
 
-enum Uid : int64_t { kQuery = 1, kKey, kValue, kOut, kBias };
+enum Uid : int64_t { kQuery = 1, kKey, kValue, kOut, kBias, kStatistics };
 
 fe::DataType_t typeOf(int64_t type) {
   return type == kDnnF16 ? fe::DataType_t::HALF : type == kDnnBf16 ? fe::DataType_t::BFLOAT16 : fe::DataType_t::FLOAT;
@@ -97,7 +97,7 @@ public:
     auto key = graph_.tensor(tensor(kKey, "key", p.type, {p.batch, p.keyHeads, p.t, p.d}, p.key));
     auto value = graph_.tensor(tensor(kValue, "value", p.type, {p.batch, p.keyHeads, p.t, p.e}, p.value));
     fe::graph::SDPA_attributes options;
-    options.set_name("attention").set_generate_stats(false).set_attn_scale(static_cast<float>(p.scale));
+    options.set_name("attention").set_generate_stats(p.hasStatistics != 0).set_attn_scale(static_cast<float>(p.scale));
     if (p.biasType >= 0)
       options.set_bias(graph_.tensor(tensor(kBias, "bias", p.biasType, {p.biasBatch, p.biasHeads, p.s, p.t}, p.bias)));
     if (p.isCausal)
@@ -111,6 +111,12 @@ public:
         .set_data_type(typeOf(p.type))
         .set_dim({p.batch, p.heads, p.s, p.e})
         .set_stride(std::vector<int64_t>(p.out, p.out + 4));
+    if (p.hasStatistics)
+      statistics->set_output(true)
+          .set_uid(kStatistics)
+          .set_data_type(fe::DataType_t::FLOAT)
+          .set_dim({p.batch, p.heads, p.s, 1})
+          .set_stride({p.heads * p.s, p.s, 1, 1});
     return plan();
   }
 
@@ -129,6 +135,8 @@ public:
                                                        {kOut, operands.out}};
       if (operands.bias)
         addresses[kBias] = const_cast<void *>(operands.bias);
+      if (operands.statistics)
+        addresses[kStatistics] = operands.statistics;
       fe::error_t result = graph_.execute(handle_, addresses, workspace);
       return result.is_good() ? success()
                               : failure(LATHE_DEVICE_LOST, "attention by cuDNN failed: ", line(result.get_message()));

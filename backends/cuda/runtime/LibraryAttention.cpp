@@ -77,7 +77,7 @@ std::string refusal(const AttentionInput &input) {
   if (call.batch[0] < 1 || call.batch[1] < 1 || call.batch[2] < 1 || call.t < 1)
     return "it has no elements";
   if (call.s < kFewestQueries)
-    return join("it has ", call.s, " queries, fewer than ", kFewestQueries);
+    return join("it has fewer than ", kFewestQueries, " queries: ", call.s);
   for (int64_t columns : {call.d, call.e})
     if (columns < 8 || columns > kMostColumns || columns % 8 != 0)
       return join("its heads have ", columns, " columns, expected a multiple of 8 up to ", kMostColumns);
@@ -89,29 +89,23 @@ std::string refusal(const AttentionInput &input) {
     return call.biases > 0 ? "it adds a bias to keys of a cache" : "it has more queries than keys";
   if (call.softcap != 0)
     return "it has a softcap";
-  if (call.biases > 1)
-    return join("it adds ", call.biases, " biases");
-  if (call.biases > 0 && (call.zero_masked || call.zero_nan))
-    return "queries without keys give zeros";
-  if (call.zero_nan)
-    return "scores that are NaN give zeros";
   return "";
 }
 
+/// The sum of the call's biases, which is always a copy.
 void describeBias(const lathe_attention_call &call, LibraryCall *asked) {
   DnnAttention &p = asked->problem;
-  const lathe_attention_view &bias = call.bias[0];
-  int64_t bytes = call.dtype == LATHE_F32 ? 4 : 2;
-  p.biasType = call.dtype == LATHE_F32 ? int64_t(kDnnF32) : p.type;
-  auto isShared = [&](int axis) { return call.batch[axis] == 1 || bias.batch[axis] == 0; };
+  p.biasType = kDnnF32;
+  auto isShared = [&](int axis) {
+    return call.batch[axis] == 1 ||
+           std::all_of(call.bias, call.bias + call.biases, [&](const auto &bias) { return bias.batch[axis] == 0; });
+  };
   p.biasBatch = isShared(0) && isShared(1) ? 1 : p.batch;
   p.biasHeads = isShared(2) ? 1 : p.heads;
-  int64_t own[3] = {p.biasBatch == 1 ? 1 : call.batch[0], p.biasBatch == 1 ? 1 : call.batch[1], p.biasHeads};
-  if (collapse(bias, own, p.biasHeads, p.s, p.bias) && isReadable(bias.data, p.bias, bytes))
-    return;
-  asked->copiesBias = 1;
-  int64_t columns = (p.t + 7) / 8 * 8; // rows begin where the library reads them
-  asked->bias = place(asked, p.biasBatch, p.biasHeads, p.s, columns, bytes, p.bias);
+  int64_t columns = (p.t + 3) / 4 * 4; // rows begin where the library reads them
+  asked->bias = place(asked, p.biasBatch, p.biasHeads, p.s, columns, 4, p.bias);
+  int64_t strides[4];
+  asked->masked = place(asked, p.biasBatch, p.biasHeads, p.s, 1, 4, strides);
 }
 
 /// A copy of a tensor of the call, from its view to where `strides` and `begin` say, or back.
@@ -171,6 +165,11 @@ bool cuda::describeAttention(const AttentionInput &input, LibraryCall *asked, st
   }
   if (call.biases > 0)
     describeBias(call, asked);
+  if (call.zero_nan) {
+    p.hasStatistics = 1;
+    int64_t strides[4];
+    asked->statistics = place(asked, p.batch, p.heads, p.s, 1, 4, strides);
+  }
   return true;
 }
 
@@ -301,22 +300,66 @@ Status LibraryAttention::compute(const AttentionInput &input, const LibraryCall 
     if (Status status = roundOperands(input, asked, &operands); status.failed())
       return status;
   if (p.biasType >= 0)
-    operands.bias = call.bias[0].data;
-  if (asked.copiesBias) {
-    CopyArgs copy = copyOf(call, call.bias[0], p.biasHeads, p.s, p.t, p.bias, base + asked.bias);
-    if (p.biasBatch == 1)
-      copy.sizes[0] = copy.sizes[1] = 1;
-    if (Status status = start(copyLaunch(copy, p.biasType == kDnnF32 ? 4 : 2, &launch, &why), launch, why);
-        status.failed())
+    if (Status status = addBiases(input, asked, &operands); status.failed())
       return status;
-    operands.bias = copy.to;
-  }
+  if (p.hasStatistics)
+    operands.statistics = reinterpret_cast<float *>(base + asked.statistics);
   if (Status status = plan.execute(operands, reinterpret_cast<void *>(workspace_.address()), stream_); status.failed())
     return status;
-  if (!asked.isRounded)
-    return success();
-  CopyArgs back = copyOf(call, call.out, p.heads, p.s, p.e, p.out, base + asked.out, /*isBack=*/true);
-  return start(convertRowsLaunch(&back, 1, call.arithmetic, true, &launch, &why), launch, why);
+  if (asked.isRounded) {
+    CopyArgs back = copyOf(call, call.out, p.heads, p.s, p.e, p.out, base + asked.out, /*isBack=*/true);
+    if (Status status = start(convertRowsLaunch(&back, 1, call.arithmetic, true, &launch, &why), launch, why);
+        status.failed())
+      return status;
+  }
+  return p.biasType >= 0 || p.hasStatistics ? finish(input, asked) : success();
+}
+
+/// The biases' sum without minus infinity, and which rows had nothing else.
+Status LibraryAttention::addBiases(const AttentionInput &input, const LibraryCall &asked, DnnOperands *operands) {
+  const lathe_attention_call &call = input.call;
+  const DnnAttention &p = asked.problem;
+  BiasRowsArgs args = {};
+  args.count = call.biases;
+  for (int64_t i = 0; i < call.biases; ++i) {
+    const lathe_attention_view &bias = call.bias[i];
+    const int64_t strides[5] = {bias.batch[0], bias.batch[1], bias.batch[2], bias.row, bias.col};
+    args.from[i] = bias.data;
+    std::copy(strides, strides + 5, args.strides[i]);
+  }
+  bool isShared = p.biasBatch == 1;
+  const int64_t sizes[5] = {isShared ? 1 : call.batch[0], isShared ? 1 : call.batch[1], p.biasHeads, p.s, p.t};
+  std::copy(sizes, sizes + 5, args.sizes);
+  args.to = reinterpret_cast<float *>(copies_.address() + asked.bias);
+  args.masked = reinterpret_cast<float *>(copies_.address() + asked.masked);
+  args.to_row = p.bias[2];
+  operands->bias = args.to;
+  KernelLaunch launch;
+  std::string why;
+  return start(biasRowsLaunch(args, call.dtype, &launch, &why), launch, why);
+}
+
+/// Rows without keys, and, where the call wants it, those whose scores are no numbers.
+Status LibraryAttention::finish(const AttentionInput &input, const LibraryCall &asked) {
+  const lathe_attention_call &call = input.call;
+  const DnnAttention &p = asked.problem;
+  FinishAttentionArgs args = {};
+  args.out = call.out.data;
+  const int64_t sizes[5] = {call.batch[0], call.batch[1], p.heads, p.s, p.e};
+  const int64_t strides[5] = {call.out.batch[0], call.out.batch[1], call.out.batch[2], call.out.row, call.out.col};
+  std::copy(sizes, sizes + 5, args.sizes);
+  std::copy(strides, strides + 5, args.strides);
+  args.zero_masked = call.zero_masked, args.zero_nan = call.zero_nan;
+  if (p.hasStatistics)
+    args.statistics = reinterpret_cast<const float *>(copies_.address() + asked.statistics);
+  if (p.biasType >= 0) {
+    args.masked = reinterpret_cast<const float *>(copies_.address() + asked.masked);
+    args.masked_head = p.biasHeads > 1 ? p.s : 0;
+    args.masked_sequence = p.biasBatch > 1 ? p.biasHeads * p.s : 0;
+  }
+  KernelLaunch launch;
+  std::string why;
+  return start(finishAttentionLaunch(args, call.dtype, &launch, &why), launch, why);
 }
 
 //===----------------------------------------------------------------------===//
@@ -381,7 +424,8 @@ Status LibraryAttention::compare(const AttentionInput &input, const LibraryCall 
       {&sample.call.key, input.isCached ? 0 : span(call.key, keyHeads, call.t, call.d)},
       {&sample.call.value, input.isCached ? 0 : span(call.value, keyHeads, call.t, call.e)},
       {&sample.call.out, span(call.out, heads, call.s, call.e)},
-      {&sample.call.bias[0], call.biases ? span(call.bias[0], heads, call.s, call.t) : 0}};
+      {&sample.call.bias[0], call.biases > 0 ? span(call.bias[0], heads, call.s, call.t) : 0},
+      {&sample.call.bias[1], call.biases > 1 ? span(call.bias[1], heads, call.s, call.t) : 0}};
   uint64_t total = 0;
   for (auto [view, own] : tensors)
     total += own;

@@ -19,8 +19,8 @@ namespace lathe::cuda {
 struct LibraryCall {
   DnnAttention problem;
   int64_t isRounded = 0;                                     ///< query, key, value and result are copies of 16 bits
-  int64_t copiesBias = 0;                                    ///< the bias has strides that the library does not read
   uint64_t query = 0, key = 0, value = 0, out = 0, bias = 0; ///< where copies begin
+  uint64_t masked = 0, statistics = 0;                       ///< numbers for each row of the bias, and of the scores
   uint64_t bytes = 0;                                        ///< of all of them
 
   bool operator<(const LibraryCall &other) const { return memcmp(this, &other, sizeof(*this)) < 0; }
@@ -36,7 +36,8 @@ struct AttentionInput {
 
 /// Attentions of a session with many queries, by cuDNN where it has them and is faster than the kernel of
 /// backends/cuda/kernels. The library multiplies numbers of 16 bits: those of f32 are rounded before and its results
-/// widened, where the call allows it (lathe_attention_call::arithmetic). Scores, the softmax and sums are in f32. The
+/// widened, where the call allows it (lathe_attention_call::arithmetic). Scores, the softmax and sums are in f32.
+/// Biases are copied, since the library takes no minus infinity, and rows that see no key are written afterwards. The
 /// device's context is current in all calls.
 class LibraryAttention {
 public:
@@ -71,6 +72,8 @@ private:
   runtime::Status reserve(const LibraryCall &asked, const DnnPlan &plan);
   runtime::Status compute(const AttentionInput &input, const LibraryCall &asked, DnnPlan &plan);
   runtime::Status roundOperands(const AttentionInput &input, const LibraryCall &asked, DnnOperands *operands);
+  runtime::Status addBiases(const AttentionInput &input, const LibraryCall &asked, DnnOperands *operands);
+  runtime::Status finish(const AttentionInput &input, const LibraryCall &asked);
   runtime::Status start(bool possible, const KernelLaunch &launch, const std::string &why);
 
   CudaModule &module_;

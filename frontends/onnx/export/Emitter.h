@@ -122,6 +122,7 @@ private:
   mlir::LogicalResult emitBlock(mlir::Block &block);
   mlir::LogicalResult emit(mlir::Operation *op);
   mlir::LogicalResult emitIndex(mlir::Operation *op);
+  mlir::LogicalResult emitComparison(mlir::arith::CmpIOp op);
   mlir::LogicalResult emitElementwise(mlir::Operation *op);
   mlir::LogicalResult emitProduct(mlir::Operation *op);
   mlir::LogicalResult emitMovement(mlir::Operation *op);

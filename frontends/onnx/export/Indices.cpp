@@ -138,6 +138,35 @@ Name Emitter::symbol(StringRef name, unsigned depth) {
 // Operations
 //===----------------------------------------------------------------------===//
 
+LogicalResult Emitter::emitComparison(arith::CmpIOp op) {
+  Name a = of(op.getLhs()), b = of(op.getRhs());
+  if (op.getLhs().getType().isInteger(1)) {
+    a = cast(a, builder().getI1Type(), builder().getI64Type());
+    b = cast(b, builder().getI1Type(), builder().getI64Type());
+  }
+  using P = arith::CmpIPredicate;
+  auto done = [&](Name name) {
+    define(op.getResult(), std::move(name));
+    return success();
+  };
+  switch (op.getPredicate()) {
+  case P::eq:
+    return done(binary("Equal", a, b));
+  case P::ne:
+    return done(node("Not", {binary("Equal", a, b)}));
+  case P::slt:
+    return done(binary("Less", a, b));
+  case P::sle:
+    return done(binary("LessOrEqual", a, b));
+  case P::sgt:
+    return done(binary("Greater", a, b));
+  case P::sge:
+    return done(binary("GreaterOrEqual", a, b));
+  default:
+    return fail(op, "expects a comparison of signed numbers");
+  }
+}
+
 LogicalResult Emitter::emitIndex(Operation *op) {
   auto operand = [&](unsigned i) { return of(op->getOperand(i)); };
   auto done = [&](Name name) {
@@ -198,30 +227,7 @@ LogicalResult Emitter::emitIndex(Operation *op) {
         StringRef kind = isa<arith::AndIOp>(op) ? "And" : isa<arith::OrIOp>(op) ? "Or" : "Xor";
         return done(binary(isBool ? kind.str() : ("Bitwise" + kind).str(), operand(0), operand(1)));
       })
-      .Case([&](arith::CmpIOp compare) {
-        using P = arith::CmpIPredicate;
-        Name a = operand(0), b = operand(1);
-        if (isBool) {
-          a = cast(a, builder().getI1Type(), builder().getI64Type());
-          b = cast(b, builder().getI1Type(), builder().getI64Type());
-        }
-        switch (compare.getPredicate()) {
-        case P::eq:
-          return done(binary("Equal", a, b));
-        case P::ne:
-          return done(node("Not", {binary("Equal", a, b)}));
-        case P::slt:
-          return done(binary("Less", a, b));
-        case P::sle:
-          return done(binary("LessOrEqual", a, b));
-        case P::sgt:
-          return done(binary("Greater", a, b));
-        case P::sge:
-          return done(binary("GreaterOrEqual", a, b));
-        default:
-          return fail(op, "expects a comparison of signed numbers");
-        }
-      })
+      .Case([&](arith::CmpIOp compare) { return emitComparison(compare); })
       .Case<arith::IndexCastOp, arith::IndexCastUIOp, arith::ExtUIOp>([&](Operation *) {
         return done(cast(operand(0), isBool ? Type(builder().getI1Type()) : Type(builder().getI64Type()), builder().getI64Type()));
       })

@@ -31,6 +31,10 @@ struct Case {
   Bias bias = Bias::none;
   bool rowsFirst = false; ///< tensors lie as [sequence, row, head, column]
   int64_t gap = 0;        ///< between rows
+  bool two = false;       ///< biases, where there is one
+  bool isMasked = false;  ///< the first sequence has a query that sees no key, where there is a bias
+  bool hasNan = false;    ///< a query of the first sequence
+  int64_t zeroMasked = 0, zeroNan = 0;
 };
 
 /// Numbers on the device; random, or NaN.
@@ -75,7 +79,9 @@ public:
   Attention(Harness &harness, const Case &c)
       : c(c), sequences(c.batch * c.outer), query(harness, c.dtype, size(c.heads, c.s, c.d), 1),
         key(harness, c.dtype, size(c.keyHeads, c.t, c.d), 2), value(harness, c.dtype, size(c.keyHeads, c.t, c.e), 3),
-        bias(harness, c.dtype, sequences * c.heads * c.s * c.t, 4), out(harness, c.dtype, size(c.heads, c.s, c.e), 0) {
+        bias(harness, c.dtype, sequences * c.heads * c.s * c.t, 4), second(harness, c.dtype, c.t, 6),
+        out(harness, c.dtype, size(c.heads, c.s, c.e), 0) {
+    call.zero_masked = c.zeroMasked, call.zero_nan = c.zeroNan;
     call.dtype = c.dtype, call.arithmetic = c.arithmetic, call.scale = 0.4;
     call.batch[0] = c.outer, call.batch[1] = c.batch, call.batch[2] = c.heads;
     call.key_heads = c.keyHeads;
@@ -85,9 +91,14 @@ public:
     call.key = view(key, c.keyHeads, c.t, c.d);
     call.value = view(value, c.keyHeads, c.t, c.e);
     call.out = view(out, c.heads, c.s, c.e);
+    if (c.hasNan) {
+      query.host.set(at(call.query, 0, 0, c.heads - 1, 2, 3), NAN);
+      query.clear(false);
+    }
     if (c.bias == Bias::none)
       return;
-    call.biases = 1;
+    call.biases = c.two ? 2 : 1;
+    call.bias[1] = {second.device, {0, 0, 0}, 0, 1};
     int64_t item = c.s * c.t;
     bool keys = c.bias == Bias::keys, heads = c.bias == Bias::heads;
     int64_t ofSequence = keys ? c.t : heads ? 0 : c.heads * item;
@@ -96,6 +107,8 @@ public:
       bias.host.set(i, i % 9 == 0 ? -INFINITY : -7);
     for (size_t i = 0; i < bias.host.size(); i += static_cast<size_t>(c.t)) // no row without keys
       bias.host.set(i, 0.5);
+    for (int64_t j = 0; j < c.t && c.isMasked; ++j)
+      bias.host.set(at(call.bias[0], 0, 0, 0, 1, j), -INFINITY);
     bias.clear(false);
   }
 
@@ -119,16 +132,25 @@ public:
     int64_t keyHead = head / (c.heads / c.keyHeads);
     std::vector<double> weights, row(static_cast<size_t>(c.e));
     double total = 0, most = -INFINITY;
+    bool isHidden = call.biases > 0; // whatever its numbers are
     for (int64_t j = 0; j < c.t; ++j) {
       double sum = 0;
       for (int64_t l = 0; l < c.d; ++l)
         sum += double(rounded(c.arithmetic, query.host.get(at(call.query, batch, sequence, head, i, l)))) *
                rounded(c.arithmetic, key.host.get(at(call.key, batch, sequence, keyHead, j, l)));
       sum *= call.scale;
-      if (call.biases)
-        sum += bias.host.get(at(call.bias[0], batch, sequence, head, i, j));
+      double added = call.biases ? bias.host.get(at(call.bias[0], batch, sequence, head, i, j)) : 0;
+      added += call.biases > 1 ? second.host.get(static_cast<size_t>(j)) : 0;
+      isHidden &= added == -INFINITY;
+      sum += added;
       weights.push_back(sum);
       most = std::max(most, sum);
+    }
+    bool isNan =
+        !isHidden && std::any_of(weights.begin(), weights.end(), [](double score) { return std::isnan(score); });
+    if (isNan || isHidden) {
+      row.assign(row.size(), c.zeroNan || (!isNan && c.zeroMasked) ? 0 : NAN);
+      return row;
     }
     for (double &weight : weights)
       total += weight = std::exp(weight - most);
@@ -153,8 +175,11 @@ public:
             std::vector<double> row = expected(batch, sequence, head, i);
             for (int64_t l = 0; l < c.e; ++l) {
               size_t index = at(call.out, batch, sequence, head, i, l);
-              ASSERT_NEAR(got.get(index), row[static_cast<size_t>(l)], tolerance)
-                  << sequence << ", " << head << ", " << i;
+              double wanted = row[static_cast<size_t>(l)];
+              if (std::isnan(wanted))
+                ASSERT_TRUE(std::isnan(got.get(index))) << sequence << ", " << head << ", " << i;
+              else
+                ASSERT_NEAR(got.get(index), wanted, tolerance) << sequence << ", " << head << ", " << i;
               isResult[index] = true;
             }
           }
@@ -165,7 +190,7 @@ public:
   Case c;
   int64_t sequences;
   lathe_attention_call call = {};
-  DeviceNumbers query, key, value, bias, out;
+  DeviceNumbers query, key, value, bias, second, out;
 };
 
 class AttentionByLibrary : public testing::Test {
@@ -209,7 +234,11 @@ TEST_F(AttentionByLibrary, OfManyShapesTypesAndStrides) {
     c.bias = static_cast<Bias>(random() % 4);
     c.rowsFirst = random() % 2;
     c.gap = c.dtype == LATHE_F32 ? pick({0, 3}) : pick({0, 8});
-    SCOPED_TRACE(testing::Message() << "trial " << trial << " type " << c.dtype << " bias " << int(c.bias));
+    c.two = random() % 2, c.isMasked = random() % 2, c.hasNan = random() % 3 == 0;
+    c.zeroMasked = random() % 2, c.zeroNan = random() % 2;
+    SCOPED_TRACE(testing::Message() << "trial " << trial << " type " << c.dtype << " bias " << int(c.bias) << " two "
+                                    << c.two << " masked " << c.isMasked << " nan " << c.hasNan << " zeros "
+                                    << c.zeroMasked << c.zeroNan);
     EXPECT_EQ(run(harness, c), 1);
     if (HasFailure())
       return;
@@ -230,10 +259,10 @@ TEST_F(AttentionByLibrary, HasTheOwnKernelBehindIt) {
   few.s = 15, odd.d = 12, apart.gap = 4;
   const Refused cases[] = {
       {"--precision f16 or bf16 allows it", wide, nothing},
-      {"it has 15 queries, fewer than 16", few, nothing},
+      {"it has fewer than 16 queries: 15", few, nothing},
       {"its heads have 12 columns, expected a multiple of 8 up to 256", odd, nothing},
       {"steps of 16 bytes", apart, nothing},
-      {"scores that are NaN give zeros", plain, [](lathe_attention_call &call) { call.zero_nan = 1; }},
+      {"it has a softcap", plain, [](lathe_attention_call &call) { call.softcap = 1e6; }},
   };
   setenv("LATHE_CUDA_VERBOSE", "1", 1);
   for (const Refused &refused : cases) {
@@ -268,8 +297,6 @@ TEST_F(AttentionByLibrary, IsNotAskedForWhatItHasNot) {
   };
   EXPECT_EQ(reason([](lathe_attention_call &) {}), "");
   EXPECT_THAT(reason([](lathe_attention_call &call) { call.softcap = 3; }), HasSubstr("softcap"));
-  EXPECT_THAT(reason([](lathe_attention_call &call) { call.biases = 2; }), HasSubstr("2 biases"));
-  EXPECT_THAT(reason([](lathe_attention_call &call) { call.zero_masked = 1; }), HasSubstr("queries without keys"));
   EXPECT_THAT(reason([](lathe_attention_call &call) { call.t = 0; }), HasSubstr("no elements"));
   EXPECT_THAT(reason([](lathe_attention_call &call) { call.batch[1] = 0; }), HasSubstr("no elements"));
   EXPECT_THAT(reason([](lathe_attention_call &call) { call.e = 264; }), HasSubstr("264 columns"));
@@ -431,6 +458,9 @@ TEST_F(AttentionByLibrary, IsPlannedByTheLibraryAsByItsPlayer) {
       DnnAttention problem = problemOf(d == 64 ? kDnnBf16 : kDnnF16, s, t, d, e);
       add(problem, 0, -1);
       add(problem, 1, -1);
+      add(problem, 0, kDnnF32);
+      problem.hasStatistics = 1;
+      add(problem, 0, -1);
       add(problem, 0, kDnnF32);
     }
   add(problemOf(kDnnBf16, 17, 33, 64, 64), 1, kDnnF32);
