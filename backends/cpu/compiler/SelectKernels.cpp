@@ -319,6 +319,8 @@ LogicalResult Selector::emitGroup(ArrayRef<Operation *> ops, Value root, Value t
   Value grain = host(shapes.max(shapes.floorDiv(kChunk, shapes.max(columns, 1)), 1));
   arguments.push_back(target);
   launch(rows, grain);
+  if (device)
+    describeComputation(id, ops, root, arguments, tensors);
   return success();
 }
 
