@@ -21,6 +21,7 @@ help:
 	@echo 'make check-sanitizers  the tests of ctest under the address, undefined-behaviour and thread sanitizers; part of make check'
 	@echo 'make check-gpu runs the tests of CUDA on the GPU of this machine; ARGS="-k bert": some of them'
 	@echo 'make conformance  run the ONNX backend test cases and write docs/conformance.md (about half an hour)'
+	@echo '               ARGS="--targets cuda-emulator": on the emulated GPU; ARGS="--resume": what a run that was stopped left'
 	@echo 'make fuzz      mutate models, modules, artifacts and checkpoints for FUZZ_SECONDS (default 600) in a build of its own'
 	@echo 'make bench     compare with ONNX Runtime and OpenVINO in one run and write docs/performance.md (some ten minutes)'
 	@echo '               ARGS="--quick", ARGS="--only REGEX": a part of it'
@@ -53,7 +54,7 @@ fuzz: build
 	@scripts/fuzz.sh
 
 conformance: build
-	@$(PYTHON) test/conformance/conformance.py --jobs $(JOBS)
+	@$(PYTHON) test/conformance/conformance.py --jobs $(JOBS) $(ARGS)
 
 bench: build
 	@scripts/bench.sh $(ARGS)

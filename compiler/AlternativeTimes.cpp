@@ -156,11 +156,8 @@ std::string AlternativeTimes::whySlower(ArrayRef<size_t> layers, size_t alternat
     before.microseconds += own->microseconds;
     after.microseconds += other->microseconds;
   }
-  if (before.name.empty() || !isSlower(after, before))
-    return "";
-  std::string count = std::to_string(rows(layers.front()));
-  return "its product of " + count + (count == "1" ? " row" : " rows") + " is slower: " + describe(after) + ", " +
-         describe(before);
+  bool isWorse = !before.name.empty() && isSlower(after, before);
+  return isWorse ? whyNotTaken(rows(layers.front()), after, before) : "";
 }
 
 bool timeModels(const Compression &compression, const std::vector<std::string> &paths,

@@ -7,16 +7,10 @@
 
 #include "runtime/ArtifactFormat.h"
 #include "runtime/Hash.h"
+#include "runtime/NewFile.h"
 
-#include <atomic>
-#include <cerrno>
-#include <climits>
-#include <cstdlib>
 #include <cstring>
-#include <fcntl.h>
 #include <nlohmann/json.hpp>
-#include <sys/stat.h>
-#include <unistd.h>
 
 using namespace lathe::artifact;
 
@@ -24,101 +18,24 @@ namespace {
 
 uint64_t roundUp(uint64_t value, uint64_t step) { return (value + step - 1) / step * step; }
 
-/// A file beside the target that takes its place at the end, or vanishes.
+/// The file, with messages that name it.
 class PendingFile {
 public:
-  ~PendingFile() {
-    if (file_ >= 0)
-      close(file_);
-    if (!temporary_.empty())
-      unlink(temporary_.c_str());
-  }
-
-  bool open(const std::string &path, std::string *error) {
-    target_ = path;
-    struct stat info;
-    // One without a name has no place to take: it is written itself.
-    if (stat(path.c_str(), &info) == 0 && S_ISREG(info.st_mode) && info.st_nlink == 0) {
-      file_ = ::open(path.c_str(), O_WRONLY | O_TRUNC | O_CLOEXEC);
-      isNameless_ = true;
-      return file_ >= 0 || fail(error);
-    }
-    // A link is followed: what it points to is replaced, not the link.
-    if (char *real = realpath(path.c_str(), nullptr)) {
-      target_ = real;
-      free(real);
-    }
-    if (stat(target_.c_str(), &info) == 0 && !S_ISREG(info.st_mode)) {
-      *error = "cannot write '" + path + "': it exists and is not a regular file";
-      return false;
-    }
-    // Without a name where the file system can, so that nothing is left of a process that is killed.
-    size_t slash = target_.rfind('/');
-    std::string folder = slash == std::string::npos ? "." : slash == 0 ? "/" : target_.substr(0, slash);
-    file_ = ::open(folder.c_str(), O_WRONLY | O_TMPFILE | O_CLOEXEC, 0666);
-    if (file_ >= 0)
-      return true;
-    std::string name = temporaryName();
-    file_ = ::open(name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    if (file_ < 0)
-      return fail(error);
-    temporary_ = name;
-    return true;
-  }
-
-  bool write(const void *data, size_t size, std::string *error) {
-    auto *bytes = static_cast<const char *>(data);
-    while (size > 0) {
-      ssize_t written = ::write(file_, bytes, size);
-      if (written < 0 && errno == EINTR)
-        continue;
-      if (written < 0)
-        return fail(error);
-      bytes += written;
-      size -= static_cast<size_t>(written);
-    }
-    return true;
-  }
-
-  bool rewind(std::string *error) { return lseek(file_, 0, SEEK_SET) == 0 || fail(error); }
-
-  /// Some file systems report a full disk only here.
-  bool commit(std::string *error) {
-    if (temporary_.empty() && !isNameless_ && !link(target_)) {
-      // A link can't take the place of another file, as a name can.
-      std::string name = temporaryName();
-      if (errno != EEXIST || !link(name))
-        return fail(error);
-      temporary_ = name;
-    }
-    int closed = close(file_);
-    file_ = -1;
-    if (closed != 0 || (!temporary_.empty() && rename(temporary_.c_str(), target_.c_str()) != 0))
-      return fail(error);
-    temporary_.clear();
-    return true;
-  }
+  explicit PendingFile(const std::string &path, std::string *error) : file_(path), error_(error) {}
+  bool open() { return check(file_.open()); }
+  bool write(const void *data, size_t size) { return check(file_.write(data, size)); }
+  bool rewind() { return check(file_.seek(0)); }
+  bool finish() { return check(file_.finish()); }
 
 private:
-  bool link(const std::string &name) const {
-    std::string self = "/proc/self/fd/" + std::to_string(file_);
-    return linkat(AT_FDCWD, self.c_str(), AT_FDCWD, name.c_str(), AT_SYMLINK_FOLLOW) == 0;
+  bool check(const std::string &problem) {
+    if (!problem.empty())
+      *error_ = "cannot write '" + file_.path() + "': " + problem;
+    return problem.empty();
   }
 
-  bool fail(std::string *error) const {
-    *error = "cannot write '" + target_ + "': " + strerror(errno);
-    return false;
-  }
-
-  std::string temporaryName() const {
-    static std::atomic<unsigned> counter{0};
-    return target_ + ".tmp." + std::to_string(getpid()) + "." + std::to_string(counter++);
-  }
-
-  std::string target_;
-  std::string temporary_; ///< the file's name, where it has one
-  int file_ = -1;
-  bool isNameless_ = false;
+  lathe::runtime::NewFile file_;
+  std::string *error_;
 };
 
 /// Writes sections one after another, hashing what passes.
@@ -179,14 +96,14 @@ private:
     if (buffer_.size() + size > kBufferSize && !flush())
       return false;
     if (size > kBufferSize)
-      return file_.write(data, size, error_) && told(size);
+      return file_.write(data, size) && told(size);
     auto *bytes = static_cast<const char *>(data);
     buffer_.insert(buffer_.end(), bytes, bytes + size);
     return true;
   }
 
   bool flush() {
-    bool ok = file_.write(buffer_.data(), buffer_.size(), error_) && told(buffer_.size());
+    bool ok = file_.write(buffer_.data(), buffer_.size()) && told(buffer_.size());
     buffer_.clear();
     return ok;
   }
@@ -273,8 +190,8 @@ bool lathe::artifact::writeArtifact(const std::string &path, nlohmann::ordered_j
   }
   std::vector<unsigned char> table(roundUp(sizeof(Header) + count * sizeof(SectionEntry), kPageSize));
   std::vector<SectionEntry> entries(count);
-  PendingFile file;
-  if (!file.open(path, error) || !file.write(table.data(), table.size(), error))
+  PendingFile file(path, error);
+  if (!file.open() || !file.write(table.data(), table.size()))
     return false;
   uint64_t total = table.size() + text.size();
   for (const SectionSource &section : sections)
@@ -307,5 +224,5 @@ bool lathe::artifact::writeArtifact(const std::string &path, nlohmann::ordered_j
   memcpy(table.data() + sizeof(header), entries.data(), count * sizeof(SectionEntry));
   header.hash = hashHeader(table.data(), table.size());
   memcpy(table.data(), &header, sizeof(header));
-  return file.rewind(error) && file.write(table.data(), table.size(), error) && file.commit(error);
+  return file.rewind() && file.write(table.data(), table.size()) && file.finish();
 }

@@ -75,14 +75,7 @@ constexpr int64_t kFewestRows = 128;
 /// bring is `open`.
 class OneSequence {
 public:
-  OneSequence(ArrayRef<func::FuncOp> programs, int64_t open) : open(open) {
-    for (func::FuncOp program : programs)
-      for (BlockArgument argument : program.getArguments())
-        if (auto type = dyn_cast<RankedTensorType>(argument.getType()); type && type.getRank() > 1)
-          if (FailureOr<SymShape> shape = shapes.shapeOf(argument); succeeded(shape))
-            if (std::optional<StringRef> name = shape->front().symbolName())
-              batches.insert(name->str());
-  }
+  OneSequence(ArrayRef<func::FuncOp> programs, int64_t open) : batches(batchSymbols(programs, shapes)), open(open) {}
 
   RankedTensorType typeOf(Value tensor) {
     auto type = cast<RankedTensorType>(tensor.getType());
@@ -241,8 +234,9 @@ static bool roundAttentions(StepRun &run) {
   const Compression &compression = run.compression;
   bool prefersTime = prefersSpeed(*compression.recipe, run.step, compression.isPortable);
   std::vector<Attention> all = findAttentions(compression.programs);
-  llvm::erase_if(
-      all, [&](const Attention &own) { return !own.isCovered(run.step.tensors) || own.isCovered(run.step.exclude); });
+  llvm::erase_if(all, [&](const Attention &own) {
+    return !own.isCovered(run.step.tensors) || own.isCovered(run.step.exclude) || !run.mayChange(own.node);
+  });
   OneSequence sequence(compression.programs, compression.rows > 1 ? compression.rows : kFewestRows);
   std::vector<TimedAttention> classes;
   std::vector<size_t> classOf;
@@ -265,8 +259,7 @@ static bool roundAttentions(StepRun &run) {
     if (entry.reason.empty() && !times.empty()) {
       entry.ways = times[index];
       if (prefersTime && !isSlower(entry.ways.front(), entry.ways.back()))
-        entry.reason = "attention of integers is not faster by 10 % and 3 us: " + describe(entry.ways.back()) + ", " +
-                       describe(entry.ways.front());
+        entry.reason = "attention of integers " + whyNotTaken(entry.ways.back(), entry.ways.front());
     }
     if (!entry.reason.empty()) {
       run.resolved.exclude.push_back(escapeGlob(own.node));

@@ -6,6 +6,7 @@
 #include "compiler/CacheStep.h"
 #include "passes/generation/Passes.h"
 #include "runtime/CacheLayout.h"
+#include <map>
 
 using namespace mlir;
 
@@ -40,12 +41,21 @@ static std::string nameOf(const RecipeStep &step, const CacheLayout &layout) {
          (step.symmetric ? "" : " asymmetric") + (layout.rotation() > 1 ? " rotated" : "");
 }
 
-void quantizeCaches(const RecipeStep &step, ArrayRef<func::FuncOp> programs, CompressionReport &report) {
+void quantizeCaches(const RecipeStep &step, ArrayRef<func::FuncOp> programs,
+                    llvm::function_ref<bool(const std::string &name)> mayChange, CompressionReport &report) {
+  std::map<std::string, bool> allowed; // programs share a cache
+  auto isAllowed = [&](const std::string &name) {
+    auto [it, isNew] = allowed.try_emplace(name, false);
+    if (isNew)
+      it->second = mayChange(name);
+    return it->second;
+  };
   std::string codes = (step.symmetric ? "i" : "ui") + std::to_string(step.bits);
   for (func::FuncOp program : programs) {
     std::vector<std::string> names;
     for (const RoundedCache &cache : generation::findCaches(program)) {
-      if (cache.rounded || !covers(step.tensors, cache) || covers(step.exclude, cache))
+      if (cache.rounded || !covers(step.tensors, cache) || covers(step.exclude, cache) ||
+          !isAllowed(cache.name))
         continue;
       names.push_back(cache.name);
       CacheLayout before{cache.heads, cache.size};

@@ -20,8 +20,10 @@ bool isCacheStep(const RecipeStep &step);
 std::string checkCacheStep(const RecipeStep &step, llvm::ArrayRef<mlir::func::FuncOp> programs,
                            const std::string &whyNone);
 
-/// Rounds the rows of the caches that the step covers and no step before has rounded.
-void quantizeCaches(const RecipeStep &step, llvm::ArrayRef<mlir::func::FuncOp> programs, CompressionReport &report);
+/// Rounds the rows of the caches that the step covers and no step before has rounded, of those that `mayChange`, which
+/// is asked once for each name.
+void quantizeCaches(const RecipeStep &step, llvm::ArrayRef<mlir::func::FuncOp> programs,
+                    llvm::function_ref<bool(const std::string &name)> mayChange, CompressionReport &report);
 
 } // namespace lathe
 

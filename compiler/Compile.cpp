@@ -24,7 +24,7 @@
 #include "compiler/Work.h"
 #include "frontends/onnx/Import.h"
 #include "frontends/onnx/export/Export.h"
-#include "frontends/onnx/export/NewFile.h"
+#include "frontends/onnx/export/StreamFile.h"
 #include "mlir/IR/Diagnostics.h"
 #include "mlir/IR/Verifier.h"
 #include "mlir/Pass/PassManager.h"
@@ -116,6 +116,7 @@ private:
   /// Runs passes on each program, in order; `before` is called before each.
   bool phase(const std::string &name, llvm::function_ref<void(OpPassManager &)> passes, ExitCode onFailure,
              llvm::function_ref<void(size_t program)> before = [](size_t) {});
+  bool runAdded(const std::string &phase);
   bool dump(const std::string &name);
   bool addPrograms();
   SmallVector<func::FuncOp> mains();
@@ -123,6 +124,7 @@ private:
   void describePrograms(ordered_json &manifest);
   bool takeKernels(ordered_json &manifest);
   bool makeCode(const std::string &output, ordered_json &manifest);
+  bool wantsReport() const { return !options.report.empty() || options.tellsReport; }
   /// `constants`: what the artifact has of those of the manifest.
   bool writeReport(const ordered_json &manifest, ArrayRef<artifact::ConstantSource> constants = {});
   bool writeText(const std::string &path, llvm::function_ref<void(llvm::raw_ostream &)> write);
@@ -163,13 +165,11 @@ private:
 
 bool Compilation::writeText(const std::string &path, llvm::function_ref<void(llvm::raw_ostream &)> write) {
   auto held = watch.holdFiles();
-  NewFile file(path);
-  std::error_code code = file.write(write);
-  if (!code)
-    code = file.finish();
-  if (!code)
-    return true;
-  return fail(ExitCode::internal, "can't write '" + path + "': " + code.message());
+  runtime::NewFile file(path);
+  std::string problem = writeStream(file, write);
+  if (problem.empty())
+    problem = file.finish();
+  return problem.empty() || fail(ExitCode::internal, "can't write '" + path + "': " + problem);
 }
 
 bool Compilation::dump(const std::string &name) {
@@ -200,15 +200,20 @@ bool Compilation::phase(const std::string &name, llvm::function_ref<void(OpPassM
     before(current);
     PassManager manager(&context);
     passes(manager);
-    addPipelines(options, name, manager);
     ChangeGate::Phase limited(gate.get(), name);
     if (failed(manager.run(*programs[current].module)))
       return fail(onFailure, result.errors.empty() ? who() + "phase '" + name + "' failed without a reason" : "");
-    if (!withinMemory() || !dump(name))
+    if (!runAdded(name) || !withinMemory() || !dump(name))
       return false;
   }
   current = 0;
   return true;
+}
+
+/// Runs the passes that were asked for behind a phase, on the program at hand.
+bool Compilation::runAdded(const std::string &phase) {
+  const std::string *wrong = runPipelines(options, phase, *programs[current].module);
+  return !wrong || fail(ExitCode::usage, who() + "pass pipeline '" + *wrong + "' failed behind phase '" + phase + "'");
 }
 
 SmallVector<func::FuncOp> Compilation::mains() {
@@ -293,8 +298,8 @@ bool Compilation::narrowWeights() {
       "precision",
       [&](OpPassManager &passes) {
         passes.addNestedPass<func::FuncOp>(precision::createNarrowWeightsPass(narrow));
-        if (options.precision == "bf16")
-          passes.addNestedPass<func::FuncOp>(precision::createNarrowAttentionPass());
+        if (options.precision == narrow.type) // and not 'auto', which is about weights
+          passes.addNestedPass<func::FuncOp>(precision::createNarrowAttentionPass({narrow.type}));
       },
       ExitCode::internal);
 }
@@ -341,7 +346,7 @@ void Compilation::allowTiming(Compression &compression) {
   constexpr int64_t kRows = 128;
   compression.rows = compression.recipe->rows ? compression.recipe->rows : result.generates ? 1 : kRows;
   compression.isPortable = options.emit == "onnx";
-  compression.timeAll = !options.report.empty() && !compression.isPortable;
+  compression.timeAll = wantsReport() && !compression.isPortable;
 }
 
 bool Compilation::compressWeights() {
@@ -436,11 +441,11 @@ bool Compilation::toSimplified(bool explain) {
   describeModel();
   if (failed(verify(main())))
     return fail(ExitCode::invalid_model, "");
-  PassManager manager(&context);
-  addPipelines(options, "import", manager);
-  ChangeGate::Phase limited(gate.get(), "import");
-  if (failed(manager.run(main())))
-    return fail(ExitCode::invalid_model, result.errors.empty() ? "the passes behind phase 'import' failed without a reason" : "");
+  {
+    ChangeGate::Phase limited(gate.get(), "import");
+    if (!runAdded("import"))
+      return false;
+  }
   if (!dump("import") || (!explain && !addPrograms()))
     return false;
   if (options.calibration && options.calibration->hasTokens())
@@ -460,10 +465,12 @@ bool Compilation::toFused(bool explain) {
 bool Compilation::toKernels() {
   if (!toFused())
     return false;
-  for (Program &program : programs)
+  if (!compressWeights() || !narrowWeights())
+    return false;
+  for (Program &program : programs) // before the types that products multiply in become matters of kernels
     if (auto function = program.module->lookupSymbol<func::FuncOp>("main"))
       program.work = matmulOperations(function);
-  return compressWeights() && narrowWeights() && select();
+  return select();
 }
 
 /// Programs for CUDA beside those for the processor, or in their place.
@@ -486,17 +493,15 @@ bool Compilation::select() {
   if (std::string error; !options.reference && !storeScales(mains(), files, error))
     return fail(ExitCode::invalid_model, error);
   auto select = [&](OpPassManager &passes) {
+    bool isCuda = programs[current].isCuda;
     if (!options.reference) {
       passes.addNestedPass<func::FuncOp>(cpu::createCpuWideProductsPass()); // weights of which are what the next one reads
-      cpu::CpuCompressedProductsPassOptions compressed;
-      compressed.device = programs[current].isCuda;
-      passes.addNestedPass<func::FuncOp>(cpu::createCpuCompressedProductsPass(compressed));
+      passes.addNestedPass<func::FuncOp>(cpu::createCpuCompressedProductsPass({/*device=*/isCuda}));
       passes.addNestedPass<func::FuncOp>(cpu::createCpuIntegerProductsPass());
     }
-    cpu::CpuSelectKernelsPassOptions selection;
-    selection.fuse = selection.library = !options.reference;
-    selection.device = programs[current].isCuda;
-    passes.addPass(cpu::createCpuSelectKernelsPass(selection));
+    if (isCuda)
+      passes.addNestedPass<func::FuncOp>(precision::createNarrowOperandsPass());
+    passes.addPass(cpu::createCpuSelectKernelsPass({/*fuse=*/!options.reference, /*library=*/!options.reference, /*device=*/isCuda}));
     passes.addPass(createCanonicalizerPass());
     passes.addPass(createCSEPass());
   };
@@ -612,7 +617,7 @@ bool Compilation::makeCode(const std::string &output, ordered_json &manifest) {
 }
 
 bool Compilation::writeReport(const ordered_json &manifest, ArrayRef<artifact::ConstantSource> constants) {
-  if (options.report.empty())
+  if (!wantsReport())
     return true;
   auto kernelsOf = [&](const ordered_json &program) {
     ordered_json list = program["kernels"];
@@ -641,7 +646,10 @@ bool Compilation::writeReport(const ordered_json &manifest, ArrayRef<artifact::C
   if (manifest.contains("programs"))
     for (const ordered_json &program : manifest["programs"])
       report["programs"].push_back({{"name", program["name"]}, {"kernels", kernelsOf(program)}});
-  return writeText(options.report, [&](llvm::raw_ostream &stream) { stream << report.dump(2) << "\n"; });
+  if (options.tellsReport)
+    result.report = report.dump(2) + "\n";
+  return options.report.empty() ||
+         writeText(options.report, [&](llvm::raw_ostream &stream) { stream << report.dump(2) << "\n"; });
 }
 
 void Compilation::toArtifact(const std::string &output) {
@@ -728,13 +736,13 @@ void Compilation::toOnnx(const std::string &output) {
     return files.bytes(weight.getFile(), static_cast<uint64_t>(weight.getOffset()), size, error);
   };
   std::string error;
-  bool written = false;
+  bool written = false, isUnwritable = false;
   {
     auto held = watch.holdFiles(); // as writing the report does, too
-    written = succeeded(exportOnnx(main(), output, exporting, error));
+    written = succeeded(exportOnnx(main(), output, exporting, error, &isUnwritable));
   }
   if (!written)
-    return void(fail(ExitCode::invalid_model, error));
+    return void(fail(isUnwritable ? ExitCode::internal : ExitCode::invalid_model, error));
   writeReport({{"kernels", ordered_json::array()}, {"weights_bytes", result.weightsBytes}});
 }
 

@@ -50,6 +50,7 @@ struct CompileOptions {
   CalibrationData *calibration = nullptr; ///< sample inputs for methods that look at some; null for none
   Stopwatch *stopwatch = nullptr; ///< times what depends on times, or is reported with some; null: nothing is timed
   std::string report;                ///< file for the per-kernel report (JSON); none, if empty
+  bool tellsReport = false;          ///< that report goes into the result
   unsigned jobs = 1;                 ///< threads that work side by side at most; the output does not depend on it
   uint64_t maxMemory = 0;            ///< bytes that the process may hold resident; 0: any number
   /// Told, on another thread and while no file is half written, that `maxMemory` is passed. Where it returns, or is not
@@ -100,6 +101,7 @@ struct CompileResult {
   AttachedWeights attached; ///< of the checkpoint of the options
   PrecisionPlan precision; ///< without decisions where it is f32
   CompressionReport compression; ///< without layers where there is no recipe
+  std::string report;            ///< JSON, where it was asked for
   /// Compressed weights that a kernel makes dense at each run, as no kernel reads their codes.
   std::vector<std::string> decompressed;
   size_t operations = 0;

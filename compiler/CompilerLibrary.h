@@ -22,8 +22,12 @@ struct CompilerLibrary {
                     const std::string &output, std::string &error);
 };
 
-/// Name of the symbol of type `const CompilerLibrary *(*)(const char *version)`; null for another version of Lathe.
+/// Name of the symbol of type `const CompilerLibrary *(*)(const char *interface)`; null for a tool that was built
+/// against other structures than the library's, which calls would mistake for each other.
 inline constexpr const char *kCompilerLibraryEntry = "lathe_compiler_library";
+/// Name of the symbol of type `const char *` that says against which ones the library was built, as CompilerBuild.h has
+/// it: the version and a hash.
+inline constexpr const char *kCompilerInterface = "lathe_compiler_interface";
 
 } // namespace lathe
 

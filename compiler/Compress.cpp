@@ -7,6 +7,7 @@
 #include "compiler/RequiredKernels.h"
 #include "compiler/StepKinds.h"
 #include "compiler/StepRun.h"
+#include "passes/quantization/Stacks.h"
 #include <map>
 #include <set>
 
@@ -56,6 +57,17 @@ bool checkKernels(StepRun &run, ArrayRef<RecipeStep> steps) {
   return true;
 }
 
+/// Matrices of a stack, such as experts, are weights of their own to steps that change weights.
+void splitNamedStacks(ArrayRef<func::FuncOp> programs, ArrayRef<StepRun> runs) {
+  compression::splitStacks(programs, [&](StringRef matrix, StringRef node) {
+    return llvm::any_of(runs, [&](const StepRun &run) {
+      const RecipeStep &step = run.step;
+      bool changesWeights = recipe::kindOf(step).storesWeights || step.step == "lowrank" || step.step == "choose";
+      return changesWeights && run.isNamed(matrix.str(), node.str());
+    });
+  });
+}
+
 bool carryOut(StepRun &run) { return recipe::kindOf(run.step).carryOut(run); }
 
 /// Bytes of all layers. A weight that several steps have changed, or whose factors a later step has, counts once.
@@ -101,8 +113,8 @@ void tellTimes(const WeightChoice &choice, CompressionReport &report, size_t fir
     }
 }
 
-/// Whether weights are stored without the zeros that steps have made, though no step says so: other runtimes gain nothing
-/// but bytes by it.
+/// Whether weights are stored without the zeros that steps have made, though no step says so: other runtimes gain
+/// nothing but bytes by it.
 bool wantsSparse(const std::string &prefer, const std::vector<RecipeStep> &steps, bool isPortable) {
   auto makesZeros = [](const RecipeStep &step) { return recipe::kindOf(step).makesZeros; };
   auto storesNone = [](const RecipeStep &step) { return step.step == "sparsify"; };
@@ -121,6 +133,10 @@ bool compress(const Compression &given, CompressionReport &report, bool &isUsage
   auto runOf = [&](const Compression &compression, const RecipeStep &step, size_t index) {
     return StepRun{compression, step, "recipe: step " + std::to_string(index + 1) + ": ", pool, report, isUsage, error};
   };
+  std::vector<StepRun> named;
+  for (auto [index, step] : llvm::enumerate(given.recipe->steps))
+    named.push_back(runOf(given, step, index));
+  splitNamedStacks(given.programs, named);
   for (auto [index, step] : llvm::enumerate(given.recipe->steps))
     if (StepRun run = runOf(given, step, index); !checkEarly(run, ArrayRef(given.recipe->steps).drop_front(index + 1)))
       return false;
@@ -138,6 +154,7 @@ bool compress(const Compression &given, CompressionReport &report, bool &isUsage
       return false;
     compression.calibrated = *tokens;
     compression.programs.push_back(tokens->lookupSymbol<func::FuncOp>("main"));
+    splitNamedStacks(compression.programs, named);
   }
   Recipe resolved = *compression.recipe;
   resolved.steps.clear();
@@ -160,7 +177,8 @@ bool compress(const Compression &given, CompressionReport &report, bool &isUsage
       return false;
     // What was chosen was timed, if times were wanted.
     size_t first = report.layers.size(), firstSparse = report.sparse.size(), firstShrunk = report.shrunk.size();
-    bool wasTimed = step.step == "choose" && report.choices.back().microsecondsBefore > 0, timeAll = compression.timeAll;
+    bool wasTimed = step.step == "choose" && report.choices.back().microsecondsBefore > 0,
+         timeAll = compression.timeAll;
     compression.timeAll &= !wasTimed;
     for (const RecipeStep &own : chosen.steps)
       if (!carryOutOne(own, index, none))

@@ -48,8 +48,7 @@ ordered_json choiceJson(const WeightChoice &choice) {
       entry["alternatives"].push_back(
           {{"format", option.format}, {"bytes", option.bytes}, {"loss", finite(option.loss)}});
       if (option.way.microseconds > 0)
-        entry["alternatives"].back().update(
-            {{"microseconds", option.way.microseconds}, {"kernel", option.way.kernel}});
+        entry["alternatives"].back().update({{"microseconds", option.way.microseconds}, {"kernel", option.way.kernel}});
       if (option.isEstimate)
         entry["alternatives"].back()["estimated"] = true;
     }
@@ -101,6 +100,99 @@ template <typename LayerEntry> void addTimes(const LayerEntry &layer, ordered_js
     entry["timed"].push_back({{"as", way.name}, {"kernel", way.kernel}, {"microseconds", way.microseconds}});
 }
 
+ordered_json toJson(const TransformedWeights &transform) {
+  ordered_json entry = {{"step", transform.step},
+                        {"node", transform.node},
+                        {"channels", transform.channels},
+                        {"weights", transform.weights}};
+  if (transform.productsAdded)
+    entry["products_added"] = transform.productsAdded;
+  if (!transform.reason.empty())
+    entry["reason"] = transform.reason;
+  return entry;
+}
+
+ordered_json toJson(const ShrunkPart &part) {
+  ordered_json entry = {{"pattern", part.pattern},
+                        {"method", part.method},
+                        {"node", part.node},
+                        {"before", part.before},
+                        {"after", part.after},
+                        {"removed", part.removed},
+                        {"cost", part.cost},
+                        {"weights", part.weights},
+                        {"readers", part.readers},
+                        {"bytes_before", part.bytesBefore},
+                        {"bytes_after", part.bytesAfter}};
+  if (part.microsecondsBefore > 0)
+    entry.update({{"rows", part.rows},
+                  {"microseconds_before", part.microsecondsBefore},
+                  {"microseconds_after", part.microsecondsAfter}});
+  if (!part.interface.empty())
+    entry["interface"] = part.interface;
+  if (!part.reason.empty())
+    entry["reason"] = part.reason;
+  return entry;
+}
+
+ordered_json toJson(const SparseLayer &layer) {
+  ordered_json entry = {{"weight", layer.weight},
+                        {"node", layer.node},
+                        {"inputs", layer.inputs},
+                        {"outputs", layer.outputs},
+                        {"zeros", layer.zeros},
+                        {"format", layer.format.empty() ? "dense" : layer.format},
+                        {"bytes_before", layer.bytesBefore},
+                        {"bytes_after", layer.bytesAfter}};
+  if (!layer.pattern.empty())
+    entry["pattern"] = layer.pattern;
+  if (!layer.reason.empty())
+    entry["reason"] = layer.reason;
+  addTimes(layer, entry);
+  return entry;
+}
+
+ordered_json toJson(const CompressedCache &cache) {
+  return {{"name", cache.name},
+          {"format", cache.format},
+          {"heads", cache.heads},
+          {"size", cache.size},
+          {"token_bytes_before", cache.bytesBefore},
+          {"token_bytes_after", cache.bytesAfter}};
+}
+
+ordered_json toJson(const CompressedLayer &layer) {
+  ordered_json entry = {
+      {"weight", layer.weight},         {"node", layer.node},       {"kind", layer.kind},
+      {"inputs", layer.inputs},         {"outputs", layer.outputs}, {"bytes_before", layer.bytesBefore},
+      {"bytes_after", layer.bytesAfter}};
+  if (layer.format.empty()) {
+    entry["reason"] = layer.reason;
+  } else if (layer.kind == "attention") { // which stores nothing
+    entry.update({{"format", layer.format}, {"method", layer.method}, {"activations", layer.activations}});
+  } else {
+    double bits = 8.0 * static_cast<double>(layer.bytesAfter) / static_cast<double>(layer.inputs * layer.outputs);
+    // JSON has no infinity: what is exact has no signal to noise ratio.
+    entry.update({{"format", layer.format},
+                  {"method", layer.method},
+                  {"activations", layer.activations},
+                  {"bits", bits},
+                  {"snr_db", std::isfinite(layer.snrDb) ? ordered_json(layer.snrDb) : ordered_json()},
+                  {"cosine", layer.cosine},
+                  {"error_of", layer.onOutputs ? "output" : "weight"}});
+    if (layer.rank)
+      entry.update({{"rank", layer.rank},
+                    {"energy_kept", layer.energyKept},
+                    {"ratio", 1 - static_cast<double>(layer.bytesAfter) / static_cast<double>(layer.bytesBefore)}});
+    if (layer.isBiasCorrected)
+      entry["bias_corrected"] = true;
+    if (layer.apart)
+      entry["inputs_apart"] = layer.apart;
+  }
+  addTimes(layer, entry);
+  return entry;
+}
+
 } // namespace
 
 ordered_json reportJson(const CompressionReport &compression) {
@@ -110,82 +202,16 @@ ordered_json reportJson(const CompressionReport &compression) {
                        {"layers", ordered_json::array()}};
   if (!compression.whyNotTimed.empty())
     json["not_timed"] = compression.whyNotTimed;
-  for (const TransformedWeights &transform : compression.transforms) {
-    ordered_json entry = {{"step", transform.step},
-                          {"node", transform.node},
-                          {"channels", transform.channels},
-                          {"weights", transform.weights}};
-    if (transform.productsAdded)
-      entry["products_added"] = transform.productsAdded;
-    if (!transform.reason.empty())
-      entry["reason"] = transform.reason;
-    json["transforms"].push_back(std::move(entry));
-  }
-  for (const PrunedLayer &layer : compression.pruned)
-    json["pruned"].push_back(toJson(layer));
-  for (const ShrunkPart &part : compression.shrunk) {
-    ordered_json entry = {{"pattern", part.pattern}, {"method", part.method}, {"node", part.node},
-                          {"before", part.before}, {"after", part.after}, {"removed", part.removed},
-                          {"cost", part.cost}, {"weights", part.weights}, {"readers", part.readers},
-                          {"bytes_before", part.bytesBefore}, {"bytes_after", part.bytesAfter}};
-    if (part.microsecondsBefore > 0)
-      entry.update({{"rows", part.rows},
-                    {"microseconds_before", part.microsecondsBefore},
-                    {"microseconds_after", part.microsecondsAfter}});
-    if (!part.interface.empty())
-      entry["interface"] = part.interface;
-    if (!part.reason.empty())
-      entry["reason"] = part.reason;
-    json["structured"].push_back(std::move(entry));
-  }
-  for (const SparseLayer &layer : compression.sparse) {
-    ordered_json entry = {{"weight", layer.weight}, {"node", layer.node}, {"inputs", layer.inputs}, {"outputs", layer.outputs}, {"zeros", layer.zeros},
-                          {"format", layer.format.empty() ? "dense" : layer.format}, {"bytes_before", layer.bytesBefore}, {"bytes_after", layer.bytesAfter}};
-    if (!layer.pattern.empty())
-      entry["pattern"] = layer.pattern;
-    if (!layer.reason.empty())
-      entry["reason"] = layer.reason;
-    addTimes(layer, entry);
-    json["sparse"].push_back(std::move(entry));
-  }
-  for (const CompressedCache &cache : compression.caches)
-    json["caches"].push_back({{"name", cache.name},
-                              {"format", cache.format},
-                              {"heads", cache.heads},
-                              {"size", cache.size},
-                              {"token_bytes_before", cache.bytesBefore},
-                              {"token_bytes_after", cache.bytesAfter}});
-  for (const CompressedLayer &layer : compression.layers) {
-    ordered_json entry = {
-        {"weight", layer.weight},         {"node", layer.node},       {"kind", layer.kind},
-        {"inputs", layer.inputs},         {"outputs", layer.outputs}, {"bytes_before", layer.bytesBefore},
-        {"bytes_after", layer.bytesAfter}};
-    if (layer.format.empty()) {
-      entry["reason"] = layer.reason;
-    } else if (layer.kind == "attention") { // which stores nothing
-      entry.update({{"format", layer.format}, {"method", layer.method}, {"activations", layer.activations}});
-    } else {
-      double bits = 8.0 * static_cast<double>(layer.bytesAfter) / static_cast<double>(layer.inputs * layer.outputs);
-      // JSON has no infinity: what is exact has no signal to noise ratio.
-      entry.update({{"format", layer.format},
-                    {"method", layer.method},
-                    {"activations", layer.activations},
-                    {"bits", bits},
-                    {"snr_db", std::isfinite(layer.snrDb) ? ordered_json(layer.snrDb) : ordered_json()},
-                    {"cosine", layer.cosine},
-                    {"error_of", layer.onOutputs ? "output" : "weight"}});
-      if (layer.rank)
-        entry.update({{"rank", layer.rank},
-                      {"energy_kept", layer.energyKept},
-                      {"ratio", 1 - static_cast<double>(layer.bytesAfter) / static_cast<double>(layer.bytesBefore)}});
-      if (layer.isBiasCorrected)
-        entry["bias_corrected"] = true;
-      if (layer.apart)
-        entry["inputs_apart"] = layer.apart;
-    }
-    addTimes(layer, entry);
-    json["layers"].push_back(std::move(entry));
-  }
+  auto add = [&](const char *key, const auto &entries) {
+    for (const auto &entry : entries)
+      json[key].push_back(toJson(entry));
+  };
+  add("transforms", compression.transforms);
+  add("pruned", compression.pruned);
+  add("structured", compression.shrunk);
+  add("sparse", compression.sparse);
+  add("caches", compression.caches);
+  add("layers", compression.layers);
   addChoices(compression, json);
   return json;
 }

@@ -402,4 +402,19 @@ std::string describe(const TimedWay &way) {
   return number + (" as " + way.name) + (way.kernel.empty() ? "" : " (" + way.kernel + ")");
 }
 
+std::string whyNotTaken(const TimedWay &way, const TimedWay &than, const std::string &what) {
+  bool isFaster = way.microseconds < than.microseconds;
+  double least = isFaster ? way.microseconds : than.microseconds;
+  double difference = isFaster ? than.microseconds - way.microseconds : way.microseconds - than.microseconds;
+  double percent = 100 * difference / least;
+  char text[96];
+  snprintf(text, sizeof text, "would be %.1f us (%.*f %%) %s", difference, percent < 10 ? 1 : 0, percent,
+           isFaster ? "faster, not by 10 % and 3 us" : "slower");
+  return text + (": " + describe(way)) + what + ", " + describe(than);
+}
+
+std::string whyNotTaken(int64_t rows, const TimedWay &way, const TimedWay &than, const std::string &what) {
+  return "its product of " + std::to_string(rows) + (rows == 1 ? " row " : " rows ") + whyNotTaken(way, than, what);
+}
+
 } // namespace lathe

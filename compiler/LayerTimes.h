@@ -73,6 +73,12 @@ bool isSmall(const TimedProduct &product);
 bool isSlower(const TimedWay &way, const TimedWay &than);
 /// Such as "12.3 us as int8 (matmul int8 x int8)".
 std::string describe(const TimedWay &way);
+/// Why a way is not taken: "would be 30.0 us (150 %) slower: 50.0 us as int8, 20.0 us as f32", or, where what was wanted
+/// is more speed, "would be 14.1 us (4.5 %) faster, not by 10 % and 3 us: 314.4 us as bitmap, 328.5 us as dense".
+/// `what`: more about the way.
+std::string whyNotTaken(const TimedWay &way, const TimedWay &than, const std::string &what = "");
+/// The same of a product: "its product of 128 rows would be …".
+std::string whyNotTaken(int64_t rows, const TimedWay &way, const TimedWay &than, const std::string &what = "");
 
 } // namespace lathe
 

@@ -273,9 +273,7 @@ bool Factorizer::leaveSlower(RecipeStep &resolved, bool &isResolved) {
     isLeft = true;
     entry.way = 0;
     resolved.exclude.push_back(escapeGlob(entry.weight));
-    entry.reason = "its product of " + std::to_string(entry.rows) + (entry.rows == 1 ? " row" : " rows") +
-                   " is slower: " + lathe::describe(entry.ways[1]) + " of rank " + std::to_string(task->rank) + ", " +
-                   lathe::describe(entry.ways[0]);
+    entry.reason = whyNotTaken(entry.rows, entry.ways[1], entry.ways[0], " of rank " + std::to_string(task->rank));
   }
   // The others share the bytes anew, as they would without those that are left.
   if (isLeft && step.lowRank.allocation == "auto") {

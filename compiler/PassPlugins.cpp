@@ -67,10 +67,15 @@ std::string preparePasses(const CompileOptions &options) {
   return "";
 }
 
-void addPipelines(const CompileOptions &options, const std::string &phase, PassManager &manager) {
-  for (const PhasePipeline &pipeline : options.pipelines)
-    if (pipeline.phase == phase)
-      (void)parsePassPipeline(pipeline.text, manager, llvm::nulls());
+const std::string *runPipelines(const CompileOptions &options, const std::string &phase, ModuleOp module) {
+  for (const PhasePipeline &pipeline : options.pipelines) {
+    if (pipeline.phase != phase)
+      continue;
+    PassManager manager(module.getContext());
+    if (failed(parsePassPipeline(pipeline.text, manager, llvm::nulls())) || failed(manager.run(module)))
+      return &pipeline.text;
+  }
+  return nullptr;
 }
 
 } // namespace lathe

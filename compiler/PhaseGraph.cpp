@@ -12,6 +12,7 @@
 #include "mlir/IR/BuiltinOps.h"
 #include "llvm/ADT/DenseMap.h"
 #include "llvm/ADT/SetVector.h"
+#include <set>
 
 using namespace mlir;
 
@@ -27,7 +28,47 @@ static llvm::SetVector<StringRef> nodesOf(Location loc) {
   return names;
 }
 
-static std::vector<PhaseNode> kernelsOf(ArrayAttr table) {
+static uint64_t bytesOf(RankedTensorType type) {
+  return (static_cast<uint64_t>(type.getNumElements()) * type.getElementTypeBitWidth() + 7) / 8;
+}
+
+/// Of an entry of the table of constants, as it is in the model: of codes these, and what belongs to them.
+static uint64_t bytesOf(DictionaryAttr constant) {
+  uint64_t parts = 0;
+  for (NamedAttribute part : constant)
+    if (auto own = dyn_cast<DictionaryAttr>(part.getValue()); own && own.getAs<TypeAttr>("type"))
+      parts += bytesOf(own);
+  auto type = constant.getAs<TypeAttr>(constant.get("source") ? "source" : "type");
+  return parts ? parts : bytesOf(cast<RankedTensorType>(type.getValue()));
+}
+
+/// Tells which constants kernels read: products and lookups name theirs, others have them as operands.
+static void addConstants(ModuleOp module, std::vector<PhaseNode> &nodes) {
+  auto table = module->getAttrOfType<ArrayAttr>(kernel::kConstantsAttr);
+  if (!table)
+    return;
+  std::set<std::pair<int64_t, int64_t>> known;
+  auto add = [&](int64_t kernel, int64_t index) {
+    if (!known.insert({kernel, index}).second)
+      return;
+    auto constant = cast<DictionaryAttr>(table[index]);
+    PhaseNode &node = nodes[kernel];
+    node.weight += (node.weight.empty() ? "" : ", ") + constant.getAs<StringAttr>("name").str();
+    node.bytes += bytesOf(constant);
+  };
+  module.walk([&](Operation *op) {
+    auto kernel = op->getAttrOfType<IntegerAttr>("kernel"), weight = op->getAttrOfType<IntegerAttr>("weight");
+    if (!kernel)
+      return;
+    if (weight && weight.getInt() >= 0)
+      add(kernel.getInt(), weight.getInt());
+    for (Value operand : op->getOperands())
+      if (auto constant = operand.getDefiningOp<kernel::ConstantOp>())
+        add(kernel.getInt(), constant.getIndex());
+  });
+}
+
+static std::vector<PhaseNode> kernelsOf(ModuleOp module, ArrayAttr table) {
   auto text = [](DictionaryAttr entry, StringRef key) {
     auto own = entry.getAs<StringAttr>(key);
     return own ? own.str() : std::string();
@@ -53,19 +94,19 @@ static std::vector<PhaseNode> kernelsOf(ArrayAttr table) {
         if (read >= 0 && static_cast<size_t>(read) < table.size())
           node.reads.push_back(static_cast<size_t>(read));
   }
+  addConstants(module, nodes);
   return nodes;
 }
 
 static void addWeight(WeightOp weight, PhaseNode &node) {
-  auto type = cast<RankedTensorType>(weight.getType());
   node.weight += (node.weight.empty() ? "" : ", ") + weight.getName().str();
-  node.bytes += (static_cast<uint64_t>(type.getNumElements()) * type.getElementTypeBitWidth() + 7) / 8;
+  node.bytes += bytesOf(cast<RankedTensorType>(weight.getType()));
 }
 
 PhaseGraph phaseGraphOf(ModuleOp module, const std::string &name) {
   PhaseGraph graph{name, {}};
   if (auto table = module->getAttrOfType<ArrayAttr>(kernel::kKernelsAttr)) {
-    graph.nodes = kernelsOf(table);
+    graph.nodes = kernelsOf(module, table);
     return graph;
   }
   auto main = module.lookupSymbol<func::FuncOp>("main");

@@ -23,7 +23,7 @@ struct PhaseNode {
   std::vector<std::string> nodes; ///< those that it stands for, where these are several
   std::string type;               ///< of elements of its first result
   std::vector<std::string> shape;
-  std::string weight;        ///< names of weights that it reads, with commas
+  std::string weight;        ///< names of weights, or of a kernel's constants, that it reads, with commas
   uint64_t bytes = 0;        ///< of these, as they are in the model
   std::vector<size_t> reads; ///< indices of what it reads
 };

@@ -67,13 +67,19 @@ std::optional<int64_t> evaluate(const SymExpr &expression, llvm::function_ref<in
   return sum;
 }
 
-ProductRows::ProductRows(ArrayRef<func::FuncOp> programs, ArrayRef<Layer> layers, int64_t open) : open(open) {
+std::set<std::string> batchSymbols(ArrayRef<func::FuncOp> programs, ShapeContext &shapes) {
+  std::set<std::string> names;
   for (func::FuncOp program : programs)
     for (BlockArgument argument : program.getArguments())
       if (auto type = dyn_cast<RankedTensorType>(argument.getType()); type && type.getRank() > 1)
         if (FailureOr<SymShape> shape = shapes.shapeOf(argument); succeeded(shape))
           if (std::optional<StringRef> name = shape->front().symbolName())
-            batches.insert(name->str());
+            names.insert(name->str());
+  return names;
+}
+
+ProductRows::ProductRows(ArrayRef<func::FuncOp> programs, ArrayRef<Layer> layers, int64_t open)
+    : batches(batchSymbols(programs, shapes)), open(open) {
   bool isMore = llvm::any_of(layers, [&](const Layer &layer) { return layer.isMatmul() && count(layer) > 1; });
   if (!isMore)
     batch = open;

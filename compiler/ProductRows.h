@@ -13,10 +13,12 @@
 
 namespace lathe {
 
+/// Names of the dimensions that count the samples of a batch: the first of several dimensions of inputs.
+std::set<std::string> batchSymbols(llvm::ArrayRef<mlir::func::FuncOp> programs, ShapeContext &shapes);
+
 /// Rows of the left sides of products for a batch of one: as the model says, where all is told by its other dimensions,
-/// and with `open` for each dimension that inputs bring, such as the length of a sequence. Batches are the first of
-/// several dimensions of inputs. Where no product would have more than one row, as in models of nothing but batches,
-/// these are `open`, too.
+/// and with `open` for each dimension that inputs bring, such as the length of a sequence. Where no product
+/// would have more than one row, as in models of nothing but batches, these are `open`, too.
 class ProductRows {
 public:
   ProductRows(llvm::ArrayRef<mlir::func::FuncOp> programs, llvm::ArrayRef<compression::Layer> layers, int64_t open);

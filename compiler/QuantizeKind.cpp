@@ -111,7 +111,8 @@ bool quantizeWeights(StepRun &run) {
 }
 
 bool roundCaches(StepRun &run) {
-  quantizeCaches(run.step, run.compression.programs, run.report);
+  auto mayChange = [&](const std::string &name) { return run.mayChange(name); };
+  quantizeCaches(run.step, run.compression.programs, mayChange, run.report);
   return true;
 }
 

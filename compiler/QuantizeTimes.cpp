@@ -163,8 +163,7 @@ bool QuantizeTimes::leaveSlower(const Compression &compression, const RecipeStep
     CompressedLayer &entry = report.layers.back();
     entry.ways = it->second.ways;
     entry.rows = it->second.rows;
-    entry.reason = "its product of " + std::to_string(entry.rows) + (entry.rows == 1 ? " row" : " rows") +
-                   " is slower: " + lathe::describe(entry.ways.back()) + ", " + lathe::describe(entry.ways.front());
+    entry.reason = whyNotTaken(entry.rows, entry.ways.back(), entry.ways.front());
   }
   layers = std::move(left);
   return true;

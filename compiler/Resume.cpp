@@ -4,7 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "compiler/Resume.h"
-#include "frontends/onnx/export/NewFile.h"
+#include "frontends/onnx/export/StreamFile.h"
 #include "runtime/Hash.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/StringRef.h"
@@ -76,21 +76,22 @@ std::optional<std::string> Resume::find(const std::string &key) {
 void Resume::keep(const std::string &key, const std::string &bytes) {
   if (folder.empty() || isBroken)
     return;
-  NewFile file(fileOf(key));
+  runtime::NewFile file(fileOf(key));
   std::error_code code = llvm::sys::fs::create_directory(folder);
-  if (!code)
-    code = file.write([&](llvm::raw_ostream &stream) {
+  std::string problem = code ? code.message() : "";
+  if (problem.empty())
+    problem = writeStream(file, [&](llvm::raw_ostream &stream) {
       artifact::Hash128 hash = artifact::hashBytes(bytes.data(), bytes.size());
       stream << kMagic;
       stream.write(reinterpret_cast<const char *>(hash.bytes), sizeof hash.bytes);
       stream << bytes;
     });
-  if (!code)
-    code = file.finish();
-  if (!code)
+  if (problem.empty())
+    problem = file.finish();
+  if (problem.empty())
     return;
   isBroken = true;
-  say("warning: can't keep finished layers in '" + folder + "': " + code.message());
+  say("warning: can't keep finished layers in '" + folder + "': " + problem);
 }
 
 void Resume::remove() {

@@ -354,8 +354,7 @@ void Sparsifier::decide(Pending &own) {
     if (isSlower(entry.ways.front(), entry.ways[way]))
       own.taken = &*best;
     else
-      entry.reason = "its product of " + std::to_string(entry.rows) + (entry.rows == 1 ? " row" : " rows") +
-                     " is not faster by 10 % and 3 us: " + lathe::describe(entry.ways[way]) + ", " + lathe::describe(entry.ways.front());
+      entry.reason = whyNotTaken(entry.rows, entry.ways[way], entry.ways.front());
   } else {
     auto best = least([](const Form &form) { return form.share; });
     if (best->share < kWorth)

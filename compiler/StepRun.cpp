@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "compiler/StepRun.h"
 #include "compiler/StepAction.h"
+#include "passes/quantization/Stacks.h"
 
 namespace lathe {
 
@@ -12,8 +13,11 @@ using namespace mlir;
 using compression::Layer;
 
 static bool covers(const std::vector<std::string> &patterns, const std::string &weight, const std::string &node) {
-  return llvm::any_of(
-      patterns, [&](const std::string &pattern) { return matchesGlob(pattern, weight) || matchesGlob(pattern, node); });
+  std::string stack = compression::stackName(weight);
+  return llvm::any_of(patterns, [&](const std::string &pattern) {
+    return matchesGlob(pattern, weight) || matchesGlob(pattern, node) ||
+           (!stack.empty() && matchesGlob(pattern, stack));
+  });
 }
 
 bool StepRun::wrongRecipe(const std::string &what) {
@@ -22,13 +26,19 @@ bool StepRun::wrongRecipe(const std::string &what) {
   return false;
 }
 
-bool StepRun::isMeant(const std::string &weight, const std::string &node) const {
-  if (!covers(step.tensors, weight, node) || covers(step.exclude, weight, node))
-    return false;
+bool StepRun::isNamed(const std::string &weight, const std::string &node) const {
+  return covers(step.tensors, weight, node) && !covers(step.exclude, weight, node);
+}
+
+bool StepRun::mayChange(const std::string &name) const {
   bool allowed = false;
   ModuleOp main = compression.main;
-  main->getContext()->executeAction<StepAction>([&] { allowed = true; }, {main.getOperation()}, where, step.step, weight);
+  main->getContext()->executeAction<StepAction>([&] { allowed = true; }, {main.getOperation()}, where, step.step, name);
   return allowed;
+}
+
+bool StepRun::isMeant(const std::string &weight, const std::string &node) const {
+  return isNamed(weight, node) && mayChange(weight);
 }
 
 std::vector<Layer> StepRun::coveredLayers() const {

@@ -29,6 +29,11 @@ struct StepRun {
   Recipe chosen = Recipe();             ///< by `choose`: what is to be carried out in its place
 
   bool wrongRecipe(const std::string &what);
+  /// Whether the step names a weight, by its initializer, or the stack that it is one matrix of, or the node that reads
+  /// it.
+  bool isNamed(const std::string &weight, const std::string &node) const;
+  /// Whether what the step does to a weight, a cache or an attention of that name is not to be left out (StepAction).
+  bool mayChange(const std::string &name) const;
   /// Whether the step applies to a weight, by the names of its initializer and of the node that reads it.
   bool isMeant(const std::string &weight, const std::string &node) const;
   /// The layers that the step applies to, of all programs.

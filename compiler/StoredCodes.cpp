@@ -6,6 +6,7 @@
 #include "compiler/StoredCodes.h"
 #include "compiler/WeightValues.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "passes/quantization/Stacks.h"
 #include "llvm/Support/raw_ostream.h"
 #include <map>
 
@@ -209,6 +210,7 @@ bool storeCodes(ArrayRef<func::FuncOp> programs, WeightFiles &files, std::string
       }
     }
   }
+  compression::splitStackExpressions(programs); // kernels read matrices
   return true;
 }
 

@@ -14,8 +14,8 @@ namespace lathe {
 
 /// Models keep several codes of fewer than 8 bits in a byte, and import takes them apart by operations. Computes what quantized weights are made
 /// of once, so that kernels find constants: codes and zero points of `lathe.dequantize` and codes of `lathe.codebook_lookup` that
-/// reshapes, broadcasts, shifts, slices and casts make of constants become weights with a byte for each code. What programs share stays shared. False with
-/// `error` set where a weight can't be read or kept.
+/// reshapes, broadcasts, shifts, slices and casts make of constants become weights with a byte for each code. What programs share stays shared. Products with stacks of such
+/// matrices become products with each (splitStackExpressions()). False with `error` set where a weight can't be read or kept.
 bool storeCodes(llvm::ArrayRef<mlir::func::FuncOp> programs, WeightFiles &files, std::string &error);
 
 /// Computes scales that are quantized themselves (Dettmers et al. 2023, "QLoRA", section 3), so that kernels read them:

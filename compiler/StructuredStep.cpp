@@ -18,8 +18,6 @@ using namespace mlir;
 
 namespace lathe {
 
-bool isStructuredStep(const RecipeStep &step) { return step.step == "prune" && !step.parts.pattern.empty(); }
-
 namespace {
 
 using compression::Layer;
@@ -307,8 +305,8 @@ bool Pruner::timePlaces() {
     TimedWay before{"it is", "", time.microsecondsBefore}, after{"it would be", "", time.microsecondsAfter};
     if (time.microsecondsBefore == 0 || !isSlower(after, before))
       continue;
-    plan.reason = "its products of " + std::to_string(time.rows) + (time.rows == 1 ? " row" : " rows") +
-                  " are slower: " + describe(after) + ", " + describe(before);
+    plan.reason = "its products of " + std::to_string(time.rows) + (time.rows == 1 ? " row " : " rows ") +
+                  whyNotTaken(after, before);
     for (const GroupAxis &axis : plan.group.axes)
       if (axis.tensor.weight)
         resolved.exclude.push_back(escapeGlob(axis.tensor.weight->name));

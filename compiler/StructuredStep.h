@@ -11,9 +11,6 @@
 
 namespace lathe {
 
-/// Whether a step `prune` takes heads, neurons, channels or layers away, rather than make weights zero.
-bool isStructuredStep(const RecipeStep &step);
-
 /// Takes the parts that count for least out of all programs, whose tensors become smaller. `covers` tells weights that
 /// may go, by the names of initializers and of the nodes that read them. Where the step prefers speed, places whose
 /// products would be slower stay as they were, which `resolved` says where `isResolved`. False with `error` set; `isUsage` where the

@@ -253,8 +253,7 @@ void Former::leaveSlower(RecipeStep &resolved, bool &isResolved) {
       continue;
     entry.way = 0;
     resolved.exclude.push_back(escapeGlob(entry.weight));
-    entry.reason = "its product of " + std::to_string(entry.rows) + (entry.rows == 1 ? " row" : " rows") +
-                   " is slower: " + lathe::describe(entry.ways[1]) + ", " + lathe::describe(entry.ways[0]);
+    entry.reason = whyNotTaken(entry.rows, entry.ways[1], entry.ways[0]);
   }
 }
 

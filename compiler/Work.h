@@ -14,8 +14,9 @@
 namespace lathe {
 
 /// Operations of the matrix products of a program in the lathe dialect, two for each multiplication with its addition, over
-/// symbolic dimensions and by the type that the processor multiplies in: "f32", "f16", "bf16", "f64" or "i8". Branches count
-/// as all taken, the body of a loop as run once.
+/// symbolic dimensions and by the type that the processor may multiply in: "f32", "f16", "bf16", "f64" or "i8", which is that of
+/// operands as they are stored or rounded (a weight of bf16, activations and a weight of 8 bits). Of a weight with zeros what is
+/// stored counts. Branches count as all taken, the body of a loop as run once.
 std::map<std::string, SymExpr> matmulOperations(mlir::func::FuncOp function);
 
 } // namespace lathe

@@ -17,7 +17,7 @@
 extern "C" {
 #endif
 
-#define LATHE_ABI_VERSION 7
+#define LATHE_ABI_VERSION 8
 
 typedef struct lathe_frame lathe_frame;
 
@@ -43,11 +43,13 @@ typedef enum lathe_quantization {
   LATHE_QUANTIZE_STATIC = 2, ///< by a_scale and a_zero: round(x / a_scale) + a_zero, bounded to [-128, 127]
 } lathe_quantization;
 
-/// How the elements of a side of a product lie where they are integers already.
+/// How the elements of a side of a product lie where they are of another type than the rest.
 typedef enum lathe_bytes {
   LATHE_BYTES_NONE = 0,     ///< they are of the product's dtype
   LATHE_BYTES_SIGNED = 1,   ///< i8
   LATHE_BYTES_UNSIGNED = 2, ///< u8, 128 more than what zero points count
+  LATHE_BYTES_F16 = 3,      ///< f16 where the product's dtype is f32, on devices; of a result, numbers beyond f16 are its largest
+  LATHE_BYTES_BF16 = 4,     ///< bf16 likewise
 } lathe_bytes;
 
 /// One (batched, strided) matrix product:
@@ -77,8 +79,9 @@ typedef struct lathe_matmul_call {
   double a_scale;          ///< with LATHE_QUANTIZE_STATIC; above 0
   int64_t a_zero;          ///< likewise, from -128 to 127: of unsigned integers 128 less than their zero point
   int64_t a_again;         ///< not 0: a has not changed since the product before that read it, of what it left something may be left
-  int64_t a_bytes;         ///< lathe_bytes: a has been rounded, with LATHE_QUANTIZE_STATIC
-  int64_t out_bytes;       ///< lathe_bytes: what out would be is rounded by out_scale and out_zero, as a is; only with quantized weights
+  int64_t a_bytes;         ///< lathe_bytes: a has been rounded, to integers with LATHE_QUANTIZE_STATIC, to floats of the weight's type
+  int64_t out_bytes;       ///< lathe_bytes: what out would be is rounded, to integers by out_scale and out_zero, as a is; those only with
+                           ///< quantized weights, floats only with weights of 16-bit floats
   double out_scale;        ///< above 0
   int64_t out_zero;        ///< as a_zero
 } lathe_matmul_call;
@@ -127,7 +130,7 @@ typedef struct lathe_attention_call {
   const int64_t *positions; ///< of each query the last key that it sees, less than 2^24; NULL: all keys
   int64_t position_batch, position_row; ///< strides of positions along batch[1] and queries
   int64_t window;          ///< not 0: of the keys up to its position a query sees as many as this; goes with positions
-  int64_t arithmetic;      ///< lathe_dtype that products may round their operands to: LATHE_F32, LATHE_BF16 or LATHE_I8
+  int64_t arithmetic;      ///< lathe_dtype that products may round their operands to: LATHE_F32, LATHE_BF16, LATHE_F16 or LATHE_I8
 } lathe_attention_call;
 
 /// Rows [b, h, n, d] that a session keeps for the b sequences of a run. Laid out without padding surprises: only 8-byte

@@ -27,6 +27,7 @@ struct CacheRows {
   const int64_t *counts = nullptr;                    ///< rows of each sequence
   int64_t offset = 0;                                 ///< of the cache in a page, in bytes
   int64_t sequences = 0;
+  bool inOrder = false; ///< queries of the run are the last rows of each sequence, in order: positions say no more
   CacheLayout layout;
 };
 

@@ -21,4 +21,5 @@ TEXT
 fi
 echo "==> tests of CUDA on $found"
 export PYTHONPATH=$PWD/$build/python PYTHONDONTWRITEBYTECODE=1 LATHE_BUILD=$PWD/$build LATHE_TEST_DEVICE=cuda
-exec "$python" -m pytest -q -ra --tb=short -p no:cacheprovider test/models/test_cuda.py test/models/test_cuda_compile.py ${ARGS:-}
+exec "$python" -m pytest -q -ra --tb=short -p no:cacheprovider \
+  test/models/test_cuda.py test/models/test_cuda_compile.py test/models/test_cuda_types.py test/conformance/test_conformance.py::test_families_on_a_device ${ARGS:-}

@@ -360,10 +360,10 @@ LogicalResult MatmulOp::verify() {
   for (Value buffer : {Value(getLhs()), Value(getRhs()), Value(getBias()), Value(getMultiplier()), Value(getResidual()), Value(getOut())}) {
     if (!buffer)
       continue;
-    bool mayBeBytes = weight >= 0 && (buffer == getLhs() || buffer == getOut());
+    bool mayBeNarrow = weight >= 0 && (buffer == getLhs() || buffer == getOut());
     Type element = cast<MemRefType>(buffer.getType()).getElementType();
-    if (!element.isF32() && !(mayBeBytes && element.isInteger(8)))
-      return emitOpError() << "expects elements of f32" << (mayBeBytes ? " or i8" : "") << ", got " << buffer.getType();
+    if (!element.isF32() && !(mayBeNarrow && (element.isInteger(8) || element.isF16() || element.isBF16())))
+      return emitOpError() << "expects elements of f32" << (mayBeNarrow ? ", i8, f16 or bf16" : "") << ", got " << buffer.getType();
   }
   for (auto [axes, buffer] : {std::pair(getLhsAxes(), Value(getLhs())), std::pair(getRhsAxes(), Value(getRhs())),
                               std::pair(getOutAxes(), Value(getOut()))}) {
@@ -411,6 +411,10 @@ LogicalResult MatmulOp::verify() {
                          << static_cast<int64_t>(getLhsQuantization()) << ", " << getLhsScale().convertToDouble() << " and " << zero;
   if (readsBytes() && getLhsQuantization() != LATHE_QUANTIZE_STATIC)
     return emitOpError() << "expects a left side of i8 with lhs_quantization " << static_cast<int>(LATHE_QUANTIZE_STATIC) << ", got "
+                         << static_cast<int64_t>(getLhsQuantization());
+  Type lhsElement = getLhs().getType().getElementType();
+  if ((lhsElement.isF16() || lhsElement.isBF16()) && getLhsQuantization() != LATHE_QUANTIZE_NONE)
+    return emitOpError() << "expects a left side of " << lhsElement << " without lhs_quantization, got "
                          << static_cast<int64_t>(getLhsQuantization());
   auto outZero = static_cast<int64_t>(getOutZero());
   if (!(getOutScale().convertToDouble() > 0) || outZero < -128 || outZero > 127)
@@ -462,8 +466,8 @@ LogicalResult AttentionOp::verify() {
     return emitOpError() << "expects a window of at least 0 that goes with positions, got " << static_cast<int64_t>(getWindow());
   if (!(getSoftcap().convertToDouble() >= 0))
     return emitOpError() << "expects a softcap of at least 0, got " << getSoftcap().convertToDouble();
-  if (std::optional<Type> type = getArithmetic(); type && !type->isBF16() && !type->isSignlessInteger(8))
-    return emitOpError() << "expects an arithmetic of bf16 or i8, got " << *type;
+  if (std::optional<Type> type = getArithmetic(); type && !type->isBF16() && !type->isF16() && !type->isSignlessInteger(8))
+    return emitOpError() << "expects an arithmetic of bf16, f16 or i8, got " << *type;
   return success();
 }
 

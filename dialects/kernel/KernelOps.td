@@ -184,7 +184,7 @@ def Kernel_MatmulOp : Kernel_Op<"matmul", [AttrSizedOperandSegments]> {
     `transpose_rhs` is applied. `activation` is a `lathe_activation` of runtime/Abi.h; `kernel` an index into
     `kernel.kernels`.
 
-    Elements are f32, of lhs and out perhaps i8 (C1), ranks 2 to 5 and the result's the largest (C2), the bias has rank 1 (C3). Either `rhs` or `weight` is
+    Elements are f32, of lhs and out perhaps i8, f16 or bf16 (C1), ranks 2 to 5 and the result's the largest (C2), the bias has rank 1 (C3). Either `rhs` or `weight` is
     there (C4), `weight_shape` with the latter (C5). Dimensions fit where they are static (C6). The activation is known (C7).
 
     Where `lhs_axes`, `rhs_axes` or `out_axes` is there, axis i of the matrices is axis `axes[i]` of that buffer: transposes cost
@@ -194,7 +194,8 @@ def Kernel_MatmulOp : Kernel_Op<"matmul", [AttrSizedOperandSegments]> {
     side is rounded to integers, which are multiplied, by `lhs_scale`, above 0, and `lhs_zero`, from -128 to 127, where the
     scale is static (C15). A left side of i8 has been rounded so (C16); `lhs_again` says that the last product before this one that read it
     left it as it was. A result of i8, with a weight alone, is rounded by `out_scale` and `out_zero` likewise (C17). `lhs_unsigned` and
-    `out_unsigned` say that such bytes have no sign: they are 128 more than what zeros count.
+    `out_unsigned` say that such bytes have no sign: they are 128 more than what zeros count. On a device `lhs` may be of the type of a weight of 16-bit floats, without
+    `lhs_quantization` (C18), and `out` of 16-bit floats with such a weight.
 
     ```mlir
     kernel.matmul %frame lhs(%a : memref<?x8xf32>) out(%y : memref<?x4xf32>) {activation = 0 : i64, kernel = 0 : i64,
@@ -246,7 +247,7 @@ def Kernel_AttentionOp : Kernel_Op<"attention", [AttrSizedOperandSegments]> {
 
     Keys and values are those of a cache (`key_cache`, `value_cache`: indices into `kernel.caches`) where there is no buffer (C6);
     the second leading axis then counts sequences. `positions` are i64, and their view an offset and the strides of the second
-    leading axis and of the queries (C7). Under `arithmetic`, bf16 or i8 (C8), products may round their operands to it.
+    leading axis and of the queries (C7). Under `arithmetic`, bf16, f16 or i8 (C8), products may round their operands to it.
 
     ```mlir
     kernel.attention %frame sizes[%b, %one, %h, %h, %s, %s, %d, %d] query(%q : memref<?x?x8x64xf32>)[%z, %qb, %z, %d, %qr, %one]

@@ -71,8 +71,8 @@ Shape AttentionOp::inferSymbolicShape(ShapeContext &context) {
   }
   if (std::optional<Type> type = getArithmetic()) {
     Type element = cast<RankedTensorType>(getQuery().getType()).getElementType();
-    if (!element.isF32() || (!type->isBF16() && !type->isSignlessInteger(8))) {
-      emitOpError() << "expects an arithmetic of bf16 or i8 of tensors of f32, got " << *type << " of " << element;
+    if (!element.isF32() || (!type->isBF16() && !type->isF16() && !type->isSignlessInteger(8))) {
+      emitOpError() << "expects an arithmetic of bf16, f16 or i8 of tensors of f32, got " << *type << " of " << element;
       return failure();
     }
   }

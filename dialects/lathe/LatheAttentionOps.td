@@ -27,13 +27,13 @@ def Lathe_AttentionOp : Lathe_TensorOp<"attention", [AttrSizedOperandSegments, A
     h / (query heads / key heads). Masks are biases of minus infinity. `positions` [B, S], of which either may be 1, say for each query the
     last key that it sees: B is the first axis of four, of queries [B, H, S, D]. So a batch may hold sequences of different lengths.
 
-    `arithmetic`, bf16 or i8, says that the two products may be computed from operands that are rounded to this type, by a backend that
+    `arithmetic`, bf16, f16 or i8, says that the two products may be computed from operands that are rounded to this type, by a backend that
     gains by it; scores, the softmax and sums stay f32.
 
     Constraints: (C1) query, key and value have ranks from 3 to 5; (C2) query and key have the same last dimension; (C3) key and value
     have the same T; (C4) leading dimensions broadcast, and heads are a multiple; (C5) biases broadcast to [.., S, T]; (C6) the
     softcap is above 0; (C7) the biases' element type is the queries'; (C8) positions are i64, of rank 2, and go with a query of rank 4
-    whose B and S they broadcast to; (C9) a window is above 0 and goes with positions; (C10) an arithmetic is bf16 or i8 and goes with
+    whose B and S they broadcast to; (C9) a window is above 0 and goes with positions; (C10) an arithmetic is bf16, f16 or i8 and goes with
     tensors of f32.
 
     ```mlir

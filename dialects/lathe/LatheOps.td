@@ -258,7 +258,7 @@ def Lathe_CodebookLookupOp : Lathe_TensorOp<"codebook_lookup"> {
 
     ```mlir
     %x = lathe.codebook_lookup %c, %t : (tensor<?x64xui4>, tensor<16xf32>) -> tensor<?x64xf32>
-    %y = lathe.codebook_lookup %c, %v {axis = 1 : i64} : (tensor<?x16xui8>, tensor<256x4xf32>) -> tensor<?x64xf32>
+    %y = lathe.codebook_lookup %d, %v {axis = 1 : i64} : (tensor<?x16xui8>, tensor<256x4xf32>) -> tensor<?x64xf32>
     ```
   }];
   let arguments = (ins Lathe_AnyIntTensor:$codes, Lathe_AnyFloatTensor:$codebook, OptionalAttr<I64Attr>:$axis);

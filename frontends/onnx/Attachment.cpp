@@ -314,7 +314,8 @@ bool Attachment::isNeedless(const std::string &name, const Parameter &parameter)
   return isThere(tensor);
 }
 
-void Attachment::match(const Checkpoint &given, const ModelFile &model, ArrayRef<std::string> patterns, Report report) {
+void Attachment::match(const Checkpoint &given, const ModelFile &model, ArrayRef<std::string> patterns, bool isPart,
+                       Report report) {
   checkpoint = &given;
   file = &model;
   skipped = patterns;
@@ -335,7 +336,7 @@ void Attachment::match(const Checkpoint &given, const ModelFile &model, ArrayRef
   if (failed)
     return;
   for (const auto &[name, parameter] : given.parameters())
-    if (!used.count(name) && !matches(skipped, name) && !isNeedless(name, parameter))
+    if (!isPart && !used.count(name) && !matches(skipped, name) && !isNeedless(name, parameter))
       tell("tensor '" + parameter.stored + "' belongs to no initializer of the model: none is named '" + name +
            "', no node says that it is of that module, and none has about its values");
   for (const WeightUses &uses : weights)
@@ -343,7 +344,7 @@ void Attachment::match(const Checkpoint &given, const ModelFile &model, ArrayRef
       matchTied(uses);
       kept += !attached.count(uses.tensor) && uses.sumsOverRows;
     }
-  if (!failed && attached.empty())
+  if (!failed && !isPart && attached.empty())
     tell("expects tensors that belong to initializers of the model, found none among " +
          std::to_string(given.parameters().size()));
 }

@@ -29,10 +29,10 @@ struct Attached {
 class Attachment {
 public:
   using Report = llvm::function_ref<void(const std::string &problem)>;
-  /// `skipped`: patterns of parameters that are left out. Reports every parameter that no initializer belongs to, or
-  /// one of another shape.
+  /// `skipped`: patterns of parameters that are left out. Reports every parameter that no initializer belongs to, but
+  /// where the graph `isPart` of what the checkpoint is of, or one of another shape.
   void match(const safetensors::Checkpoint &checkpoint, const ModelFile &file, llvm::ArrayRef<std::string> skipped,
-             Report report);
+             bool isPart, Report report);
 
   const Attached *find(const onnx::TensorProto &tensor) const {
     auto it = attached.find(&tensor);

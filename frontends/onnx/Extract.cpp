@@ -6,7 +6,7 @@
 #include "frontends/onnx/Extract.h"
 #include "frontends/onnx/Functions.h"
 #include "frontends/onnx/ModelFile.h"
-#include "frontends/onnx/export/NewFile.h"
+#include "frontends/onnx/export/StreamFile.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/SmallString.h"
 #include "llvm/ADT/StringMap.h"
@@ -209,14 +209,13 @@ bool write(const onnx::ModelProto &model, const std::string &path, std::string &
     error = "can't write '" + path + "': its constants have more than the 2 GiB that a protobuf may have";
     return false;
   }
-  NewFile file(path);
-  std::error_code code = file.write([&](llvm::raw_ostream &stream) { stream << bytes; });
-  if (!code)
-    code = file.finish();
-  if (!code)
-    return true;
-  error = "can't write '" + path + "': " + code.message();
-  return false;
+  runtime::NewFile file(path);
+  std::string problem = writeStream(file, [&](llvm::raw_ostream &stream) { stream << bytes; });
+  if (problem.empty())
+    problem = file.finish();
+  if (!problem.empty())
+    error = "can't write '" + path + "': " + problem;
+  return problem.empty();
 }
 
 } // namespace

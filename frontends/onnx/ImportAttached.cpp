@@ -28,7 +28,7 @@ bool Importer::attachWeights() {
     error(who + problem);
     return false;
   }
-  attachment.match(checkpoint, file, options.skippedWeights, [&](const std::string &problem) { error(who + problem); });
+  attachment.match(checkpoint, file, options.skippedWeights, options.partialWeights, [&](const std::string &problem) { error(who + problem); });
   result.attached = {attachment.packed, attachment.dense, attachment.kept};
   return errors.empty();
 }
@@ -114,34 +114,36 @@ Value Importer::denseValue(Node &node, const safetensors::Tensor &tensor, const 
 Value Importer::packedValue(Node &node, const PackedWeight &packed, StringRef name, bool transposed, Type element) {
   int64_t k = packed.inputs(), n = packed.outputs(), groups = packed.groups(), along = transposed ? 1 : 0;
   unsigned bits = packed.bits() == 3 ? 4 : static_cast<unsigned>(packed.bits());
-  bool isSigned = packed.isSymmetric();
-  Type code = isSigned ? builder.getIntegerType(bits) : builder.getIntegerType(bits, /*isSigned=*/false);
-  std::vector<uint8_t> codes = packed.codes(transposed);
-  if (isSigned)
-    for (uint8_t &c : codes) // the low bits of the difference
-      c = static_cast<uint8_t>((c - (1u << (packed.bits() - 1))) & ((1u << bits) - 1));
+  bool isSigned = packed.isSymmetric(), isInteger = packed.kind() == PackedWeight::Kind::integer;
+  Type code = packed.kind() == PackedWeight::Kind::e4m3   ? Type(builder.getFloat8E4M3FNType())
+              : packed.kind() == PackedWeight::Kind::e5m2 ? Type(builder.getFloat8E5M2Type())
+              : isSigned                                  ? builder.getIntegerType(bits)
+                                                          : builder.getIntegerType(bits, /*isSigned=*/false);
   auto matrix = [&](int64_t inputs) {
     return transposed ? SmallVector<int64_t>{n, inputs} : SmallVector<int64_t>{inputs, n};
   };
-  Value stored = makeWeight(node.loc, (name + ".codes").str(), RankedTensorType::get(matrix(k), code), codes);
+  auto codeType = RankedTensorType::get(matrix(k), code);
+  Value stored;
+  if (packed.codesLie(transposed)) {
+    stored = builder.create<WeightOp>(node.loc, codeType, (name + ".codes").str(), checkpointFile(packed.codeTensor()),
+                                      packed.codeTensor().offset);
+  } else {
+    std::vector<uint8_t> codes = packed.codes(transposed);
+    if (isSigned && isInteger)
+      for (uint8_t &c : codes) // the low bits of the difference
+        c = static_cast<uint8_t>((c - (1u << (packed.bits() - 1))) & ((1u << bits) - 1));
+    stored = makeWeight(node.loc, (name + ".codes").str(), codeType, codes);
+  }
   if (!stored)
     return {};
   SmallVector<int64_t> shape = groups == 1 ? SmallVector<int64_t>{n} : matrix(groups);
-  auto scaleType = RankedTensorType::get(shape, typeOf(builder, packed.scales().dtype));
+  auto scaleType = RankedTensorType::get(shape, typeOf(builder, packed.scaleTensor().dtype));
   Value scales, zeros;
-  if (groups == 1 || transposed == packed.scalesByOutput()) {
-    scales = builder.create<WeightOp>(node.loc, scaleType, (name + ".scales").str(), checkpointFile(packed.scales()),
-                                      packed.scales().offset);
-  } else {
-    size_t width = scaleType.getElementTypeBitWidth() / 8;
-    std::vector<uint8_t> turned(packed.scaleBytes().size());
-    int64_t rows = packed.scalesByOutput() ? n : groups, columns = packed.scalesByOutput() ? groups : n; // as they lie
-    for (int64_t row = 0; row < rows; ++row)
-      for (int64_t column = 0; column < columns; ++column)
-        std::memcpy(&turned[(column * rows + row) * width],
-                    packed.scaleBytes().data() + (row * columns + column) * width, width);
-    scales = makeWeight(node.loc, (name + ".scales").str(), scaleType, turned);
-  }
+  if (packed.scalesLie(transposed))
+    scales = builder.create<WeightOp>(node.loc, scaleType, (name + ".scales").str(),
+                                      checkpointFile(packed.scaleTensor()), packed.scaleTensor().offset);
+  else
+    scales = makeWeight(node.loc, (name + ".scales").str(), scaleType, packed.scales(transposed));
   if (!isSigned)
     zeros = makeWeight(node.loc, (name + ".zeros").str(), RankedTensorType::get(shape, code), packed.zeros(transposed));
   if (!scales || (!isSigned && !zeros))

@@ -23,6 +23,8 @@ struct ImportOptions {
   std::string weights = {};
   /// Patterns of parameters of the checkpoint that are left out.
   std::vector<std::string> skippedWeights = {};
+  /// Parameters of the checkpoint that belong to nothing are left out, as where the model is a part of what it is of.
+  bool partialWeights = false;
   /// Where bytes lie that were kept.
   struct Kept {
     std::string file;

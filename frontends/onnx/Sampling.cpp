@@ -311,53 +311,43 @@ std::optional<RegionAxis> regionAxis(Arithmetic &floats, Value begin, Value leng
   return result.high && result.lowWeight && result.highWeight ? std::optional(result) : std::nullopt;
 }
 
-LogicalResult importRoiAlign(Node &node) {
-  Value x = node.input(0), rois = node.input(1), batch = node.input(2);
-  Type type = Node::element(x);
-  if (!isa<FloatType>(type) || Node::rank(x) != 4 || Node::rank(rois) != 2 || Node::element(rois) != type ||
-      node.dimExpr(rois, 1).constant().value_or(4) != 4 || Node::rank(batch) != 1 ||
-      !isa<IntegerType>(Node::element(batch)))
-    return node.invalid(
-        "expects floats of rank 4, regions of 4 such floats each, and an integer index for each region");
+/// What the attributes of RoiAlign say.
+struct RoiAlign {
+  bool isMean = true;
+  bool isAligned = true;  ///< half_pixel
+  int64_t samples = 0;    ///< of a bin along each axis; 0: as many as a region has pixels there
+  int64_t bins[2] = {1, 1};
+  double scale = 1;
+};
+
+std::optional<RoiAlign> roiAlignOf(Node &node) {
   std::string mode = node.stringAttr("mode", "avg");
-  if (mode != "avg" && mode != "max")
-    return node.invalid("expects mode to be avg or max, got '" + mode + "'");
   std::string transformation =
       node.stringAttr("coordinate_transformation_mode", node.opset < 16 ? "output_half_pixel" : "half_pixel");
-  if (transformation != "half_pixel" && transformation != "output_half_pixel")
-    return node.invalid("expects coordinate_transformation_mode to be half_pixel or output_half_pixel, got '" +
-                        transformation + "'");
-  int64_t samples = node.intAttr("sampling_ratio", 0);
-  int64_t bins[] = {node.intAttr("output_height", 1), node.intAttr("output_width", 1)};
+  RoiAlign own{mode == "avg", transformation == "half_pixel", node.intAttr("sampling_ratio", 0)};
+  own.bins[0] = node.intAttr("output_height", 1);
+  own.bins[1] = node.intAttr("output_width", 1);
+  own.scale = node.floatAttr("spatial_scale", 1);
   constexpr int64_t kLargest = INT16_MAX;
-  for (int64_t value : {samples + 1, bins[0], bins[1]})
-    if (value < 1 || value > kLargest)
-      return node.invalid("expects output_height and output_width from 1, and sampling_ratio from 0, to " +
-                          Twine(kLargest));
-  Arithmetic floats{node, type.isF64() ? type : node.builder.getF32Type()};
-  bool aligned = transformation == "half_pixel";
-  double scale = node.floatAttr("spatial_scale", 1);
-  Value regions = node.dim(rois, 0);
-  rois = node.reshape(rois, {regions, node.index(4)}); // where that is not known yet
-  auto bound = [&](int64_t i) {                        // [regions, 1]
-    Value value = node.cast(node.slice(rois, 1, node.index(i), node.index(i + 1)), floats.type);
-    value = floats.mul(value, floats.number(scale));
-    return aligned ? floats.sub(value, floats.number(0.5)) : value;
-  };
-  // A region is x1, y1, x2, y2.
-  std::optional<RegionAxis> axes[2];
-  RegionSamples taken[2];
-  for (int64_t i : {0, 1}) {
-    Value begin = bound(1 - i), length = floats.sub(bound(3 - i), begin);
-    if (!aligned)
-      length = floats.max(length, floats.number(1));
-    std::optional<RegionSamples> own =
-        samples ? RegionSamples{SymExpr(samples), Value()} : adaptiveSamples(floats, length, bins[i]);
-    if (!own || !(axes[i] = regionAxis(floats, begin, length, node.dimExpr(x, 2 + i), bins[i], *own)))
-      return failure();
-    taken[i] = *own;
-  }
-  Value height = node.index(taken[0].most * bins[0]), width = node.index(taken[1].most * bins[1]);
+  bool fits = llvm::all_of(ArrayRef<int64_t>{own.samples + 1, own.bins[0], own.bins[1]},
+                           [](int64_t value) { return value >= 1 && value <= kLargest; });
+  if (mode != "avg" && mode != "max")
+    (void)node.invalid("expects mode to be avg or max, got '" + mode + "'");
+  else if (!own.isAligned && transformation != "output_half_pixel")
+    (void)node.invalid("expects coordinate_transformation_mode to be half_pixel or output_half_pixel, got '" +
+                       transformation + "'");
+  else if (!fits)
+    (void)node.invalid("expects output_height and output_width from 1, and sampling_ratio from 0, to " +
+                       Twine(kLargest));
+  else
+    return own;
+  return std::nullopt;
+}
+
+/// [regions, height, width, channels]: the four neighbours of each place, weighted, and added up, or the largest of them.
+Value neighbours(Arithmetic &floats, Value x, Value batch, Value regions, const RegionAxis &row,
+                 const RegionAxis &column, Value height, Value width, bool isMean) {
+  Node &node = floats.node;
   auto grid = [&](Value value, int64_t axis) { // as [regions, height, width]
     SmallVector<Value> dims{regions, node.index(1), node.index(1)};
     dims[axis] = axis == 1 ? height : width;
@@ -369,38 +359,79 @@ LogicalResult importRoiAlign(Node &node) {
   Value image = channelsLast(node, x), combined;
   for (bool lowRow : {true, false})
     for (bool lowColumn : {true, false}) {
-      const RegionAxis &row = *axes[0], &column = *axes[1];
       Value indices =
           tuples(node, {number, grid(lowRow ? row.low : row.high, 1), grid(lowColumn ? column.low : column.high, 2)});
-      Value read =
-          node.cast(node.make<GatherNDOp>(type, image, indices, node.builder.getI64IntegerAttr(0)), floats.type);
+      Value read = node.cast(
+          node.make<GatherNDOp>(Node::element(x), image, indices, node.builder.getI64IntegerAttr(0)), floats.type);
       Value weight = floats.mul(grid(lowRow ? row.lowWeight : row.highWeight, 1),
                                 grid(lowColumn ? column.lowWeight : column.highWeight, 2));
       Value term = floats.mul(read, withLastAxis(node, weight));
-      combined = !combined ? term : mode == "avg" ? floats.add(combined, term) : floats.max(combined, term);
+      combined = !combined ? term : isMean ? floats.add(combined, term) : floats.max(combined, term);
     }
+  return combined;
+}
+
+/// The mean or the largest of a bin's samples, of [regions, bins, samples, bins, samples, channels].
+Value overSamples(Arithmetic &floats, Value split, const RoiAlign &align, const RegionSamples (&taken)[2]) {
+  Node &node = floats.node;
+  if (align.samples)
+    return node.reduce(align.isMean ? Reduction::mean : Reduction::max, split, {2, 4}, false);
+  if (align.isMean) { // what a region does not use is 0
+    Value count = floats.max(floats.mul(taken[0].own, taken[1].own), floats.number(1));
+    return floats.div(node.reduce(Reduction::sum, split, {2, 4}, false), floats.along(count, 0, 4));
+  }
+  Value used[2]; // [regions, 1, samples, 1, 1, 1] and [regions, 1, 1, 1, samples, 1]
+  for (int64_t i : {0, 1})
+    used[i] = floats.compare(Comparison::lt, floats.along(floats.range(taken[i].most), 2 + 2 * i, 6),
+                             floats.along(taken[i].own, 0, 6));
+  Value both = node.make<AndOp>(node.builder.getI1Type(), used[0], used[1]);
+  Value lowest = floats.number(-std::numeric_limits<double>::infinity());
+  Value most = node.reduce(Reduction::max, floats.select(both, split, lowest), {2, 4}, false);
+  Value isEmpty = floats.compare(Comparison::eq, most, lowest); // no sample at all
+  return floats.select(isEmpty, floats.number(0), most);
+}
+
+LogicalResult importRoiAlign(Node &node) {
+  Value x = node.input(0), rois = node.input(1), batch = node.input(2);
+  Type type = Node::element(x);
+  if (!isa<FloatType>(type) || Node::rank(x) != 4 || Node::rank(rois) != 2 || Node::element(rois) != type ||
+      node.dimExpr(rois, 1).constant().value_or(4) != 4 || Node::rank(batch) != 1 ||
+      !isa<IntegerType>(Node::element(batch)))
+    return node.invalid(
+        "expects floats of rank 4, regions of 4 such floats each, and an integer index for each region");
+  std::optional<RoiAlign> align = roiAlignOf(node);
+  if (!align)
+    return failure();
+  Arithmetic floats{node, type.isF64() ? type : node.builder.getF32Type()};
+  Value regions = node.dim(rois, 0);
+  rois = node.reshape(rois, {regions, node.index(4)}); // where that is not known yet
+  auto bound = [&](int64_t i) {                        // [regions, 1]
+    Value value = node.cast(node.slice(rois, 1, node.index(i), node.index(i + 1)), floats.type);
+    value = floats.mul(value, floats.number(align->scale));
+    return align->isAligned ? floats.sub(value, floats.number(0.5)) : value;
+  };
+  // A region is x1, y1, x2, y2.
+  std::optional<RegionAxis> axes[2];
+  RegionSamples taken[2];
+  for (int64_t i : {0, 1}) {
+    Value begin = bound(1 - i), length = floats.sub(bound(3 - i), begin);
+    if (!align->isAligned)
+      length = floats.max(length, floats.number(1));
+    std::optional<RegionSamples> own = align->samples ? RegionSamples{SymExpr(align->samples), Value()}
+                                                      : adaptiveSamples(floats, length, align->bins[i]);
+    if (!own || !(axes[i] = regionAxis(floats, begin, length, node.dimExpr(x, 2 + i), align->bins[i], *own)))
+      return failure();
+    taken[i] = *own;
+  }
+  Value height = node.index(taken[0].most * align->bins[0]), width = node.index(taken[1].most * align->bins[1]);
+  Value combined = neighbours(floats, x, batch, regions, *axes[0], *axes[1], height, width, align->isMean);
   if (!combined)
     return failure();
   Value channels = node.dim(combined, 3);
-  Value split = node.reshape(combined, {regions, node.index(bins[0]), node.index(taken[0].most), node.index(bins[1]),
-                                        node.index(taken[1].most), channels});
-  Value result;
-  if (samples) {
-    result = node.reduce(mode == "avg" ? Reduction::mean : Reduction::max, split, {2, 4}, false);
-  } else if (mode == "avg") { // what a region does not use is 0
-    Value count = floats.max(floats.mul(taken[0].own, taken[1].own), floats.number(1));
-    result = floats.div(node.reduce(Reduction::sum, split, {2, 4}, false), floats.along(count, 0, 4));
-  } else {
-    Value used[2]; // [regions, 1, samples, 1, 1, 1] and [regions, 1, 1, 1, samples, 1]
-    for (int64_t i : {0, 1})
-      used[i] = floats.compare(Comparison::lt, floats.along(floats.range(taken[i].most), 2 + 2 * i, 6),
-                               floats.along(taken[i].own, 0, 6));
-    Value both = node.make<AndOp>(node.builder.getI1Type(), used[0], used[1]);
-    Value lowest = floats.number(-std::numeric_limits<double>::infinity());
-    result = node.reduce(Reduction::max, floats.select(both, split, lowest), {2, 4}, false);
-    Value isEmpty = floats.compare(Comparison::eq, result, lowest); // no sample at all
-    result = floats.select(isEmpty, floats.number(0), result);
-  }
+  Value split =
+      node.reshape(combined, {regions, node.index(align->bins[0]), node.index(taken[0].most),
+                              node.index(align->bins[1]), node.index(taken[1].most), channels});
+  Value result = overSamples(floats, split, *align, taken);
   return node.result(node.cast(channelsLast(node, result, /*back=*/true), type));
 }
 

@@ -102,63 +102,34 @@ std::string Checkpoint::openFile(const std::string &folder, const std::string &n
   return "";
 }
 
-namespace {
-/// What the tensors of a quantized layer are called.
-struct Names {
-  StringRef codes, zeros, scales, groupIndex, shape; ///< empty for none
-};
-} // namespace
-
-static const Names kNames[] = {{"qweight", "qzeros", "scales", "g_idx", ""},
-                               {"weight_packed", "weight_zero_point", "weight_scale", "weight_g_idx", "weight_shape"}};
-
-/// The names of a layer of which this is the codes; `layer` becomes the layer's.
-static const Names *namesOf(StringRef &layer) {
-  for (const Names &names : kNames)
-    if (layer.ends_with(names.codes) && layer.drop_back(names.codes.size()).ends_with(".")) {
-      layer = layer.drop_back(names.codes.size() + 1);
-      return &names;
-    }
-  return nullptr;
-}
-
 /// Puts the tensors of quantized layers together; the others are parameters as they are.
-std::string Checkpoint::findLayers(const QuantizationConfig &config) {
+std::string Checkpoint::findLayers(const std::string &folder) {
   std::set<std::string> taken;
+  std::optional<QuantizationConfig> config;
+  auto bytesOf = [this](const Tensor &tensor) { return bytes(tensor); };
   for (const auto &[name, tensor] : tensors) {
-    StringRef layer(name);
-    const Names *names = namesOf(layer);
-    if (!names)
+    std::optional<LayerTensors> found = findLayerTensors(tensors, name, bytesOf);
+    if (!found)
       continue;
-    auto part = [&](StringRef suffix) {
-      auto it = suffix.empty() ? tensors.end() : tensors.find((layer + "." + suffix).str());
-      if (it == tensors.end())
-        return PackedWeight::Part();
-      taken.insert(it->first);
-      return PackedWeight::Part{&it->second, bytes(it->second)};
-    };
-    PackedWeight::Parts parts{part(names->codes), part(names->zeros), part(names->scales), part(names->groupIndex),
-                              part(names->shape)};
-    StringRef missing = !parts.scales.tensor                           ? names->scales
-                        : !names->shape.empty() && !parts.shape.tensor ? names->shape
-                        : names->shape.empty() && !parts.zeros.tensor  ? names->zeros
-                                                                       : StringRef();
-    if (!missing.empty())
-      return "tensor '" + name + "' has no '" + (layer + "." + missing).str() + "' beside it";
-    if (tensors.count((layer + ".weight").str()) || byName.count((layer + ".weight").str()))
-      return "tensor '" + name + "' stands for a weight that is there too, '" + (layer + ".weight").str() + "'";
-    PackedWeight &packed = layers[layer.str()];
-    if (std::string problem = PackedWeight::make(parts, config, packed); !problem.empty())
-      return "layer '" + layer.str() + "': " + problem;
-    byName[(layer + ".weight").str()] = {nullptr, &packed, name};
+    if (!config)
+      if (std::string problem = readQuantizationConfig(folder, config.emplace()); !problem.empty())
+        return problem;
+    if (!found->missing.empty())
+      return "tensor '" + name + "' has no '" + found->missing + "' beside it";
+    taken.insert(found->taken.begin(), found->taken.end());
+    std::string weight = found->layer + ".weight";
+    if ((weight != name && tensors.count(weight)) || byName.count(weight))
+      return "tensor '" + name + "' stands for a weight that is there too, '" + weight + "'";
+    PackedWeight &packed = layers[found->layer];
+    if (std::string problem = PackedWeight::make(found->parts, *config, packed); !problem.empty())
+      return "layer '" + found->layer + "': " + problem;
+    byName[weight] = {nullptr, &packed, name};
   }
   for (const auto &[name, tensor] : tensors) {
     if (taken.count(name))
       continue;
-    for (const Names &names : kNames)
-      for (StringRef part : {names.zeros, names.groupIndex})
-        if (StringRef layer(name); layer.consume_back(part) && layer.consume_back("."))
-          return "tensor '" + name + "' has no '" + (layer + "." + names.codes).str() + "' beside it";
+    if (std::string codes = codesBeside(name); !codes.empty())
+      return "tensor '" + name + "' has no '" + codes + "' beside it";
     byName[name] = {&tensor, nullptr, name};
   }
   return "";
@@ -176,13 +147,7 @@ std::string Checkpoint::open(const std::string &given) {
   for (const auto &[tensor, name] : index)
     if (problem.empty() && !tensors.count(tensor))
       problem = "the index says that tensor '" + tensor + "' is in '" + name + "', which does not have it";
-  QuantizationConfig config;
-  if (problem.empty() && llvm::any_of(tensors, [](const auto &tensor) {
-        StringRef name(tensor.first);
-        return namesOf(name) != nullptr;
-      }))
-    problem = readQuantizationConfig(folder, config);
-  return problem.empty() ? findLayers(config) : problem;
+  return problem.empty() ? findLayers(folder) : problem;
 }
 
 } // namespace lathe::safetensors

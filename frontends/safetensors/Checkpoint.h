@@ -42,7 +42,7 @@ private:
   std::string readIndex(const std::string &file, std::vector<std::string> &names,
                         std::map<std::string, std::string> &index) const;
   std::string openFile(const std::string &folder, const std::string &name);
-  std::string findLayers(const QuantizationConfig &config);
+  std::string findLayers(const std::string &folder);
 
   std::string path;
   std::vector<File> files;

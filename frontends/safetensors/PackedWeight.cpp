@@ -1,15 +1,13 @@
-//===- PackedWeight.cpp - Codes as GPTQ and AWQ pack them -----------------===//
+//===- PackedWeight.cpp - Codes as quantizers pack them -------------------===//
 //
 // Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
 //
 //===----------------------------------------------------------------------===//
 #include "frontends/safetensors/PackedWeight.h"
-#include "runtime/SmallFloats.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/Endian.h"
 #include "llvm/Support/MathExtras.h"
-#include <cstring>
 
 using llvm::StringRef;
 namespace endian = llvm::support::endian;
@@ -18,28 +16,64 @@ namespace lathe::safetensors {
 namespace {
 
 constexpr int64_t kWordBits = 32;
-
-uint32_t wordAt(StringRef bytes, int64_t index) { return endian::read32le(bytes.data() + 4 * index); }
-
-/// Code `i` of codes that lie one behind the other in words that are `stride` words apart, the first at `first`. A code
-/// of three bits may lie in two words.
-unsigned streamCode(StringRef bytes, int64_t first, int64_t stride, int64_t i, int64_t bits) {
-  int64_t bit = i * bits, word = bit / kWordBits, shift = bit % kWordBits;
-  uint64_t value = wordAt(bytes, first + word * stride);
-  if (shift + bits > kWordBits)
-    value |= uint64_t(wordAt(bytes, first + (word + 1) * stride)) << kWordBits;
-  return static_cast<unsigned>(value >> shift) & ((1u << bits) - 1);
-}
-
-/// Where AWQ has the code of an output among the eight of its word.
-int64_t awqPlace(int64_t output) {
-  static constexpr int64_t places[] = {0, 4, 1, 5, 2, 6, 3, 7};
-  return output / 8 * 8 + places[output % 8];
-}
+/// What 'marlin' permutes: tiles of so many inputs and outputs, four next to each other together.
+constexpr int64_t kTile = 16, kTilesTogether = 4;
 
 bool isBits(int64_t bits) { return bits == 2 || bits == 3 || bits == 4 || bits == 8; }
 
+bool isByteCode(llvm::StringRef dtype) { return dtype == "I8" || dtype == "F8_E4M3" || dtype == "F8_E5M2"; }
+
+/// Programs by what they call themselves, with the formats that are read.
+struct Method {
+  const char *name;
+  llvm::SmallVector<const char *> formats;
+};
+
+const llvm::SmallVector<Method> &methods() {
+  static const llvm::SmallVector<Method> all = {
+      {"gptq", {"gptq", "gptq_v2", "marlin"}},
+      {"awq", {"gemm", "awq", "gemv", "marlin"}},
+      {"compressed-tensors",
+       {"pack-quantized", "int-quantized", "float-quantized", "naive-quantized", "mixed-precision"}},
+      {"fp8", {}}};
+  return all;
+}
+
+std::string quotedNames(llvm::ArrayRef<const char *> names) { return "'" + llvm::join(names, "' or '") + "'"; }
+
+/// A format that is read of no program has layers that may look like another one's.
+std::string checkFormat(const QuantizationConfig &config) {
+  for (const Method &method : methods())
+    if (config.method == method.name && !config.format.empty() && !method.formats.empty() &&
+        !llvm::is_contained(method.formats, config.format))
+      return "'" + config.source + "': format '" + config.format + "' is not supported: expected " +
+             quotedNames(method.formats) + "; write the checkpoint in one of these";
+  return "";
+}
+
 } // namespace
+
+struct PackedWeight::LayoutNames {
+  llvm::SmallVector<const char *> methods, formats;
+};
+
+PackedWeight::LayoutNames PackedWeight::namesOf(Layout layout) {
+  switch (layout) {
+  case Layout::Gptq:
+    return {{"gptq"}, {"gptq", "gptq_v2"}};
+  case Layout::Awq:
+    return {{"awq"}, {"gemm", "awq"}};
+  case Layout::AwqGemv:
+    return {{"awq"}, {"gemv"}};
+  case Layout::Marlin:
+    return {{"gptq", "awq"}, {"marlin"}};
+  case Layout::Compressed:
+    return {{"compressed-tensors"}, {"pack-quantized", "mixed-precision"}};
+  case Layout::Bytes:
+    break;
+  }
+  return {{"compressed-tensors", "fp8"}, {"int-quantized", "float-quantized", "naive-quantized", "mixed-precision"}};
+}
 
 std::string PackedWeight::make(const Parts &parts, const QuantizationConfig &config, PackedWeight &weight) {
   weight = PackedWeight();
@@ -48,9 +82,12 @@ std::string PackedWeight::make(const Parts &parts, const QuantizationConfig &con
   weight.scalePart = parts.scales;
   weight.groupPart = parts.groupIndex;
   weight.shapePart = parts.shape;
-  std::string problem = weight.checkTypes();
+  std::string problem = checkFormat(config);
+  weight.layout = parts.storage == Storage::bytes ? Layout::Bytes : Layout::Gptq;
   if (problem.empty())
-    problem = parts.shape.tensor ? weight.checkCompressed() : weight.checkShapes(config);
+    problem = weight.checkTypes();
+  if (problem.empty())
+    problem = weight.checkShapes(parts.storage, config);
   if (problem.empty())
     problem = weight.checkConfig(config);
   if (problem.empty())
@@ -59,6 +96,8 @@ std::string PackedWeight::make(const Parts &parts, const QuantizationConfig &con
     return problem;
   auto middle = 1u << (weight.width - 1);
   weight.symmetric = true;
+  if (weight.codeKind != Kind::integer || !parts.zeros.tensor)
+    return "";
   for (int64_t g = 0; g < weight.groupCount && weight.symmetric; ++g)
     for (int64_t j = 0; j < weight.n && weight.symmetric; ++j)
       weight.symmetric = weight.zeroAt(g, j) == middle;
@@ -67,14 +106,114 @@ std::string PackedWeight::make(const Parts &parts, const QuantizationConfig &con
 
 std::string PackedWeight::checkTypes() {
   const Tensor &q = *codePart.tensor, &s = *scalePart.tensor;
-  if (q.dtype != "I32" || q.rank() != 2)
-    return "codes: expects I32 of two axes, got " + q.type();
-  if (zeroPart.tensor && (zeroPart.tensor->dtype != "I32" || zeroPart.tensor->rank() != 2))
-    return "zero points: expects I32 of two axes, got " + zeroPart.tensor->type();
-  if ((s.dtype != "F16" && s.dtype != "BF16" && s.dtype != "F32") || s.rank() != 2)
-    return "scales: expects F16, BF16 or F32 of two axes, got " + s.type();
-  if (s.elements() == 0 || q.elements() == 0 || (zeroPart.tensor && zeroPart.tensor->elements() == 0))
+  const Tensor *z = zeroPart.tensor;
+  bool isBytes = layout == Layout::Bytes;
+  if (q.rank() != 2 || (isBytes ? !isByteCode(q.dtype) : q.dtype != "I32"))
+    return std::string("codes: expects ") + (isBytes ? "I8, F8_E4M3 or F8_E5M2" : "I32") + " of two axes, got " +
+           q.type();
+  if (z && (isBytes ? z->dtype != q.dtype && z->dtype != "I8" : z->dtype != "I32" || z->rank() != 2))
+    return std::string("zero points: expects ") + (isBytes ? q.dtype : "I32 of two axes") + ", got " + z->type();
+  bool isFloat = s.dtype == "F16" || s.dtype == "BF16" || s.dtype == "F32";
+  if (!isFloat || (isBytes ? s.rank() > 2 : s.rank() != 2))
+    return std::string("scales: expects F16, BF16 or F32 of ") + (isBytes ? "at most " : "") + "two axes, got " +
+           s.type();
+  if (s.elements() == 0 || q.elements() == 0 || (z && z->elements() == 0))
     return "expects at least one input and one output, got " + q.type();
+  return "";
+}
+
+std::string PackedWeight::checkShapes(Storage storage, const QuantizationConfig &config) {
+  switch (storage) {
+  case Storage::packed:
+    return checkCompressed();
+  case Storage::marlin:
+    return checkMarlin();
+  case Storage::bytes:
+    return checkBytes(config);
+  case Storage::words:
+    break;
+  }
+  const Tensor &q = *codePart.tensor, &s = *scalePart.tensor, &z = *zeroPart.tensor;
+  // GPTQ's of groups of eight would have such shapes, too, with words along inputs.
+  bool byOutputs = q.shape[0] == s.shape[0] && q.shape[0] == z.shape[0] && s.shape[1] == 8 * z.shape[1] &&
+                   (config.format == "gemv" || q.shape[1] != s.shape[1]);
+  return byOutputs ? checkGemv(config) : checkWords(config);
+}
+
+/// Of AWQ's version gemv, columns beyond the groups are padding: the groups are what is said.
+std::string PackedWeight::checkGemv(const QuantizationConfig &config) {
+  constexpr int64_t kCodes = 8; // of a word
+  const Tensor &q = *codePart.tensor, &z = *zeroPart.tensor;
+  layout = Layout::AwqGemv;
+  width = 4;
+  n = q.shape[0];
+  k = q.shape[1] * kCodes;
+  if (!config.groupSize)
+    return "expects 'q_group_size' in 'quant_config.json', or 'group_size' in 'config.json', as the scales of version "
+           "gemv, " +
+           scalePart.tensor->type() + ", don't tell how many groups there are";
+  group = *config.groupSize <= 0 ? k : std::min(*config.groupSize, k);
+  groupCount = (k + group - 1) / group;
+  // Words of zero points are loaded as many at a time as groups are small.
+  int64_t together = group == 64 ? 2 : group == 32 ? 4 : 1;
+  auto words = static_cast<int64_t>(llvm::alignTo(llvm::divideCeil(groupCount, kCodes), together));
+  if (k % group != 0 || z.shape[1] != words)
+    return "'" + config.source + "': says groups of " + std::to_string(*config.groupSize) + ", of which " +
+           std::to_string(k) + " inputs have qzeros of I32 [" + std::to_string(n) + ", " + std::to_string(words) +
+           "], got " + z.type();
+  return "";
+}
+
+std::string PackedWeight::checkMarlin() {
+  const Tensor &q = *codePart.tensor, &s = *scalePart.tensor;
+  constexpr int64_t kCodes = 8, kOutputs = kTile * kTilesTogether;
+  layout = Layout::Marlin;
+  width = 4;
+  groupCount = s.shape[0];
+  n = s.shape[1];
+  k = q.shape[0] * kTile;
+  if (n % kOutputs != 0 || q.shape[1] != n / kCodes * kTile)
+    return "expects marlin's codes of 4 bits to be I32 [inputs / 16, 2 * outputs], outputs a multiple of 64, got " +
+           q.type() + " beside scales of " + s.type();
+  if (k % groupCount != 0)
+    return "expects groups of one size: " + std::to_string(k) + " inputs don't make " + std::to_string(groupCount) +
+           " groups";
+  return "";
+}
+
+/// One scale, one for each output, or each group of its inputs, or one for each block.
+std::string PackedWeight::checkBytes(const QuantizationConfig &config) {
+  const Tensor &q = *codePart.tensor, &s = *scalePart.tensor;
+  n = q.shape[0];
+  k = q.shape[1];
+  width = 8;
+  codeKind = q.dtype == "I8" ? Kind::integer : q.dtype == "F8_E4M3" ? Kind::e4m3 : Kind::e5m2;
+  auto blocks = [](int64_t extent, const std::optional<int64_t> &size) {
+    return size && *size > 0 ? static_cast<int64_t>(llvm::divideCeil(extent, *size)) : 0;
+  };
+  int64_t rows = s.rank() > 0 ? s.shape[0] : 1, columns = s.rank() > 1 ? s.shape[1] : 1;
+  groupCount = columns;
+  if (rows * columns == 1) {
+    rowsTogether = n;
+  } else if (s.rank() == 2 && blocks(n, config.blockRows) == rows && blocks(k, config.blockColumns) == columns) {
+    rowsTogether = std::min(*config.blockRows, n);
+    group = std::min(*config.blockColumns, k);
+  } else if (rows == n && columns == blocks(k, config.groupSize)) {
+    group = std::min(*config.groupSize, k);
+  } else if (rows != n || columns > k) {
+    std::string expected = "expects scales for all, [" + std::to_string(n) + ", 1], or of groups of inputs, or of ";
+    return expected +
+           (config.blockRows
+                ? "blocks of " + std::to_string(*config.blockRows) + " x " + std::to_string(*config.blockColumns)
+                : "blocks that 'weight_block_size' in 'config.json' says") +
+           ", for codes " + q.type() + ", got " + s.type();
+  }
+  const Tensor *z = zeroPart.tensor;
+  if (z && z->elements() != 1 && z->elements() != s.elements())
+    return "expects as many zero points as scales, " + s.type() + ", got " + z->type();
+  const StringRef kZeros("\0\x80", 2); // of floats, with either sign
+  if (z && codeKind != Kind::integer && zeroPart.bytes.find_first_not_of(kZeros) != StringRef::npos)
+    return "expects floats of 8 bits to have zero points of 0";
   return "";
 }
 
@@ -111,7 +250,7 @@ std::string PackedWeight::checkCompressed() {
 }
 
 /// What the shapes alone tell: which of the layouts it is, and the extents.
-std::string PackedWeight::checkShapes(const QuantizationConfig &config) {
+std::string PackedWeight::checkWords(const QuantizationConfig &config) {
   const Tensor &q = *codePart.tensor, &s = *scalePart.tensor, &z = *zeroPart.tensor;
   groupCount = s.shape[0];
   n = s.shape[1];
@@ -146,21 +285,16 @@ std::string PackedWeight::checkShapes(const QuantizationConfig &config) {
 
 std::string PackedWeight::checkConfig(const QuantizationConfig &config) {
   std::string prefix = "'" + config.source + "': ", codes = "codes " + codePart.tensor->type();
-  struct Known {
-    const char *method;
-    llvm::SmallVector<const char *> formats;
-  };
-  const Known known[] = {
-      {"gptq", {"gptq", "gptq_v2"}}, {"awq", {"gemm", "awq"}}, {"compressed-tensors", {"pack-quantized"}}};
-  const Known &own = known[static_cast<int>(layout)];
-  if (!config.method.empty() && config.method != own.method)
-    return prefix + "quant_method '" + config.method + "' does not fit " + codes + ": expected '" + own.method + "'";
-  if (!config.format.empty() && llvm::none_of(own.formats, [&](const char *format) { return config.format == format; }))
-    return prefix + "format '" + config.format + "' is not supported: expected '" + llvm::join(own.formats, "' or '") +
-           "'";
+  LayoutNames own = namesOf(layout);
+  if (!config.method.empty() && !llvm::is_contained(own.methods, config.method))
+    return prefix + "quant_method '" + config.method + "' does not fit " + codes + ": expected " +
+           quotedNames(own.methods);
+  if (!config.format.empty() && config.method != "fp8" && !llvm::is_contained(own.formats, config.format))
+    return prefix + "format '" + config.format + "' does not fit " + codes + ": expected " + quotedNames(own.formats);
   zeroOffset = layout == Layout::Gptq && config.format != "gptq_v2" ? 1 : 0;
-  group = (k + groupCount - 1) / groupCount;
-  if (config.variesByLayer || config.source.empty())
+  if (group == 0)
+    group = (k + groupCount - 1) / groupCount;
+  if (config.variesByLayer || config.source.empty() || layout == Layout::Bytes)
     return "";
   if (config.bits && *config.bits != width)
     return prefix + "says " + std::to_string(*config.bits) + " bits, and qweight " + codePart.tensor->type() +
@@ -187,13 +321,13 @@ std::string PackedWeight::readGroups() {
     return "g_idx: expects I32 [" + std::to_string(k) + "], got " + index.type();
   std::vector<int64_t> counts(groupCount, 0);
   bool isNatural = true,
-       isUnused = layout == Layout::Compressed; // compressed-tensors writes -1 for each where it has no order
+       isUnused = layout == Layout::Compressed || layout == Layout::Bytes; // then -1 stands for each without an order
   for (int64_t i = 0; i < k && isUnused; ++i)
-    isUnused = wordAt(groupPart.bytes, i) == ~0u;
+    isUnused = endian::read32le(groupPart.bytes.data() + 4 * i) == ~0u;
   if (isUnused)
     return "";
   for (int64_t i = 0; i < k; ++i) {
-    auto g = static_cast<int32_t>(wordAt(groupPart.bytes, i));
+    auto g = static_cast<int32_t>(endian::read32le(groupPart.bytes.data() + 4 * i));
     if (g < 0 || g >= groupCount)
       return "g_idx: expects groups below " + std::to_string(groupCount) + ", got " + std::to_string(g) +
              " for input " + std::to_string(i);
@@ -213,64 +347,6 @@ std::string PackedWeight::readGroups() {
     order.push_back(i);
   llvm::sort(order, [this](int64_t a, int64_t b) { return std::pair(groupOf[a], a) < std::pair(groupOf[b], b); });
   return "";
-}
-
-unsigned PackedWeight::codeAt(int64_t input, int64_t output) const {
-  int64_t words = codePart.tensor->shape[1];
-  if (layout == Layout::Gptq)
-    return streamCode(codePart.bytes, output, n, input, width);
-  if (layout == Layout::Awq)
-    return streamCode(codePart.bytes, input * words, 1, awqPlace(output), width);
-  return streamCode(codePart.bytes, output * words, 1, input, width);
-}
-
-unsigned PackedWeight::zeroAt(int64_t g, int64_t output) const {
-  if (!zeroPart.tensor)
-    return 1u << (width - 1);
-  int64_t words = zeroPart.tensor->shape[1];
-  if (layout == Layout::Compressed)
-    return streamCode(zeroPart.bytes, g, words, output, width);
-  unsigned stored = streamCode(zeroPart.bytes, g * words, 1, layout == Layout::Gptq ? output : awqPlace(output), width);
-  return (stored + zeroOffset) & ((1u << width) - 1);
-}
-
-float PackedWeight::scaleAt(int64_t g, int64_t output) const {
-  const char *data = scalePart.bytes.data();
-  int64_t i = scalesByOutput() ? output * groupCount + g : g * n + output;
-  if (scalePart.tensor->dtype == "F32") {
-    uint32_t bits = endian::read32le(data + 4 * i);
-    float value;
-    std::memcpy(&value, &bits, sizeof value);
-    return value;
-  }
-  uint16_t half = endian::read16le(data + 2 * i);
-  return scalePart.tensor->dtype == "F16" ? runtime::halfValue(half) : runtime::bfloatValue(half);
-}
-
-float PackedWeight::at(int64_t input, int64_t output) const {
-  int64_t g = groupOf.empty() ? input / group : groupOf[input];
-  return scaleAt(g, output) * (static_cast<float>(codeAt(input, output)) - static_cast<float>(zeroAt(g, output)));
-}
-
-std::vector<uint8_t> PackedWeight::codes(bool transposed) const {
-  std::vector<uint8_t> result(static_cast<size_t>(k) * static_cast<size_t>(n));
-  // By rows of the file, a few outputs at a time where they are written far apart.
-  constexpr int64_t kTile = 64;
-  for (int64_t begin = 0; begin < n; begin += kTile)
-    for (int64_t row = 0; row < k; ++row) {
-      int64_t input = order.empty() ? row : order[row];
-      for (int64_t j = begin, end = std::min(begin + kTile, n); j < end; ++j)
-        result[transposed ? j * k + row : row * n + j] = static_cast<uint8_t>(codeAt(input, j));
-    }
-  return result;
-}
-
-std::vector<uint8_t> PackedWeight::zeros(bool transposed) const {
-  std::vector<uint8_t> result(static_cast<size_t>(groupCount) * static_cast<size_t>(n));
-  for (int64_t g = 0; g < groupCount; ++g)
-    for (int64_t j = 0; j < n; ++j)
-      result[transposed ? j * groupCount + g : g * n + j] = static_cast<uint8_t>(zeroAt(g, j));
-  return result;
 }
 
 } // namespace lathe::safetensors

@@ -38,7 +38,35 @@ struct Fields {
       problem = std::string("field '") + *names.begin() + "' expects an integer";
     return value && value->is_number_integer() ? std::optional(value->get<int64_t>()) : std::nullopt;
   }
+  /// Two numbers of at least 1.
+  void block(const json &of, const char *name, QuantizationConfig &config) {
+    auto it = of.find(name);
+    if (it == of.end() || it->is_null())
+      return;
+    auto isExtent = [](const json &value) { return value.is_number_integer() && value.get<int64_t>() >= 1; };
+    if (!it->is_array() || it->size() != 2 || !isExtent((*it)[0]) || !isExtent((*it)[1])) {
+      if (problem.empty())
+        problem = std::string("field '") + name + "' expects two integers of at least 1";
+      return;
+    }
+    config.blockRows = (*it)[0].get<int64_t>();
+    config.blockColumns = (*it)[1].get<int64_t>();
+  }
 };
+
+/// compressed-tensors describes groups of layers, each with its weights. Where they differ, shapes have to tell.
+void readWeightGroups(Fields &fields, QuantizationConfig &config) {
+  const json *groups = fields.find({"config_groups"});
+  if (!groups || !groups->is_object() || groups->size() != 1)
+    return;
+  const json &only = groups->begin().value();
+  if (!only.is_object() || !only.contains("weights") || !only["weights"].is_object())
+    return;
+  const json &weights = only["weights"];
+  fields.block(weights, "block_structure", config);
+  if (weights.contains("group_size") && weights["group_size"].is_number_integer())
+    config.groupSize = weights["group_size"].get<int64_t>();
+}
 
 } // namespace
 
@@ -70,6 +98,8 @@ std::string readQuantizationConfig(StringRef folder, QuantizationConfig &config)
     config.bits = fields.integer({"bits", "w_bit"});
     config.groupSize = fields.integer({"group_size", "q_group_size"});
     config.format = fields.text({"checkpoint_format", "format", "version"});
+    fields.block(document, "weight_block_size", config); // 'fp8' of transformers
+    readWeightGroups(fields, config);
     config.variesByLayer = fields.find({"dynamic"}) != nullptr;
     return fields.problem.empty() ? "" : std::string("'") + name + "': " + fields.problem;
   }

@@ -16,10 +16,16 @@ struct NarrowAttention : impl::NarrowAttentionPassBase<NarrowAttention> {
   using Base::Base;
 
   void runOnOperation() override {
-    auto type = mlir::TypeAttr::get(mlir::BFloat16Type::get(&getContext()));
+    if (type != "bf16" && type != "f16") {
+      getOperation().emitError() << "expects a type of bf16 or f16, got '" << type << "'";
+      return signalPassFailure();
+    }
+    mlir::MLIRContext *context = &getContext();
+    auto arithmetic = mlir::TypeAttr::get(type == "bf16" ? mlir::Type(mlir::BFloat16Type::get(context))
+                                                         : mlir::Type(mlir::Float16Type::get(context)));
     getOperation().walk([&](AttentionOp op) {
       if (!op.getArithmetic() && mlir::cast<mlir::RankedTensorType>(op.getType()).getElementType().isF32())
-        op.setArithmeticAttr(type);
+        op.setArithmeticAttr(arithmetic);
     });
   }
 };

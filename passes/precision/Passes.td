@@ -33,11 +33,36 @@ def NarrowWeightsPass : Pass<"narrow-weights", "::mlir::func::FuncOp"> {
   let dependentDialects = ["::lathe::LatheDialect"];
 }
 
+def NarrowOperandsPass : Pass<"narrow-operands", "::mlir::func::FuncOp"> {
+  let summary = "Keep what products with weights of 16 bits read in 16 bits";
+  let description = [{
+    Pre-condition: a lathe program, for a device whose products round f32 that they multiply by weights of 16 bits to the weight's type.
+    Post-condition: a tensor of f32 that nothing but left sides of such products reads, perhaps through reshapes, is rounded where it is
+    computed and widened again, where an operation of the same block computes it that may well write 16 bits itself. What is multiplied is
+    the same; numbers beyond those of f16 become its largest. Inputs, constants, and results of attentions, caches, branches and loops stay,
+    as do those of products without such a weight.
+
+    ```mlir
+    // before
+    %x = lathe.gelu %h : (tensor<?x8xf32>) -> tensor<?x8xf32>
+    %w = lathe.cast %stored : (tensor<8x4xbf16>) -> tensor<8x4xf32>
+    %y = lathe.matmul %x, %w : (tensor<?x8xf32>, tensor<8x4xf32>) -> tensor<?x4xf32>
+    // after
+    %x = lathe.gelu %h : (tensor<?x8xf32>) -> tensor<?x8xf32>
+    %n = lathe.cast %x : (tensor<?x8xf32>) -> tensor<?x8xbf16>
+    %a = lathe.cast %n : (tensor<?x8xbf16>) -> tensor<?x8xf32>
+    %w = lathe.cast %stored : (tensor<8x4xbf16>) -> tensor<8x4xf32>
+    %y = lathe.matmul %a, %w : (tensor<?x8xf32>, tensor<8x4xf32>) -> tensor<?x4xf32>
+    ```
+  }];
+  let dependentDialects = ["::lathe::LatheDialect"];
+}
+
 def NarrowAttentionPass : Pass<"narrow-attention", "::mlir::func::FuncOp"> {
   let summary = "Let attention multiply in 16 bits";
   let description = [{
-    Post-condition: each `lathe.attention` of f32 that has no arithmetic has that of bf16: a backend may round what its two products read to
-    bf16, where that is faster. Scores, the softmax and all sums stay f32.
+    Post-condition: each `lathe.attention` of f32 that has no arithmetic has that of `type`: a backend may round what its two products read to
+    it, where that is faster. Scores, the softmax and all sums stay f32.
 
     ```mlir
     // before
@@ -46,6 +71,7 @@ def NarrowAttentionPass : Pass<"narrow-attention", "::mlir::func::FuncOp"> {
     %r = lathe.attention %q, %k, %v {arithmetic = bf16} : (tensor<?x3x8xf32>, tensor<?x5x8xf32>, tensor<?x5x8xf32>) -> tensor<?x3x8xf32>
     ```
   }];
+  let options = [Option<"type", "type", "std::string", "\"bf16\"", "bf16 or f16">];
   let dependentDialects = ["::lathe::LatheDialect"];
 }
 

@@ -182,7 +182,7 @@ Status Generator::advance(const std::vector<Sequence *> &sequences, const Token 
   if (!status.failed() && wantedInput_)
     status = step_->setInput(*wantedInput_, LATHE_I64, 1, &wanted, numbers_.data() + (count - wanted));
   if (!status.failed())
-    status = cache_->begin(sequences, count);
+    status = cache_->begin(sequences, count, /*inOrder=*/true);
   if (!status.failed())
     status = step_->run();
   if (status.failed())

@@ -129,7 +129,8 @@ Status KvCache::fillOnDevice(Rows &fixed, size_t cache, const float *data) {
   return success();
 }
 
-Status KvCache::begin(const std::vector<Sequence *> &sequences, int64_t rows) {
+Status KvCache::begin(const std::vector<Sequence *> &sequences, int64_t rows, bool inOrder) {
+  inOrder_ = inOrder;
   active_ = sequences;
   newRows_ = rows;
   appendedPages_.clear();
@@ -163,6 +164,7 @@ Status KvCache::rows(int64_t cache, CacheRows *rows) const {
   rows->counts = (appended ? appendedCounts_ : fixedCounts_).data();
   rows->offset = offsets_[index];
   rows->sequences = static_cast<int64_t>(active_.size());
+  rows->inOrder = appended && inOrder_;
   rows->layout = caches_[index].layout;
   return success();
 }

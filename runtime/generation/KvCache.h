@@ -52,8 +52,9 @@ public:
   /// Puts rows [1, heads, rows, size] of a fixed cache, dense, into the sequence; all fixed caches get as many.
   Status fill(Sequence &sequence, size_t cache, const float *data, int64_t rows);
 
-  /// The sequences of the next run, each of which appends `rows` rows, which were reserved.
-  Status begin(const std::vector<Sequence *> &sequences, int64_t rows);
+  /// The sequences of the next run, each of which appends `rows` rows, which were reserved. `inOrder`: positions that
+  /// the run is given are those of these rows (CacheRows::inOrder).
+  Status begin(const std::vector<Sequence *> &sequences, int64_t rows, bool inOrder = false);
   /// The run was successful: sequences have its rows from now on.
   void commit();
 
@@ -83,6 +84,7 @@ private:
   uint64_t bytes_ = 0;
   std::vector<Sequence *> active_;
   int64_t newRows_ = 0;
+  bool inOrder_ = false;
   /// Of the active sequences: addresses of pages, and the rows that they have with those of the run.
   std::vector<const unsigned char *const *> appendedPages_, fixedPages_;
   std::vector<int64_t> appendedCounts_, fixedCounts_;

@@ -1,6 +1,12 @@
 # Lathe. Under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
 """Small models, and what every failure must look like."""
+import functools
+import os
+import pty
 import resource
+import signal
+import subprocess
+import time
 
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
@@ -15,6 +21,59 @@ def processor_seconds():
     return usage.ru_utime + usage.ru_stime
 
 
+def on_a_terminal(command, **variables):
+    """What a process writes to standard error, where that is a terminal; its exit code."""
+    ours, theirs = pty.openpty()
+    environment = {**{key: value for key, value in os.environ.items() if key != "NO_COLOR"}, "TERM": "xterm", **variables}
+    process = subprocess.Popen(list(map(str, command)), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=theirs, env=environment)
+    os.close(theirs)
+    text = b""
+    while True:
+        try:
+            piece = os.read(ours, 1 << 16)
+        except OSError:
+            break
+        if not piece:
+            break
+        text += piece
+    process.stdout.close()
+    os.close(ours)
+    return text.decode(), process.wait(timeout=300)
+
+
+def kill_when(command, condition, output, attempts=10):
+    """Kills a command as soon as `condition()`. Where it came to its end before, on a machine that did other work in between, its output is removed
+    and it is started again."""
+    for _ in range(attempts):
+        process = subprocess.Popen([str(word) for word in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            while process.poll() is None and not condition():
+                time.sleep(0.001)
+        finally:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+        if process.returncode == -signal.SIGKILL and not output.exists():
+            return
+        assert process.returncode in (0, -signal.SIGKILL), f"{command[1]} failed: {process.returncode}"
+        output.unlink(missing_ok=True)
+    raise AssertionError(f"{command[1]} was always faster than what kills it")
+
+
+def measured_again(test, attempts=4):
+    """A test of what is faster, by far, than something else: what else the machine did may have been in the way, but not every time."""
+
+    @functools.wraps(test)
+    def again(*arguments, **named):
+        for left in reversed(range(attempts)):
+            try:
+                return test(*arguments, **named)
+            except AssertionError:
+                if not left:
+                    raise
+
+    return again
+
+
 def save(path, nodes, inputs, outputs, initializers=(), opsets=(("", 20),)):
     """Writes a model; inputs and outputs are (name, shape) of f32 tensors."""
     values = [
@@ -25,6 +84,30 @@ def save(path, nodes, inputs, outputs, initializers=(), opsets=(("", 20),)):
     imports = [helper.make_opsetid(domain, version) for domain, version in opsets]
     path.write_bytes(helper.make_model(graph, opset_imports=imports, ir_version=10).SerializeToString())
     return path
+
+
+def check_refused(lathe_tool, command, model, folder, *flags, words, seconds=2):
+    """What is wrong with a recipe is told before anything takes time, and nothing is left in the folder."""
+    begin = processor_seconds()
+    result = lathe_tool(command, model, "-o", folder / "m.lathe", *flags)
+    assert processor_seconds() - begin < seconds, "what is wrong takes long to be refused"
+    check_failure(result, USAGE, *words)
+    assert list(folder.iterdir()) == []
+
+
+def save_residual(folder, layers, width, rows, brackets=""):
+    """model.onnx: residual layers of which the later ones add less and less, so that their errors matter less; and `samples` of so many rows each."""
+    values = np.random.default_rng(0)
+    nodes, weights = [], []
+    for i in range(layers):
+        scale, name = np.float32(0.5**i / width**0.5), f"w{i}{brackets}"
+        weights.append(numpy_helper.from_array(values.standard_normal((width, width), np.float32) * scale, name))
+        nodes += [helper.make_node("MatMul", [f"x{i}", name], [f"m{i}"], f"product{i}"), helper.make_node("Add", [f"x{i}", f"m{i}"], [f"x{i + 1}"])]
+    save(folder / "model.onnx", nodes, [("x0", ["n", width])], [(f"x{layers}", ["n", width])], weights)
+    (folder / "samples").mkdir()
+    for i, count in enumerate(rows):
+        np.savez(folder / "samples" / f"{i}.npz", x0=values.standard_normal((count, width), np.float32))
+    return folder
 
 
 def save_chain(path, layers, width, values):

@@ -2,6 +2,7 @@
 """lathe bisect: the pass, or the step of a recipe, and the node that make a result wrong."""
 import json
 import math
+import struct
 
 import numpy as np
 import onnx
@@ -162,6 +163,66 @@ def test_the_limit_of_changes(lathe_tool, bisect, build, model, inputs, folder):
     assert json.loads(out)["first_above"]["node"].startswith(f"/layer.{FAULTY}.")
 
 
+def save_checkpoint(path, tensors):
+    """A file of safetensors: the length of its head, which tells where each tensor is, and their bytes."""
+    head, at = {}, 0
+    for name, array in tensors.items():
+        head[name] = {"dtype": "F32", "shape": list(array.shape), "data_offsets": [at, at + array.nbytes]}
+        at += array.nbytes
+    text = json.dumps(head).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + b"".join(array.tobytes() for array in tensors.values()))
+
+
+def test_weights_of_a_checkpoint(lathe_tool, model, inputs, folder):
+    """Weights that take the place of the model's are those of all runs, and of the reproducer's compilations."""
+    weak = f"layer.{FAULTY}.down"
+    checkpoint = {tensor.name: numpy_helper.to_array(tensor) * np.float32(1.5) for tensor in onnx.load(model).graph.initializer if tensor.name.endswith(("down", "up"))}
+    save_checkpoint(folder / "other.safetensors", checkpoint)
+    weights = ["--weights", folder / "other.safetensors"]
+    steps = [{"step": "quantize", "bits": 8, "tensors": ["*"], "exclude": [weak]}, {"step": "quantize", "bits": 2, "tensors": [weak]}]
+    (folder / "weights.json").write_text(json.dumps({"version": 1, "prefer": "size", "steps": steps}))
+    path = folder / "weights.onnx"
+    command = ["bisect", model, "--inputs", inputs, "--target", "cpu:avx2", "--recipe", folder / "weights.json", "--rtol", "0.05", "-o", path]
+    found = json.loads(lathe_tool.ok(*command, *weights, "--json"))
+    assert found["wrong"] and (found["pass"], found["where"]) == ("step 2 (quantize)", weak)
+    assert found["reproducer"]["shown"] and found["reproducer"]["weights"] == str(folder / "other.safetensors")
+    assert f"compile it with --weights {folder / 'other.safetensors'} --partial-weights" in lathe_tool.ok(*command, *weights)
+    # The part goes wrong with the checkpoint's weights, as it is told.
+    outputs = []
+    for flags in ([], ["--recipe", path.with_suffix(".recipe.json")]):
+        lathe_tool.ok("compile", path, "-o", folder / "w.lathe", "--target", "cpu:avx2", *weights, "--partial-weights", *flags)
+        lathe_tool.ok("run", folder / "w.lathe", "--inputs", path.with_suffix(".npz"), "--outputs", folder / "w.npz")
+        outputs.append(dict(np.load(folder / "w.npz")))
+    error = max(np.abs(outputs[1][name] - exact).max() / np.abs(exact).max() for name, exact in outputs[0].items())
+    assert error == pytest.approx(found["reproducer"]["deviation"]["relative_error"], rel=0.05)
+
+
+def test_a_cache_has_too_few_bits(lathe_tool, onnx_path, folder):
+    """What is kept in caches shows in what is predicted through them: rows of one of them get fewer bits than the others'."""
+    tokens = np.random.default_rng(3).integers(1, 200, (2, 24))
+    np.savez(folder / "tokens.npz", input_ids=tokens, attention_mask=np.ones_like(tokens))
+
+    def bisect(steps, rtol):
+        (folder / "caches.json").write_text(json.dumps({"version": 1, "steps": steps}))
+        return lathe_tool("bisect", onnx_path("llama_nocache"), "--inputs", folder / "tokens.npz", "--target", "cpu:avx2", "--recipe", folder / "caches.json",
+                          "--rtol", str(rtol), "--json", "-o", folder / "cache.onnx")
+
+    def errors(*steps):
+        return json.loads(bisect(list(steps), 1e3).stdout)["whole"]["relative_error"]
+
+    fine, weak = {"mode": "kv-cache", "exclude": ["values.1"]}, {"mode": "kv-cache", "bits": 4, "group_size": 0, "symmetric": True, "tensors": ["values.1"]}
+    exact, rounded = errors(fine), errors(fine, weak)
+    assert 0 < exact < rounded / 2
+    result = bisect([fine, weak], (exact + rounded) / 2)
+    assert result.returncode == OK and "no reproducer is written" in result.stderr, result.stderr
+    found = json.loads(result.stdout)
+    assert (found["phase"], found["pass"], found["where"]) == ("compress", "step 2 (quantize)", "values.1")
+    assert found["without"]["relative_error"] == pytest.approx(exact, rel=1e-3) and found["with"]["relative_error"] == pytest.approx(rounded, rel=1e-3)
+    # The switch is the step; what has no tokens can't be judged so.
+    whole = json.loads(lathe_tool.ok("bisect", onnx_path("llama_nocache"), "--inputs", folder / "tokens.npz", "--target", "cpu:avx2", "--kv-cache", "int8", "--rtol", "1", "--json"))
+    assert whole["whole"]["relative_error"] > 0 and not whole["wrong"]
+
+
 def test_what_can_not_be(lathe_tool, build, model, inputs, tmp_path):
     plugin = build / "test/plugins/lathe_fault_passes.so"
     for flags, words in (
@@ -170,6 +231,9 @@ def test_what_can_not_be(lathe_tool, build, model, inputs, tmp_path):
         (["--pass-plugin", plugin, "--pass-pipeline", "never=func.func(test-fault)"], ["import, simplify, fuse", "'never'"]),
         (["--pass-pipeline", "fuse=func.func(no-such-pass)"], ["no-such-pass"]),
         (["--recipe", tmp_path / "none.json"], ["none.json"]),
+        (["--weights", tmp_path / "none.safetensors"], ["none.safetensors", "no such file"]),
+        (["--partial-weights"], ["--partial-weights goes with --weights"]),
+        (["--kv-cache", "int8"], ["tokens [batch, sequence]", "found none"]),
     ):
         check_failure(lathe_tool("bisect", model, "--inputs", inputs, *flags), USAGE, *words)
     other = tmp_path / "other.npz"

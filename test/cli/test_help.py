@@ -2,7 +2,6 @@
 """What the command line says of itself: help, manual page, completions, mistakes; and how loud it is."""
 import json
 import os
-import pty
 import re
 import shutil
 import subprocess
@@ -10,7 +9,7 @@ import wave
 
 import numpy as np
 import pytest
-from cli_support import USAGE, check_failure
+from cli_support import USAGE, check_failure, on_a_terminal
 
 ESCAPE = "\033"
 
@@ -158,26 +157,6 @@ def test_mistakes(lathe_tool, arguments, words):
     check_failure(result, USAGE, *words)
     assert result.stdout == ""
     assert "did you mean" not in result.stderr or any("did you mean" in word for word in words)
-
-
-def on_a_terminal(command, **variables):
-    """What a process writes to standard error, where that is a terminal; its exit code."""
-    ours, theirs = pty.openpty()
-    environment = {**{key: value for key, value in os.environ.items() if key != "NO_COLOR"}, "TERM": "xterm", **variables}
-    process = subprocess.Popen(list(map(str, command)), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=theirs, env=environment)
-    os.close(theirs)
-    text = b""
-    while True:
-        try:
-            piece = os.read(ours, 1 << 16)
-        except OSError:
-            break
-        if not piece:
-            break
-        text += piece
-    process.stdout.close()
-    os.close(ours)
-    return text.decode(), process.wait(timeout=60)
 
 
 def test_colour_is_for_terminals(lathe_tool):

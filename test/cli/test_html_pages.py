@@ -79,6 +79,9 @@ def test_inspect_of_a_model(lathe_tool, browser, folder, model):
     assert len(products) == LAYERS and all(node["bytes"] == 4 * WIDTH * WIDTH for node in products)
     assert products[1]["node"] == "/encoder/layer.1/dense/MatMul" and products[1]["shape"] == ["batch", str(WIDTH)]
     assert any(node["op"] == "gelu" for node in report["phases"][2]["nodes"])
+    # Kernels name the weights that they read, with the bytes that these have in the model.
+    selected = {node["weight"]: node["bytes"] for node in report["phases"][3]["nodes"] if "weight" in node}
+    assert selected == {HOSTILE if i == 0 else f"w{i}": 4 * WIDTH * WIDTH for i in range(LAYERS)}
     dom = browser.text_after(page, "document.querySelectorAll('.row button')[0].click();")
     assert any("layer.11" in row for row in rows(dom)) and f"import: {len(imported)}" in dom
     # What was closed opens, and the search finds nodes, operations and weights below closed layers.

@@ -38,7 +38,9 @@ def words(folder, command, output):
         "quantize": ["--bits", "4", "--group-size", "32", "--method", "gptq", "--prefer", "size", "--calib", folder / "samples.npz"],
         "optimize": ["--recipe", folder / "recipe.json", "--calib", folder / "samples.npz"],
     }
-    return [command, folder / "model.onnx", "-o", output, "--jobs", "1", *flags[command]]
+    # One of them shows what it did as a page, too, which is made when all else is done.
+    page = ["--report", output.with_suffix(".html")] if command == "optimize" else []
+    return [command, folder / "model.onnx", "-o", output, "--jobs", "1", *flags[command], *page]
 
 
 def run_for(lathe_tool, arguments, seconds, environment):
@@ -57,7 +59,9 @@ def check_left(output, before, whole, temporary):
     content = output.read_bytes() if output.exists() else None
     assert content in (before, whole), "neither what was there before nor the whole"
     resume = output.with_name(output.name + ".resume")
-    assert {path.name for path in output.parent.iterdir()} <= {output.name, resume.name}
+    page = output.with_suffix(".html")
+    assert {path.name for path in output.parent.iterdir()} <= {output.name, resume.name, page.name}
+    assert not page.exists() or page.read_text().endswith("</html>\n")
     if resume.exists():
         assert all(path.suffix == ".part" and path.stat().st_size > 0 for path in resume.iterdir())
     assert list(temporary.iterdir()) == []
@@ -80,7 +84,8 @@ def test_kill(lathe_tool, folder, tmp_path, command, name):
     for turn in range(KILLS):
         # Where one was there before, and where none was.
         before = BEFORE if turn % 2 else None
-        output.unlink(missing_ok=True)
+        for path in (output, output.with_suffix(".html")):
+            path.unlink(missing_ok=True)
         if before:
             output.write_bytes(before)
         # Those that come to their end are few.
@@ -89,4 +94,5 @@ def test_kill(lathe_tool, folder, tmp_path, command, name):
     assert killed, "no run was killed"
     lathe_tool.ok(*words(folder, command, output))
     assert output.read_bytes() == whole
-    assert [path.name for path in output.parent.iterdir()] == [name] and list((tmp_path / "tmp").iterdir()) == []
+    made = {name, output.with_suffix(".html").name} if command == "optimize" else {name}
+    assert {path.name for path in output.parent.iterdir()} == made and list((tmp_path / "tmp").iterdir()) == []

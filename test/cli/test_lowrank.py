@@ -1,14 +1,11 @@
 # Lathe. Under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
 """lathe lowrank and steps of low rank: wrong ones are refused at once with what is right, and the report tells what became of each layer."""
 import json
-import signal
-import subprocess
-import time
 
 import numpy as np
 import onnx
 import pytest
-from cli_support import USAGE, check_failure, processor_seconds
+from cli_support import check_refused, kill_when
 from onnx import TensorProto, helper, numpy_helper
 
 
@@ -37,11 +34,7 @@ def refused(lathe_tool, model, tmp_path):
     folder.mkdir()
 
     def run(words, *flags, command="lowrank"):
-        begin = processor_seconds()
-        result = lathe_tool(command, model, "-o", folder / "m.lathe", *flags)
-        assert processor_seconds() - begin < 2, "a wrong recipe takes long to be refused"
-        check_failure(result, USAGE, *words)
-        assert list(folder.iterdir()) == []
+        check_refused(lathe_tool, command, model, folder, *flags, words=words)
 
     return run
 
@@ -268,6 +261,13 @@ def test_times(lathe_tool, tmp_path):
     assert step["prefer"] == "size" and step["exclude"] == [layer["weight"] for layer in layers if "rank" not in layer]
 
 
+def kill_with_parts(command, out, parts):
+    """Kills a command when so many parts of it are kept; the folder they are in."""
+    folder = out.with_name(out.name + ".resume")
+    kill_when(command, lambda: len(list(folder.glob("*.part"))) >= parts, out)
+    return folder
+
+
 def test_a_run_that_was_killed(lathe_tool, tmp_path):
     """What is finished is taken over, and the result is the same."""
     shape = (512, 512)
@@ -275,14 +275,7 @@ def test_a_run_that_was_killed(lathe_tool, tmp_path):
     whole, out = tmp_path / "whole.lathe", tmp_path / "m.lathe"
     flags = ["--ratio", "0.5", "--allocation", "auto"]
     lathe_tool.ok("lowrank", model, "-o", whole, *flags)
-    command = [str(word) for word in (lathe_tool.path, "lowrank", model, "-o", out, *flags)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    folder = tmp_path / "m.lathe.resume"
-    while process.poll() is None and not (folder.exists() and len(list(folder.glob("*.part"))) > 13):
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not out.exists() and len(list(folder.glob("*.part"))) > 13, "the run was to be killed before its end"
+    folder = kill_with_parts([lathe_tool.path, "lowrank", model, "-o", out, *flags], out, 14)
     told = lathe_tool("lowrank", model, "-o", out, *flags)
     assert told.returncode == 0 and "of 12 layers of an interrupted run" in told.stderr and "reusing 0 of" not in told.stderr
     assert out.read_bytes() == whole.read_bytes() and not folder.exists()
@@ -313,25 +306,13 @@ def test_times_of_convolutions(method, lathe_tool, tmp_path):
         assert ("rank" not in layer) == ("slower" in layer.get("reason", ""))
 
 
-def killed(command, out, parts):
-    """Starts a command and kills it when so many parts of it are kept; the folder they are in."""
-    process = subprocess.Popen([str(word) for word in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    folder = out.parent / (out.name + ".resume")
-    while process.poll() is None and not (folder.exists() and len(list(folder.glob("*.part"))) >= parts):
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not out.exists() and len(list(folder.glob("*.part"))) >= parts, "the run was to be killed before its end"
-    return folder
-
-
 @pytest.mark.parametrize("method", ["tucker", "cp", "kronecker", "circulant"])
 def test_forms_of_a_run_that_was_killed(method, lathe_tool, tmp_path):
     """What is finished is taken over, and the result is the same."""
     model, whole, out = save_convolutions(tmp_path / "m.onnx", 10, 64), tmp_path / "whole.lathe", tmp_path / "m.lathe"
     flags = ["--method", method, "--ratio", "0.7"]
     lathe_tool.ok("lowrank", model, "-o", whole, *flags)
-    folder = killed([lathe_tool.path, "lowrank", model, "-o", out, *flags], out, 2)
+    folder = kill_with_parts([lathe_tool.path, "lowrank", model, "-o", out, *flags], out, 2)
     told = lathe_tool("lowrank", model, "-o", out, *flags)
     assert told.returncode == 0 and "of 10 layers of an interrupted run" in told.stderr and "reusing 0 of" not in told.stderr
     assert out.read_bytes() == whole.read_bytes() and not folder.exists()

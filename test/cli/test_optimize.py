@@ -1,15 +1,11 @@
 # Lathe. Under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
 """Formats that are chosen for each layer within a budget: lathe optimize, budgets of lathe quantize, steps `choose` of recipes."""
 import json
-import signal
-import subprocess
-import time
 
 import numpy as np
 import onnx
 import pytest
-from cli_support import USAGE, check_failure, processor_seconds
-from onnx import TensorProto, helper, numpy_helper
+from cli_support import check_refused, kill_when, save_residual
 
 LAYERS, WIDTH = 6, 64
 DENSE = 4 * LAYERS * WIDTH * WIDTH
@@ -17,24 +13,7 @@ DENSE = 4 * LAYERS * WIDTH * WIDTH
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Residual layers of which the later ones add less and less, so that their errors matter less, and samples."""
-    path = tmp_path_factory.mktemp("optimize")
-    values = np.random.default_rng(0)
-    nodes, weights = [], []
-    for i in range(LAYERS):
-        scale = np.float32(0.5**i / WIDTH**0.5)
-        weights.append(numpy_helper.from_array(values.standard_normal((WIDTH, WIDTH), np.float32) * scale, f"w{i}[*]"))
-        nodes += [
-            helper.make_node("MatMul", [f"x{i}", f"w{i}[*]"], [f"m{i}"], f"product{i}"),
-            helper.make_node("Add", [f"x{i}", f"m{i}"], [f"x{i + 1}"]),
-        ]
-    infos = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", WIDTH]) for name in ("x0", f"x{LAYERS}")]
-    graph = helper.make_graph(nodes, "residual", infos[:1], infos[1:], weights)
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), path / "model.onnx")
-    (path / "samples").mkdir()
-    for i in range(4):
-        np.savez(path / "samples" / f"{i}.npz", x0=values.standard_normal((5 + 3 * i, WIDTH), np.float32))
-    return path
+    return save_residual(tmp_path_factory.mktemp("optimize"), LAYERS, WIDTH, [5, 8, 11, 14], brackets="[*]")
 
 
 @pytest.fixture
@@ -233,11 +212,7 @@ def refused(lathe_tool, folder, tmp_path):
     out.mkdir()
 
     def run(words, *flags, command="optimize", calibration=("--calib", folder / "samples"), limit=2):
-        begin = processor_seconds()
-        result = lathe_tool(command, folder / "model.onnx", "-o", out / "m.lathe", *calibration, *flags)
-        assert processor_seconds() - begin < limit
-        check_failure(result, USAGE, *words)
-        assert list(out.iterdir()) == []
+        check_refused(lathe_tool, command, folder / "model.onnx", out, *calibration, *flags, words=words, seconds=limit)
 
     return run
 
@@ -295,14 +270,8 @@ def test_killed_run_is_taken_over(lathe_tool, folder, tmp_path):
     whole = output.read_bytes()
     output.unlink()
     resume = tmp_path / "m.lathe.resume"
-    process = subprocess.Popen([lathe_tool.path, *map(str, words)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     # One of calibration, those of alternatives, then losses of samples.
-    while process.poll() is None and len(list(resume.glob("*.part"))) < 4 * LAYERS + 2:
-        time.sleep(0.001)
-    process.send_signal(signal.SIGKILL)
-    if process.wait() == 0:
-        pytest.skip("it was faster than the test")
-    assert not output.exists()
+    kill_when([lathe_tool.path, *words], lambda: len(list(resume.glob("*.part"))) >= 4 * LAYERS + 2, output)
     result = lathe_tool(*words)
     # One line, not one for each alternative.
     assert result.returncode == 0 and "finished parts of an interrupted run" in result.stderr, result.stderr

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_support import INVALID_MODEL, USAGE, check_failure, linear, save
+from cli_support import USAGE, check_failure, linear, save
 from onnx import helper, numpy_helper
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -94,7 +94,7 @@ def test_phase_that_onnx_does_without(lathe_tool, model, tmp_path):
 
 def test_pass_that_fails(lathe_tool, plugin, model, tmp_path):
     flags = ["--pass-plugin", plugin, "--pass-pipeline", "func.func(example-cap-relu{limit=-1})"]
-    fails(lathe_tool, model, tmp_path, INVALID_MODEL, "expects a limit above 0, got -1", flags=flags)
+    fails(lathe_tool, model, tmp_path, USAGE, "expects a limit above 0, got -1", f"pass pipeline '{flags[-1]}' failed behind phase 'fuse'", flags=flags)
 
 
 def test_pass_with_nothing_to_do(lathe_tool, plugin, tmp_path):

@@ -7,7 +7,7 @@ import subprocess
 
 import numpy as np
 import pytest
-from cli_support import INTERNAL, OUTSIDE_TOLERANCE, OVER_BUDGET, USAGE, check_failure
+from cli_support import INTERNAL, OK, OUTSIDE_TOLERANCE, OVER_BUDGET, USAGE, check_failure
 
 GOOD = np.arange(8, dtype=np.float32).reshape(2, 4)
 
@@ -75,13 +75,18 @@ def test_memory_budget(lathe_tool, linear_artifact, npz):
 
 
 @pytest.fixture
-def writers(lathe_tool, linear_onnx, linear_artifact, npz):
-    """The commands that write a file: writers(path) runs each, and gives the results."""
-    inputs = npz(x=GOOD)
-    return lambda path: [
-        lathe_tool("compile", linear_onnx, "-o", path),
-        lathe_tool("run", linear_artifact, "--inputs", inputs, "--outputs", path),
-    ]
+def writers(lathe_tool, linear_onnx, linear_artifact, npz, tmp_path_factory):
+    """The commands that write a file: writers(path) runs each, and gives the results one after another."""
+    inputs, other = npz(x=GOOD), tmp_path_factory.mktemp("other") / "m.lathe"
+
+    def run(path):
+        yield lathe_tool("compile", linear_onnx, "-o", path)
+        yield lathe_tool("compile", linear_onnx, "-o", path, "--emit", "onnx")
+        yield lathe_tool("compile", linear_onnx, "-o", other, "--report", path)
+        yield lathe_tool("run", linear_artifact, "--inputs", inputs, "--outputs", path)
+        yield lathe_tool("profile", linear_artifact, "--inputs", inputs, "--trace", path)
+
+    return run
 
 
 @pytest.mark.parametrize("where", ["nowhere/out", "a_file/out", "a_folder"])
@@ -92,6 +97,21 @@ def test_unwritable_path(where, writers, tmp_path):
     for result in writers(tmp_path / where):
         check_failure(result, INTERNAL, str(tmp_path / where))
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_links_are_followed(writers, tmp_path):
+    """What a link leads to is replaced, not the link; and what is no file is not replaced at all."""
+    target, link, pipe = tmp_path / "target", tmp_path / "link", tmp_path / "pipe"
+    link.symlink_to("target")
+    os.mkfifo(pipe)
+    target.write_text("old")
+    for result in writers(link):
+        assert result.returncode == OK and link.is_symlink() and target.read_bytes() != b"old", result.stderr
+        target.write_text("old")
+    for result in writers(pipe):
+        check_failure(result, INTERNAL, str(pipe), "not a regular file")
+    assert pipe.is_fifo()
+    assert sorted(path.name for path in tmp_path.iterdir() if path.suffix != ".npz") == ["link", "pipe", "target"]
 
 
 def test_failed_compile_keeps_the_old_output(lathe_tool, tmp_path):

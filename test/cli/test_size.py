@@ -11,7 +11,7 @@ import sys
 
 import numpy as np
 import pytest
-from cli_support import INVALID_MODEL, OK, OVER_BUDGET, USAGE, check_failure, external, save
+from cli_support import INVALID_MODEL, OK, OVER_BUDGET, USAGE, check_failure, external, on_a_terminal, save
 from onnx import TensorProto, helper, numpy_helper
 
 GIB = 1 << 30
@@ -208,36 +208,15 @@ def test_check_says_what_to_do(lathe_tool, tmp_path):
     assert found["groups"][0]["nodes"] == ["node_tfidf", "other_tfidf"]
 
 
-def on_a_terminal(command):
-    """What a process writes to its standard error, where that is a terminal."""
-    import pty
-
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(list(map(str, command)), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=theirs)
-    os.close(theirs)
-    text = b""
-    while True:
-        try:
-            piece = os.read(ours, 1 << 16)
-        except OSError:
-            break
-        if not piece:
-            break
-        text += piece
-    assert process.wait(timeout=300) == 0
-    process.stdout.close()
-    os.close(ours)
-    return text.decode()
-
-
 def test_progress(lathe_tool, linear_onnx, tmp_path):
     # Kernels of which no two are equal, so that making their code takes its time.
     count = range(90)
     nodes = [helper.make_node("Softmax", [f"x{i}"], [f"y{i}"]) for i in count]
     model = save(tmp_path / "slow.onnx", nodes, [(f"x{i}", ["n", 16 + i]) for i in count], [(f"y{i}", None) for i in count])
     slow = [lathe_tool.path, "compile", model, "-o", tmp_path / "m.lathe", "--jobs", "1"]
-    text = on_a_terminal(slow)
+    text, code = on_a_terminal(slow)
+    assert code == OK
     assert "code for avx2, avx512" in text
     assert text.endswith("\r\033[K")
-    assert on_a_terminal([*slow, "-q"]) == ""
-    assert on_a_terminal([lathe_tool.path, "compile", linear_onnx, "-o", tmp_path / "m.lathe"]) == ""
+    assert on_a_terminal([*slow, "-q"]) == ("", OK)
+    assert on_a_terminal([lathe_tool.path, "compile", linear_onnx, "-o", tmp_path / "m.lathe"]) == ("", OK)

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import onnx
 import pytest
-from cli_support import USAGE, check_failure, processor_seconds
+from cli_support import USAGE, check_failure, measured_again, processor_seconds, save_residual
 from onnx import TensorProto, helper, numpy_helper
 
 LAYERS, WIDTH, ROWS = 4, 512, 128
@@ -16,21 +16,8 @@ CODES = {"step": "quantize", "bits": 4, "group_size": 32}
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Residual layers that take some time, of which later ones add less, and samples."""
-    path = tmp_path_factory.mktemp("speed")
-    values = np.random.default_rng(0)
-    nodes, weights = [], []
-    for i in range(LAYERS):
-        scale = np.float32(0.5**i / WIDTH**0.5)
-        weights.append(numpy_helper.from_array(values.standard_normal((WIDTH, WIDTH), np.float32) * scale, f"w{i}"))
-        nodes += [helper.make_node("MatMul", [f"x{i}", f"w{i}"], [f"m{i}"], f"product{i}"), helper.make_node("Add", [f"x{i}", f"m{i}"], [f"x{i + 1}"])]
-    infos = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", WIDTH]) for name in ("x0", f"x{LAYERS}")]
-    graph = helper.make_graph(nodes, "residual", infos[:1], infos[1:], weights)
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), path / "model.onnx")
-    (path / "samples").mkdir()
-    for i in range(2):
-        np.savez(path / "samples" / f"{i}.npz", x0=values.standard_normal((ROWS, WIDTH), np.float32))
-    return path
+    """Layers that take some time."""
+    return save_residual(tmp_path_factory.mktemp("speed"), LAYERS, WIDTH, [ROWS, ROWS])
 
 
 @pytest.fixture
@@ -46,6 +33,7 @@ def run(lathe_tool, folder, tmp_path):
     return optimize
 
 
+@measured_again
 def test_target_speedup(run, tmp_path):
     result, report = run({"from": [INT8]}, "--target-speedup", "1.2")
     assert result.returncode == 0, result.stderr
@@ -68,6 +56,7 @@ def test_target_speedup(run, tmp_path):
     assert [step["prefer"] for step in report["recipe"]["steps"]] == ["size"]
 
 
+@measured_again
 def test_speed_and_size(run):
     """Codes of 4 bits are smaller, those of 8 with rounded rows faster: both budgets together need both."""
     result, report = run({"from": [INT8, CODES]}, "--target-speedup", "1.1", "--target-size", "0.5")
@@ -106,6 +95,7 @@ def test_slower_alternatives_are_none(run):
         assert all(own <= 1.1 * times[0] + 3 for own in times[1:])
 
 
+@measured_again
 def test_times_of_parts_that_go(lathe_tool, tmp_path):
     """Products of what loses parts are timed before and after, and with speed preferred the recipe says what was decided."""
     values, hidden = np.random.default_rng(0), 2048

@@ -1,15 +1,18 @@
 #!/usr/bin/env python3
 # Lathe. Under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
-"""Runs the ONNX backend test cases through compile and run, on the CPU backend and on the reference backend.
+"""Runs the ONNX backend test cases through compile and run, on the CPU backend, on the reference backend, and on devices.
 
-    conformance.py                       all of them; writes docs/conformance.md and test/conformance/expected.txt
+    conformance.py                       all of them on the processor; writes docs/conformance.md and test/conformance/expected.txt
+    conformance.py --targets cuda-emulator  the same on the emulated GPU
+    conformance.py --resume              what an earlier one that was stopped has left; writes the same files
     conformance.py --again               those that are not expected to pass, and new ones; writes the same files
     conformance.py --check               all of them; fails where one that is expected to pass does not
     conformance.py --check --quick 20    one in 20 of those that are expected to pass
+    conformance.py --check --families 3  three of each family of operators, whatever is expected of them
     conformance.py --only REGEX          cases by name; prints what each one says
     conformance.py --table               docs/conformance.md from test/conformance/expected.txt
 
---variants and --targets say which runs of the cases: the targets cuda-emulator and cuda, which no file is written for, are expected to pass what cpu does. Of the instruction sets that the machine has, each run takes one, by turns.
+--variants and --targets say which runs of the cases: the target cuda, which no file is written for, is expected to do what cuda-emulator does. Of the instruction sets that the machine has, each run takes one, by turns.
 """
 import argparse
 import collections
@@ -35,8 +38,9 @@ BUILD = pathlib.Path(os.environ.get("BUILD", ROOT / "build")).resolve()
 sys.path[:0] = [str(BUILD / "python"), str(pathlib.Path(__file__).parent)]
 import cases  # noqa: E402
 
-TARGETS = ("cpu", "reference")
+PROCESSOR = ("cpu", "reference")
 DEVICES = ("cuda-emulator", "cuda")
+TARGETS = PROCESSOR + DEVICES[:1]  # for which something is expected
 EXPECTED = ROOT / "test" / "conformance" / "expected.txt"
 TABLE = ROOT / "docs" / "conformance.md"
 # Seconds of processor time, which others on the machine do not lengthen; what waits for nothing ends after ten times as long.
@@ -48,6 +52,26 @@ Gemm Greater GreaterOrEqual Identity IsNaN LayerNormalization Less LessOrEqual L
 Not Or Pad Pow QuantizeLinear RMSNormalization Range Reciprocal ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum Relu
 Reshape RotaryEmbedding ScatterElements ScatterND Shape Sigmoid Sign Sin Slice Softmax Split Sqrt Squeeze Sub Swish Tanh
 Tile TopK Transpose Trilu Unsqueeze Where Xor""".split()
+# Operators that a backend computes in much the same way; what is in none of these computes element by element.
+FAMILIES = {
+    "attention": "Attention RotaryEmbedding",
+    "control": "If Loop Scan",
+    "casts": "Cast CastLike",
+    "convolutions": "Conv ConvTranspose DeformConv Col2Im",
+    "functions": "(several)",
+    "images": "AffineGrid CenterCropPad GridSample ImageDecoder Resize RoiAlign",
+    "indexing": "Compress Gather GatherElements GatherND NonZero OneHot ScatterElements ScatterND TensorScatter Unique",
+    "layout": "Concat ConstantOfShape DepthToSpace Expand EyeLike Flatten Identity Pad Range Reshape Shape Size Slice SpaceToDepth Split Squeeze Tile Transpose Trilu Unsqueeze Where",
+    "norms": "BatchNormalization GroupNormalization InstanceNormalization LRN LayerNormalization LpNormalization MeanVarianceNormalization RMSNormalization",
+    "pools": "AveragePool GlobalAveragePool GlobalMaxPool LpPool MaxPool MaxUnpool",
+    "products": "Det Einsum Gemm MatMul",
+    "quantized": "ConvInteger DequantizeLinear DynamicQuantizeLinear MatMulInteger QLinearConv QLinearMatMul QuantizeLinear",
+    "recurrent": "GRU LSTM RNN",
+    "reductions": "ArgMax ArgMin CumProd CumSum Mean ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare TopK",
+    "signals": "BlackmanWindow DFT HammingWindow HannWindow MelWeightMatrix STFT",
+    "softmax": "Hardmax LogSoftmax Softmax",
+}
+FAMILY = {operator: family for family, operators in FAMILIES.items() for operator in operators.split()}
 
 
 def carried(array):
@@ -198,7 +222,7 @@ def read_expected():
         if line and line[0] != "#":
             runs, _, reason = line.partition("  # ")
             letters, name = runs.split(" ", 1)
-            result[name] = (letters, reason)
+            result[name] = (letters.ljust(len(RUNS), NEVER), reason)
     return result
 
 
@@ -208,7 +232,9 @@ def write_expected(expected):
         "# In this order: " + ", ".join(" ".join(run) for run in RUNS) + "; then why the first that does not pass does not.",
     ]
     lines += [f"{letters} {name}" + (f"  # {reason}" if reason else "") for name, (letters, reason) in expected.items()]
-    EXPECTED.write_text("\n".join(lines) + "\n")
+    whole = EXPECTED.with_suffix(".new")  # a run that is killed leaves the file as it was
+    whole.write_text("\n".join(lines) + "\n")
+    whole.replace(EXPECTED)
 
 
 def picked(key, one_in):
@@ -240,6 +266,28 @@ def update(expected, results):
         expected[name] = ("".join(letters), reason)
 
 
+def forget(expected, runs):
+    """The runs are unknown until they are made again."""
+    for case, variant, target in runs:
+        letters, reason = expected.get(case.name, (NEVER * len(RUNS), ""))
+        index = RUNS.index((target, variant))
+        expected[case.name] = (letters[:index] + NEVER + letters[index + 1 :], reason)
+
+
+def device_differences(expected, in_scope):
+    """Lines that tell which cases pass on the processor and not on the emulated GPU."""
+    lines = []
+    for case in in_scope:
+        letters, reason = expected.get(case.name, (NEVER * len(RUNS), ""))
+        wrong = [variant for variant in cases.VARIANTS if letters[RUNS.index((DEVICES[0], variant))] in "uf" and letters[RUNS.index(("cpu", variant))] == "p"]
+        if wrong:
+            lines.append(f"| {case.name} | {', '.join(wrong)} | {reason.replace('|', chr(92) + '|')} |")
+    heading = ["", "## On the emulated GPU", ""]
+    if not lines:
+        return [*heading, "Each run that was made there ended as on the processor."]
+    return [*heading, "These pass on the processor and not there:", "", "| Case | Variants | Reason |", "|---|---|---|", *lines]
+
+
 def write_table(expected, in_scope, excluded):
     by_operator = collections.defaultdict(collections.Counter)
     whole = collections.Counter()
@@ -259,7 +307,8 @@ def write_table(expected, in_scope, excluded):
         "# Conformance",
         "",
         "Written by `make conformance`. The ONNX backend test cases, each as it comes (static), with symbolic dimensions (dynamic) and",
-        "with constant inputs (constant; where that is another case), compiled and run on the CPU backend and on the reference backend.",
+        "with constant inputs (constant; where that is another case), compiled and run on the CPU backend, on the reference backend, and",
+        f"for CUDA on the emulated GPU (`make conformance ARGS=\"--targets cuda-emulator\"`).",
         "",
         f"{total} cases: those of onnx {onnx.__version__} and of Debian's libonnx-testdata (1.12).",
         f"{sum(excluded.values())} are not inference on tensors or not of operator sets 13 to 25: "
@@ -292,34 +341,50 @@ def write_table(expected, in_scope, excluded):
         reason = reasons[operator].most_common(1)
         reason = reason[0][0].replace("|", "\\|") if reason else ""
         lines.append(f"| {operator} | {counts['p']} | {counts['u'] or ''} | {counts['f'] or ''} | {reason} |")
+    lines += device_differences(expected, in_scope)
     TABLE.write_text("\n".join(lines) + "\n")
 
 
 def letter_of(expected, case, run):
-    """What is expected of a run; of one on a device, what is of one on the processor."""
+    """What is expected of a run; of one on a device, what is of one on the emulated one."""
     target, variant = run
-    return expected.get(case.name, (NEVER * len(RUNS), ""))[0][RUNS.index(("cpu" if target in DEVICES else target, variant))]
+    return expected.get(case.name, (NEVER * len(RUNS), ""))[0][RUNS.index((DEVICES[0] if target in DEVICES else target, variant))]
 
 
 def wanted(options, expected, case, run):
     letter = letter_of(expected, case, run)
     if options.only and not re.search(options.only, case.name) or options.operator and case.operator != options.operator:
         return False
+    if options.resume:
+        return letter == NEVER
     if options.again:
         return letter in "uf" + NEVER
     return options.quick == 1 or letter == "p" and picked(f"{case.name} {run}", options.quick)
+
+
+def of_families(runs, expected, count):
+    """`count` runs of each family: those that a hash puts first, so that neither what passes nor an order of names chooses."""
+    families = collections.defaultdict(list)
+    for case, variant, target in runs:
+        if letter_of(expected, case, (target, variant)) != SAME:
+            families[FAMILY.get(case.operator, "elementwise")].append((case, variant, target))
+    for name, members in sorted(families.items()):
+        members.sort(key=lambda run: hashlib.sha256(f"{run[0].name} {run[1:]}".encode()).digest())
+        yield from members[:count]
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="compare with what is expected; write nothing")
     parser.add_argument("--again", action="store_true", help="only what is not expected to pass")
+    parser.add_argument("--resume", action="store_true", help="only what was never run, or not since a run of all was begun")
     parser.add_argument("--table", action="store_true", help="run nothing")
     parser.add_argument("--quick", type=int, default=1, metavar="N", help="one in N of the runs that are expected to pass")
+    parser.add_argument("--families", type=int, metavar="N", help="N runs of each family of operators")
     parser.add_argument("--only", help="cases whose name matches, with what each one says")
     parser.add_argument("--operator", help="cases of one operator")
     parser.add_argument("--variants", nargs="+", default=cases.VARIANTS, choices=cases.VARIANTS)
-    parser.add_argument("--targets", nargs="+", default=TARGETS, choices=TARGETS + DEVICES)
+    parser.add_argument("--targets", nargs="+", default=PROCESSOR, choices=PROCESSOR + DEVICES)
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     options = parser.parse_args()
     expected = read_expected()
@@ -333,13 +398,18 @@ def main():
         for target, variant in itertools.product(options.targets, options.variants):
             if wanted(options, expected, case, (target, variant)):
                 _work.append((case, variant, target))
+    if options.families:
+        _work[:] = of_families(_work, expected, options.families)
     start = time.monotonic()
     results = {}
-    writes = not (set(options.targets) & set(DEVICES) or options.only or options.operator or options.check or options.quick != 1)
+    selects = options.only or options.operator or options.check or options.quick != 1 or options.families
+    writes = not selects and set(options.targets) <= set(TARGETS)
+    if writes and not (options.again or options.resume or options.table):
+        forget(expected, _work)
     with multiprocessing.get_context("fork").Pool(options.jobs) as pool:
         for done, (index, verdict) in enumerate(pool.imap_unordered(work, range(len(_work)), chunksize=8)):
             results[_work[index]] = verdict
-            if writes and done % 200 == 199:  # what is known is kept where the rest is not waited for; --again goes on
+            if writes and done % 50 == 49:  # what is known is kept where the rest is not waited for; --resume goes on
                 update(expected, results)
                 write_expected(expected)
             if sys.stderr.isatty() and done % 20 == 0:
@@ -351,7 +421,7 @@ def main():
         letter = letter_of(expected, case, (target, variant))
         if letter == "p" and status != "passed" or status == "failed" and letter != "f":
             broken.append(f"{status}: {case.name} {variant} {target}: {why[:300]}")
-    if options.only or options.operator:
+    if options.only or options.operator or options.families and not options.check:
         for (case, variant, target), verdict in results.items():
             if verdict:
                 print(f"{verdict[0]:12} {case.name} {variant} {target}  {verdict[1][:300]}")

@@ -181,11 +181,11 @@ def compressed():
 
 
 def checkpoints():
-    """Small layers as GPTQ and AWQ pack them."""
+    """Small layers as quantizers pack them."""
     import numpy as np
 
     use_tests()
-    from checkpoints import Layer, write_safetensors
+    from checkpoints import FloatLayer, Layer, write_safetensors
 
     random = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
@@ -194,6 +194,12 @@ def checkpoints():
                 layer = Layer(random.normal(size=(32, 16)).astype(np.float32), bits, 16, False, order)
                 for tensors in [layer.gptq("x"), layer.compressed("x", False), *([layer.awq("x")] if bits == 4 else [])]:
                     yield write_safetensors(Path(folder, "x.safetensors"), tensors).read_bytes()
+        wide = random.normal(size=(32, 64)).astype(np.float32)
+        layers = [Layer(wide, 4, 32, False).gemv("x"), Layer(wide, 8, 16, False).bytes("x", False), FloatLayer(wide).bytes("x"),
+                  FloatLayer(wide, 16, 16).bytes("x", "weight_scale_inv"), FloatLayer(wide, 0).bytes("x", shape=())]
+        layers += [Layer(wide, 4, group, True).marlin("x", names) for group in (16, -1) for names in (("B", "s"), ("qweight", "scales"))]
+        for tensors in layers:
+            yield write_safetensors(Path(folder, "x.safetensors"), tensors).read_bytes()
 
 
 def tensor_files():

@@ -3,12 +3,14 @@
 import json
 import struct
 
+import ml_dtypes
 import numpy as np
 import onnx
 from onnx import numpy_helper
 
 AWQ_ORDER = [0, 2, 4, 6, 1, 3, 5, 7]
-DTYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16", "int32": "I32", "int64": "I64"}
+DTYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16", "int8": "I8", "int16": "I16", "int32": "I32", "int64": "I64",
+          "float8_e4m3fn": "F8_E4M3", "float8_e5m2": "F8_E5M2"}
 
 
 def write_safetensors(path, tensors):
@@ -81,6 +83,36 @@ class Layer:
 
         return {f"{name}.qweight": pack(self.codes), f"{name}.qzeros": pack(self.zeros), f"{name}.scales": self.scales}
 
+    def gemv(self, name):
+        """AWQ's version gemv: by outputs, with columns of zero points and scales up to whole words that are loaded together."""
+        groups, n = self.scales.shape
+        together = {64: 2, 32: 4}.get(self.group, 1)
+        words = -(-(-(-groups // 8)) // together) * together
+        zeros, scales = np.zeros((8 * words, n), np.int64), np.zeros((n, 8 * words), np.float16)
+        zeros[:groups], scales[:, :groups] = self.zeros, self.scales.T
+        return {f"{name}.qweight": packed(self.codes, 4).T.copy(), f"{name}.qzeros": packed(zeros, 4).T.copy(), f"{name}.scales": scales}
+
+    def marlin(self, name, names=("B", "s")):
+        """Four bits without zero points, in tiles of 16 x 16 as threads of a warp read them: a thread has of each of four tiles the rows
+        2b, 2b + 1 and those 8 below, of two columns that are 8 apart."""
+        k, n = self.codes.shape
+        tiles = self.codes.reshape(k // 16, 16, n // 64, 4, 16).transpose(0, 2, 3, 1, 4)
+        codes = tiles.reshape(k // 16, n // 64, 4, 2, 4, 2, 2, 8)  # tile, upper or lower rows, pair of rows, row, left or right, column
+        codes = codes.transpose(0, 1, 7, 4, 2, 5, 6, 3).reshape(k // 16, 16 * n)
+        scales = self.scales
+        if len(scales) > 1:
+            scales = scales.reshape(len(scales), n // 64, 8, 8).transpose(0, 1, 3, 2)
+        else:
+            scales = scales.reshape(1, n // 32, 4, 4, 2).transpose(0, 1, 3, 2, 4)
+        return {f"{name}.{names[0]}": packed(codes.T, 4).T.copy(), f"{name}.{names[1]}": scales.reshape(self.scales.shape).copy()}
+
+    def bytes(self, name, symmetric):
+        """Codes of a byte, as compressed-tensors' 'int-quantized' has them."""
+        tensors = {f"{name}.weight": (self.codes - 128).astype(np.int8).T.copy(), f"{name}.weight_scale": self.scales.T.copy()}
+        if not symmetric:
+            tensors[f"{name}.weight_zero_point"] = (self.zeros - 128).astype(np.int8).T.copy()
+        return tensors
+
     def compressed(self, name, symmetric):
         """As llm-compressor writes it."""
         tensors = {
@@ -92,6 +124,28 @@ class Layer:
         if not symmetric:
             tensors[f"{name}.weight_zero_point"] = packed(self.zeros.T, self.bits)
         return tensors
+
+
+class FloatLayer:
+    """A matrix [k, n] in floats of 8 bits, with a scale for each block of outputs and inputs; 0: all of them."""
+
+    def __init__(self, weight, outputs=1, inputs=0, dtype=ml_dtypes.float8_e4m3fn, scale_dtype=np.float32):
+        k, n = weight.shape
+        outputs, inputs = outputs or n, inputs or k
+        rows, columns = -(-n // outputs), -(-k // inputs)
+        self.scales = np.empty((rows, columns), scale_dtype)
+        largest = float(ml_dtypes.finfo(dtype).max)
+        for i in range(rows):
+            for j in range(columns):
+                block = weight.T[i * outputs : (i + 1) * outputs, j * inputs : (j + 1) * inputs]
+                self.scales[i, j] = max(np.abs(block).max() / largest, 1e-6)
+        scale = self.scales.astype(np.float32).repeat(outputs, 0)[:n].repeat(inputs, 1)[:, :k]
+        self.codes = np.clip(weight.T / scale, -largest, largest).astype(dtype)
+        self.dense = (self.codes.astype(np.float32) * scale).T.copy()
+
+    def bytes(self, name, scale="weight_scale", shape=None):
+        scales = self.scales if shape is None else self.scales.reshape(shape)
+        return {f"{name}.weight": self.codes, f"{name}.{scale}": scales}
 
 
 MODULES = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"]

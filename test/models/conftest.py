@@ -3,6 +3,7 @@
 import onnxruntime
 import pytest
 from graphs import TARGETS
+from support import DEVICE
 
 
 @pytest.fixture(params=TARGETS)
@@ -39,6 +40,23 @@ def session(artifact):
     def get(name):
         if name not in sessions:
             sessions[name] = lathe.load(artifact(name), verify=True).session(threads=2)
+        return sessions[name]
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def emulated(artifact):
+    """emulated(name): a session on the emulator over the model compiled for CUDA."""
+    import lathe
+
+    sessions = {}
+
+    def get(name):
+        if name not in sessions:
+            module = lathe.load(artifact(name, "--target", "cuda:sm_80"), device=DEVICE, verify=True)
+            assert module.device == DEVICE
+            sessions[name] = module.session(threads=2)
         return sessions[name]
 
     return get

@@ -8,6 +8,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import lathe
+from support import DEVICE
 
 # Scale and zero point of what each product reads; the last is that of the result.
 STEPS = [(0.02, 3), (0.05, -7), (0.04, 0), (0.06, 11)]
@@ -83,9 +84,11 @@ def oracle_of(path):
 
 @pytest.mark.parametrize("unsigned", [False, True])
 @pytest.mark.parametrize("width, inner", [(64, 128), (33, 70)])
-def test_chain(unsigned, width, inner, lathe_tool, tmp_path):
+@pytest.mark.parametrize("device", ["cpu", DEVICE])
+def test_chain(unsigned, width, inner, device, lathe_tool, tmp_path):
     chain(unsigned, width, inner, tmp_path / "model.onnx")
-    module = lathe.load(lathe.compile(tmp_path / "model.onnx", tmp_path / "model.lathe"))
+    target = "cpu" if device == "cpu" else "cuda:sm_80"
+    module = lathe.load(lathe.compile(tmp_path / "model.onnx", tmp_path / "model.lathe", target=target), device=device)
     session, oracle = module.session(threads=2), oracle_of(tmp_path / "model.onnx")
     random = np.random.default_rng(1)
     for batch, length in [(1, 1), (2, 7), (3, 33), (1, 128), (0, 4)]:
@@ -100,10 +103,11 @@ def test_chain(unsigned, width, inner, lathe_tool, tmp_path):
         assert np.abs(outputs["y"] - expected["y"]).max(initial=0) < 2 * STEPS[1][0] * 0.2
 
 
-def test_products_read_and_write_bytes(lathe_tool, tmp_path):
+@pytest.mark.parametrize("target", ["cpu", "cuda:sm_80"])
+def test_products_read_and_write_bytes(target, lathe_tool, tmp_path):
     """Between the products of a branch there is nothing of f32: the kernels are one rounding of x, four products and the sum."""
     chain(True, 64, 128, tmp_path / "model.onnx")
-    lathe_tool("compile", tmp_path / "model.onnx", "-o", tmp_path / "model.lathe", "--dump-ir", tmp_path / "ir")
+    lathe_tool("compile", tmp_path / "model.onnx", "-o", tmp_path / "model.lathe", "--target", target, "--dump-ir", tmp_path / "ir")
     text = next((tmp_path / "ir").glob("*-select.mlir")).read_text()
     products = [line for line in text.splitlines() if "kernel.matmul" in line]
     assert len(products) == 4

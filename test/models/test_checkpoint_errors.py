@@ -5,7 +5,7 @@ import json
 import numpy as np
 import onnx
 import pytest
-from checkpoints import Layer, write_safetensors
+from checkpoints import FloatLayer, Layer, write_safetensors
 from onnx import TensorProto, helper, numpy_helper
 
 USAGE, INVALID_MODEL = 2, 3
@@ -70,8 +70,13 @@ def test_names_that_match_nothing(refused, lathe_tool, model, tmp_path):
     refused({"other": np.ones(4, np.int32)}, "belong to initializers", "none among 1")
     path = write_safetensors(tmp_path / "ckpt.safetensors", tensors(("fc1", "fc3")))
     lathe_tool.ok("compile", model, "-o", tmp_path / "m.lathe", "--weights", path, "--skip-weights", "fc3.*")
-    result = lathe_tool("compile", model, "-o", tmp_path / "m.lathe", "--skip-weights", "x")
-    assert result.returncode == USAGE and "--skip-weights goes with --weights" in result.stderr
+    # As where the model is a part of what the checkpoint is of.
+    for command in (["check", model], ["compile", model, "-o", tmp_path / "m.lathe"]):
+        lathe_tool.ok(*command, "--weights", path, "--partial-weights")
+    for flag in (["--skip-weights", "x"], ["--partial-weights"]):
+        result = lathe_tool("compile", model, "-o", tmp_path / "m.lathe", *flag)
+        assert result.returncode == USAGE and f"{flag[0]} goes with --weights" in result.stderr
+    refused(tensors(k=32), "initializer 'onnx::MatMul_0' has shape [64, 64]", flags=["--partial-weights"])
 
 
 def test_shapes_that_differ(refused):
@@ -104,6 +109,47 @@ def test_compressed_tensors(refused):
     refused(parts(zero_point=np.zeros((4, 2), np.int32)), "expects zero points of I32 [8, 2]", "got I32 [4, 2]")
     refused(parts(), "format 'marlin-24' is not supported: expected 'pack-quantized'", config={**config, "format": "marlin-24"})
     refused(parts(), "quant_method 'gptq' does not fit codes I32 [64, 8]", config={"quant_method": "gptq"})
+
+
+def test_codes_of_a_byte(refused):
+    weight = np.random.default_rng(1).normal(size=(64, 64)).astype(np.float32)
+
+    def parts(**changed):
+        given = {**FloatLayer(weight).bytes("fc1"), **Layer(weight, 8, -1, False).bytes("fc2", False)}
+        given.update({name.replace("__", "."): value for name, value in changed.items()})
+        return {name: array for name, array in given.items() if array is not None}
+
+    config = {"quant_method": "compressed-tensors", "format": "float-quantized"}
+    refused(parts(fc1__weight_scale=None), "initializer 'onnx::MatMul_0' is of floats", "'fc1.weight'", "F8_E4M3 [64, 64]")
+    refused(parts(fc1__weight_scale=np.ones((2, 2), np.float32)), "layer 'fc1'", "[64, 1]", "'weight_block_size'", "F32 [2, 2]")
+    refused(parts(fc1__weight_scale=np.ones((2, 2), np.float32)), "blocks of 16 x 64", "F32 [2, 2]", config={"weight_block_size": [16, 64]})
+    refused(parts(), "field 'weight_block_size' expects two integers", config={"weight_block_size": [0, 64]})
+    refused(parts(fc1__weight_scale=np.ones((64, 1), np.int32)), "scales: expects F16, BF16 or F32", "I32 [64, 1]", config={})
+    refused(parts(fc1__weight_scale=np.ones((64, 1, 1), np.float32)), "at most two axes", "F32 [64, 1, 1]")
+    refused(parts(fc1__weight_zero_point=np.ones((64, 1), np.int8)), "zero points of 0")
+    refused(parts(fc2__weight_zero_point=np.zeros((2, 1), np.int8)), "as many zero points as scales", "I8 [2, 1]")
+    refused(parts(), "format 'nvfp4-pack-quantized' is not supported", "'float-quantized'", config={**config, "format": "nvfp4-pack-quantized"})
+    refused(parts(), "quant_method 'awq' does not fit codes F8_E4M3 [64, 64]", "'fp8'", config={"quant_method": "awq"})
+
+
+def test_formats_for_kernels(refused):
+    weight = np.random.default_rng(1).normal(size=(64, 64)).astype(np.float32)
+
+    def both(write):
+        layer = Layer(weight, 4, 32, True)
+        return {name: array for module in ("fc1", "fc2") for name, array in write(layer, module).items()}
+
+    gemv, marlin = both(Layer.gemv), both(Layer.marlin)
+    refused(gemv, "layer 'fc1'", "expects 'q_group_size'", "'quant_config.json'", "F16 [64, 32]")
+    refused(gemv, "says groups of 16, of which 64 inputs have qzeros of I32 [64, 1], got I32 [64, 4]", config={"quant_method": "awq", "version": "gemv", "group_size": 16})
+    refused(gemv, "format 'gemm' does not fit codes I32 [64, 8]: expected 'gemv'", config={"quant_method": "awq", "version": "gemm", "group_size": 32})
+    refused(tensors(), "format 'gptq_p' is not supported: expected 'gptq'", "write the checkpoint in one of these", config={"quant_method": "gptq", "checkpoint_format": "gptq_p"})
+    fast = {name: array.view(np.int16) if name.endswith("qweight") else array for name, array in both(Layer.awq).items()}
+    refused(fast, "format 'gemv_fast' is not supported: expected 'gemm'", config={"quant_method": "awq", "version": "gemv_fast"})
+    refused({**marlin, "fc1.s": marlin["fc1.s"][:, :32].copy()}, "expects marlin's codes of 4 bits", "I32 [4, 128]", "F16 [2, 32]", config={})
+    refused({**marlin, "fc1.s": marlin["fc1.s"][[0, 1, 0]].copy()}, "64 inputs don't make 3 groups")
+    refused(marlin, "format 'gptq' does not fit codes I32 [4, 128]: expected 'marlin'", config={"checkpoint_format": "gptq"})
+    refused(tensors(), "format 'marlin' does not fit codes I32 [8, 64]: expected 'gptq'", config={"checkpoint_format": "marlin"})
 
 
 def test_parts_that_do_not_fit(refused):

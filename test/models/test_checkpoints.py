@@ -7,8 +7,8 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from checkpoints import Layer, llama_modules, named_like, weights_of, write_safetensors
-from onnx import numpy_helper
+from checkpoints import FloatLayer, Layer, llama_modules, named_like, weights_of, write_safetensors
+from onnx import TensorProto, helper, numpy_helper
 from support import assert_close, make_inputs
 
 import lathe
@@ -96,8 +96,7 @@ def test_gptq(llama, tmp_path, style, bits, group, symmetric, reordered, version
     folder = gptq_folder(tmp_path / "checkpoint", layers, version)
     report = check(named_like(llama, style), expected, tmp_path, weights=folder)
     # Products read the codes: no kernel makes them dense.
-    generated = [node for kernel in report["kernels"] if kernel["kind"] == "generated" for node in kernel["nodes"]]
-    made = [node for node in generated if node.endswith("_proj.weight")]
+    made = dense_at_runs(report)
     # Columns are picked once for products that share their input.
     assert len(made) == (8 if reordered else 0), made
 
@@ -129,6 +128,87 @@ def test_compressed_tensors(llama, tmp_path, style, bits, group, symmetric, reor
     (tmp_path / "config.json").write_text(json.dumps({"quantization_config": config}))
     path = write_safetensors(tmp_path / "model.safetensors", tensors)
     check(named_like(llama, style), expected, tmp_path, weights=path)
+
+
+def dense_at_runs(report):
+    """Weights that kernels make dense at each run."""
+    generated = [node for kernel in report["kernels"] if kernel["kind"] == "generated" for node in kernel["nodes"]]
+    return [node for node in generated if node.endswith("_proj.weight")]
+
+
+@pytest.mark.parametrize("style, group, symmetric", [("scopes", -1, True), ("names", -1, False), ("metadata", 32, True), ("values", 32, False)])
+def test_bytes(llama, tmp_path, style, group, symmetric):
+    """compressed-tensors' codes of a byte, W8A8 and W8A16: how activations are rounded is no weight."""
+    layers, dense = quantized(llama, 8, group, symmetric)
+    expected = replaced(llama, dense)
+    tensors = {name: array for module, layer in layers.items() for name, array in layer.bytes(module, symmetric).items()}
+    tensors.update({f"{module}.input_scale": np.ones(1, np.float32) for module in layers})
+    weights = {"num_bits": 8, "type": "int", "strategy": "channel" if group < 0 else "group", "group_size": None if group < 0 else group}
+    config = {"quant_method": "compressed-tensors", "format": "int-quantized", "config_groups": {"group_0": {"weights": weights}}}
+    (tmp_path / "config.json").write_text(json.dumps({"quantization_config": config}))
+    path = write_safetensors(tmp_path / "model.safetensors", tensors)
+    assert not dense_at_runs(check(named_like(llama, style), expected, tmp_path, weights=path))
+
+
+@pytest.mark.parametrize(
+    "style, outputs, inputs, shape, options",
+    [
+        ("scopes", 0, 0, (), {}),
+        ("names", 0, 0, (1,), {"scale_dtype": ml_dtypes.bfloat16}),
+        ("metadata", 1, 0, None, {"scale_dtype": ml_dtypes.bfloat16}),
+        ("scopes", 1, 0, None, {"dtype": ml_dtypes.float8_e5m2}),
+        ("names", 24, 32, None, {}),  # of 64 outputs the last block has 16
+        ("scopes", 24, 32, None, {}),
+    ],
+)
+def test_floats_of_bytes(llama, tmp_path, style, outputs, inputs, shape, options):
+    """compressed-tensors' 'float-quantized', and 'fp8' with a scale for each block."""
+    weights = weights_of(llama)
+    nodes = llama_modules(llama)
+    layers = {module: FloatLayer(weights[node.input[1]], outputs, inputs, **options) for module, node in nodes.items()}
+    expected = replaced(llama, {node.input[1]: layers[module].dense for module, node in nodes.items()})
+    config = {"quant_method": "compressed-tensors", "format": "float-quantized"}
+    if inputs:
+        config = {"quant_method": "fp8", "fmt": "e4m3", "activation_scheme": "dynamic", "weight_block_size": [outputs, inputs]}
+    scale = "weight_scale_inv" if inputs else "weight_scale"
+    tensors = {name: array for module, layer in layers.items() for name, array in layer.bytes(module, scale, shape).items()}
+    (tmp_path / "config.json").write_text(json.dumps({"quantization_config": config}))
+    path = write_safetensors(tmp_path / "model.safetensors", tensors)
+    assert not dense_at_runs(check(named_like(llama, style), expected, tmp_path, weights=path))
+
+
+@pytest.mark.parametrize("style, group, symmetric", [("scopes", 32, False), ("names", -1, False), ("metadata", 32, True)])
+def test_awq_gemv(llama, tmp_path, style, group, symmetric):
+    layers, dense = quantized(llama, 4, group, symmetric)
+    expected = replaced(llama, dense)
+    tensors = {name: array for module, layer in layers.items() for name, array in layer.gemv(module).items()}
+    config = {"zero_point": True, "q_group_size": group, "w_bit": 4, "version": "GEMV"}
+    (tmp_path / "quant_config.json").write_text(json.dumps(config))
+    path = write_safetensors(tmp_path / "awq.safetensors", tensors)
+    assert not dense_at_runs(check(named_like(llama, style), expected, tmp_path, weights=path))
+
+
+@pytest.mark.parametrize("group, method", [(32, "gptq"), (-1, "gptq"), (64, "awq"), (-1, "awq")])
+def test_marlin(tmp_path, group, method):
+    """Four bits in tiles as the kernel of that name reads them; AWQ has other names for them."""
+    random = np.random.default_rng(0)
+    weights = {"fc1": random.normal(size=(128, 192)).astype(np.float32), "fc2": random.normal(size=(192, 64)).astype(np.float32)}
+    nodes = [helper.make_node("MatMul", [x, f"onnx::{name}"], [y], f"/{name}/MatMul") for name, x, y in (("fc1", "x", "h"), ("fc2", "h", "y"))]
+    layers = {name: Layer(weight, 4, group, True) for name, weight in weights.items()}
+    names = ("B", "s") if method == "gptq" else ("qweight", "scales")
+    tensors = {name: array for module, layer in layers.items() for name, array in layer.marlin(module, names).items()}
+    infos = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", extent]) for name, extent in (("x", 128), ("y", 64))]
+    graph = helper.make_graph(nodes, "small", infos[:1], infos[1:], [numpy_helper.from_array(weight, f"onnx::{name}") for name, weight in weights.items()])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), tmp_path / "m.onnx")
+    config = {"quant_method": method, "bits": 4, "group_size": group, "desc_act": False, "sym": True}
+    config["checkpoint_format" if method == "gptq" else "version"] = "marlin"
+    (tmp_path / "config.json").write_text(json.dumps({"quantization_config": config}))
+    path = write_safetensors(tmp_path / "model.safetensors", tensors)
+    session = lathe.load(lathe.compile(tmp_path / "m.onnx", tmp_path / "m.lathe", weights=path, target="cpu:avx2")).session()
+    for rows in (1, 7, 0):
+        x = random.normal(size=(rows, 128)).astype(np.float32)
+        expected = x @ layers["fc1"].dense @ layers["fc2"].dense
+        np.testing.assert_allclose(session.run({"x": x})["y"], expected, rtol=0, atol=2e-6 * np.abs(expected).max(initial=1))
 
 
 @pytest.mark.parametrize("dtype, style", [(np.float32, "scopes"), (np.float16, "names"), (ml_dtypes.bfloat16, "values")])

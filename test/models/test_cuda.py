@@ -14,23 +14,6 @@ from test_vision_and_speech import images, speech
 SHAPES = [(1, 7, 0), (2, 19, 3), (3, 1, 5), (0, 4, 0)]
 
 
-@pytest.fixture(scope="session")
-def emulated(artifact):
-    """emulated(name): a session on the emulator over the model compiled for CUDA."""
-    import lathe
-
-    sessions = {}
-
-    def get(name):
-        if name not in sessions:
-            module = lathe.load(artifact(name, "--target", "cuda:sm_80"), device=DEVICE, verify=True)
-            assert module.device == DEVICE
-            sessions[name] = module.session(threads=2)
-        return sessions[name]
-
-    return get
-
-
 def compare(emulated, oracle, name, inputs):
     try:
         references = oracle(name, inputs)

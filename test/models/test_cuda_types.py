@@ -88,3 +88,29 @@ def test_report_tells_the_library(flags, library, lathe_tool, onnx_path, tmp_pat
     lathe_tool.ok("compile", onnx_path("bert"), "-o", tmp_path / "m.lathe", "--target", "cuda:sm_80", "--report", report, *flags)
     kernels = json.loads(report.read_text())["kernels"]
     assert f"cublaslt-{library}" in {kernel["library"] for kernel in kernels if kernel["kind"] == "matmul"}
+
+
+def products_of(lathe_tool, model, folder, *flags):
+    """The calls of products of a program for CUDA."""
+    lathe_tool.ok("compile", model, "-o", folder / "m.lathe", "--target", "cuda:sm_80", "--dump-ir", folder / "ir", *flags)
+    text = next((folder / "ir").glob("*-select.mlir")).read_text()
+    return [line for line in text.splitlines() if "kernel.matmul" in line and "weight_shape" in line]
+
+
+def side(line, name):
+    """The type of the elements of a side of a product."""
+    return line.split(f" {name}(")[1].split(">")[0].split("x")[-1]
+
+
+@pytest.mark.parametrize("precision", ["f16", "bf16"])
+def test_16_bits_stay_between_products(precision, lathe_tool, onnx_path, tmp_path):
+    """Of each of llama's two layers all but the products of attention's results read 16 bits, and of the gated layers the second writes them."""
+    products = products_of(lathe_tool, onnx_path("llama"), tmp_path, "--precision", precision)
+    assert sum(side(line, "lhs") == precision for line in products) >= 2 * 6
+    assert sum(side(line, "lhs") == "f32" for line in products) <= 2 + 1
+    assert sum(side(line, "out") == precision for line in products) == 2
+
+
+def test_f32_stays_f32(lathe_tool, onnx_path, tmp_path):
+    for line in products_of(lathe_tool, onnx_path("llama"), tmp_path):
+        assert (side(line, "lhs"), side(line, "out")) == ("f32", "f32")

@@ -176,17 +176,20 @@ def test_half(lathe_tool, tmp_path):
 
 
 def test_what_does_not_pay_stays(lathe_tool, tmp_path):
-    """Half of the weights zero: faster dense, smaller sparse."""
+    """Half of the weights zero: dense where that is as fast here (what was timed decides, and what is told agrees), sparse where it is smaller."""
     model = make_model(tmp_path / "model.onnx", lambda rng, shape: zeros_at_random(rng, shape, 0.5))
     artifact, plain, report = (tmp_path / name for name in ("model.lathe", "plain.lathe", "report.json"))
     result = lathe_tool.ok("compile", model, "-o", artifact, "--sparse", "--report", report)
-    assert "sparse: 2 dense" in result
     layers = json.loads(report.read_text())["compression"]["sparse"]
-    assert all(layer["format"] == "dense" and "faster" in layer["reason"] for layer in layers)
     for layer in layers:
         assert [way["as"] for way in layer["timed"]] == ["dense", "bitmap"] and layer["rows"] == 128
+        dense, bitmap = (way["microseconds"] for way in layer["timed"])
+        pays = dense > 1.1 * bitmap and dense - bitmap > 3
+        assert layer["format"] == ("bitmap" if pays else "dense") and ("not faster" in layer.get("reason", "")) != pays
+    left = sum(layer["format"] == "dense" for layer in layers)
+    assert ("sparse: 2 dense" in result) == (left == 2)
     lathe_tool.ok("compile", model, "-o", plain)
-    assert abs(artifact.stat().st_size - plain.stat().st_size) < 4096
+    assert (abs(artifact.stat().st_size - plain.stat().st_size) < 4096) == (left == 2)
     lathe_tool.ok("compile", model, "-o", artifact, "--recipe", recipe(tmp_path, {"step": "sparsify", "prefer": "size"}))
     assert artifact.stat().st_size < plain.stat().st_size
     check_equal(model, artifact)

@@ -270,6 +270,39 @@ def test_steps_that_follow_find_what_is_left(varied, lathe_tool, tmp_path):
     assert session.run(inputs)["logits"].shape == (2, 7, 997)
 
 
+def test_streams_without_norms_are_no_neurons(lathe_tool, tmp_path):
+    """Residual blocks without norms lose neurons between their products, and the stream's channels only where these are asked for."""
+    random = np.random.default_rng(0)
+    weights, nodes, x = {"first": (24, 32), "last": (32, 8)}, [helper.make_node("MatMul", ["x", "first"], ["s0"], "first")], "s0"
+    for i in range(2):
+        weights.update({f"up{i}": (32, 64), f"down{i}": (64, 32)})
+        nodes += [helper.make_node("MatMul", [x, f"up{i}"], [f"u{i}"], f"up{i}"), helper.make_node("Relu", [f"u{i}"], [f"r{i}"]),
+                  helper.make_node("MatMul", [f"r{i}", f"down{i}"], [f"d{i}"], f"down{i}"), helper.make_node("Add", [f"d{i}", x], [f"s{i + 1}"])]
+        x = f"s{i + 1}"
+    nodes.append(helper.make_node("MatMul", [x, "last"], ["y"], "last"))
+    infos = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["rows", columns]) for name, columns in (("x", 24), ("y", 8))]
+    tensors = [numpy_helper.from_array(random.normal(size=shape).astype(np.float32) / 6, name) for name, shape in weights.items()]
+    graph = helper.make_graph(nodes, "stream", infos[:1], infos[1:], tensors)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9), tmp_path / "m.onnx")
+    values = {tensor.name: numpy_helper.to_array(tensor) for tensor in tensors}
+    for pattern, units, places in (("neurons", 64, 2), ("channels", 32, 1)):
+        artifact, exported, told = prune(lathe_tool, tmp_path / "m.onnx", tmp_path, {"pattern": pattern, "sparsity": 0.5})
+        told = [entry for entry in told if "reason" not in entry]  # inputs of the model stay
+        assert [(entry["before"], entry["after"]) for entry in told] == [(units, units // 2)] * places
+        masked = {name: value.copy() for name, value in values.items()}
+        for entry in told:
+            for reader in entry["readers"]:
+                masked[reader][entry["removed"]] = 0
+        for rows in (1, 5, 0):
+            x = random.normal(size=(rows, 24)).astype(np.float32)
+            stream = x @ masked["first"]
+            for i in range(2):
+                stream = stream + np.maximum(stream @ masked[f"up{i}"], 0) @ masked[f"down{i}"]
+            expected = stream @ masked["last"]
+            for got in (lathe.load(artifact).session().run({"x": x})["y"], run(onnx_session(exported), {"x": x})["y"]):
+                np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
+
+
 def test_gradients_score_neurons(lathe_tool, tmp_path):
     """What a loss does not change by goes, and gradients of wrong names, shapes and numbers are told."""
     random = np.random.default_rng(0)

@@ -124,102 +124,131 @@ void addLoweringPasses(OpPassManager &passes, bool vectorize) {
   addLLVMPasses(passes);
 }
 
-/// Lays out the allocated sections of an object file and applies its relocations, all of which are relative. What it defines of
-/// `entries` gets an offset.
-static std::optional<FlatCode> flatten(ArrayRef<char> object, ArrayRef<std::string> entries, std::string &error) {
-  using namespace llvm::object;
-  auto fail = [&](llvm::Error reason) {
-    error = "the generated object file is not understood: " + llvm::toString(std::move(reason));
-    return std::nullopt;
-  };
-  auto parsed = ELFObjectFile<ELF64LE>::create(llvm::MemoryBufferRef(StringRef(object.data(), object.size()), "code"));
-  if (!parsed)
-    return fail(parsed.takeError());
-  FlatCode image;
-  llvm::DenseMap<uint64_t, uint64_t> place; // section index -> offset in the image
-  for (const ELFSectionRef section : parsed->sections()) {
-    uint64_t flags = section.getFlags();
-    if (!(flags & llvm::ELF::SHF_ALLOC) || section.getSize() == 0)
-      continue;
-    auto name = section.getName();
-    if (!name)
-      return fail(name.takeError());
-    if (flags & llvm::ELF::SHF_WRITE) {
-      error = "generated code has writable data in section " + name->str();
+namespace {
+
+/// The allocated sections of an object file, laid out one behind another, and its relocations, all of which are relative.
+class FlatObject {
+public:
+  explicit FlatObject(std::string &error) : error(error) {}
+
+  /// What it defines of `entries` gets an offset.
+  std::optional<FlatCode> flatten(ArrayRef<char> object, ArrayRef<std::string> entries) {
+    auto parsed = File::create(llvm::MemoryBufferRef(StringRef(object.data(), object.size()), "code"));
+    if (!parsed) {
+      fail(parsed.takeError());
       return std::nullopt;
     }
-    if (*name == ".eh_frame")
-      continue; // generated code does not unwind
-    uint64_t alignment = std::max<uint64_t>(section.getAlignment().value(), 64);
-    image.bytes.resize(llvm::alignTo(image.bytes.size(), alignment), '\xcc');
-    auto contents = section.getContents();
-    if (!contents)
-      return fail(contents.takeError());
-    place[section.getIndex()] = image.bytes.size();
-    image.bytes.insert(image.bytes.end(), contents->begin(), contents->end());
+    file = &*parsed;
+    if (!place() || !relocate() || !findEntries(entries))
+      return std::nullopt;
+    return std::move(image);
   }
-  auto offsetOf = [&](const SymbolRef &symbol) -> std::optional<uint64_t> {
+
+private:
+  using File = llvm::object::ELFObjectFile<llvm::object::ELF64LE>;
+
+  bool fail(const std::string &what) {
+    error = what;
+    return false;
+  }
+  bool fail(llvm::Error reason) {
+    return fail("the generated object file is not understood: " + llvm::toString(std::move(reason)));
+  }
+
+  bool place() {
+    for (const llvm::object::ELFSectionRef section : file->sections()) {
+      uint64_t flags = section.getFlags();
+      if (!(flags & llvm::ELF::SHF_ALLOC) || section.getSize() == 0)
+        continue;
+      auto name = section.getName();
+      if (!name)
+        return fail(name.takeError());
+      if (flags & llvm::ELF::SHF_WRITE)
+        return fail("generated code has writable data in section " + name->str());
+      if (*name == ".eh_frame")
+        continue; // generated code does not unwind
+      uint64_t alignment = std::max<uint64_t>(section.getAlignment().value(), 64);
+      image.bytes.resize(llvm::alignTo(image.bytes.size(), alignment), '\xcc');
+      auto contents = section.getContents();
+      if (!contents)
+        return fail(contents.takeError());
+      places[section.getIndex()] = image.bytes.size();
+      image.bytes.insert(image.bytes.end(), contents->begin(), contents->end());
+    }
+    return true;
+  }
+
+  std::optional<uint64_t> offsetOf(const llvm::object::SymbolRef &symbol) const {
     auto section = symbol.getSection();
-    if (!section || *section == parsed->section_end()) {
+    if (!section || *section == file->section_end()) {
       llvm::consumeError(section.takeError());
       return std::nullopt;
     }
-    auto it = place.find((*section)->getIndex());
+    auto it = places.find((*section)->getIndex());
     auto value = symbol.getValue();
-    if (it == place.end() || !value) {
+    if (it == places.end() || !value) {
       llvm::consumeError(value.takeError());
       return std::nullopt;
     }
     return it->second + *value;
-  };
-  for (const ELFSectionRef section : parsed->sections()) {
-    auto relocated = section.getRelocatedSection();
-    if (!relocated)
-      return fail(relocated.takeError());
-    if (*relocated == parsed->section_end() || !place.count((*relocated)->getIndex()))
-      continue;
-    for (const ELFRelocationRef relocation : section.relocations()) {
-      auto addend = relocation.getAddend();
-      if (!addend)
-        return fail(addend.takeError());
-      auto name = relocation.getSymbol()->getName();
-      std::string text = name ? name->str() : std::string("?");
-      llvm::consumeError(name.takeError());
-      auto target = offsetOf(*relocation.getSymbol());
-      uint64_t type = relocation.getType();
-      if (!target) {
-        error = "generated code calls '" + text + "', which the runtime does not offer";
-        return std::nullopt;
-      }
-      if (type != llvm::ELF::R_X86_64_PC32 && type != llvm::ELF::R_X86_64_PLT32) {
-        error = "generated code has a relocation of type " + std::to_string(type) + " against '" + text + "'";
-        return std::nullopt;
-      }
-      uint64_t where = place[(*relocated)->getIndex()] + relocation.getOffset();
-      int64_t value = static_cast<int64_t>(*target) + *addend - static_cast<int64_t>(where);
-      if (where + 4 > image.bytes.size() || value != static_cast<int32_t>(value)) {
-        error = "generated code is too large";
-        return std::nullopt;
-      }
-      auto narrow = static_cast<int32_t>(value);
-      std::memcpy(image.bytes.data() + where, &narrow, 4);
+  }
+
+  bool relocate() {
+    for (const llvm::object::ELFSectionRef section : file->sections()) {
+      auto relocated = section.getRelocatedSection();
+      if (!relocated)
+        return fail(relocated.takeError());
+      if (*relocated == file->section_end() || !places.count((*relocated)->getIndex()))
+        continue;
+      for (const llvm::object::ELFRelocationRef relocation : section.relocations())
+        if (!apply(relocation, places[(*relocated)->getIndex()]))
+          return false;
     }
+    return true;
   }
-  for (const ELFSymbolRef symbol : parsed->symbols()) {
-    auto name = symbol.getName();
-    if (!name) {
-      llvm::consumeError(name.takeError());
-      continue;
+
+  bool apply(const llvm::object::ELFRelocationRef &relocation, uint64_t section) {
+    auto addend = relocation.getAddend();
+    if (!addend)
+      return fail(addend.takeError());
+    auto name = relocation.getSymbol()->getName();
+    std::string text = name ? name->str() : std::string("?");
+    llvm::consumeError(name.takeError());
+    auto target = offsetOf(*relocation.getSymbol());
+    uint64_t type = relocation.getType();
+    if (!target)
+      return fail("generated code calls '" + text + "', which the runtime does not offer");
+    if (type != llvm::ELF::R_X86_64_PC32 && type != llvm::ELF::R_X86_64_PLT32)
+      return fail("generated code has a relocation of type " + std::to_string(type) + " against '" + text + "'");
+    uint64_t where = section + relocation.getOffset();
+    int64_t value = static_cast<int64_t>(*target) + *addend - static_cast<int64_t>(where);
+    if (where + 4 > image.bytes.size() || value != static_cast<int32_t>(value))
+      return fail("generated code is too large");
+    auto narrow = static_cast<int32_t>(value);
+    std::memcpy(image.bytes.data() + where, &narrow, 4);
+    return true;
+  }
+
+  bool findEntries(ArrayRef<std::string> entries) {
+    for (const llvm::object::ELFSymbolRef symbol : file->symbols()) {
+      auto name = symbol.getName();
+      if (!name) {
+        llvm::consumeError(name.takeError());
+        continue;
+      }
+      if (auto offset = offsetOf(symbol); offset && llvm::is_contained(entries, name->str()))
+        image.entries[name->str()] = *offset;
     }
-    if (auto offset = offsetOf(symbol); offset && llvm::is_contained(entries, name->str()))
-      image.entries[name->str()] = *offset;
+    return image.entries.size() == entries.size() || fail("generated code has no entry points");
   }
-  if (image.entries.size() != entries.size()) {
-    error = "generated code has no entry points";
-    return std::nullopt;
-  }
-  return image;
-}
+
+  std::string &error;
+  const File *file = nullptr;
+  FlatCode image;
+  llvm::DenseMap<uint64_t, uint64_t> places; ///< of sections, by their indices, in the image
+};
+
+} // namespace
 
 static void initializeTarget() {
   static std::once_flag initialized;
@@ -302,7 +331,7 @@ std::optional<FlatCode> compileFlat(llvm::Module &module, const InstructionSet &
   emit.run(module);
   if (text == CodeText::object)
     result.object.assign(object.begin(), object.end());
-  return flatten(object, entries, error);
+  return FlatObject(error).flatten(object, entries);
 }
 
 static std::optional<CodeImage> compileImage(llvm::Module &module, const InstructionSet &isa, unsigned level, CodeText text,

@@ -302,8 +302,7 @@ struct CpuCompressedProducts : impl::CpuCompressedProductsPassBase<CpuCompressed
           lookup.getInputMutable().assign(makeCompressed(b, lookup.getInput(), content));
       }
     }
-    if (!device)
-      readBytes(ofIntegers);
+    readBytes(ofIntegers);
     for (MatmulOp product : ofIntegers) {
       std::optional<Rounded> rounded = product->hasAttr(kernel::kLhsQuantizationAttr) ? std::nullopt : roundedOf(product.getLhs());
       if (!rounded)

@@ -77,6 +77,9 @@ public:
                    use.getOwner()->getOperand(1) != use.get();
           }))
         absorbed.insert(op); // the product reads the bytes
+    for (auto &[op, end] : grouping.matmuls)
+      if (CastOp widening = wideningOf(cast<MatmulOp>(op)))
+        absorbed.insert(widening); // the product reads 16 bits
     for (Operation *op : ops)
       if (auto attention = dyn_cast<AttentionOp>(op))
         grouping.attentions[op] = callOf(attention);
@@ -227,6 +230,22 @@ private:
     return result;
   }
 
+  /// On a device: what widens the left side of a product from the 16 bits that its weight has, too, for nothing but such
+  /// products; null where it has no such left side.
+  CastOp wideningOf(MatmulOp matmul) {
+    auto widening = device && fuse ? matmul.getLhs().getDefiningOp<CastOp>() : CastOp();
+    if (!widening || widening->getBlock() != &block || isStored(widening.getInput()))
+      return {};
+    Type from = cast<RankedTensorType>(widening.getInput().getType()).getElementType();
+    auto isReader = [&](OpOperand &use) {
+      auto product = dyn_cast<MatmulOp>(use.getOwner());
+      Value stored = product && isLibraryMatmul(product) && isWeight(product.getRhs()) ? storedMatrix(product.getRhs()) : Value();
+      return stored && stored != product.getRhs() && use.getOperandNumber() == 0 && product->getBlock() == &block &&
+             cast<RankedTensorType>(stored.getType()).getElementType() == from;
+    };
+    return llvm::all_of(widening->getUses(), isReader) ? widening : CastOp();
+  }
+
   Epilogue epilogue(MatmulOp matmul) {
     Epilogue result;
     result.last = matmul;
@@ -240,7 +259,12 @@ private:
     if (!fuse)
       return result;
     bool hasWeight = isWeight(matmul.getRhs());
-    if (!isRounded(matmul))
+    CastOp widening = wideningOf(matmul);
+    if (widening) {
+      result.lhs.tensor = widening.getInput();
+      result.before.push_back(widening);
+    }
+    if (!isRounded(matmul) && !widening)
       lookThrough(result.lhs, !hasWeight, result);
     if (!hasWeight)
       lookThrough(result.rhs, true, result);
@@ -312,8 +336,8 @@ private:
 
   /// Lets a product write bytes, where that is all that its result is for.
   void roundResult(MatmulOp matmul, Epilogue &result) {
-    if (device) // whose products are of numbers
-      return;
+    if (device)
+      narrowResult(matmul, result);
     auto weight = matmul.getRhs().getDefiningOp<WeightOp>();
     auto content = weight ? weight->getAttrOfType<DictionaryAttr>(kernel::kCompressedAttr) : DictionaryAttr();
     auto rounding = result.last->hasOneUse() ? dyn_cast<QuantizeOp>(*result.last->getUsers().begin()) : QuantizeOp();
@@ -324,6 +348,45 @@ private:
       return;
     result.last = rounding;
     absorbed.insert(rounding);
+  }
+
+  /// Lets a product on a device write 16 bits, where that is all that its result is for: with the bounds of f16, as its last
+  /// step has them, or of bf16.
+  void narrowResult(MatmulOp matmul, Epilogue &result) {
+    if (!isWeight(matmul.getRhs()) || storedMatrix(matmul.getRhs()) == matmul.getRhs())
+      return;
+    Value value = result.last->getResult(0);
+    SmallVector<Operation *, 3> steps;
+    auto next = [&]() -> Operation * {
+      Operation *user = value.hasOneUse() ? *value.getUsers().begin() : nullptr;
+      return user && user->getBlock() == &block && !absorbed.contains(user) ? user : nullptr;
+    };
+    auto bound = [&](Operation *op, double number) {
+      auto tensor = op ? dyn_cast<RankedTensorType>(op->getResult(0).getType()) : RankedTensorType();
+      if (!tensor || tensor != value.getType())
+        return false;
+      std::optional<double> limit = splat(op->getOperand(op->getOperand(0) == value ? 1 : 0));
+      if (!limit || *limit != number)
+        return false;
+      steps.push_back(op);
+      value = op->getResult(0);
+      return true;
+    };
+    constexpr double kMostF16 = 65504;
+    auto least = dyn_cast_or_null<MaxOp>(next());
+    bool isBounded = least && bound(least, -kMostF16);
+    if (isBounded) {
+      auto most = dyn_cast_or_null<MinOp>(next());
+      if (!most || !bound(most, kMostF16))
+        return;
+    }
+    auto narrowing = dyn_cast_or_null<CastOp>(next());
+    auto to = narrowing ? dyn_cast<RankedTensorType>(narrowing.getType()) : RankedTensorType();
+    if (!to || !(isBounded ? to.getElementType().isF16() : to.getElementType().isBF16()))
+      return;
+    steps.push_back(narrowing);
+    absorbed.insert(steps.begin(), steps.end());
+    result.last = narrowing;
   }
 
   /// Makes a sum or product with a tensor of the matrix product's own shape its step, if that tensor is there before the matrix

@@ -224,12 +224,15 @@ void Lowering::lowerMatmul(kernel::MatmulOp op) {
   set(offsetof(Call, a_quantization), word(loc, op.getLhsQuantization()));
   set(offsetof(Call, a_scale), b.create<LLVM::ConstantOp>(loc, b.getF64Type(), op.getLhsScaleAttr()));
   set(offsetof(Call, a_zero), word(loc, op.getLhsZero()));
-  auto bytes = [&](bool isBytes, bool isUnsigned) {
-    return word(loc, !isBytes ? LATHE_BYTES_NONE : isUnsigned ? LATHE_BYTES_UNSIGNED : LATHE_BYTES_SIGNED);
+  auto bytes = [&](Value side, bool isUnsigned) {
+    Type element = cast<MemRefType>(side.getType()).getElementType();
+    if (element.isF16() || element.isBF16())
+      return word(loc, element.isF16() ? LATHE_BYTES_F16 : LATHE_BYTES_BF16);
+    return word(loc, !element.isInteger(8) ? LATHE_BYTES_NONE : isUnsigned ? LATHE_BYTES_UNSIGNED : LATHE_BYTES_SIGNED);
   };
   set(offsetof(Call, a_again), word(loc, op.getLhsAgain()));
-  set(offsetof(Call, a_bytes), bytes(op.readsBytes(), op.getLhsUnsigned()));
-  set(offsetof(Call, out_bytes), bytes(op.writesBytes(), op.getOutUnsigned()));
+  set(offsetof(Call, a_bytes), bytes(op.getLhs(), op.getLhsUnsigned()));
+  set(offsetof(Call, out_bytes), bytes(op.getOut(), op.getOutUnsigned()));
   set(offsetof(Call, out_scale), b.create<LLVM::ConstantOp>(loc, b.getF64Type(), op.getOutScaleAttr()));
   set(offsetof(Call, out_zero), word(loc, op.getOutZero()));
   Value table = loadPointer(loc, op.getFrame(), offsetof(lathe_frame, rt));
@@ -300,7 +303,8 @@ void Lowering::lowerAttention(kernel::AttentionOp op) {
   set(offsetof(Call, value_cache), word(loc, op.getValueCache().value_or(-1)));
   set(offsetof(Call, window), word(loc, op.getWindow()));
   std::optional<Type> arithmetic = op.getArithmetic();
-  set(offsetof(Call, arithmetic), word(loc, !arithmetic ? LATHE_F32 : arithmetic->isBF16() ? LATHE_BF16 : LATHE_I8));
+  int64_t rounded = !arithmetic ? LATHE_F32 : arithmetic->isBF16() ? LATHE_BF16 : arithmetic->isF16() ? LATHE_F16 : LATHE_I8;
+  set(offsetof(Call, arithmetic), word(loc, rounded));
   if (Value positions = op.getPositions()) {
     ValueRange view = op.getPositionsView();
     set(offsetof(Call, positions), b.create<LLVM::GEPOp>(loc, pointer, i64, addressOf(loc, positions),

@@ -326,18 +326,9 @@ private:
     forLanes([&](int64_t lane) {
       V::T largest = V::load(most + lane);
       for (int64_t i = 0; i < count; ++i) {
-        float *score = own + i * width + lane;
-        V::T x = V::load(score);
-        if (block.softcap > 0)
-          x = V::mul(cap, hyperbolicTangent(V::mul(x, inverse)));
-        if (biased) {
-          x = V::add(x, V::set(shared[i]));
-          if (hasTile)
-            x = V::add(x, V::load(tile + i * width + lane));
+        V::T x = finishScore(own + i * width + lane, i, lane, biased, cap, inverse);
+        if (biased)
           nan[lane / kWidth] |= _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
-        }
-        if (block.softcap > 0 || biased)
-          V::store(score, x);
         largest = V::max(x, largest);
       }
       V::store(most + lane, largest);

@@ -388,24 +388,28 @@ protected:
     return others;
   }
 
+  /// Gives the score of key i for some lanes its cap and its biases, where it has them, and returns it.
+  __attribute__((always_inline)) V::T finishScore(float *score, int64_t i, int64_t lane, bool biased, V::T cap,
+                                                  V::T inverse) const {
+    V::T x = V::load(score);
+    if (block.softcap > 0)
+      x = V::mul(cap, hyperbolicTangent(V::mul(x, inverse)));
+    if (biased) {
+      x = V::add(x, V::set(shared[i]));
+      if (hasTile)
+        x = V::add(x, V::load(tile + i * width + lane));
+    }
+    if (block.softcap > 0 || biased)
+      V::store(score, x);
+    return x;
+  }
+
   void addScores(float *own, int64_t count, bool biased) {
     V::T cap = V::set(block.softcap), inverse = V::set(block.softcap > 0 ? 1 / block.softcap : 0);
     forLanes([&](int64_t at) {
       V::T most = V::load(maximum + at);
-      for (int64_t i = 0; i < count; ++i) {
-        float *score = own + i * width + at;
-        V::T x = V::load(score);
-        if (block.softcap > 0)
-          x = V::mul(cap, hyperbolicTangent(V::mul(x, inverse)));
-        if (biased) {
-          x = V::add(x, V::set(shared[i]));
-          if (hasTile)
-            x = V::add(x, V::load(tile + i * width + at));
-        }
-        if (block.softcap > 0 || biased)
-          V::store(score, x);
-        most = V::max(x, most); // NaN is found in the sum
-      }
+      for (int64_t i = 0; i < count; ++i)
+        most = V::max(finishScore(own + i * width + at, i, at, biased, cap, inverse), most); // NaN is found in the sum
       V::store(maximum + at, most);
     });
   }

@@ -175,6 +175,7 @@ public:
     result.pinned = pinned_.size();
     result.calls = calls.load();
     result.graphs = graphs.load();
+    result.attentions = attentions.load();
     result.lastAlgorithm = lastAlgorithm;
     std::copy(std::begin(products), std::end(products), result.products);
     return result;
@@ -185,7 +186,7 @@ public:
   int contextCount = 0;
   std::atomic<int> lost{kDriverSuccess}; ///< what every call answers once the device failed
   std::string lostMessage;
-  std::atomic<int64_t> launches{0}, calls{0}, graphs{0};
+  std::atomic<int64_t> launches{0}, calls{0}, graphs{0}, attentions{0};
   std::atomic<int64_t> products[32] = {};
   std::atomic<int64_t> playedNanoseconds{0}, lastAlgorithm{-1};
 
@@ -656,6 +657,7 @@ int runKernel(FunctionHandle function, const MachineLaunch &given, Stream stream
   launch.memory = &device();
   MachineResult result;
   if (function->written) {
+    device().playedNanoseconds += static_cast<int64_t>(double(settings.kernelMilliseconds) * 1e6);
     launch.body = function->written;
     launch.context = parameters[0];
     result = machine.run(launch);
@@ -740,6 +742,11 @@ void emulator::countProduct(int type, size_t algorithm) {
     device().playedNanoseconds += static_cast<int64_t>(double(times[algorithm]) * 1e6);
     device().lastAlgorithm = static_cast<int64_t>(algorithm);
   }
+}
+
+void emulator::countAttention() {
+  ++device().attentions;
+  device().playedNanoseconds += static_cast<int64_t>(double(emulatorSettings().attentionMilliseconds) * 1e6);
 }
 
 int64_t emulator::playedNanoseconds() { return device().playedNanoseconds; }

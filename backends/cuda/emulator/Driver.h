@@ -2,15 +2,16 @@
 //
 // Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
 //
-// The functions of the CUDA driver and of cuBLASLt that the run half uses, on memory of the host. They refuse what the
-// real ones refuse, and what the real ones leave undefined: copies outside of what is allocated, calls without a
-// context, operands of products out of bounds.
+// The functions of the CUDA driver, of cuBLASLt and of cuDNN that the run half uses, on memory of the host. They refuse
+// what the real ones refuse, and what the real ones leave undefined: copies outside of what is allocated, calls without
+// a context, operands of products out of bounds.
 //
 //===----------------------------------------------------------------------===//
 #ifndef LATHE_BACKENDS_CUDA_EMULATOR_DRIVER_H
 #define LATHE_BACKENDS_CUDA_EMULATOR_DRIVER_H
 
 #include "backends/cuda/runtime/BlasApi.h"
+#include "backends/cuda/runtime/Dnn.h"
 #include "backends/cuda/runtime/DriverApi.h"
 
 #include <string>
@@ -50,6 +51,9 @@ struct EmulatorSettings {
   /// How long the library's products take by each of as many algorithms, on a clock that only they advance; empty:
   /// there is one, and the clock is the host's.
   std::vector<float> algorithmMilliseconds;
+  /// On that clock: an attention by the library, and a hand-written kernel.
+  float attentionMilliseconds = 0, kernelMilliseconds = 0;
+  bool hasDnn = true;      ///< there is cuDNN
   bool racesGlobal = true; ///< look for races on global memory, too
 };
 
@@ -65,6 +69,7 @@ struct EmulatorStatistics {
   int64_t calls = 0;          ///< of launchKernel
   int64_t graphs = 0;         ///< that were launched
   int64_t products[32] = {};  ///< of the process, of the library, by the type of the operands (BlasType)
+  int64_t attentions = 0;     ///< of the process, of the library
   int64_t lastAlgorithm = -1; ///< of EmulatorSettings::algorithmMilliseconds, that a product was computed by
 };
 EmulatorStatistics emulatorStatistics();
@@ -72,6 +77,8 @@ EmulatorStatistics emulatorStatistics();
 const DriverApi &emulatorDriver();
 /// cuBLASLt by plain loops.
 const BlasApi &emulatorBlas();
+/// cuDNN's attention by plain loops.
+runtime::Status emulatorDnn(int capability, std::unique_ptr<Dnn> *dnn);
 
 namespace emulator {
 /// Fails unless all of [address, address + bytes) is of one allocation. For the libraries that are played; the launch
@@ -79,6 +86,8 @@ namespace emulator {
 bool inBounds(const void *address, int64_t bytes);
 /// Counts a product of operands of a BlasType, by one of the algorithms.
 void countProduct(int type, size_t algorithm);
+/// Counts an attention of the library.
+void countAttention();
 /// How long products took up to now on the clock that they advance (EmulatorSettings::algorithmMilliseconds).
 int64_t playedNanoseconds();
 /// A DriverResult in the driver's words; null for one that the emulator never gives.

@@ -97,6 +97,13 @@ struct NarrowArgs {
   int64_t dense; ///< not 0: both sides lie without gaps, in one order
 };
 
+/// Rows, which the last axis is, of up to three tensors that go from f32 to 16 bits, or back.
+struct ConvertRowsArgs {
+  CopyArgs tensors[3];
+  int64_t count;
+  int64_t pairs[3]; ///< not 0: numbers of this one lie side by side on both sides, and two are moved together
+};
+
 /// As EpilogueArgs, where x is of f32 and elsewhere: rows of n numbers, one behind the other in all batches.
 struct FinishArgs {
   EpilogueArgs epilogue;
@@ -191,6 +198,19 @@ struct StepRowsArgs {
   int64_t count;
 };
 
+/// How results become bytes: round(x / scale) + zero, bounded to [-128, 127], with the bits of `flip` (0 or 128) turned.
+struct BytesArgs {
+  double scale; ///< 0: they stay f32
+  int64_t zero, flip;
+};
+
+/// f32 at [batches, m, n] of `shape`, with its strides, that become bytes at the same places of `shape.out`.
+struct ToBytesArgs {
+  EpilogueArgs shape;
+  const float *x;
+  BytesArgs bytes;
+};
+
 /// What a left side of a product is after it was rounded to integers as lathe_quantization says, as numbers.
 struct RoundArgs {
   const void *a;
@@ -200,6 +220,7 @@ struct RoundArgs {
   int64_t quantization; ///< lathe_quantization, not none
   double scale;         ///< with LATHE_QUANTIZE_STATIC
   int64_t zero;         ///< likewise
+  int64_t flip;         ///< of `a` as bytes, which have been rounded: bits that are turned, 0 or 128
 };
 
 /// The same as integers: code i of row r of all batches is codes[r * codes_row + i], with zeros behind the last of a
@@ -231,6 +252,7 @@ struct IntegerFinishArgs {
   const int32_t *row_sums; ///< NULL: the weight's zero points are all 0
   double row_scale;
   int64_t row_zero;
+  BytesArgs bytes; ///< of the results
   const float *scales;
   const int32_t *zeros, *sums;
 };

@@ -87,15 +87,73 @@ template <typename T> LATHE_DEVICE void narrow(const NarrowArgs &args) {
   }
 }
 
-/// An epilogue of what is elsewhere, in f32.
-template <typename T> LATHE_DEVICE void finishRows(const FinishArgs &args) {
+template <typename T> LATHE_DEVICE void convertPair(const float *from, T *to) {
+  uint64_t two = load(reinterpret_cast<const uint64_t *>(from));
+  float low = bounded(bitsToFloat(uint32_t(two)), T()), high = bounded(bitsToFloat(uint32_t(two >> 32)), T());
+  store(reinterpret_cast<uint32_t *>(to), packPair(low, high, T()));
+}
+template <typename T> LATHE_DEVICE void convertPair(const T *from, float *to) {
+  uint32_t two = load(reinterpret_cast<const uint32_t *>(from));
+  T low, high;
+  low.bits = uint16_t(two), high.bits = uint16_t(two >> 16);
+  store(reinterpret_cast<uint64_t *>(to), floatBits(toFloat(low)) | uint64_t(floatBits(toFloat(high))) << 32);
+}
+template <typename T> LATHE_DEVICE void convertOne(const float *from, T *to) { store(to, narrowed<T>(load(from))); }
+template <typename T> LATHE_DEVICE void convertOne(const T *from, float *to) { store(to, toFloat(load(from))); }
+
+/// A row to a warp, so that indices are divided once for many numbers.
+template <typename From, typename To> LATHE_DEVICE void convertRows(const ConvertRowsArgs &args) {
+  int lane = threadIndex() % 32;
+  LATHE_NO_UNROLL for (int64_t i = 0; i < args.count; ++i) {
+    const CopyArgs &copy = args.tensors[i];
+    int64_t rows = copy.sizes[0] * copy.sizes[1] * copy.sizes[2] * copy.sizes[3], columns = copy.sizes[4];
+    LATHE_NO_UNROLL for (int64_t row = firstElement() / 32; row < rows; row += elementStep() / 32) {
+      int64_t rest = row;
+      auto *from = static_cast<const From *>(copy.from);
+      auto *to = static_cast<To *>(copy.to);
+      LATHE_UNROLL for (int axis = 3; axis >= 0; --axis) {
+        int64_t at = rest % copy.sizes[axis];
+        rest /= copy.sizes[axis];
+        from += at * copy.from_strides[axis];
+        to += at * copy.to_strides[axis];
+      }
+      if (args.pairs[i]) {
+        LATHE_NO_UNROLL for (int64_t column = lane * 2; column < columns; column += 64)
+            convertPair(from + column, to + column);
+        continue;
+      }
+      LATHE_NO_UNROLL for (int64_t column = lane; column < columns; column += 32)
+          convertOne(from + column * copy.from_strides[4], to + column * copy.to_strides[4]);
+    }
+  }
+}
+
+/// An epilogue of what is elsewhere, in f32; `write` gets a number and its place in out.
+template <typename T, typename Write> LATHE_DEVICE void finishEach(const FinishArgs &args, const Write &write) {
   const EpilogueArgs &end = args.epilogue;
   int64_t count = end.batch[0] * end.batch[1] * end.batch[2] * end.m * end.n;
   LATHE_NO_UNROLL for (int64_t i = firstElement(); i < count; i += elementStep()) {
     int64_t column = i % end.n, row = i / end.n;
     int64_t index = batchOffset(end.batch, end.out_batch, row / end.m) + row % end.m * end.out_row + column;
-    storeFloat<T>(end.out, index, finish<T>(end, load(args.x + i), index, column));
+    write(finish<T>(end, load(args.x + i), index, column), index);
   }
+}
+
+template <typename T> LATHE_DEVICE void finishRows(const FinishArgs &args) {
+  finishEach<T>(args, [&](float value, int64_t index) { storeFloat<T>(args.epilogue.out, index, value); });
+}
+
+LATHE_DEVICE float clipped(float value, Bfloat) { return value; }
+/// As bounded, infinities as well.
+LATHE_DEVICE float clipped(float value, Half) {
+  return value == value ? smaller(larger(value, -65504.0f), 65504.0f) : value;
+}
+
+/// The same of f32, of which the results alone have 16 bits.
+template <typename T> LATHE_DEVICE void finishNarrow(const FinishArgs &args) {
+  finishEach<float>(args, [&](float value, int64_t index) {
+    store(static_cast<T *>(args.epilogue.out) + index, narrowed<T>(clipped(value, T())));
+  });
 }
 
 /// Puts rows behind those that a cache has, or reads its first ones, zeros behind its last. T: elements as integers.
@@ -166,6 +224,28 @@ LATHE_DEVICE void stepRows(const StepRowsArgs &args) {
       stepRow(args.parts[1], row - first);
     else
       stepRow(args.parts[2], row - second);
+  }
+}
+
+/// The first rows of a cache in 16 bits, zeros behind its last; a row to a warp.
+template <typename T> LATHE_DEVICE void narrowCacheRows(const CacheArgs &args) {
+  constexpr int64_t kPageRows = 64;
+  int lane = threadIndex() % 32;
+  int64_t rows = args.sizes[0] * args.sizes[1] * args.sizes[2], columns = args.sizes[3];
+  LATHE_NO_UNROLL for (int64_t i = firstElement() / 32; i < rows; i += elementStep() / 32) {
+    int64_t at = i % args.sizes[2], rest = i / args.sizes[2];
+    int64_t head = rest % args.sizes[1], sequence = rest / args.sizes[1];
+    T *to = static_cast<T *>(args.data) + sequence * args.strides[0] + head * args.strides[1] + at * args.strides[2];
+    if (at >= load(args.counts + sequence)) {
+      LATHE_NO_UNROLL for (int64_t column = lane; column < columns; column += 32)
+          store(to + column * args.strides[3], narrowed<T>(0.0f));
+      continue;
+    }
+    auto *page = static_cast<const unsigned char *>(load(load(args.pages + sequence) + at / kPageRows));
+    auto *from =
+        reinterpret_cast<const float *>(page + args.offset + head * args.head_bytes) + at % kPageRows * columns;
+    LATHE_NO_UNROLL for (int64_t column = lane; column < columns; column += 32)
+        convertOne(from + column, to + column * args.strides[3]);
   }
 }
 

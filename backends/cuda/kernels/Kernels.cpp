@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <iterator>
 #include <type_traits>
 
 namespace lathe::cuda {
@@ -177,6 +178,7 @@ RoundArgs roundArgs(const lathe_matmul_call &call, float *out) {
   args.quantization = call.a_quantization;
   args.scale = call.a_scale;
   args.zero = call.a_zero;
+  args.flip = call.a_bytes == LATHE_BYTES_UNSIGNED ? 128 : 0;
   return args;
 }
 
@@ -325,15 +327,29 @@ bool finishLaunch(const FinishArgs &args, int64_t dtype, KernelLaunch *launch, s
   return true;
 }
 
+/// As suffixOf, of what f32 is rounded to.
+static bool narrowSuffix(int64_t dtype, const char **suffix, std::string *why) {
+  if (!suffixOf(dtype, suffix, why))
+    return false;
+  if (dtype == LATHE_F32)
+    *why = "expected to make f16 or bf16 of f32, got f32";
+  return dtype != LATHE_F32;
+}
+
+bool finishNarrowLaunch(const FinishArgs &args, int64_t dtype, KernelLaunch *launch, std::string *why) {
+  const char *suffix = nullptr;
+  if (!narrowSuffix(dtype, &suffix, why) || !finishLaunch(args, LATHE_F32, launch, why))
+    return false;
+  if (!launch->function.empty())
+    launch->function = runtime::join("lathe_finish_narrow_", suffix);
+  return true;
+}
+
 bool narrowLaunch(const CopyArgs &copy, int64_t dtype, KernelLaunch *launch, std::string *why) {
   *launch = KernelLaunch();
   const char *suffix = nullptr;
-  if (!suffixOf(dtype, &suffix, why))
+  if (!narrowSuffix(dtype, &suffix, why))
     return false;
-  if (dtype == LATHE_F32) {
-    *why = "expected to make f16 or bf16 of f32, got f32";
-    return false;
-  }
   NarrowArgs args = {copy, 1};
   int64_t count = 1;
   for (int axis = 4; axis >= 0; --axis) {
@@ -349,6 +365,48 @@ bool narrowLaunch(const CopyArgs &copy, int64_t dtype, KernelLaunch *launch, std
     return true;
   launch->function = runtime::join("lathe_narrow_", suffix);
   setElements(args.dense ? divideUp(count, 2) : count, launch);
+  setArgs(args, launch);
+  return true;
+}
+
+/// Whether rows of a tensor are moved two numbers at a time.
+static bool movesPairs(const CopyArgs &copy, bool widen) {
+  auto isEven = [](const void *address, const int64_t(&strides)[5], uint64_t bytes) {
+    for (int axis = 0; axis < 4; ++axis)
+      if (strides[axis] % 2 != 0)
+        return false;
+    return strides[4] == 1 && reinterpret_cast<uint64_t>(address) % bytes == 0;
+  };
+  return copy.sizes[4] % 2 == 0 && isEven(copy.from, copy.from_strides, widen ? 4 : 8) &&
+         isEven(copy.to, copy.to_strides, widen ? 8 : 4);
+}
+
+bool convertRowsLaunch(const CopyArgs *tensors, int64_t count, int64_t dtype, bool widen, KernelLaunch *launch,
+                       std::string *why) {
+  *launch = KernelLaunch();
+  const char *suffix = nullptr;
+  if (!suffixOf(dtype, &suffix, why))
+    return false;
+  ConvertRowsArgs args = {};
+  if (dtype == LATHE_F32 || count < 1 || count > static_cast<int64_t>(std::size(args.tensors))) {
+    *why = runtime::join("expected 1 to 3 tensors of f16 or bf16, got ", count, " of ", suffix);
+    return false;
+  }
+  int64_t most = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    int64_t rows = 1;
+    for (int axis = 0; axis < 4; ++axis)
+      rows *= tensors[i].sizes[axis];
+    most = std::max(most, tensors[i].sizes[4] == 0 ? 0 : rows);
+    args.tensors[i] = tensors[i];
+    args.pairs[i] = movesPairs(tensors[i], widen);
+  }
+  args.count = count;
+  if (most == 0)
+    return true;
+  launch->function = runtime::join(widen ? "lathe_widen_rows_" : "lathe_narrow_rows_", suffix);
+  launch->block = 128; // four rows
+  launch->grid = static_cast<uint32_t>(std::min<int64_t>(divideUp(most, 4), 1 << 16));
   setArgs(args, launch);
   return true;
 }
@@ -405,6 +463,26 @@ bool cacheLaunch(const CacheArgs &args, int64_t elementBytes, bool read, KernelL
   }
   launch->function = runtime::join("lathe_cache_", read ? "read_" : "append_", elementBytes);
   setElements(count, launch);
+  setArgs(args, launch);
+  return true;
+}
+
+bool cacheNarrowLaunch(const CacheArgs &args, int64_t dtype, KernelLaunch *launch, std::string *why) {
+  *launch = KernelLaunch();
+  const char *suffix = nullptr;
+  if (!suffixOf(dtype, &suffix, why))
+    return false;
+  if (dtype == LATHE_F32 || hasCodes(args.codes)) {
+    *why = runtime::join("expected to make f16 or bf16 of a cache of f32, got ", suffix, " of ",
+                         hasCodes(args.codes) ? "codes" : "f32");
+    return false;
+  }
+  int64_t rows = args.sizes[0] * args.sizes[1] * args.sizes[2];
+  if (rows == 0 || args.sizes[3] == 0)
+    return true;
+  launch->function = runtime::join("lathe_cache_narrow_", suffix);
+  launch->block = 128; // four rows
+  launch->grid = static_cast<uint32_t>(std::min<int64_t>(divideUp(rows, 4), 1 << 16));
   setArgs(args, launch);
   return true;
 }
@@ -495,15 +573,19 @@ bool stepRowsLaunch(const StepRowsArgs &args, KernelLaunch *launch, std::string 
 
 bool roundLaunch(const RoundArgs &args, int64_t dtype, KernelLaunch *launch, std::string *why) {
   *launch = KernelLaunch();
-  if (dtype != LATHE_F32 || args.quantization < LATHE_QUANTIZE_ROWS || args.quantization > LATHE_QUANTIZE_STATIC) {
-    *why = runtime::join("the cuda backend rounds numbers of type f32 by rows or by a scale; found type ", dtype,
-                         " and rounding ", args.quantization);
+  bool isKnown = dtype == LATHE_F32
+                     ? args.quantization == LATHE_QUANTIZE_ROWS || args.quantization == LATHE_QUANTIZE_STATIC
+                     : dtype == LATHE_U8 && args.quantization == LATHE_QUANTIZE_STATIC;
+  if (!isKnown) {
+    *why = runtime::join(
+        "the cuda backend rounds numbers of type f32 by rows or by a scale, and reads bytes of one scale; found type ",
+        dtype, " and rounding ", args.quantization);
     return false;
   }
   int64_t rows = args.batch[0] * args.batch[1] * args.batch[2] * args.m;
   if (rows == 0 || args.k == 0)
     return true;
-  launch->function = "lathe_round_f32";
+  launch->function = dtype == LATHE_U8 ? "lathe_round_u8" : "lathe_round_f32";
   launch->grid = static_cast<uint32_t>(std::min<int64_t>(rows, 1 << 20));
   launch->block = 256;
   launch->shared_bytes = 8 * 4;
@@ -511,8 +593,8 @@ bool roundLaunch(const RoundArgs &args, int64_t dtype, KernelLaunch *launch, std
   return true;
 }
 
-bool roundBytesLaunch(const RoundBytesArgs &args, KernelLaunch *launch, std::string *why) {
-  if (!roundLaunch(args.round, LATHE_F32, launch, why))
+bool roundBytesLaunch(const RoundBytesArgs &args, int64_t dtype, KernelLaunch *launch, std::string *why) {
+  if (!roundLaunch(args.round, dtype, launch, why))
     return false;
   if (args.codes_row % 4 != 0 || args.codes_row < args.round.k) {
     *why = runtime::join("expected rows of a multiple of 4 codes for ", args.round.k, " numbers, got ", args.codes_row);
@@ -520,7 +602,7 @@ bool roundBytesLaunch(const RoundBytesArgs &args, KernelLaunch *launch, std::str
   }
   if (launch->function.empty())
     return true;
-  launch->function = "lathe_round_bytes_f32";
+  launch->function = dtype == LATHE_U8 ? "lathe_round_bytes_u8" : "lathe_round_bytes_f32";
   setArgs(args, launch);
   return true;
 }
@@ -550,6 +632,21 @@ bool finishIntegersLaunch(const IntegerFinishArgs &args, KernelLaunch *launch, s
   if (count == 0)
     return true;
   launch->function = "lathe_finish_integers";
+  setElements(count, launch);
+  setArgs(args, launch);
+  return true;
+}
+
+bool toBytesLaunch(const ToBytesArgs &args, KernelLaunch *launch, std::string *why) {
+  *launch = KernelLaunch();
+  if (!(args.bytes.scale > 0)) {
+    *why = runtime::join("expected a scale of bytes above 0, got ", args.bytes.scale);
+    return false;
+  }
+  int64_t count = elements(args.shape);
+  if (count == 0)
+    return true;
+  launch->function = "lathe_to_bytes";
   setElements(count, launch);
   setArgs(args, launch);
   return true;

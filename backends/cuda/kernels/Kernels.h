@@ -74,14 +74,22 @@ bool attentionLaunches(const AttentionArgs &args, int64_t dtype, int64_t mostKey
 bool epilogueLaunch(const EpilogueArgs &args, int64_t dtype, KernelLaunch *launch, std::string *why);
 /// The same of f32 that lie elsewhere; `dtype` is that of all else.
 bool finishLaunch(const FinishArgs &args, int64_t dtype, KernelLaunch *launch, std::string *why);
+/// The same where `out` alone is of `dtype`, f16 or bf16, and all else f32.
+bool finishNarrowLaunch(const FinishArgs &args, int64_t dtype, KernelLaunch *launch, std::string *why);
 /// f32 to f16 or bf16.
 bool narrowLaunch(const CopyArgs &args, int64_t dtype, KernelLaunch *launch, std::string *why);
+/// Rows, which the last axis is, of up to three tensors: from f32 to `dtype`, f16 or bf16 (numbers beyond those of f16
+/// become its largest), or, `widen`, from it to f32.
+bool convertRowsLaunch(const CopyArgs *tensors, int64_t count, int64_t dtype, bool widen, KernelLaunch *launch,
+                       std::string *why);
 /// A product of operands of any strides, with sums in f32.
 bool matmulLaunch(const MatmulArgs &args, int64_t dtype, KernelLaunch *launch, std::string *why);
 /// Elements of 1, 2, 4 or 8 bytes.
 bool copyLaunch(const CopyArgs &args, int64_t elementBytes, KernelLaunch *launch, std::string *why);
 /// Elements of 2 or 4 bytes; where args.codes are set (codesArgs), f32 rows that become codes.
 bool cacheLaunch(const CacheArgs &args, int64_t elementBytes, bool read, KernelLaunch *launch, std::string *why);
+/// First rows of a cache of f32 as numbers of `dtype`, f16 or bf16.
+bool cacheNarrowLaunch(const CacheArgs &args, int64_t dtype, KernelLaunch *launch, std::string *why);
 /// Rows of f32; `to` may be `from`.
 bool rotateLaunch(const RotateArgs &args, KernelLaunch *launch, std::string *why);
 /// out, a: f32; also f16 and bf16 with integers of 8 or 4 bits. Left sides of f32 are rounded on the way where
@@ -91,16 +99,18 @@ bool quantizedMatmulLaunch(const QuantizedMatmulArgs &args, int64_t dtype, Kerne
 bool quantizedGroupLaunch(const QuantizedGroupArgs &args, int64_t dtype, KernelLaunch *launch, std::string *why);
 /// Rows of f32 that are rotated by their positions, and put into caches.
 bool stepRowsLaunch(const StepRowsArgs &args, KernelLaunch *launch, std::string *why);
-/// Of a in f32.
+/// Of a in f32, or in bytes (u8), which have been rounded.
 bool roundLaunch(const RoundArgs &args, int64_t dtype, KernelLaunch *launch, std::string *why);
 /// Columns [first, first + count) of the weight as numbers, transposed: out [count, k] of f32, for products of many
 /// rows by other kernels.
 bool expandLaunch(const QuantizedArgs &weight, int64_t first, int64_t count, float *out, KernelLaunch *launch,
                   std::string *why);
 /// Products of integers: what they read and what becomes of them, all in f32.
-bool roundBytesLaunch(const RoundBytesArgs &args, KernelLaunch *launch, std::string *why);
+bool roundBytesLaunch(const RoundBytesArgs &args, int64_t dtype, KernelLaunch *launch, std::string *why);
 bool expandBytesLaunch(const ExpandBytesArgs &args, KernelLaunch *launch, std::string *why);
 bool finishIntegersLaunch(const IntegerFinishArgs &args, KernelLaunch *launch, std::string *why);
+/// f32 to bytes.
+bool toBytesLaunch(const ToBytesArgs &args, KernelLaunch *launch, std::string *why);
 bool quantizedRowsLaunch(const QuantizedRowsArgs &args, KernelLaunch *launch, std::string *why);
 
 } // namespace lathe::cuda

@@ -395,15 +395,18 @@ LATHE_DEVICE void quantizedMatmul(const QuantizedGroupArgs &group) {
   }
 }
 
+LATHE_DEVICE float numberOf(float value) { return value; }
+LATHE_DEVICE float numberOf(uint8_t byte) { return float(byte); }
+
 /// The scale of a row: the largest magnitude / 127, or that of all rows.
 template <typename T> LATHE_DEVICE float scaleOfRow(const RoundArgs &args, const T *a) {
-  if (args.quantization != 1)
+  if (args.quantization != 1 || sizeof(T) == 1)
     return float(args.scale);
   auto *most = static_cast<float *>(sharedMemory()); // of each warp
   int warp = threadIndex() / 32, warps = threadCount() / 32;
   float own = 0;
   for (int64_t k = threadIndex(); k < args.k; k += threadCount())
-    own = larger(own, magnitude(toFloat(load(a + k * args.a_col))));
+    own = larger(own, magnitude(numberOf(load(a + k * args.a_col))));
   own = warpMax(own);
   if (threadIndex() % 32 == 0)
     storeShared(most + warp, own);
@@ -412,6 +415,17 @@ template <typename T> LATHE_DEVICE float scaleOfRow(const RoundArgs &args, const
     own = larger(own, loadShared(most + i));
   LATHE_SYNC();
   return own > 0 ? own / 127.0f : 1.0f;
+}
+
+/// The code of a number, or of what is a code already.
+LATHE_DEVICE float codeOf(const RoundArgs &, float value, float scale, float zero) {
+  return codeOf(value, scale, zero);
+}
+LATHE_DEVICE float codeOf(const RoundArgs &args, uint8_t byte, float, float) { return float(int8_t(byte ^ args.flip)); }
+
+LATHE_DEVICE void storeByte(void *out, int64_t index, float value, const BytesArgs &bytes) {
+  auto code = int(codeOf(value, float(bytes.scale), float(bytes.zero)));
+  store(static_cast<uint8_t *>(out) + index, uint8_t(code ^ int(bytes.flip)));
 }
 
 template <typename T> LATHE_DEVICE const T *rowOf(const RoundArgs &args, int64_t row) {
@@ -427,7 +441,7 @@ template <typename T> LATHE_DEVICE void roundRows(const RoundArgs &args) {
     const T *a = rowOf<T>(args, row);
     float scale = scaleOfRow(args, a);
     for (int64_t k = threadIndex(); k < args.k; k += threadCount())
-      store(args.out + row * args.k + k, (codeOf(toFloat(load(a + k * args.a_col)), scale, zero) - zero) * scale);
+      store(args.out + row * args.k + k, (codeOf(args, load(a + k * args.a_col), scale, zero) - zero) * scale);
   }
 }
 
@@ -458,7 +472,7 @@ template <typename T> LATHE_DEVICE void roundBytes(const RoundBytesArgs &args) {
       LATHE_UNROLL for (int j = 0; j < 4; ++j) {
         if (k + j >= round.k)
           continue;
-        float code = codeOf(toFloat(load(a + (k + j) * round.a_col)), scale, zero);
+        float code = codeOf(round, load(a + (k + j) * round.a_col), scale, zero);
         word |= uint32_t(uint8_t(int(code))) << 8 * j;
         sum += code;
       }
@@ -516,7 +530,21 @@ LATHE_DEVICE void finishIntegers(const IntegerFinishArgs &args) {
     sum += args.row_zero * (args.k * zero - load(args.sums + column));
     float scale = args.row_scales ? load(args.row_scales + row) : float(args.row_scale);
     float product = float(sum) * (scale * load(args.scales + column));
-    storeFloat<float>(end.out, index, finish<float>(end, product, index, column));
+    float value = finish<float>(end, product, index, column);
+    if (args.bytes.scale != 0)
+      storeByte(end.out, index, value, args.bytes);
+    else
+      storeFloat<float>(end.out, index, value);
+  }
+}
+
+LATHE_DEVICE void toBytes(const ToBytesArgs &args) {
+  const EpilogueArgs &shape = args.shape;
+  int64_t count = shape.batch[0] * shape.batch[1] * shape.batch[2] * shape.m * shape.n;
+  LATHE_NO_UNROLL for (int64_t i = firstElement(); i < count; i += elementStep()) {
+    int64_t column = i % shape.n, row = i / shape.n;
+    int64_t index = batchOffset(shape.batch, shape.out_batch, row / shape.m) + row % shape.m * shape.out_row + column;
+    storeByte(shape.out, index, load(args.x + index), args.bytes);
   }
 }
 

@@ -5,6 +5,8 @@
 //===----------------------------------------------------------------------===//
 #include "backends/cuda/runtime/BlasPlans.h"
 
+#include "backends/cuda/runtime/Timing.h"
+
 #include <algorithm>
 #include <array>
 
@@ -145,8 +147,6 @@ Status BlasPlans::fastest(const BlasProblem &problem, const BlasPlan &plan, cons
 /// The fastest of a few, behind one that may load code. -1 for an algorithm that the library does not start after all.
 Status BlasPlans::time(const BlasProblem &problem, BlasPlan plan, const BlasHeuristic &algorithm, DevicePointer base,
                        float *milliseconds) {
-  constexpr int kRounds = 3;
-  const DriverApi &driver = module_.device().driver();
   plan.algo = algorithm.algo;
   plan.workspaceBytes = algorithm.workspaceBytes;
   std::array<uint64_t, 4> bytes = operandBytes(problem);
@@ -162,31 +162,8 @@ Status BlasPlans::time(const BlasProblem &problem, BlasPlan plan, const BlasHeur
   bool isInteger = problem.compute == kBlasComputeS32;
   operands.alpha = isInteger ? static_cast<void *>(whole) : factors;
   operands.beta = isInteger ? static_cast<void *>(whole + 1) : factors + 1;
-  Event events[2] = {};
-  int result = kDriverSuccess;
-  for (Event &event : events)
-    if (!result)
-      result = driver.eventCreate(&event, 0);
-  bool works = true;
-  for (int i = 0; i <= kRounds && !result && works; ++i) {
-    result = driver.eventRecord(events[0], stream_);
-    works = !multiply(plan, operands, "timing an algorithm").failed();
-    if (!result)
-      result = driver.eventRecord(events[1], stream_);
-    if (!result)
-      result = driver.streamSynchronize(stream_);
-    float own = 0;
-    if (!result)
-      result = driver.eventElapsedTime(&own, events[0], events[1]);
-    if (works && i > 0 && (*milliseconds < 0 || own < *milliseconds))
-      *milliseconds = own;
-  }
-  if (!works)
-    *milliseconds = -1;
-  for (Event event : events)
-    if (event)
-      driver.eventDestroy(event);
-  return module_.device().status(result, "timing algorithms");
+  return leastTime(
+      module_.device(), stream_, [&] { return multiply(plan, operands, "timing an algorithm"); }, milliseconds);
 }
 
 Status BlasPlans::make(const BlasProblem &problem, BlasPlan &plan) {

@@ -90,14 +90,22 @@ std::map<std::string, Choices::Choice> Choices::read(bool tell) const {
 }
 
 bool Choices::isChosen(const std::string &problem, const BlasAlgo &algorithm) const {
-  std::lock_guard<std::mutex> lock(mutex_);
-  auto found = choices_.find(problem);
-  return found != choices_.end() && found->second.algorithm == textOf(algorithm);
+  return chosen(problem) == textOf(algorithm);
 }
 
 void Choices::add(const std::string &problem, const BlasAlgo &algorithm, double microseconds) {
+  add(problem, textOf(algorithm), microseconds);
+}
+
+std::string Choices::chosen(const std::string &problem) const {
   std::lock_guard<std::mutex> lock(mutex_);
-  choices_[problem] = {textOf(algorithm), microseconds};
+  auto found = choices_.find(problem);
+  return found == choices_.end() ? std::string() : found->second.algorithm;
+}
+
+void Choices::add(const std::string &problem, std::string algorithm, double microseconds) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  choices_[problem] = {std::move(algorithm), microseconds};
   isChanged_ = true;
 }
 

@@ -34,6 +34,9 @@ public:
   /// Whether `algorithm` is what was fastest for `problem`.
   bool isChosen(const std::string &problem, const BlasAlgo &algorithm) const;
   void add(const std::string &problem, const BlasAlgo &algorithm, double microseconds);
+  /// The same of algorithms that have names; empty where nothing is known.
+  std::string chosen(const std::string &problem) const;
+  void add(const std::string &problem, std::string algorithm, double microseconds);
   /// Writes the file, beside its place and then renamed, if something was added. That it can't be written is no error.
   void save();
 

@@ -20,8 +20,8 @@ namespace {
 class CudaBackend final : public runtime::Backend {
 public:
   using OpenDriver = Status (*)(DriverApi *api);
-  CudaBackend(const char *name, OpenDriver openDriver, OpenBlas openBlas)
-      : name_(name), openDriver_(openDriver), openBlas_(openBlas) {}
+  CudaBackend(const char *name, OpenDriver openDriver, OpenBlas openBlas, OpenDnn openDnn)
+      : name_(name), openDriver_(openDriver), openBlas_(openBlas), openDnn_(openDnn) {}
 
   const char *name() const override { return name_; }
   const char *programs() const override { return "cuda"; }
@@ -39,7 +39,7 @@ public:
                      openDriver_ == openSystem
                          ? "; load the artifact for device 'cuda-emulator' to run its kernels on the processor"
                          : "");
-    auto result = std::make_unique<CudaModule>(std::move(device), services, openBlas_);
+    auto result = std::make_unique<CudaModule>(std::move(device), services, openBlas_, openDnn_);
     if (Status status = result->start(); status.failed())
       return status;
     *module = std::move(result);
@@ -72,6 +72,7 @@ private:
   const char *name_;
   OpenDriver openDriver_;
   OpenBlas openBlas_;
+  OpenDnn openDnn_;
   std::mutex mutex_;
   std::weak_ptr<Device> device_;
 };
@@ -80,7 +81,7 @@ private:
 
 // Never destroyed: modules may outlive static objects.
 runtime::Backend &cuda::cudaBackend() {
-  static CudaBackend *instance = new CudaBackend("cuda", CudaBackend::openSystem, CudaBackend::openSystemBlas);
+  static CudaBackend *instance = new CudaBackend("cuda", CudaBackend::openSystem, CudaBackend::openSystemBlas, openDnn);
   return *instance;
 }
 
@@ -94,6 +95,7 @@ runtime::Backend &cuda::cudaEmulatorBackend() {
       [](BlasApi *api) {
         *api = emulatorBlas();
         return success();
-      });
+      },
+      emulatorDnn);
   return *instance;
 }

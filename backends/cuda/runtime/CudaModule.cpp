@@ -47,8 +47,9 @@ std::string choicesFile(std::string_view artifact, const char *wanted) {
 uint64_t aligned(uint64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 } // namespace
 
-CudaModule::CudaModule(std::shared_ptr<Device> device, runtime::ModuleServices &services, OpenBlas openBlas)
-    : device_(std::move(device)), services_(services), openBlas_(openBlas),
+CudaModule::CudaModule(std::shared_ptr<Device> device, runtime::ModuleServices &services, OpenBlas openBlas,
+                       OpenDnn openDnn)
+    : device_(std::move(device)), services_(services), openBlas_(openBlas), openDnn_(openDnn),
       allowsTf32_(services.allowsTf32() || isSet("LATHE_CUDA_TF32")) {}
 
 CudaModule::~CudaModule() {
@@ -254,6 +255,13 @@ Status CudaModule::blas(const BlasApi **api, BlasHandle *handle) {
   *api = &blas_;
   *handle = blasHandle_;
   return success();
+}
+
+Status CudaModule::dnn(std::unique_ptr<Dnn> *dnn) const {
+  if (isSet("LATHE_CUDA_NO_CUDNN"))
+    return failure(LATHE_UNSUPPORTED_DEVICE, "LATHE_CUDA_NO_CUDNN is set");
+  return openDnn_ ? openDnn_(device_->capability(), dnn)
+                  : failure(LATHE_UNSUPPORTED_DEVICE, "there is no cuDNN for this device");
 }
 
 namespace {

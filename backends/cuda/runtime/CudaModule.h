@@ -9,6 +9,7 @@
 #include "backends/cuda/kernels/Kernels.h"
 #include "backends/cuda/runtime/Choices.h"
 #include "backends/cuda/runtime/Device.h"
+#include "backends/cuda/runtime/Dnn.h"
 #include "runtime/Backend.h"
 
 #include <map>
@@ -35,7 +36,9 @@ struct IntegerWeight {
 /// Kernels and weights on the device. Thread-safe.
 class CudaModule final : public runtime::BackendModule {
 public:
-  CudaModule(std::shared_ptr<Device> device, runtime::ModuleServices &services, OpenBlas openBlas);
+  /// Without `openDnn` attention is not the library's.
+  CudaModule(std::shared_ptr<Device> device, runtime::ModuleServices &services, OpenBlas openBlas,
+             OpenDnn openDnn = nullptr);
   ~CudaModule() override;
 
   /// Loads the kernels and copies the constants.
@@ -55,6 +58,8 @@ public:
   runtime::Status start(const KernelLaunch &launch, Stream stream);
   /// The library for products; opened once.
   runtime::Status blas(const BlasApi **api, BlasHandle *handle);
+  /// cuDNN, for one session. UNSUPPORTED_DEVICE with the reason in one line.
+  runtime::Status dnn(std::unique_ptr<Dnn> *dnn) const;
   /// Constant `index`, which is quantized, for products of integers: a copy that is made once, on `stream`. Null in
   /// *weight where it has another form, or there is no room for a copy.
   runtime::Status integerWeight(int64_t index, Stream stream, const IntegerWeight **weight);
@@ -80,6 +85,7 @@ private:
   std::shared_ptr<Device> device_;
   runtime::ModuleServices &services_;
   OpenBlas openBlas_;
+  OpenDnn openDnn_;
   ModuleHandle module_ = nullptr;
   std::map<std::string, WrittenKernel> writtenKernels_;
   std::vector<DevicePointer> allocations_;

@@ -6,6 +6,7 @@
 #include "backends/cuda/runtime/CudaSession.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 
@@ -24,6 +25,13 @@ constexpr int64_t kMaxBlock = 1024;
 constexpr int64_t kDefaultSharedBytes = 48 << 10; ///< what a kernel may use without being told to
 
 DevicePointer pointerOf(const void *address) { return reinterpret_cast<DevicePointer>(address); }
+
+/// A call that was kept as bytes.
+template <typename Call> Call callOf(const void *bytes) {
+  Call call;
+  memcpy(&call, bytes, sizeof(call));
+  return call;
+}
 
 /// Whether an environment variable is set, to something else than 0.
 bool isSet(const char *name) {
@@ -52,11 +60,13 @@ CudaSession::CudaSession(CudaModule &module, runtime::SessionServices &services)
     : module_(module), device_(module.device()), driver_(device_.driver()), services_(services),
       functions_(services.program().kernels.size()) {
   blocking_ = isSet("LATHE_CUDA_BLOCKING");
+  verbose_ = isSet("LATHE_CUDA_VERBOSE");
 }
 
 CudaSession::~CudaSession() {
   Device::Current current(device_);
   products_.reset();
+  libraryAttention_.reset();
   scratch_.reset();
   rotated_.reset();
   pages_.clear();
@@ -86,6 +96,7 @@ Status CudaSession::start() {
   staging_ = std::make_unique<Staging>(device_, stream_, kPieceBytes, kPieces,
                                        [this](int64_t bytes) { return services_.charge(bytes); });
   products_ = std::make_unique<Products>(module_, services_, stream_, replay_.get());
+  libraryAttention_ = std::make_unique<LibraryAttention>(module_, services_, stream_, replay_.get());
   scratch_ = std::make_unique<Scratch>(device_, services_, stream_, replay_.get());
   rotated_ = std::make_unique<Scratch>(device_, services_, stream_, replay_.get());
   return device_.status(driver_.memAlloc(&failures_, sizeof(hostFailures_)), "allocating a session's memory");
@@ -252,11 +263,12 @@ Status CudaSession::playLaunch(const LaunchCall &launch, const void *given, bool
 }
 
 Status CudaSession::play(int64_t kind, int64_t, const void *call, size_t bytes) {
-  if (kind == kProductCall) {
-    lathe_matmul_call product;
-    memcpy(&product, call, sizeof(product));
-    Status status = products_->execute(product);
-    return status.failed() || !blocking_ ? status : device_.status(driver_.streamSynchronize(stream_), "product");
+  if (kind == kProductCall || kind == kAttentionCall) {
+    Status status = kind == kProductCall ? products_->execute(callOf<lathe_matmul_call>(call))
+                                         : libraryAttention_->execute(callOf<AttentionInput>(call));
+    return status.failed() || !blocking_
+               ? status
+               : device_.status(driver_.streamSynchronize(stream_), kind == kProductCall ? "product" : "attention");
   }
   if (kind == kProductGroupCall) {
     ProductGroup group;
@@ -484,6 +496,69 @@ Status CudaSession::rotateQueries(AttentionArgs &args, int64_t kernel, int64_t r
   return start(rotateLaunch(rotate, &launch, &why), kernel, launch, why);
 }
 
+/// What the library's keys or values are made of: the rows of a cache that all sequences have.
+Status CudaSession::readRows(const runtime::CacheRows &rows, CacheArgs *args) {
+  const DevicePages *pages = nullptr;
+  if (Status status = findPages(rows, 0, &pages); status.failed())
+    return status;
+  const int64_t sizes[4] = {rows.sequences, rows.layout.heads, rows.counts[0], rows.layout.size};
+  std::copy(sizes, sizes + 4, args->sizes);
+  args->pages = pages->pages;
+  args->counts = pages->counts;
+  args->offset = rows.offset;
+  args->head_bytes = rows.layout.headBytes();
+  return success();
+}
+
+/// Why the library can't be asked for an attention to rows of these caches; null where it can.
+static const char *refusal(const lathe_attention_call &call, const runtime::CacheRows *keys,
+                           const runtime::CacheRows *values) {
+  if (!keys && !values)
+    return nullptr;
+  if (!keys || !values || !keys->inOrder || !values->inOrder || keys->sequences < 1)
+    return "the device alone knows what its queries see";
+  if (keys->layout.hasCodes() || values->layout.hasCodes())
+    return "its caches hold codes";
+  if (call.batch[0] != 1 || call.batch[1] != keys->sequences || keys->layout.heads != call.key_heads ||
+      values->layout.heads != call.key_heads || keys->layout.size != call.d || values->layout.size != call.e)
+    return "its caches have other shapes";
+  for (const runtime::CacheRows *rows : {keys, values})
+    for (int64_t i = 0; i < rows->sequences; ++i)
+      if (rows->counts[i] != keys->counts[0])
+        return "its sequences have different lengths";
+  return nullptr;
+}
+
+/// Has the library compute an attention, if it does; tells who does where the user wants to know.
+Status CudaSession::offer(const lathe_attention_call &call, const runtime::CacheRows *keys,
+                          const runtime::CacheRows *values, bool *isTaken) {
+  AttentionInput input;
+  input.call = call;
+  const char *whyNot = refusal(call, keys, values);
+  std::string why = whyNot ? whyNot : "";
+  Status status = success();
+  if (keys && !whyNot) {
+    input.isCached = 1;
+    input.call.t = keys->counts[0];
+    status = readRows(*keys, &input.key);
+    if (!status.failed())
+      status = readRows(*values, &input.value);
+  }
+  if (!whyNot && !status.failed())
+    status = libraryAttention_->offer(input, isTaken, &why);
+  if (status.failed())
+    return status;
+  if (*isTaken)
+    make(kAttentionCall, call.kernel, {{&input, sizeof(input)}});
+  if (!verbose_)
+    return success();
+  std::string text = *isTaken ? join("attention by cuDNN ", libraryAttention_->version())
+                              : join("attention by the own kernel, not cuDNN: ", why);
+  if (told_.emplace(call.kernel, text).second)
+    fprintf(stderr, "lathe: %s: %s\n", describe(services_.program().kernels, call.kernel).c_str(), text.c_str());
+  return success();
+}
+
 Status CudaSession::execute(const lathe_attention_call &call, const runtime::CacheRows *keys,
                             const runtime::CacheRows *values) {
   for (int64_t extent : {call.batch[0], call.batch[1], call.batch[2], call.key_heads, call.s, call.t, call.d, call.e})
@@ -494,6 +569,10 @@ Status CudaSession::execute(const lathe_attention_call &call, const runtime::Cac
                    " and ", call.key_heads);
   if (call.biases < 0 || call.biases > 2)
     return failure(LATHE_INTERNAL, "expected at most 2 biases, got ", call.biases);
+  bool isTaken = false;
+  fusion_->flush();
+  if (Status status = offer(call, keys, values, &isTaken); status.failed() || isTaken)
+    return status;
   AttentionArgs args = attentionArgs(call);
   int64_t most = call.t;
   Status status = keys ? bindRows(*keys, call.d, call, &args.key, &args.counts, &most) : success();

@@ -8,9 +8,12 @@
 
 #include "backends/cuda/runtime/CudaModule.h"
 #include "backends/cuda/runtime/Fusion.h"
+#include "backends/cuda/runtime/LibraryAttention.h"
 #include "backends/cuda/runtime/Products.h"
 #include "backends/cuda/runtime/Replay.h"
 #include "backends/cuda/runtime/Staging.h"
+
+#include <set>
 
 namespace lathe::cuda {
 
@@ -75,6 +78,9 @@ private:
   runtime::Status execute(const lathe_attention_call &call, const runtime::CacheRows *keys,
                           const runtime::CacheRows *values);
   runtime::Status execute(const lathe_cache_call &call, const runtime::CacheRows &rows);
+  runtime::Status offer(const lathe_attention_call &call, const runtime::CacheRows *keys,
+                        const runtime::CacheRows *values, bool *isTaken);
+  runtime::Status readRows(const runtime::CacheRows &rows, CacheArgs *args);
   runtime::Status rotateQueries(AttentionArgs &args, int64_t kernel, int64_t rotation);
   runtime::Status findPages(const runtime::CacheRows &rows, int64_t newRows, const DevicePages **found);
   runtime::Status bindRows(const runtime::CacheRows &rows, int64_t columns, const lathe_attention_call &call,
@@ -96,11 +102,13 @@ private:
   std::unique_ptr<Fusion> fusion_;
   std::unique_ptr<Staging> staging_;
   std::unique_ptr<Products> products_;
-  std::unique_ptr<Scratch> scratch_; ///< of attentions
-  std::unique_ptr<Scratch> rotated_; ///< their queries
-  std::vector<DevicePages> pages_;   ///< of the run, and behind them memory of others
+  std::unique_ptr<LibraryAttention> libraryAttention_;
+  std::set<std::pair<int64_t, std::string>> told_; ///< of kernels, by what they are computed
+  std::unique_ptr<Scratch> scratch_;               ///< of attentions
+  std::unique_ptr<Scratch> rotated_;               ///< their queries
+  std::vector<DevicePages> pages_;                 ///< of the run, and behind them memory of others
   size_t pagesOfRun_ = 0;
-  bool blocking_ = false;
+  bool blocking_ = false, verbose_ = false;
 };
 
 } // namespace lathe::cuda

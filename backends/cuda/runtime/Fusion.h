@@ -15,7 +15,7 @@
 namespace lathe::cuda {
 
 /// Calls that a run may hold back (Replay).
-enum CallKind : int64_t { kGeneratedCall, kWrittenCall, kProductCall, kProductGroupCall };
+enum CallKind : int64_t { kGeneratedCall, kWrittenCall, kProductCall, kProductGroupCall, kAttentionCall };
 
 /// What is launched; arguments follow. No padding.
 struct LaunchCall {

@@ -37,6 +37,14 @@ int64_t blasType(int64_t dtype) {
                                : -1;
 }
 
+/// BlasType of a side of a call, whose other sides are of `type`; -1 for bytes.
+int64_t sideType(int64_t bytes, int64_t type) {
+  return bytes == LATHE_BYTES_NONE   ? type
+         : bytes == LATHE_BYTES_F16  ? int64_t(kBlasF16)
+         : bytes == LATHE_BYTES_BF16 ? int64_t(kBlasBf16)
+                                     : -1;
+}
+
 /// The epilogue that computes bias, activation and residual in the order of lathe_activation; false where none does.
 bool findEpilogue(int64_t activation, bool hasBias, bool hasResidual, int64_t *epilogue) {
   // The library adds the residual before it applies the activation.
@@ -75,9 +83,9 @@ Product::Product(const lathe_matmul_call &call)
     : m(call.m), n(call.n), k(call.k), bias(pointerOf(call.bias)), residual(pointerOf(call.residual)),
       alpha(static_cast<float>(call.alpha)), activation(call.activation) {
   int64_t type = blasType(call.dtype);
-  a = {pointerOf(call.a), call.a_row, call.a_col, {}, type};
+  a = {pointerOf(call.a), call.a_row, call.a_col, {}, sideType(call.a_bytes, type)};
   b = {pointerOf(call.b), call.b_row, call.b_col, {}, type};
-  out = {pointerOf(call.out), call.out_row, 1, {}, type};
+  out = {pointerOf(call.out), call.out_row, 1, {}, sideType(call.out_bytes, type)};
   for (int i = 0; i < 3; ++i) {
     batch[i] = call.batch[i];
     a.batch[i] = call.a_batch[i];
@@ -211,6 +219,9 @@ Status Products::run(const lathe_matmul_call &call, bool prepareOnly) {
     return failure(LATHE_INTERNAL, "the device has no product of integers without a quantized weight");
   MatrixView right = {pointerOf(call.b), call.b_row, call.b_col, {}, type};
   std::copy(call.b_batch, call.b_batch + 3, right.batch);
+  int64_t left = sideType(call.a_bytes, type), out = sideType(call.out_bytes, type);
+  if (left < 0 || out < 0 || ((left != type || out != type) && (type != kBlasF32 || call.weight < 0)))
+    return failure(LATHE_INTERNAL, "the device has no product whose sides are of these types");
   if (call.weight < 0)
     return runDense(call, right, prepareOnly);
   if (!known)
@@ -218,7 +229,7 @@ Status Products::run(const lathe_matmul_call &call, bool prepareOnly) {
                    constants.size());
   const runtime::Constant &weight = constants[static_cast<size_t>(call.weight)];
   right.type = weight.sparse ? -1 : blasType(weight.type->dtype);
-  if (right.type < 0 || (type != kBlasF32 && right.type != type))
+  if (right.type < 0 || (type != kBlasF32 && right.type != type) || (left != type && left != right.type))
     return failure(LATHE_INTERNAL, "the device has no product by constant '", weight.name, "' of ", weight.type->name,
                    " in its form");
   right.data = pointerOf(module_.constants()[call.weight]);
@@ -235,7 +246,12 @@ Status Products::runDense(const lathe_matmul_call &call, const MatrixView &right
   product.b = right;
   int64_t epilogue = kEpilogueDefault;
   bool again = call.a_again != 0;
-  if (!call.multiplier && findEpilogue(call.activation, call.bias, call.residual, &epilogue))
+  // Biases and residuals are of f32 where the result is not, which is rounded once and within the bounds of its type.
+  bool isNarrow = product.out.type != blasType(call.dtype);
+  bool isPlain = !call.bias && !call.multiplier && !call.residual && call.activation == LATHE_ACT_NONE;
+  if (isNarrow && isPlain && product.out.type == kBlasBf16 && right.type == kBlasBf16)
+    return runByLibrary(product, kEpilogueDefault, right.type, again, prepareOnly);
+  if (!isNarrow && !call.multiplier && findEpilogue(call.activation, call.bias, call.residual, &epilogue))
     return runByLibrary(product, epilogue, right.type, again, prepareOnly);
   product.bias = product.residual = 0;
   product.activation = LATHE_ACT_NONE;
@@ -255,13 +271,16 @@ Status Products::runDense(const lathe_matmul_call &call, const MatrixView &right
           static_cast<uint64_t>(call.batch[0] * call.batch[1] * call.batch[2] * item * 4), "a product's sums");
       status.failed())
     return status;
+  int64_t written = product.out.type;
   product.out = {
       stagedOut_.address(), call.n, 1, {call.batch[1] * call.batch[2] * item, call.batch[2] * item, item}, kBlasF32};
   if (Status status = runByLibrary(product, kEpilogueDefault, right.type, again, prepareOnly);
       status.failed() || prepareOnly)
     return status;
   FinishArgs finish = {args, reinterpret_cast<const float *>(stagedOut_.address())};
-  return start(finishLaunch(finish, call.dtype, &launch, &why), launch, why);
+  bool isPossible = isNarrow ? finishNarrowLaunch(finish, written == kBlasF16 ? LATHE_F16 : LATHE_BF16, &launch, &why)
+                             : finishLaunch(finish, call.dtype, &launch, &why);
+  return start(isPossible, launch, why);
 }
 
 Status Products::runByLibrary(Product product, int64_t epilogue, int64_t operands, bool again, bool prepareOnly) {

@@ -47,16 +47,18 @@ struct Product {
 /// lathe_runtime_table::matmul of a session. The device's context is current in all calls.
 ///
 /// The library multiplies operands of one type: f32, f16 or bf16, with sums in f32 that are rounded once. Where a
-/// weight has 16 bits and the rest f32, the left side is rounded to the weight's type before, and the result is f32.
+/// weight has 16 bits and the rest f32, the left side is rounded to the weight's type before, unless it has that type
+/// already, and the result is f32, or is rounded behind the epilogue.
 /// Weights of integers multiply left sides that are rounded to integers, with sums in i32, by the library where there
-/// are many rows (QuantizedProducts.cpp).
+/// are many rows (QuantizedProducts.cpp); such left sides and results may be bytes in the program, too.
 class Products {
 public:
   /// `replay`: whose graphs have products.
   Products(CudaModule &module, runtime::SessionServices &services, Stream stream, Replay *replay)
       : module_(module), device_(module.device()), driver_(device_.driver()), stream_(stream),
         plans_(module, services, stream, replay), stagedA_(device_, services, stream, replay),
-        stagedB_(device_, services, stream, replay), stagedOut_(device_, services, stream, replay) {}
+        stagedB_(device_, services, stream, replay), stagedOut_(device_, services, stream, replay),
+        beforeBytes_(device_, services, stream, replay) {}
 
   runtime::Status execute(const lathe_matmul_call &call) { return run(call, false); }
   runtime::Status execute(const ProductGroup &group);
@@ -75,6 +77,8 @@ private:
 
   runtime::Status run(const lathe_matmul_call &call, bool prepareOnly);
   runtime::Status runQuantized(const lathe_matmul_call &call, const runtime::Constant &weight, bool prepareOnly);
+  runtime::Status runNumbers(const lathe_matmul_call &call, const runtime::Constant &weight, bool prepareOnly);
+  runtime::Status runToBytes(const lathe_matmul_call &call, const runtime::Constant &weight, bool prepareOnly);
   runtime::Status runExpanded(const lathe_matmul_call &call, const QuantizedArgs &weight, bool prepareOnly);
   runtime::Status runIntegers(const lathe_matmul_call &call, const IntegerWeight &weight, bool prepareOnly);
   runtime::Status runDense(const lathe_matmul_call &call, const MatrixView &right, bool prepareOnly);
@@ -91,7 +95,7 @@ private:
   const DriverApi &driver_;
   Stream stream_;
   BlasPlans plans_;
-  Scratch stagedA_, stagedB_, stagedOut_;
+  Scratch stagedA_, stagedB_, stagedOut_, beforeBytes_;
   Staged staged_;
 };
 

@@ -29,18 +29,54 @@ constexpr int64_t kExpandRows = 32;
 /// Of an expanded weight as many columns at once as take this memory.
 constexpr int64_t kExpandBytes = int64_t(64) << 20;
 
-/// Rows of codes, of memory of their own, by a weight.
-BlasProblem problemOf(const IntegerWeight &weight, int64_t rows) {
+/// Rows of codes by a weight.
+BlasProblem problemOf(const IntegerWeight &weight, int64_t rows, int64_t alignment) {
   BlasProblem problem;
   problem.m = weight.rows, problem.n = rows, problem.k = weight.codesRow;
   problem.transA = 1; // the library multiplies integers so alone
   problem.lda = problem.ldb = weight.codesRow;
   problem.ldc = weight.rows;
-  problem.alignA = problem.alignB = problem.alignC = problem.alignD = 256;
+  problem.alignA = problem.alignC = problem.alignD = 256;
+  problem.alignB = alignment;
   problem.operands = kBlasS8;
   problem.result = kBlasS32;
   problem.compute = kBlasComputeS32;
   return problem;
+}
+
+/// LATHE_U8 where the left side is bytes.
+int64_t leftType(const lathe_matmul_call &call) {
+  return call.a_bytes == LATHE_BYTES_NONE ? call.dtype : int64_t(LATHE_U8);
+}
+
+/// What results that the call wants as bytes become.
+BytesArgs bytesOfResult(const lathe_matmul_call &call) {
+  if (call.out_bytes == LATHE_BYTES_NONE)
+    return {};
+  return {call.out_scale, call.out_zero, call.out_bytes == LATHE_BYTES_UNSIGNED ? 128 : 0};
+}
+
+/// Elements from the first to behind the last of a result.
+int64_t spanOf(const lathe_matmul_call &call) {
+  int64_t span = (call.m - 1) * call.out_row + call.n;
+  for (int axis = 0; axis < 3; ++axis)
+    span += (call.batch[axis] - 1) * call.out_batch[axis];
+  return span;
+}
+
+/// Whether the library reads the rounded bytes of a left side where they lie: [rows, k] without gaps.
+bool isReadInPlace(const lathe_matmul_call &call, const IntegerWeight &weight) {
+  if (call.a_bytes != LATHE_BYTES_SIGNED || weight.hasZeros || call.k != weight.codesRow || call.a_col != 1 ||
+      reinterpret_cast<uintptr_t>(call.a) % 16 != 0)
+    return false;
+  int64_t stride = call.k;
+  auto follows = [&](int64_t extent, int64_t own) {
+    bool does = extent == 1 || own == stride;
+    stride *= extent;
+    return does;
+  };
+  return follows(call.m, call.a_row) && follows(call.batch[2], call.a_batch[2]) &&
+         follows(call.batch[1], call.a_batch[1]) && follows(call.batch[0], call.a_batch[0]);
 }
 
 } // namespace
@@ -48,8 +84,11 @@ BlasProblem problemOf(const IntegerWeight &weight, int64_t rows) {
 Status Products::runQuantized(const lathe_matmul_call &call, const runtime::Constant &weight, bool prepareOnly) {
   if (weight.dims[0] != call.k || weight.dims[1] != call.n)
     return failure(LATHE_INTERNAL, "constant '", weight.name, "' is no right side of [", call.k, ", ", call.n, "]");
-  if (call.a_bytes || call.out_bytes)
-    return failure(LATHE_INTERNAL, "the device has no product that reads or writes bytes");
+  bool readsBytes = call.a_bytes != LATHE_BYTES_NONE, writesBytes = call.out_bytes != LATHE_BYTES_NONE;
+  if (call.a_bytes > LATHE_BYTES_UNSIGNED || call.out_bytes > LATHE_BYTES_UNSIGNED ||
+      ((readsBytes || writesBytes) && call.dtype != LATHE_F32) ||
+      (readsBytes && call.a_quantization != LATHE_QUANTIZE_STATIC) || (writesBytes && !(call.out_scale > 0)))
+    return failure(LATHE_INTERNAL, "the device has no product of codes whose sides are of these types");
   int64_t rows = call.batch[0] * call.batch[1] * call.batch[2] * call.m;
   bool isRounded = call.a_quantization != LATHE_QUANTIZE_NONE;
   if (isRounded && rows > kOnePassRows && call.dtype == LATHE_F32) {
@@ -59,19 +98,42 @@ Status Products::runQuantized(const lathe_matmul_call &call, const runtime::Cons
     if (integers)
       return runIntegers(call, *integers, prepareOnly);
   }
-  if (!call.a_again)
-    staged_ = {};
+  return writesBytes ? runToBytes(call, weight, prepareOnly) : runNumbers(call, weight, prepareOnly);
+}
+
+/// By numbers in memory of their own, that become bytes where the result is to be.
+Status Products::runToBytes(const lathe_matmul_call &call, const runtime::Constant &weight, bool prepareOnly) {
+  if (Status status = beforeBytes_.reserve(static_cast<uint64_t>(spanOf(call) * 4), "results before they are bytes");
+      status.failed())
+    return status;
+  lathe_matmul_call numbers = call;
+  numbers.out = reinterpret_cast<void *>(beforeBytes_.address());
+  numbers.out_bytes = LATHE_BYTES_NONE;
+  if (Status status = runNumbers(numbers, weight, prepareOnly); status.failed() || prepareOnly)
+    return status;
+  ToBytesArgs args = {epilogueArgs(call), reinterpret_cast<const float *>(beforeBytes_.address()), bytesOfResult(call)};
+  KernelLaunch launch;
+  std::string why;
+  bool isPossible = toBytesLaunch(args, &launch, &why);
+  return start(isPossible, launch, why);
+}
+
+/// By numbers: a left side that is rounded is what its integers stand for.
+Status Products::runNumbers(const lathe_matmul_call &call, const runtime::Constant &weight, bool prepareOnly) {
+  int64_t rows = call.batch[0] * call.batch[1] * call.batch[2] * call.m;
   lathe_matmul_call plain = call;
   KernelLaunch launch;
   std::string why;
   bool isExpanded = rows >= kExpandRows && call.dtype == LATHE_F32 && call.k > 0;
-  if (isRounded && (isExpanded || call.dtype != LATHE_F32)) {
+  if (!call.a_again)
+    staged_ = {};
+  if (call.a_quantization != LATHE_QUANTIZE_NONE && (isExpanded || leftType(call) != LATHE_F32)) {
     auto bytes = static_cast<uint64_t>(rows * call.k * 4);
     if (Status status = stagedA_.reserve(bytes, "a rounded operand"); status.failed())
       return status;
     staged_ = {};
     RoundArgs round = roundArgs(call, reinterpret_cast<float *>(stagedA_.address()));
-    if (Status status = prepareOnly ? success() : start(roundLaunch(round, call.dtype, &launch, &why), launch, why);
+    if (Status status = prepareOnly ? success() : start(roundLaunch(round, leftType(call), &launch, &why), launch, why);
         status.failed())
       return status;
     plain.a = round.out;
@@ -81,6 +143,7 @@ Status Products::runQuantized(const lathe_matmul_call &call, const runtime::Cons
     plain.a_batch[1] = call.batch[2] * plain.a_batch[2];
     plain.a_batch[0] = call.batch[1] * plain.a_batch[1];
     plain.a_quantization = LATHE_QUANTIZE_NONE;
+    plain.a_bytes = LATHE_BYTES_NONE;
     plain.a_again = 0;
   }
   QuantizedMatmulArgs args = quantizedMatmulArgs(plain, *weight.quantized, module_.constants()[call.weight]);
@@ -168,17 +231,22 @@ Status Products::runIntegers(const lathe_matmul_call &call, const IntegerWeight 
                    call.a_zero,     call.a_scale};
   KernelLaunch launch;
   std::string why;
-  if (!isStaged(wanted, call.a_again != 0, prepareOnly) && !prepareOnly)
-    if (Status status = start(roundBytesLaunch(round, &launch, &why), launch, why); status.failed())
+  bool isInPlace = isReadInPlace(call, weight);
+  if (!isInPlace && !isStaged(wanted, call.a_again != 0, prepareOnly) && !prepareOnly)
+    if (Status status = start(roundBytesLaunch(round, leftType(call), &launch, &why), launch, why); status.failed())
       return status;
 
   BlasPlan *plan = nullptr;
-  if (Status status = plans_.find(problemOf(weight, rows), &plan); status.failed() || prepareOnly)
+  // Of memory of their own, or as the arena has them.
+  int64_t alignment = 256;
+  while (isInPlace && reinterpret_cast<uintptr_t>(call.a) % static_cast<uintptr_t>(alignment) != 0)
+    alignment /= 2;
+  if (Status status = plans_.find(problemOf(weight, rows, alignment), &plan); status.failed() || prepareOnly)
     return status;
   int32_t alpha = 1, beta = 0;
   BlasOperands addresses;
   addresses.a = weight.codes;
-  addresses.b = codes;
+  addresses.b = isInPlace ? call.a : codes;
   addresses.c = addresses.d = reinterpret_cast<void *>(stagedOut_.address());
   addresses.alpha = &alpha;
   addresses.beta = &beta;
@@ -195,6 +263,7 @@ Status Products::runIntegers(const lathe_matmul_call &call, const IntegerWeight 
   finish.row_sums = weight.hasZeros ? round.sums : nullptr;
   finish.row_scale = call.a_scale;
   finish.row_zero = call.a_quantization == LATHE_QUANTIZE_ROWS ? 0 : call.a_zero;
+  finish.bytes = bytesOfResult(call);
   finish.scales = weight.scales;
   finish.zeros = weight.zeros;
   finish.sums = weight.sums;

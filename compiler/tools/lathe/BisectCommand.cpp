@@ -48,6 +48,7 @@ ordered_json toJson(const Culprit &found, const Reproducer *reproducer) {
     json["reproducer"] = {{"model", reproducer->model},
                           {"inputs", reproducer->inputs},
                           {"recipe", reproducer->recipe.empty() ? ordered_json() : ordered_json(reproducer->recipe)},
+                          {"weights", reproducer->weights.empty() ? ordered_json() : ordered_json(reproducer->weights)},
                           {"nodes", reproducer->nodes},
                           {"shown", reproducer->isShown()},
                           {"deviation", deviationJson(reproducer->deviation)}};
@@ -103,6 +104,8 @@ void print(const Reproducer &reproducer) {
          reproducer.nodes.size(), reproducer.nodes.size() == 1 ? "" : "s", quoted(reproducer.nodes, 0).c_str(),
          reproducer.nodes.size() == 1 ? "it" : "them", reproducer.inputs.c_str(),
          reproducer.recipe.empty() ? "" : (" and the recipe in " + reproducer.recipe).c_str());
+  if (!reproducer.weights.empty())
+    printf("compile it with --weights %s --partial-weights\n", reproducer.weights.c_str());
   printf(reproducer.isShown()
              ? "it goes wrong by itself: the error is %s\n"
              : "by itself it stays within the tolerance (the error is %s): what is wrong adds up over layers\n",
@@ -124,21 +127,21 @@ int run(const BisectOptions &options) {
     Culprit found =
         bisect(options, folder.path().string(), inputs, [&](const std::string &what) { progress.show({what, 0, 0}); });
     std::unique_ptr<Reproducer> reproducer;
-    if (found.isWrong && !options.output.empty() && !found.change.where.empty()) {
+    if (found.isWrong && !options.output.empty() && !found.change.where.empty() && !found.isCache) {
       progress.show({"reproducer", 0, 0});
       reproducer = std::make_unique<Reproducer>(writeReproducer(options, found, folder.path().string(), inputs));
     }
     progress.stop();
-    if (options.json) {
+    if (options.json)
       printf("%s\n",
              toJson(found, reproducer.get()).dump(2, ' ', false, ordered_json::error_handler_t::replace).c_str());
-      return kOk;
-    }
-    print(options, found);
-    if (reproducer)
+    else
+      print(options, found);
+    if (reproducer && !options.json)
       print(*reproducer);
-    else if (found.isWrong && !options.output.empty())
-      printWarning("no node is known to part, so no reproducer is written");
+    if (!reproducer && found.isWrong && !options.output.empty())
+      printWarning(found.isCache ? "what a cache rounds is seen in what is generated alone, so no reproducer is written"
+                                 : "no node is known to part, so no reproducer is written");
     return kOk;
   });
 }
@@ -158,8 +161,8 @@ void addBisectCommand(CLI::App &app, int &exitCode) {
   command->add_flag("--sparse", flags.sparse, "as of compile");
   addCacheOption(*command, flags);
   // What makes no other result, or another file.
-  for (const char *name : {"--weights", "--skip-weights", "--emit", "--report", "--dump-ir", "--generate",
-                           "--tokenizer", "--generation-config", "--first-changes", "--kv-cache"})
+  for (const char *name :
+       {"--emit", "--report", "--dump-ir", "--generate", "--tokenizer", "--generation-config", "--first-changes"})
     command->remove_option(command->get_option(name));
   addCalibrationOptions(*command, flags);
   command->add_option("--inputs", options->inputs, "inputs by name (.npz)")->required();

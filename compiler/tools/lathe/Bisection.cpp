@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "compiler/tools/lathe/Bisection.h"
+#include "compiler/tools/lathe/CachedLogits.h"
 #include "compiler/tools/lathe/RunCommands/CompareCommand.h"
 #include "compiler/tools/lathe/RunCommands/ManifestJson.h"
 #include "compiler/tools/lathe/RunCommands/Support.h"
@@ -17,9 +18,24 @@ using nlohmann::ordered_json;
 
 namespace lathe::tool {
 
+bool goesThroughCaches(const Flags &flags) {
+  if (!flags.kvCache.empty())
+    return true;
+  if (flags.recipeFile.empty())
+    return false;
+  std::vector<unsigned char> text = readWhole(flags.recipeFile);
+  ordered_json recipe = ordered_json::parse(text, nullptr, /*allow_exceptions=*/false);
+  ordered_json steps = member(recipe, "steps");
+  return std::any_of(steps.begin(), steps.end(),
+                     [](const ordered_json &step) { return member(step, "mode") == "kv-cache"; });
+}
+
 Flags referenceFlags(const Flags &flags) {
   Flags reference;
   reference.model = flags.model;
+  reference.weights = flags.weights;
+  reference.skippedWeights = flags.skippedWeights;
+  reference.partialWeights = flags.partialWeights;
   reference.dims = flags.dims;
   reference.maxMemory = flags.maxMemory;
   reference.jobs = flags.jobs;
@@ -31,9 +47,13 @@ Flags referenceFlags(const Flags &flags) {
   return reference;
 }
 
-std::vector<Tensor> compileAndRun(const Flags &flags, const BisectOptions &options, const std::vector<Tensor> &inputs) {
+static void compileOnly(const Flags &flags) {
   if (int code = compile(flags))
     throw CommandError(code, "'" + flags.model + "' can't be compiled with these flags");
+}
+
+std::vector<Tensor> compileAndRun(const Flags &flags, const BisectOptions &options, const std::vector<Tensor> &inputs) {
+  compileOnly(flags);
   LoadOptions load;
   if (flags.target != "reference")
     load.device = options.device;
@@ -107,6 +127,10 @@ public:
     reference.output = referencePath_ = folder_ + "/reference.lathe";
     note_("reference");
     reference_ = compileAndRun(reference, options_, inputs_);
+    if (options_.flags.generate == "on") {
+      ofTokens_ = tokenLogits(inputs_, reference_);
+      reference_ = {ofTokens_->logits};
+    }
     ++result_.runs;
     Attempt bad = attempt(UINT64_MAX);
     if (takeRecipe(bad))
@@ -141,9 +165,16 @@ private:
     ++result_.runs;
     std::string what = limit == UINT64_MAX ? "all changes" : "the first " + std::to_string(limit) + " changes";
     note_("run " + std::to_string(result_.runs) + ", " + what);
-    made.deviation = deviationOf(compileAndRun(flags, options_, inputs_), reference_, options_.rtol, options_.atol);
+    made.deviation = deviationOf(outputsOf(flags), reference_, options_.rtol, options_.atol);
     made.changes = changes.changes();
     return made;
+  }
+
+  std::vector<Tensor> outputsOf(const Flags &flags) {
+    if (!ofTokens_)
+      return compileAndRun(flags, options_, inputs_);
+    compileOnly(flags);
+    return {cachedLogits(flags.output, options_.device, *ofTokens_, options_.threads)};
   }
 
   /// What was chosen by times or sensitivity is not to be chosen anew in each run. Whether that is another recipe than
@@ -227,10 +258,22 @@ private:
     }
     result_.number = high;
     result_.change = changes[high - 1];
+    result_.isCache = isCache(bad.artifact, result_.change);
     if (result_.change.where.empty()) // of a pass that is not cut by nodes
       findNode(good->artifact, bad.artifact);
     else
       result_.nodes = {result_.change.where};
+  }
+
+  static bool isCache(const std::string &artifact, const Change &change) {
+    if (change.phase != "compress")
+      return false;
+    Module module(artifact);
+    for (const ordered_json &program : member(manifestOf(module), "programs"))
+      for (const ordered_json &cache : member(program, "caches"))
+        if (member(cache, "name") == change.where)
+          return true;
+    return false;
   }
 
   void findNode(const std::string &good, const std::string &bad) {
@@ -245,6 +288,7 @@ private:
   const std::vector<Tensor> &inputs_;
   std::function<void(const std::string &)> note_;
   std::vector<Tensor> reference_;
+  std::optional<TokenLogits> ofTokens_; ///< where runs go through caches
   Culprit result_;
 };
 
@@ -252,7 +296,7 @@ private:
 
 Culprit bisect(BisectOptions options, const std::string &folder, const std::vector<Tensor> &inputs,
                const std::function<void(const std::string &)> &note) {
-  options.flags.generate = "off";
+  options.flags.generate = goesThroughCaches(options.flags) ? "on" : "off";
   options.flags.quiet = true;
   return Search(options, folder, inputs, note).run();
 }

@@ -20,6 +20,9 @@ struct BisectOptions {
   bool json = false;
 };
 
+/// Whether what is bisected rounds what generation keeps in caches: then it is judged by what it predicts through them.
+bool goesThroughCaches(const Flags &flags);
+
 /// The output that is farthest from the reference, as a share of what is allowed.
 struct Deviation {
   std::string output;
@@ -50,6 +53,7 @@ struct Culprit {
   size_t passes = 0, places = 0;    ///< that changes are of
   unsigned runs = 0;                ///< of the model: compilations that were run
   std::string recipe;               ///< as it was carried out; empty for none
+  bool isCache = false;             ///< the change is of a cache, which no node stands for
 };
 
 /// Finds the change behind which the outputs leave the tolerance, in about as many runs as the number of changes has

@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "compiler/tools/lathe/CompileCommands.h"
+#include "compiler/CompilerBuild.h"
 #include "compiler/CompilerLibrary.h"
 #include "compiler/Sizes.h"
 #include "compiler/tools/lathe/CompileFlags.h"
@@ -41,6 +42,26 @@ using nlohmann::ordered_json;
 
 namespace lathe::tool {
 
+/// The compiler in a library; null with `reason` set where there is none, or one that this tool can't call.
+static const CompilerLibrary *openCompiler(const std::filesystem::path &path, std::string &reason) {
+  using Entry = const CompilerLibrary *(*)(const char *);
+  void *handle = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+  auto entry = handle ? reinterpret_cast<Entry>(dlsym(handle, kCompilerLibraryEntry)) : nullptr;
+  if (!entry) {
+    const char *error = dlerror();
+    reason = error ? error : "it is not a compiler";
+    return nullptr;
+  }
+  const CompilerLibrary *library = entry(LATHE_COMPILER_INTERFACE);
+  if (library)
+    return library;
+  auto *interface = static_cast<const char *const *>(dlsym(handle, kCompilerInterface));
+  reason = "'" + path.string() + "' is of another build than this tool: expected interface " LATHE_COMPILER_INTERFACE ", found " +
+           (interface && *interface ? *interface : "one of before there were any");
+  dlclose(handle);
+  return nullptr;
+}
+
 const CompilerLibrary *loadCompiler() {
   std::error_code code;
   std::filesystem::path folder = std::filesystem::read_symlink("/proc/self/exe", code).parent_path();
@@ -54,12 +75,8 @@ const CompilerLibrary *loadCompiler() {
     std::filesystem::path path = folder / relative / "liblathe-compiler.so";
     if (!std::filesystem::exists(path, code))
       continue;
-    void *handle = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
-    auto entry = handle ? reinterpret_cast<const CompilerLibrary *(*)(const char *)>(dlsym(handle, kCompilerLibraryEntry)) : nullptr;
-    if (const CompilerLibrary *library = entry ? entry(LATHE_VERSION) : nullptr)
+    if (const CompilerLibrary *library = openCompiler(path, reason))
       return library;
-    const char *error = entry ? "it is of another version than " LATHE_VERSION : dlerror();
-    reason = error ? error : "it is not a compiler";
   }
   printError("can't load the compiler, liblathe-compiler.so: " + reason + "; compiling needs a full installation");
   return nullptr;
@@ -250,8 +267,11 @@ std::string toOptions(const Flags &flags, CompileOptions &options, Progress &pro
   options.import.weights = flags.weights;
   options.gradients = flags.gradients;
   options.import.skippedWeights = flags.skippedWeights;
+  options.import.partialWeights = flags.partialWeights;
   if (flags.weights.empty() && !flags.skippedWeights.empty())
     return "--skip-weights goes with --weights";
+  if (flags.weights.empty() && flags.partialWeights)
+    return "--partial-weights goes with --weights";
   options.report = flags.report;
   if (flags.bf16 && flags.fp16)
     return "--bf16 and --fp16 exclude each other";
@@ -465,25 +485,6 @@ std::string toRecipe(const Flags &flags, CompileOptions &options) {
   return error.empty() ? addPreferences(flags, options.recipe) : error;
 }
 
-/// The report of --report, which the compiler writes as JSON and users may want as a page.
-class ReportFile {
-public:
-  ReportFile(const Flags &flags, CompileOptions &options) : page_(isHtml(flags.report) ? flags.report : "") {
-    if (!page_.empty())
-      options.report = json_ = page_ + ".json.tmp" + std::to_string(getpid());
-  }
-  ~ReportFile() {
-    std::error_code code;
-    if (!json_.empty())
-      std::filesystem::remove(json_, code);
-  }
-  /// Writes the page, where one is wanted; returns the exit code.
-  int finish() { return page_.empty() ? 0 : convertReport(json_, "of the compression", page_); }
-
-private:
-  std::string page_, json_;
-};
-
 } // namespace
 
 int compile(const Flags &flags) {
@@ -520,13 +521,16 @@ int compile(const Flags &flags) {
   // A page shows layers: without any it is known before a minute of compiling that there is nothing to show.
   if (isHtml(flags.report) && options.recipe.empty())
     return usage("a report as a page is of compressed layers: expected a recipe with --report " + flags.report + ", found none; .json tells the kernels");
-  ReportFile reportFile(flags, options);
+  options.tellsReport = isHtml(flags.report);
+  if (options.tellsReport)
+    options.report.clear();
   CompileResult result = runCompile(flags.model, flags.output, options);
   progress.stop();
   if (result.code != ExitCode::ok)
     return flags.mute ? static_cast<int>(result.code) : report(flags.model, result);
-  if (int code = reportFile.finish())
-    return code;
+  if (options.tellsReport)
+    if (int code = makePage(result.report, "of the compression", flags.report))
+      return code;
   std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
   std::ifstream file(flags.output, std::ios::binary | std::ios::ate);
   if (!isSilent)
@@ -591,6 +595,7 @@ void addWeightsOptions(CLI::App &command, Flags &flags) {
                      "a checkpoint in safetensors (file, index or folder; plain, GPTQ, AWQ or compressed-tensors) whose tensors take the place of the model's weights")
       ->check([](const std::string &path) { return path.empty() ? "expects a file or folder, got an empty path" : ""; });
   command.add_option("--skip-weights", flags.skippedWeights, "tensors of the checkpoint that are left out: names with * and ?")->take_all();
+  command.add_flag("--partial-weights", flags.partialWeights, "leave out tensors of the checkpoint that belong to nothing in the model, as where it is a part of the checkpoint's");
 }
 
 void addCheckCommand(CLI::App &app, int &exitCode) {

@@ -25,6 +25,7 @@ struct Flags {
   std::string model, output, target = "cpu", precision = "f32", generate = "auto", emit = "artifact", dumpDir, report, maxMemory;
   std::string weights; ///< a checkpoint
   std::vector<std::string> skippedWeights;
+  bool partialWeights = false; ///< the model is a part of what the checkpoint is of
   std::string tokenizer, generationConfig; ///< files that the artifact carries
   std::string recipe;    ///< JSON, or what reads it from a file
   std::string recipeFile, calibration, gradients;
@@ -41,7 +42,7 @@ struct Flags {
   ChangeLimit *changes = nullptr;                    ///< in place of that
   unsigned level = 2, jobs = 0;
   bool mute = false; ///< whoever compiles tells what goes wrong
-  bool json = false, verify = false, quiet = false, bf16 = false, fp16 = false, int8 = false, int4 = false, fp8 = false, sparse = false, requireKernel = false, fusions = false;
+  bool json = false, quiet = false, bf16 = false, fp16 = false, int8 = false, int4 = false, fp8 = false, sparse = false, requireKernel = false, fusions = false;
 };
 
 /// The checkpoint whose weights take the place of the model's.

@@ -8,6 +8,7 @@
 #include "compiler/tools/lathe/CompressionText.h"
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -376,6 +377,36 @@ void printSparse(const std::vector<SparseLayer> &layers) {
     std::printf("  and %zu more (--report tells them all)\n", counts["dense"] - 1);
 }
 
+/// What each alternative was chosen for, and what all layers that it was tried on would take with it.
+void printAlternatives(const WeightChoice &choice) {
+  struct Alternative {
+    std::string format;
+    size_t chosen = 0, layers = 0;
+    uint64_t bytes = 0;
+    double microseconds = 0;
+  };
+  std::vector<Alternative> all;
+  for (const ChosenLayer &layer : choice.layers)
+    for (size_t i = 1; i < layer.options.size(); ++i) { // the first is to leave it
+      const ChosenLayer::Option &option = layer.options[i];
+      auto it = std::find_if(all.begin(), all.end(), [&](const Alternative &own) { return own.format == option.format; });
+      if (it == all.end())
+        it = all.insert(all.end(), Alternative{option.format});
+      it->chosen += layer.chosen == i;
+      it->bytes += option.bytes;
+      it->microseconds += option.way.microseconds;
+      ++it->layers;
+    }
+  constexpr size_t kMost = 8; // ranks are different for each layer
+  for (size_t i = 0; i < std::min(all.size(), kMost); ++i) {
+    std::string time = all[i].microseconds > 0 ? " and " + std::to_string(std::llround(all[i].microseconds)) + " us" : "";
+    std::printf("  %s: for %zu of %zu layers; all of them would take %.2f MB%s\n", all[i].format.c_str(), all[i].chosen,
+                all[i].layers, static_cast<double>(all[i].bytes) / 1e6, time.c_str());
+  }
+  if (all.size() > kMost)
+    std::printf("  and %zu more (--report tells them all, layer by layer)\n", all.size() - kMost);
+}
+
 void printChoices(const CompressionReport &report) {
   for (const WeightChoice &choice : report.choices) {
     std::map<std::string, size_t> counts;
@@ -388,6 +419,7 @@ void printChoices(const CompressionReport &report) {
                 text.empty() ? "nothing, as there is no layer" : text.c_str(), static_cast<double>(choice.bytesAfter) / 1e6,
                 static_cast<double>(choice.bytesBefore) / 1e6, choice.samples,
                 choice.isComplete ? "" : " (time was up: --report tells which are estimates)");
+    printAlternatives(choice);
     if (choice.microsecondsBefore > 0)
       std::printf("  their products take %.0f us, before %.0f us\n", choice.microsecondsAfter, choice.microsecondsBefore);
     if (choice.modelMicrosecondsAfter > 0)

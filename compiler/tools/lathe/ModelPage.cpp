@@ -47,10 +47,7 @@ int writeModelPage(const std::string &path, const CompileResult &result, ordered
   }
   std::string json =
       ordered_json({{"model", std::move(page)}}).dump(-1, ' ', false, ordered_json::error_handler_t::replace);
-  return guarded([&] {
-    writeHtmlReport(json, "of the model", html);
-    return 0;
-  });
+  return makePage(json, "of the model", html);
 }
 
 } // namespace lathe::tool

@@ -148,6 +148,8 @@ private:
              std::any_of(part.constants.begin(), part.constants.end(), matches);
     };
     for (ordered_json step : recipe["steps"]) {
+      if (member(step, "mode") == "kv-cache") // a part generates nothing
+        continue;
       ordered_json kept = ordered_json::array();
       for (const ordered_json &pattern : member(step, "tensors"))
         if (isThere(pattern))
@@ -178,6 +180,7 @@ private:
   std::optional<Reproducer> attempt(const ModelPart &part) {
     Reproducer own;
     own.nodes = part.nodes;
+    own.weights = options_.flags.weights;
     Flags flags = options_.flags;
     flags.model = folder_ + "/part.onnx";
     flags.output = folder_ + "/part.lathe";
@@ -185,6 +188,7 @@ private:
     flags.quiet = flags.mute = true;
     flags.recipeFile = flags.kvCache = flags.attention = flags.prefer = "";
     flags.rows = 0;
+    flags.partialWeights = !flags.weights.empty();
     flags.int8 = flags.int4 = flags.fp8 = flags.sparse = flags.requireKernel = false;
     flags.recipe = recipeOf(part);
     flags.dims = dimsOf(part);

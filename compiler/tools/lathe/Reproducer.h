@@ -12,6 +12,7 @@ namespace lathe::tool {
 
 struct Reproducer {
   std::string model, inputs, recipe; ///< files; `recipe` is empty where there is none
+  std::string weights;               ///< the checkpoint that has its weights; empty where these are its own
   std::vector<std::string> nodes;
   Deviation deviation; ///< of the part alone, from its reference
   bool isShown() const { return !deviation.within(); }

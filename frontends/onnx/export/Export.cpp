@@ -4,7 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "frontends/onnx/export/Emitter.h"
-#include "frontends/onnx/export/NewFile.h"
+#include "frontends/onnx/export/StreamFile.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
 #include "llvm/Support/raw_ostream.h"
@@ -16,12 +16,6 @@ namespace {
 
 /// A protobuf message can't be as long as this.
 constexpr uint64_t kLargestModel = uint64_t(2000) << 20;
-
-bool check(std::error_code code, const std::string &path, std::string &error) {
-  if (code)
-    error = "can't write '" + path + "': " + code.message();
-  return !code;
-}
 
 void addEntry(onnx::TensorProto &tensor, const char *key, const std::string &value) {
   onnx::StringStringEntryProto &entry = *tensor.add_external_data();
@@ -79,7 +73,8 @@ LogicalResult exportOnnx(ModuleOp module, onnx::ModelProto &model, const ExportO
   return success();
 }
 
-LogicalResult exportOnnx(ModuleOp module, const std::string &path, const ExportOptions &options, std::string &error) {
+LogicalResult exportOnnx(ModuleOp module, const std::string &path, const ExportOptions &options, std::string &error,
+                         bool *isUnwritable) {
   onnx::ModelProto model;
   frontend::Emitter emitter(module, model, options);
   if (failed(emitter.run())) {
@@ -89,11 +84,18 @@ LogicalResult exportOnnx(ModuleOp module, const std::string &path, const ExportO
   uint64_t total = 0;
   for (const frontend::Initializer &initializer : emitter.getInitializers())
     total += initializer.size;
-  NewFile file(path), data(path + ".data");
+  runtime::NewFile file(path), data(path + ".data");
+  auto check = [&](const std::string &problem, const runtime::NewFile &own) {
+    if (!problem.empty())
+      error = "can't write '" + own.path() + "': " + problem;
+    if (!problem.empty() && isUnwritable)
+      *isUnwritable = true;
+    return problem.empty();
+  };
   std::vector<std::pair<uint64_t, const frontend::Initializer *>> places;
   if (total > std::min(options.embedded, kLargestModel)) {
     placeOutside(emitter.getInitializers(), llvm::sys::path::filename(path).str() + ".data", places);
-    if (!check(data.write([&](llvm::raw_ostream &stream) { writePlaces(stream, places); }), path + ".data", error))
+    if (!check(writeStream(data, [&](llvm::raw_ostream &stream) { writePlaces(stream, places); }), data))
       return failure();
   }
   for (const frontend::Initializer &initializer : emitter.getInitializers())
@@ -108,15 +110,15 @@ LogicalResult exportOnnx(ModuleOp module, const std::string &path, const ExportO
     error = "can't write '" + path + "': the model can't be put into the format";
     return failure();
   }
-  if (!check(file.write([&](llvm::raw_ostream &stream) { stream << text; }), path, error))
+  if (!check(writeStream(file, [&](llvm::raw_ostream &stream) { stream << text; }), file))
     return failure();
   // The model that was there before must not be seen with other data.
   if (!places.empty()) {
-    llvm::sys::fs::remove(path);
-    if (!check(data.finish(), path + ".data", error))
+    llvm::sys::fs::remove(file.target());
+    if (!check(data.finish(), data))
       return failure();
   }
-  return success(check(file.finish(), path, error));
+  return success(check(file.finish(), file));
 }
 
 } // namespace lathe

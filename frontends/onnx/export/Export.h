@@ -27,9 +27,10 @@ struct ExportOptions {
 
 /// Writes the function `main` of a module of the lathe dialect, between the phases import and fuse, as plain ONNX operators. Names of
 /// inputs, outputs, symbolic dimensions and nodes (from locations) are kept; conditions that a run must satisfy (`lathe.require`) are
-/// left out. The same module gives the same bytes. On failure, which names the node that has no form in ONNX, nothing is written.
+/// left out. The same module gives the same bytes. On failure, which names the node that has no form in ONNX, nothing is written;
+/// `isUnwritable` is set where that is the fault of the file, not of the module.
 mlir::LogicalResult exportOnnx(mlir::ModuleOp module, const std::string &path, const ExportOptions &options,
-                               std::string &error);
+                               std::string &error, bool *isUnwritable = nullptr);
 
 /// The same into memory, with all constants inside.
 mlir::LogicalResult exportOnnx(mlir::ModuleOp module, onnx::ModelProto &model, const ExportOptions &options,

@@ -7,6 +7,7 @@
 #include "dialects/lathe/Attention.h"
 #include "llvm/ADT/DenseSet.h"
 #include "llvm/ADT/MapVector.h"
+#include "llvm/ADT/Sequence.h"
 #include "llvm/ADT/SetVector.h"
 #include <numeric>
 
@@ -185,6 +186,9 @@ struct GroupSearch {
   void followCache(CacheOp cache);
   void lockInterface();
   bool reachesInput(Value output, llvm::DenseSet<Value> &inputs);
+  bool isLabelled(Value value);
+  bool comesBack(Value from, Value to);
+  bool isStream(Operation *op);
   void classify();
   void finish();
 };
@@ -419,6 +423,42 @@ void GroupSearch::lockInterface() {
         lock(entry.labels, "a loop has them as its state");
 }
 
+bool GroupSearch::isLabelled(Value value) {
+  auto type = dyn_cast<RankedTensorType>(value.getType());
+  return type && llvm::any_of(llvm::seq<int64_t>(0, type.getRank()),
+                              [&](int64_t axis) { return labelsOf(tensorOf(value, nullptr), axis) != nullptr; });
+}
+
+/// Whether `to` is computed of `from` through something that has no labels, such as what a product gives.
+bool GroupSearch::comesBack(Value from, Value to) {
+  llvm::SetVector<Value> behind; // what `to` is computed of, up to `from`
+  behind.insert(to);
+  for (size_t i = 0; i < behind.size(); ++i)
+    if (Operation *op = behind[i].getDefiningOp(); op && behind[i] != from)
+      behind.insert(op->operand_begin(), op->operand_end());
+  if (to == from || !behind.contains(from))
+    return false;
+  llvm::SetVector<Value> between;
+  between.insert(from);
+  for (size_t i = 0; i < between.size(); ++i)
+    for (Operation *user : between[i].getUsers())
+      for (Value result : user->getResults()) {
+        if (!behind.contains(result) || !between.insert(result))
+          continue;
+        if (!isLabelled(result))
+          return true;
+      }
+  return false;
+}
+
+/// Whether an operation adds to units what products make of them: the stream of residual layers, with norms or without.
+bool GroupSearch::isStream(Operation *op) {
+  if (!isa<AddOp, SubOp>(op))
+    return false;
+  Value a = op->getOperand(0), b = op->getOperand(1);
+  return isLabelled(a) && isLabelled(b) && (comesBack(a, b) || comesBack(b, a));
+}
+
 void GroupSearch::classify() {
   llvm::SetVector<Operation *> ops;
   for (auto &[key, entry] : entries)
@@ -462,11 +502,13 @@ void GroupSearch::classify() {
       group.readers.push_back({product, all.weightOf(product.getRhs()), 0});
   }
   using Kind = ChannelGroup::Kind;
-  group.kind = isHeads                 ? Kind::heads
-               : !group.norms.empty()  ? Kind::channels
-               : isColumns             ? Kind::other
-               : group.readers.empty() ? Kind::other
-                                       : Kind::neurons;
+  auto addsUp = [this](Operation *op) { return isStream(op); };
+  group.kind = isHeads                     ? Kind::heads
+               : !group.norms.empty()      ? Kind::channels
+               : isColumns                 ? Kind::other
+               : group.readers.empty()     ? Kind::other
+               : llvm::any_of(ops, addsUp) ? Kind::channels
+                                           : Kind::neurons;
 }
 
 /// Units are numbered by where they come first.

@@ -48,8 +48,9 @@ struct GroupReader {
 };
 
 /// What can only be taken away together, unit by unit, so that the rest of the model stays what it is: heads of
-/// attention with what gives and reads them, neurons between two products, channels of a residual stream. Units are
-/// found from one axis through everything that shares it, in all programs (Fang et al. 2023, "DepGraph", section 3).
+/// attention with what gives and reads them, neurons between two products, channels of a residual stream, which norms
+/// read or what products make of them is added to. Units are found from one axis through everything that shares it, in
+/// all programs (Fang et al. 2023, "DepGraph", section 3).
 struct ChannelGroup {
   enum class Kind { heads, neurons, channels, other };
   Kind kind = Kind::other;

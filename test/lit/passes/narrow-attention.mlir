@@ -1,6 +1,11 @@
 // RUN: lathe-opt %s --narrow-attention | FileCheck %s
+// RUN: lathe-opt %s --narrow-attention=type=f16 | FileCheck %s --check-prefix=F16
+// RUN: not lathe-opt %s --narrow-attention=type=i8 2>&1 | FileCheck %s --check-prefix=ERROR
+// ERROR: error: expects a type of bf16 or f16, got 'i8'
 
 // CHECK-LABEL: func.func @single
+// F16-LABEL: func.func @single
+// F16: lathe.attention {{.*}} {arithmetic = f16, scale
 // CHECK: lathe.attention {{.*}} {arithmetic = bf16, scale = 2.500000e-01 : f64}
 func.func @single(%q: tensor<2x3x8xf32>) -> tensor<2x3x8xf32> {
   %0 = lathe.attention %q, %q, %q {scale = 0.25 : f64} : (tensor<2x3x8xf32>, tensor<2x3x8xf32>, tensor<2x3x8xf32>) -> tensor<2x3x8xf32>

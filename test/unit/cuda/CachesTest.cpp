@@ -212,4 +212,86 @@ INSTANTIATE_TEST_SUITE_P(Types, AttentionOfCaches,
                          testing::Values(std::pair("f32", false), std::pair("i8", false), std::pair("u8", true),
                                          std::pair("i4", true), std::pair("u4", false)));
 
+/// Queries that are the last rows of sequences of one length are the library's, as far as types allow it.
+TEST(AttentionOfCachesByLibrary, IsThatOfTheOwnKernel) {
+  Caches on;
+  std::mt19937 random(4);
+  constexpr int64_t kBefore = 45, kNew = 30, kRows = kBefore + kNew, kQueryHeads = 4, kSequences = 2;
+  KvCache::Sequence one, two, longer;
+  {
+    auto append = [&](std::vector<KvCache::Sequence *> sequences, int64_t rows, bool inOrder) {
+      auto count = static_cast<int64_t>(sequences.size());
+      Tensor keys(on.harness, static_cast<size_t>(count * rows * kHeads * kColumns), &random);
+      Tensor values(on.harness, keys.host.size(), &random);
+      for (KvCache::Sequence *sequence : sequences)
+        EXPECT_FALSE(on.cache->reserve(*sequence, rows).failed());
+      EXPECT_FALSE(on.cache->begin(sequences, rows, inOrder).failed());
+      EXPECT_FALSE(on.move(0, keys, count, rows, false).failed());
+      EXPECT_FALSE(on.move(1, values, count, rows, false).failed());
+    };
+    append({&one, &two}, kBefore, true);
+    on.cache->commit();
+    append({&one, &two}, kNew, true);
+    Tensor queries(on.harness, kSequences * kQueryHeads * kNew * kColumns, &random);
+    Tensor out(on.harness, queries.host.size(), nullptr);
+    std::vector<int64_t> positions;
+    for (int64_t i = 0; i < kSequences * kNew; ++i)
+      positions.push_back(kBefore + i % kNew);
+    void *device = nullptr;
+    ASSERT_FALSE(on.harness.session->allocate(positions.size() * 8, &device).failed());
+    ASSERT_FALSE(on.harness.session->upload(device, positions.data(), positions.size() * 8).failed());
+    lathe_attention_call call = {};
+    call.dtype = LATHE_F32;
+    call.scale = 0.5;
+    call.batch[0] = 1, call.batch[1] = kSequences, call.batch[2] = kQueryHeads;
+    call.key_heads = kHeads;
+    call.s = kNew, call.d = call.e = kColumns;
+    call.query = {queries.device, {0, kQueryHeads * kNew * kColumns, kNew * kColumns}, kColumns, 1};
+    call.out = call.query;
+    call.out.data = out.device;
+    call.key_cache = 0, call.value_cache = 1;
+    call.positions = static_cast<const int64_t *>(device);
+    call.position_batch = kNew, call.position_row = 1;
+    int64_t byLibrary = 0;
+    auto run = [&](int64_t arithmetic) {
+      call.arithmetic = arithmetic;
+      CacheRows keys, values;
+      EXPECT_FALSE(on.cache->rows(0, &keys).failed());
+      EXPECT_FALSE(on.cache->rows(1, &values).failed());
+      int64_t before = emulatorStatistics().attentions;
+      runtime::Status status = on.harness.runCalls([&] { on.harness.session->attention(call, &keys, &values); });
+      EXPECT_FALSE(status.failed()) << status.message();
+      byLibrary = emulatorStatistics().attentions - before;
+      return out.read();
+    };
+    std::vector<float> exact = run(LATHE_F32);
+    EXPECT_EQ(byLibrary, 0);
+    for (int64_t arithmetic : {LATHE_BF16, LATHE_F16}) {
+      std::vector<float> rounded = run(arithmetic);
+      EXPECT_EQ(byLibrary, 1);
+      for (size_t i = 0; i < exact.size(); ++i)
+        ASSERT_NEAR(rounded[i], exact[i], arithmetic == LATHE_F16 ? 5e-3 : 4e-2) << i;
+    }
+    call.window = kRows;
+    run(LATHE_BF16);
+    EXPECT_EQ(byLibrary, 1);
+    call.window = kRows - 1;
+    run(LATHE_BF16);
+    EXPECT_EQ(byLibrary, 0);
+    call.window = 0;
+    on.cache->commit();
+    // Of other positions, and of sequences of different lengths, it knows nothing.
+    ASSERT_FALSE(on.cache->begin({&one, &two}, 0).failed());
+    EXPECT_EQ(run(LATHE_BF16).size(), exact.size());
+    EXPECT_EQ(byLibrary, 0);
+    append({&longer}, kRows + 3, true);
+    on.cache->commit();
+    ASSERT_FALSE(on.cache->begin({&one, &longer}, 0, true).failed());
+    run(LATHE_BF16);
+    EXPECT_EQ(byLibrary, 0);
+    on.harness.session->release(device);
+  }
+  one = two = longer = {};
+}
+
 } // namespace

@@ -189,6 +189,85 @@ TEST(CopyKernel, StridesOfFiveAxes) {
   EXPECT_FALSE(copyLaunch(simple, 3, &launch, &why));
 }
 
+/// Three tensors of other extents and strides each: some move two numbers at a time, some one.
+TEST(ConvertRowsKernel, NarrowsAndWidens) {
+  struct Shape {
+    int64_t rows[4], columns, gap; ///< between rows of what is narrowed
+  };
+  const Shape shapes[3] = {{{2, 1, 3, 5}, 70, 2}, {{1, 2, 2, 7}, 9, 0}, {{1, 1, 1, 3}, 8, 3}};
+  for (int64_t dtype : {LATHE_F16, LATHE_BF16}) {
+    std::vector<Numbers> wide, narrow, back;
+    TestMemory memory;
+    CopyArgs to[3] = {}, from[3] = {};
+    for (int i = 0; i < 3; ++i) {
+      const Shape &shape = shapes[i];
+      int64_t rows = shape.rows[0] * shape.rows[1] * shape.rows[2] * shape.rows[3], row = shape.columns + shape.gap;
+      wide.emplace_back(LATHE_F32, size_t(rows * row));
+      narrow.emplace_back(dtype, size_t(rows * shape.columns));
+      back.emplace_back(LATHE_F32, size_t(rows * row));
+      wide.back().randomize(unsigned(i) + 1);
+      for (size_t at = 0; at < back.back().size(); ++at)
+        back.back().set(at, -77);
+      CopyArgs &args = to[i];
+      args.from = wide.back().data(), args.to = narrow.back().data();
+      args.sizes[4] = shape.columns, args.from_strides[4] = args.to_strides[4] = 1;
+      int64_t step = 1;
+      for (int axis = 3; axis >= 0; --axis) {
+        args.sizes[axis] = shape.rows[axis];
+        args.from_strides[axis] = step * row, args.to_strides[axis] = step * shape.columns;
+        step *= shape.rows[axis];
+      }
+      from[i] = args;
+      from[i].from = args.to, from[i].to = back.back().data();
+      std::swap(from[i].from_strides, from[i].to_strides);
+    }
+    wide[0].set(1, 1e30f), wide[1].set(2, -1e30f), wide[2].set(3, NAN);
+    for (auto *numbers : {&wide, &narrow, &back})
+      for (const Numbers &each : *numbers)
+        each.addTo(memory);
+    KernelLaunch launch;
+    std::string why;
+    ASSERT_TRUE(convertRowsLaunch(to, 3, dtype, false, &launch, &why)) << why;
+    launchOn(memory, launch);
+    ASSERT_TRUE(convertRowsLaunch(from, 3, dtype, true, &launch, &why)) << why;
+    launchOn(memory, launch);
+    for (int i = 0; i < 3; ++i) {
+      int64_t columns = shapes[i].columns, row = columns + shapes[i].gap;
+      for (size_t at = 0; at < wide[size_t(i)].size(); ++at) {
+        int64_t column = int64_t(at) % row;
+        float value = back[size_t(i)].get(at), given = wide[size_t(i)].get(at);
+        if (column >= columns) {
+          ASSERT_EQ(value, -77) << "between rows";
+          continue;
+        }
+        Numbers rounded(dtype, 1);
+        rounded.set(0, dtype == LATHE_F16 && std::fabs(given) > 65504 ? std::copysign(65504.0f, given) : given);
+        if (std::isnan(given))
+          ASSERT_TRUE(std::isnan(value));
+        else
+          ASSERT_EQ(value, rounded.get(0)) << "tensor " << i << " at " << at;
+      }
+    }
+  }
+}
+
+TEST(ConvertRowsKernel, Refuses) {
+  CopyArgs tensors[4] = {};
+  KernelLaunch launch;
+  std::string why;
+  EXPECT_FALSE(convertRowsLaunch(tensors, 4, LATHE_F16, false, &launch, &why));
+  EXPECT_EQ(why, "expected 1 to 3 tensors of f16 or bf16, got 4 of f16");
+  EXPECT_FALSE(convertRowsLaunch(tensors, 1, LATHE_F32, false, &launch, &why));
+  ASSERT_TRUE(convertRowsLaunch(tensors, 1, LATHE_F16, false, &launch, &why)) << why;
+  EXPECT_TRUE(launch.function.empty()); // of no elements
+  CacheArgs cache = {};
+  EXPECT_FALSE(cacheNarrowLaunch(cache, LATHE_F32, &launch, &why));
+  EXPECT_EQ(why, "expected to make f16 or bf16 of a cache of f32, got f32 of f32");
+  cache.codes.bits = 8;
+  EXPECT_FALSE(cacheNarrowLaunch(cache, LATHE_BF16, &launch, &why));
+  EXPECT_EQ(why, "expected to make f16 or bf16 of a cache of f32, got bf16 of codes");
+}
+
 TEST(CacheKernel, AppendsAndReads) {
   constexpr int64_t sequences = 2, heads = 3, size = 5, added = 70;
   const std::vector<int64_t> counts = {60, 3};
@@ -243,6 +322,17 @@ TEST(CacheKernel, AppendsAndReads) {
                                                    : rows[size_t(((s * added + own) * heads + h) * size + i)];
           ASSERT_EQ(value, expected) << s << " " << h << " " << row << " " << i;
         }
+  for (int64_t dtype : {LATHE_F16, LATHE_BF16}) {
+    Numbers narrow(dtype, read.size()), rounded(dtype, 1);
+    narrow.addTo(memory);
+    args.data = narrow.data();
+    ASSERT_TRUE(cacheNarrowLaunch(args, dtype, &launch, &why)) << why;
+    launchOn(memory, launch);
+    for (size_t i = 0; i < read.size(); ++i) {
+      rounded.set(0, read[i]);
+      ASSERT_EQ(narrow.get(i), rounded.get(0)) << i;
+    }
+  }
 }
 
 } // namespace

@@ -88,10 +88,13 @@ struct Harness {
   void start(const cuda::DriverApi &driver = cuda::emulatorDriver()) {
     auto device = std::make_shared<cuda::Device>();
     ASSERT_FALSE(device->open(driver, true).failed());
-    module = std::make_unique<cuda::CudaModule>(device, services, [](cuda::BlasApi *api) {
-      *api = cuda::emulatorBlas();
-      return runtime::success();
-    });
+    module = std::make_unique<cuda::CudaModule>(
+        device, services,
+        [](cuda::BlasApi *api) {
+          *api = cuda::emulatorBlas();
+          return runtime::success();
+        },
+        cuda::emulatorDnn);
     runtime::Status status = module->start();
     ASSERT_FALSE(status.failed()) << status.message();
     session = std::make_unique<cuda::CudaSession>(*module, services);

@@ -10,12 +10,15 @@
 #include "backends/cuda/kernels/Kernels.h"
 #include "runtime/SmallFloats.h"
 #include "test/unit/cuda/MachineSupport.h"
+#include "test/unit/runtime/ProductSupport.h"
 
 #include <cmath>
 #include <gtest/gtest.h>
 #include <random>
 
 namespace lathe::cuda {
+
+using test::activated;
 
 /// Runs a launch on a machine that knows of `memory` alone.
 inline void launchOn(const TestMemory &memory, const KernelLaunch &launch) {
@@ -73,25 +76,6 @@ struct Numbers {
   /// How far a sum of a few rounded terms may be off.
   double tolerance() const { return dtype == LATHE_F32 ? 2e-5 : dtype == LATHE_F16 ? 4e-3 : 3e-2; }
 };
-
-inline double activated(int64_t activation, double x) {
-  switch (activation) {
-  case LATHE_ACT_RELU:
-    return std::max(x, 0.0);
-  case LATHE_ACT_GELU_ERF:
-    return 0.5 * x * (1 + std::erf(x / std::sqrt(2.0)));
-  case LATHE_ACT_GELU_TANH:
-    return 0.5 * x * (1 + std::tanh(0.7978845608028654 * (x + 0.044715 * x * x * x)));
-  case LATHE_ACT_TANH:
-    return std::tanh(x);
-  case LATHE_ACT_SILU:
-    return x / (1 + std::exp(-x));
-  case LATHE_ACT_SIGMOID:
-    return 1 / (1 + std::exp(-x));
-  default:
-    return x;
-  }
-}
 
 inline void expectClose(double actual, double expected, double tolerance) {
   if (std::isnan(expected))

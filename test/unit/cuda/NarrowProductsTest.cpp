@@ -191,6 +191,84 @@ TEST_F(NarrowProducts, OfF32ByWeightsOf16Bits) {
   EXPECT_LE(harness.services.held - bytes, 2 * 19 * 40 * 2 + 2 * 19 * 11 * 4 + 4096);
 }
 
+/// A left side that has the weight's type is read where it is, and a result is rounded once, behind the epilogue, whose
+/// numbers are f32.
+TEST_F(NarrowProducts, OfSidesThatHave16Bits) {
+  Harness harness;
+  constexpr int64_t k = 37, n = 11, m = 5;
+  std::mt19937 random(11);
+  std::vector<uint16_t> weights[2];
+  for (int i = 0; i < k * n; ++i) {
+    float value = static_cast<float>(random() % 2001) / 1000 - 1;
+    weights[0].push_back(runtime::toHalf(value));
+    weights[1].push_back(runtime::toBfloat(value));
+  }
+  harness.services.addConstant(LATHE_F16, k, n, weights[0]);
+  harness.services.addConstant(LATHE_BF16, k, n, weights[1]);
+  harness.start();
+  for (int trial = 0; trial < 60; ++trial) {
+    bool isBfloat = trial % 2 != 0, narrowA = trial % 3 != 0, narrowOut = trial % 4 != 0, isPlain = trial % 5 == 0;
+    int64_t type = isBfloat ? LATHE_BF16 : LATHE_F16, outType = trial % 7 == 0 ? LATHE_F16 : type;
+    lathe_matmul_call call = {};
+    call.dtype = LATHE_F32;
+    call.weight = isBfloat;
+    call.alpha = 0.5;
+    call.activation = isPlain ? LATHE_ACT_NONE : trial % 3 ? LATHE_ACT_GELU_ERF : LATHE_ACT_RELU;
+    call.m = m, call.n = n, call.k = k;
+    call.a_row = k, call.a_col = 1, call.b_row = n, call.b_col = 1, call.out_row = n;
+    call.batch[0] = call.batch[1] = call.batch[2] = 1;
+    call.a_bytes = narrowA ? (isBfloat ? LATHE_BYTES_BF16 : LATHE_BYTES_F16) : LATHE_BYTES_NONE;
+    call.out_bytes = !narrowOut ? LATHE_BYTES_NONE : outType == LATHE_BF16 ? LATHE_BYTES_BF16 : LATHE_BYTES_F16;
+    DeviceNumbers a(harness, narrowA ? type : LATHE_F32, m * k, 20), bias(harness, LATHE_F32, n, 21),
+        residual(harness, LATHE_F32, m * n, 22), multiplier(harness, LATHE_F32, m * n, 23),
+        out(harness, narrowOut ? outType : LATHE_F32, m * n, 0);
+    call.a = a.device, call.out = out.device;
+    if (!isPlain) {
+      call.bias = bias.device;
+      call.residual = residual.device;
+      call.multiplier = trial % 2 ? multiplier.device : nullptr;
+    }
+    runtime::Status status = harness.run(call);
+    ASSERT_FALSE(status.failed()) << status.message();
+    Numbers got = out.read();
+    for (int64_t i = 0; i < m; ++i)
+      for (int64_t j = 0; j < n; ++j) {
+        double x = 0;
+        for (int64_t l = 0; l < k; ++l) {
+          uint16_t w = weights[isBfloat][size_t(l * n + j)];
+          x += double(rounded(type, a.host.get(size_t(i * k + l)))) *
+               (isBfloat ? runtime::bfloatValue(w) : runtime::halfValue(w));
+        }
+        auto at = size_t(i * n + j);
+        x = activated(call.activation, 0.5 * x + (call.bias ? bias.host.get(size_t(j)) : 0));
+        x = x * (call.multiplier ? multiplier.host.get(at) : 1) + (call.residual ? residual.host.get(at) : 0);
+        double step = !narrowOut ? 0 : outType == LATHE_F16 ? std::ldexp(1, -11) : std::ldexp(1, -8);
+        ASSERT_NEAR(got.get(at), x, step * std::fabs(x) + 2e-5) << trial << ": " << i << ", " << j;
+      }
+  }
+}
+
+TEST_F(NarrowProducts, RefusesSidesOfOtherTypes) {
+  Harness harness;
+  harness.services.addConstant(LATHE_F16, 1, 1, std::vector<uint16_t>{runtime::toHalf(1)});
+  harness.start();
+  Tensor a(harness, 1, nullptr), out(harness, 1, nullptr);
+  lathe_matmul_call call = {};
+  call.dtype = LATHE_F32;
+  call.alpha = 1;
+  call.m = call.n = call.k = 1;
+  call.a_row = call.a_col = call.b_row = call.b_col = call.out_row = 1;
+  call.batch[0] = call.batch[1] = call.batch[2] = 1;
+  call.a = call.b = a.device, call.out = out.device;
+  call.a_bytes = LATHE_BYTES_BF16; // by a weight of f16
+  EXPECT_THAT(harness.run(call).message(), HasSubstr("the device has no product by constant"));
+  call.a_bytes = LATHE_BYTES_SIGNED;
+  EXPECT_THAT(harness.run(call).message(), HasSubstr("sides are of these types"));
+  call.a_bytes = LATHE_BYTES_F16;
+  call.weight = -1;
+  EXPECT_THAT(harness.run(call).message(), HasSubstr("sides are of these types"));
+}
+
 /// What f16 does not hold is its largest number, not infinite.
 TEST_F(NarrowProducts, BoundsWhatF16DoesNotHold) {
   Harness harness;

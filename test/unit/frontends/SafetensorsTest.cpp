@@ -206,10 +206,92 @@ TEST(PackedWeight, Config) {
   parts.config.groupSize = 32;
   EXPECT_EQ(parts.problem(), "");
   parts.config.format = "marlin";
-  EXPECT_HAS(parts.problem(), "format 'marlin' is not supported: expected 'gptq' or 'gptq_v2'");
-  parts.config.format = "gptq_v2";
+  EXPECT_HAS(parts.problem(), "format 'marlin' does not fit codes I32 [8, 16]: expected 'gptq' or 'gptq_v2'");
+  parts.config.method = "gptq";
+  parts.config.format = "gptq_p";
+  EXPECT_HAS(parts.problem(), "format 'gptq_p' is not supported: expected 'gptq' or 'gptq_v2' or 'marlin'");
+  parts.config.format = "";
   parts.config.method = "awq";
   EXPECT_HAS(parts.problem(), "quant_method 'awq' does not fit codes I32 [8, 16]: expected 'gptq'");
+}
+
+/// A file of this header in which only what `set` does is no zero.
+struct LayerFile {
+  std::string bytes;
+  Tensors tensors;
+  std::optional<LayerTensors> find(const std::string &name) {
+    return findLayerTensors(tensors, name, [this](const Tensor &tensor) {
+      return llvm::StringRef(bytes).substr(tensor.offset, tensor.bytes);
+    });
+  }
+  LayerFile(const std::vector<std::pair<std::string, std::string>> &named, const std::vector<size_t> &sizes) {
+    std::string header;
+    size_t begin = 0;
+    for (size_t i = 0; i < named.size(); begin += sizes[i++])
+      header += (i ? ", \"" : "{\"") + named[i].first + "\": {" + named[i].second + ", \"data_offsets\": [" +
+                std::to_string(begin) + ", " + std::to_string(begin + sizes[i]) + "]}";
+    bytes = fileOf(header + "}", begin);
+    EXPECT_EQ(readTensors(bytes, tensors), "");
+  }
+  char &at(const std::string &name, size_t byte) { return bytes[tensors.at(name).offset + byte]; }
+};
+
+TEST(LayerTensors, CodesOfAByteNeedScales) {
+  LayerFile plain({{"x.weight", R"("dtype": "I8", "shape": [2, 4])"}}, {8});
+  EXPECT_FALSE(plain.find("x.weight").has_value());
+  LayerFile scaled({{"x.weight", R"("dtype": "F8_E4M3", "shape": [2, 4])"},
+                    {"x.weight_scale_inv", R"("dtype": "F32", "shape": [1, 2])"},
+                    {"x.input_scale", R"("dtype": "F32", "shape": [])"}},
+                   {8, 8, 4});
+  scaled.at("x.weight", 1 * 4 + 3) = 0x38;         // 1
+  scaled.at("x.weight_scale_inv", 1 * 4 + 3) = 64; // 2
+  std::optional<LayerTensors> found = scaled.find("x.weight");
+  ASSERT_TRUE(found.has_value());
+  EXPECT_EQ(found->layer, "x");
+  EXPECT_EQ(found->missing, "");
+  EXPECT_EQ(found->taken.size(), 3u);
+  PackedWeight weight;
+  QuantizationConfig config;
+  EXPECT_HAS(PackedWeight::make(found->parts, config, weight), "'weight_block_size' in 'config.json'");
+  config.blockRows = 128;
+  config.blockColumns = 3;
+  ASSERT_EQ(PackedWeight::make(found->parts, config, weight), "");
+  EXPECT_EQ(weight.groupSize(), 3);
+  EXPECT_EQ(weight.at(3, 1), 2.0f);
+  EXPECT_EQ(weight.at(2, 1), 0.0f);
+  EXPECT_TRUE(weight.codesLie(true));
+  EXPECT_FALSE(weight.scalesLie(true));
+  EXPECT_EQ(weight.scales(true).size(), 16u);
+  config.blockColumns = int64_t(1) << 62;
+  EXPECT_HAS(PackedWeight::make(found->parts, config, weight), "blocks of 128 x 4611686018427387904");
+}
+
+TEST(LayerTensors, MarlinIsAPermutation) {
+  for (int64_t groups : {1, 2}) {
+    std::string scales = R"("dtype": "F16", "shape": [)" + std::to_string(groups) + ", 128]";
+    LayerFile file({{"x.B", R"("dtype": "I32", "shape": [2, 256])"}, {"x.s", scales}},
+                   {2048, static_cast<size_t>(groups) * 256});
+    std::optional<LayerTensors> found = file.find("x.B");
+    ASSERT_TRUE(found.has_value());
+    PackedWeight weight;
+    ASSERT_EQ(PackedWeight::make(found->parts, {}, weight), "");
+    EXPECT_EQ(weight.inputs(), 32);
+    EXPECT_TRUE(weight.isSymmetric());
+    // Each code, and each scale, is one place's.
+    for (size_t byte : {0, 3, 4, 515, 1023, 1024, 2047}) {
+      file.at("x.B", byte) = 0x30;
+      std::vector<uint8_t> codes = weight.codes(true);
+      EXPECT_EQ(llvm::count(codes, 3), 1) << byte;
+      EXPECT_EQ(llvm::count(codes, 0), 32 * 128 - 1) << byte;
+      file.at("x.B", byte) = 0;
+    }
+    for (size_t scale = 0; scale < static_cast<size_t>(groups) * 128; ++scale) {
+      file.at("x.s", 2 * scale + 1) = 1;
+      std::vector<uint8_t> all = weight.scales(false);
+      EXPECT_EQ(llvm::count(all, 1), 1) << scale;
+      file.at("x.s", 2 * scale + 1) = 0;
+    }
+  }
 }
 
 TEST(PackedWeight, GroupIndex) {

@@ -17,6 +17,7 @@
 #include <random>
 
 using namespace lathe;
+using test::activated;
 using test::randomValues;
 using runtime::Constant;
 using runtime::Manifest;
@@ -90,25 +91,6 @@ private:
   std::unique_ptr<runtime::BackendModule> module_;
   std::unique_ptr<runtime::BackendSession> session_;
 };
-
-double activate(int64_t activation, double x) {
-  switch (activation) {
-  case LATHE_ACT_RELU:
-    return x > 0 ? x : 0;
-  case LATHE_ACT_GELU_ERF:
-    return 0.5 * x * (1 + std::erf(x / std::sqrt(2.0)));
-  case LATHE_ACT_GELU_TANH:
-    return 0.5 * x * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
-  case LATHE_ACT_TANH:
-    return std::tanh(x);
-  case LATHE_ACT_SILU:
-    return x / (1 + std::exp(-x));
-  case LATHE_ACT_SIGMOID:
-    return 1 / (1 + std::exp(-x));
-  default:
-    return x;
-  }
-}
 
 enum class Weight { none, plain, transposed, packed, foreign };
 
@@ -295,7 +277,7 @@ void check(const Case &c, int threads, const std::string &isa) {
           for (int64_t k = 0; k < c.k; ++k)
             sum += static_cast<double>(a[static_cast<size_t>(aAt + m * call.a_row + k * call.a_col)]) *
                    b[static_cast<size_t>(bAt + k * bRow + n * bCol)];
-          sum = activate(c.activation, c.alpha * sum + (c.bias ? bias[static_cast<size_t>(n)] : 0));
+          sum = activated(c.activation, c.alpha * sum + (c.bias ? bias[static_cast<size_t>(n)] : 0));
           auto at = static_cast<size_t>(outAt + m * call.out_row + n);
           sum *= c.multiplier ? multiplier[at] : 1;
           expected[at] = static_cast<float>(sum + (c.residual ? residual[at] : 0));

@@ -6,8 +6,10 @@
 #ifndef LATHE_TEST_UNIT_RUNTIME_PRODUCTSUPPORT_H
 #define LATHE_TEST_UNIT_RUNTIME_PRODUCTSUPPORT_H
 
+#include "runtime/Abi.h"
 #include "runtime/CpuFeatures.h"
 
+#include <cmath>
 #include <random>
 #include <string>
 #include <vector>
@@ -37,6 +39,26 @@ inline std::vector<float> randomValues(int64_t count, unsigned seed) {
   for (float &value : values)
     value = static_cast<float>(static_cast<int>(random() % 2001) - 1000) / 1000;
   return values;
+}
+
+/// What steps of products give, in twice the precision.
+inline double activated(int64_t activation, double x) {
+  switch (activation) {
+  case LATHE_ACT_RELU:
+    return x > 0 ? x : 0;
+  case LATHE_ACT_GELU_ERF:
+    return 0.5 * x * (1 + std::erf(x / std::sqrt(2.0)));
+  case LATHE_ACT_GELU_TANH:
+    return 0.5 * x * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+  case LATHE_ACT_TANH:
+    return std::tanh(x);
+  case LATHE_ACT_SILU:
+    return x / (1 + std::exp(-x));
+  case LATHE_ACT_SIGMOID:
+    return 1 / (1 + std::exp(-x));
+  default:
+    return x;
+  }
 }
 
 } // namespace lathe::test

@@ -32,25 +32,6 @@ struct Case {
   int64_t aZero = 0;
 };
 
-double activate(int64_t activation, double x) {
-  switch (activation) {
-  case LATHE_ACT_RELU:
-    return x > 0 ? x : 0;
-  case LATHE_ACT_GELU_ERF:
-    return 0.5 * x * (1 + std::erf(x / std::sqrt(2.0)));
-  case LATHE_ACT_GELU_TANH:
-    return 0.5 * x * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
-  case LATHE_ACT_TANH:
-    return std::tanh(x);
-  case LATHE_ACT_SILU:
-    return x / (1 + std::exp(-x));
-  case LATHE_ACT_SIGMOID:
-    return 1 / (1 + std::exp(-x));
-  default:
-    return x;
-  }
-}
-
 /// What a row of the left side becomes.
 std::vector<double> quantized(const Case &c, std::vector<float> row) {
   float scale = static_cast<float>(c.aScale), most = 0;
@@ -139,7 +120,7 @@ void check(const Case &c, const RandomQuantized &weight, int threads, const std:
       for (int64_t x = 0; x < n; ++x) {
         auto at = static_cast<size_t>(outAt + m * call.out_row + x);
         auto column = static_cast<size_t>(x);
-        double value = activate(c.activation, c.alpha * sums[column] + (c.bias ? bias[column] : 0));
+        double value = activated(c.activation, c.alpha * sums[column] + (c.bias ? bias[column] : 0));
         value = value * (c.multiplier ? multiplier[at] : 1) + (c.residual ? residual[at] : 0);
         ASSERT_NEAR(out[at], value, 2e-6 * (4 + magnitudes[column])) << "row " << m << " of item " << i << ", column " << x;
       }

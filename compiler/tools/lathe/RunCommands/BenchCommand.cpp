@@ -19,11 +19,14 @@
 #include <cstdio>
 #include <cstring>
 #include <memory>
+#include <numeric>
+#include <optional>
 #include <string>
 #include <unistd.h>
 
 using namespace lathe;
 using namespace lathe::tool;
+using nlohmann::ordered_json;
 
 namespace {
 
@@ -39,7 +42,7 @@ double now() {
 /// The least time that this machine can take for what a model has to do, as its manifest tells: the operations of its
 /// matrix products at the speed of the registers, or reading its weights once.
 struct ModelLimit {
-  nlohmann::ordered_json operations = nlohmann::ordered_json::object(); ///< by type
+  ordered_json operations = ordered_json::object(); ///< by type
   uint64_t bytes = 0;     ///< of weights that a run reads
   const char *from = ""; ///< the limit of such reads
   double computeMs = 0, readMs = 0;
@@ -48,7 +51,7 @@ struct ModelLimit {
 
 /// Nothing where the operations depend on data, or the device is none whose limits are measured here.
 std::optional<ModelLimit> modelLimit(const Module &module, const Dims &dims, int threads) {
-  nlohmann::ordered_json manifest = manifestOf(module), work = member(manifest, "work");
+  ordered_json manifest = manifestOf(module), work = member(manifest, "work");
   if (!work.is_object() || strcmp(module.info().device, "cpu") != 0)
     return std::nullopt;
   bool wide = strcmp(module.info().isa, "avx2") != 0;
@@ -62,10 +65,10 @@ std::optional<ModelLimit> modelLimit(const Module &module, const Dims &dims, int
   ModelLimit result;
   for (const auto &[type, text] : work.items()) {
     std::optional<int64_t> operations = text.is_string() ? evaluateDim(text.get<std::string>(), dims) : std::nullopt;
-    double speed = type == "i8"                      ? peak({"amx_int8_gops", "vnni_int8_gops", fma})
-                   : type == "bf16" || type == "f16" ? peak({"amx_bf16_gflops", "avx512_bf16_gflops", fma})
-                   : type == "f64"                   ? peak({fma}) / 2
-                                                     : peak({fma});
+    double speed = type == "i8"     ? peak({"amx_int8_gops", "vnni_int8_gops", fma})
+                   : type == "bf16" ? peak({"amx_bf16_gflops", "avx512_bf16_gflops", fma})
+                   : type == "f64"  ? peak({fma}) / 2
+                                    : peak({fma}); // which f16 is widened for
     if (!operations || speed <= 0)
       return std::nullopt;
     result.operations[type] = *operations;
@@ -82,13 +85,13 @@ std::optional<ModelLimit> modelLimit(const Module &module, const Dims &dims, int
 
 int printLimits(const BenchOptions &options) {
   int threads = options.threads ? options.threads : runtime::ThreadPool::usableProcessors();
-  nlohmann::ordered_json report = {{"threads", threads}};
+  ordered_json report = {{"threads", threads}};
   if (!options.json)
     printf("%d thread%s, the best of several trials\n", threads, threads == 1 ? "" : "s together");
   for (const Limit &limit : limits()) {
     bool isThere = limit.isThere();
     double value = isThere ? limit.measure(threads) : 0;
-    report[limit.key] = isThere ? nlohmann::ordered_json(value) : nlohmann::ordered_json();
+    report[limit.key] = isThere ? ordered_json(value) : ordered_json();
     if (!options.json && isThere)
       printf("%-34s %10.2f %s\n", limit.what, value, limit.unit);
     else if (!options.json)
@@ -97,6 +100,99 @@ int printLimits(const BenchOptions &options) {
   if (options.json)
     printf("%s\n", report.dump(2).c_str());
   return kOk;
+}
+
+/// What was measured of a model.
+struct Figures {
+  std::vector<double> times; ///< of runs, in order
+  double loadMs = 0, firstMs = 0;
+  Dims dims;
+  int threads = 0;
+  uint64_t peak = 0; ///< bytes that were resident
+  std::optional<ModelLimit> limit;
+
+  double median() const {
+    size_t count = times.size();
+    return count % 2 ? times[count / 2] : (times[count / 2 - 1] + times[count / 2]) / 2;
+  }
+  double p90() const { return times[std::min(times.size() - 1, (times.size() * 9 + 9) / 10 - 1)]; }
+  double mean() const { return std::accumulate(times.begin(), times.end(), 0.0) / static_cast<double>(times.size()); }
+  double percentOfLimit() const { return limit ? 100 * limit->ms() / median() : 0; }
+};
+
+Figures measure(const BenchOptions &options, const Module &module, double start) {
+  Figures found;
+  SessionOptions sessionOptions;
+  sessionOptions.threads = options.threads;
+  Session session(module, sessionOptions);
+  found.loadMs = now() - start;
+  found.threads = session.threads();
+
+  auto [inputs, dims] = chooseInputs(module, options.inputs);
+  bindInputs(module, session, inputs);
+  start = now();
+  session.run();
+  found.firstMs = now() - start;
+  detailRun(module, session, found.loadMs, found.firstMs);
+  Progress progress;
+  for (int i = 1; i < options.warmup; ++i) {
+    progress.show({"warm up", static_cast<uint64_t>(i), static_cast<uint64_t>(options.warmup)});
+    session.run();
+  }
+  for (int i = 0; i < options.iterations; ++i) {
+    progress.show({"measure", static_cast<uint64_t>(i), static_cast<uint64_t>(options.iterations)});
+    start = now();
+    session.run();
+    found.times.push_back(now() - start);
+  }
+  progress.stop();
+  std::sort(found.times.begin(), found.times.end());
+  // Not getrusage: its maximum is inherited through exec, so that it would tell how large the calling program was.
+  found.peak = processStatus("VmHWM");
+  found.limit = modelLimit(module, dims, found.threads);
+  found.dims = std::move(dims);
+  return found;
+}
+
+ordered_json toJson(const BenchOptions &options, const Module &module, const Figures &found) {
+  const std::optional<ModelLimit> &limit = found.limit;
+  auto ofLimit = [&](auto value) { return limit ? ordered_json(value(*limit)) : ordered_json(); };
+  ordered_json report;
+  report["median_ms"] = found.median();
+  report["min_ms"] = found.times.front();
+  report["p90_ms"] = found.p90();
+  report["mean_ms"] = found.mean();
+  report["first_run_ms"] = found.firstMs;
+  report["load_ms"] = found.loadMs;
+  report["peak_rss_bytes"] = found.peak;
+  report["work"] = ofLimit([](const ModelLimit &own) { return own.operations; });
+  report["weights_bytes"] = weightsBytes(manifestOf(module), module.info());
+  report["read_bytes"] = ofLimit([](const ModelLimit &own) { return own.bytes; });
+  report["read_limit"] = ofLimit([](const ModelLimit &own) { return own.from; });
+  report["limit_ms"] = ofLimit([](const ModelLimit &own) { return own.ms(); });
+  report["percent_of_limit"] = ofLimit([&](const ModelLimit &) { return found.percentOfLimit(); });
+  report["iterations"] = options.iterations;
+  report["warmup"] = options.warmup;
+  report["threads"] = found.threads;
+  report["dims"] = ordered_json::object();
+  for (auto &[name, value] : found.dims)
+    report["dims"][name] = value;
+  report["device"] = module.info().device;
+  report["isa"] = module.info().isa;
+  return report;
+}
+
+void print(const BenchOptions &options, const Module &module, const Figures &found) {
+  printf("device      %s (%s), %d threads\n", module.info().device, module.info().isa, found.threads);
+  for (auto &[name, value] : found.dims)
+    printf("dimension   %s = %lld\n", name.c_str(), static_cast<long long>(value));
+  printf("median      %.3f ms\nmin         %.3f ms\np90         %.3f ms\n", found.median(), found.times.front(),
+         found.p90());
+  if (const std::optional<ModelLimit> &limit = found.limit)
+    printf("limit       %.3f ms: %s; the median reaches %.0f %% of it\n", limit->ms(),
+           limit->computeMs > limit->readMs ? "matrix products" : "reading the weights", found.percentOfLimit());
+  printf("first run   %.3f ms\nload        %.3f ms\npeak memory %.1f MiB\niterations  %d\n", found.firstMs,
+         found.loadMs, static_cast<double>(found.peak) / (1 << 20), options.iterations);
 }
 
 int bench(const BenchOptions &options) {
@@ -114,77 +210,11 @@ int bench(const BenchOptions &options) {
   load.tf32 = options.tf32;
   load.verify = options.verify;
   Module module(options.artifact, load);
-  SessionOptions sessionOptions;
-  sessionOptions.threads = options.threads;
-  Session session(module, sessionOptions);
-  double loadMs = now() - start;
-
-  auto [inputs, dims] = chooseInputs(module, options.inputs);
-  bindInputs(module, session, inputs);
-  start = now();
-  session.run();
-  double firstMs = now() - start;
-  detailRun(module, session, loadMs, firstMs);
-  Progress progress;
-  for (int i = 1; i < options.warmup; ++i) {
-    progress.show({"warm up", static_cast<uint64_t>(i), static_cast<uint64_t>(options.warmup)});
-    session.run();
-  }
-  std::vector<double> times;
-  for (int i = 0; i < options.iterations; ++i) {
-    progress.show({"measure", static_cast<uint64_t>(i), static_cast<uint64_t>(options.iterations)});
-    start = now();
-    session.run();
-    times.push_back(now() - start);
-  }
-  progress.stop();
-  std::sort(times.begin(), times.end());
-  size_t count = times.size();
-  double median = count % 2 ? times[count / 2] : (times[count / 2 - 1] + times[count / 2]) / 2;
-  double p90 = times[std::min(count - 1, (count * 9 + 9) / 10 - 1)];
-  double sum = 0;
-  for (double time : times)
-    sum += time;
-  // Not getrusage: its maximum is inherited through exec, so that it would tell how large the calling program was.
-  uint64_t peak = processStatus("VmHWM");
-  std::optional<ModelLimit> limit = modelLimit(module, dims, session.threads());
-  double percent = limit ? 100 * limit->ms() / median : 0;
-
-  if (options.json) {
-    nlohmann::ordered_json report;
-    report["median_ms"] = median;
-    report["min_ms"] = times.front();
-    report["p90_ms"] = p90;
-    report["mean_ms"] = sum / static_cast<double>(count);
-    report["first_run_ms"] = firstMs;
-    report["load_ms"] = loadMs;
-    report["peak_rss_bytes"] = peak;
-    report["work"] = limit ? limit->operations : nlohmann::ordered_json();
-    report["weights_bytes"] = weightsBytes(manifestOf(module), module.info());
-    report["read_bytes"] = limit ? nlohmann::ordered_json(limit->bytes) : nlohmann::ordered_json();
-    report["read_limit"] = limit ? nlohmann::ordered_json(limit->from) : nlohmann::ordered_json();
-    report["limit_ms"] = limit ? nlohmann::ordered_json(limit->ms()) : nlohmann::ordered_json();
-    report["percent_of_limit"] = limit ? nlohmann::ordered_json(percent) : nlohmann::ordered_json();
-    report["iterations"] = options.iterations;
-    report["warmup"] = options.warmup;
-    report["threads"] = session.threads();
-    report["dims"] = nlohmann::ordered_json::object();
-    for (auto &[name, value] : dims)
-      report["dims"][name] = value;
-    report["device"] = module.info().device;
-    report["isa"] = module.info().isa;
-    printf("%s\n", report.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace).c_str());
-    return kOk;
-  }
-  printf("device      %s (%s), %d threads\n", module.info().device, module.info().isa, session.threads());
-  for (auto &[name, value] : dims)
-    printf("dimension   %s = %lld\n", name.c_str(), static_cast<long long>(value));
-  printf("median      %.3f ms\nmin         %.3f ms\np90         %.3f ms\n", median, times.front(), p90);
-  if (limit)
-    printf("limit       %.3f ms: %s; the median reaches %.0f %% of it\n", limit->ms(),
-           limit->computeMs > limit->readMs ? "matrix products" : "reading the weights", percent);
-  printf("first run   %.3f ms\nload        %.3f ms\npeak memory %.1f MiB\niterations  %d\n", firstMs, loadMs,
-         static_cast<double>(peak) / (1 << 20), options.iterations);
+  Figures found = measure(options, module, start);
+  if (options.json)
+    printf("%s\n", toJson(options, module, found).dump(2, ' ', false, ordered_json::error_handler_t::replace).c_str());
+  else
+    print(options, module, found);
   return kOk;
 }
 

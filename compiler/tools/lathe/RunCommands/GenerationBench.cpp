@@ -94,6 +94,78 @@ ordered_json orNull(const Speeds &speeds, double value) {
   return speeds.values.empty() ? ordered_json() : ordered_json(value);
 }
 
+/// What the machine can do at most, if reading weights were all there is: a step reads each once, and of tables one
+/// row.
+struct StepLimit {
+  uint64_t bytes = 0;
+  const char *from = nullptr; ///< where they are read from, as lathe bench --limits has it; null where nothing is known
+  double tokensPerSecond = 0; ///< 0: not known
+};
+
+StepLimit stepLimit(const Module &module, int threads, bool isMeasured) {
+  Dims one;
+  for (const SymbolInfo &symbol : module.symbols(module.program("step")))
+    one[symbol.name] = 1;
+  StepLimit limit;
+  limit.bytes = bytesReadBy(module, "step", one);
+  if (strcmp(module.info().device, "cpu") != 0) // nothing is known here about memory of other devices
+    return limit;
+  auto bytes = static_cast<double>(limit.bytes);
+  limit.from = bytes > static_cast<double>(sysconf(_SC_LEVEL3_CACHE_SIZE)) ? "dram_gb_s" : "l3_gb_s";
+  if (isMeasured && limit.bytes > 0)
+    limit.tokensPerSecond = measureLimit(limit.from, threads) * 1e9 / bytes;
+  return limit;
+}
+
+struct Figures {
+  Speeds prefill, decode;
+  double loadMs = 0;
+  uint64_t cacheBytes = 0;
+  int threads = 0;
+  StepLimit limit;
+  bool isLimited() const { return limit.tokensPerSecond > 0; }
+  double percentOfLimit() const { return isLimited() ? 100 * decode.mean() / limit.tokensPerSecond : 0; }
+};
+
+ordered_json toJson(const MeasureOptions &options, const Module &module, const Bench &bench, const Figures &found) {
+  ordered_json report;
+  report["prompt"] = bench.prompt;
+  report["generate"] = bench.steps;
+  report["prefill_tokens_per_s"] = orNull(found.prefill, found.prefill.mean());
+  report["prefill_deviation"] = orNull(found.prefill, found.prefill.deviation());
+  report["prefill_best"] = orNull(found.prefill, found.prefill.best());
+  report["decode_tokens_per_s"] = orNull(found.decode, found.decode.mean());
+  report["decode_deviation"] = orNull(found.decode, found.decode.deviation());
+  report["decode_best"] = orNull(found.decode, found.decode.best());
+  report["read_bytes"] = found.limit.bytes;
+  report["read_limit"] = found.limit.from ? ordered_json(found.limit.from) : ordered_json();
+  report["limit_tokens_per_s"] = found.isLimited() ? ordered_json(found.limit.tokensPerSecond) : ordered_json();
+  report["percent_of_limit"] = found.isLimited() ? ordered_json(found.percentOfLimit()) : ordered_json();
+  report["cache_bytes"] = found.cacheBytes;
+  report["load_ms"] = found.loadMs;
+  report["peak_rss_bytes"] = processStatus("VmHWM");
+  report["iterations"] = options.iterations;
+  report["warmup"] = options.warmup;
+  report["threads"] = found.threads;
+  report["device"] = module.info().device;
+  report["isa"] = module.info().isa;
+  return report;
+}
+
+void print(const MeasureOptions &options, const Module &module, const Bench &bench, const Figures &found) {
+  std::string prefill = "pp" + std::to_string(bench.prompt), decode = "tg" + std::to_string(bench.steps);
+  printf("device      %s (%s), %d threads\n", module.info().device, module.info().isa, found.threads);
+  for (auto [name, speeds] : {std::pair(&prefill, &found.prefill), std::pair(&decode, &found.decode)})
+    if (!speeds->values.empty())
+      printf("%-11s %.2f +- %.2f tokens/s, best %.2f\n", name->c_str(), speeds->mean(), speeds->deviation(),
+             speeds->best());
+  if (found.isLimited())
+    printf("limit       %.2f tokens/s: reading %.1f MB of weights; %s reaches %.0f %% of it\n",
+           found.limit.tokensPerSecond, static_cast<double>(found.limit.bytes) / 1e6, decode.c_str(),
+           found.percentOfLimit());
+  printf("iterations  %d\n", options.iterations);
+}
+
 } // namespace
 
 int tool::benchGeneration(const MeasureOptions &options, const GenerationBenchOptions &generation, bool verify) {
@@ -106,7 +178,8 @@ int tool::benchGeneration(const MeasureOptions &options, const GenerationBenchOp
   load.verify = verify;
   Module module(options.artifact, load);
   Bench bench(module, options, generation);
-  double loadMs = (seconds() - start) * 1e3;
+  Figures found;
+  found.loadMs = (seconds() - start) * 1e3;
   if (bench.prompt == 0 && bench.steps == 0)
     throw CommandError(kUsage, "expects tokens to measure with --prompt or --generate, got 0");
   Progress progress;
@@ -114,62 +187,18 @@ int tool::benchGeneration(const MeasureOptions &options, const GenerationBenchOp
     progress.show({"warm up", static_cast<uint64_t>(i), static_cast<uint64_t>(options.warmup)});
     bench.run(nullptr, nullptr);
   }
-  Speeds prefill, decode;
   for (int i = 0; i < options.iterations; ++i) {
     progress.show({"measure", static_cast<uint64_t>(i), static_cast<uint64_t>(options.iterations)});
-    bench.run(&prefill, &decode);
+    bench.run(&found.prefill, &found.decode);
   }
   progress.stop();
-  uint64_t cacheBytes = bench.cacheBytes();
-
-  // A step reads each weight once, and of tables one row.
-  int threads = options.threads ? options.threads : runtime::ThreadPool::usableProcessors();
-  Dims one;
-  for (const SymbolInfo &symbol : module.symbols(module.program("step")))
-    one[symbol.name] = 1;
-  uint64_t bytes = bytesReadBy(module, "step", one);
-  const char *from =
-      static_cast<double>(bytes) > static_cast<double>(sysconf(_SC_LEVEL3_CACHE_SIZE)) ? "dram_gb_s" : "l3_gb_s";
-  bool isProcessor = strcmp(module.info().device, "cpu") == 0; // nothing is known here about memory of other devices
-  double speed = bench.steps > 0 && isProcessor ? measureLimit(from, threads) : 0;
-  double limit = bytes > 0 ? speed * 1e9 / static_cast<double>(bytes) : 0; // tokens per second
-  double percent = limit > 0 ? 100 * decode.mean() / limit : 0;
-  std::string promptName = "pp" + std::to_string(bench.prompt), decodeName = "tg" + std::to_string(bench.steps);
-  if (options.json) {
-    ordered_json report;
-    report["prompt"] = bench.prompt;
-    report["generate"] = bench.steps;
-    report["prefill_tokens_per_s"] = orNull(prefill, prefill.mean());
-    report["prefill_deviation"] = orNull(prefill, prefill.deviation());
-    report["prefill_best"] = orNull(prefill, prefill.best());
-    report["decode_tokens_per_s"] = orNull(decode, decode.mean());
-    report["decode_deviation"] = orNull(decode, decode.deviation());
-    report["decode_best"] = orNull(decode, decode.best());
-    report["read_bytes"] = bytes;
-    report["read_limit"] = isProcessor ? ordered_json(from) : ordered_json();
-    report["limit_tokens_per_s"] = limit > 0 ? ordered_json(limit) : ordered_json();
-    report["percent_of_limit"] = limit > 0 ? ordered_json(percent) : ordered_json();
-    report["cache_bytes"] = cacheBytes;
-    report["load_ms"] = loadMs;
-    report["peak_rss_bytes"] = processStatus("VmHWM");
-    report["iterations"] = options.iterations;
-    report["warmup"] = options.warmup;
-    report["threads"] = threads;
-    report["device"] = module.info().device;
-    report["isa"] = module.info().isa;
-    printf("%s\n", report.dump(2, ' ', false, ordered_json::error_handler_t::replace).c_str());
-    return kOk;
-  }
-  printf("device      %s (%s), %d threads\n", module.info().device, module.info().isa, threads);
-  if (!prefill.values.empty())
-    printf("%-11s %.2f +- %.2f tokens/s, best %.2f\n", promptName.c_str(), prefill.mean(), prefill.deviation(),
-           prefill.best());
-  if (!decode.values.empty())
-    printf("%-11s %.2f +- %.2f tokens/s, best %.2f\n", decodeName.c_str(), decode.mean(), decode.deviation(),
-           decode.best());
-  if (limit > 0)
-    printf("limit       %.2f tokens/s: reading %.1f MB of weights; %s reaches %.0f %% of it\n", limit,
-           static_cast<double>(bytes) / 1e6, decodeName.c_str(), percent);
-  printf("iterations  %d\n", options.iterations);
+  found.cacheBytes = bench.cacheBytes();
+  found.threads = options.threads ? options.threads : runtime::ThreadPool::usableProcessors();
+  found.limit = stepLimit(module, found.threads, /*isMeasured=*/bench.steps > 0);
+  if (options.json)
+    printf("%s\n",
+           toJson(options, module, bench, found).dump(2, ' ', false, ordered_json::error_handler_t::replace).c_str());
+  else
+    print(options, module, bench, found);
   return kOk;
 }

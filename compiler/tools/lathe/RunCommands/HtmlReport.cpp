@@ -97,10 +97,9 @@ void tool::checkHtml(const std::string &path) {
     throw CommandError(kUsage, "--html expects a name that ends in .html, found '" + path + "'");
 }
 
-int tool::convertReport(const std::string &file, const std::string &name, const std::string &path) {
+int tool::makePage(const std::string &json, const std::string &name, const std::string &path) {
   return guarded([&] {
-    std::vector<unsigned char> content = readWhole(file);
-    writeHtmlReport(std::string(content.begin(), content.end()), name, path);
+    writeHtmlReport(json, name, path);
     return kOk;
   });
 }
@@ -111,10 +110,12 @@ void tool::addReportCommand(CLI::App &app, int &exitCode) {
   command->add_option("report", options->report, "The report (.json), of --report or compare --json")->required();
   command->add_option("-o,--output", options->output, "The page (.html)")->required();
   command->callback([options, &exitCode] {
-    if (!isHtml(options->output))
-      exitCode =
-          reportFailure(CommandError(kUsage, "expected an output that ends in .html, found '" + options->output + "'"));
-    else
-      exitCode = convertReport(options->report, "'" + options->report + "'", options->output);
+    exitCode = guarded([&] {
+      if (!isHtml(options->output))
+        throw CommandError(kUsage, "expected an output that ends in .html, found '" + options->output + "'");
+      std::vector<unsigned char> content = readWhole(options->report);
+      writeHtmlReport(std::string(content.begin(), content.end()), "'" + options->report + "'", options->output);
+      return kOk;
+    });
   });
 }

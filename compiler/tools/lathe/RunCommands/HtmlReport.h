@@ -21,8 +21,8 @@ void checkHtml(const std::string &path);
 /// FileError where the page can't be written.
 void writeHtmlReport(const std::string &json, const std::string &name, const std::string &path);
 
-/// The same of a report in a file; prints what goes wrong, and returns the exit code.
-int convertReport(const std::string &file, const std::string &name, const std::string &path);
+/// The same, but prints what goes wrong, and returns the exit code.
+int makePage(const std::string &json, const std::string &name, const std::string &path);
 
 } // namespace lathe::tool
 

@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+using namespace lathe;
 using namespace lathe::tool;
 
 namespace {
@@ -90,10 +91,10 @@ LogProbabilityFile::LogProbabilityFile(const std::string &path) : path_(path) {
 }
 
 LogProbabilityFile::LogProbabilityFile(const std::string &path, const LogProbabilityHeader &header)
-    : path_(path), temporary_(path + ".part" + std::to_string(getpid())), header_(header) {
-  file_ = open(temporary_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-  if (file_ < 0)
-    throw FileError("cannot write '" + path + "': " + strerror(errno), true);
+    : path_(path), made_(std::make_unique<runtime::NewFile>(path)), header_(header) {
+  if (std::string problem = made_->open(); !problem.empty())
+    throw FileError("cannot write '" + path + "': " + problem, true);
+  file_ = made_->descriptor();
   char head[kHeaderBytes] = {};
   uint64_t count = header.tokens.size();
   memcpy(head, kMagic, sizeof(kMagic));
@@ -103,20 +104,13 @@ LogProbabilityFile::LogProbabilityFile(const std::string &path, const LogProbabi
   memcpy(head + 24, &count, 8);
   memcpy(head + 32, &header.predictions, 8);
   std::vector<uint32_t> tokens(header.tokens.begin(), header.tokens.end());
-  try {
-    writeAll(file_, head, sizeof(head), 0, path);
-    writeAll(file_, tokens.data(), tokens.size() * sizeof(uint32_t), kHeaderBytes, path);
-  } catch (...) {
-    close(file_);
-    unlink(temporary_.c_str());
-    throw;
-  }
+  writeAll(file_, head, sizeof(head), 0, path);
+  writeAll(file_, tokens.data(), tokens.size() * sizeof(uint32_t), kHeaderBytes, path);
 }
 
 LogProbabilityFile::~LogProbabilityFile() {
-  close(file_);
-  if (!temporary_.empty())
-    unlink(temporary_.c_str());
+  if (!made_)
+    close(file_);
 }
 
 void LogProbabilityFile::write(uint64_t prediction, const float *logProbabilities) {
@@ -157,9 +151,6 @@ void LogProbabilityFile::read(uint64_t prediction, float *logProbabilities) cons
 }
 
 void LogProbabilityFile::finish() {
-  if (fsync(file_) != 0 && errno != EINVAL && errno != EROFS)
-    throw FileError("cannot write '" + path_ + "': " + strerror(errno), true);
-  if (rename(temporary_.c_str(), path_.c_str()) != 0)
-    throw FileError("cannot write '" + path_ + "': " + strerror(errno), true);
-  temporary_.clear();
+  if (std::string problem = made_->finish(); !problem.empty())
+    throw FileError("cannot write '" + path_ + "': " + problem, true);
 }

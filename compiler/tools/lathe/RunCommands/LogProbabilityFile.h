@@ -10,6 +10,7 @@
 #ifndef LATHE_COMPILER_TOOLS_LATHE_RUNCOMMANDS_LOGPROBABILITYFILE_H
 #define LATHE_COMPILER_TOOLS_LATHE_RUNCOMMANDS_LOGPROBABILITYFILE_H
 
+#include "runtime/NewFile.h"
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -43,7 +44,8 @@ private:
   uint64_t offset(uint64_t prediction) const;
   size_t rowBytes() const { return 2 * sizeof(float) + header_.vocabulary * sizeof(uint16_t); }
 
-  std::string path_, temporary_;
+  std::string path_;
+  std::unique_ptr<runtime::NewFile> made_; ///< that is written; null for one that is read
   LogProbabilityHeader header_;
   int file_ = -1;
 };

@@ -6,6 +6,7 @@
 #include "compiler/tools/lathe/RunCommands/TensorFiles.h"
 
 #include "runtime/DataType.h"
+#include "runtime/NewFile.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -187,15 +188,15 @@ struct ArchiveDiscard {
 };
 using Archive = std::unique_ptr<zip_t, ArchiveDiscard>;
 
-Archive openArchive(const std::string &path, int flags, bool writing) {
+Archive openArchive(const std::string &path) {
   int code = 0;
-  Archive archive(zip_open(path.c_str(), flags, &code));
+  Archive archive(zip_open(path.c_str(), ZIP_RDONLY | ZIP_CHECKCONS, &code));
   if (!archive) {
     zip_error_t error;
     zip_error_init_with_code(&error, code);
     std::string text = zip_error_strerror(&error);
     zip_error_fini(&error);
-    throw FileError("cannot open '" + path + "': " + text, writing);
+    throw FileError("cannot open '" + path + "': " + text);
   }
   return archive;
 }
@@ -383,7 +384,7 @@ Tensor tool::readNpy(const std::string &path) {
 }
 
 std::vector<Tensor> tool::readNpz(const std::string &path) {
-  Archive archive = openArchive(path, ZIP_RDONLY | ZIP_CHECKCONS, false);
+  Archive archive = openArchive(path);
   std::vector<Tensor> tensors;
   zip_int64_t count = zip_get_num_entries(archive.get(), 0);
   for (zip_int64_t i = 0; i < count; ++i) {
@@ -405,28 +406,11 @@ std::vector<Tensor> tool::readNpz(const std::string &path) {
 }
 
 namespace {
-/// A file that is written beside its place, and takes it when it is complete.
-struct FileBeside {
-  explicit FileBeside(const std::string &path) : path(path), target(path) {
-    if (char *real = realpath(path.c_str(), nullptr)) {
-      target = real;
-      free(real);
-    }
-    struct stat info;
-    if (stat(target.c_str(), &info) == 0 && !S_ISREG(info.st_mode))
-      throw FileError("cannot write '" + path + "': it exists and is not a regular file", true);
-    temporary = target + ".tmp." + std::to_string(getpid());
-    unlink(temporary.c_str());
-  }
-  void takePlace() const {
-    if (rename(temporary.c_str(), target.c_str()) == 0)
-      return;
-    std::string message = "cannot write '" + path + "': " + strerror(errno);
-    unlink(temporary.c_str());
-    throw FileError(message, true);
-  }
-  std::string path, target, temporary;
-};
+/// Takes what functions of NewFile return.
+void check(const std::string &problem, const std::string &path) {
+  if (!problem.empty())
+    throw FileError("cannot write '" + path + "': " + problem, true);
+}
 } // namespace
 
 std::vector<unsigned char> tool::readWhole(const std::string &path) {
@@ -443,24 +427,100 @@ std::vector<unsigned char> tool::readWhole(const std::string &path) {
 }
 
 void tool::writeText(const std::string &path, const std::string &text) {
-  FileBeside file(path);
-  FILE *stream = fopen(file.temporary.c_str(), "wxb");
-  bool ok = stream && fwrite(text.data(), 1, text.size(), stream) == text.size();
-  ok &= stream && fclose(stream) == 0;
-  if (!ok) {
-    std::string message = "cannot write '" + path + "': " + strerror(errno);
-    if (stream)
-      unlink(file.temporary.c_str());
-    throw FileError(message, true);
-  }
-  file.takePlace();
+  runtime::NewFile file(path);
+  check(file.open(), path);
+  check(file.write(text.data(), text.size()), path);
+  check(file.finish(), path);
 }
 
+namespace {
+
+/// What libzip writes an archive to: by itself it would give the file a name before it is complete.
+class ArchiveFile {
+public:
+  explicit ArchiveFile(const std::string &path) : file_(path) {
+    zip_error_init(&error_);
+    check(file_.open(), path);
+  }
+  ~ArchiveFile() { zip_error_fini(&error_); }
+  ArchiveFile(const ArchiveFile &) = delete;
+  ArchiveFile &operator=(const ArchiveFile &) = delete;
+
+  Archive open() {
+    zip_source_t *source = zip_source_function_create(call, this, &error_);
+    zip_t *archive = source ? zip_open_from_source(source, ZIP_TRUNCATE, &error_) : nullptr;
+    if (!archive) {
+      std::string problem = zip_error_strerror(&error_);
+      zip_source_free(source);
+      check(problem, file_.path());
+    }
+    return Archive(archive);
+  }
+  void finish() { check(file_.finish(), file_.path()); }
+
+private:
+  static zip_int64_t call(void *own, void *data, zip_uint64_t size, zip_source_cmd_t command) {
+    return static_cast<ArchiveFile *>(own)->carryOut(data, size, command);
+  }
+
+  /// What can be changed can be read, as libzip sees it: nothing is there to be.
+  zip_int64_t carryOut(void *data, zip_uint64_t size, zip_source_cmd_t command) {
+    switch (command) {
+    case ZIP_SOURCE_SUPPORTS:
+      return ZIP_SOURCE_SUPPORTS_WRITABLE;
+    case ZIP_SOURCE_ERROR:
+      return zip_error_to_data(&error_, data, size);
+    case ZIP_SOURCE_STAT:
+      zip_stat_init(static_cast<zip_stat_t *>(data));
+      static_cast<zip_stat_t *>(data)->size = 0;
+      static_cast<zip_stat_t *>(data)->valid = ZIP_STAT_SIZE;
+      return sizeof(zip_stat_t);
+    case ZIP_SOURCE_WRITE:
+      return isDone(file_.write(data, size)) ? static_cast<zip_int64_t>(size) : -1;
+    case ZIP_SOURCE_SEEK_WRITE: {
+      zip_int64_t place = zip_source_seek_compute_offset(static_cast<zip_uint64_t>(tell()), length(), data, size, &error_);
+      return place >= 0 && isDone(file_.seek(static_cast<uint64_t>(place))) ? 0 : -1;
+    }
+    case ZIP_SOURCE_TELL_WRITE:
+      return tell();
+    case ZIP_SOURCE_BEGIN_WRITE:
+    case ZIP_SOURCE_COMMIT_WRITE:
+    case ZIP_SOURCE_ROLLBACK_WRITE:
+    case ZIP_SOURCE_FREE:
+    case ZIP_SOURCE_OPEN:
+    case ZIP_SOURCE_CLOSE:
+    case ZIP_SOURCE_READ:
+      return 0;
+    default:
+      zip_error_set(&error_, ZIP_ER_OPNOTSUPP, 0);
+      return -1;
+    }
+  }
+
+  bool isDone(const std::string &problem) {
+    if (!problem.empty())
+      zip_error_set(&error_, ZIP_ER_WRITE, errno);
+    return problem.empty();
+  }
+  zip_int64_t tell() const { return lseek(file_.descriptor(), 0, SEEK_CUR); }
+  zip_uint64_t length() const {
+    struct stat info;
+    return fstat(file_.descriptor(), &info) == 0 ? static_cast<zip_uint64_t>(info.st_size) : 0;
+  }
+
+  runtime::NewFile file_;
+  zip_error_t error_;
+};
+
+} // namespace
+
 void tool::writeNpz(const std::string &path, const std::vector<Tensor> &tensors) {
-  FileBeside file(path);
-  // libzip writes when it closes, so the content must live until then; it removes what it could not complete.
+  if (tensors.empty()) // libzip writes nothing for an empty archive
+    throw FileError("cannot write '" + path + "': there are no outputs", true);
+  ArchiveFile file(path);
+  // libzip writes when it closes, so the content must live until then.
   std::vector<std::vector<unsigned char>> contents;
-  Archive archive = openArchive(file.temporary, ZIP_CREATE | ZIP_EXCL, true);
+  Archive archive = file.open();
   for (const Tensor &tensor : tensors) {
     contents.push_back(formatNpy(tensor));
     zip_source_t *source = zip_source_buffer(archive.get(), contents.back().data(), contents.back().size(), 0);
@@ -469,22 +529,14 @@ void tool::writeNpz(const std::string &path, const std::vector<Tensor> &tensors)
     if (index < 0) {
       if (source)
         zip_source_free(source);
-      throw FileError("cannot write '" + path + "': " + zip_strerror(archive.get()), true);
+      check(zip_strerror(archive.get()), path);
     }
     // As NumPy writes them; and the same bytes whenever they are written.
     zip_set_file_compression(archive.get(), static_cast<zip_uint64_t>(index), ZIP_CM_STORE, 0);
     zip_file_set_dostime(archive.get(), static_cast<zip_uint64_t>(index), 0, 33, 0);
   }
-  if (zip_close(archive.get()) != 0) {
-    std::string message = "cannot write '" + path + "': " + zip_strerror(archive.get());
-    archive.reset();
-    unlink(file.temporary.c_str());
-    throw FileError(message, true);
-  }
+  if (zip_close(archive.get()) != 0)
+    check(zip_strerror(archive.get()), path);
   archive.release();
-  if (tensors.empty()) {
-    // libzip writes no file for an empty archive.
-    throw FileError("cannot write '" + path + "': there are no outputs", true);
-  }
-  file.takePlace();
+  file.finish();
 }

@@ -2,6 +2,7 @@
 // RUN: lathe-opt %t/select.mlir -split-input-file --cpu-select-kernels=device --canonicalize --cse | FileCheck %t/select.mlir
 // RUN: lathe-opt %t/sparse.mlir "--pass-pipeline=builtin.module(func.func(cpu-compressed-products{device=true}))" | FileCheck %t/sparse.mlir
 // RUN: lathe-opt %t/rounded.mlir "--pass-pipeline=builtin.module(func.func(cpu-compressed-products{device=true}),cpu-select-kernels{device=true})" | FileCheck %t/rounded.mlir
+// RUN: lathe-opt %t/narrow.mlir -split-input-file "--pass-pipeline=builtin.module(func.func(narrow-operands),cpu-select-kernels{device=true})" | FileCheck %t/narrow.mlir
 
 //--- select.mlir
 
@@ -88,4 +89,40 @@ func.func @main(%x: tensor<?x64xf32> {lathe.dims = ["n", "64"]}, %v: tensor<?x64
   %a = lathe.matmul %v, %e : (tensor<?x64xf32>, tensor<64x16xf32>) -> tensor<?x16xf32>
   %b = lathe.matmul %v, %f : (tensor<?x64xf32>, tensor<64x16xf32>) -> tensor<?x16xf32>
   return %y, %z, %a, %b : tensor<?x16xf32>, tensor<?x16xf32>, tensor<?x16xf32>, tensor<?x16xf32>
+}
+
+//--- narrow.mlir
+
+// A kernel writes 16 bits, which a product reads; it writes 16 bits for the next one, whose result is f32.
+// CHECK-LABEL: func.func @run
+// CHECK: kernel.alloc{{.*}} : memref<?x8xf16>
+// CHECK: kernel.launch
+// CHECK: kernel.matmul {{.*}}lhs({{.*}} : memref<?x8xf16>) out({{.*}} : memref<?x4xf16>) {activation = 1 : i64
+// CHECK: kernel.matmul {{.*}}lhs({{.*}} : memref<?x4xf16>) out({{.*}} : memref<?x8xf32>)
+// CHECK-NOT: kernel.launch
+// CHECK: return
+func.func @main(%x: tensor<?x8xf32> {lathe.dims = ["n", "8"]}) -> tensor<?x8xf32> {
+  %v = lathe.weight "v" in "m" at 0 : tensor<8x4xf16>
+  %w = lathe.weight "w" in "m" at 1024 : tensor<4x8xf16>
+  %a = lathe.cast %v : (tensor<8x4xf16>) -> tensor<8x4xf32>
+  %b = lathe.cast %w : (tensor<4x8xf16>) -> tensor<4x8xf32>
+  %0 = lathe.tanh %x : (tensor<?x8xf32>) -> tensor<?x8xf32>
+  %1 = lathe.matmul %0, %a : (tensor<?x8xf32>, tensor<8x4xf32>) -> tensor<?x4xf32>
+  %2 = lathe.relu %1 : (tensor<?x4xf32>) -> tensor<?x4xf32>
+  %3 = lathe.matmul %2, %b : (tensor<?x4xf32>, tensor<4x8xf32>) -> tensor<?x8xf32>
+  return %3 : tensor<?x8xf32>
+}
+
+// -----
+
+// What something else reads in f32, too, is written in f32; the product rounds.
+// CHECK-LABEL: func.func @run
+// CHECK-NOT: bf16>
+// CHECK: return
+func.func @main(%x: tensor<?x8xf32> {lathe.dims = ["n", "8"]}) -> (tensor<?x4xf32>, tensor<?x8xf32>) {
+  %v = lathe.weight "v" in "m" at 0 : tensor<8x4xbf16>
+  %a = lathe.cast %v : (tensor<8x4xbf16>) -> tensor<8x4xf32>
+  %0 = lathe.tanh %x : (tensor<?x8xf32>) -> tensor<?x8xf32>
+  %1 = lathe.matmul %0, %a : (tensor<?x8xf32>, tensor<8x4xf32>) -> tensor<?x4xf32>
+  return %1, %0 : tensor<?x4xf32>, tensor<?x8xf32>
 }

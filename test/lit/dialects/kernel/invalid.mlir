@@ -124,10 +124,19 @@ func.func @matmul_weight(%frame: !llvm.ptr, %x: memref<2x8xf32>, %y: memref<2x4x
 
 // -----
 
-func.func @matmul_c1(%frame: !llvm.ptr, %x: memref<2x8xf16>, %y: memref<2x4xf32>) {
-  // expected-error @below {{expects elements of f32 or i8, got 'memref<2x8xf16>'}}
-  kernel.matmul %frame lhs(%x : memref<2x8xf16>) out(%y : memref<2x4xf32>)
+func.func @matmul_c1(%frame: !llvm.ptr, %x: memref<2x8xf64>, %y: memref<2x4xf32>) {
+  // expected-error @below {{expects elements of f32, i8, f16 or bf16, got 'memref<2x8xf64>'}}
+  kernel.matmul %frame lhs(%x : memref<2x8xf64>) out(%y : memref<2x4xf32>)
     {activation = 0 : i64, kernel = 0 : i64, weight = 0 : i64, weight_shape = array<i64: 8, 4>}
+  return
+}
+
+// -----
+
+func.func @matmul_c18(%frame: !llvm.ptr, %x: memref<2x8xf16>, %y: memref<2x4xf32>) {
+  // expected-error @below {{expects a left side of 'f16' without lhs_quantization, got 1}}
+  kernel.matmul %frame lhs(%x : memref<2x8xf16>) out(%y : memref<2x4xf32>)
+    {activation = 0 : i64, kernel = 0 : i64, lhs_quantization = 1 : i64, weight = 0 : i64, weight_shape = array<i64: 8, 4>}
   return
 }
 
@@ -614,9 +623,9 @@ func.func @attention_window(%frame: !llvm.ptr, %i: index, %x: memref<2x8xf32>) {
 // -----
 
 func.func @attention_c8(%frame: !llvm.ptr, %i: index, %x: memref<2x8xf32>) {
-  // expected-error @below {{expects an arithmetic of bf16 or i8, got 'f16'}}
+  // expected-error @below {{expects an arithmetic of bf16, f16 or i8, got 'f64'}}
   kernel.attention %frame sizes[%i, %i, %i, %i, %i, %i, %i, %i] query(%x : memref<2x8xf32>)[%i, %i, %i, %i, %i, %i] key(%x : memref<2x8xf32>)[%i, %i, %i, %i, %i, %i]
-      value(%x : memref<2x8xf32>)[%i, %i, %i, %i, %i, %i] out(%x : memref<2x8xf32>)[%i, %i, %i, %i, %i, %i] {kernel = 0 : i64, scale = 1.0 : f64, arithmetic = f16}
+      value(%x : memref<2x8xf32>)[%i, %i, %i, %i, %i, %i] out(%x : memref<2x8xf32>)[%i, %i, %i, %i, %i, %i] {kernel = 0 : i64, scale = 1.0 : f64, arithmetic = f64}
   return
 }
 

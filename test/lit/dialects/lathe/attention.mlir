@@ -139,15 +139,15 @@ func.func @c9_alone(%q: tensor<2x4x3x8xf32>) {
 // -----
 
 func.func @c10_type(%q: tensor<4x3x8xf32>) {
-  // expected-error @below {{expects an arithmetic of bf16 or i8 of tensors of f32, got 'f16' of 'f32'}}
-  %0 = lathe.attention %q, %q, %q {arithmetic = f16} : (tensor<4x3x8xf32>, tensor<4x3x8xf32>, tensor<4x3x8xf32>) -> tensor<4x3x8xf32>
+  // expected-error @below {{expects an arithmetic of bf16, f16 or i8 of tensors of f32, got 'f64' of 'f32'}}
+  %0 = lathe.attention %q, %q, %q {arithmetic = f64} : (tensor<4x3x8xf32>, tensor<4x3x8xf32>, tensor<4x3x8xf32>) -> tensor<4x3x8xf32>
   return
 }
 
 // -----
 
 func.func @c10_tensors(%q: tensor<4x3x8xf16>) {
-  // expected-error @below {{expects an arithmetic of bf16 or i8 of tensors of f32, got 'i8' of 'f16'}}
+  // expected-error @below {{expects an arithmetic of bf16, f16 or i8 of tensors of f32, got 'i8' of 'f16'}}
   %0 = lathe.attention %q, %q, %q {arithmetic = i8} : (tensor<4x3x8xf16>, tensor<4x3x8xf16>, tensor<4x3x8xf16>) -> tensor<4x3x8xf16>
   return
 }

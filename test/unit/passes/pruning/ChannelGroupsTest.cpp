@@ -23,8 +23,8 @@ class Program : public lathe::test::ParsedProgram {
 public:
   explicit Program(const std::string &body, const std::string &result = "tensor<?x?x8xf32>")
       : ParsedProgram(
-        R"(func.func @main(%x: tensor<?x?x8xf32> {lathe.dims = ["batch", "sequence", "8"], lathe.name = "x"}) -> ()" +
-        result + R"( {lathe.name = "y"}) {
+            R"(func.func @main(%x: tensor<?x?x8xf32> {lathe.dims = ["batch", "sequence", "8"], lathe.name = "x"}) -> ()" +
+            result + R"( {lathe.name = "y"}) {
       %c0 = arith.constant 0 : index
       %c1 = arith.constant 1 : index
       %c2 = arith.constant 2 : index
@@ -43,8 +43,8 @@ public:
       %qkv = lathe.weight "qkv" in "f" at 16384 : tensor<8x24xf32>
       %o = lathe.weight "o" in "f" at 20480 : tensor<8x8xf32>
       %kv = lathe.weight "kv" in "f" at 24576 : tensor<8x4xf32>
-      )" +
-        body + "\n}") {}
+      )" + body +
+            "\n}") {}
 };
 
 std::string product(const std::string &name, const std::string &lhs, const std::string &rhs, int k, int n) {
@@ -94,6 +94,40 @@ TEST(ChannelGroups, NeuronsOfAGateShareWhatTheyReadAndGive) {
   EXPECT_TRUE(mlir::succeeded(mlir::verify(program.main())));
   program.main().walk([](lathe::SwishOp op) { EXPECT_EQ(extentOf(op.getResult(), 2), 10); });
   EXPECT_FALSE(canRemove(neurons, std::vector<bool>(12, true)));
+}
+
+/// Two blocks x + down(f(up(x))) behind a product, without norms, and a product behind them. Both blocks have the same
+/// weights.
+std::string blocks(const std::string &f) {
+  const std::string stream = "(tensor<?x?x8xf32>, tensor<?x?x8xf32>) -> tensor<?x?x8xf32>\n";
+  auto block = [&](const std::string &number, const std::string &from) {
+    std::string inner = f;
+    for (size_t at = 0; (at = inner.find('#', at)) != std::string::npos;)
+      inner.replace(at, 1, number);
+    return product("%u" + number, from, "%up", 8, 12) + inner + product("%d" + number, "%m" + number, "%down", 12, 8) +
+           "%y" + number + " = lathe.add " + from + ", %d" + number + " : " + stream;
+  };
+  return product("%s0", "%x", "%o", 8, 8) + block("1", "%s0") + block("2", "%y1") + product("%z", "%y2", "%o", 8, 8) +
+         "return %z : tensor<?x?x8xf32>";
+}
+
+TEST(ChannelGroups, StreamsWithoutNormsAreNoNeurons) {
+  const std::string two = "(" + kWide + ", " + kWide + ") -> " + kWide + "\n";
+  for (const std::string &f : {"%m# = lathe.relu %u# : (" + kWide + ") -> " + kWide + "\n",
+                               // what is added to neurons may be made of them
+                               "%q# = lathe.mul %u#, %u# : " + two + "%m# = lathe.add %u#, %q# : " + two}) {
+    Program program(blocks(f));
+    ASSERT_TRUE(program.isGood());
+    mlir::func::FuncOp programs[] = {program.main()};
+    ChannelGroups all(programs);
+    std::vector<ChannelGroup> groups = all.findSummed();
+    ASSERT_THAT(groups, SizeIs(2));
+    size_t wide = groups[0].units == 12 ? 0 : 1;
+    EXPECT_EQ(groups[wide].units, 12);
+    EXPECT_EQ(groups[wide].kind, ChannelGroup::Kind::neurons);
+    EXPECT_TRUE(groups[wide].isPrunable());
+    EXPECT_EQ(groups[1 - wide].kind, ChannelGroup::Kind::channels);
+  }
 }
 
 /// Queries, keys and values of one product: 8 + 8 + 8 of heads of two, or 8 + 4 + 4 in one of queries and one of both.

@@ -3,8 +3,11 @@
 // Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
 //
 //===----------------------------------------------------------------------===//
+#include "mlir/IR/Verifier.h"
 #include "passes/quantization/EqualizablePairs.h"
+#include "passes/quantization/Layers.h"
 #include "passes/quantization/ResidualStreams.h"
+#include "passes/quantization/Stacks.h"
 #include "test/unit/passes/ParsedProgram.h"
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -140,6 +143,147 @@ TEST(EqualizablePairs, HeadsOfGroupedQueries) {
   EXPECT_EQ(pair.channels, 4);
   EXPECT_EQ(pair.width, 2);
   EXPECT_EQ(pair.repeat, 2);
+}
+
+/// Products with stacks of matrices, [2, 64, 32] and back.
+class Stacks : public lathe::test::ParsedProgram {
+public:
+  explicit Stacks(const std::string &lhs, const std::string &body, const std::string &result)
+      : ParsedProgram("func.func @main(%x: tensor<" + lhs + R"(xf32> {lathe.dims = [)" + dims(lhs) +
+                      R"(], lathe.name = "x"}) -> (tensor<)" + result + R"(xf32> {lathe.name = "y"}) {
+      %up = lathe.weight "up" in "f" at 64 : tensor<2x64x32xf32>
+      %down = lathe.weight "down" in "f" at 16448 : tensor<2x64x32xf32>
+      %small = lathe.weight "small" in "f" at 32832 : tensor<2x64x2xf32>
+      )" + body + "\n}") {}
+
+  void split(llvm::StringRef only = "") {
+    mlir::func::FuncOp programs[] = {main()};
+    splitStacks(programs, [&](llvm::StringRef matrix, llvm::StringRef) {
+      return only.empty() || matrix == only;
+    });
+    EXPECT_TRUE(mlir::succeeded(mlir::verify(main())));
+  }
+  std::vector<Layer> layers() {
+    mlir::func::FuncOp programs[] = {main()};
+    return findLayers(programs);
+  }
+  template <typename OpTy> int64_t count() {
+    int64_t number = 0;
+    main().walk([&](OpTy) { ++number; });
+    return number;
+  }
+
+private:
+  /// Extents that are not known are called after their place.
+  static std::string dims(llvm::StringRef shape) {
+    std::string text;
+    llvm::SmallVector<llvm::StringRef> parts;
+    shape.split(parts, 'x');
+    for (auto [i, part] : llvm::enumerate(parts))
+      text += (i ? ", \"" : "\"") + (part == "?" ? "d" + std::to_string(i) : part.str()) + "\"";
+    return text;
+  }
+};
+
+const std::string kBoth = R"(%h = lathe.matmul %x, %up : (tensor<LHSxf32>, tensor<2x64x32xf32>) -> tensor<2x?x32xf32>
+      %y = lathe.matmul %h, %down {transpose_rhs} : (tensor<2x?x32xf32>, tensor<2x64x32xf32>) -> tensor<2x?x64xf32>
+      return %y : tensor<2x?x64xf32>)";
+
+std::string both(const std::string &lhs) {
+  std::string text = kBoth;
+  return text.replace(text.find("LHS"), 3, lhs);
+}
+
+TEST(Stacks, MatricesAreLayers) {
+  for (const char *lhs : {"2x?x64", "1x?x64", "?x64"}) {
+    Stacks program(lhs, both(lhs), "2x?x64");
+    ASSERT_TRUE(program.isGood());
+    EXPECT_TRUE(program.layers().empty());
+    program.split();
+    std::vector<Layer> layers = program.layers();
+    ASSERT_EQ(layers.size(), 4u) << lhs;
+    EXPECT_EQ(layers[0].name, "up[0:1]");
+    EXPECT_EQ(layers[1].name, "up[1:2]");
+    EXPECT_EQ(layers[1].place.second, 64u + 64 * 32 * 4);
+    EXPECT_EQ(layers[1].inputs, 64);
+    EXPECT_FALSE(layers[1].transposed);
+    EXPECT_EQ(layers[3].name, "down[1:2]");
+    EXPECT_EQ(layers[3].inputs, 32);
+    EXPECT_TRUE(layers[3].transposed);
+    EXPECT_EQ(program.count<lathe::MatmulOp>(), 4);
+    EXPECT_EQ(program.count<lathe::SliceOp>(), std::string(lhs) == "2x?x64" ? 4 : 2); // rows that are shared stay whole
+  }
+}
+
+TEST(Stacks, OneMatrixNeedsNoConcatenation) {
+  Stacks program("?x5x64", R"(%one = lathe.weight "one" in "f" at 0 : tensor<1x64x32xf32>
+      %y = lathe.matmul %x, %one : (tensor<?x5x64xf32>, tensor<1x64x32xf32>) -> tensor<?x5x32xf32>
+      return %y : tensor<?x5x32xf32>)",
+                 "?x5x32");
+  ASSERT_TRUE(program.isGood());
+  program.split();
+  EXPECT_TRUE(program.layers().empty()); // how many rows there are for it is not known
+  Stacks known("1x5x64", R"(%one = lathe.weight "one" in "f" at 0 : tensor<1x64x32xf32>
+      %y = lathe.matmul %x, %one : (tensor<1x5x64xf32>, tensor<1x64x32xf32>) -> tensor<1x5x32xf32>
+      return %y : tensor<1x5x32xf32>)",
+               "1x5x32");
+  ASSERT_TRUE(known.isGood());
+  known.split();
+  EXPECT_EQ(known.layers().size(), 1u);
+  EXPECT_EQ(known.count<lathe::ConcatOp>(), 0);
+}
+
+TEST(Stacks, WhatIsReadElseOrSmallStaysWhole) {
+  const std::string product = "%h = lathe.matmul %x, %up : (tensor<2x?x64xf32>, tensor<2x64x32xf32>) -> tensor<2x?x32xf32>\n";
+  Stacks read("2x?x64", product + R"(%c0 = arith.constant 0 : index
+      %r = lathe.reduce sum %up {axes = array<i64: 1>, keep_dims} : (tensor<2x64x32xf32>) -> tensor<2x1x32xf32>
+      %y = lathe.add %h, %r : (tensor<2x?x32xf32>, tensor<2x1x32xf32>) -> tensor<2x?x32xf32>
+      return %y : tensor<2x?x32xf32>)",
+              "2x?x32");
+  ASSERT_TRUE(read.isGood());
+  read.split();
+  EXPECT_EQ(read.count<lathe::MatmulOp>(), 1);
+  Stacks small("2x?x64", R"(%y = lathe.matmul %x, %small : (tensor<2x?x64xf32>, tensor<2x64x2xf32>) -> tensor<2x?x2xf32>
+      return %y : tensor<2x?x2xf32>)",
+               "2x?x2");
+  ASSERT_TRUE(small.isGood());
+  small.split();
+  EXPECT_EQ(small.count<lathe::MatmulOp>(), 1);
+  Stacks other("2x?x64", both("2x?x64"), "2x?x64");
+  ASSERT_TRUE(other.isGood());
+  other.split("down[1:2]");
+  EXPECT_EQ(other.count<lathe::MatmulOp>(), 3);
+  EXPECT_EQ(other.layers().size(), 2u);
+}
+
+TEST(Stacks, ExpressionsAreTakenApart) {
+  Stacks program("2x?x64", R"(%q = lathe.weight "q" in "f" at 0 : tensor<2x64x32xi8>
+      %s = lathe.weight "s" in "f" at 4096 : tensor<2x2x32xf16>
+      %w = lathe.dequantize %q, %s {axis = 1 : i64, block_size = 32 : i64} : (tensor<2x64x32xi8>, tensor<2x2x32xf16>) -> tensor<2x64x32xf32>
+      %y = lathe.matmul %x, %w : (tensor<2x?x64xf32>, tensor<2x64x32xf32>) -> tensor<2x?x32xf32>
+      return %y : tensor<2x?x32xf32>)",
+                 "2x?x32");
+  ASSERT_TRUE(program.isGood());
+  mlir::func::FuncOp programs[] = {program.main()};
+  splitStackExpressions(programs);
+  EXPECT_TRUE(mlir::succeeded(mlir::verify(program.main())));
+  EXPECT_EQ(program.count<lathe::MatmulOp>(), 2);
+  std::vector<uint64_t> offsets;
+  program.main().walk([&](lathe::DequantizeOp op) {
+    EXPECT_EQ(op.getAxis(), 0u);
+    EXPECT_EQ(op.getBlockSize(), 32u);
+    for (mlir::Value operand : op->getOperands())
+      offsets.push_back(operand.getDefiningOp<lathe::WeightOp>().getOffset());
+  });
+  EXPECT_THAT(offsets, testing::UnorderedElementsAre(0, 4096, 2048, 4096 + 2 * 32 * 2));
+}
+
+TEST(Stacks, Names) {
+  EXPECT_EQ(matrixName("w", 3), "w[3:4]");
+  EXPECT_EQ(stackName("w[3:4]"), "w");
+  EXPECT_EQ(stackName("w[3]"), "");
+  EXPECT_EQ(stackName("w[:]"), "");
+  EXPECT_EQ(stackName("w"), "");
 }
 
 } // namespace

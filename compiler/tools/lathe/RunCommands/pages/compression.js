@@ -16,7 +16,8 @@ function showChoice(choice, quality) {
     make(line, 'td', { class: 'left' }, layer.weight);
     for (const format of formats) {
       const own = layer.alternatives.find(other => other.format === format);
-      make(line, 'td', layer.chosen === format ? { class: 'chosen' } : {}, own ? (own.estimated ? '~' : '') + digits(own.loss ?? Infinity, 3) : '');
+      const title = own ? [megabytes(own.bytes), ...(known(own.microseconds) ? [digits(own.microseconds, 4) + ' us, ' + own.kernel] : [])].join(', ') : '';
+      make(line, 'td', { ...(layer.chosen === format ? { class: 'chosen' } : {}), title }, own ? (own.estimated ? '~' : '') + digits(own.loss ?? Infinity, 3) : '');
     }
   }
 }

@@ -1,0 +1,28 @@
+# Lathe. Under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+
+# Sets `out` to a short hash of headers of the tree, with all that they include of it: two sides that hand each other
+# their structures fit where theirs are equal. CMake runs again where one of them changes.
+function(lathe_interface_hash out)
+  set(queue ${ARGN})
+  set(seen "")
+  set(hashes "${CMAKE_CXX_COMPILER_ID} ${LATHE_SANITIZE}")
+  while(queue)
+    list(POP_FRONT queue header)
+    set(path ${PROJECT_SOURCE_DIR}/${header})
+    if(header IN_LIST seen OR NOT EXISTS ${path})
+      continue()
+    endif()
+    list(APPEND seen ${header})
+    set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${path})
+    file(SHA256 ${path} hash)
+    string(APPEND hashes ${hash})
+    file(STRINGS ${path} includes REGEX "^#include \"")
+    foreach(line IN LISTS includes)
+      string(REGEX REPLACE "^#include \"([^\"]*)\".*" "\\1" included "${line}")
+      list(APPEND queue ${included})
+    endforeach()
+  endwhile()
+  string(SHA256 hash "${hashes}")
+  string(SUBSTRING ${hash} 0 16 hash)
+  set(${out} ${hash} PARENT_SCOPE)
+endfunction()

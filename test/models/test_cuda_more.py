@@ -1,0 +1,85 @@
+# Lathe. Under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
+"""all-MiniLM-L6-v2, and the models that other tests compare on the processor, for CUDA on its emulator (or on LATHE_TEST_DEVICE).
+
+LATHE_LARGE=1 adds batches and lengths of real use, which take minutes on the emulator.
+"""
+import os
+
+import numpy as np
+import onnx
+import pytest
+from export.inputs import SIZES, random_inputs
+from support import DEVICE, assert_close, make_inputs
+from test_exported_models import MODELS, Info
+from test_quantized_models import OTHERS, oracle_of, vectors
+
+LARGE = [(1, 128), (2, 512), (8, 128), (32, 64)] if os.environ.get("LATHE_LARGE") else []
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 7), (2, 19), (5, 3), (1, 65), (0, 4), *LARGE], ids=str)
+def test_minilm(shape, emulated, oracle):
+    """Sentences of several lengths in a batch, padded."""
+    inputs = make_inputs("minilm", *shape, padded=True)
+    try:
+        references = oracle("minilm", inputs)
+    except Exception as error:  # ONNX Runtime has an exception class for each status
+        if shape[0]:
+            raise
+        pytest.skip(f"ONNX Runtime does not run it: {str(error)[:80]}")
+    assert_close(emulated("minilm").run(inputs), references)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_exported(name, emulated, oracle, onnx_path):
+    kind, form = MODELS[name]
+    infos = [Info(value) for value in onnx.load(onnx_path(name)).graph.input]
+    about = {"kind": kind, "form": form, "dims": {i.name: i.dims for i in infos}}
+    about["ranges"] = {"input_ids": 95, "decoder_input_ids": 95, "token_type_ids": 2}
+    compared = 0
+    for size in (SIZES[0], SIZES[1], SIZES[5]):
+        size = {"height": 32 + size["sequence"], "width": 64 + size["past_sequence"], **size}
+        inputs = random_inputs(infos, about, size, seed=0)
+        try:
+            references = oracle(name, inputs)
+        except Exception:  # ONNX Runtime has an exception class for each status
+            if size["batch"] and name != "deepseek_v3":  # which exports as many experts as the example's tokens had
+                raise
+            continue
+        assert_close(emulated(name).run(inputs), references)
+        compared += 1
+    assert compared
+
+
+@pytest.mark.parametrize("with_cache", [True, False])
+def test_merged_decoder(with_cache, emulated, oracle):
+    """The branches of an `If`, of which the host reads which one to take."""
+    batch, sequence, past = 2, 3, 4
+    random = np.random.default_rng(0)
+    inputs = {
+        "input_ids": random.integers(0, 95, (batch, sequence)),
+        "attention_mask": np.ones((batch, sequence + past * with_cache), np.int64),
+        "use_cache_branch": np.array([with_cache]),
+    }
+    for layer in range(2):
+        for part in ("key", "value"):
+            inputs[f"past_key_values.{layer}.{part}"] = random.normal(size=(batch, 4, past, 8)).astype(np.float32)
+    references = oracle("bloom_merged", inputs)
+    assert_close(emulated("bloom_merged").run(inputs), references)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_quantized(name, artifact, onnx_path, tmp_path):
+    """Graphs that quantizers wrote; steps of rounding decide otherwise here and there."""
+    import lathe
+
+    model = vectors(onnx.load(onnx_path(name)))
+    onnx.save(model, tmp_path / "model.onnx")
+    oracle = oracle_of(tmp_path / "model.onnx")
+    session = lathe.load(artifact(name, "--target", "cuda:sm_80"), device=DEVICE).session(threads=2)
+    for batch, length in ((1, 1), (3, 7)):
+        inputs = OTHERS[name](np.random.default_rng([batch, length]), batch, length)
+        outputs = session.run(inputs)
+        for info, expected in zip(oracle.get_outputs(), oracle.run(None, inputs)):
+            assert outputs[info.name].shape == expected.shape
+            error = np.abs(outputs[info.name] - expected).max() / np.abs(expected).max()
+            assert error <= 2e-2, f"{info.name}: {error:.3g}"
