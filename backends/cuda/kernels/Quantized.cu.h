@@ -320,7 +320,8 @@ template <typename T, int kBits, int kValues, int kRows>
 LATHE_DEVICE void multiplyColumn(const QuantizedGroupArgs &group, const QuantizedArgs &weight, bool isThere,
                                  int64_t row, int64_t column, bool writes, QuantizedShared<kRows> &shared,
                                  float (&sums)[kRows]) {
-  constexpr int kChunk = quantizedChunk<kRows>(), kRun = 4;
+  constexpr int kChunk = quantizedChunk<kRows>();
+  constexpr int kRun = kBits == 2 && kValues == kTable ? 2 : 4; // the table takes registers, too
   int slice = threadIndex() / kQuantizedColumns;
   int dimension = kValues == kCodebook ? int(weight.dimension) : 1, unitRows = unitCodes<kBits>() * dimension;
   int unitsOfGroup = int((weight.group + unitRows - 1) / unitRows);
@@ -377,16 +378,17 @@ LATHE_DEVICE void quantizedMatmul(const QuantizedGroupArgs &group) {
     if (group.norm.kind != 0 || group.first.quantization != 0)
       prepareLeft<T, kRows>(group, row, shared);
   LATHE_NO_UNROLL for (; part < last; ++part) {
-    EpilogueArgs end = epilogueOf(group, part);
     QuantizedArgs weight = weightOf(group, part);
+    bool isThere = column < pick(part, group.first.epilogue.n, group.others[0].n, group.others[1].n);
     float sums[kRows] = {};
-    multiplyColumn<T, kBits, kValues, kRows>(group, weight, column < end.n, row, column, block == 0 && part == 0,
-                                             shared, sums);
+    multiplyColumn<T, kBits, kValues, kRows>(group, weight, isThere, row, column, block == 0 && part == 0, shared,
+                                             sums);
+    EpilogueArgs end = epilogueOf(group, part); // after the sums, whose registers it would take
     LATHE_SYNC();
     LATHE_UNROLL for (int m = 0; m < kRows; ++m) storeShared(&shared.sums[m][slice][across], sums[m]);
     LATHE_SYNC();
     int64_t own = row + slice;
-    if (slice < kRows && column < end.n && own < rowCount(end)) {
+    if (slice < kRows && isThere && own < rowCount(end)) {
       float sum = 0;
       LATHE_UNROLL for (int i = 0; i < kQuantizedSlices; ++i) sum += loadShared(&shared.sums[slice][i][across]);
       int64_t index = batchOffset(end.batch, end.out_batch, own / end.m) + own % end.m * end.out_row + column;
