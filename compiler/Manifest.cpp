@@ -404,6 +404,16 @@ static ordered_json describeKernel(DictionaryAttr entry) {
       if (auto number = result.getAs<IntegerAttr>(key))
         json["result"][key.str()] = number.getInt();
   }
+  if (auto computes = entry.getAs<DictionaryAttr>("computes")) {
+    ordered_json &out = json["computes"] = {{"operation", text(computes, "operation")}, {"arguments", ordered_json::array()}};
+    for (int64_t offset : ArrayRef<int64_t>(computes.getAs<DenseI64ArrayAttr>("arguments")))
+      out["arguments"].push_back(offset < 0 ? ordered_json() : ordered_json(offset));
+    out["columns"] = computes.getAs<IntegerAttr>("columns").getInt();
+    if (auto epsilon = computes.getAs<FloatAttr>("epsilon"))
+      out["epsilon"] = epsilon.getValueAsDouble();
+    if (auto order = computes.getAs<DenseI64ArrayAttr>("order"))
+      out["order"] = ArrayRef<int64_t>(order).vec();
+  }
   return json;
 }
 

@@ -238,7 +238,10 @@ Status Artifact::chooseAnyDevice() {
 }
 
 Status Artifact::chooseDevice(const std::string &wanted) {
-  device_ = wanted.empty() ? manifest_.devices.front() : wanted;
+  runs_ = wanted != kNoDevice;
+  device_ = wanted.empty() || !runs_ ? manifest_.devices.front() : wanted;
+  if (!runs_)
+    return manifest_.select(device_);
   if (wanted == "auto")
     if (Status status = chooseAnyDevice(); status.failed())
       return status;
@@ -322,10 +325,10 @@ Status Artifact::open(const char *path, const Options &options, Artifact *artifa
     status = result.checkDeviceCode();
   if (!status.failed())
     status = result.chooseDevice(options.device);
-  if (!status.failed())
+  if (!status.failed() && result.runs_)
     status = result.chooseIsa(options.isa);
   for (const Program &program : result.manifest_.programs)
-    if (!status.failed())
+    if (!status.failed() && result.runs_)
       status = result.loadCode(program);
   result.file_.closeFile();
   if (status.failed())

@@ -22,10 +22,14 @@ class Artifact {
 public:
   struct Options {
     bool verify = false;
-    std::string device; ///< empty for the first, "auto" for the best that works
+    std::string device; ///< empty for the first, "auto" for the best that works, kNoDevice for none
     std::string isa;    ///< empty for the best
     uint64_t memoryBudget = 0;
+    bool allowsTf32 = false;
   };
+
+  /// As a device: nothing is to run, the programs of the artifact's first device are to be looked at.
+  static constexpr const char *kNoDevice = "none";
 
   static Status open(const char *path, const Options &options, Artifact *artifact);
 
@@ -33,6 +37,8 @@ public:
   /// Zero-terminated.
   const std::string &manifestText() const { return manifestText_; }
   const std::string &device() const { return device_; }
+  /// Whether there is code for this machine, plan() and run(): not without a device.
+  bool runs() const { return runs_; }
   const std::string &isa() const { return isa_; }
   uint64_t fileSize() const { return file_.size(); }
   uint64_t constantsSize() const { return constantsSize_; }
@@ -72,6 +78,7 @@ private:
   std::string manifestText_;
   std::string device_;
   std::string isa_;
+  bool runs_ = true;
   Mapping emulation_;
   const DeviceCode *emulationCode_ = nullptr; ///< of manifest_
   const unsigned char *constants_ = nullptr;

@@ -35,6 +35,10 @@ struct CacheRows {
 class ModuleServices {
 public:
   virtual const Manifest &manifest() const = 0;
+  /// The artifact's file as it was named when it was loaded: what a backend finds out may be kept beside it. Empty where there is none.
+  virtual std::string_view path() const { return {}; }
+  /// Whether products of f32 may round their operands to TF32, 10 bits behind the first, where the device is faster by it.
+  virtual bool allowsTf32() const { return false; }
   /// Address of a constant as it is stored.
   virtual const void *constant(size_t index) const = 0;
   /// Instruction set that products use, such as "avx512", "avx512_bf16" or "amx"; runtime::codeIsa() is that of the artifact's code.

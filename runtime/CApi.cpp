@@ -153,6 +153,7 @@ lathe_status lathe_module_load(const char *path, const lathe_load_options *optio
   load.verify = given.verify != 0;
   load.device = given.device ? given.device : "";
   load.memoryBudget = given.memory_budget;
+  load.allowsTf32 = given.tf32 != 0;
   const char *isa = given.isa ? given.isa : getenv("LATHE_ISA");
   load.isa = isa ? isa : "";
   auto result = std::make_unique<lathe_module>();

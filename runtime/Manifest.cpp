@@ -365,6 +365,55 @@ KernelResult readResult(Reader &reader, const json &object, const std::string &a
   return result;
 }
 
+Computation readComputation(Reader &reader, const json &object, const std::string &at) {
+  Computation result;
+  std::string operation = reader.string(object, "operation", at);
+  if (operation == "rms_norm")
+    result.operation = Computation::Operation::rmsNorm;
+  else if (operation == "layer_norm")
+    result.operation = Computation::Operation::layerNorm;
+  else if (operation == "rotate_half")
+    result.operation = Computation::Operation::rotateHalf;
+  else
+    reader.fail(at + ".operation", join("must be 'rms_norm', 'layer_norm' or 'rotate_half', found '", operation, "'"));
+  bool isRotation = result.operation == Computation::Operation::rotateHalf;
+  size_t next = 0;
+  reader.each(object, "arguments", at, [&](const json &value, const std::string &inner) {
+    int64_t offset = value.is_null() ? -1 : reader.integer(value, inner);
+    if (offset > KernelResult::kMaxArgument || (offset >= 0 && offset % 8 != 0))
+      reader.fail(inner, join("must be a multiple of 8 up to ", KernelResult::kMaxArgument, ", found ", offset));
+    if (next < 4)
+      result.arguments[next] = offset;
+    ++next;
+  });
+  if (next != 4 || result.arguments[0] < 0 || result.arguments[3] < 0 || (isRotation && (result.arguments[1] < 0 || result.arguments[2] < 0)))
+    reader.fail(at + ".arguments", "must be four, of which only parameters of norms may be null");
+  result.columns = reader.integer(object, "columns", at);
+  if (result.columns > INT32_MAX)
+    reader.fail(at + ".columns", join("must be at most ", INT32_MAX, ", found ", result.columns));
+  if (isRotation && result.columns % 2 != 0)
+    reader.fail(at + ".columns", join("must be even, found ", result.columns));
+  if (isRotation) {
+    size_t axis = 0;
+    bool seen[4] = {};
+    reader.each(object, "order", at, [&](const json &value, const std::string &inner) {
+      int64_t from = reader.integer(value, inner);
+      if (axis >= 4 || from > 3 || seen[from])
+        return reader.fail(inner, "must be a permutation of four axes");
+      seen[from] = true;
+      result.order[axis++] = from;
+    });
+    if (axis != 4)
+      reader.fail(at + ".order", "must be a permutation of four axes");
+  } else if (const json *epsilon = reader.member(object, "epsilon", at)) {
+    if (!epsilon->is_number() || !(epsilon->get<double>() >= 0))
+      reader.fail(at + ".epsilon", "must be a number that is not negative");
+    else
+      result.epsilon = epsilon->get<double>();
+  }
+  return result;
+}
+
 void readCode(Reader &reader, const json &object, const std::string &where, Program &program) {
   reader.each(object, "code", where, [&](const json &value, const std::string &at) {
     Code code;
@@ -391,6 +440,8 @@ void readCode(Reader &reader, const json &object, const std::string &where, Prog
       if (kernel.function.empty())
         reader.fail(at + ".function", "must not be empty");
     }
+    if (value.is_object() && value.contains("computes"))
+      kernel.computes = readComputation(reader, value["computes"], at + ".computes");
     program.kernels.push_back(std::move(kernel));
   });
   reader.each(object, "checks", where, [&](const json &value, const std::string &at) {

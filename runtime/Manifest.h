@@ -79,12 +79,30 @@ struct KernelResult {
   static constexpr int64_t kMaxArgument = 1 << 16;
 };
 
+/// What a generated kernel for a device computes, where that has a name: a device may compute it on the way of another
+/// kernel instead.
+struct Computation {
+  enum class Operation {
+    rmsNorm,    ///< of rows of `columns` numbers: x, scale, nothing; out
+    layerNorm,  ///< likewise: x, scale, bias; out
+    rotateHalf, ///< x, whose axes `order` permutes, cosine, sine; out [b, h, n, columns]: x * cosine + turned(x) * sine, where
+                ///< turned(x) is the second half of the columns, negated, before the first
+  };
+  Operation operation = Operation::rmsNorm;
+  /// Where the descriptions of three buffers of f32, and of the result's, begin in the arguments of a launch, in bytes; -1: none.
+  int64_t arguments[4] = {-1, -1, -1, -1};
+  int64_t columns = 0;
+  double epsilon = 0;            ///< of norms
+  int64_t order[4] = {0, 1, 2, 3}; ///< of rotations
+};
+
 struct Kernel {
   std::string name;
   std::string kind;
   std::vector<std::string> nodes;
   std::optional<KernelResult> result;
   std::string function; ///< of the device's code, which a launch starts; empty where the kernel is no launch
+  std::optional<Computation> computes = std::nullopt;
 };
 
 struct Check {

@@ -11,15 +11,21 @@ using namespace lathe::runtime;
 
 Status Module::load(const char *path, const Artifact::Options &options, std::shared_ptr<Module> *module) {
   auto result = std::make_shared<Module>();
+  result->path_ = path;
+  result->allowsTf32_ = options.allowsTf32;
   if (Status status = Artifact::open(path, options, &result->artifact_); status.failed())
     return status;
   const Artifact &artifact = result->artifact_;
   result->memoryBudget_ = options.memoryBudget;
+  for (size_t i = 0; i < artifact.manifest().constants.size(); ++i)
+    result->constants_.push_back(artifact.constant(i));
+  if (!artifact.runs()) {
+    *module = std::move(result);
+    return success();
+  }
   if (Status status = openBackend(artifact.device(), &result->backend_); status.failed())
     return failure(status.code(), "'", path, "': device '", artifact.device(),
                    "' does not work here: ", status.message());
-  for (size_t i = 0; i < artifact.manifest().constants.size(); ++i)
-    result->constants_.push_back(artifact.constant(i));
   if (Status status = result->backend_->createModule(*result, &result->backendModule_); status.failed())
     return failure(status.code(), "'", path, "': ", status.message());
   *module = std::move(result);

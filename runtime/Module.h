@@ -11,6 +11,7 @@
 
 #include <atomic>
 #include <memory>
+#include <string>
 #include <vector>
 
 namespace lathe::runtime {
@@ -27,11 +28,15 @@ public:
     const void *const *device = backendModule_->constants();
     return device ? device : constants_.data();
   }
+  /// Whether sessions can be made: else it was loaded to be looked into, and has no backend.
+  bool runs() const { return backendModule_ != nullptr; }
   Backend &backend() const { return *backend_; }
   BackendModule &backendModule() const { return *backendModule_; }
   uint64_t privateBytes() const { return privateBytes_.load(); }
 
 private:
+  std::string_view path() const override { return path_; }
+  bool allowsTf32() const override { return allowsTf32_; }
   const void *constant(size_t index) const override { return artifact_.constant(index); }
   Status deviceCode(size_t index, std::string_view *bytes) const override { return artifact_.deviceCode(index, bytes); }
   const DeviceCode *emulation(const unsigned char **image) const override {
@@ -41,6 +46,8 @@ private:
   std::string_view isa() const override { return artifact_.isa(); }
   bool chargePrivate(uint64_t bytes) override;
 
+  std::string path_;
+  bool allowsTf32_ = false;
   Artifact artifact_;
   uint64_t memoryBudget_ = 0;
   std::atomic<uint64_t> privateBytes_{0};

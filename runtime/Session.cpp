@@ -39,6 +39,8 @@ Status Session::create(std::shared_ptr<Module> module, const Options &options, s
     return badArgument("threads must be from 0 to ", kMaxThreads, ", got ", options.threads);
   if (options.maxDimension < 0)
     return badArgument("the maximum dimension must not be negative, got ", options.maxDimension);
+  if (!module->runs())
+    return failure(LATHE_UNSUPPORTED_DEVICE, "the artifact was loaded for device '", Artifact::kNoDevice, "', on which nothing runs");
   auto result = std::make_unique<Session>();
   result->options_ = options;
   if (result->options_.maxDimension == 0)

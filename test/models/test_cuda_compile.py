@@ -29,6 +29,38 @@ def test_every_kernel_assembles(name, lathe_tool, onnx_path, tmp_path):
         assert 0 < kernel["registers"] <= 128 and kernel["spills"] == 0, kernel
 
 
+def test_without_a_toolkit(lathe_tool, onnx_path, tmp_path, monkeypatch):
+    """Artifacts have PTX then, which LLVM writes, and one line says what they lack."""
+    monkeypatch.setenv("CUDA_PATH", str(tmp_path / "nowhere"))
+    artifact, ptx = tmp_path / "m.lathe", tmp_path / "m.ptx"
+    result = lathe_tool("compile", onnx_path("bert"), "-o", artifact, "--target", "cuda")
+    assert result.returncode == 0, result.stderr
+    lines = [line for line in result.stderr.splitlines() if "cubin" in line]
+    assert len(lines) == 1 and "only PTX" in lines[0] and "nvJitLink of the CUDA toolkit is not found" in lines[0], result.stderr
+    code = lathe.load(artifact, device="none").manifest["device_code"]
+    assert [entry["kind"] for entry in code] == ["ptx", "emulation"]
+    lathe_tool.ok("compile", onnx_path("bert"), "-o", ptx, "--target", "cuda:sm_90", "--emit", "ptx")
+    text = ptx.read_text()
+    assert ".target sm_80" in text and ".visible .entry" in text
+
+
+def test_inspect_without_a_device(lathe_tool, onnx_path, tmp_path):
+    """What is in an artifact for a GPU alone is told where there is none; what a run takes, and runs, need one."""
+    artifact = tmp_path / "m.lathe"
+    lathe_tool.ok("compile", onnx_path("bert"), "-o", artifact, "--target", "cuda:sm_80")
+    report = json.loads(lathe_tool.ok("inspect", artifact, "--json"))
+    assert report["devices"] == ["cuda"] and report["inputs"] and report["weights_bytes"] > 0
+    assert "devices        cuda" in lathe_tool.ok("inspect", artifact)
+    module = lathe.load(artifact, device="none")
+    assert module.inputs
+    with pytest.raises(lathe.Error, match="loaded for device 'none', on which nothing runs"):
+        module.session()
+    if lathe_tool("run", artifact, "--device", "cuda").returncode == 0:
+        pytest.skip("there is a GPU")
+    forecast = lathe_tool("inspect", artifact, "--dim", "batch=1")
+    assert forecast.returncode != 0 and "device 'cuda'" in forecast.stderr
+
+
 def small(path, nodes, inputs, outputs, initializers=()):
     graph = helper.make_graph(nodes, "small", inputs, outputs, list(initializers))
     path.write_bytes(

@@ -42,3 +42,32 @@ def test_steps_without_graphs(artifact, counts):
     alone = counts(path, steps=4, LATHE_CUDA_NO_GRAPHS="1")[-1]
     assert (alone["graphs"], alone["calls"]) == (0, alone["launches"])
     assert (alone["launches"], alone["products"]) == (graph["launches"], graph["products"])
+
+
+@pytest.mark.parametrize("name, flags, sequences", [("llama", ("--int4",), 1), ("llama", ("--int8",), 3), ("llama", (), 2), ("qwen2", ("--int4",), 1), ("gpt2", ("--int4",), 1)])
+def test_neighbours_share_kernels(name, flags, sequences, artifact, counts):
+    """A step takes fewer kernels than it has calls, and each call is a kernel where the user says so."""
+    path = artifact(name, "--target", "cuda:sm_80", "--generate", "on", *flags)
+    fused, apart = counts(path, sequences, steps=4), counts(path, sequences, steps=4, LATHE_CUDA_NO_FUSION="1")
+    assert fused[-1]["launches"] < apart[-1]["launches"]
+    assert fused[-1]["products"] == apart[-1]["products"]
+    assert fused[-1]["graphs"] == 1
+
+
+def test_shared_kernels_give_the_same(artifact, monkeypatch):
+    """Logits of steps, by kernels that are shared and by each on its own."""
+    import lathe
+    import numpy as np
+
+    path = artifact("llama", "--target", "cuda:sm_80", "--generate", "on", "--int4")
+
+    def logits():
+        generator = lathe.load(path, device="cuda-emulator").generator(threads=1)
+        generator.begin(2)
+        steps = [generator.append(np.array([[1, 5, 9], [4, 2, 7]]))]
+        steps += [generator.append(np.array([[3 + i], [11 + i]])) for i in range(4)]
+        return np.stack([np.asarray(step).reshape(2, -1) for step in steps])
+
+    shared = logits()
+    monkeypatch.setenv("LATHE_CUDA_NO_FUSION", "1")
+    np.testing.assert_allclose(shared, logits(), rtol=1e-4, atol=1e-4)

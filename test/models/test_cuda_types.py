@@ -106,6 +106,30 @@ def test_tf32(artifact, oracle, monkeypatch):
     assert any((result[name] != exact[name]).any() for name in exact)
 
 
+def test_tf32_is_an_option(artifact, lathe_tool, tmp_path, monkeypatch):
+    """`--tf32` is what the variable says, of one module alone; nothing changes without."""
+    import lathe
+
+    path = artifact("bert", "--target", "cpu,cuda:sm_80")
+    inputs = make_inputs("bert", 2, 9)
+    np.savez(tmp_path / "in.npz", **inputs)
+
+    def run(*flags):
+        lathe_tool.ok("run", path, "--inputs", tmp_path / "in.npz", "--outputs", tmp_path / "out.npz", *flags)
+        return dict(np.load(tmp_path / "out.npz"))
+
+    def same(one, other):
+        return all((one[name] == other[name]).all() for name in other)
+
+    exact, rounded = run("--device", DEVICE), run("--device", DEVICE, "--tf32")
+    assert not same(rounded, exact)
+    assert same(lathe.load(path, device=DEVICE, tf32=True).session(threads=2).run(inputs), rounded)
+    assert same(outputs_of(path, DEVICE, inputs), exact)
+    monkeypatch.setenv("LATHE_CUDA_TF32", "1")
+    assert same(outputs_of(path, DEVICE, inputs), rounded)
+    assert same(run("--device", "cpu", "--tf32"), run("--device", "cpu"))
+
+
 @pytest.mark.parametrize(
     "flags, library", [((), "f32"), (("--bf16",), "bf16"), (("--fp16",), "f16"), (("--int8",), "int8")]
 )

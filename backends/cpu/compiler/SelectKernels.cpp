@@ -334,6 +334,8 @@ LogicalResult Selector::emitGroup(ArrayRef<Operation *> ops, Value root, Value t
   Value grain = host(shapes.max(shapes.floorDiv(kChunk, shapes.max(columns, 1)), 1));
   llvm::append_range(arguments, targets);
   launch(rows, grain);
+  if (device)
+    describeComputation(id, ops, root, arguments, tensors);
   return success();
 }
 

@@ -89,6 +89,9 @@ private:
   void describeResult(int64_t kernel, Value result, ArrayRef<Operation *> ops,
                       std::optional<ValueRange> arguments = std::nullopt, bool isStored = true);
   SmallVector<int64_t> kernelsReadBy(ArrayRef<Operation *> ops);
+  /// Says what a launch for a device computes, where that has a name that the device may know a better way for. `arguments` are the
+  /// launch's, the result's buffer last, and `tensors` what those before it are buffers of.
+  void describeComputation(int64_t kernel, ArrayRef<Operation *> ops, Value root, ArrayRef<Value> arguments, ArrayRef<Value> tensors);
   int64_t addCheck(Location loc, StringRef message);
   /// A kernel without a body.
   func::FuncOp addKernelFunc(Location loc, StringRef name);

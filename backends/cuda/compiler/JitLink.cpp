@@ -6,9 +6,11 @@
 #include "backends/cuda/compiler/DeviceCode.h"
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <dlfcn.h>
 #include <sstream>
+#include <vector>
 
 namespace lathe::cuda {
 namespace {
@@ -36,13 +38,20 @@ template <typename Function> bool find(void *handle, const char *name, Function 
   return function != nullptr;
 }
 
+/// Where the library may be: in the toolkit that the user names, or, where none is named, wherever there is one.
+std::vector<std::string> places() {
+  for (const char *variable : {"CUDA_PATH", "CUDA_HOME"})
+    if (const char *folder = getenv(variable); folder && *folder)
+      return {std::string(folder) + "/lib64/libnvJitLink.so", std::string(folder) + "/lib/libnvJitLink.so"};
+  return {"libnvJitLink.so.13", "libnvJitLink.so.12", "libnvJitLink.so", "/usr/local/cuda/lib64/libnvJitLink.so"};
+}
+
 Library open() {
   Library library;
   void *handle = nullptr;
-  for (const char *name :
-       {"libnvJitLink.so.13", "libnvJitLink.so.12", "libnvJitLink.so", "/usr/local/cuda/lib64/libnvJitLink.so"})
+  for (const std::string &name : places())
     if (!handle)
-      handle = dlopen(name, RTLD_NOW | RTLD_LOCAL);
+      handle = dlopen(name.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (!handle) {
     library.missing = "nvJitLink of the CUDA toolkit is not found";
     return library;

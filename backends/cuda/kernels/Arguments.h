@@ -63,7 +63,7 @@ constexpr int64_t attentionSharedBytes(int64_t rows) {
 }
 /// The same with matrix instructions, for 64 rows of so many columns.
 constexpr int64_t attentionMmaSharedBytes(int64_t columns) { return 2 * 2 * 32 * (columns + 8) * 2 + 64 * 16; }
-constexpr int64_t kMatmulSharedBytes = 64 * 65 * 4, kQuantizedSharedBytes = 8 * 512 * 4;
+constexpr int64_t kMatmulSharedBytes = 64 * 65 * 4, kQuantizedSharedBytes = 8 * 512 * 4 + 3 * 8 * 4;
 
 /// out = act(alpha * x + bias) * multiplier + residual; x is what `out` holds.
 struct EpilogueArgs {
@@ -167,6 +167,59 @@ struct QuantizedMatmulArgs {
   QuantizedArgs weight;
   const void *a;
   int64_t a_row, a_col, a_batch[3];
+  int64_t quantization; ///< lathe_quantization of a, as of RoundArgs
+  double scale;
+  int64_t zero;
+};
+
+/// How rows are normalized before they are multiplied: rows of k numbers, one behind the other.
+struct NormArgs {
+  int64_t kind;      ///< 0: they are not; 1: by their root mean square; 2: by mean and variance
+  const float *gain; ///< of k; NULL: 1
+  const float *bias; ///< of k; NULL: 0
+  float *out;        ///< where they are wanted, too; dense
+  double epsilon;
+};
+
+constexpr int64_t kMostQuantizedParts = 3;
+
+/// Products of one left side, whose weights have one format but for their panels: what differs between them.
+struct QuantizedPart {
+  const void *weight;
+  void *out;
+  const void *bias, *multiplier, *residual;
+  int64_t n, out_row, out_batch[3], activation;
+  double alpha;
+  int64_t panel, panel_bytes, group_bytes, head_bytes, unit_bytes; ///< as of QuantizedArgs
+};
+
+struct QuantizedGroupArgs {
+  QuantizedMatmulArgs first; ///< of whose weight the format is that of all, and whose batches and rows are
+  QuantizedPart others[kMostQuantizedParts - 1];
+  int64_t count;     ///< of products
+  int64_t isChained; ///< each element's thread computes it in one product after the other, so later ones may read it
+  NormArgs norm;     ///< of a
+};
+
+/// Rows of one tensor [b, h, n, d] that are rotated, or not, and go to two places.
+struct StepRowsPart {
+  const float *from;
+  int64_t sizes[4], strides[4];
+  const float *cosine, *sine; ///< NULL: rows stay as they are; columns are dense
+  int64_t angle_strides[3];   ///< of both, along b, h and n
+  float *out;                 ///< dense; or NULL
+  void *const *const *pages;  ///< of each sequence, behind whose rows they are put; or NULL
+  const int64_t *counts;      ///< rows that each sequence has without these
+  int64_t offset, head_bytes; ///< as of RowsArgs
+};
+
+constexpr int64_t kMostStepRows = 3;
+
+/// out = x * cosine + turned(x) * sine, where turned(x) is the second half of x's columns, negated, and then the first
+/// half (Su et al., RoFormer, 2021).
+struct StepRowsArgs {
+  StepRowsPart parts[kMostStepRows];
+  int64_t count;
 };
 
 /// How results become bytes: round(x / scale) + zero, bounded to [-128, 127], with the bits of `flip` (0 or 128) turned.

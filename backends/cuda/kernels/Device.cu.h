@@ -92,6 +92,7 @@ LATHE_DEVICE float fused(float a, float b, float c) { return __nvvm_fma_rn_f(a, 
 LATHE_DEVICE float larger(float a, float b) { return __nvvm_fmax_f(a, b); }
 LATHE_DEVICE float smaller(float a, float b) { return __nvvm_fmin_f(a, b); }
 LATHE_DEVICE float magnitude(float x) { return __nvvm_fabs_f(x); }
+LATHE_DEVICE float squareRoot(float x) { return __nvvm_sqrt_rn_f(x); }
 /// To an integer, of two that are as near to the even one.
 LATHE_DEVICE float nearest(float x) {
   float result;
@@ -211,6 +212,7 @@ LATHE_DEVICE float fused(float a, float b, float c) { return std::fma(a, b, c); 
 LATHE_DEVICE float larger(float a, float b) { return std::fmax(a, b); }
 LATHE_DEVICE float smaller(float a, float b) { return std::fmin(a, b); }
 LATHE_DEVICE float magnitude(float x) { return std::fabs(x); }
+LATHE_DEVICE float squareRoot(float x) { return std::sqrt(x); }
 LATHE_DEVICE float nearest(float x) { return std::nearbyint(x); }
 
 inline lane::MmaType mmaType(Half) { return lane::MmaType::f16; }

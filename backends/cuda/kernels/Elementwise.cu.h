@@ -235,6 +235,51 @@ template <typename T, bool kRead> LATHE_DEVICE void cacheRows(const CacheArgs &a
   }
 }
 
+/// One row of a part, by a warp.
+LATHE_DEVICE void stepRow(const StepRowsPart &part, int64_t index) {
+  constexpr int64_t kPageRows = 64;
+  int64_t row = index % part.sizes[2], rest = index / part.sizes[2], columns = part.sizes[3], half = columns / 2;
+  int64_t head = rest % part.sizes[1], sequence = rest / part.sizes[1];
+  const float *from = part.from + sequence * part.strides[0] + head * part.strides[1] + row * part.strides[2];
+  int64_t angle = sequence * part.angle_strides[0] + head * part.angle_strides[1] + row * part.angle_strides[2];
+  float *cells = nullptr;
+  if (part.pages) {
+    int64_t at = load(part.counts + sequence) + row;
+    auto *page = static_cast<unsigned char *>(load(load(part.pages + sequence) + at / kPageRows));
+    cells = reinterpret_cast<float *>(page + part.offset + head * part.head_bytes) + at % kPageRows * columns;
+  }
+  LATHE_NO_UNROLL for (int64_t column = threadIndex() % 32; column < columns; column += 32) {
+    float value = load(from + column * part.strides[3]);
+    if (part.cosine) {
+      int64_t other = column < half ? column + half : column - half;
+      float turned = load(from + other * part.strides[3]);
+      value = value * load(part.cosine + angle + column) +
+              (column < half ? -turned : turned) * load(part.sine + angle + column);
+    }
+    if (part.out)
+      store(part.out + index * columns + column, value);
+    if (cells)
+      store(cells + column, value);
+  }
+}
+
+/// A warp for each row of all parts.
+LATHE_DEVICE void stepRows(const StepRowsArgs &args) {
+  auto rowsOf = [&](int part) {
+    const int64_t(&sizes)[4] = args.parts[part].sizes;
+    return part < args.count ? sizes[0] * sizes[1] * sizes[2] : 0;
+  };
+  int64_t first = rowsOf(0), second = first + rowsOf(1), all = second + rowsOf(2), warps = threadCount() / 32;
+  for (int64_t row = blockIndex() * warps + threadIndex() / 32; row < all; row += blockCount() * warps) {
+    if (row < first)
+      stepRow(args.parts[0], row);
+    else if (row < second)
+      stepRow(args.parts[1], row - first);
+    else
+      stepRow(args.parts[2], row - second);
+  }
+}
+
 /// The first rows of a cache in 16 bits, zeros behind its last; a row to a warp.
 template <typename T> LATHE_DEVICE void narrowCacheRows(const CacheArgs &args) {
   constexpr int64_t kPageRows = 64;

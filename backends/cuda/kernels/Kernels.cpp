@@ -182,6 +182,33 @@ RoundArgs roundArgs(const lathe_matmul_call &call, float *out) {
   return args;
 }
 
+void setRounding(const lathe_matmul_call &call, QuantizedMatmulArgs *args) {
+  args->quantization = call.a_quantization;
+  args->scale = call.a_scale;
+  args->zero = call.a_zero;
+}
+
+QuantizedPart quantizedPart(const QuantizedMatmulArgs &args) {
+  const EpilogueArgs &end = args.epilogue;
+  QuantizedPart part = {};
+  part.weight = args.weight.weight;
+  part.panel = args.weight.panel;
+  part.panel_bytes = args.weight.panel_bytes;
+  part.group_bytes = args.weight.group_bytes;
+  part.head_bytes = args.weight.head_bytes;
+  part.unit_bytes = args.weight.unit_bytes;
+  part.out = end.out;
+  part.bias = end.bias;
+  part.multiplier = end.multiplier;
+  part.residual = end.residual;
+  part.n = end.n;
+  part.out_row = end.out_row;
+  std::copy(end.out_batch, end.out_batch + 3, part.out_batch);
+  part.activation = end.activation;
+  part.alpha = end.alpha;
+  return part;
+}
+
 void setRounded(const RoundArgs &round, QuantizedMatmulArgs *args) {
   args->a = round.out;
   args->a_row = round.k;
@@ -508,25 +535,68 @@ bool rotateLaunch(const RotateArgs &args, KernelLaunch *launch, std::string *why
 }
 
 bool quantizedMatmulLaunch(const QuantizedMatmulArgs &args, int64_t dtype, KernelLaunch *launch, std::string *why) {
+  QuantizedGroupArgs group = {};
+  group.first = args;
+  group.count = 1;
+  return quantizedGroupLaunch(group, dtype, launch, why);
+}
+
+bool quantizedGroupLaunch(const QuantizedGroupArgs &args, int64_t dtype, KernelLaunch *launch, std::string *why) {
   *launch = KernelLaunch();
   const char *suffix = nullptr;
   if (!suffixOf(dtype, &suffix, why))
     return false;
-  bool everyType = args.weight.values == 0 && (args.weight.bits == 8 || args.weight.bits == 4);
+  const QuantizedArgs &weight = args.first.weight;
+  bool everyType = weight.values == 0 && (weight.bits == 8 || weight.bits == 4);
   if (dtype != LATHE_F32 && !everyType) {
     *why = runtime::join("the cuda backend has products of type ", suffix, " with weights of 8 and 4 bits only; found ",
-                         formatOf(args.weight));
+                         formatOf(weight));
     return false;
   }
-  const EpilogueArgs &end = args.epilogue;
-  if (elements(end) == 0)
-    return true;
-  int64_t all = end.batch[0] * end.batch[1] * end.batch[2] * end.m, rows = all > 1 ? 8 : 1;
-  if (!setGrid(divideUp(end.n, 16) * divideUp(all, rows), launch, why))
+  if (dtype != LATHE_F32 && (args.norm.kind != 0 || args.first.quantization != LATHE_QUANTIZE_NONE)) {
+    *why = runtime::join("the cuda backend normalizes and rounds left sides of type f32; found ", suffix);
     return false;
-  launch->function = runtime::join("lathe_quantized_", suffix, "_", formatOf(args.weight), "_r", rows);
+  }
+  if (args.count < 1 || args.count > kMostQuantizedParts) {
+    *why = runtime::join("expected from 1 to ", kMostQuantizedParts, " products of one left side, got ", args.count);
+    return false;
+  }
+  const EpilogueArgs &end = args.first.epilogue;
+  int64_t all = end.batch[0] * end.batch[1] * end.batch[2] * end.m, rows = all > 1 ? 8 : 1;
+  int64_t blocks = divideUp(end.n, 16);
+  for (int64_t i = 1; i < args.count && !args.isChained; ++i)
+    blocks += divideUp(args.others[i - 1].n, 16);
+  if (blocks == 0 || all == 0)
+    return true;
+  if (!setGrid(blocks * divideUp(all, rows), launch, why))
+    return false;
+  launch->function = runtime::join("lathe_quantized_", suffix, "_", formatOf(weight), "_r", rows);
   launch->block = 256;
   launch->shared_bytes = kQuantizedSharedBytes;
+  setArgs(args, launch);
+  return true;
+}
+
+bool stepRowsLaunch(const StepRowsArgs &args, KernelLaunch *launch, std::string *why) {
+  *launch = KernelLaunch();
+  if (args.count < 1 || args.count > kMostStepRows) {
+    *why = runtime::join("expected rows of 1 to ", kMostStepRows, " tensors, got ", args.count);
+    return false;
+  }
+  int64_t rows = 0;
+  for (int64_t i = 0; i < args.count; ++i) {
+    const StepRowsPart &part = args.parts[i];
+    if (part.cosine && part.sizes[3] % 2 != 0) {
+      *why = runtime::join("expected an even number of columns to rotate, got ", part.sizes[3]);
+      return false;
+    }
+    rows += part.sizes[0] * part.sizes[1] * part.sizes[2];
+  }
+  if (rows == 0)
+    return true;
+  launch->function = "lathe_step_rows_f32";
+  launch->block = 128;
+  launch->grid = static_cast<uint32_t>(std::min<int64_t>(divideUp(rows, 4), 1 << 20));
   setArgs(args, launch);
   return true;
 }

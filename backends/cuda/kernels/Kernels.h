@@ -54,6 +54,10 @@ QuantizedMatmulArgs quantizedMatmulArgs(const lathe_matmul_call &call, const run
 RoundArgs roundArgs(const lathe_matmul_call &call, float *out);
 /// Makes the product read what roundArgs' launch wrote.
 void setRounded(const RoundArgs &round, QuantizedMatmulArgs *args);
+/// Makes the product round what it reads, which has to be f32, as the call says.
+void setRounding(const lathe_matmul_call &call, QuantizedMatmulArgs *args);
+/// What of a product is its own in a group.
+QuantizedPart quantizedPart(const QuantizedMatmulArgs &args);
 QuantizedArgs quantizedArgs(const runtime::QuantizedLayout &layout, const void *weight);
 
 /// How rows of a cache are kept, for RowsArgs::codes and CacheArgs::codes (with CacheArgs::rotation =
@@ -92,9 +96,13 @@ bool cacheLaunch(const CacheArgs &args, int64_t elementBytes, bool read, KernelL
 bool cacheNarrowLaunch(const CacheArgs &args, int64_t dtype, KernelLaunch *launch, std::string *why);
 /// Rows of f32; `to` may be `from`.
 bool rotateLaunch(const RotateArgs &args, KernelLaunch *launch, std::string *why);
-/// out, a: f32; also f16 and bf16 with integers of 8 or 4 bits. Where a call says that the left side is rounded
-/// (lathe_quantization), roundLaunch does it before.
+/// out, a: f32; also f16 and bf16 with integers of 8 or 4 bits. Left sides of f32 are rounded on the way where
+/// setRounding said so, or by roundLaunch before.
 bool quantizedMatmulLaunch(const QuantizedMatmulArgs &args, int64_t dtype, KernelLaunch *launch, std::string *why);
+/// Several such products of one left side, which may be normalized, too (f32).
+bool quantizedGroupLaunch(const QuantizedGroupArgs &args, int64_t dtype, KernelLaunch *launch, std::string *why);
+/// Rows of f32 that are rotated by their positions, and put into caches.
+bool stepRowsLaunch(const StepRowsArgs &args, KernelLaunch *launch, std::string *why);
 /// Of a in f32, or in bytes (u8), which have been rounded.
 bool roundLaunch(const RoundArgs &args, int64_t dtype, KernelLaunch *launch, std::string *why);
 /// Columns [first, first + count) of the weight as numbers, transposed: out [count, k] of f32, for products of many

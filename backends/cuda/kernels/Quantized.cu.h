@@ -121,9 +121,15 @@ LATHE_DEVICE float valueAt(const QuantizedArgs &args, const uint32_t (&w)[3], in
 /// Rows of a weight that a block looks at together: multiples of all units.
 template <int kRows> constexpr int quantizedChunk() { return kRows == 1 ? 2048 : 512; }
 
-template <int kRows> union QuantizedShared {
-  alignas(16) float left[kRows][quantizedChunk<kRows>()];
-  float sums[kRows][kQuantizedSlices][kQuantizedColumns + 1]; ///< afterwards
+constexpr int kQuantizedWarps = kQuantizedThreads / 32;
+
+template <int kRows> struct QuantizedShared {
+  union {
+    alignas(16) float left[kRows][quantizedChunk<kRows>()];
+    float sums[kRows][kQuantizedSlices][kQuantizedColumns + 1]; ///< afterwards
+    float parts[kRows][kQuantizedWarps];                        ///< before
+  };
+  float mean[kRows], factor[kRows], scale[kRows]; ///< of rows that are normalized and rounded
 };
 
 static_assert(sizeof(QuantizedShared<8>) == kQuantizedSharedBytes &&
@@ -134,18 +140,118 @@ struct alignas(16) Four {
   float at[4];
 };
 
-/// Columns [first, first + chunk) of rows of a, zeros behind the last.
-template <typename T, int kRows>
-LATHE_DEVICE void loadLeft(const QuantizedMatmulArgs &args, int64_t row, int64_t first, int count,
-                           QuantizedShared<kRows> &shared) {
+template <typename T> constexpr bool isFloat() { return false; }
+template <> constexpr bool isFloat<float>() { return true; }
+
+LATHE_DEVICE int64_t rowCount(const EpilogueArgs &end) { return end.batch[0] * end.batch[1] * end.batch[2] * end.m; }
+
+/// Row `row` of a, or, behind the last, any.
+template <typename T> LATHE_DEVICE const T *leftRow(const QuantizedMatmulArgs &args, int64_t row) {
   const EpilogueArgs &end = args.epilogue;
-  int64_t rowCount = end.batch[0] * end.batch[1] * end.batch[2] * end.m;
+  row = row < rowCount(end) ? row : 0;
+  return static_cast<const T *>(args.a) + batchOffset(end.batch, args.a_batch, row / end.m) + row % end.m * args.a_row;
+}
+
+/// What a number of a left side is after it was normalized.
+LATHE_DEVICE float normalized(const NormArgs &norm, float x, float mean, float factor, int64_t k) {
+  if (norm.kind == 0)
+    return x;
+  x = (x - mean) * factor;
+  if (norm.gain)
+    x *= load(norm.gain + k);
+  return norm.bias ? x + load(norm.bias + k) : x;
+}
+
+/// Of what `element` gives for each number of kRows rows the sum, or the largest; all threads get it.
+template <typename T, int kRows, bool kLargest, typename Element>
+LATHE_DEVICE void reduceRows(const QuantizedMatmulArgs &args, int64_t row, QuantizedShared<kRows> &shared,
+                             Element element, float (&result)[kRows]) {
+  const T *rows[kRows];
+  LATHE_UNROLL for (int m = 0; m < kRows; ++m) {
+    rows[m] = leftRow<T>(args, row + m);
+    result[m] = 0;
+  }
+  LATHE_NO_UNROLL for (int64_t k = threadIndex(); k < args.weight.k; k += kQuantizedThreads) {
+    LATHE_UNROLL for (int m = 0; m < kRows; ++m) {
+      float value = element(m, k, toFloat(load(rows[m] + k * args.a_col)));
+      result[m] = kLargest ? larger(result[m], value) : result[m] + value;
+    }
+  }
+  LATHE_UNROLL for (int m = 0; m < kRows; ++m) {
+    float all = kLargest ? warpMax(result[m]) : warpSum(result[m]);
+    if (threadIndex() % 32 == 0)
+      storeShared(&shared.parts[m][threadIndex() / 32], all);
+  }
+  LATHE_SYNC();
+  LATHE_UNROLL for (int m = 0; m < kRows; ++m) {
+    result[m] = 0;
+    LATHE_UNROLL for (int warp = 0; warp < kQuantizedWarps; ++warp) {
+      float part = loadShared(&shared.parts[m][warp]);
+      result[m] = kLargest ? larger(result[m], part) : result[m] + part;
+    }
+  }
+  LATHE_SYNC();
+}
+
+/// What rows are normalized and rounded by.
+template <typename T, int kRows>
+LATHE_DEVICE void prepareLeft(const QuantizedGroupArgs &group, int64_t row, QuantizedShared<kRows> &shared) {
+  const QuantizedMatmulArgs &args = group.first;
+  const NormArgs &norm = group.norm;
+  float mean[kRows] = {}, factor[kRows], scale[kRows];
+  LATHE_UNROLL for (int m = 0; m < kRows; ++m) factor[m] = 1, scale[m] = float(args.scale);
+  if (norm.kind == 2) {
+    reduceRows<T, kRows, false>(args, row, shared, [](int, int64_t, float x) { return x; }, mean);
+    LATHE_UNROLL for (int m = 0; m < kRows; ++m) mean[m] /= float(args.weight.k);
+  }
+  if (norm.kind != 0) {
+    auto square = [&](int m, int64_t, float x) { return (x - mean[m]) * (x - mean[m]); };
+    reduceRows<T, kRows, false>(args, row, shared, square, factor);
+    LATHE_UNROLL for (int m = 0; m < kRows; ++m) factor[m] =
+        1 / squareRoot(factor[m] / float(args.weight.k) + float(norm.epsilon));
+  }
+  if (args.quantization == 1) {
+    auto size = [&](int m, int64_t k, float x) { return magnitude(normalized(norm, x, mean[m], factor[m], k)); };
+    reduceRows<T, kRows, true>(args, row, shared, size, scale);
+    LATHE_UNROLL for (int m = 0; m < kRows; ++m) scale[m] = scale[m] > 0 ? scale[m] / 127.0f : 1.0f;
+  }
+  if (threadIndex() == 0) {
+    LATHE_UNROLL for (int m = 0; m < kRows; ++m) {
+      storeShared(&shared.mean[m], mean[m]);
+      storeShared(&shared.factor[m], factor[m]);
+      storeShared(&shared.scale[m], scale[m]);
+    }
+  }
+}
+
+/// An integer from -128 to 127, as it is stored.
+LATHE_DEVICE float codeOf(float value, float scale, float zero) {
+  return smaller(larger(nearest(value * (1.0f / scale)) + zero, -128.0f), 127.0f);
+}
+
+/// Columns [first, first + chunk) of rows of a, zeros behind the last, as they are multiplied. `writes`: the block is
+/// the one that leaves normalized rows.
+template <typename T, int kRows>
+LATHE_DEVICE void loadLeft(const QuantizedGroupArgs &group, int64_t row, int64_t first, int count, bool writes,
+                           QuantizedShared<kRows> &shared) {
+  const QuantizedMatmulArgs &args = group.first;
+  float zero = args.quantization == 2 ? float(args.zero) : 0.0f;
   LATHE_NO_UNROLL for (int m = 0; m < kRows; ++m) {
-    int64_t left = row + m < rowCount ? row + m : row;
-    auto *source =
-        static_cast<const T *>(args.a) + batchOffset(end.batch, args.a_batch, left / end.m) + left % end.m * args.a_row;
+    const T *source = leftRow<T>(args, row + m);
+    bool isThere = row + m < rowCount(args.epilogue);
     for (int k = threadIndex(); k < count; k += kQuantizedThreads) {
       float value = first + k < args.weight.k ? toFloat(load(source + (first + k) * args.a_col)) : 0.0f;
+      if constexpr (isFloat<T>()) {
+        if (first + k < args.weight.k && group.norm.kind != 0) {
+          value = normalized(group.norm, value, loadShared(&shared.mean[m]), loadShared(&shared.factor[m]), first + k);
+          if (writes && isThere)
+            store(group.norm.out + (row + m) * args.weight.k + first + k, value);
+        }
+        if (args.quantization != 0) {
+          float scale = loadShared(&shared.scale[m]);
+          value = first + k < args.weight.k ? (codeOf(value, scale, zero) - zero) * scale : 0.0f;
+        }
+      }
       storeShared(&shared.left[m][k], value);
     }
   }
@@ -175,27 +281,58 @@ LATHE_DEVICE void addUnit(const QuantizedArgs &weight, const Unit &unit, const u
   LATHE_UNROLL for (int m = 0; m < kRows; ++m) sums[m] = fused(unit.scale, products[m], sums[m]);
 }
 
-/// A block for each 16 columns, of each kRows rows of all batches, the last outermost.
+/// One of three by its number, all of which are read: an address that follows from the number would cost a copy of all
+/// arguments.
+template <typename V> LATHE_DEVICE V pick(int index, V first, V second, V third) {
+  return index == 0 ? first : index == 1 ? second : third;
+}
+
+LATHE_DEVICE EpilogueArgs epilogueOf(const QuantizedGroupArgs &group, int part) {
+  EpilogueArgs end = group.first.epilogue;
+  const QuantizedPart &second = group.others[0], &third = group.others[1];
+  end.out = pick(part, end.out, second.out, third.out);
+  end.bias = pick(part, end.bias, second.bias, third.bias);
+  end.multiplier = pick(part, end.multiplier, second.multiplier, third.multiplier);
+  end.residual = pick(part, end.residual, second.residual, third.residual);
+  end.n = pick(part, end.n, second.n, third.n);
+  end.out_row = pick(part, end.out_row, second.out_row, third.out_row);
+  LATHE_UNROLL for (int i = 0; i < 3; ++i) end.out_batch[i] =
+      pick(part, end.out_batch[i], second.out_batch[i], third.out_batch[i]);
+  end.activation = pick(part, end.activation, second.activation, third.activation);
+  end.alpha = pick(part, end.alpha, second.alpha, third.alpha);
+  return end;
+}
+
+LATHE_DEVICE QuantizedArgs weightOf(const QuantizedGroupArgs &group, int part) {
+  QuantizedArgs weight = group.first.weight;
+  const QuantizedPart &second = group.others[0], &third = group.others[1];
+  weight.weight = pick(part, weight.weight, second.weight, third.weight);
+  weight.panel = pick(part, weight.panel, second.panel, third.panel);
+  weight.panel_bytes = pick(part, weight.panel_bytes, second.panel_bytes, third.panel_bytes);
+  weight.group_bytes = pick(part, weight.group_bytes, second.group_bytes, third.group_bytes);
+  weight.head_bytes = pick(part, weight.head_bytes, second.head_bytes, third.head_bytes);
+  weight.unit_bytes = pick(part, weight.unit_bytes, second.unit_bytes, third.unit_bytes);
+  return weight;
+}
+
+/// Sums of column `column` of a block's rows, by this thread's slice of the weight's rows.
 template <typename T, int kBits, int kValues, int kRows>
-LATHE_DEVICE void quantizedMatmul(const QuantizedMatmulArgs &args) {
-  constexpr int kChunk = quantizedChunk<kRows>(), kRun = 4;
-  auto &shared = *static_cast<QuantizedShared<kRows> *>(sharedMemory());
-  const EpilogueArgs &end = args.epilogue;
-  const QuantizedArgs &weight = args.weight;
-  int slice = threadIndex() / kQuantizedColumns, across = threadIndex() % kQuantizedColumns;
-  int64_t blocks = (end.n + kQuantizedColumns - 1) / kQuantizedColumns;
-  int64_t column = blockIndex() % blocks * kQuantizedColumns + across, row = blockIndex() / blocks * kRows;
+LATHE_DEVICE void multiplyColumn(const QuantizedGroupArgs &group, const QuantizedArgs &weight, bool isThere,
+                                 int64_t row, int64_t column, bool writes, QuantizedShared<kRows> &shared,
+                                 float (&sums)[kRows]) {
+  constexpr int kChunk = quantizedChunk<kRows>();
+  constexpr int kRun = kBits == 2 && kValues == kTable ? 2 : 4; // the table takes registers, too
+  int slice = threadIndex() / kQuantizedColumns;
   int dimension = kValues == kCodebook ? int(weight.dimension) : 1, unitRows = unitCodes<kBits>() * dimension;
   int unitsOfGroup = int((weight.group + unitRows - 1) / unitRows);
   bool sameGroup = unitsOfGroup % kRun == 0; // all units of a run are of one group
-  float sums[kRows] = {};
   LATHE_NO_UNROLL for (int64_t first = 0; first < weight.k; first += kChunk) {
     int64_t left = weight.k - first;
     int units = left < kChunk ? (int(left) + unitRows - 1) / unitRows : kChunk / unitRows;
     LATHE_SYNC();
-    loadLeft<T, kRows>(args, row, first, units * unitRows, shared);
+    loadLeft<T, kRows>(group, row, first, units * unitRows, writes, shared);
     LATHE_SYNC();
-    if (column >= end.n)
+    if (!isThere)
       continue;
     int before = int(first / unitRows);
     LATHE_NO_UNROLL for (int run = slice * kRun; run < units; run += kQuantizedSlices * kRun) {
@@ -221,15 +358,42 @@ LATHE_DEVICE void quantizedMatmul(const QuantizedMatmulArgs &args) {
       }
     }
   }
-  LATHE_SYNC();
-  LATHE_UNROLL for (int m = 0; m < kRows; ++m) storeShared(&shared.sums[m][slice][across], sums[m]);
-  LATHE_SYNC();
-  row += slice;
-  if (slice < kRows && column < end.n && row < end.batch[0] * end.batch[1] * end.batch[2] * end.m) {
-    float sum = 0;
-    LATHE_UNROLL for (int i = 0; i < kQuantizedSlices; ++i) sum += loadShared(&shared.sums[slice][i][across]);
-    int64_t index = batchOffset(end.batch, end.out_batch, row / end.m) + row % end.m * end.out_row + column;
-    storeFloat<T>(end.out, index, finish<T>(end, sum, index, column));
+}
+
+/// A block for each 16 columns of a product, of each kRows rows of all batches, the last outermost; of chained products
+/// one for all of them.
+template <typename T, int kBits, int kValues, int kRows>
+LATHE_DEVICE void quantizedMatmul(const QuantizedGroupArgs &group) {
+  auto &shared = *static_cast<QuantizedShared<kRows> *>(sharedMemory());
+  int slice = threadIndex() / kQuantizedColumns, across = threadIndex() % kQuantizedColumns;
+  auto blocksOf = [&](int part, int64_t n) {
+    return part < group.count && (part == 0 || !group.isChained) ? (n + kQuantizedColumns - 1) / kQuantizedColumns : 0;
+  };
+  int64_t first = blocksOf(0, group.first.epilogue.n), second = first + blocksOf(1, group.others[0].n),
+          all = second + blocksOf(2, group.others[1].n);
+  int64_t block = blockIndex() % all, row = blockIndex() / all * kRows;
+  int part = block < first ? 0 : block < second ? 1 : 2, last = group.isChained ? int(group.count) : part + 1;
+  int64_t column = (block - pick<int64_t>(part, 0, first, second)) * kQuantizedColumns + across;
+  if constexpr (isFloat<T>())
+    if (group.norm.kind != 0 || group.first.quantization != 0)
+      prepareLeft<T, kRows>(group, row, shared);
+  LATHE_NO_UNROLL for (; part < last; ++part) {
+    QuantizedArgs weight = weightOf(group, part);
+    bool isThere = column < pick(part, group.first.epilogue.n, group.others[0].n, group.others[1].n);
+    float sums[kRows] = {};
+    multiplyColumn<T, kBits, kValues, kRows>(group, weight, isThere, row, column, block == 0 && part == 0, shared,
+                                             sums);
+    EpilogueArgs end = epilogueOf(group, part); // after the sums, whose registers it would take
+    LATHE_SYNC();
+    LATHE_UNROLL for (int m = 0; m < kRows; ++m) storeShared(&shared.sums[m][slice][across], sums[m]);
+    LATHE_SYNC();
+    int64_t own = row + slice;
+    if (slice < kRows && isThere && own < rowCount(end)) {
+      float sum = 0;
+      LATHE_UNROLL for (int i = 0; i < kQuantizedSlices; ++i) sum += loadShared(&shared.sums[slice][i][across]);
+      int64_t index = batchOffset(end.batch, end.out_batch, own / end.m) + own % end.m * end.out_row + column;
+      storeFloat<T>(end.out, index, finish<T>(end, sum, index, column));
+    }
   }
 }
 
@@ -253,11 +417,6 @@ template <typename T> LATHE_DEVICE float scaleOfRow(const RoundArgs &args, const
     own = larger(own, loadShared(most + i));
   LATHE_SYNC();
   return own > 0 ? own / 127.0f : 1.0f;
-}
-
-/// An integer from -128 to 127, as it is stored.
-LATHE_DEVICE float codeOf(float value, float scale, float zero) {
-  return smaller(larger(nearest(value * (1.0f / scale)) + zero, -128.0f), 127.0f);
 }
 
 /// The code of a number, or of what is a code already.

@@ -37,13 +37,20 @@ bool isSet(const char *variable) {
   return value && *value && strcmp(value, "0") != 0;
 }
 
+/// Where timed algorithms are kept: beside the artifact, if the user does not say otherwise; empty: nowhere.
+std::string choicesFile(std::string_view artifact, const char *wanted) {
+  if (!wanted)
+    return artifact.empty() ? std::string() : std::string(artifact) + ".cuda-choices.json";
+  return strcmp(wanted, "none") == 0 ? "" : wanted;
+}
+
 uint64_t aligned(uint64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 } // namespace
 
 CudaModule::CudaModule(std::shared_ptr<Device> device, runtime::ModuleServices &services, OpenBlas openBlas,
                        OpenDnn openDnn)
     : device_(std::move(device)), services_(services), openBlas_(openBlas), openDnn_(openDnn),
-      allowsTf32_(isSet("LATHE_CUDA_TF32")) {}
+      allowsTf32_(services.allowsTf32() || isSet("LATHE_CUDA_TF32")) {}
 
 CudaModule::~CudaModule() {
   Device::Current current(*device_);
@@ -242,7 +249,8 @@ Status CudaModule::blas(const BlasApi **api, BlasHandle *handle) {
     timesAlgorithms_ = (!file || strcmp(file, "0") != 0) &&
                        (!device_->isEmulated() || !emulatorSettings().algorithmMilliseconds.empty());
     if (timesAlgorithms_)
-      choices_.open(file ? file : "", device_->name(), device_->driverVersion(), static_cast<int64_t>(blas_.version()));
+      choices_.open(choicesFile(services_.path(), file), device_->name(), device_->driverVersion(),
+                    static_cast<int64_t>(blas_.version()));
   }
   *api = &blas_;
   *handle = blasHandle_;

@@ -91,6 +91,8 @@ Status CudaSession::start() {
   constexpr size_t kPieces = 4;
   bool hasGraphs = !blocking_ && !isSet("LATHE_CUDA_NO_GRAPHS");
   replay_ = std::make_unique<Replay>(device_, stream_, static_cast<Replay::Player &>(*this), hasGraphs);
+  fusion_ = std::make_unique<Fusion>(module_, services_.program(), static_cast<Fusion::Sink &>(*this),
+                                     !blocking_ && !isSet("LATHE_CUDA_NO_FUSION"));
   staging_ = std::make_unique<Staging>(device_, stream_, kPieceBytes, kPieces,
                                        [this](int64_t bytes) { return services_.charge(bytes); });
   products_ = std::make_unique<Products>(module_, services_, stream_, replay_.get());
@@ -98,6 +100,11 @@ Status CudaSession::start() {
   scratch_ = std::make_unique<Scratch>(device_, services_, stream_, replay_.get());
   rotated_ = std::make_unique<Scratch>(device_, services_, stream_, replay_.get());
   return device_.status(driver_.memAlloc(&failures_, sizeof(hostFailures_)), "allocating a session's memory");
+}
+
+void CudaSession::interrupt() {
+  fusion_->flush();
+  replay_->interrupt();
 }
 
 void CudaSession::report(int64_t kernel, Status status) {
@@ -111,7 +118,7 @@ void CudaSession::report(int64_t kernel, Status status) {
 
 Status CudaSession::allocate(uint64_t bytes, void **address) {
   Device::Current current(device_);
-  replay_->interrupt();
+  interrupt();
   *address = nullptr;
   DevicePointer result = 0;
   uint64_t size = std::max<uint64_t>(bytes, 1);
@@ -125,7 +132,7 @@ Status CudaSession::allocate(uint64_t bytes, void **address) {
 
 void CudaSession::release(void *address) {
   Device::Current current(device_);
-  replay_->interrupt();
+  interrupt();
   if (device_.hasPools()) {
     driver_.memFreeAsync(pointerOf(address), stream_);
     return;
@@ -137,26 +144,26 @@ void CudaSession::release(void *address) {
 
 Status CudaSession::upload(void *to, const void *from, uint64_t bytes) {
   Device::Current current(device_);
-  replay_->interrupt();
+  interrupt();
   return staging_->upload(pointerOf(to), from, bytes);
 }
 
 Status CudaSession::download(void *to, const void *from, uint64_t bytes) {
   Device::Current current(device_);
-  replay_->interrupt();
+  interrupt();
   return staging_->download(to, pointerOf(from), bytes);
 }
 
 Status CudaSession::copy(void *to, const void *from, uint64_t bytes) {
   Device::Current current(device_);
-  replay_->interrupt();
+  interrupt();
   return device_.status(driver_.memcpyDtoDAsync(pointerOf(to), pointerOf(from), bytes, stream_),
                         "copying on the device");
 }
 
 Status CudaSession::wait() {
   Device::Current current(device_);
-  replay_->interrupt();
+  interrupt();
   Status status = staging_->arrive();
   if (status.code() == LATHE_DEVICE_LOST && !blocking_)
     return failure(status.code(), status.message(),
@@ -178,6 +185,7 @@ void CudaSession::beginRun() {
 }
 
 void CudaSession::endRun() {
+  fusion_->flush();
   replay_->endRun();
   Context popped = nullptr;
   driver_.contextPop(&popped);
@@ -227,19 +235,18 @@ Status CudaSession::start(const lathe_launch_call &call) {
   FunctionHandle function = nullptr;
   if (Status status = findFunction(call.kernel, call.shared_bytes, &function); status.failed())
     return status;
-  Launch launch = {function,
-                   nullptr,
-                   {static_cast<uint32_t>(call.grid), 1, 1},
-                   static_cast<uint32_t>(call.block),
-                   call.shared_bytes,
-                   call.count,
-                   call.args_bytes};
-  replay_->call(kGenerated, call.kernel,
-                {{&launch, sizeof(launch)}, {call.args, static_cast<size_t>(call.args_bytes)}});
+  LaunchCall launch = {function,
+                       nullptr,
+                       {static_cast<uint32_t>(call.grid), 1, 1},
+                       static_cast<uint32_t>(call.block),
+                       call.shared_bytes,
+                       call.count,
+                       call.args_bytes};
+  fusion_->launch(call.kernel, launch, call.args);
   return success();
 }
 
-Status CudaSession::playLaunch(const Launch &launch, const void *given, bool isGenerated) {
+Status CudaSession::playLaunch(const LaunchCall &launch, const void *given, bool isGenerated) {
   // As much as the largest kernel declares, so that the driver reads nothing behind.
   static_assert(sizeof(KernelLaunch::args) <= kMaxArgs, "one is enough for both");
   alignas(16) unsigned char args[kMaxArgs] = {};
@@ -256,18 +263,23 @@ Status CudaSession::playLaunch(const Launch &launch, const void *given, bool isG
 }
 
 Status CudaSession::play(int64_t kind, int64_t, const void *call, size_t bytes) {
-  if (kind == kProduct || kind == kAttention) {
-    Status status = kind == kProduct ? products_->execute(callOf<lathe_matmul_call>(call))
-                                     : libraryAttention_->execute(callOf<AttentionInput>(call));
+  if (kind == kProductCall || kind == kAttentionCall) {
+    Status status = kind == kProductCall ? products_->execute(callOf<lathe_matmul_call>(call))
+                                         : libraryAttention_->execute(callOf<AttentionInput>(call));
     return status.failed() || !blocking_
                ? status
-               : device_.status(driver_.streamSynchronize(stream_), kind == kProduct ? "product" : "attention");
+               : device_.status(driver_.streamSynchronize(stream_), kind == kProductCall ? "product" : "attention");
   }
-  Launch launch;
+  if (kind == kProductGroupCall) {
+    ProductGroup group;
+    memcpy(&group, call, sizeof(group));
+    return products_->execute(group);
+  }
+  LaunchCall launch;
   memcpy(&launch, call, sizeof(launch));
   if (bytes != sizeof(launch) + static_cast<size_t>(launch.argsBytes))
     return failure(LATHE_INTERNAL, "a launch of ", bytes, " bytes");
-  return playLaunch(launch, static_cast<const unsigned char *>(call) + sizeof(launch), kind == kGenerated);
+  return playLaunch(launch, static_cast<const unsigned char *>(call) + sizeof(launch), kind == kGeneratedCall);
 }
 
 void CudaSession::launch(const lathe_launch_call &call) {
@@ -289,7 +301,7 @@ const void *CudaSession::read(const void *address, int64_t bytes) {
 }
 
 size_t CudaSession::mark() {
-  replay_->interrupt();
+  interrupt();
   if (marks_ == events_.size()) {
     Event event = nullptr;
     if (int result = driver_.eventCreate(&event, 0))
@@ -313,23 +325,34 @@ uint64_t CudaSession::elapsed(size_t from, size_t to) {
 // Library calls
 //===----------------------------------------------------------------------===//
 
-void CudaSession::matmul(const lathe_matmul_call &call) {
-  replay_->call(kProduct, call.kernel, {{&call, sizeof(call)}});
-}
+void CudaSession::matmul(const lathe_matmul_call &call) { fusion_->product(call); }
 
 void CudaSession::prepareMatmul(const lathe_matmul_call &call) { report(call.kernel, products_->prepare(call)); }
+
+void CudaSession::make(int64_t kind, int64_t kernel, std::initializer_list<Replay::Part> parts) {
+  replay_->call(kind, kernel, parts);
+}
+
+void CudaSession::makeWritten(int64_t kernel, const KernelLaunch &launch) {
+  LaunchCall call;
+  if (Status status = prepareLaunch(launch, &call); status.failed())
+    return report(kernel, std::move(status));
+  make(kWrittenCall, kernel, {{&call, sizeof(call)}, {launch.args, static_cast<size_t>(launch.args_bytes)}});
+}
+
+Status CudaSession::prepareLaunch(const KernelLaunch &launch, LaunchCall *call) {
+  *call = {nullptr, nullptr,          {launch.grid, launch.grid_y, launch.grid_z}, launch.block, launch.shared_bytes,
+           0,       launch.args_bytes};
+  return module_.find(launch, &call->function, &call->name);
+}
 
 Status CudaSession::start(bool possible, int64_t kernel, const KernelLaunch &launch, const std::string &why) {
   if (!possible)
     return failure(LATHE_INTERNAL, why);
   if (launch.function.empty())
     return success();
-  Launch own = {
-      nullptr, nullptr,          {launch.grid, launch.grid_y, launch.grid_z}, launch.block, launch.shared_bytes,
-      0,       launch.args_bytes};
-  if (Status status = module_.find(launch, &own.function, &own.name); status.failed())
-    return status;
-  replay_->call(kWritten, kernel, {{&own, sizeof(own)}, {launch.args, static_cast<size_t>(launch.args_bytes)}});
+  fusion_->flush();
+  makeWritten(kernel, launch);
   return success();
 }
 
@@ -421,7 +444,14 @@ Status CudaSession::execute(const lathe_cache_call &call, const runtime::CacheRo
   }
   KernelLaunch launch;
   std::string why;
-  return start(cacheLaunch(args, 4, call.read, &launch, &why), call.kernel, launch, why);
+  bool possible = cacheLaunch(args, 4, call.read, &launch, &why);
+  if (!possible || launch.function.empty() || call.read || rows.layout.hasCodes())
+    return start(possible, call.kernel, launch, why);
+  LaunchCall own;
+  if (Status status = prepareLaunch(launch, &own); status.failed())
+    return status;
+  fusion_->append(call.kernel, args, own);
+  return success();
 }
 
 void CudaSession::cache(const lathe_cache_call &call, const runtime::CacheRows &rows) {
@@ -519,7 +549,7 @@ Status CudaSession::offer(const lathe_attention_call &call, const runtime::Cache
   if (status.failed())
     return status;
   if (*isTaken)
-    replay_->call(kAttention, call.kernel, {{&input, sizeof(input)}});
+    make(kAttentionCall, call.kernel, {{&input, sizeof(input)}});
   if (!verbose_)
     return success();
   std::string text = *isTaken ? join("attention by cuDNN ", libraryAttention_->version())
@@ -540,6 +570,7 @@ Status CudaSession::execute(const lathe_attention_call &call, const runtime::Cac
   if (call.biases < 0 || call.biases > 2)
     return failure(LATHE_INTERNAL, "expected at most 2 biases, got ", call.biases);
   bool isTaken = false;
+  fusion_->flush();
   if (Status status = offer(call, keys, values, &isTaken); status.failed() || isTaken)
     return status;
   AttentionArgs args = attentionArgs(call);

@@ -7,6 +7,7 @@
 #define LATHE_BACKENDS_CUDA_RUNTIME_CUDASESSION_H
 
 #include "backends/cuda/runtime/CudaModule.h"
+#include "backends/cuda/runtime/Fusion.h"
 #include "backends/cuda/runtime/LibraryAttention.h"
 #include "backends/cuda/runtime/Products.h"
 #include "backends/cuda/runtime/Replay.h"
@@ -17,7 +18,10 @@
 namespace lathe::cuda {
 
 /// A stream, and what a run puts into it.
-class CudaSession final : public runtime::BackendSession, public runtime::DeviceQueue, private Replay::Player {
+class CudaSession final : public runtime::BackendSession,
+                          public runtime::DeviceQueue,
+                          private Replay::Player,
+                          private Fusion::Sink {
 public:
   CudaSession(CudaModule &module, runtime::SessionServices &services);
   ~CudaSession() override;
@@ -61,18 +65,13 @@ private:
     const int64_t *before = nullptr;     ///< without the new ones
   };
 
-  /// Calls that a run may hold back (Replay).
-  enum Kind : int64_t { kGenerated, kWritten, kProduct, kAttention };
-  /// What is launched; arguments follow. No padding.
-  struct Launch {
-    FunctionHandle function;
-    const char *name; ///< of a hand-written kernel
-    uint32_t grid[3], block;
-    int64_t sharedBytes, count, argsBytes;
-  };
-
   runtime::Status play(int64_t kind, int64_t kernel, const void *call, size_t bytes) override;
-  runtime::Status playLaunch(const Launch &launch, const void *args, bool isGenerated);
+  runtime::Status playLaunch(const LaunchCall &launch, const void *args, bool isGenerated);
+  void make(int64_t kind, int64_t kernel, std::initializer_list<Replay::Part> parts) override;
+  void makeWritten(int64_t kernel, const KernelLaunch &launch) override;
+  /// Makes all that is held back: someone needs its results, or an order that the device alone does not know.
+  void interrupt();
+  runtime::Status prepareLaunch(const KernelLaunch &launch, LaunchCall *call);
   void report(int64_t kernel, runtime::Status status) override;
   runtime::Status start(const lathe_launch_call &call);
   runtime::Status start(bool possible, int64_t kernel, const KernelLaunch &launch, const std::string &why);
@@ -100,6 +99,7 @@ private:
   std::vector<Event> events_;
   size_t marks_ = 0; ///< of the run
   std::unique_ptr<Replay> replay_;
+  std::unique_ptr<Fusion> fusion_;
   std::unique_ptr<Staging> staging_;
   std::unique_ptr<Products> products_;
   std::unique_ptr<LibraryAttention> libraryAttention_;

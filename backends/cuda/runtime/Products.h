@@ -7,6 +7,7 @@
 #define LATHE_BACKENDS_CUDA_RUNTIME_PRODUCTS_H
 
 #include "backends/cuda/runtime/BlasPlans.h"
+#include "backends/cuda/runtime/Fusion.h"
 #include "runtime/Abi.h"
 
 namespace lathe::cuda {
@@ -60,6 +61,7 @@ public:
         beforeBytes_(device_, services, stream, replay) {}
 
   runtime::Status execute(const lathe_matmul_call &call) { return run(call, false); }
+  runtime::Status execute(const ProductGroup &group);
   /// Plans it and reserves what it needs.
   runtime::Status prepare(const lathe_matmul_call &call) { return run(call, true); }
 

@@ -124,7 +124,10 @@ Status Products::runNumbers(const lathe_matmul_call &call, const runtime::Consta
   lathe_matmul_call plain = call;
   KernelLaunch launch;
   std::string why;
-  if (call.a_quantization != LATHE_QUANTIZE_NONE) {
+  bool isExpanded = rows >= kExpandRows && call.dtype == LATHE_F32 && call.k > 0;
+  if (!call.a_again)
+    staged_ = {};
+  if (call.a_quantization != LATHE_QUANTIZE_NONE && (isExpanded || leftType(call) != LATHE_F32)) {
     auto bytes = static_cast<uint64_t>(rows * call.k * 4);
     if (Status status = stagedA_.reserve(bytes, "a rounded operand"); status.failed())
       return status;
@@ -144,9 +147,36 @@ Status Products::runNumbers(const lathe_matmul_call &call, const runtime::Consta
     plain.a_again = 0;
   }
   QuantizedMatmulArgs args = quantizedMatmulArgs(plain, *weight.quantized, module_.constants()[call.weight]);
-  if (rows >= kExpandRows && call.dtype == LATHE_F32 && call.k > 0)
+  if (isExpanded)
     return runExpanded(plain, args.weight, prepareOnly);
+  setRounding(plain, &args);
   return prepareOnly ? success() : start(quantizedMatmulLaunch(args, call.dtype, &launch, &why), launch, why);
+}
+
+/// Each of whose products is one that runQuantized leaves to the kernel.
+Status Products::execute(const ProductGroup &group) {
+  const std::vector<runtime::Constant> &constants = module_.services().manifest().constants;
+  if (!group.calls[0].a_again)
+    staged_ = {};
+  QuantizedGroupArgs args = {};
+  args.count = group.count;
+  args.isChained = group.isChained;
+  args.norm = group.norm;
+  for (int64_t i = 0; i < group.count; ++i) {
+    const lathe_matmul_call &call = group.calls[i];
+    QuantizedMatmulArgs own = quantizedMatmulArgs(call, *constants[static_cast<size_t>(call.weight)].quantized,
+                                                  module_.constants()[call.weight]);
+    setRounding(call, &own);
+    if (group.norm.kind != 0)
+      own.a = group.x;
+    if (i == 0)
+      args.first = own;
+    else
+      args.others[i - 1] = quantizedPart(own);
+  }
+  KernelLaunch launch;
+  std::string why;
+  return start(quantizedGroupLaunch(args, LATHE_F32, &launch, &why), launch, why);
 }
 
 /// By numbers that the codes stand for, which are there for the time of the product alone.

@@ -15,6 +15,7 @@ class LoadOptions(c.Structure):
         ("device", c.c_char_p),
         ("isa", c.c_char_p),
         ("memory_budget", c.c_uint64),
+        ("tf32", c.c_int32),
     ]
 
 

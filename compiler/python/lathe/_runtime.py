@@ -78,14 +78,15 @@ def version():
     return library().lathe_version().decode()
 
 
-def load(path, verify=False, isa=None, device=None, memory_budget=0, tokenizer=None):
+def load(path, verify=False, isa=None, device=None, memory_budget=0, tokenizer=None, tf32=False):
     """Maps the artifact `path` and returns a Module.
 
     An artifact holds native code: load only files that you trust as you would trust a program.
 
     verify: check every byte of the file. isa: instruction set, such as "avx2" (default: the best that the machine
     has). device: "cpu", "cuda", "cuda-emulator" or "auto"; default, the artifact's first. memory_budget: limit in bytes, 0 for none. tokenizer: a Tokenizer, or
-    the path of its file, for texts in Module.generate(); default, the one that the artifact carries. Raises Error.
+    the path of its file, for texts in Module.generate(); default, the one that the artifact carries. tf32: products of f32 may round
+    their operands to TF32 on GPUs. Raises Error.
     """
     lib = library()
     options = _library.LoadOptions()
@@ -94,6 +95,7 @@ def load(path, verify=False, isa=None, device=None, memory_budget=0, tokenizer=N
     options.isa = isa.encode() if isa else None
     options.device = device.encode() if device else None
     options.memory_budget = memory_budget
+    options.tf32 = int(tf32)
     handle = c.c_void_p()
     check(lib.lathe_module_load(os.fsencode(path), c.byref(options), c.byref(handle)))
     module = Module(handle)

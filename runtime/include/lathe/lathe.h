@@ -109,7 +109,8 @@ typedef struct lathe_load_options {
    *  the code that is used are checked always. */
   int32_t verify;
   /** Device to run on: one that the artifact is for, NULL for its first; "auto" for an accelerator where the artifact is for one that works
-   *  here, else the processor; "cuda-emulator" to run the kernels for "cuda" on the processor, slowly. */
+   *  here, else the processor; "cuda-emulator" to run the kernels for "cuda" on the processor, slowly; "none" to look into the artifact on any machine: what it has
+   *  for its first device is described, and no session can be created. */
   const char *device;
   /** Instruction set to use: "avx2", "avx512", "avx512_bf16" for products of bf16 weights in bf16, or "amx" for
    *  products by tiles; NULL for the best one that the machine has. The environment variable
@@ -117,6 +118,9 @@ typedef struct lathe_load_options {
   const char *isa;
   /** Upper limit of the module's memory in bytes (the mapped file and private copies of weights); 0 for none. */
   uint64_t memory_budget;
+  /** Non-zero: products of f32 may round their operands to TF32, 10 bits behind the first, where the device has faster instructions for
+   *  that (GPUs; nothing changes on processors). */
+  int32_t tf32;
 } lathe_load_options;
 
 /** Sets every member of `options` to its default. */

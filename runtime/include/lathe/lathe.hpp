@@ -103,6 +103,7 @@ struct LoadOptions {
   std::string device; ///< empty for the artifact's first
   std::string isa;    ///< empty for the best
   uint64_t memoryBudget = 0;
+  bool tf32 = false; ///< products of f32 may round their operands to TF32, on GPUs
 };
 
 /// A loaded artifact; all members are safe to call from several threads.
@@ -115,6 +116,7 @@ public:
     native.device = options.device.empty() ? nullptr : options.device.c_str();
     native.isa = options.isa.empty() ? nullptr : options.isa.c_str();
     native.memory_budget = options.memoryBudget;
+    native.tf32 = options.tf32;
     lathe_module *module = nullptr;
     check(lathe_module_load(path.c_str(), &native, &module));
     module_.reset(module);

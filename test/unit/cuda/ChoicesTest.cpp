@@ -43,6 +43,7 @@ protected:
   /// Multiplies once in a new process's module; the number of the library's products.
   int64_t run(int64_t m = 5) {
     Harness harness;
+    harness.services.file = artifact;
     harness.start();
     std::mt19937 random(1);
     Tensor a(harness, size_t(m * 4), &random), b(harness, 12, &random), out(harness, size_t(m * 3), nullptr);
@@ -79,8 +80,31 @@ protected:
   }
 
   std::filesystem::path folder;
-  std::string file;
+  std::string file, artifact;
 };
+
+TEST_F(ChoicesOfAlgorithms, AreKeptBesideTheArtifact) {
+  emulatorSettings().algorithmMilliseconds = {3, 1};
+  artifact = (folder / "model.lathe").string();
+  unsetenv("LATHE_CUDA_CHOICES");
+  EXPECT_EQ(run(), 9);
+  file = artifact + ".cuda-choices.json";
+  EXPECT_EQ(read()["machines"][0]["problems"].size(), 1u);
+  EXPECT_EQ(run(), 1);
+  // Not where the user says so, and not in a folder that is not there.
+  for (const char *nowhere : {"none", ""}) {
+    setenv("LATHE_CUDA_CHOICES", nowhere, 1);
+    std::filesystem::remove(file);
+    EXPECT_EQ(run(), 9);
+    EXPECT_TRUE(std::filesystem::is_empty(folder)) << nowhere;
+  }
+  unsetenv("LATHE_CUDA_CHOICES");
+  artifact = (folder / "missing" / "model.lathe").string();
+  testing::internal::CaptureStderr();
+  EXPECT_EQ(run(), 9);
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
+  EXPECT_TRUE(std::filesystem::is_empty(folder));
+}
 
 TEST_F(ChoicesOfAlgorithms, AreTheFastestAndKept) {
   emulatorSettings().algorithmMilliseconds = {3, 1, 2};

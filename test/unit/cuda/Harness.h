@@ -26,6 +26,7 @@ public:
   }
 
   const runtime::Manifest &manifest() const override { return manifest_; }
+  std::string_view path() const override { return file; }
   const void *constant(size_t index) const override { return constants[index].data(); }
   std::string_view isa() const override { return "avx2"; }
   bool chargePrivate(uint64_t bytes) override {
@@ -68,6 +69,7 @@ public:
   }
 
   std::vector<std::vector<unsigned char>> constants;
+  std::string file; ///< of the artifact
   runtime::Status failure;
   int64_t held = 0, budget = INT64_MAX;
   uint64_t privateBudget = UINT64_MAX;

@@ -291,6 +291,36 @@ TEST(Loader, RefusesEveryWrongMember) {
   }
 }
 
+TEST(Loader, RefusesWrongComputations) {
+  ordered_json manifest = placedManifest();
+  ordered_json norm = {{"operation", "rms_norm"}, {"arguments", {0, 72, nullptr, 112}}, {"columns", 8}, {"epsilon", 1e-6}};
+  ordered_json rotation = {{"operation", "rotate_half"}, {"arguments", {0, 88, 176, 264}}, {"columns", 8}, {"order", {0, 2, 1, 3}}};
+  for (const ordered_json &good : {norm, rotation}) {
+    manifest["kernels"][0]["computes"] = good;
+    EXPECT_EQ(load(withManifest(manifest.dump())), LATHE_OK) << lathe_last_error();
+  }
+  auto refuse = [&](ordered_json computes, const char *key, const ordered_json &value, const char *why) {
+    computes[key] = value;
+    manifest["kernels"][0]["computes"] = computes;
+    EXPECT_EQ(load(withManifest(manifest.dump())), LATHE_INVALID_ARTIFACT) << computes;
+    EXPECT_NE(strstr(lathe_last_error(), why), nullptr) << lathe_last_error();
+    EXPECT_NE(strstr(lathe_last_error(), "manifest.kernels[0].computes"), nullptr) << lathe_last_error();
+  };
+  refuse(norm, "operation", "sort", "must be 'rms_norm', 'layer_norm' or 'rotate_half', found 'sort'");
+  refuse(norm, "arguments", {0, 72, 112}, "must be four");
+  refuse(norm, "arguments", {nullptr, 72, nullptr, 112}, "only parameters of norms may be null");
+  refuse(norm, "arguments", {0, 71, nullptr, 112}, "must be a multiple of 8");
+  refuse(rotation, "arguments", {0, nullptr, 176, 264}, "only parameters of norms may be null");
+  refuse(norm, "columns", int64_t(1) << 40, "must be at most");
+  refuse(norm, "columns", -8, "must be an integer");
+  refuse(rotation, "columns", 7, "must be even, found 7");
+  refuse(norm, "epsilon", -1, "must be a number that is not negative");
+  for (const ordered_json &order : {ordered_json({0, 1, 2}), ordered_json({0, 1, 2, 2}), ordered_json({0, 1, 2, 4}), ordered_json({0, 1, 2, 3, 3})})
+    refuse(rotation, "order", order, "must be a permutation of four axes");
+  manifest["kernels"][0]["computes"] = 3;
+  EXPECT_EQ(load(withManifest(manifest.dump())), LATHE_INVALID_ARTIFACT);
+}
+
 /// The manifest of an artifact with a program beside `main`, which shares its code.
 ordered_json manifestOfTwo() {
   DemoArtifact demo;

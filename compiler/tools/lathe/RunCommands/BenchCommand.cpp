@@ -207,6 +207,7 @@ int bench(const BenchOptions &options) {
   double start = now();
   LoadOptions load;
   load.device = options.device;
+  load.tf32 = options.tf32;
   load.verify = options.verify;
   Module module(options.artifact, load);
   Figures found = measure(options, module, start);

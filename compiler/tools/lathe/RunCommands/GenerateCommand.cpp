@@ -242,6 +242,7 @@ int generate(const GenerateOptions &options) {
   try {
     LoadOptions load;
     load.device = options.device;
+    load.tf32 = options.tf32;
     load.verify = options.verify;
     load.memoryBudget = options.memoryBudget;
     Module module(options.artifact, load);

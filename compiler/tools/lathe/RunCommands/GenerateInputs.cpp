@@ -340,6 +340,7 @@ void tool::addGenerateOptions(CLI::App &command, GenerateOptions &options) {
   command.add_flag("--special", options.withSpecial, "Print special tokens, too");
   command.add_flag("--echo", options.echo, "Print the prompt, too");
   command.add_option("--device", options.device, "Device to run on: cpu, cuda, cuda-emulator, or auto for the best that works (default: the artifact's first)");
+  command.add_flag("--tf32", options.tf32, "On GPUs products of f32 may round their operands to TF32: 10 bits behind the first");
   command.add_option("--threads", options.threads, "Threads (default: every processor)")->check(CLI::Range(0, 1024));
   command
       .add_option("--max-sequence", options.maxSequence,

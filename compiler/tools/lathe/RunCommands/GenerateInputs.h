@@ -23,6 +23,7 @@ namespace lathe::tool {
 
 struct GenerateOptions {
   std::string artifact, device, tokenizer, generationConfig, ids, idsOut, inputsFile;
+  bool tf32 = false;
   std::vector<std::string> prompts, promptFiles, sourceTexts, inputs, stops;
   nlohmann::ordered_json given = nlohmann::ordered_json::object(); ///< members of a generation config that options set
   bool ignoreEos = false, withoutSpecial = false, withSpecial = false, echo = false, json = false,

@@ -174,6 +174,7 @@ int tool::benchGeneration(const MeasureOptions &options, const GenerationBenchOp
   double start = seconds();
   LoadOptions load;
   load.device = options.device;
+  load.tf32 = options.tf32;
   load.verify = verify;
   Module module(options.artifact, load);
   Bench bench(module, options, generation);

@@ -196,6 +196,7 @@ void tool::addMeasureOptions(CLI::App &command, MeasureOptions &options) {
       ->take_all();
   command.add_option("--inputs", options.inputs.file, "Inputs by name (.npz), instead of made-up ones");
   command.add_option("--device", options.device, "Device to run on: cpu, cuda, cuda-emulator, or auto for the best that works (default: the artifact's first)");
+  command.add_flag("--tf32", options.tf32, "On GPUs products of f32 may round their operands to TF32: 10 bits behind the first");
   command.add_option("--threads", options.threads, "Threads (default: every processor)")->check(CLI::Range(0, 1024));
   command.add_option("--warmup", options.warmup, "Runs before measuring (3)")->check(CLI::Range(1, 1000000));
   command.add_option("--iterations", options.iterations, "Runs to measure (20)")->check(CLI::Range(1, 10000000));

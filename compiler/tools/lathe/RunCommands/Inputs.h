@@ -29,6 +29,7 @@ struct InputOptions {
 /// What the commands that measure have in common.
 struct MeasureOptions {
   std::string artifact, device;
+  bool tf32 = false;
   InputOptions inputs;
   int threads = 0, warmup = 3, iterations = 20;
   bool json = false;

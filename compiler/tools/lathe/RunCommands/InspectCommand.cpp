@@ -261,10 +261,20 @@ int tool::inspectArtifact(const InspectOptions &options) {
     checkHtml(options.html);
     LoadOptions load;
     load.verify = options.verify;
-    Module module(options.file, load);
+    Module module = [&] {
+      try {
+        return Module(options.file, load);
+      } catch (const Error &error) {
+        // What is inside can be told of a device that is not here, what a run takes can not.
+        if (error.status() != LATHE_UNSUPPORTED_DEVICE || !options.dims.empty())
+          throw;
+      }
+      load.device = "none";
+      return Module(options.file, load);
+    }();
     ordered_json manifest = manifestOf(module), report = describe(module, manifest);
     // A model without symbols needs no values to say what it takes.
-    if (!options.dims.empty() || module.symbols().empty())
+    if (load.device != "none" && (!options.dims.empty() || module.symbols().empty()))
       report["memory"] = forecast(module, manifest, options);
     if (!options.html.empty())
       writeHtmlReport(artifactPage(options.file, report, manifest), "of the artifact", options.html);

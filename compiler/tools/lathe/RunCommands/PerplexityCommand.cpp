@@ -362,6 +362,7 @@ void tool::addPerplexityCommand(CLI::App &app, int &exitCode) {
   command->add_option("--kl-divergence", options->base, "Compare with such a file");
   command->add_option("--kl-divergence-with", options->with, "Compare with what this artifact predicts");
   command->add_option("--device", options->device, "Device to run on: cpu, cuda, cuda-emulator, or auto for the best that works (default: the artifact's first)");
+  command->add_flag("--tf32", options->tf32, "On GPUs products of f32 may round their operands to TF32: 10 bits behind the first");
   command->add_option("--threads", options->threads, "Threads (default: every processor)")->check(CLI::Range(0, 1024));
   command->add_option("--memory-budget", options->memoryBudget, "Bytes that model and run may each use");
   command->add_flag("--json", options->json, "Print one JSON object");

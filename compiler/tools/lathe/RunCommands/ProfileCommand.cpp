@@ -135,6 +135,7 @@ int profile(const ProfileOptions &options) {
   checkHtml(options.html);
   LoadOptions load;
   load.device = options.device;
+  load.tf32 = options.tf32;
   Module module(options.artifact, load);
   SessionOptions sessionOptions;
   sessionOptions.threads = options.threads;

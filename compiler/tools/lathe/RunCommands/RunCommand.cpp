@@ -30,6 +30,7 @@ double milliseconds(Clock::time_point from, Clock::time_point to) {
 
 struct RunOptions {
   std::string artifact, inputs, outputs, expect, device;
+  bool tf32 = false;
   std::vector<std::string> input;
   double rtol = 1e-3, atol = 1e-4;
   int threads = 0;
@@ -108,6 +109,7 @@ void printOutputs(const std::vector<Tensor> &outputs) {
 int run(const RunOptions &options) {
   LoadOptions load;
   load.device = options.device;
+  load.tf32 = options.tf32;
   load.verify = options.verify;
   load.memoryBudget = options.memoryBudget;
   const Clock::time_point start = Clock::now();
@@ -148,6 +150,7 @@ void tool::addRunCommand(CLI::App &app, int &exitCode) {
       ->check(CLI::NonNegativeNumber);
   command->add_option("--atol", options->atol, "Allowed absolute error (1e-4)")->check(CLI::NonNegativeNumber);
   command->add_option("--device", options->device, "Device to run on: cpu, cuda, cuda-emulator, or auto for the best that works (default: the artifact's first)");
+  command->add_flag("--tf32", options->tf32, "On GPUs products of f32 may round their operands to TF32: 10 bits behind the first");
   command->add_option("--threads", options->threads, "Threads (default: every processor)")->check(CLI::Range(0, 1024));
   command->add_option("--memory-budget", options->memoryBudget, "Bytes that model and run may each use");
   command->add_flag("--verify", options->verify, "Check every byte of the artifact");

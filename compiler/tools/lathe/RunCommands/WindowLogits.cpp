@@ -19,6 +19,7 @@ namespace {
 LoadOptions loadOptions(const ScoreOptions &options) {
   LoadOptions load;
   load.device = options.device;
+  load.tf32 = options.tf32;
   load.memoryBudget = options.memoryBudget;
   return load;
 }

@@ -28,6 +28,7 @@ std::vector<Window> cutWindows(int64_t tokens, int64_t context, int64_t stride);
 
 struct ScoreOptions {
   std::string device;
+  bool tf32 = false;
   int threads = 0;
   uint64_t memoryBudget = 0;
 };
