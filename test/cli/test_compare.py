@@ -132,9 +132,10 @@ def test_int8_parts_by_little(compare, compiled, folder):
         np.savez(samples / f"{i}.npz", x=random.normal(size=(2, sequence, WIDTH)).astype(np.float32))
     int8 = compiled("int8", "--int8")
     report = compare(compiled("cpu"), int8, "--calib", samples, "--threshold", "1e-4")
-    assert report["samples"] == 3 and report["compared"] >= 3 * DEPTH
+    # What is nowhere stored but in bytes, as norms are that only such products read, is no value to compare.
+    assert report["samples"] == 3 and report["compared"] >= 2 * DEPTH
     errors = {node["node"]: node["relative_error"] for node in report["nodes"]}
-    assert errors["/block.0.norm"] < 1e-6 and 1e-4 < errors["/block.3.add"] < 0.05
+    assert "/block.0.norm" not in errors and 1e-4 < errors["/block.3.add"] < 0.05
     assert report["first_above"]["node"].startswith("/block.0.") and report["first_above"]["relative_error_of_inputs"] < 1e-6
     assert 20 < report["outputs"][0]["snr_db"] < 80
     assert compare(compiled("cpu"), int8, "--calib", samples, "--samples", "1")["samples"] == 1
