@@ -766,16 +766,7 @@ static std::string checkRecipe(const CompileOptions &options) {
   std::optional<Recipe> recipe = options.recipe.empty() ? Recipe() : parseRecipe(options.recipe, error);
   if (!recipe)
     return error;
-  for (auto [index, step] : llvm::enumerate(recipe->steps))
-    if (options.emit != "onnx")
-      continue;
-    else if (isCacheStep(step))
-      return "recipe: step " + std::to_string(index + 1) +
-             ": mode 'kv-cache' is of artifacts, which generate text: expects a .lathe file to write, got ONNX";
-    else if (isAttentionStep(step))
-      return "recipe: step " + std::to_string(index + 1) +
-             ": mode 'attention' is of artifacts, as ONNX has no attention that rounds: expects a .lathe file to write, got ONNX";
-  return "";
+  return options.emit == "onnx" ? whyNotOnnx(*recipe) : "";
 }
 
 CompileResult compileModel(const std::string &model, const std::string &output, const CompileOptions &options) {

@@ -4,6 +4,8 @@
 //
 //===----------------------------------------------------------------------===//
 #include "compiler/Recipe.h"
+#include "compiler/AttentionStep.h"
+#include "compiler/CacheStep.h"
 #include "compiler/StepKinds.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
@@ -39,8 +41,8 @@ std::string noField(const StepKind &kind, const std::string &name) {
     return unknown("field of patterns " + llvm::join(kind.patterns, ", "), name, own);
   if (others.empty())
     return unknown("field", name, own);
-  return "field '" + name + "' is one of step" + (names.size() > 1 ? "s " : " ") + llvm::join(others, " and ") + ": step '" + kind.name + "' has " +
-         llvm::join(own, ", ");
+  return "field '" + name + "' is one of step" + (names.size() > 1 ? "s " : " ") + llvm::join(others, " and ") +
+         ": step '" + kind.name + "' has " + llvm::join(own, ", ");
 }
 
 /// Reads one step; returns what is wrong.
@@ -81,9 +83,11 @@ ordered_json write(const RecipeStep &step) {
 /// Reads the recipe's own fields, those beside its steps; returns what is wrong.
 static std::string readWhole(const ordered_json &json, Recipe &whole) {
   // They are read as a step's are, but lie elsewhere.
-  const Field fields[] = {choice("prefer", [&](RecipeStep &) -> std::string & { return whole.prefer; }, {"auto", "speed", "size"}),
-                          wholeNumber("rows", [&](RecipeStep &) -> int64_t & { return whole.rows; }, 0, 1 << 20),
-                          flag("require_kernel", [&](RecipeStep &) -> bool & { return whole.requireKernel; })};
+  const Field fields[] = {
+      choice("prefer", [&](RecipeStep &) -> std::string & { return whole.prefer; }, {"auto", "speed", "size"}),
+      wholeNumber(
+          "rows", [&](RecipeStep &) -> int64_t & { return whole.rows; }, 0, 1 << 20),
+      flag("require_kernel", [&](RecipeStep &) -> bool & { return whole.requireKernel; })};
   RecipeStep none;
   for (const Field &field : fields)
     if (json.contains(field.name))
@@ -158,6 +162,18 @@ std::string writeRecipe(const Recipe &whole) {
   for (const RecipeStep &step : whole.steps)
     json["steps"].push_back(recipe::write(step));
   return json.dump();
+}
+
+std::string whyNotOnnx(const Recipe &recipe) {
+  for (auto [index, step] : llvm::enumerate(recipe.steps)) {
+    std::string where = "recipe: step " + std::to_string(index + 1);
+    if (isCacheStep(step))
+      return where + ": mode 'kv-cache' is of artifacts, which generate text: expects a .lathe file to write, got ONNX";
+    if (isAttentionStep(step))
+      return where + ": mode 'attention' is of artifacts, as ONNX has no attention that rounds: expects a .lathe file "
+                     "to write, got ONNX";
+  }
+  return "";
 }
 
 } // namespace lathe

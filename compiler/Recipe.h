@@ -136,6 +136,9 @@ bool usesCalibration(const RecipeStep &step);
 /// Whether layers that a step would make slower are to stay as they were. `isPortable`: what is made is for other runtimes.
 bool prefersSpeed(const Recipe &recipe, const RecipeStep &step, bool isPortable);
 
+/// Why a recipe can't be carried out where ONNX is written; empty where it can.
+std::string whyNotOnnx(const Recipe &recipe);
+
 /// The pattern that covers a name alone.
 std::string escapeGlob(const std::string &name);
 
