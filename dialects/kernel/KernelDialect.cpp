@@ -103,6 +103,13 @@ private:
            (result.get("argument") || result.get("rank") ? isWord("argument") && isWord("rank") : true);
   }
 
+  static bool isComputation(DictionaryAttr computes) {
+    auto places = computes ? computes.getAs<DenseI64ArrayAttr>("arguments") : DenseI64ArrayAttr();
+    return places && places.size() == 4 && computes.getAs<StringAttr>("operation") && computes.getAs<IntegerAttr>("columns") &&
+           (computes.getAs<FloatAttr>("epsilon") || computes.getAs<DenseI64ArrayAttr>("order")) &&
+           (!computes.get("type") || computes.getAs<TypeAttr>("type"));
+  }
+
   LogicalResult verifyEntry() {
     StringRef name = table.getName();
     if (name == kSymbolsAttr)
@@ -124,6 +131,8 @@ private:
         return misfit("reads", "a list of 64-bit integers");
       if (entry.get("result") && !isResult(entry.getAs<DictionaryAttr>("result")))
         return misfit("result", "a dictionary of 'value', 'node', 'type' and 'shape', and for launches 'argument' and 'rank'");
+      if (entry.get("computes") && !isComputation(entry.getAs<DictionaryAttr>("computes")))
+        return misfit("computes", "a dictionary of 'operation', four 'arguments', 'columns', and 'epsilon' or 'order'");
       return failure(failed(text("name")) || failed(text("kind")));
     }
     if (name == kCachesAttr) {

@@ -35,14 +35,9 @@ template <typename Call> Call callOf(const void *bytes) {
   return call;
 }
 
-/// Whether an environment variable is set, to something else than 0.
-bool isSet(const char *name) {
-  const char *value = getenv(name);
-  return value && *value && strcmp(value, "0") != 0;
-}
+} // namespace
 
-/// A kernel by its name and the nodes of the model that it does the work of.
-std::string describe(const std::vector<runtime::Kernel> &kernels, int64_t index) {
+std::string cuda::describeKernel(const std::vector<runtime::Kernel> &kernels, int64_t index) {
   if (index < 0 || static_cast<size_t>(index) >= kernels.size())
     return join("kernel ", index);
   const runtime::Kernel &kernel = kernels[static_cast<size_t>(index)];
@@ -55,8 +50,6 @@ std::string describe(const std::vector<runtime::Kernel> &kernels, int64_t index)
   return join("kernel '", kernel.name, "'",
               nodes.empty() ? "" : join(" (", kernel.nodes.size() > 1 ? "nodes " : "node ", nodes, ")"));
 }
-
-} // namespace
 
 CudaSession::CudaSession(CudaModule &module, runtime::SessionServices &services)
     : module_(module), device_(module.device()), driver_(device_.driver()), services_(services),
@@ -111,7 +104,7 @@ void CudaSession::interrupt() {
 
 void CudaSession::report(int64_t kernel, Status status) {
   if (status.failed())
-    services_.fail(failure(status.code(), describe(services_.program().kernels, kernel), ": ", status.message()));
+    services_.fail(failure(status.code(), describeKernel(services_.program().kernels, kernel), ": ", status.message()));
 }
 
 //===----------------------------------------------------------------------===//
@@ -547,7 +540,7 @@ Status CudaSession::offer(const lathe_attention_call &call, const runtime::Cache
   std::string text = *isTaken ? join("attention by cuDNN ", libraryAttention_->version())
                               : join("attention by the own kernel, not cuDNN: ", why);
   if (told_.emplace(call.kernel, text).second)
-    fprintf(stderr, "lathe: %s: %s\n", describe(services_.program().kernels, call.kernel).c_str(), text.c_str());
+    fprintf(stderr, "lathe: %s: %s\n", describeKernel(services_.program().kernels, call.kernel).c_str(), text.c_str());
   return success();
 }
 

@@ -17,6 +17,9 @@
 
 namespace lathe::cuda {
 
+/// A kernel by its name and the nodes of the model that it does the work of.
+std::string describeKernel(const std::vector<runtime::Kernel> &kernels, int64_t index);
+
 /// A stream, and what a run puts into it.
 class CudaSession final : public runtime::BackendSession,
                           public runtime::DeviceQueue,
