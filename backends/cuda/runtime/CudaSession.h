@@ -86,8 +86,7 @@ private:
   runtime::Status readRows(const runtime::CacheRows &rows, CacheArgs *args);
   runtime::Status rotateQueries(AttentionArgs &args, int64_t kernel, int64_t rotation);
   runtime::Status findPages(const runtime::CacheRows &rows, int64_t newRows, const DevicePages **found);
-  runtime::Status bindRows(const runtime::CacheRows &rows, int64_t columns, const lathe_attention_call &call,
-                           RowsArgs *args, const int64_t **counts, int64_t *most);
+  runtime::Status bindRows(const runtime::CacheRows &rows, RowsArgs *args, const int64_t **counts, int64_t *most);
   runtime::Status findFunction(int64_t kernel, int64_t sharedBytes, FunctionHandle *function);
 
   CudaModule &module_;
