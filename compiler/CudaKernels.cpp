@@ -129,8 +129,10 @@ void CudaKernels::describeProducts(ordered_json &kernels, const ordered_json &co
         bool isColumn = layout.value("group", int64_t(0)) >= weight["shape"][0].get<int64_t>();
         if (isInteger && isColumn && kernel.contains("rounds"))
           operands = "int8";
-      } else if (weight["type"] == "f16" || weight["type"] == "bf16") {
-        operands = weight["type"];
+      } else {
+        std::string stored = weight.contains("sparse") ? weight["sparse"]["values"] : weight["type"];
+        if (stored == "f16" || stored == "bf16")
+          operands = stored;
       }
     }
     // Where it is found and faster.

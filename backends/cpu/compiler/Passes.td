@@ -69,7 +69,6 @@ def CpuCompressedProductsPass : Pass<"cpu-compressed-products", "::mlir::func::F
     %y = lathe.matmul %x, %w : (tensor<?x64xf32>, tensor<64x4xf32>) -> tensor<?x4xf32>
     ```
   }];
-  let options = [Option<"device", "device", "bool", "false", "for a device that is not the processor: sparse matrices stay expressions">];
   let dependentDialects = ["::lathe::LatheDialect", "::lathe::kernel::KernelDialect"];
 }
 
