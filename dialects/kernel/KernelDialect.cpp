@@ -428,9 +428,9 @@ LogicalResult MatmulOp::verify() {
   if (getMultiplier() && weight < 0)
     return emitOpError() << "expects a multiplier with a weight alone, got one with rhs";
   auto zero = static_cast<int64_t>(getLhsZero());
-  if (getLhsQuantization() > LATHE_QUANTIZE_STATIC || (getLhsQuantization() != LATHE_QUANTIZE_NONE && weight < 0) ||
+  if (getLhsQuantization() > LATHE_QUANTIZE_ROWS_E4M3 || (getLhsQuantization() != LATHE_QUANTIZE_NONE && weight < 0) ||
       !(getLhsScale().convertToDouble() > 0) || zero < -128 || zero > 127)
-    return emitOpError() << "expects a quantization of the left side from 0 to " << static_cast<int>(LATHE_QUANTIZE_STATIC)
+    return emitOpError() << "expects a quantization of the left side from 0 to " << static_cast<int>(LATHE_QUANTIZE_ROWS_E4M3)
                          << ", with a weight, a scale above 0 and a zero from -128 to 127, got "
                          << static_cast<int64_t>(getLhsQuantization()) << ", " << getLhsScale().convertToDouble() << " and " << zero;
   if (failed(verifyBytes(*this)))
