@@ -60,15 +60,20 @@ struct Order {
   DenseMap<Operation *, size_t> begin, end;
 };
 
-/// Position of the last use of a buffer, through views.
-size_t lastUse(kernel::AllocOp alloc, const Order &order) {
+/// Position of the last use of a buffer, through views; `*by` is what uses it.
+size_t lastUse(kernel::AllocOp alloc, const Order &order, Operation **by = nullptr) {
   size_t last = order.begin.lookup(alloc);
   llvm::SmallSetVector<Value, 4> names;
   names.insert(alloc.getResult());
   for (size_t i = 0; i < names.size(); ++i)
     for (Operation *user : names[i].getUsers()) {
       // What uses it in a region, which may be a loop's, needs it until that ends.
-      last = std::max(last, order.end.lookup(alloc->getBlock()->findAncestorOpInBlock(*user)));
+      Operation *inBlock = alloc->getBlock()->findAncestorOpInBlock(*user);
+      if (size_t end = order.end.lookup(inBlock); end > last) {
+        last = end;
+        if (by)
+          *by = inBlock;
+      }
       for (Value result : user->getResults())
         if (isa<MemRefType>(result.getType()))
           names.insert(result);
@@ -299,6 +304,13 @@ public:
         if (entry.get("computed"))
           computed.insert(cast<StringAttr>(entry.get("name")).getValue());
       }
+    if (auto kernels = module->getAttrOfType<ArrayAttr>(kernel::kKernelsAttr))
+      for (auto [number, entry] : llvm::enumerate(kernels.getAsRange<DictionaryAttr>())) {
+        auto computes = entry.getAs<DictionaryAttr>("computes");
+        auto operation = computes ? computes.getAs<StringAttr>("operation") : StringAttr();
+        if (operation && operation.getValue() == "rotate_half")
+          rotations.insert(static_cast<int64_t>(number));
+      }
   }
 
   LogicalResult findTenants();
@@ -308,6 +320,8 @@ public:
 
 private:
   SymExpr sizeOf(kernel::AllocOp alloc);
+  bool isStepRows(Operation *op) const;
+  size_t neededUntil(kernel::AllocOp alloc) const;
   bool isComputed(const SymExpr &bytes) const;
   void addTenant(kernel::AllocOp alloc, const SymExpr &bytes);
 
@@ -316,7 +330,8 @@ private:
   bool inPlace;
   Order order;
   ShapeContext shapes;
-  llvm::StringSet<> computed; ///< symbols that the run gives a value
+  llvm::StringSet<> computed;        ///< symbols that the run gives a value
+  llvm::DenseSet<int64_t> rotations; ///< kernels that a program for a device says to rotate rows
   SmallVector<Tenant> tenants;
   SmallVector<Family> families;
   SmallVector<uint64_t> sizes; ///< of tenants, in units
@@ -332,6 +347,29 @@ SymExpr Planner::sizeOf(kernel::AllocOp alloc) {
   return bytes;
 }
 
+/// Whether a device may run it as one with its neighbours of the kind: rotations, and rows that go into caches.
+bool Planner::isStepRows(Operation *op) const {
+  if (isa<kernel::CacheAppendOp>(op))
+    return true;
+  auto launch = dyn_cast<kernel::LaunchOp>(op);
+  return launch && rotations.contains(static_cast<int64_t>(launch.getKernel()));
+}
+
+/// Position of the last use, or, where the program tells which kernels rotate rows, of the last neighbour that may run
+/// together with it: what that writes lies elsewhere. Programs for the processor tell nothing of the kind.
+size_t Planner::neededUntil(kernel::AllocOp alloc) const {
+  Operation *user = nullptr;
+  size_t last = lastUse(alloc, order, &user);
+  if (rotations.empty() || !user || !isStepRows(user))
+    return last;
+  for (Operation *next = user->getNextNode(); next; next = next->getNextNode())
+    if (isStepRows(next))
+      last = order.end.lookup(next);
+    else if (!isa<kernel::AllocOp>(next) && !isPure(next))
+      break;
+  return last;
+}
+
 bool Planner::isComputed(const SymExpr &bytes) const {
   SmallVector<std::string> names;
   bytes.collectSymbols(names);
@@ -339,7 +377,7 @@ bool Planner::isComputed(const SymExpr &bytes) const {
 }
 
 void Planner::addTenant(kernel::AllocOp alloc, const SymExpr &bytes) {
-  size_t begin = order.begin[alloc], end = lastUse(alloc, order);
+  size_t begin = order.begin[alloc], end = neededUntil(alloc);
   // What is computed element by element from a buffer that nothing needs afterwards takes its place.
   Operation *writer = writerOf(alloc, order);
   SmallVector<unsigned> operands = writer ? inPlaceOperands(writer, inPlace) : SmallVector<unsigned>();

@@ -60,6 +60,9 @@ public:
     constants.emplace_back(bytes, bytes + constant.size);
   }
 
+  /// Says of the last constant what the compiler found: runtime::Constant::halfZeros.
+  void setHalfZeros(unsigned axes) { manifest_.constants.back().halfZeros = axes; }
+
   /// Adds a quantized constant.
   void addQuantized(const runtime::QuantizedLayout &layout, const void *packed) {
     auto *bytes = static_cast<const unsigned char *>(packed);
@@ -93,7 +96,7 @@ struct Harness {
   void start(const cuda::DriverApi &driver = cuda::emulatorDriver(), cuda::OpenBlas openBlas = openEmulatorBlas) {
     auto device = std::make_shared<cuda::Device>();
     ASSERT_FALSE(device->open(driver, true).failed());
-    module = std::make_unique<cuda::CudaModule>(device, services, openBlas, cuda::emulatorDnn);
+    module = std::make_unique<cuda::CudaModule>(device, services, openBlas, cuda::emulatorDnn, cuda::emulatorSparseLt);
     runtime::Status status = module->start();
     ASSERT_FALSE(status.failed()) << status.message();
     session = std::make_unique<cuda::CudaSession>(*module, services);

@@ -768,3 +768,8 @@ func.func @read_rank(%frame: !llvm.ptr, %x: memref<2x2xi32>, %i: index) {
   %0 = kernel.read %frame %x[%i] : memref<2x2xi32>
   return
 }
+
+// -----
+
+// expected-error @below {{expects 'computes' of entry 0 of 'kernel.kernels' to be a dictionary of 'operation', four 'arguments', 'columns', and 'epsilon' or 'order', got {operation = "rms_norm"}}}
+module attributes {kernel.kernels = [{name = "k", kind = "generated", nodes = [], computes = {operation = "rms_norm"}}]} {}

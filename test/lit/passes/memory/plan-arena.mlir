@@ -428,3 +428,61 @@ module attributes {kernel.constants = [{name = "w", type = tensor<4x4xf32>, valu
     return %0 : i64
   }
 }
+
+// -----
+
+// Neighbours that rotate rows may be one kernel of a device: the second writes where nothing is that the first reads.
+// CHECK-LABEL: func.func @plan
+// CHECK: arith.constant 256 : i64
+module attributes {kernel.kernels = [
+    {name = "k", kind = "generated", nodes = []},
+    {name = "r", kind = "generated", nodes = [], computes = {operation = "rotate_half", arguments = array<i64: 0, 72, 112, 152>, columns = 8 : i64, order = array<i64: 0, 1, 2, 3>}}]} {
+  func.func private @kernel(!llvm.ptr, !llvm.ptr, index, index)
+  func.func @run(%frame: !llvm.ptr) {
+    %n = arith.constant 1 : index
+    %q = kernel.alloc [] : memref<16xf32>
+    kernel.launch %frame @kernel(%q) count %n grain %n {kernel = 0 : i64} : memref<16xf32>
+    %k = kernel.alloc [] : memref<16xf32>
+    kernel.launch %frame @kernel(%k) count %n grain %n {kernel = 0 : i64} : memref<16xf32>
+    %rows = kernel.view %q [] : memref<16xf32> -> memref<2x8xf32>
+    %a = kernel.alloc [] : memref<16xf32>
+    kernel.launch %frame @kernel(%rows, %a) count %n grain %n {kernel = 1 : i64} : memref<2x8xf32>, memref<16xf32>
+    %b = kernel.alloc [] : memref<16xf32>
+    kernel.launch %frame @kernel(%k, %b) count %n grain %n {kernel = 1 : i64} : memref<16xf32>, memref<16xf32>
+    kernel.launch %frame @kernel(%a, %b) count %n grain %n {kernel = 0 : i64} : memref<16xf32>, memref<16xf32>
+    return
+  }
+  func.func @plan(%symbols: !llvm.ptr, %dims: !llvm.ptr, %bytes: !llvm.ptr) -> i64 {
+    %0 = arith.constant 0 : i64
+    return %0 : i64
+  }
+}
+
+// -----
+
+// A kernel of another kind does: %b lies where %q was.
+// CHECK-LABEL: func.func @plan
+// CHECK: arith.constant 192 : i64
+module attributes {kernel.kernels = [
+    {name = "k", kind = "generated", nodes = []},
+    {name = "r", kind = "generated", nodes = [], computes = {operation = "rotate_half", arguments = array<i64: 0, 72, 112, 152>, columns = 8 : i64, order = array<i64: 0, 1, 2, 3>}}]} {
+  func.func private @kernel(!llvm.ptr, !llvm.ptr, index, index)
+  func.func @run(%frame: !llvm.ptr) {
+    %n = arith.constant 1 : index
+    %q = kernel.alloc [] : memref<16xf32>
+    kernel.launch %frame @kernel(%q) count %n grain %n {kernel = 0 : i64} : memref<16xf32>
+    %k = kernel.alloc [] : memref<16xf32>
+    kernel.launch %frame @kernel(%k) count %n grain %n {kernel = 0 : i64} : memref<16xf32>
+    %rows = kernel.view %q [] : memref<16xf32> -> memref<2x8xf32>
+    %a = kernel.alloc [] : memref<16xf32>
+    kernel.launch %frame @kernel(%rows, %a) count %n grain %n {kernel = 1 : i64} : memref<2x8xf32>, memref<16xf32>
+    %b = kernel.alloc [] : memref<16xf32>
+    kernel.launch %frame @kernel(%k, %b) count %n grain %n {kernel = 0 : i64} : memref<16xf32>, memref<16xf32>
+    kernel.launch %frame @kernel(%a, %b) count %n grain %n {kernel = 0 : i64} : memref<16xf32>, memref<16xf32>
+    return
+  }
+  func.func @plan(%symbols: !llvm.ptr, %dims: !llvm.ptr, %bytes: !llvm.ptr) -> i64 {
+    %0 = arith.constant 0 : i64
+    return %0 : i64
+  }
+}
