@@ -19,8 +19,8 @@ template <typename OpTy, typename... Args> Value make(OpBuilder &b, Location loc
   return b.create<OpTy>(loc, type, std::forward<Args>(args)...).getResult();
 }
 
-/// x rounded to integers of 8 bits by a scale for each row, and back (Yao et al. 2022, ZeroQuant, section 3.2: token-wise).
-Value roundRows(OpBuilder &b, Value x) {
+/// x rounded to 8 bits, integers or E4M3, by a scale for each row, and back (Yao et al. 2022, ZeroQuant, section 3.2: token-wise).
+Value roundRows(OpBuilder &b, Value x, bool floats) {
   auto type = cast<RankedTensorType>(x.getType());
   Location loc = withoutValue(x.getLoc());
   int64_t last = type.getRank() - 1;
@@ -32,10 +32,12 @@ Value roundRows(OpBuilder &b, Value x) {
     return b.create<ConstantOp>(loc, scalar, DenseElementsAttr::get(scalar, value));
   };
   constexpr float kLeast = 1e-30f; // rows of zeros stay zeros
+  const float largestCode = floats ? 448 : 127;
+  Type code = floats ? Type(b.getFloat8E4M3FNType()) : Type(b.getIntegerType(8));
   Value largest = make<ReduceOp>(b, loc, rows, ReductionAttr::get(b.getContext(), Reduction::max), make<AbsOp>(b, loc, type, x), b.getDenseI64ArrayAttr({last}), b.getUnitAttr());
-  Value scale = make<DivOp>(b, loc, rows, make<MaxOp>(b, loc, rows, largest, number(kLeast)), number(127));
+  Value scale = make<DivOp>(b, loc, rows, make<MaxOp>(b, loc, rows, largest, number(kLeast)), number(largestCode));
   auto axis = b.getI64IntegerAttr(last), block = b.getI64IntegerAttr(type.getDimSize(last));
-  Value q = make<QuantizeOp>(b, loc, type.clone(b.getIntegerType(8)), x, scale, Value(), axis, block, UnitAttr());
+  Value q = make<QuantizeOp>(b, loc, type.clone(code), x, scale, Value(), axis, block, UnitAttr());
   return make<DequantizeOp>(b, loc, type, q, scale, Value(), axis, block);
 }
 
@@ -54,7 +56,11 @@ Value roundTensor(OpBuilder &b, Value x, const quantization::ActivationRange &ra
 
 } // namespace
 
-void roundActivations(const Layer &layer, const quantization::ActivationRange *range, bool symmetric, Replaced &rounded) {
+bool roundsToFloats(const quantization::Format &format) {
+  return format.kind == quantization::CodeKind::E4M3FN || format.kind == quantization::CodeKind::E5M2;
+}
+
+void roundActivations(const Layer &layer, const quantization::ActivationRange *range, bool symmetric, bool floats, Replaced &rounded) {
   for (MatmulOp product : layer.products) {
     Value x = product.getLhs();
     if (!layer.readsRows(product))
@@ -63,7 +69,7 @@ void roundActivations(const Layer &layer, const quantization::ActivationRange *r
     if (!own) {
       OpBuilder b(product->getContext());
       b.setInsertionPointAfterValue(x);
-      own = range ? roundTensor(b, x, *range, symmetric) : roundRows(b, x);
+      own = range ? roundTensor(b, x, *range, symmetric) : roundRows(b, x, floats);
     }
     product.getLhsMutable().assign(own);
   }

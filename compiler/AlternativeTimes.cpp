@@ -32,7 +32,7 @@ void roundByRange(func::FuncOp program, bool isSymmetric) {
   Replaced rounded;
   Layer layer;
   program.walk([&](MatmulOp product) { layer.products.push_back(product); });
-  roundActivations(layer, &range, isSymmetric, rounded);
+  roundActivations(layer, &range, isSymmetric, /*floats=*/false, rounded);
 }
 
 ProductWay wayOf(const Compression &compression, ArrayRef<RecipeStep> alternative,

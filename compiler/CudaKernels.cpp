@@ -125,10 +125,13 @@ void CudaKernels::describeProducts(ordered_json &kernels, const ordered_json &co
       if (weight.contains("quantized")) {
         // Of a scale for each column; others are expanded to f32.
         const ordered_json &layout = weight["quantized"];
-        bool isInteger = layout.value("values", "integer") == "integer" && layout.value("bits", 8) == 8;
+        std::string values = layout.value("values", "integer");
+        bool isInteger = values == "integer" && layout.value("bits", 8) == 8;
         bool isColumn = layout.value("group", int64_t(0)) >= weight["shape"][0].get<int64_t>();
         if (isInteger && isColumn && kernel.contains("rounds"))
           operands = "int8";
+        if (values == "e4m3" && isColumn && kernel.contains("rounds"))
+          operands = "fp8";
       } else {
         std::string stored = weight.contains("sparse") ? weight["sparse"]["values"] : weight["type"];
         if (stored == "f16" || stored == "bf16")

@@ -430,7 +430,9 @@ static void describeWeights(ModuleOp module, ordered_json &kernels) {
     ordered_json &entry = kernels[kernel.getInt()];
     entry["weight"] = weight.getInt();
     if (auto product = dyn_cast<kernel::MatmulOp>(op); product && product.getLhsQuantization() != LATHE_QUANTIZE_NONE)
-      entry["rounds"] = product.getLhsQuantization() == LATHE_QUANTIZE_ROWS ? "rows" : "static";
+      entry["rounds"] = product.getLhsQuantization() == LATHE_QUANTIZE_ROWS        ? "rows"
+                        : product.getLhsQuantization() == LATHE_QUANTIZE_ROWS_E4M3 ? "rows-e4m3"
+                                                                                   : "static";
   });
 }
 

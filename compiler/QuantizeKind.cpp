@@ -3,6 +3,7 @@
 // Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
 //
 //===----------------------------------------------------------------------===//
+#include "compiler/ActivationSteps.h"
 #include "compiler/CacheStep.h"
 #include "compiler/CalibrationProgram.h"
 #include "compiler/LayerTurns.h"
@@ -191,7 +192,10 @@ StepKind quantizeKind() {
                 finishQuantize};
   kind.carryOut = quantizeWeights;
   kind.needsData = needsData;
-  kind.isForSpeed = [](const RecipeStep &step) { return step.activations != "none"; };
+  // Products of 8-bit floats are for devices, of which the processor's times say nothing.
+  kind.isForSpeed = [](const RecipeStep &step) {
+    return step.activations == "tensor" || (step.activations == "token" && !roundsToFloats(formatOf(step)));
+  };
   kind.timedAs = timedAs;
   kind.neighbours = neighbours;
   kind.storesWeights = true;

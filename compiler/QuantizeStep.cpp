@@ -375,7 +375,7 @@ bool Quantizer::quantizeGroup(ArrayRef<const Layer *> group, size_t count) {
     return false;
   }
   for (const Layer *layer : replaced)
-    roundActivations(*layer, range ? &*range : nullptr, step.symmetricActivations, rounded);
+    roundActivations(*layer, range ? &*range : nullptr, step.symmetricActivations, roundsToFloats(format), rounded);
   return true;
 }
 

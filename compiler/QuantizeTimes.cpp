@@ -103,7 +103,8 @@ ProductWay quantizedWay(const Compression &compression, const RecipeStep &step) 
         continue;
       constexpr float kBound = 4;
       quantization::ActivationRange range{-kBound, kBound, kBound / 127.5f, step.symmetricActivations ? 0 : 128};
-      roundActivations(layer, step.activations == "tensor" ? &range : nullptr, step.symmetricActivations, rounded);
+      roundActivations(layer, step.activations == "tensor" ? &range : nullptr, step.symmetricActivations,
+                       roundsToFloats(formatOf(step)), rounded);
     }
     return true;
   };

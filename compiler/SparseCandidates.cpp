@@ -53,7 +53,8 @@ std::optional<Source> sourceOf(MatmulOp product) {
 /// Whether a product rounds its left side to integers.
 bool roundsLeft(MatmulOp product) {
   auto back = product.getLhs().getDefiningOp<DequantizeOp>();
-  return back && back.getInput().getDefiningOp<QuantizeOp>();
+  return back && back.getInput().getDefiningOp<QuantizeOp>() &&
+         isa<IntegerType>(getElementTypeOrSelf(back.getInput().getType()));
 }
 
 /// Whether everything that reads a weight is a product's right side, whose orientation is this one.

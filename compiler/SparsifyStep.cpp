@@ -276,7 +276,7 @@ ProductWay Sparsifier::wayOf(ArrayRef<Pending *> timed, int64_t height) const {
       layer.inputs = own.candidate->inputs;
       layer.products.push_back(product.op);
       if (own.candidate->isInteger)
-        roundActivations(layer, nullptr, /*symmetric=*/true, rounded);
+        roundActivations(layer, nullptr, /*symmetric=*/true, /*floats=*/false, rounded);
       const Form *form = own.form(height);
       if (!form)
         continue;

@@ -17,7 +17,7 @@
 extern "C" {
 #endif
 
-#define LATHE_ABI_VERSION 8
+#define LATHE_ABI_VERSION 9
 
 typedef struct lathe_frame lathe_frame;
 
@@ -36,11 +36,14 @@ typedef enum lathe_activation {
   LATHE_ACT_SIGMOID = 6,
 } lathe_activation;
 
-/// How the left side of a product with quantized integers becomes integers itself, which are then multiplied.
+/// How the left side of a product with quantized integers, or 8-bit floats, becomes such itself, which are then multiplied.
 typedef enum lathe_quantization {
   LATHE_QUANTIZE_NONE = 0,   ///< it stays f32
   LATHE_QUANTIZE_ROWS = 1,   ///< each row by its own scale: its largest magnitude / 127, with round(x / scale)
   LATHE_QUANTIZE_STATIC = 2, ///< by a_scale and a_zero: round(x / a_scale) + a_zero, bounded to [-128, 127]
+  /// Each row by its own scale, its largest magnitude / 448: the number of E4M3 nearest to x / scale. On devices, with
+  /// weights of 8-bit floats ("e4m3", "e5m2").
+  LATHE_QUANTIZE_ROWS_E4M3 = 3,
 } lathe_quantization;
 
 /// How the elements of a side of a product lie where they are of another type than the rest.
@@ -75,7 +78,7 @@ typedef struct lathe_matmul_call {
   int64_t out_row;         ///< stride of out along m; along n it is 1
   int64_t batch[3];        ///< batch extents, outermost first; 1 where unused
   int64_t a_batch[3], b_batch[3], out_batch[3];
-  int64_t a_quantization;  ///< lathe_quantization; other than none only where `weight` is quantized integers ("integer")
+  int64_t a_quantization;  ///< lathe_quantization; other than none only where `weight` is of the codes that it goes with: integers ("integer"), or 8-bit floats
   double a_scale;          ///< with LATHE_QUANTIZE_STATIC; above 0
   int64_t a_zero;          ///< likewise, from -128 to 127: of unsigned integers 128 less than their zero point
   int64_t a_again;         ///< not 0: a has not changed since the product before that read it, of what it left something may be left

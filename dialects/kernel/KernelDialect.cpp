@@ -458,10 +458,10 @@ static LogicalResult verifyShapes(MatmulOp op) {
 static LogicalResult verifyRounding(MatmulOp op) {
   auto isByte = [](uint64_t zero) { return static_cast<int64_t>(zero) >= -128 && static_cast<int64_t>(zero) <= 127; };
   double scale = op.getLhsScale().convertToDouble(), outScale = op.getOutScale().convertToDouble();
-  if (op.getLhsQuantization() > LATHE_QUANTIZE_STATIC ||
+  if (op.getLhsQuantization() > LATHE_QUANTIZE_ROWS_E4M3 ||
       (op.getLhsQuantization() != LATHE_QUANTIZE_NONE && op.getRhs()) || !(scale > 0) || !isByte(op.getLhsZero()))
     return op.emitOpError() << "expects a quantization of the left side from 0 to "
-                            << static_cast<int>(LATHE_QUANTIZE_STATIC)
+                            << static_cast<int>(LATHE_QUANTIZE_ROWS_E4M3)
                             << ", with a weight, a scale above 0 and a zero from -128 to 127, got "
                             << static_cast<int64_t>(op.getLhsQuantization()) << ", " << scale << " and "
                             << static_cast<int64_t>(op.getLhsZero());

@@ -192,7 +192,7 @@ def Kernel_MatmulOp : Kernel_Op<"matmul", [AttrSizedOperandSegments]> {
     axes, so it does not go with `out_axes` (C12); it may be the result's buffer. So may the multiplier, which has the result's shape (C13) and
     goes with a weight alone (C14). `lhs_quantization` is a `lathe_quantization` of runtime/Abi.h: with a weight of quantized integers the left
     side is rounded to integers, which are multiplied, by `lhs_scale`, above 0, and `lhs_zero`, from -128 to 127, where the
-    scale is static (C15). A left side of i8 has been rounded so, or with `lhs_scales` by rows (C16); `lhs_again` says that the last product before this one that read it
+    scale is static (C15), and with one of 8-bit floats, on a device, to such. A left side of i8 has been rounded so, or with `lhs_scales` by rows (C16); `lhs_again` says that the last product before this one that read it
     left it as it was. A result of i8, with a weight alone, is rounded by `out_scale` and `out_zero` likewise (C17). `lhs_unsigned` and
     `out_unsigned` say that such bytes have no sign: they are 128 more than what zeros count. Bytes that were rounded by a scale for each row
     have a sign; these scales are `lhs_scales`, and `lhs_sums` what the bytes of each row add up to, in i32, or absent: dense buffers of the

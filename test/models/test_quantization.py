@@ -30,6 +30,7 @@ FORMATS = {
     "codebook": ["--mode", "codebook", "--bits", "8", "--dimension", "2"],
     "stages": ["--mode", "codebook", "--bits", "4", "--dimension", "4"],
     "dynamic": ["--mode", "dynamic"],
+    "dynamic-fp8": ["--mode", "dynamic", "--format", "fp8-e4m3"],
     "dynamic-int4": ["--mode", "dynamic", "--bits", "4", "--group-size", "32"],
 }
 SHAPES = [(1, 1), (2, 7), (3, 33)]

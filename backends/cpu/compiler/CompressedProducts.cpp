@@ -219,10 +219,10 @@ std::optional<double> splatOf(Value value) {
   return dense.getSplatValue<APFloat>().convertToDouble();
 }
 
-/// Whether `scale` is the largest magnitude along the last axis of x over 127, and no smaller than a tiny number.
-bool isRowScale(Value scale, Value x) {
+/// Whether `scale` is the largest magnitude along the last axis of x over `steps`, and no smaller than a tiny number.
+bool isRowScale(Value scale, Value x, double steps) {
   auto divide = scale.getDefiningOp<DivOp>();
-  if (!divide || splatOf(divide.getRhs()) != 127.0)
+  if (!divide || splatOf(divide.getRhs()) != steps)
     return false;
   auto bound = divide.getLhs().getDefiningOp<MaxOp>();
   if (!bound)
@@ -260,14 +260,15 @@ std::optional<Rounded> roundedOf(Value lhs) {
     return result;
   }
   auto type = tensorType(lhs);
-  auto element = dyn_cast<IntegerType>(tensorType(rounding.getResult()).getElementType());
+  Type element = tensorType(rounding.getResult()).getElementType();
+  bool isFloat = element.isFloat8E4M3FN();
   bool wholeRows = rounding.getAxis() && static_cast<int64_t>(*rounding.getAxis()) == type.getRank() - 1 && rounding.getBlockSize() &&
                    !type.isDynamicDim(type.getRank() - 1) && static_cast<int64_t>(*rounding.getBlockSize()) >= type.getShape().back();
-  if (!element || element.getWidth() != 8 || element.isUnsigned() || !wholeRows || rounding.getZeroPoint() || back.getZeroPoint() ||
+  if ((!isFloat && !element.isSignlessInteger(8)) || rounding.getOverflows() || !wholeRows || rounding.getZeroPoint() || back.getZeroPoint() ||
       back.getScale() != rounding.getScale() || back.getAxis() != rounding.getAxis() || back.getBlockSize() != rounding.getBlockSize() ||
-      !isRowScale(rounding.getScale(), result.input))
+      !isRowScale(rounding.getScale(), result.input, isFloat ? 448 : 127))
     return std::nullopt;
-  result.mode = LATHE_QUANTIZE_ROWS;
+  result.mode = isFloat ? LATHE_QUANTIZE_ROWS_E4M3 : LATHE_QUANTIZE_ROWS;
   return result;
 }
 
@@ -283,7 +284,7 @@ struct CpuCompressedProducts : impl::CpuCompressedProductsPassBase<CpuCompressed
         readers.push_back(op);
     });
     OpBuilder b(&getContext());
-    SmallVector<MatmulOp> ofIntegers;
+    SmallVector<MatmulOp> ofIntegers, ofFloats;
     for (Operation *op : readers) {
       b.setInsertionPoint(op);
       if (auto product = dyn_cast<MatmulOp>(op)) {
@@ -294,10 +295,13 @@ struct CpuCompressedProducts : impl::CpuCompressedProductsPassBase<CpuCompressed
         if (!content)
           continue;
         product.getRhsMutable().assign(makeCompressed(b, product.getRhs(), content));
-        bool isInteger = !content.get("sparse") &&
-                         static_cast<runtime::CodeValues>(content.getAs<IntegerAttr>("values").getInt()) == runtime::CodeValues::integer;
-        if (isInteger && !product.getTransposeLhs())
+        if (content.get("sparse") || product.getTransposeLhs())
+          continue;
+        auto values = static_cast<runtime::CodeValues>(content.getAs<IntegerAttr>("values").getInt());
+        if (values == runtime::CodeValues::integer)
           ofIntegers.push_back(product);
+        else if (device && (values == runtime::CodeValues::e4m3 || values == runtime::CodeValues::e5m2))
+          ofFloats.push_back(product);
       } else if (auto lookup = cast<GatherOp>(op); lookup.getAxis() == 0) {
         auto index = dyn_cast<IntegerType>(tensorType(lookup.getIndices()).getElementType());
         if (!index || (index.getWidth() != 32 && index.getWidth() != 64) || index.isUnsigned())
@@ -307,22 +311,31 @@ struct CpuCompressedProducts : impl::CpuCompressedProductsPassBase<CpuCompressed
       }
     }
     readBytes(ofIntegers);
-    for (MatmulOp product : ofIntegers) {
-      std::optional<Rounded> rounded = product->hasAttr(kernel::kLhsQuantizationAttr) ? std::nullopt : roundedOf(product.getLhs());
-      if (!rounded)
-        continue;
-      product.getLhsMutable().assign(rounded->input);
-      product->setAttr(kernel::kLhsQuantizationAttr,
-                       b.getDictionaryAttr({b.getNamedAttr("mode", b.getI64IntegerAttr(rounded->mode)),
-                                            b.getNamedAttr("scale", b.getF64FloatAttr(rounded->scale)),
-                                            b.getNamedAttr("zero", b.getI64IntegerAttr(rounded->zero))}));
-    }
+    for (MatmulOp product : ofIntegers)
+      letRound(product, /*floats=*/false);
+    for (MatmulOp product : ofFloats)
+      letRound(product, /*floats=*/true);
     // What was read through the expressions alone.
     SmallVector<Operation *> ops;
     getOperation().walk([&](Operation *op) { ops.push_back(op); });
     for (Operation *op : llvm::reverse(ops))
       if (isOpTriviallyDead(op))
         op->erase();
+  }
+
+private:
+  /// Lets a product round its left side itself, where that is rounded to `floats` of 8 bits or else to integers.
+  void letRound(MatmulOp product, bool floats) {
+    std::optional<Rounded> rounded =
+        product->hasAttr(kernel::kLhsQuantizationAttr) ? std::nullopt : roundedOf(product.getLhs());
+    if (!rounded || (rounded->mode == LATHE_QUANTIZE_ROWS_E4M3) != floats)
+      return;
+    Builder b(product.getContext());
+    product.getLhsMutable().assign(rounded->input);
+    product->setAttr(kernel::kLhsQuantizationAttr,
+                     b.getDictionaryAttr({b.getNamedAttr("mode", b.getI64IntegerAttr(rounded->mode)),
+                                          b.getNamedAttr("scale", b.getF64FloatAttr(rounded->scale)),
+                                          b.getNamedAttr("zero", b.getI64IntegerAttr(rounded->zero))}));
   }
 };
 

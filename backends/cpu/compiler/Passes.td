@@ -58,7 +58,8 @@ def CpuCompressedProductsPass : Pass<"cpu-compressed-products", "::mlir::func::F
     that is rounded to 8 bits and back, by a scale for each row that is its largest magnitude over 127 or by one scale for all, is read before it is
     rounded where the right side is of integers: the attribute `kernel.lhs_quantization` tells the product to round. Where one constant scale rounds
     it and the bytes are worth being a tensor, the product reads these (`bytes`), signed ones where nothing else needs them otherwise: several
-    products read them, another product writes them, perhaps with reshapes between, or a generated kernel does. Other expressions stay.
+    products read them, another product writes them, perhaps with reshapes between, or a generated kernel does. With `device` likewise a left side
+    that is rounded to 8-bit floats (E4M3) and back, by its largest magnitude over 448, where the right side is of 8-bit floats. Other expressions stay.
 
     ```mlir
     // before

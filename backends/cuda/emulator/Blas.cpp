@@ -3,7 +3,8 @@
 // Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
 //
 // Matrices by columns, as the library has them: D = epilogue(alpha * op(A) * op(B) + beta * C). Sums and epilogues of
-// floats are in f32, and what they become is rounded once; sums of bytes are in i32.
+// floats are in f32, and what they become is rounded once; sums of bytes are in i32. Operands of 8-bit floats have
+// scales: one, or one for each row of op(A) and one for each column of op(B).
 //
 //===----------------------------------------------------------------------===//
 #include "backends/cuda/emulator/Driver.h"
@@ -28,6 +29,8 @@ struct BlasDescTag {
   int32_t transA = 0, transB = 0;
   uint32_t epilogue = kEpilogueDefault;
   const void *bias = nullptr;
+  const float *scaleA = nullptr, *scaleB = nullptr;
+  int32_t scaleModeA = kScaleScalar, scaleModeB = kScaleScalar;
 };
 
 struct BlasLayoutTag {
@@ -130,6 +133,14 @@ int descSet(BlasDesc desc, int attribute, const void *value, size_t bytes) {
     return setValue(&desc->epilogue, value, bytes);
   case kDescBiasPointer:
     return setValue(&desc->bias, value, bytes);
+  case kDescScalePointerA:
+    return setValue(&desc->scaleA, value, bytes);
+  case kDescScalePointerB:
+    return setValue(&desc->scaleB, value, bytes);
+  case kDescScaleModeA:
+    return setValue(&desc->scaleModeA, value, bytes);
+  case kDescScaleModeB:
+    return setValue(&desc->scaleModeB, value, bytes);
   default:
     return kBlasInvalidValue;
   }
@@ -179,17 +190,19 @@ int preferenceSet(BlasPreference preference, int attribute, const void *value, s
   return kBlasInvalidValue;
 }
 
-/// Types that go together: the table "cublasLtMatmul, non-FP8" of the documentation, as far as its types are used. C
-/// and D are of one type; a bias is of theirs.
+/// Types that go together: the tables of cublasLtMatmul's documentation, as far as their types are used. C and D are of
+/// one type; a bias is of theirs, but with 8-bit floats, where it is of 16 bits, and which have no epilogue here.
 struct Combination {
   int compute, operands, result;
   bool hasEpilogues;
 };
 constexpr Combination kCombinations[] = {
-    {kBlasComputeF32, kBlasF32, kBlasF32, true},   {kBlasComputeTf32, kBlasF32, kBlasF32, true},
-    {kBlasComputeF32, kBlasF16, kBlasF16, true},   {kBlasComputeF32, kBlasF16, kBlasF32, true},
-    {kBlasComputeF32, kBlasBf16, kBlasBf16, true}, {kBlasComputeF32, kBlasBf16, kBlasF32, true},
-    {kBlasComputeF32, kBlasS8, kBlasF32, false},   {kBlasComputeS32, kBlasS8, kBlasS32, false},
+    {kBlasComputeF32, kBlasF32, kBlasF32, true},    {kBlasComputeTf32, kBlasF32, kBlasF32, true},
+    {kBlasComputeF32, kBlasF16, kBlasF16, true},    {kBlasComputeF32, kBlasF16, kBlasF32, true},
+    {kBlasComputeF32, kBlasBf16, kBlasBf16, true},  {kBlasComputeF32, kBlasBf16, kBlasF32, true},
+    {kBlasComputeF32, kBlasS8, kBlasF32, false},    {kBlasComputeS32, kBlasS8, kBlasS32, false},
+    {kBlasComputeF32, kBlasE4m3, kBlasF32, false},  {kBlasComputeF32, kBlasE4m3, kBlasF16, false},
+    {kBlasComputeF32, kBlasE4m3, kBlasBf16, false},
 };
 
 int checkTypes(const BlasDescTag &desc, const BlasLayoutTag &a, const BlasLayoutTag &b, const BlasLayoutTag &c,
@@ -199,7 +212,7 @@ int checkTypes(const BlasDescTag &desc, const BlasLayoutTag &a, const BlasLayout
         c.type == known.result && d.type == known.result)
       return known.hasEpilogues || desc.epilogue == kEpilogueDefault
                  ? int(kBlasSuccess)
-                 : refuse(kBlasNotSupported, "an epilogue of a product of integers");
+                 : refuse(kBlasNotSupported, "an epilogue of a product of bytes");
   return refuse(kBlasNotSupported, join("a combination of types that has no algorithm: ", a.type, " by ", b.type,
                                         " and ", c.type, " into ", d.type, " in ", desc.compute));
 }
@@ -219,6 +232,33 @@ int checkBytes(const BlasDescTag &desc, const BlasLayoutTag &a, const BlasLayout
   return kBlasSuccess;
 }
 
+/// 8-bit floats: "requirements for FP8 kernels" of the documentation, and its table of scaling modes.
+int checkFloats(const BlasDescTag &desc, const BlasLayoutTag &a, const BlasLayoutTag &b, const BlasLayoutTag &d) {
+  bool isScaled = desc.scaleModeA != kScaleScalar || desc.scaleModeB != kScaleScalar;
+  if (a.type != kBlasE4m3)
+    return isScaled || desc.scaleA || desc.scaleB ? refuse(kBlasInvalidValue, "scales of operands that have none")
+                                                  : int(kBlasSuccess);
+  int capability = emulatorSettings().capability;
+  if (capability < 89)
+    return refuse(kBlasNotSupported, join("8-bit floats on a device of capability ", capability));
+  if (desc.transA != kOpT || desc.transB != kOpN)
+    return refuse(kBlasNotSupported, "8-bit floats that are not multiplied as transposed by plain");
+  if (a.rows % 16 != 0 || d.rows % 16 != 0)
+    return refuse(kBlasNotSupported, join("a product of 8-bit floats with m = ", d.rows, " and k = ", a.rows,
+                                          ", which 16 does not divide"));
+  for (const BlasLayoutTag *layout : {&a, &b, &d})
+    if (layout->ld * bytesOf(layout->type) % 16 != 0)
+      return refuse(kBlasNotSupported, join("a leading dimension of ", layout->ld * bytesOf(layout->type),
+                                            " bytes, which 16 does not divide"));
+  if (!isScaled)
+    return kBlasSuccess;
+  if (desc.scaleModeA != kScaleOuterVector || desc.scaleModeB != kScaleOuterVector)
+    return refuse(kBlasNotSupported, join("scaling modes ", desc.scaleModeA, " and ", desc.scaleModeB));
+  if (capability != 90)
+    return refuse(kBlasNotSupported, join("scales of rows and columns on a device of capability ", capability));
+  return d.batch == 1 ? int(kBlasSuccess) : refuse(kBlasNotSupported, "scales of rows and columns of a batch");
+}
+
 /// What the library refuses of a description.
 int check(const BlasDescTag &desc, const BlasLayoutTag &a, const BlasLayoutTag &b, const BlasLayoutTag &c,
           const BlasLayoutTag &d) {
@@ -235,6 +275,8 @@ int check(const BlasDescTag &desc, const BlasLayoutTag &a, const BlasLayoutTag &
   if ((desc.transA != kOpN && desc.transA != kOpT) || (desc.transB != kOpN && desc.transB != kOpT))
     return refuse(kBlasNotSupported, "an operation that real numbers do not have");
   if (int status = checkBytes(desc, a, b, d))
+    return status;
+  if (int status = checkFloats(desc, a, b, d))
     return status;
   int64_t m = desc.transA ? a.cols : a.rows, ka = desc.transA ? a.rows : a.cols;
   int64_t kb = desc.transB ? b.cols : b.rows, n = desc.transB ? b.rows : b.cols;
@@ -269,9 +311,10 @@ int heuristic(BlasHandle handle, BlasDesc desc, BlasLayout a, BlasLayout b, Blas
   Algo algo;
   const BlasLayout layouts[] = {a, b, c, d};
   for (int i = 0; i < 4; ++i) {
-    // Algorithms rely on no more than 16 bytes, and on no less than an element; those of bytes on a word.
+    // Algorithms rely on no more than 16 bytes, and on no less than an element; those of bytes on a word, and of 8-bit
+    // floats on all 16.
     algo.alignment[i] = preference->alignment[i] < 16 ? preference->alignment[i] : 16;
-    if (algo.alignment[i] < (layouts[i]->type == kBlasS8 ? 4 : bytesOf(layouts[i]->type)))
+    if (algo.alignment[i] < (a->type == kBlasE4m3 ? 16 : layouts[i]->type == kBlasS8 ? 4 : bytesOf(layouts[i]->type)))
       return refuse(kBlasNotSupported, "operands that are not aligned to their elements");
   }
   auto offered = static_cast<int>(std::max<size_t>(emulatorSettings().algorithmMilliseconds.size(), 1));
@@ -295,6 +338,10 @@ float numberAt(const void *data, int type, int64_t index) {
     return runtime::bfloatValue(static_cast<const uint16_t *>(data)[index]);
   case kBlasS8:
     return static_cast<const int8_t *>(data)[index];
+  case kBlasE4m3: {
+    uint8_t code = static_cast<const uint8_t *>(data)[index];
+    return (code & 0x7f) == 0x7f ? NAN : runtime::e4m3Value(code);
+  }
   default:
     return static_cast<const float *>(data)[index];
   }
@@ -331,6 +378,12 @@ const float *numbersOf(const BlasDescTag &desc, const void *data, const BlasLayo
   return own->data();
 }
 
+/// The factor of an element of op(A) * op(B).
+float scaleAt(const BlasDescTag &desc, int64_t i, int64_t j) {
+  bool isOuter = desc.scaleModeA == kScaleOuterVector;
+  return (desc.scaleA ? desc.scaleA[isOuter ? i : 0] : 1.0f) * (desc.scaleB ? desc.scaleB[isOuter ? j : 0] : 1.0f);
+}
+
 /// One product of the batch.
 void multiply(const BlasDescTag &desc, float alpha, const void *left, const BlasLayoutTag &aLayout,
               const void *rightSide, const BlasLayoutTag &bLayout, float beta, const void *c,
@@ -352,7 +405,7 @@ void multiply(const BlasDescTag &desc, float alpha, const void *left, const Blas
           sums[static_cast<size_t>(i)] += a[l * aLayout.ld + i] * factor;
       }
     for (int64_t i = 0; i < m; ++i) {
-      float value = alpha * sums[static_cast<size_t>(i)];
+      float value = alpha * sums[static_cast<size_t>(i)] * scaleAt(desc, i, j);
       if (beta != 0) // C is not read else
         value += beta * numberAt(c, cLayout.type, j * cLayout.ld + i);
       if (desc.epilogue & kEpilogueBias)
@@ -420,6 +473,10 @@ int matmul(BlasHandle handle, BlasDesc desc, const void *alpha, const void *a, B
   if ((desc->epilogue & kEpilogueBias) &&
       (!desc->bias || !emulator::inBounds(desc->bias, dLayout->rows * bytesOf(dLayout->type))))
     return refuse(desc->bias ? kBlasExecutionFailed : kBlasInvalidValue, "a bias that is not allocated");
+  bool isOuter = desc->scaleModeA == kScaleOuterVector;
+  for (auto [scales, count] : {std::pair(desc->scaleA, dLayout->rows), std::pair(desc->scaleB, dLayout->cols)})
+    if (scales ? !emulator::inBounds(scales, (isOuter ? count : 1) * 4) : isOuter)
+      return refuse(scales ? kBlasExecutionFailed : kBlasInvalidValue, "scales that are not allocated");
   emulator::Work compute = [=, desc = *desc, aLayout = *aLayout, bLayout = *bLayout, cLayout = *cLayout,
                             dLayout = *dLayout] { // descriptions may change, or go, before the stream comes here
     auto item = [](auto *data, const BlasLayoutTag &layout, int64_t i) {

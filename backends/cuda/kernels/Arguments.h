@@ -255,18 +255,19 @@ struct RoundArgs {
   int64_t flip;         ///< of `a` as bytes, which have been rounded: bits that are turned, 0 or 128
 };
 
-/// The same as integers: code i of row r of all batches is codes[r * codes_row + i], with zeros behind the last of a
-/// row.
+/// The same as integers, or with LATHE_QUANTIZE_ROWS_E4M3 as 8-bit floats: code i of row r of all batches is
+/// codes[r * codes_row + i], with zeros behind the last of a row.
 struct RoundBytesArgs {
   RoundArgs round; ///< without `out`
   int8_t *codes;
   int64_t codes_row; ///< a multiple of 4
-  float *scales;     ///< of each row; written with LATHE_QUANTIZE_ROWS
+  float *scales;     ///< of each row; written where rows have their own
   int32_t *sums;     ///< of the codes of each row; or NULL
 };
 
-/// A weight of 8 bits and one group, transposed: codes[n * codes_row + k] is 128 less than a code, zeros in rows and
-/// columns beyond it. Of each column its scale, its zero point, 128 less likewise, and the sum of its codes.
+/// A weight of 8 bits and one group, transposed: codes[n * codes_row + k] is 128 less than a code, or a code of E4M3,
+/// zeros in rows and columns beyond it. Of each column its scale, and of integers its zero point, 128 less likewise, and
+/// the sum of its codes.
 struct ExpandBytesArgs {
   QuantizedArgs weight;
   int8_t *codes;
@@ -287,6 +288,15 @@ struct IntegerFinishArgs {
   BytesArgs bytes; ///< of the results
   const float *scales;
   const int32_t *zeros, *sums;
+};
+
+/// What a product of 8-bit floats is with its scales, and its epilogue.
+struct ScaledFinishArgs {
+  EpilogueArgs epilogue;
+  const float *products; ///< of row r of all batches: products[r * products_row + n]
+  int64_t products_row;
+  const float *row_scales; ///< NULL: products have been scaled
+  const float *scales;     ///< likewise, of columns
 };
 
 /// As lathe_rows_call; out is f32.

@@ -568,6 +568,13 @@ bool quantizedGroupLaunch(const QuantizedGroupArgs &args, int64_t dtype, KernelL
     *why = runtime::join("the cuda backend normalizes and rounds left sides of type f32; found ", suffix);
     return false;
   }
+  bool isFloat = weight.values == static_cast<int64_t>(runtime::CodeValues::e4m3) ||
+                 weight.values == static_cast<int64_t>(runtime::CodeValues::e5m2);
+  if (args.first.quantization == LATHE_QUANTIZE_ROWS_E4M3 && !isFloat) {
+    *why = runtime::join("the cuda backend rounds left sides to e4m3 for weights of 8-bit floats only; found ",
+                         formatOf(weight));
+    return false;
+  }
   if (args.count < 1 || args.count > kMostQuantizedParts) {
     *why = runtime::join("expected from 1 to ", kMostQuantizedParts, " products of one left side, got ", args.count);
     return false;
@@ -615,7 +622,7 @@ bool stepRowsLaunch(const StepRowsArgs &args, KernelLaunch *launch, std::string 
 bool roundLaunch(const RoundArgs &args, int64_t dtype, KernelLaunch *launch, std::string *why) {
   *launch = KernelLaunch();
   bool isKnown = dtype == LATHE_F32
-                     ? args.quantization == LATHE_QUANTIZE_ROWS || args.quantization == LATHE_QUANTIZE_STATIC
+                     ? args.quantization >= LATHE_QUANTIZE_ROWS && args.quantization <= LATHE_QUANTIZE_ROWS_E4M3
                      : dtype == LATHE_U8 && args.quantization == LATHE_QUANTIZE_STATIC;
   if (!isKnown) {
     *why = runtime::join(
@@ -651,15 +658,18 @@ bool roundBytesLaunch(const RoundBytesArgs &args, int64_t dtype, KernelLaunch *l
 bool expandBytesLaunch(const ExpandBytesArgs &args, KernelLaunch *launch, std::string *why) {
   *launch = KernelLaunch();
   const QuantizedArgs &weight = args.weight;
-  if (weight.values != 0 || weight.bits != 8 || weight.group < weight.k || weight.zeros > 1 ||
-      args.codes_row % 4 != 0 || args.codes_row < weight.k || args.rows < weight.n) {
-    *why = runtime::join("expected integers of 8 bits in one group of rows, got ", formatOf(weight), " in groups of ",
-                         weight.group, " of ", weight.k);
+  bool isInteger = weight.values == 0 && weight.zeros <= 1;
+  bool isFloat =
+      weight.values == static_cast<int64_t>(runtime::CodeValues::e4m3) && weight.zeros == 0 && weight.zero == 0;
+  if ((!isInteger && !isFloat) || weight.bits != 8 || weight.group < weight.k || args.codes_row % 4 != 0 ||
+      args.codes_row < weight.k || args.rows < weight.n) {
+    *why = runtime::join("expected integers of 8 bits or e4m3 in one group of rows, got ", formatOf(weight),
+                         " in groups of ", weight.group, " of ", weight.k);
     return false;
   }
   if (args.rows == 0 || args.codes_row == 0)
     return true;
-  launch->function = "lathe_expand_bytes";
+  launch->function = isFloat ? "lathe_expand_floats" : "lathe_expand_bytes";
   launch->grid = static_cast<uint32_t>(std::min<int64_t>(args.rows, 1 << 16));
   launch->block = 256;
   launch->shared_bytes = 8 * 4;
@@ -673,6 +683,17 @@ bool finishIntegersLaunch(const IntegerFinishArgs &args, KernelLaunch *launch, s
   if (count == 0)
     return true;
   launch->function = "lathe_finish_integers";
+  setElements(count, launch);
+  setArgs(args, launch);
+  return true;
+}
+
+bool finishScaledLaunch(const ScaledFinishArgs &args, KernelLaunch *launch, std::string *) {
+  *launch = KernelLaunch();
+  int64_t count = elements(args.epilogue);
+  if (count == 0)
+    return true;
+  launch->function = "lathe_finish_scaled";
   setElements(count, launch);
   setArgs(args, launch);
   return true;

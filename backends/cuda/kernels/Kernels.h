@@ -111,10 +111,12 @@ bool roundLaunch(const RoundArgs &args, int64_t dtype, KernelLaunch *launch, std
 /// rows by other kernels.
 bool expandLaunch(const QuantizedArgs &weight, int64_t first, int64_t count, float *out, KernelLaunch *launch,
                   std::string *why);
-/// Products of integers: what they read and what becomes of them, all in f32.
+/// Products of codes: what they read and what becomes of them, all in f32.
 bool roundBytesLaunch(const RoundBytesArgs &args, int64_t dtype, KernelLaunch *launch, std::string *why);
 bool expandBytesLaunch(const ExpandBytesArgs &args, KernelLaunch *launch, std::string *why);
 bool finishIntegersLaunch(const IntegerFinishArgs &args, KernelLaunch *launch, std::string *why);
+/// What becomes of products of 8-bit floats; what they read is of roundBytesLaunch and expandBytesLaunch.
+bool finishScaledLaunch(const ScaledFinishArgs &args, KernelLaunch *launch, std::string *why);
 /// f32 to bytes.
 bool toBytesLaunch(const ToBytesArgs &args, KernelLaunch *launch, std::string *why);
 bool quantizedRowsLaunch(const QuantizedRowsArgs &args, KernelLaunch *launch, std::string *why);

@@ -17,6 +17,7 @@ constexpr int kQuantizedThreads = 256, kQuantizedColumns = 16, kQuantizedSlices 
 
 // Numbers of runtime::CodeValues, ScaleType and ZeroType.
 constexpr int kInteger = 0, kTable = 1, kE4m3 = 2, kE5m2 = 3, kCodebook = 4;
+constexpr bool isOf8BitFloats(int values) { return values == kE4m3 || values == kE5m2; }
 constexpr int kScaleF32 = 0, kScaleF16 = 1, kScaleBf16 = 2, kScaleE8m0 = 3;
 constexpr int kZeroConstant = 0, kZeroU8 = 1, kZeroScale = 2;
 
@@ -84,6 +85,19 @@ template <int kBits> LATHE_DEVICE uint32_t codeAt(const uint32_t (&w)[3], int j)
 
 LATHE_DEVICE float e4m3Value(uint32_t code) {
   return halfToFloat(uint16_t((code & 0x80) << 8 | (code & 0x7f) << 7)) * 256;
+}
+/// The E4M3 number nearest to x, of two the even one; beyond the largest it is that, and NaN stays.
+LATHE_DEVICE uint32_t e4m3Code(float x) {
+  float size = magnitude(x);
+  uint32_t bits = floatBits(size), sign = floatBits(x) >> 24 & 0x80;
+  // Half of what is cut off, less one where the digit above is even. Below 2^-6: a multiple of 2^-9.
+  uint32_t normal = ((bits + 0x7ffff + (bits >> 20 & 1)) >> 20) - (120 << 3);
+  uint32_t code = size < 0.015625f ? uint32_t(int(nearest(size * 512))) : size > 448 ? 0x7e : normal;
+  return sign | (size == size ? code : 0x7f);
+}
+LATHE_DEVICE float toE4m3(float x) {
+  uint32_t code = e4m3Code(x);
+  return (code & 0x7f) == 0x7f ? x : e4m3Value(code);
 }
 LATHE_DEVICE float e5m2Value(uint32_t code) { return halfToFloat(uint16_t(code << 8)); }
 
@@ -193,8 +207,23 @@ LATHE_DEVICE void reduceRows(const QuantizedMatmulArgs &args, int64_t row, Quant
   LATHE_SYNC();
 }
 
+// Numbers of lathe_quantization.
+constexpr int kRoundRows = 1, kRoundStatic = 2, kRoundRowsE4m3 = 3;
+
+/// `kFloats`: rows may be rounded to 8-bit floats.
+template <bool kFloats = true> LATHE_DEVICE bool isByRows(int64_t quantization) {
+  return quantization == kRoundRows || (kFloats && quantization == kRoundRowsE4m3);
+}
+
+/// The scale of a row by its largest magnitude.
+template <bool kFloats = true> LATHE_DEVICE float rowScale(int64_t quantization, float largest) {
+  if (kFloats && quantization == kRoundRowsE4m3)
+    return larger(largest, 1e-30f) / 448.0f;
+  return largest > 0 ? largest / 127.0f : 1.0f;
+}
+
 /// What rows are normalized and rounded by.
-template <typename T, int kRows>
+template <typename T, int kRows, bool kFloats>
 LATHE_DEVICE void prepareLeft(const QuantizedGroupArgs &group, int64_t row, QuantizedShared<kRows> &shared) {
   const QuantizedMatmulArgs &args = group.first;
   const NormArgs &norm = group.norm;
@@ -210,10 +239,10 @@ LATHE_DEVICE void prepareLeft(const QuantizedGroupArgs &group, int64_t row, Quan
     LATHE_UNROLL for (int m = 0; m < kRows; ++m) factor[m] =
         1 / squareRoot(factor[m] / float(args.weight.k) + float(norm.epsilon));
   }
-  if (args.quantization == 1) {
+  if (isByRows<kFloats>(args.quantization)) {
     auto size = [&](int m, int64_t k, float x) { return magnitude(normalized(norm, x, mean[m], factor[m], k)); };
     reduceRows<T, kRows, true>(args, row, shared, size, scale);
-    LATHE_UNROLL for (int m = 0; m < kRows; ++m) scale[m] = scale[m] > 0 ? scale[m] / 127.0f : 1.0f;
+    LATHE_UNROLL for (int m = 0; m < kRows; ++m) scale[m] = rowScale<kFloats>(args.quantization, scale[m]);
   }
   if (threadIndex() == 0) {
     LATHE_UNROLL for (int m = 0; m < kRows; ++m) {
@@ -230,12 +259,13 @@ LATHE_DEVICE float codeOf(float value, float scale, float zero) {
 }
 
 /// Columns [first, first + chunk) of rows of a, zeros behind the last, as they are multiplied. `writes`: the block is
-/// the one that leaves normalized rows.
-template <typename T, int kRows>
+/// the one that leaves normalized rows. `kFloats`: the weight is of 8-bit floats, with which rows may be rounded to
+/// such.
+template <typename T, int kRows, bool kFloats>
 LATHE_DEVICE void loadLeft(const QuantizedGroupArgs &group, int64_t row, int64_t first, int count, bool writes,
                            QuantizedShared<kRows> &shared) {
   const QuantizedMatmulArgs &args = group.first;
-  float zero = args.quantization == 2 ? float(args.zero) : 0.0f;
+  float zero = args.quantization == kRoundStatic ? float(args.zero) : 0.0f;
   LATHE_NO_UNROLL for (int m = 0; m < kRows; ++m) {
     const T *source = leftRow<T>(args, row + m);
     bool isThere = row + m < rowCount(args.epilogue);
@@ -249,7 +279,11 @@ LATHE_DEVICE void loadLeft(const QuantizedGroupArgs &group, int64_t row, int64_t
         }
         if (args.quantization != 0) {
           float scale = loadShared(&shared.scale[m]);
-          value = first + k < args.weight.k ? (codeOf(value, scale, zero) - zero) * scale : 0.0f;
+          bool isInside = first + k < args.weight.k;
+          if (kFloats && args.quantization == kRoundRowsE4m3)
+            value = isInside ? toE4m3(value * (1.0f / scale)) * scale : 0.0f;
+          else
+            value = isInside ? (codeOf(value, scale, zero) - zero) * scale : 0.0f;
         }
       }
       storeShared(&shared.left[m][k], value);
@@ -330,7 +364,7 @@ LATHE_DEVICE void multiplyColumn(const QuantizedGroupArgs &group, const Quantize
     int64_t left = weight.k - first;
     int units = left < kChunk ? (int(left) + unitRows - 1) / unitRows : kChunk / unitRows;
     LATHE_SYNC();
-    loadLeft<T, kRows>(group, row, first, units * unitRows, writes, shared);
+    loadLeft<T, kRows, isOf8BitFloats(kValues)>(group, row, first, units * unitRows, writes, shared);
     LATHE_SYNC();
     if (!isThere)
       continue;
@@ -376,7 +410,7 @@ LATHE_DEVICE void quantizedMatmul(const QuantizedGroupArgs &group) {
   int64_t column = (block - pick<int64_t>(part, 0, first, second)) * kQuantizedColumns + across;
   if constexpr (isFloat<T>())
     if (group.norm.kind != 0 || group.first.quantization != 0)
-      prepareLeft<T, kRows>(group, row, shared);
+      prepareLeft<T, kRows, isOf8BitFloats(kValues)>(group, row, shared);
   LATHE_NO_UNROLL for (; part < last; ++part) {
     QuantizedArgs weight = weightOf(group, part);
     bool isThere = column < pick(part, group.first.epilogue.n, group.others[0].n, group.others[1].n);
@@ -400,9 +434,9 @@ LATHE_DEVICE void quantizedMatmul(const QuantizedGroupArgs &group) {
 LATHE_DEVICE float numberOf(float value) { return value; }
 LATHE_DEVICE float numberOf(uint8_t byte) { return float(byte); }
 
-/// The scale of a row: the largest magnitude / 127, or that of all rows.
+/// The scale of a row: by its largest magnitude, or that of all rows.
 template <typename T> LATHE_DEVICE float scaleOfRow(const RoundArgs &args, const T *a) {
-  if (args.quantization != 1 || sizeof(T) == 1)
+  if (!isByRows(args.quantization) || sizeof(T) == 1)
     return float(args.scale);
   auto *most = static_cast<float *>(sharedMemory()); // of each warp
   int warp = threadIndex() / 32, warps = threadCount() / 32;
@@ -416,7 +450,7 @@ template <typename T> LATHE_DEVICE float scaleOfRow(const RoundArgs &args, const
   for (int i = 0; i < warps; ++i)
     own = larger(own, loadShared(most + i));
   LATHE_SYNC();
-  return own > 0 ? own / 127.0f : 1.0f;
+  return rowScale(args.quantization, own);
 }
 
 /// The code of a number, or of what is a code already.
@@ -438,12 +472,16 @@ template <typename T> LATHE_DEVICE const T *rowOf(const RoundArgs &args, int64_t
 /// A block for each row.
 template <typename T> LATHE_DEVICE void roundRows(const RoundArgs &args) {
   int64_t rows = args.batch[0] * args.batch[1] * args.batch[2] * args.m;
-  auto zero = args.quantization == 1 ? 0.0f : float(args.zero);
+  auto zero = isByRows(args.quantization) ? 0.0f : float(args.zero);
   for (int64_t row = blockIndex(); row < rows; row += blockCount()) {
     const T *a = rowOf<T>(args, row);
     float scale = scaleOfRow(args, a);
-    for (int64_t k = threadIndex(); k < args.k; k += threadCount())
-      store(args.out + row * args.k + k, (codeOf(args, load(a + k * args.a_col), scale, zero) - zero) * scale);
+    for (int64_t k = threadIndex(); k < args.k; k += threadCount()) {
+      T number = load(a + k * args.a_col);
+      float value = args.quantization == kRoundRowsE4m3 ? toE4m3(numberOf(number) * (1.0f / scale))
+                                                        : codeOf(args, number, scale, zero) - zero;
+      store(args.out + row * args.k + k, value * scale);
+    }
   }
 }
 
@@ -465,7 +503,7 @@ LATHE_DEVICE float blockSum(float own) {
 template <typename T> LATHE_DEVICE void roundBytes(const RoundBytesArgs &args) {
   const RoundArgs &round = args.round;
   int64_t rows = round.batch[0] * round.batch[1] * round.batch[2] * round.m;
-  auto zero = round.quantization == 1 ? 0.0f : float(round.zero);
+  auto zero = isByRows(round.quantization) ? 0.0f : float(round.zero);
   for (int64_t row = blockIndex(); row < rows; row += blockCount()) {
     const T *a = rowOf<T>(round, row);
     float scale = scaleOfRow(round, a), sum = 0;
@@ -474,7 +512,12 @@ template <typename T> LATHE_DEVICE void roundBytes(const RoundBytesArgs &args) {
       LATHE_UNROLL for (int j = 0; j < 4; ++j) {
         if (k + j >= round.k)
           continue;
-        float code = codeOf(round, load(a + (k + j) * round.a_col), scale, zero);
+        T number = load(a + (k + j) * round.a_col);
+        if (round.quantization == kRoundRowsE4m3) {
+          word |= e4m3Code(numberOf(number) * (1.0f / scale)) << 8 * j;
+          continue;
+        }
+        float code = codeOf(round, number, scale, zero);
         word |= uint32_t(uint8_t(int(code))) << 8 * j;
         sum += code;
       }
@@ -484,7 +527,7 @@ template <typename T> LATHE_DEVICE void roundBytes(const RoundBytesArgs &args) {
       sum = blockSum(sum);
     if (threadIndex() == 0 && args.sums)
       store(args.sums + row, int32_t(sum));
-    if (threadIndex() == 0 && round.quantization == 1)
+    if (threadIndex() == 0 && isByRows(round.quantization))
       store(args.scales + row, scale);
   }
 }
@@ -516,6 +559,40 @@ LATHE_DEVICE void expandBytes(const ExpandBytesArgs &args) {
     store(args.scales + column, isThere ? unit.scale : 0.0f);
     store(args.zeros + column, isThere ? int32_t(unit.zero) - 128 : 0);
     store(args.sums + column, int32_t(sum));
+  }
+}
+
+/// The same of 8-bit floats, without zero points and sums.
+LATHE_DEVICE void expandFloats(const ExpandBytesArgs &args) {
+  const QuantizedArgs &weight = args.weight;
+  int units = int((weight.k + 3) / 4);
+  for (int64_t column = blockIndex(); column < args.rows; column += blockCount()) {
+    bool isThere = column < weight.n;
+    for (int64_t k = 4 * threadIndex(); k < args.codes_row; k += 4 * threadCount()) {
+      uint32_t codes[3] = {};
+      if (isThere && k < weight.k) {
+        loadCodes<8, kE4m3>(unitAt(weight, units, int(k / 4), column), codes);
+        int64_t left = weight.k - k;
+        if (left < 4)
+          codes[0] &= (1u << 8 * int(left)) - 1;
+      }
+      store(reinterpret_cast<uint32_t *>(args.codes + column * args.codes_row + k), codes[0]);
+    }
+    if (threadIndex() == 0)
+      store(args.scales + column, isThere ? unitAt(weight, units, 0, column).scale : 0.0f);
+  }
+}
+
+LATHE_DEVICE void finishScaled(const ScaledFinishArgs &args) {
+  const EpilogueArgs &end = args.epilogue;
+  int64_t count = end.batch[0] * end.batch[1] * end.batch[2] * end.m * end.n;
+  LATHE_NO_UNROLL for (int64_t i = firstElement(); i < count; i += elementStep()) {
+    int64_t column = i % end.n, row = i / end.n;
+    int64_t index = batchOffset(end.batch, end.out_batch, row / end.m) + row % end.m * end.out_row + column;
+    float sum = load(args.products + row * args.products_row + column);
+    if (args.row_scales)
+      sum = sum * load(args.row_scales + row) * load(args.scales + column);
+    storeFloat<float>(end.out, index, finish<float>(end, sum, index, column));
   }
 }
 

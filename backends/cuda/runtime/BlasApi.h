@@ -26,7 +26,7 @@ enum BlasStatus : int {
 };
 
 /// cudaDataType and cublasComputeType_t.
-enum BlasType : int { kBlasF32 = 0, kBlasF16 = 2, kBlasS8 = 3, kBlasS32 = 10, kBlasBf16 = 14 };
+enum BlasType : int { kBlasF32 = 0, kBlasF16 = 2, kBlasS8 = 3, kBlasS32 = 10, kBlasBf16 = 14, kBlasE4m3 = 28 };
 enum BlasCompute : int {
   kBlasComputeF32 = 68,
   kBlasComputeS32 = 72,
@@ -34,7 +34,9 @@ enum BlasCompute : int {
 };
 
 /// Bytes of an element.
-constexpr int64_t bytesOf(int64_t type) { return type == kBlasS8 ? 1 : type == kBlasF16 || type == kBlasBf16 ? 2 : 4; }
+constexpr int64_t bytesOf(int64_t type) {
+  return type == kBlasS8 || type == kBlasE4m3 ? 1 : type == kBlasF16 || type == kBlasBf16 ? 2 : 4;
+}
 
 /// cublasLtEpilogue_t.
 enum BlasEpilogue : uint32_t {
@@ -47,7 +49,19 @@ enum BlasEpilogue : uint32_t {
 };
 
 /// Attributes: cublasLtMatmulDescAttributes_t, cublasLtMatrixLayoutAttribute_t, cublasLtMatmulPreferenceAttributes_t.
-enum BlasDescAttribute : int { kDescTransA = 3, kDescTransB = 4, kDescEpilogue = 7, kDescBiasPointer = 8 };
+enum BlasDescAttribute : int {
+  kDescTransA = 3,
+  kDescTransB = 4,
+  kDescEpilogue = 7,
+  kDescBiasPointer = 8,
+  kDescScalePointerA = 17,
+  kDescScalePointerB = 18,
+  kDescScaleModeA = 31,
+  kDescScaleModeB = 32,
+};
+/// cublasLtMatmulMatrixScale_t: of 8-bit floats one factor (1 where there is no pointer), or one for each row of D and
+/// one for each column.
+enum BlasScaleMode : int { kScaleScalar = 0, kScaleOuterVector = 3 };
 enum BlasLayoutAttribute : int { kLayoutBatchCount = 5, kLayoutBatchStride = 6 };
 enum BlasPreferenceAttribute : int {
   kPreferenceWorkspaceBytes = 1,

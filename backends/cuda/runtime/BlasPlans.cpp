@@ -32,8 +32,14 @@ std::string describe(const BlasProblem &problem) {
   return text;
 }
 
-/// Of A, B, D and a bias, each from a multiple of 256 on.
-std::array<uint64_t, 4> operandBytes(const BlasProblem &problem) {
+/// Whether an answer says that the library has no such product: versions that do not know an attribute say that its
+/// value is invalid.
+bool isRefusal(int answer) {
+  return answer == kBlasNotSupported || answer == kBlasArchMismatch || answer == kBlasInvalidValue;
+}
+
+/// Of A, B, D, a bias and the scales of A and B, each from a multiple of 256 on.
+std::array<uint64_t, 6> operandBytes(const BlasProblem &problem) {
   auto bytes = [&](int64_t rows, int64_t cols, int64_t ld, int64_t stride, int64_t type) {
     int64_t elements = (problem.batch - 1) * stride + (cols - 1) * ld + rows;
     return (static_cast<uint64_t>(elements * bytesOf(type)) + 255) / 256 * 256;
@@ -42,7 +48,9 @@ std::array<uint64_t, 4> operandBytes(const BlasProblem &problem) {
   return {bytes(ta ? problem.k : problem.m, ta ? problem.m : problem.k, problem.lda, problem.strideA, problem.operands),
           bytes(tb ? problem.n : problem.k, tb ? problem.k : problem.n, problem.ldb, problem.strideB, problem.operands),
           bytes(problem.m, problem.n, problem.ldc, problem.strideC, problem.result),
-          bytes(problem.m, 1, problem.m, 0, problem.result)};
+          bytes(problem.m, 1, problem.m, 0, problem.result),
+          problem.scales ? bytes(problem.m, 1, problem.m, 0, kBlasF32) : 0,
+          problem.scales ? bytes(problem.n, 1, problem.n, 0, kBlasF32) : 0};
 }
 
 } // namespace
@@ -71,7 +79,7 @@ Status BlasPlans::status(int result, const char *what) const {
                  name ? name : "nothing", " (", result, ")");
 }
 
-Status BlasPlans::choose(const BlasProblem &problem, BlasPlan &plan) {
+Status BlasPlans::choose(const BlasProblem &problem, BlasPlan &plan, int *answer) {
   constexpr uint64_t kMaxWorkspace = uint64_t(32) << 20; // what the documentation advises for the largest GPUs
   BlasPreference preference = nullptr;
   if (int result = blas_->preferenceCreate(&preference))
@@ -96,6 +104,7 @@ Status BlasPlans::choose(const BlasProblem &problem, BlasPlan &plan) {
   blas_->preferenceDestroy(preference);
   if (!result && (count < 1 || found[0].state != kBlasSuccess))
     result = count < 1 ? int(kBlasNotSupported) : found[0].state;
+  *answer = result;
   if (result)
     return status(result, "choosing an algorithm");
   const BlasHeuristic *best = found;
@@ -149,7 +158,7 @@ Status BlasPlans::time(const BlasProblem &problem, BlasPlan plan, const BlasHeur
                        float *milliseconds) {
   plan.algo = algorithm.algo;
   plan.workspaceBytes = algorithm.workspaceBytes;
-  std::array<uint64_t, 4> bytes = operandBytes(problem);
+  std::array<uint64_t, 6> bytes = operandBytes(problem);
   BlasOperands operands;
   operands.a = reinterpret_cast<const void *>(base);
   operands.b = reinterpret_cast<const void *>(base + bytes[0]);
@@ -157,6 +166,10 @@ Status BlasPlans::time(const BlasProblem &problem, BlasPlan plan, const BlasHeur
   operands.c = operands.d;
   if (problem.epilogue & kEpilogueBias)
     operands.bias = base + bytes[0] + bytes[1] + bytes[2];
+  if (problem.scales) {
+    operands.aScales = reinterpret_cast<const float *>(base + bytes[0] + bytes[1] + bytes[2] + bytes[3]);
+    operands.bScales = operands.aScales + bytes[4] / sizeof(float);
+  }
   int32_t whole[2] = {1, 0};
   float factors[2] = {1, 0};
   bool isInteger = problem.compute == kBlasComputeS32;
@@ -166,7 +179,7 @@ Status BlasPlans::time(const BlasProblem &problem, BlasPlan plan, const BlasHeur
       module_.device(), stream_, [&] { return multiply(plan, operands, "timing an algorithm"); }, milliseconds);
 }
 
-Status BlasPlans::make(const BlasProblem &problem, BlasPlan &plan) {
+Status BlasPlans::make(const BlasProblem &problem, BlasPlan &plan, int *answer) {
   int32_t transA = static_cast<int32_t>(problem.transA), transB = static_cast<int32_t>(problem.transB);
   auto epilogue = static_cast<uint32_t>(problem.epilogue);
   int scale = problem.compute == kBlasComputeS32 ? kBlasS32 : kBlasF32;
@@ -177,6 +190,16 @@ Status BlasPlans::make(const BlasProblem &problem, BlasPlan &plan) {
     result = blas_->descSet(plan.desc, kDescTransB, &transB, sizeof(transB));
   if (!result)
     result = blas_->descSet(plan.desc, kDescEpilogue, &epilogue, sizeof(epilogue));
+  if (problem.scales) {
+    auto mode = static_cast<int32_t>(problem.scales);
+    const DevicePointer some = 256; // of whose value the alignment counts until there is a product
+    for (int attribute : {kDescScaleModeA, kDescScaleModeB})
+      if (!result)
+        result = blas_->descSet(plan.desc, attribute, &mode, sizeof(mode));
+    for (int attribute : {kDescScalePointerA, kDescScalePointerB})
+      if (!result)
+        result = blas_->descSet(plan.desc, attribute, &some, sizeof(some));
+  }
   auto layout = [&](BlasLayout *made, int64_t type, int64_t rows, int64_t cols, int64_t ld, int64_t stride) {
     auto count = static_cast<int32_t>(problem.batch);
     if (!result)
@@ -192,22 +215,35 @@ Status BlasPlans::make(const BlasProblem &problem, BlasPlan &plan) {
   layout(&plan.b, problem.operands, transB ? problem.n : problem.k, transB ? problem.k : problem.n, problem.ldb,
          problem.strideB);
   layout(&plan.c, problem.result, problem.m, problem.n, problem.ldc, problem.strideC);
-  return result ? status(result, "describing a product") : choose(problem, plan);
+  *answer = result;
+  return result ? status(result, "describing a product") : choose(problem, plan, answer);
 }
 
-Status BlasPlans::find(const BlasProblem &problem, BlasPlan **plan) {
+Status BlasPlans::find(const BlasProblem &problem, BlasPlan **plan, bool *isRefused) {
   if (problem.m > INT32_MAX || problem.n > INT32_MAX || problem.k > INT32_MAX || problem.batch > INT32_MAX)
     return failure(LATHE_UNSUPPORTED_DEVICE,
                    "the device's library multiplies matrices of up to 2^31 - 1 rows and columns");
   if (!blas_)
     if (Status status = module_.blas(&blas_, &handle_); status.failed())
       return status;
+  if (isRefused) {
+    *isRefused = refused_.count(problem) > 0;
+    if (*isRefused)
+      return success();
+  }
   auto found = plans_.find(problem);
   if (found == plans_.end()) {
     BlasPlan made;
-    if (Status status = make(problem, made); status.failed()) {
+    int answer = kBlasSuccess;
+    if (Status status = make(problem, made, &answer); status.failed()) {
       drop(made);
-      return status;
+      if (!isRefused || !isRefusal(answer))
+        return status;
+      if (refused_.size() >= kMaxPlans)
+        refused_.clear();
+      refused_.insert(problem);
+      *isRefused = true;
+      return success();
     }
     if (plans_.size() >= kMaxPlans) {
       drop(plans_.begin()->second);
@@ -223,6 +259,10 @@ Status BlasPlans::multiply(const BlasPlan &plan, const BlasOperands &operands, c
   int result = kBlasSuccess;
   if (operands.bias)
     result = blas_->descSet(plan.desc, kDescBiasPointer, &operands.bias, sizeof(operands.bias));
+  if (!result && operands.aScales)
+    result = blas_->descSet(plan.desc, kDescScalePointerA, &operands.aScales, sizeof(operands.aScales));
+  if (!result && operands.bScales)
+    result = blas_->descSet(plan.desc, kDescScalePointerB, &operands.bScales, sizeof(operands.bScales));
   if (!result)
     result = blas_->matmul(handle_, plan.desc, operands.alpha, operands.a, plan.a, operands.b, plan.b, operands.beta,
                            operands.c, plan.c, operands.d, plan.c, &plan.algo,

@@ -11,6 +11,7 @@
 
 #include <cstring>
 #include <map>
+#include <set>
 
 namespace lathe::cuda {
 
@@ -23,6 +24,7 @@ struct BlasProblem {
   int64_t epilogue = kEpilogueDefault;
   int64_t alignA = 0, alignB = 0, alignC = 0, alignD = 0; ///< of addresses, in bytes
   int64_t operands = kBlasF32, result = kBlasF32, compute = kBlasComputeF32;
+  int64_t scales = kScaleScalar; ///< BlasScaleMode of both operands
 
   bool operator<(const BlasProblem &other) const { return memcmp(this, &other, sizeof(*this)) < 0; }
 };
@@ -40,7 +42,8 @@ struct BlasOperands {
   const void *a = nullptr, *b = nullptr, *c = nullptr;
   void *d = nullptr;
   const void *alpha = nullptr, *beta = nullptr;
-  DevicePointer bias = 0; ///< where the epilogue has one
+  DevicePointer bias = 0;                             ///< where the epilogue has one
+  const float *aScales = nullptr, *bScales = nullptr; ///< with kScaleOuterVector, of m and n
 };
 
 /// Plans of a session. The device's context is current in all calls.
@@ -52,8 +55,9 @@ public:
   ~BlasPlans();
   BlasPlans(const BlasPlans &) = delete;
 
-  /// Makes the plan where there is none, and reserves what it needs. The plan stays until the next call.
-  runtime::Status find(const BlasProblem &problem, BlasPlan **plan);
+  /// Makes the plan where there is none, and reserves what it needs. The plan stays until the next call. What the
+  /// library has not on this device fails, or, with `isRefused`, is told there, without a plan.
+  runtime::Status find(const BlasProblem &problem, BlasPlan **plan, bool *isRefused = nullptr);
   /// Puts the product into the stream. `what` names it.
   runtime::Status multiply(const BlasPlan &plan, const BlasOperands &operands, const std::string &what);
 
@@ -61,8 +65,9 @@ private:
   /// Models with more distinct shapes pay for planning again.
   static constexpr size_t kMaxPlans = 1024;
 
-  runtime::Status make(const BlasProblem &problem, BlasPlan &plan);
-  runtime::Status choose(const BlasProblem &problem, BlasPlan &plan);
+  /// `answer`: the library's, where that is what fails.
+  runtime::Status make(const BlasProblem &problem, BlasPlan &plan, int *answer);
+  runtime::Status choose(const BlasProblem &problem, BlasPlan &plan, int *answer);
   runtime::Status fastest(const BlasProblem &problem, const BlasPlan &plan, const BlasHeuristic *found, int count,
                           Choices &choices, const BlasHeuristic **best);
   runtime::Status time(const BlasProblem &problem, BlasPlan plan, const BlasHeuristic &algorithm, DevicePointer base,
@@ -76,6 +81,7 @@ private:
   const BlasApi *blas_ = nullptr;
   BlasHandle handle_ = nullptr;
   std::map<BlasProblem, BlasPlan> plans_;
+  std::set<BlasProblem> refused_;
   Scratch workspace_;
 };
 

@@ -276,29 +276,31 @@ Status CudaModule::dnn(std::unique_ptr<Dnn> *dnn) const {
                   : failure(LATHE_UNSUPPORTED_DEVICE, "there is no cuDNN for this device");
 }
 
-namespace {
-/// Whether a product of integers has the sums that the weight stands for, none beyond 32 bits.
-bool hasIntegers(const runtime::QuantizedLayout &layout) {
+bool cuda::hasIntegers(const runtime::QuantizedLayout &layout) {
   bool hasZero = layout.zeros == runtime::ZeroType::u8 ||
                  (layout.zeros == runtime::ZeroType::constant && layout.zero >= 0 && layout.zero <= 255 &&
                   layout.zero == static_cast<float>(static_cast<int>(layout.zero)));
   return layout.values == runtime::CodeValues::integer && layout.bits == 8 && layout.group >= layout.k && hasZero &&
          layout.k > 0 && layout.k < int64_t(1) << 17;
 }
-} // namespace
 
-Status CudaModule::integerWeight(int64_t index, Stream stream, const IntegerWeight **weight) {
+bool cuda::hasFloats(const runtime::QuantizedLayout &layout) {
+  return layout.values == runtime::CodeValues::e4m3 && layout.group >= layout.k && layout.k > 0 &&
+         layout.zeros == runtime::ZeroType::constant && layout.zero == 0;
+}
+
+Status CudaModule::byteWeight(int64_t index, Stream stream, const ByteWeight **weight) {
   *weight = nullptr;
-  std::lock_guard<std::mutex> lock(integersMutex_);
-  auto [at, isNew] = integers_.try_emplace(index);
-  IntegerWeight &made = at->second;
+  std::lock_guard<std::mutex> lock(bytesMutex_);
+  auto [at, isNew] = bytes_.try_emplace(index);
+  ByteWeight &made = at->second;
   const runtime::QuantizedLayout &layout = *services_.manifest().constants[static_cast<size_t>(index)].quantized;
-  if (isNew && hasIntegers(layout)) {
+  if (isNew && (hasIntegers(layout) || hasFloats(layout))) {
     int64_t row = static_cast<int64_t>((layout.k + 15) / 16 * 16),
             rows = static_cast<int64_t>((layout.n + 15) / 16 * 16);
     DevicePointer copy = 0;
     // Without room for it products read the codes as they are stored, and take longer.
-    if (allocate(static_cast<uint64_t>(rows * (row + 12)), "a weight of integers", &copy).failed())
+    if (allocate(static_cast<uint64_t>(rows * (row + 12)), "a weight of bytes", &copy).failed())
       return success();
     ExpandBytesArgs args = {};
     args.weight = quantizedArgs(layout, addresses_[static_cast<size_t>(index)]);

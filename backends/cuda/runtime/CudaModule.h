@@ -28,14 +28,20 @@ bool isSet(const char *variable);
 /// Opens cuBLASLt, or what plays it.
 using OpenBlas = runtime::Status (*)(BlasApi *api);
 
-/// A weight of 8 bits as the library multiplies integers: ExpandBytesArgs, with rows and columns of multiples of 16.
-struct IntegerWeight {
+/// A weight of 8 bits as the library multiplies integers, or 8-bit floats: ExpandBytesArgs, with rows and columns of
+/// multiples of 16.
+struct ByteWeight {
   const int8_t *codes = nullptr;
   int64_t codesRow = 0, rows = 0;
   const float *scales = nullptr;
-  const int32_t *zeros = nullptr, *sums = nullptr;
-  bool hasZeros = false; ///< not all zero points are 0
+  const int32_t *zeros = nullptr, *sums = nullptr; ///< of integers
+  bool hasZeros = false;                           ///< not all zero points are 0
 };
+
+/// Whether a product of integers has the sums that the weight stands for, none beyond 32 bits.
+bool hasIntegers(const runtime::QuantizedLayout &layout);
+/// Whether the weight is numbers of E4M3 times a scale for each column.
+bool hasFloats(const runtime::QuantizedLayout &layout);
 
 /// Kernels and weights on the device. Thread-safe.
 class CudaModule final : public runtime::BackendModule {
@@ -64,9 +70,10 @@ public:
   runtime::Status blas(const BlasApi **api, BlasHandle *handle);
   /// cuDNN, for one session. UNSUPPORTED_DEVICE with the reason in one line.
   runtime::Status dnn(std::unique_ptr<Dnn> *dnn) const;
-  /// Constant `index`, which is quantized, for products of integers: a copy that is made once, on `stream`. Null in
-  /// *weight where it has another form, or there is no room for a copy.
-  runtime::Status integerWeight(int64_t index, Stream stream, const IntegerWeight **weight);
+  /// Constant `index`, which is quantized, for products of integers or, of E4M3, of 8-bit floats: a copy that is made
+  /// once, on `stream`. Null in *weight where it has another form (see hasIntegers, hasFloats), or there is no room for
+  /// a copy.
+  runtime::Status byteWeight(int64_t index, Stream stream, const ByteWeight **weight);
 
   /// cuSPARSELt, and what it multiplies by.
   SparseLibrary &sparse() { return sparse_; }
@@ -100,8 +107,8 @@ private:
   std::vector<const void *> addresses_; ///< of constants
   std::mutex mutex_;
   std::mutex allocationsMutex_;
-  std::mutex integersMutex_;
-  std::map<int64_t, IntegerWeight> integers_; ///< without codes where there can be none
+  std::mutex bytesMutex_;
+  std::map<int64_t, ByteWeight> bytes_; ///< without codes where there can be none
   Choices choices_;
   bool timesAlgorithms_ = false;
   const bool allowsTf32_;

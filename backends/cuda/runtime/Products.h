@@ -47,13 +47,21 @@ struct Product {
   void simplify();
 };
 
+/// How the library multiplies 8-bit floats for a call (FloatProducts.cpp).
+struct FloatsPlan {
+  BlasPlan *plan = nullptr; ///< null: it does not
+  bool isScaled = false;    ///< by the library
+  bool isWhole = false;     ///< with all that the call wants, at its place
+};
+
 /// lathe_runtime_table::matmul of a session. The device's context is current in all calls.
 ///
 /// The library multiplies operands of one type: f32, f16 or bf16, with sums in f32 that are rounded once. Where a
 /// weight has 16 bits and the rest f32, the left side is rounded to the weight's type before, unless it has that type
 /// already, and the result is f32, or is rounded behind the epilogue.
 /// Weights of integers multiply left sides that are rounded to integers, with sums in i32, by the library where there
-/// are many rows (QuantizedProducts.cpp); such left sides and results may be bytes in the program, too.
+/// are many rows (QuantizedProducts.cpp); such left sides and results may be bytes in the program, too. Likewise
+/// weights of 8-bit floats, with sums in f32 (FloatProducts.cpp).
 /// Weights of 16 bits of which two of each four numbers are zeros are cuSPARSELt's where that is there and faster
 /// (SparseProducts.cpp); then sums are rounded to the weight's type before the epilogue.
 class Products {
@@ -86,7 +94,15 @@ private:
   runtime::Status runNumbers(const lathe_matmul_call &call, const runtime::Constant &weight, bool prepareOnly);
   runtime::Status runToBytes(const lathe_matmul_call &call, const runtime::Constant &weight, bool prepareOnly);
   runtime::Status runExpanded(const lathe_matmul_call &call, const QuantizedArgs &weight, bool prepareOnly);
-  runtime::Status runIntegers(const lathe_matmul_call &call, const IntegerWeight &weight, bool prepareOnly);
+  runtime::Status runIntegers(const lathe_matmul_call &call, const ByteWeight &weight, bool prepareOnly);
+  runtime::Status runScaled(const lathe_matmul_call &call, const runtime::Constant &weight, bool prepareOnly);
+  runtime::Status findFloats(const lathe_matmul_call &call, const runtime::Constant &weight, FloatsPlan *plan);
+  runtime::Status runFloats(const lathe_matmul_call &call, const ByteWeight &weight, const FloatsPlan &plan,
+                            bool prepareOnly);
+  /// Reserves memory for the codes that a left side is rounded to, in rows of `codesRow`, and, where `writes`, sees to
+  /// it that they are there.
+  runtime::Status stageCodes(const lathe_matmul_call &call, int64_t codesRow, int64_t type, bool writes,
+                             bool prepareOnly, RoundBytesArgs *round);
   runtime::Status runDense(const lathe_matmul_call &call, const MatrixView &right, bool prepareOnly);
   runtime::Status runByLibrary(Product product, int64_t epilogue, int64_t operands, bool again, bool prepareOnly);
   bool describeSparse(const lathe_matmul_call &call, const MatrixView &right, SparseShape *shape,

@@ -3,7 +3,7 @@
 // Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
 //
 // Few rows: a kernel reads the codes as they are stored. Many rows: the library multiplies integers where both sides
-// are, and numbers that codes were expanded to elsewhere.
+// are, 8-bit floats likewise (FloatProducts.cpp), and numbers that codes were expanded to elsewhere.
 //
 //===----------------------------------------------------------------------===//
 #include "backends/cuda/runtime/Products.h"
@@ -30,7 +30,7 @@ constexpr int64_t kExpandRows = 32;
 constexpr int64_t kExpandBytes = int64_t(64) << 20;
 
 /// Rows of codes by a weight.
-BlasProblem problemOf(const IntegerWeight &weight, int64_t rows, int64_t alignment) {
+BlasProblem problemOf(const ByteWeight &weight, int64_t rows, int64_t alignment) {
   BlasProblem problem;
   problem.m = weight.rows, problem.n = rows, problem.k = weight.codesRow;
   problem.transA = 1; // the library multiplies integers so alone
@@ -65,7 +65,7 @@ int64_t spanOf(const lathe_matmul_call &call) {
 }
 
 /// Whether the library reads the rounded bytes of a left side where they lie: [rows, k] without gaps.
-bool isReadInPlace(const lathe_matmul_call &call, const IntegerWeight &weight) {
+bool isReadInPlace(const lathe_matmul_call &call, const ByteWeight &weight) {
   if (call.a_bytes != LATHE_BYTES_SIGNED || weight.hasZeros || call.k != weight.codesRow || call.a_col != 1 ||
       reinterpret_cast<uintptr_t>(call.a) % 16 != 0)
     return false;
@@ -89,16 +89,38 @@ Status Products::runQuantized(const lathe_matmul_call &call, const runtime::Cons
       ((readsBytes || writesBytes) && call.dtype != LATHE_F32) ||
       (readsBytes && call.a_quantization != LATHE_QUANTIZE_STATIC) || (writesBytes && !(call.out_scale > 0)))
     return failure(LATHE_INTERNAL, "the device has no product of codes whose sides are of these types");
+  bool isOfFloats = weight.quantized->values == runtime::CodeValues::e4m3 ||
+                    weight.quantized->values == runtime::CodeValues::e5m2;
+  if (call.a_quantization == LATHE_QUANTIZE_ROWS_E4M3 && !isOfFloats)
+    return failure(LATHE_INTERNAL, "a product of 8-bit floats needs a weight of such, found values ",
+                   name(weight.quantized->values));
   int64_t rows = call.batch[0] * call.batch[1] * call.batch[2] * call.m;
   bool isRounded = call.a_quantization != LATHE_QUANTIZE_NONE;
-  if (isRounded && rows > kOnePassRows && call.dtype == LATHE_F32) {
-    const IntegerWeight *integers = nullptr;
-    if (Status status = module_.integerWeight(call.weight, stream_, &integers); status.failed())
+  if (isRounded && rows > kOnePassRows && call.dtype == LATHE_F32 && hasIntegers(*weight.quantized)) {
+    const ByteWeight *integers = nullptr;
+    if (Status status = module_.byteWeight(call.weight, stream_, &integers); status.failed())
       return status;
     if (integers)
       return runIntegers(call, *integers, prepareOnly);
   }
-  return writesBytes ? runToBytes(call, weight, prepareOnly) : runNumbers(call, weight, prepareOnly);
+  return writesBytes ? runToBytes(call, weight, prepareOnly) : runScaled(call, weight, prepareOnly);
+}
+
+/// By 8-bit floats where the library has that for many rows, else by numbers.
+Status Products::runScaled(const lathe_matmul_call &call, const runtime::Constant &weight, bool prepareOnly) {
+  int64_t rows = call.batch[0] * call.batch[1] * call.batch[2] * call.m;
+  if (call.a_quantization == LATHE_QUANTIZE_ROWS_E4M3 && rows > kOnePassRows && call.dtype == LATHE_F32) {
+    FloatsPlan plan;
+    if (Status status = findFloats(call, weight, &plan); status.failed())
+      return status;
+    const ByteWeight *floats = nullptr;
+    if (plan.plan)
+      if (Status status = module_.byteWeight(call.weight, stream_, &floats); status.failed())
+        return status;
+    if (floats)
+      return runFloats(call, *floats, plan, prepareOnly);
+  }
+  return runNumbers(call, weight, prepareOnly);
 }
 
 /// By numbers in memory of their own, that become bytes where the result is to be.
@@ -109,7 +131,7 @@ Status Products::runToBytes(const lathe_matmul_call &call, const runtime::Consta
   lathe_matmul_call numbers = call;
   numbers.out = reinterpret_cast<void *>(beforeBytes_.address());
   numbers.out_bytes = LATHE_BYTES_NONE;
-  if (Status status = runNumbers(numbers, weight, prepareOnly); status.failed() || prepareOnly)
+  if (Status status = runScaled(numbers, weight, prepareOnly); status.failed() || prepareOnly)
     return status;
   ToBytesArgs args = {epilogueArgs(call), reinterpret_cast<const float *>(beforeBytes_.address()), bytesOfResult(call)};
   KernelLaunch launch;
@@ -209,32 +231,44 @@ Status Products::runExpanded(const lathe_matmul_call &call, const QuantizedArgs 
   return success();
 }
 
-/// Codes by codes, with sums in i32 that a kernel makes numbers.
-Status Products::runIntegers(const lathe_matmul_call &call, const IntegerWeight &weight, bool prepareOnly) {
-  int64_t rows = call.batch[0] * call.batch[1] * call.batch[2] * call.m, codesBytes = rows * weight.codesRow;
-  if (Status status = stagedA_.reserve(static_cast<uint64_t>(codesBytes + rows * 8), "a left side of integers");
+Status Products::stageCodes(const lathe_matmul_call &call, int64_t codesRow, int64_t type, bool writes,
+                            bool prepareOnly, RoundBytesArgs *round) {
+  int64_t rows = call.batch[0] * call.batch[1] * call.batch[2] * call.m, codesBytes = rows * codesRow;
+  if (Status status = stagedA_.reserve(static_cast<uint64_t>(codesBytes + rows * 8), "a left side of bytes");
       status.failed())
     return status;
+  *round = {};
+  round->round = roundArgs(call, nullptr);
+  round->codes = reinterpret_cast<int8_t *>(stagedA_.address());
+  round->codes_row = codesRow;
+  round->scales = reinterpret_cast<float *>(round->codes + codesBytes);
+  if (type == kBlasS8)
+    round->sums = reinterpret_cast<int32_t *>(round->scales + rows);
+  Staged wanted = {Product(call).a,
+                   {call.batch[0], call.batch[1], call.batch[2]},
+                   call.m,
+                   call.k,
+                   type,
+                   call.a_quantization,
+                   call.a_zero,
+                   call.a_scale};
+  if (!writes || isStaged(wanted, call.a_again != 0, prepareOnly) || prepareOnly)
+    return success();
+  KernelLaunch launch;
+  std::string why;
+  return start(roundBytesLaunch(*round, leftType(call), &launch, &why), launch, why);
+}
+
+/// Codes by codes, with sums in i32 that a kernel makes numbers.
+Status Products::runIntegers(const lathe_matmul_call &call, const ByteWeight &weight, bool prepareOnly) {
+  int64_t rows = call.batch[0] * call.batch[1] * call.batch[2] * call.m;
   if (Status status = stagedOut_.reserve(static_cast<uint64_t>(rows * weight.rows * 4), "a product's sums");
       status.failed())
     return status;
-  auto *codes = reinterpret_cast<int8_t *>(stagedA_.address());
-  RoundBytesArgs round = {};
-  round.round = roundArgs(call, nullptr);
-  round.codes = codes;
-  round.codes_row = weight.codesRow;
-  round.scales = reinterpret_cast<float *>(codes + codesBytes);
-  round.sums = reinterpret_cast<int32_t *>(codes + codesBytes + rows * 4);
-  Staged wanted = {Product(call).a, {call.batch[0], call.batch[1], call.batch[2]},
-                   call.m,          call.k,
-                   kBlasS8,         call.a_quantization,
-                   call.a_zero,     call.a_scale};
-  KernelLaunch launch;
-  std::string why;
   bool isInPlace = isReadInPlace(call, weight);
-  if (!isInPlace && !isStaged(wanted, call.a_again != 0, prepareOnly) && !prepareOnly)
-    if (Status status = start(roundBytesLaunch(round, leftType(call), &launch, &why), launch, why); status.failed())
-      return status;
+  RoundBytesArgs round = {};
+  if (Status status = stageCodes(call, weight.codesRow, kBlasS8, !isInPlace, prepareOnly, &round); status.failed())
+    return status;
 
   BlasPlan *plan = nullptr;
   // Of memory of their own, or as the arena has them.
@@ -246,7 +280,7 @@ Status Products::runIntegers(const lathe_matmul_call &call, const IntegerWeight 
   int32_t alpha = 1, beta = 0;
   BlasOperands addresses;
   addresses.a = weight.codes;
-  addresses.b = isInPlace ? call.a : codes;
+  addresses.b = isInPlace ? call.a : round.codes;
   addresses.c = addresses.d = reinterpret_cast<void *>(stagedOut_.address());
   addresses.alpha = &alpha;
   addresses.beta = &beta;
@@ -267,5 +301,7 @@ Status Products::runIntegers(const lathe_matmul_call &call, const IntegerWeight 
   finish.scales = weight.scales;
   finish.zeros = weight.zeros;
   finish.sums = weight.sums;
+  KernelLaunch launch;
+  std::string why;
   return start(finishIntegersLaunch(finish, &launch, &why), launch, why);
 }

@@ -170,10 +170,11 @@ LogicalResult emitQuantize(Emitter &e, QuantizeOp op) {
     if (zero) {
       inputs.push_back(e.of(zero));
     } else if (!codes.isUnsignedInteger(8)) { // the result's type without a zero point, which else tells it
-      Name one = e.constant(cast<DenseElementsAttr>(Builder(op.getContext()).getZeroAttr(RankedTensorType::get({}, codes))));
+      Type wide = integer ? codes : Type(e.builder().getF32Type()); // ONNX expands no 8-bit floats
+      Name one = e.constant(cast<DenseElementsAttr>(Builder(op.getContext()).getZeroAttr(RankedTensorType::get({}, wide))));
       if (Emitter::rank(op.getScale()) > 0)
         one = e.node("Expand", {one, e.node("Shape", {e.of(op.getScale())})});
-      inputs.push_back(one);
+      inputs.push_back(e.cast(one, wide, codes));
     }
     Name value = block  ? e.node("QuantizeLinear", inputs, {axisOf(op), blockOf(op), saturate})
                  : axis ? e.node("QuantizeLinear", inputs, {axisOf(op), saturate})

@@ -64,6 +64,8 @@ void check(const GroupCase &c) {
   for (size_t i = 0; i < c.n.size(); ++i) {
     QuantizedLayout layout;
     layout.k = c.k, layout.n = c.n[i], layout.bits = c.bits, layout.group = c.k > 32 ? 32 : c.k;
+    if (c.rounding == LATHE_QUANTIZE_ROWS_E4M3)
+      layout.values = runtime::CodeValues::e4m3;
     weights.push_back(std::make_unique<RandomQuantized>(layout, 5 + unsigned(i)));
     outs.emplace_back(size_t(c.m * c.n[i]));
   }
@@ -103,12 +105,18 @@ void check(const GroupCase &c) {
   for (int64_t i = 0; i < c.m && c.rounding != LATHE_QUANTIZE_NONE; ++i) {
     double *row = &x[size_t(i * c.k)], zero = 3;
     float scale = 0.02f;
-    if (c.rounding == LATHE_QUANTIZE_ROWS) {
-      most = 0;
+    most = 0;
+    for (int64_t l = 0; l < c.k; ++l)
+      most = std::max(most, std::fabs(row[l]));
+    if (c.rounding == LATHE_QUANTIZE_ROWS_E4M3) {
+      scale = float(most) / 448.0f;
       for (int64_t l = 0; l < c.k; ++l)
-        most = std::max(most, std::fabs(row[l]));
-      scale = most > 0 ? float(most) / 127.0f : 1.0f, zero = 0;
+        row[l] = test::nearestE4m3(float(row[l]) * (1.0f / scale)) * scale;
+      slack = std::max<double>(slack, c.norm != 0 ? 33 * scale : 0); // the largest step is 32
+      continue;
     }
+    if (c.rounding == LATHE_QUANTIZE_ROWS)
+      scale = most > 0 ? float(most) / 127.0f : 1.0f, zero = 0;
     for (int64_t l = 0; l < c.k; ++l)
       row[l] = (std::clamp(std::nearbyint(float(row[l]) * (1.0f / scale)) + zero, -128.0, 127.0) - zero) * scale;
     slack = std::max<double>(slack, c.norm != 0 ? 2 * scale : 0);
@@ -157,6 +165,13 @@ TEST(FusedKernel, NormalizedAndRoundedLeftSides) {
           check({m, k, {5, 18}, false, norm, rounding, 4});
 }
 
+TEST(FusedKernel, LeftSidesThatAreRoundedToFloats) {
+  for (int64_t m : {1, 8})
+    for (int64_t k : {1, 96, 2500})
+      for (int64_t norm : {0, 2})
+        check({m, k, {5, 18}, false, norm, LATHE_QUANTIZE_ROWS_E4M3, 8});
+}
+
 TEST(FusedKernel, RefusesWhatItHasNot) {
   QuantizedGroupArgs args = {};
   QuantizedLayout layout;
@@ -171,6 +186,9 @@ TEST(FusedKernel, RefusesWhatItHasNot) {
   args.norm.kind = 1;
   EXPECT_FALSE(quantizedGroupLaunch(args, LATHE_F16, &launch, &why));
   EXPECT_EQ(why, "the cuda backend normalizes and rounds left sides of type f32; found f16");
+  args.first.quantization = LATHE_QUANTIZE_ROWS_E4M3;
+  EXPECT_FALSE(quantizedGroupLaunch(args, LATHE_F32, &launch, &why));
+  EXPECT_EQ(why, "the cuda backend rounds left sides to e4m3 for weights of 8-bit floats only; found integer8");
   StepRowsArgs rows = {};
   EXPECT_FALSE(stepRowsLaunch(rows, &launch, &why));
   EXPECT_EQ(why, "expected rows of 1 to 3 tensors, got 0");

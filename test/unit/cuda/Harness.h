@@ -94,16 +94,15 @@ struct Harness {
   std::unique_ptr<cuda::CudaModule> module;
   std::unique_ptr<cuda::CudaSession> session;
 
-  void start(const cuda::DriverApi &driver = cuda::emulatorDriver()) {
+  static runtime::Status openEmulatorBlas(cuda::BlasApi *api) {
+    *api = cuda::emulatorBlas();
+    return runtime::success();
+  }
+
+  void start(const cuda::DriverApi &driver = cuda::emulatorDriver(), cuda::OpenBlas openBlas = openEmulatorBlas) {
     auto device = std::make_shared<cuda::Device>();
     ASSERT_FALSE(device->open(driver, true).failed());
-    module = std::make_unique<cuda::CudaModule>(
-        device, services,
-        [](cuda::BlasApi *api) {
-          *api = cuda::emulatorBlas();
-          return runtime::success();
-        },
-        cuda::emulatorDnn, cuda::emulatorSparseLt);
+    module = std::make_unique<cuda::CudaModule>(device, services, openBlas, cuda::emulatorDnn, cuda::emulatorSparseLt);
     runtime::Status status = module->start();
     ASSERT_FALSE(status.failed()) << status.message();
     session = std::make_unique<cuda::CudaSession>(*module, services);

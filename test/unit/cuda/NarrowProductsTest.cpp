@@ -392,6 +392,16 @@ TEST(Blas, RefusesTypesThatDoNotGoTogether) {
   EXPECT_EQ(ask(kBlasComputeS32, kBlasS8, kBlasS32, true, 16, kEpilogueDefault, 2), kBlasNotSupported);
   EXPECT_EQ(ask(kBlasComputeS32, kBlasS8, kBlasF32, true), kBlasNotSupported);
   EXPECT_EQ(ask(kBlasComputeS32, kBlasF16, kBlasF16), kBlasNotSupported);
+  for (int result : {kBlasF32, kBlasF16, kBlasBf16})
+    EXPECT_EQ(ask(kBlasComputeF32, kBlasE4m3, result, true), kBlasSuccess);
+  EXPECT_EQ(ask(kBlasComputeF32, kBlasE4m3, kBlasE4m3, true), kBlasNotSupported);
+  EXPECT_EQ(ask(kBlasComputeF32, kBlasE4m3, kBlasF32, false), kBlasNotSupported);
+  EXPECT_EQ(ask(kBlasComputeF32, kBlasE4m3, kBlasF32, true, 24), kBlasNotSupported);
+  EXPECT_EQ(ask(kBlasComputeF32, kBlasE4m3, kBlasF32, true, 16, kEpilogueBias), kBlasNotSupported);
+  EXPECT_EQ(ask(kBlasComputeF32, kBlasE4m3, kBlasF32, true, 16, kEpilogueDefault, 8), kBlasNotSupported);
+  emulatorSettings().capability = 80;
+  EXPECT_EQ(ask(kBlasComputeF32, kBlasE4m3, kBlasF32, true), kBlasNotSupported);
+  emulatorSettings() = {};
   blas.destroy(handle);
 }
 

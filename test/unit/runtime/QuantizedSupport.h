@@ -178,6 +178,18 @@ struct RandomQuantized {
   }
 };
 
+/// x rounded to E4M3 by the definition: of all numbers the nearest, and of two that are as near the one with the even code.
+inline float nearestE4m3(float x) {
+  float best = 0;
+  for (int code = 1; code < 0x7f; ++code) {
+    float value = RandomQuantized::decode(static_cast<uint8_t>(code), 4, 3);
+    double own = std::fabs(double(std::fabs(x)) - value), before = std::fabs(double(std::fabs(x)) - best);
+    if (own < before || (own == before && code % 2 == 0))
+      best = value;
+  }
+  return std::copysign(best, x);
+}
+
 /// Layouts of all kinds for [k, n]; groups of `group` rows where the kind can have them, else of all rows.
 inline std::vector<runtime::QuantizedLayout> layoutsFor(int64_t k, int64_t n, int64_t group) {
   using namespace runtime;

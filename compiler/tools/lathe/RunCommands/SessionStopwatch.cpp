@@ -57,7 +57,8 @@ std::string describeKernel(const ordered_json &kernel, const ordered_json &const
     text += " " + storedAs(constants[weight.get<size_t>()]);
   if (ordered_json arithmetic = member(kernel, "arithmetic"); arithmetic.is_string())
     text += " " + arithmetic.get<std::string>();
-  return member(kernel, "rounds").is_null() ? text : text + " x int8";
+  const ordered_json &rounds = member(kernel, "rounds");
+  return rounds.is_null() ? text : text + (rounds == "rows-e4m3" ? " x e4m3" : " x int8");
 }
 
 /// An artifact that is run, with the least time of each of its kernels so far.

@@ -87,3 +87,27 @@ func.func @stay(%x: tensor<?x64xf32>, %codes: tensor<64x16xi8>) -> (tensor<?x16x
   %d = lathe.matmul %x, %c : (tensor<?x64xf32>, tensor<64x16xf32>) -> tensor<?x16xf32>
   return %y, %z, %d : tensor<?x16xf32>, tensor<?x16xf32>, tensor<?x16xf32>
 }
+
+// Not fired on the processor: it has no products of 8-bit floats, so left sides are rounded before.
+// CHECK-LABEL: func.func @floats
+// CHECK: lathe.quantize
+// CHECK: %[[ROUNDED:.*]] = lathe.dequantize
+// CHECK: lathe.weight "w" {{.*}}kernel.compressed
+// CHECK: lathe.matmul %[[ROUNDED]],
+// CHECK-NOT: kernel.lhs_quantization
+// CHECK: return
+func.func @floats(%x: tensor<?x64xf32>) -> tensor<?x16xf32> {
+  %q = lathe.weight "w.codes" in "m" at 0 : tensor<64x16xf8E4M3FN>
+  %s = lathe.weight "w.scales" in "m" at 1024 : tensor<16xf16>
+  %w = lathe.dequantize %q, %s {axis = 1 : i64} : (tensor<64x16xf8E4M3FN>, tensor<16xf16>) -> tensor<64x16xf32>
+  %least = lathe.constant dense<1.0e-30> : tensor<f32>
+  %steps = lathe.constant dense<448.0> : tensor<f32>
+  %abs = lathe.abs %x : (tensor<?x64xf32>) -> tensor<?x64xf32>
+  %max = lathe.reduce max %abs {axes = array<i64: 1>, keep_dims} : (tensor<?x64xf32>) -> tensor<?x1xf32>
+  %bound = lathe.max %max, %least : (tensor<?x1xf32>, tensor<f32>) -> tensor<?x1xf32>
+  %scale = lathe.div %bound, %steps : (tensor<?x1xf32>, tensor<f32>) -> tensor<?x1xf32>
+  %i = lathe.quantize %x, %scale {axis = 1 : i64, block_size = 64 : i64} : (tensor<?x64xf32>, tensor<?x1xf32>) -> tensor<?x64xf8E4M3FN>
+  %r = lathe.dequantize %i, %scale {axis = 1 : i64, block_size = 64 : i64} : (tensor<?x64xf8E4M3FN>, tensor<?x1xf32>) -> tensor<?x64xf32>
+  %y = lathe.matmul %r, %w : (tensor<?x64xf32>, tensor<64x16xf32>) -> tensor<?x16xf32>
+  return %y : tensor<?x16xf32>
+}

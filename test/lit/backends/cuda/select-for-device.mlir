@@ -1,7 +1,8 @@
 // RUN: split-file %s %t
 // RUN: lathe-opt %t/select.mlir -split-input-file --cpu-select-kernels=device --canonicalize --cse | FileCheck %t/select.mlir
-// RUN: lathe-opt %t/sparse.mlir "--pass-pipeline=builtin.module(func.func(cpu-compressed-products),cpu-select-kernels{device=true})" | FileCheck %t/sparse.mlir
-// RUN: lathe-opt %t/rounded.mlir "--pass-pipeline=builtin.module(func.func(cpu-compressed-products),cpu-select-kernels{device=true})" | FileCheck %t/rounded.mlir
+// RUN: lathe-opt %t/sparse.mlir "--pass-pipeline=builtin.module(func.func(cpu-compressed-products{device=true}),cpu-select-kernels{device=true})" | FileCheck %t/sparse.mlir
+// RUN: lathe-opt %t/rounded.mlir "--pass-pipeline=builtin.module(func.func(cpu-compressed-products{device=true}),cpu-select-kernels{device=true})" | FileCheck %t/rounded.mlir
+// RUN: lathe-opt %t/floats.mlir "--pass-pipeline=builtin.module(func.func(cpu-compressed-products{device=true}),cpu-select-kernels{device=true})" | FileCheck %t/floats.mlir
 // RUN: lathe-opt %t/narrow.mlir -split-input-file "--pass-pipeline=builtin.module(func.func(narrow-operands),cpu-select-kernels{device=true})" | FileCheck %t/narrow.mlir
 
 //--- select.mlir
@@ -90,6 +91,43 @@ func.func @main(%x: tensor<?x64xf32> {lathe.dims = ["n", "64"]}, %v: tensor<?x64
   %a = lathe.matmul %v, %e : (tensor<?x64xf32>, tensor<64x16xf32>) -> tensor<?x16xf32>
   %b = lathe.matmul %v, %f : (tensor<?x64xf32>, tensor<64x16xf32>) -> tensor<?x16xf32>
   return %y, %z, %a, %b : tensor<?x16xf32>, tensor<?x16xf32>, tensor<?x16xf32>, tensor<?x16xf32>
+}
+
+//--- floats.mlir
+
+// Left sides that are rounded to 8-bit floats by rows are products' with weights of such. Not fired: with integers, and from other scales.
+// CHECK-LABEL: func.func @run
+// CHECK: kernel.matmul {{.*}}lhs_quantization = 3 : i64
+// CHECK: kernel.matmul {{.*}}lhs_again{{.*}}lhs_quantization = 3 : i64
+// CHECK: kernel.launch
+// CHECK: kernel.matmul
+// CHECK-NOT: lhs_quantization
+// CHECK: return
+func.func @main(%x: tensor<?x64xf32> {lathe.dims = ["n", "64"]}) -> (tensor<?x16xf32>, tensor<?x16xf32>, tensor<?x16xf32>, tensor<?x16xf32>) {
+  %q = lathe.weight "w.codes" in "m" at 0 : tensor<64x16xf8E4M3FN>
+  %s = lathe.weight "w.scales" in "m" at 1024 : tensor<16xf16>
+  %w = lathe.dequantize %q, %s {axis = 1 : i64} : (tensor<64x16xf8E4M3FN>, tensor<16xf16>) -> tensor<64x16xf32>
+  %p = lathe.weight "v.codes" in "m" at 2048 : tensor<64x16xf8E5M2>
+  %v = lathe.dequantize %p, %s {axis = 1 : i64} : (tensor<64x16xf8E5M2>, tensor<16xf16>) -> tensor<64x16xf32>
+  %k = lathe.weight "u.codes" in "m" at 4096 : tensor<64x16xi8>
+  %u = lathe.dequantize %k, %s {axis = 1 : i64} : (tensor<64x16xi8>, tensor<16xf16>) -> tensor<64x16xf32>
+  %least = lathe.constant dense<1.0e-30> : tensor<f32>
+  %steps = lathe.constant dense<448.0> : tensor<f32>
+  %abs = lathe.abs %x : (tensor<?x64xf32>) -> tensor<?x64xf32>
+  %max = lathe.reduce max %abs {axes = array<i64: 1>, keep_dims} : (tensor<?x64xf32>) -> tensor<?x1xf32>
+  %bound = lathe.max %max, %least : (tensor<?x1xf32>, tensor<f32>) -> tensor<?x1xf32>
+  %scale = lathe.div %bound, %steps : (tensor<?x1xf32>, tensor<f32>) -> tensor<?x1xf32>
+  %i = lathe.quantize %x, %scale {axis = 1 : i64, block_size = 64 : i64} : (tensor<?x64xf32>, tensor<?x1xf32>) -> tensor<?x64xf8E4M3FN>
+  %r = lathe.dequantize %i, %scale {axis = 1 : i64, block_size = 64 : i64} : (tensor<?x64xf8E4M3FN>, tensor<?x1xf32>) -> tensor<?x64xf32>
+  %a = lathe.matmul %r, %w : (tensor<?x64xf32>, tensor<64x16xf32>) -> tensor<?x16xf32>
+  %b = lathe.matmul %r, %v : (tensor<?x64xf32>, tensor<64x16xf32>) -> tensor<?x16xf32>
+  %c = lathe.matmul %r, %u : (tensor<?x64xf32>, tensor<64x16xf32>) -> tensor<?x16xf32>
+  %half = lathe.constant dense<240.0> : tensor<f32>
+  %own = lathe.div %bound, %half : (tensor<?x1xf32>, tensor<f32>) -> tensor<?x1xf32>
+  %j = lathe.quantize %x, %own {axis = 1 : i64, block_size = 64 : i64} : (tensor<?x64xf32>, tensor<?x1xf32>) -> tensor<?x64xf8E4M3FN>
+  %t = lathe.dequantize %j, %own {axis = 1 : i64, block_size = 64 : i64} : (tensor<?x64xf8E4M3FN>, tensor<?x1xf32>) -> tensor<?x64xf32>
+  %d = lathe.matmul %t, %w : (tensor<?x64xf32>, tensor<64x16xf32>) -> tensor<?x16xf32>
+  return %a, %b, %c, %d : tensor<?x16xf32>, tensor<?x16xf32>, tensor<?x16xf32>, tensor<?x16xf32>
 }
 
 //--- narrow.mlir

@@ -672,7 +672,7 @@ func.func @lookup_rank(%frame: !llvm.ptr, %i: memref<?x?xi64>, %x: memref<?x8xf3
 // -----
 
 func.func @matmul_quantization(%frame: !llvm.ptr, %a: memref<?x8xf32>, %y: memref<?x4xf32>) {
-  // expected-error @below {{expects a quantization of the left side from 0 to 2, with a weight, a scale above 0 and a zero from -128 to 127, got 2, 0.000000e+00 and 0}}
+  // expected-error @below {{expects a quantization of the left side from 0 to 3, with a weight, a scale above 0 and a zero from -128 to 127, got 2, 0.000000e+00 and 0}}
   kernel.matmul %frame lhs(%a : memref<?x8xf32>) out(%y : memref<?x4xf32>) {activation = 0 : i64, kernel = 0 : i64,
     weight = 2 : i64, weight_shape = array<i64: 8, 4>, lhs_quantization = 2 : i64, lhs_scale = 0.0 : f64}
   return
