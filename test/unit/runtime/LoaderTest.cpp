@@ -251,6 +251,19 @@ TEST(Loader, RefusesHostileManifests) {
   EXPECT_EQ(load(withManifest(std::string(100000, '[') + std::string(100000, ']'))), LATHE_INVALID_ARTIFACT);
 }
 
+TEST(Loader, ReadsWhichAxesHaveHalfZeros) {
+  ordered_json manifest = placedManifest();
+  for (ordered_json good : {ordered_json(0), ordered_json(1), ordered_json(3)}) {
+    manifest["constants"][0]["half_zeros"] = good;
+    EXPECT_EQ(load(withManifest(manifest.dump())), LATHE_OK) << good << ": " << lathe_last_error();
+  }
+  for (ordered_json bad : {ordered_json(-1), ordered_json(4), ordered_json("1"), ordered_json(nullptr), ordered_json({1})}) {
+    manifest["constants"][0]["half_zeros"] = bad;
+    EXPECT_EQ(load(withManifest(manifest.dump())), LATHE_INVALID_ARTIFACT) << bad;
+    EXPECT_NE(std::string(lathe_last_error()).find("half_zeros"), std::string::npos) << lathe_last_error();
+  }
+}
+
 TEST(Loader, RefusesEveryWrongMember) {
   // Any member replaced by anything else is either harmless or refused, never more.
   const ordered_json replacements[] = {nullptr,
