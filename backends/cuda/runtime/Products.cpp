@@ -232,6 +232,8 @@ Status Products::run(const lathe_matmul_call &call, bool prepareOnly) {
   if (right.type < 0 || (type != kBlasF32 && right.type != type) || (left != type && left != right.type))
     return failure(LATHE_INTERNAL, "the device has no product by constant '", weight.name, "' of ", weight.type->name,
                    " in its form");
+  if (std::optional<NumbersWeight> form = numbersWeight(call, weight))
+    return prepareOnly ? success() : runFewRows(&call, 1, *form, nullptr);
   right.data = pointerOf(module_.constants()[call.weight]);
   if (weight.packed) { // and unpacked when it was copied
     right.row = call.n;

@@ -7,6 +7,7 @@
 #define LATHE_BACKENDS_CUDA_RUNTIME_PRODUCTS_H
 
 #include "backends/cuda/runtime/BlasPlans.h"
+#include "backends/cuda/runtime/FewRows.h"
 #include "backends/cuda/runtime/Fusion.h"
 #include "runtime/Abi.h"
 
@@ -49,6 +50,7 @@ struct Product {
 /// The library multiplies operands of one type: f32, f16 or bf16, with sums in f32 that are rounded once. Where a
 /// weight has 16 bits and the rest f32, the left side is rounded to the weight's type before, unless it has that type
 /// already, and the result is f32, or is rounded behind the epilogue.
+/// Few rows by weights of f32, f16 and bf16 a kernel of our own multiplies, with the same rounding (FewRows.h).
 /// Weights of integers multiply left sides that are rounded to integers, with sums in i32, by the library where there
 /// are many rows (QuantizedProducts.cpp); such left sides and results may be bytes in the program, too.
 class Products {
@@ -81,6 +83,8 @@ private:
   runtime::Status runToBytes(const lathe_matmul_call &call, const runtime::Constant &weight, bool prepareOnly);
   runtime::Status runExpanded(const lathe_matmul_call &call, const QuantizedArgs &weight, bool prepareOnly);
   runtime::Status runIntegers(const lathe_matmul_call &call, const IntegerWeight &weight, bool prepareOnly);
+  runtime::Status runFewRows(const lathe_matmul_call *calls, int64_t count, const NumbersWeight &form,
+                             const ProductGroup *group);
   runtime::Status runDense(const lathe_matmul_call &call, const MatrixView &right, bool prepareOnly);
   runtime::Status runByLibrary(Product product, int64_t epilogue, int64_t operands, bool again, bool prepareOnly);
   runtime::Status start(bool possible, const KernelLaunch &launch, const std::string &why);
