@@ -77,7 +77,7 @@ deb: build
 	@cpack -G DEB --config $(BUILD)/CPackConfig.cmake -B $(BUILD)/packages
 
 wheel: build
-	@$(PYTHON) -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir $(BUILD)/packages --config-settings=cmake.define.LATHE_BUILD_DIR=$(abspath $(BUILD)) .
+	@scripts/wheel.sh
 
 configure: deps
 	@echo '==> configuring $(BUILD)/ (preset $(PRESET))'

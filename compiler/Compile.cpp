@@ -14,6 +14,7 @@
 #include "compiler/CudaKernels.h"
 #include "compiler/Dialects.h"
 #include "compiler/Generation.h"
+#include "compiler/HalfZeros.h"
 #include "compiler/LayerTimes.h"
 #include "compiler/Manifest.h"
 #include "compiler/MemoryWatch.h"
@@ -673,7 +674,8 @@ void Compilation::toArtifact(const std::string &output) {
     for (size_t constant = programs[i - 1].constants; constant < programs[i].constants; ++constant)
       manifest["constants"][constant]["program"] = programs[i].name;
   describePrograms(manifest);
-
+  if (!tellHalfZeros(programs, files, manifest, error))
+    return void(fail(ExitCode::invalid_model, error));
   if (!phase(
           "plan", [](OpPassManager &passes) { passes.addPass(memory::createPlanArenaPass()); }, ExitCode::internal) ||
       !takeKernels(manifest))

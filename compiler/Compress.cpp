@@ -121,6 +121,136 @@ bool wantsSparse(const std::string &prefer, const std::vector<RecipeStep> &steps
   return llvm::any_of(steps, makesZeros) && llvm::none_of(steps, storesNone) && (!isPortable || prefer == "size");
 }
 
+/// The steps of one compression.
+class Steps {
+public:
+  Steps(const Compression &given, runtime::ThreadPool &pool, CompressionReport &report, bool &isUsage,
+        std::string &error)
+      : given(given), compression(given), pool(pool), report(report), isUsage(isUsage), error(error),
+        resolved(*given.recipe) {
+    resolved.steps.clear();
+  }
+
+  bool run();
+
+private:
+  StepRun runOf(const Compression &of, const RecipeStep &step, size_t index) {
+    return {of, step, "recipe: step " + std::to_string(index + 1) + ": ", pool, report, isUsage, error};
+  }
+  bool check();
+  bool addTokenProgram();
+  bool carryOutOne(const RecipeStep &step, size_t index, Recipe &chosen);
+  bool carryOutWithChosen(const RecipeStep &step, size_t index);
+  bool sparsify();
+  void keepResolved(const StepRun &run) {
+    if (run.step.step != "choose") // the steps that it has chosen stand in its place
+      resolved.steps.push_back(run.resolved);
+    resolved.steps.insert(resolved.steps.end(), run.further.begin(), run.further.end());
+  }
+
+  const Compression &given;
+  Compression compression; ///< with what decoders are calibrated by
+  runtime::ThreadPool &pool;
+  CompressionReport &report;
+  bool &isUsage;
+  std::string &error;
+  OwningOpRef<ModuleOp> tokens;
+  Recipe resolved; ///< the recipe with all that the steps have chosen
+  bool isResolved = false;
+};
+
+/// What is wrong with the steps, told before any takes time.
+bool Steps::check() {
+  ArrayRef<RecipeStep> steps = given.recipe->steps;
+  for (auto [index, step] : llvm::enumerate(steps))
+    if (StepRun run = runOf(given, step, index); !checkEarly(run, steps.drop_front(index + 1)))
+      return false;
+  for (auto [index, step] : llvm::enumerate(steps))
+    if (StepRun run = runOf(given, step, index);
+        given.recipe->requireKernel && !checkKernels(run, steps.take_front(index + 1)))
+      return false;
+  return true;
+}
+
+/// What decoders are calibrated by is changed as the others are, so that a step sees what the steps before it have
+/// left.
+bool Steps::addTokenProgram() {
+  if (!given.data || !given.data->hasTokens() || llvm::none_of(given.recipe->steps, usesCalibration))
+    return true;
+  tokens = given.tokenProgram(error);
+  if (!tokens)
+    return false;
+  compression.calibrated = *tokens;
+  compression.programs.push_back(tokens->lookupSymbol<func::FuncOp>("main"));
+  return true;
+}
+
+bool Steps::carryOutOne(const RecipeStep &step, size_t index, Recipe &chosen) {
+  StepRun run = runOf(compression, step, index);
+  if (!carryOut(run))
+    return false;
+  chosen = run.chosen;
+  keepResolved(run);
+  isResolved |= run.isResolved || step.step == "choose";
+  return true;
+}
+
+/// A step, and those that it chooses.
+bool Steps::carryOutWithChosen(const RecipeStep &step, size_t index) {
+  Recipe chosen, none;
+  compression.resume->sumUp(step.step == "choose"); // which does many steps, some of them again and again
+  if (!carryOutOne(step, index, chosen))
+    return false;
+  // What was chosen was timed, if times were wanted.
+  size_t first = report.layers.size(), firstSparse = report.sparse.size(), firstShrunk = report.shrunk.size();
+  bool wasTimed = step.step == "choose" && report.choices.back().microsecondsBefore > 0, timeAll = compression.timeAll;
+  compression.timeAll &= !wasTimed;
+  for (const RecipeStep &own : chosen.steps)
+    if (!carryOutOne(own, index, none))
+      return false;
+  compression.timeAll = timeAll;
+  if (wasTimed)
+    tellTimes(report.choices.back(), report, first, firstSparse, firstShrunk);
+  return true;
+}
+
+/// Stores weights without the zeros that steps have made.
+bool Steps::sparsify() {
+  RecipeStep step;
+  step.step = "sparsify";
+  StepRun run = runOf(compression, step, compression.recipe->steps.size());
+  if (!carryOut(run))
+    return false;
+  if (run.isResolved) {
+    keepResolved(run);
+    isResolved = true;
+  }
+  // Nobody asked for those that no step has made zeros in.
+  constexpr double kFewest = 0.1;
+  llvm::erase_if(report.sparse, [=](const SparseLayer &layer) { return layer.zeros < kFewest; });
+  return true;
+}
+
+bool Steps::run() {
+  std::vector<StepRun> named;
+  for (auto [index, step] : llvm::enumerate(given.recipe->steps))
+    named.push_back(runOf(given, step, index));
+  splitNamedStacks(given.programs, named);
+  if (!check() || !addTokenProgram())
+    return false;
+  if (tokens)
+    splitNamedStacks(compression.programs, named);
+  for (auto [index, step] : llvm::enumerate(compression.recipe->steps))
+    if (!carryOutWithChosen(step, index))
+      return false;
+  if (wantsSparse(compression.recipe->prefer, resolved.steps, compression.isPortable) && !sparsify())
+    return false;
+  if (isResolved)
+    report.recipe = writeRecipe(resolved);
+  addUp(report);
+  return true;
+}
+
 } // namespace
 
 bool compress(const Compression &given, CompressionReport &report, bool &isUsage, std::string &error) {
@@ -130,82 +260,7 @@ bool compress(const Compression &given, CompressionReport &report, bool &isUsage
     error = status.message();
     return false;
   }
-  auto runOf = [&](const Compression &compression, const RecipeStep &step, size_t index) {
-    return StepRun{compression, step, "recipe: step " + std::to_string(index + 1) + ": ", pool, report, isUsage, error};
-  };
-  std::vector<StepRun> named;
-  for (auto [index, step] : llvm::enumerate(given.recipe->steps))
-    named.push_back(runOf(given, step, index));
-  splitNamedStacks(given.programs, named);
-  for (auto [index, step] : llvm::enumerate(given.recipe->steps))
-    if (StepRun run = runOf(given, step, index); !checkEarly(run, ArrayRef(given.recipe->steps).drop_front(index + 1)))
-      return false;
-  for (auto [index, step] : llvm::enumerate(given.recipe->steps))
-    if (StepRun run = runOf(given, step, index);
-        given.recipe->requireKernel && !checkKernels(run, ArrayRef(given.recipe->steps).take_front(index + 1)))
-      return false;
-  // What decoders are calibrated by is changed as the others are, so that a step sees what the steps before it have
-  // left.
-  Compression compression = given;
-  OwningOpRef<ModuleOp> tokens;
-  if (given.data && given.data->hasTokens() && llvm::any_of(given.recipe->steps, usesCalibration)) {
-    tokens = given.tokenProgram(error);
-    if (!tokens)
-      return false;
-    compression.calibrated = *tokens;
-    compression.programs.push_back(tokens->lookupSymbol<func::FuncOp>("main"));
-    splitNamedStacks(compression.programs, named);
-  }
-  Recipe resolved = *compression.recipe;
-  resolved.steps.clear();
-  bool isResolved = false;
-  auto carryOutOne = [&](const RecipeStep &step, size_t index, Recipe &chosen) {
-    StepRun run = runOf(compression, step, index);
-    if (!carryOut(run))
-      return false;
-    chosen = run.chosen;
-    if (step.step != "choose")
-      resolved.steps.push_back(run.resolved);
-    resolved.steps.insert(resolved.steps.end(), run.further.begin(), run.further.end());
-    isResolved |= run.isResolved || step.step == "choose";
-    return true;
-  };
-  for (auto [index, step] : llvm::enumerate(compression.recipe->steps)) {
-    Recipe chosen, none;
-    compression.resume->sumUp(step.step == "choose"); // which does many steps, some of them again and again
-    if (!carryOutOne(step, index, chosen))
-      return false;
-    // What was chosen was timed, if times were wanted.
-    size_t first = report.layers.size(), firstSparse = report.sparse.size(), firstShrunk = report.shrunk.size();
-    bool wasTimed = step.step == "choose" && report.choices.back().microsecondsBefore > 0,
-         timeAll = compression.timeAll;
-    compression.timeAll &= !wasTimed;
-    for (const RecipeStep &own : chosen.steps)
-      if (!carryOutOne(own, index, none))
-        return false;
-    compression.timeAll = timeAll;
-    if (wasTimed)
-      tellTimes(report.choices.back(), report, first, firstSparse, firstShrunk);
-  }
-  if (wantsSparse(compression.recipe->prefer, resolved.steps, compression.isPortable)) {
-    RecipeStep step;
-    step.step = "sparsify";
-    StepRun run = runOf(compression, step, compression.recipe->steps.size());
-    if (!carryOut(run))
-      return false;
-    if (run.isResolved) {
-      resolved.steps.push_back(run.resolved);
-      resolved.steps.insert(resolved.steps.end(), run.further.begin(), run.further.end());
-      isResolved = true;
-    }
-    // Nobody asked for those that no step has made zeros in.
-    constexpr double kFewest = 0.1;
-    llvm::erase_if(report.sparse, [=](const SparseLayer &layer) { return layer.zeros < kFewest; });
-  }
-  if (isResolved)
-    report.recipe = writeRecipe(resolved);
-  addUp(report);
-  return true;
+  return Steps(given, pool, report, isUsage, error).run();
 }
 
 } // namespace lathe

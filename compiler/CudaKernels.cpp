@@ -133,7 +133,8 @@ void CudaKernels::describeProducts(ordered_json &kernels, const ordered_json &co
         operands = weight["type"];
       }
     }
-    kernel["library"] = "cublaslt-" + operands;
+    // Where it is found and faster.
+    kernel["library"] = (kernel.contains("zeros") ? "cusparselt-" : "cublaslt-") + operands;
   }
 }
 

@@ -19,7 +19,8 @@ namespace lathe {
 class CudaKernels {
 public:
   explicit CudaKernels(mlir::MLIRContext &context) : device(context) {}
-  /// Adds to each product of a program what multiplies many rows: `library`, such as cublaslt-bf16.
+  /// Adds to each product of a program what multiplies many rows: `library`, such as cublaslt-bf16, or
+  /// cusparselt-bf16 where the weight's zeros allow it.
   static void describeProducts(nlohmann::ordered_json &kernels, const nlohmann::ordered_json &constants);
 
   /// Takes the kernels of a program whose arena is planned; `description` is its part of the manifest, where they get

@@ -100,6 +100,21 @@ void LayerDropper::refuseParts() {
     });
 }
 
+/// The sum over rows of arccos(cos(x, y)) / pi.
+double sumOfAngles(const float *x, const float *y, int64_t rows, int64_t width) {
+  double sum = 0;
+  for (int64_t row = 0; row < rows; ++row) {
+    double xx = 0, yy = 0, xy = 0;
+    for (int64_t i = row * width; i < (row + 1) * width; ++i) {
+      double a = x[i], b = y[i];
+      xx += a * a, yy += b * b, xy += a * b;
+    }
+    double cosine = xx > 0 && yy > 0 ? xy / std::sqrt(xx * yy) : 1;
+    sum += std::acos(std::clamp(cosine, -1.0, 1.0)) / M_PI;
+  }
+  return sum;
+}
+
 /// How far a layer turns the rows of its stream: the mean of arccos(cos(x, y)) / pi over rows of calibration data
 /// (Gromov et al. 2024, "The Unreasonable Ineffectiveness of the Deeper Layers", section 3).
 bool LayerDropper::scoreByDistance() {
@@ -134,22 +149,14 @@ bool LayerDropper::scoreByDistance() {
   error = compression.data->run(file.path(), {}, [&](const std::vector<Observed> &outputs) {
     for (size_t i = 0; i < indices.size(); ++i) {
       const Observed &before = outputs[2 * i], &after = outputs[2 * i + 1];
-      if (before.dims != after.dims) { // some rows are picked within it
+      if (before.dims != after.dims || rows[i] < 0) { // some rows are picked within it
         rows[i] = -1;
         continue;
       }
       int64_t width = before.dims.back(), count = 1;
       for (size_t axis = 0; axis + 1 < before.dims.size(); ++axis)
         count *= before.dims[axis];
-      for (int64_t row = 0; row < count; ++row) {
-        double xx = 0, yy = 0, xy = 0;
-        for (int64_t column = row * width; column < (row + 1) * width; ++column) {
-          double x = before.data[column], y = after.data[column];
-          xx += x * x, yy += y * y, xy += x * y;
-        }
-        double cosine = xx > 0 && yy > 0 ? xy / std::sqrt(xx * yy) : 1;
-        angles[i] += std::acos(std::clamp(cosine, -1.0, 1.0)) / M_PI;
-      }
+      angles[i] += sumOfAngles(before.data, after.data, count, width);
       rows[i] += count;
     }
     return true;

@@ -194,6 +194,9 @@ struct Quantizer {
   bool run(const std::vector<Layer> &layers);
 
 private:
+  std::vector<int64_t> findOutliers(const InputStatistics &inputs, int64_t count) const;
+  bool findRange(const quantization::RangeObserver &observer, const InputStatistics *changed, const OutlierPath &apart,
+                 quantization::ActivationRange &range);
   bool quantizeGroup(ArrayRef<const Layer *> group, size_t count);
   bool readGroup(ArrayRef<const Layer *> group, std::vector<std::vector<float>> &dense,
                  std::vector<quantization::Weight> &matrices);
@@ -282,6 +285,32 @@ bool Quantizer::findFactors(const std::vector<quantization::Weight> &group, cons
   return !status.failed();
 }
 
+/// Inputs that are exceptions: none where there are many.
+std::vector<int64_t> Quantizer::findOutliers(const InputStatistics &inputs, int64_t count) const {
+  float threshold = quantization::relativeThreshold(inputs, static_cast<float>(*step.outliers));
+  std::vector<int64_t> found = quantization::outlierInputs(inputs, threshold);
+  return found.size() * kMostApart > static_cast<size_t>(count) ? std::vector<int64_t>() : found;
+}
+
+/// The range of what products read. Of what was `changed` since calibration only the largest magnitudes are known.
+bool Quantizer::findRange(const quantization::RangeObserver &observer, const InputStatistics *changed,
+                          const OutlierPath &apart, quantization::ActivationRange &range) {
+  quantization::RangeOptions options;
+  options.method = rangeMethod(step.range);
+  options.symmetric = step.symmetricActivations;
+  if (!changed) {
+    Status status = observer.range(options, range);
+    error = status.failed() ? status.message() : error;
+    return !status.failed();
+  }
+  std::vector<float> largest = changed->absMax;
+  for (int64_t input : apart.inputs)
+    largest[input] = 0;
+  float bound = *std::max_element(largest.begin(), largest.end());
+  range = quantization::rangeOf(-bound, bound, options);
+  return true;
+}
+
 bool Quantizer::quantizeGroup(ArrayRef<const Layer *> group, size_t count) {
   std::vector<std::vector<float>> dense(group.size());
   std::vector<quantization::Weight> matrices;
@@ -305,9 +334,7 @@ bool Quantizer::quantizeGroup(ArrayRef<const Layer *> group, size_t count) {
   }
   OutlierPath apart;
   if (mayChangeInputs && step.outliers)
-    apart.inputs = quantization::outlierInputs(*inputs, quantization::relativeThreshold(*inputs, static_cast<float>(*step.outliers)));
-  if (apart.inputs.size() * kMostApart > static_cast<size_t>(group.front()->inputs))
-    apart.inputs.clear(); // then they are no exceptions
+    apart.inputs = findOutliers(*inputs, group.front()->inputs);
   std::vector<std::vector<float>> whole;
   if (!apart.inputs.empty())
     whole = dense;
@@ -336,27 +363,14 @@ bool Quantizer::quantizeGroup(ArrayRef<const Layer *> group, size_t count) {
       error = "initializer '" + layer->name + "': " + error;
       return false;
     }
-  if (step.activations == "none")
+  const quantization::RangeObserver *observer = statistics.findRange(*group.front());
+  if (step.activations == "none" || (step.activations == "tensor" && !observer)) // nothing that calibration has seen
     return true;
   std::optional<quantization::ActivationRange> range;
-  const quantization::RangeObserver *observer = statistics.findRange(*group.front());
-  if (step.activations == "tensor") {
-    if (!observer) // nothing that calibration has seen
-      return true;
-    quantization::RangeOptions options;
-    options.method = rangeMethod(step.range);
-    options.symmetric = step.symmetricActivations;
-    if (inputs && (!factors.empty() || !apart.inputs.empty())) {
-      // Of what products read now only the largest magnitudes are known.
-      std::vector<float> largest = inputs->absMax;
-      for (int64_t input : apart.inputs)
-        largest[input] = 0;
-      float bound = *std::max_element(largest.begin(), largest.end());
-      range = quantization::rangeOf(-bound, bound, options);
-    } else if (Status status = observer->range(options, range.emplace()); status.failed()) {
-      error = "node '" + group.front()->node + "': " + status.message();
-      return false;
-    }
+  const InputStatistics *changed = factors.empty() && apart.inputs.empty() ? nullptr : inputs;
+  if (step.activations == "tensor" && !findRange(*observer, changed, apart, range.emplace())) {
+    error = "node '" + group.front()->node + "': " + error;
+    return false;
   }
   for (const Layer *layer : replaced)
     roundActivations(*layer, range ? &*range : nullptr, step.symmetricActivations, rounded);

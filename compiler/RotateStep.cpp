@@ -91,6 +91,9 @@ private:
   void planProducts();
   bool refuseSuccessive();
   bool refuseShared();
+  struct Uses;
+  void addUse(WeightOp weight, OpOperand &use, const ResidualStream *row, Uses &uses);
+  bool mayStay(const Place &place, const Uses &uses);
   bool rewrite(ResidualStream &stream);
   bool rotateConstant(OpOperand &use, const ResidualStream &stream);
   bool rewriteProduct(MatmulOp product, const ProductPlan &plan);
@@ -210,18 +213,67 @@ bool Rotator::refuseSuccessive() {
   return changed;
 }
 
+/// How programs use a matrix.
+struct Rotator::Uses {
+  std::set<std::string> ways;
+  std::set<const ResidualStream *> streams;
+  std::string name;
+  bool isWide = false; ///< a product of channels x channels is little beside it
+};
+
+/// `row` is the stream whose rows the use reads or adds, where there is one.
+void Rotator::addUse(WeightOp weight, OpOperand &use, const ResidualStream *row, Uses &uses) {
+  uses.name = weight.getName().str();
+  std::string way;
+  auto plan = products.find(use.getOwner());
+  if (row) {
+    uses.streams.insert(row);
+    way = (isLookup(use) ? "rows" : "adds") + suffix(*row);
+  } else if (plan != products.end() && use.getOperandNumber() == 1) {
+    const ProductPlan &how = plan->second;
+    bool isTransposed = cast<MatmulOp>(use.getOwner()).getTransposeRhs();
+    if (how.reads) {
+      uses.streams.insert(how.stream);
+      uses.isWide = cast<RankedTensorType>(weight.getType()).getNumElements() >=
+                    kWide * how.stream->channels * how.stream->channels;
+      way = isTransposed ? "reads rows" : "reads columns";
+      if (how.norm)
+        way += keyOf(norms[how.norm].gain) + (norms[how.norm].bias.empty() ? "" : keyOf(norms[how.norm].bias));
+    }
+    if (how.writes) {
+      uses.streams.insert(how.written);
+      way += isTransposed ? " rows" : " columns";
+      way += " writes" + suffix(*how.written);
+    }
+  }
+  uses.ways.insert(way);
+}
+
+/// Whether a matrix is stored once in spite of two ways: a table of rows that is the output head, too, or a large
+/// matrix that others read as it is.
+bool Rotator::mayStay(const Place &place, const Uses &uses) {
+  auto starts = [&](const char *what) {
+    return llvm::count_if(uses.ways, [&](const std::string &way) { return StringRef(way).starts_with(what); });
+  };
+  if (uses.ways.size() != 2 ||
+      llvm::any_of(uses.ways, [](const std::string &way) { return StringRef(way).contains("writes"); }))
+    return false;
+  if (starts("rows") == 1 && starts("reads rows") == 1) {
+    tied.insert(place);
+    return true;
+  }
+  if (!uses.ways.count("") || starts("reads") != 1 || !uses.isWide)
+    return false;
+  kept.insert(place);
+  return true;
+}
+
 /// Refuses streams with a matrix that programs read in different ways, as it would be stored twice. Whether there were
 /// any.
 bool Rotator::refuseShared() {
   planProducts();
   tied.clear();
   kept.clear();
-  struct Uses {
-    std::set<std::string> ways;
-    std::set<const ResidualStream *> streams;
-    std::string name;
-    bool isWide = false; ///< a product of channels x channels is little beside it
-  };
   std::map<Place, Uses> uses;
   llvm::DenseMap<OpOperand *, const ResidualStream *> rows;
   for (const ResidualStream &stream : streams)
@@ -229,30 +281,7 @@ bool Rotator::refuseShared() {
       if (stream.reason.empty())
         rows[use] = &stream;
   auto add = [&](WeightOp weight, OpOperand &use) {
-    Uses &own = uses[Place(weight.getFile().str(), weight.getOffset())];
-    own.name = weight.getName().str();
-    std::string way;
-    auto plan = products.find(use.getOwner());
-    if (auto row = rows.find(&use); row != rows.end()) {
-      own.streams.insert(row->second);
-      way = (isLookup(use) ? "rows" : "adds") + suffix(*row->second);
-    } else if (plan != products.end() && use.getOperandNumber() == 1) {
-      const ProductPlan &how = plan->second;
-      if (how.reads) {
-        own.streams.insert(how.stream);
-        own.isWide = cast<RankedTensorType>(weight.getType()).getNumElements() >=
-                     kWide * how.stream->channels * how.stream->channels;
-        way = cast<MatmulOp>(use.getOwner()).getTransposeRhs() ? "reads rows" : "reads columns";
-        if (how.norm)
-          way += keyOf(norms[how.norm].gain) + (norms[how.norm].bias.empty() ? "" : keyOf(norms[how.norm].bias));
-      }
-      if (how.writes) {
-        own.streams.insert(how.written);
-        way += cast<MatmulOp>(use.getOwner()).getTransposeRhs() ? " rows" : " columns";
-        way += " writes" + suffix(*how.written);
-      }
-    }
-    own.ways.insert(way);
+    addUse(weight, use, rows.lookup(&use), uses[Place(weight.getFile().str(), weight.getOffset())]);
   };
   for (func::FuncOp program : compression.programs)
     program.walk([&](WeightOp weight) {
@@ -270,20 +299,8 @@ bool Rotator::refuseShared() {
     });
   bool changed = false;
   for (auto &[place, own] : uses) {
-    if (own.ways.size() < 2 || own.streams.empty())
+    if (own.ways.size() < 2 || own.streams.empty() || mayStay(place, own))
       continue;
-    auto starts = [&](const char *what) {
-      return llvm::count_if(own.ways, [&](const std::string &way) { return StringRef(way).starts_with(what); });
-    };
-    bool writes = llvm::any_of(own.ways, [](const std::string &way) { return StringRef(way).contains("writes"); });
-    if (own.ways.size() == 2 && starts("rows") == 1 && starts("reads rows") == 1 && !writes) {
-      tied.insert(place);
-      continue;
-    }
-    if (own.ways.size() == 2 && own.ways.count("") && starts("reads") == 1 && !writes && own.isWide) {
-      kept.insert(place);
-      continue;
-    }
     changed = true;
     for (ResidualStream &stream : streams)
       if (own.streams.count(&stream))

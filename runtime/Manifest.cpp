@@ -284,6 +284,12 @@ Constant readConstant(Reader &reader, const json &value, const std::string &wher
   constant.size = static_cast<uint64_t>(reader.integer(value, "size", where));
   if (constant.offset % lathe::artifact::kConstantAlignment != 0)
     reader.fail(where, join("has an offset that is no multiple of ", lathe::artifact::kConstantAlignment));
+  if (auto zeros = value.find("half_zeros"); zeros != value.end()) {
+    int64_t axes = reader.integer(*zeros, where + ".half_zeros");
+    if (axes < 0 || axes > 3)
+      reader.fail(where, join("has half_zeros ", axes, ", expected 0 to 3"));
+    constant.halfZeros = static_cast<unsigned>(axes);
+  }
   if (reader.status.failed())
     return constant;
   int64_t bytes = 0;

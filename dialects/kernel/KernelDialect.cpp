@@ -375,84 +375,117 @@ static LogicalResult verifyBytes(MatmulOp op) {
   return success();
 }
 
+/// Where the right side is: a buffer, or a constant with its shape.
+static LogicalResult verifyRightSide(MatmulOp op) {
+  auto weight = static_cast<int64_t>(op.getWeight());
+  if (weight != -1 && failed(verifyIndex(op, "weight", weight)))
+    return failure();
+  if (bool(op.getRhs()) == (weight >= 0))
+    return op.emitOpError() << "expects either rhs or a weight, got " << (op.getRhs() ? "both" : "neither");
+  ArrayRef<int64_t> shape = op.getWeightShape();
+  if (shape.size() != (weight >= 0 ? 2 : 0) || llvm::any_of(shape, [](int64_t d) { return d < 0; }))
+    return op.emitOpError() << "expects a weight_shape of " << (weight >= 0 ? 2 : 0) << " dimensions, got [" << shape
+                            << "]";
+  if (op.getMultiplier() && weight < 0)
+    return op.emitOpError() << "expects a multiplier with a weight alone, got one with rhs";
+  return success();
+}
+
+/// Types of elements, and orders of axes.
+static LogicalResult verifyBuffers(MatmulOp op) {
+  bool hasWeight = !op.getRhs();
+  for (Value buffer : {Value(op.getLhs()), Value(op.getRhs()), Value(op.getBias()), Value(op.getMultiplier()),
+                       Value(op.getResidual()), Value(op.getOut())}) {
+    if (!buffer)
+      continue;
+    bool mayBeNarrow = hasWeight && (buffer == op.getLhs() || buffer == op.getOut());
+    Type element = cast<MemRefType>(buffer.getType()).getElementType();
+    if (!element.isF32() && !(mayBeNarrow && (element.isInteger(8) || element.isF16() || element.isBF16())))
+      return op.emitOpError() << "expects elements of f32" << (mayBeNarrow ? ", i8, f16 or bf16" : "") << ", got "
+                              << buffer.getType();
+  }
+  for (auto [axes, buffer] :
+       {std::pair(op.getLhsAxes(), Value(op.getLhs())), std::pair(op.getRhsAxes(), Value(op.getRhs())),
+        std::pair(op.getOutAxes(), Value(op.getOut()))}) {
+    if (!axes)
+      continue;
+    if (hasWeight)
+      return op.emitOpError() << "expects no order of axes with a weight";
+    if (static_cast<int64_t>(axes->size()) != cast<MemRefType>(buffer.getType()).getRank() || !isPermutationVector(*axes))
+      return op.emitOpError() << "expects axes that are a permutation of those of the buffer, got [" << *axes
+                              << "] for " << buffer.getType();
+  }
+  if (op.getOutAxes() && op.getOutAxes()->back() + 1 != static_cast<int64_t>(op.getOutAxes()->size()))
+    return op.emitOpError() << "expects axes of the result that keep the last one, got [" << *op.getOutAxes() << "]";
+  return success();
+}
+
+/// What is multiplied, and what is added to or multiplied with the result.
+static LogicalResult verifyShapes(MatmulOp op) {
+  SmallVector<int64_t> lhs = MatmulOp::matrixShape(op.getLhs(), op.getLhsAxes()),
+                       out = MatmulOp::matrixShape(op.getOut(), op.getOutAxes());
+  SmallVector<int64_t> rhs =
+      op.getRhs() ? MatmulOp::matrixShape(op.getRhs(), op.getRhsAxes()) : SmallVector<int64_t>(op.getWeightShape());
+  int64_t ra = lhs.size(), rb = rhs.size(), ro = out.size();
+  if (ra < 2 || rb < 2 || ro > 5 || ro != std::max(ra, rb))
+    return op.emitOpError() << "expects ranks from 2 to 5, the result's the largest, got " << ra << " and " << rb
+                            << " for " << ro;
+  auto fit = [](int64_t x, int64_t y) { return ShapedType::isDynamic(x) || ShapedType::isDynamic(y) || x == y; };
+  bool ta = op.getTransposeLhs(),
+       tb = op.getRhs() && op.getTransposeRhs(); // weight_shape is [k, n] whatever the attribute
+  int64_t m = lhs[ra - (ta ? 1 : 2)], k = lhs[ra - (ta ? 2 : 1)];
+  int64_t kb = rhs[rb - (tb ? 1 : 2)], n = rhs[rb - (tb ? 2 : 1)];
+  MemRefType result = op.getOut().getType();
+  if (!fit(k, kb))
+    return op.emitOpError() << "expects inner dimensions to match, got " << k << " and " << kb;
+  if (!fit(m, out[ro - 2]) || !fit(n, out[ro - 1]))
+    return op.emitOpError() << "expects a result that fits the operands, got " << result;
+  if (op.getBias() && (op.getBias().getType().getRank() != 1 || !fit(op.getBias().getType().getDimSize(0), n)))
+    return op.emitOpError() << "expects a bias of rank 1 that fits the result's columns, got "
+                            << op.getBias().getType();
+  if (op.getResidual() && op.getResidual().getType().getShape() != result.getShape())
+    return op.emitOpError() << "expects a residual of the result's shape, that of " << result << ", got "
+                            << op.getResidual().getType();
+  if (op.getResidual() && op.getOutAxes())
+    return op.emitOpError() << "expects no order of the result's axes with a residual";
+  if (op.getMultiplier() && op.getMultiplier().getType().getShape() != result.getShape())
+    return op.emitOpError() << "expects a multiplier of the result's shape, that of " << result << ", got "
+                            << op.getMultiplier().getType();
+  return success();
+}
+
+/// How the left side and the result are rounded.
+static LogicalResult verifyRounding(MatmulOp op) {
+  auto isByte = [](uint64_t zero) { return static_cast<int64_t>(zero) >= -128 && static_cast<int64_t>(zero) <= 127; };
+  double scale = op.getLhsScale().convertToDouble(), outScale = op.getOutScale().convertToDouble();
+  if (op.getLhsQuantization() > LATHE_QUANTIZE_STATIC ||
+      (op.getLhsQuantization() != LATHE_QUANTIZE_NONE && op.getRhs()) || !(scale > 0) || !isByte(op.getLhsZero()))
+    return op.emitOpError() << "expects a quantization of the left side from 0 to "
+                            << static_cast<int>(LATHE_QUANTIZE_STATIC)
+                            << ", with a weight, a scale above 0 and a zero from -128 to 127, got "
+                            << static_cast<int64_t>(op.getLhsQuantization()) << ", " << scale << " and "
+                            << static_cast<int64_t>(op.getLhsZero());
+  if (failed(verifyBytes(op)))
+    return failure();
+  Type element = op.getLhs().getType().getElementType();
+  if ((element.isF16() || element.isBF16()) && op.getLhsQuantization() != LATHE_QUANTIZE_NONE)
+    return op.emitOpError() << "expects a left side of " << element << " without lhs_quantization, got "
+                            << static_cast<int64_t>(op.getLhsQuantization());
+  if (!(outScale > 0) || !isByte(op.getOutZero()))
+    return op.emitOpError() << "expects an out_scale above 0 and an out_zero from -128 to 127, got " << outScale
+                            << " and " << static_cast<int64_t>(op.getOutZero());
+  return success();
+}
+
 LogicalResult MatmulOp::verify() {
-  auto weight = static_cast<int64_t>(getWeight());
-  if (failed(verifyIndex(*this, "kernel", getKernel())) ||
-      (weight != -1 && failed(verifyIndex(*this, "weight", weight))))
+  if (failed(verifyIndex(*this, "kernel", getKernel())))
     return failure();
   if (getActivation() > LATHE_ACT_SIGMOID)
     return emitOpError() << "expects an activation from 0 to " << static_cast<int>(LATHE_ACT_SIGMOID) << ", got "
                          << static_cast<int64_t>(getActivation());
-  if (bool(getRhs()) == (weight >= 0))
-    return emitOpError() << "expects either rhs or a weight, got " << (getRhs() ? "both" : "neither");
-  ArrayRef<int64_t> weightShape = getWeightShape();
-  if (weightShape.size() != (weight >= 0 ? 2 : 0) || llvm::any_of(weightShape, [](int64_t d) { return d < 0; }))
-    return emitOpError() << "expects a weight_shape of " << (weight >= 0 ? 2 : 0) << " dimensions, got [" << weightShape
-                         << "]";
-
-  for (Value buffer : {Value(getLhs()), Value(getRhs()), Value(getBias()), Value(getMultiplier()), Value(getResidual()), Value(getOut())}) {
-    if (!buffer)
-      continue;
-    bool mayBeNarrow = weight >= 0 && (buffer == getLhs() || buffer == getOut());
-    Type element = cast<MemRefType>(buffer.getType()).getElementType();
-    if (!element.isF32() && !(mayBeNarrow && (element.isInteger(8) || element.isF16() || element.isBF16())))
-      return emitOpError() << "expects elements of f32" << (mayBeNarrow ? ", i8, f16 or bf16" : "") << ", got " << buffer.getType();
-  }
-  for (auto [axes, buffer] : {std::pair(getLhsAxes(), Value(getLhs())), std::pair(getRhsAxes(), Value(getRhs())),
-                              std::pair(getOutAxes(), Value(getOut()))}) {
-    if (!axes)
-      continue;
-    if (weight >= 0)
-      return emitOpError() << "expects no order of axes with a weight";
-    if (static_cast<int64_t>(axes->size()) != cast<MemRefType>(buffer.getType()).getRank() || !isPermutationVector(*axes))
-      return emitOpError() << "expects axes that are a permutation of those of the buffer, got [" << *axes << "] for "
-                           << buffer.getType();
-  }
-  if (getOutAxes() && getOutAxes()->back() + 1 != static_cast<int64_t>(getOutAxes()->size()))
-    return emitOpError() << "expects axes of the result that keep the last one, got [" << *getOutAxes() << "]";
-  SmallVector<int64_t> lhs = matrixShape(getLhs(), getLhsAxes()), out = matrixShape(getOut(), getOutAxes());
-  SmallVector<int64_t> rhs = getRhs() ? matrixShape(getRhs(), getRhsAxes()) : SmallVector<int64_t>(weightShape);
-  int64_t ra = lhs.size(), rb = rhs.size(), ro = out.size();
-  if (ra < 2 || rb < 2 || ro > 5 || ro != std::max(ra, rb))
-    return emitOpError() << "expects ranks from 2 to 5, the result's the largest, got " << ra << " and " << rb
-                         << " for " << ro;
-  auto fit = [](int64_t x, int64_t y) { return ShapedType::isDynamic(x) || ShapedType::isDynamic(y) || x == y; };
-  bool ta = getTransposeLhs(), tb = getRhs() && getTransposeRhs(); // weight_shape is [k, n] whatever the attribute
-  int64_t m = lhs[ra - (ta ? 1 : 2)], k = lhs[ra - (ta ? 2 : 1)];
-  int64_t kb = rhs[rb - (tb ? 1 : 2)], n = rhs[rb - (tb ? 2 : 1)];
-  if (!fit(k, kb))
-    return emitOpError() << "expects inner dimensions to match, got " << k << " and " << kb;
-  if (!fit(m, out[ro - 2]) || !fit(n, out[ro - 1]))
-    return emitOpError() << "expects a result that fits the operands, got " << getOut().getType();
-  if (getBias() && (getBias().getType().getRank() != 1 || !fit(getBias().getType().getDimSize(0), n)))
-    return emitOpError() << "expects a bias of rank 1 that fits the result's columns, got " << getBias().getType();
-  if (getResidual() && getResidual().getType().getShape() != getOut().getType().getShape())
-    return emitOpError() << "expects a residual of the result's shape, that of " << getOut().getType() << ", got "
-                         << getResidual().getType();
-  if (getResidual() && getOutAxes())
-    return emitOpError() << "expects no order of the result's axes with a residual";
-  if (getMultiplier() && getMultiplier().getType().getShape() != getOut().getType().getShape())
-    return emitOpError() << "expects a multiplier of the result's shape, that of " << getOut().getType() << ", got "
-                         << getMultiplier().getType();
-  if (getMultiplier() && weight < 0)
-    return emitOpError() << "expects a multiplier with a weight alone, got one with rhs";
-  auto zero = static_cast<int64_t>(getLhsZero());
-  if (getLhsQuantization() > LATHE_QUANTIZE_STATIC || (getLhsQuantization() != LATHE_QUANTIZE_NONE && weight < 0) ||
-      !(getLhsScale().convertToDouble() > 0) || zero < -128 || zero > 127)
-    return emitOpError() << "expects a quantization of the left side from 0 to " << static_cast<int>(LATHE_QUANTIZE_STATIC)
-                         << ", with a weight, a scale above 0 and a zero from -128 to 127, got "
-                         << static_cast<int64_t>(getLhsQuantization()) << ", " << getLhsScale().convertToDouble() << " and " << zero;
-  if (failed(verifyBytes(*this)))
+  if (failed(verifyRightSide(*this)) || failed(verifyBuffers(*this)) || failed(verifyShapes(*this)))
     return failure();
-  Type lhsElement = getLhs().getType().getElementType();
-  if ((lhsElement.isF16() || lhsElement.isBF16()) && getLhsQuantization() != LATHE_QUANTIZE_NONE)
-    return emitOpError() << "expects a left side of " << lhsElement << " without lhs_quantization, got "
-                         << static_cast<int64_t>(getLhsQuantization());
-  auto outZero = static_cast<int64_t>(getOutZero());
-  if (!(getOutScale().convertToDouble() > 0) || outZero < -128 || outZero > 127)
-    return emitOpError() << "expects an out_scale above 0 and an out_zero from -128 to 127, got "
-                         << getOutScale().convertToDouble() << " and " << outZero;
-  return success();
+  return verifyRounding(*this);
 }
 
 LogicalResult LookupOp::verify() {

@@ -64,83 +64,98 @@ static LogicalResult verifyPositions(AttentionOp op, const SymShape &result, Sha
   return success();
 }
 
-Shape AttentionOp::inferSymbolicShape(ShapeContext &context) {
-  if (std::optional<APFloat> cap = getSoftcap(); cap && !(cap->convertToDouble() > 0)) {
-    emitOpError() << "expects a softcap above 0, got " << cap->convertToDouble();
-    return failure();
-  }
-  if (std::optional<Type> type = getArithmetic()) {
-    Type element = cast<RankedTensorType>(getQuery().getType()).getElementType();
-    if (!element.isF32() || (!type->isBF16() && !type->isF16() && !type->isSignlessInteger(8))) {
-      emitOpError() << "expects an arithmetic of bf16, f16 or i8 of tensors of f32, got " << *type << " of " << element;
-      return failure();
-    }
-  }
-  Shape q = context.shapeOf(getQuery()), k = context.shapeOf(getKey()), v = context.shapeOf(getValue());
-  if (failed(q) || failed(k) || failed(v))
-    return failure();
-  size_t rank = 0;
-  for (const SymShape *shape : {&*q, &*k, &*v}) {
-    rank = std::max(rank, shape->size());
-    if (shape->size() < 3 || shape->size() > 5) {
-      emitOpError() << "expects operands of ranks from 3 to 5, got " << q->size() << ", " << k->size() << " and "
-                    << v->size();
-      return failure();
-    }
-  }
-  if (failed(context.requireEqual(q->back(), k->back(), *this, "queries and keys must be of the same size"))) {
-    emitOpError() << "expects queries and keys of the same size, got " << q->back().str() << " and " << k->back().str();
-    return failure();
-  }
-  SymExpr keys = fromEnd(*k, 2), values = fromEnd(*v, 2);
-  if (failed(context.requireEqual(keys, values, *this, "there must be as many keys as values"))) {
-    emitOpError() << "expects as many keys as values, got " << keys.str() << " and " << values.str();
-    return failure();
-  }
+static Type elementOf(Value tensor) { return cast<RankedTensorType>(tensor.getType()).getElementType(); }
+
+/// What says how scores are computed.
+static LogicalResult verifyNumbers(AttentionOp op) {
+  if (std::optional<APFloat> cap = op.getSoftcap(); cap && !(cap->convertToDouble() > 0))
+    return op.emitOpError() << "expects a softcap above 0, got " << cap->convertToDouble();
+  std::optional<Type> type = op.getArithmetic();
+  Type element = elementOf(op.getQuery());
+  if (type && (!element.isF32() || (!type->isBF16() && !type->isF16() && !type->isSignlessInteger(8))))
+    return op.emitOpError() << "expects an arithmetic of bf16, f16 or i8 of tensors of f32, got " << *type << " of "
+                            << element;
+  return success();
+}
+
+/// The ranks of queries, keys and values, and the extents that each two share.
+static LogicalResult verifyOperands(AttentionOp op, const SymShape &q, const SymShape &k, const SymShape &v,
+                                    ShapeContext &context) {
+  for (const SymShape *shape : {&q, &k, &v})
+    if (shape->size() < 3 || shape->size() > 5)
+      return op.emitOpError() << "expects operands of ranks from 3 to 5, got " << q.size() << ", " << k.size()
+                              << " and " << v.size();
+  if (failed(context.requireEqual(q.back(), k.back(), op, "queries and keys must be of the same size")))
+    return op.emitOpError() << "expects queries and keys of the same size, got " << q.back().str() << " and "
+                            << k.back().str();
+  SymExpr keys = fromEnd(k, 2), values = fromEnd(v, 2);
+  if (failed(context.requireEqual(keys, values, op, "there must be as many keys as values")))
+    return op.emitOpError() << "expects as many keys as values, got " << keys.str() << " and " << values.str();
+  return success();
+}
+
+/// The axes before the last two of the result.
+static Shape inferLeading(AttentionOp op, const SymShape &q, const SymShape &k, const SymShape &v,
+                          ShapeContext &context) {
+  size_t rank = std::max({q.size(), k.size(), v.size()});
   SymShape result;
   for (size_t axis = rank; axis > 2; --axis) {
-    SymExpr a = fromEnd(*k, axis), b = fromEnd(*v, axis), c = fromEnd(*q, axis);
-    FailureOr<SymExpr> shared = context.broadcast(a, b, *this);
-    FailureOr<SymExpr> all = failed(shared) || axis == 3 ? shared : context.broadcast(*shared, c, *this);
+    SymExpr a = fromEnd(k, axis), b = fromEnd(v, axis), c = fromEnd(q, axis);
+    FailureOr<SymExpr> shared = context.broadcast(a, b, op);
+    FailureOr<SymExpr> all = failed(shared) || axis == 3 ? shared : context.broadcast(*shared, c, op);
     if (failed(all)) {
-      emitOpError() << "expects leading dimensions that broadcast, got " << c.str() << ", " << a.str() << " and "
-                    << b.str() << " at axis " << rank - axis;
+      op.emitOpError() << "expects leading dimensions that broadcast, got " << c.str() << ", " << a.str() << " and "
+                       << b.str() << " at axis " << rank - axis;
       return failure();
     }
     if (axis == 3) {
-      std::optional<SymExpr> heads = inferHeads(*this, c, *shared, context);
+      std::optional<SymExpr> heads = inferHeads(op, c, *shared, context);
       if (!heads)
         return failure();
       all = *heads;
     }
     result.push_back(*all);
   }
-  result.push_back(fromEnd(*q, 2));
-  SymShape scores = result;
-  scores.push_back(keys);
-  for (Value bias : getBiases()) {
+  return result;
+}
+
+/// Biases are added to the scores.
+static LogicalResult verifyBiases(AttentionOp op, const SymShape &scores, ShapeContext &context) {
+  for (Value bias : op.getBiases()) {
     Shape shape = context.shapeOf(bias);
     if (failed(shape))
       return failure();
-    bool fits = shape->size() <= rank;
+    bool fits = shape->size() <= scores.size();
     for (size_t axis = 1; fits && axis <= shape->size(); ++axis) {
       SymExpr own = fromEnd(*shape, axis);
       SymExpr whole = fromEnd(scores, axis);
-      fits = own.isConstant(1) || (!whole.isConstant(1) && succeeded(context.broadcast(whole, own, *this)));
+      fits = own.isConstant(1) || (!whole.isConstant(1) && succeeded(context.broadcast(whole, own, op)));
     }
-    if (!fits) {
-      emitOpError() << "expects biases that broadcast to the scores' shape " << str(scores) << ", got " << str(*shape);
-      return failure();
-    }
+    if (!fits)
+      return op.emitOpError() << "expects biases that broadcast to the scores' shape " << str(scores) << ", got "
+                              << str(*shape);
   }
-  for (Value bias : getBiases())
-    if (cast<RankedTensorType>(bias.getType()).getElementType() != cast<RankedTensorType>(getQuery().getType()).getElementType()) {
-      emitOpError() << "expects biases of the queries' element type, got " << bias.getType();
-      return failure();
-    }
-  if (failed(verifyPositions(*this, result, context)))
+  for (Value bias : op.getBiases())
+    if (elementOf(bias) != elementOf(op.getQuery()))
+      return op.emitOpError() << "expects biases of the queries' element type, got " << bias.getType();
+  return success();
+}
+
+Shape AttentionOp::inferSymbolicShape(ShapeContext &context) {
+  if (failed(verifyNumbers(*this)))
     return failure();
-  result.push_back(v->back());
+  Shape q = context.shapeOf(getQuery()), k = context.shapeOf(getKey()), v = context.shapeOf(getValue());
+  if (failed(q) || failed(k) || failed(v) || failed(verifyOperands(*this, *q, *k, *v, context)))
+    return failure();
+  Shape result = inferLeading(*this, *q, *k, *v, context);
+  if (failed(result))
+    return failure();
+  result->push_back(fromEnd(*q, 2));
+  SymShape scores = *result;
+  scores.push_back(fromEnd(*k, 2));
+  if (failed(verifyBiases(*this, scores, context)) || failed(verifyPositions(*this, *result, context)))
+    return failure();
+  result->push_back(v->back());
   return result;
 }
 
@@ -257,45 +272,60 @@ static Value hideKeys(Writer &w, AttentionOp op, Value scores) {
   return isSeen ? w.make<SelectOp>(isSeen, scores, w.number(-std::numeric_limits<double>::infinity())) : Value();
 }
 
-FailureOr<Value> decomposeAttention(OpBuilder &builder, AttentionOp op) {
-  Location loc = op.getLoc();
-  Writer w(builder, loc, cast<RankedTensorType>(op.getType()).getElementType());
-  Value query = op.getQuery(), key = op.getKey(), value = op.getValue();
-  auto heads = [](Value tensor) {
-    auto type = cast<RankedTensorType>(tensor.getType());
-    return type.getDimSize(type.getRank() - 3);
-  };
-  if (double scale = op.getScale().convertToDouble(); scale != 1)
-    query = w.make<MulOp>(query, w.number(scale));
-  if (!query)
-    return failure();
-  // Heads that read the same keys are one head of more queries.
-  int64_t shared = heads(key) == 1 ? heads(value) : heads(key);
-  bool isStatic = !ShapedType::isDynamic(shared) && !ShapedType::isDynamic(heads(query));
-  bool isGrouped = isStatic && shared != heads(query) && shared > 1 && heads(query) != 1;
-  SmallVector<Value> whole;
-  if (isGrouped) {
-    whole = w.extents(query);
-    int64_t axis = static_cast<int64_t>(whole.size()) - 3;
-    Value groups = builder.create<arith::ConstantIndexOp>(loc, shared);
-    SmallVector<Value> dims(whole);
-    Value rows = builder.create<arith::MulIOp>(loc, whole[axis], whole[axis + 1]);
-    dims[axis] = groups;
-    dims[axis + 1] = builder.create<arith::FloorDivSIOp>(loc, rows, groups);
-    query = w.reshape(query, dims);
+namespace {
+
+/// Heads that read the same keys are one head of more queries.
+class SharedHeads {
+public:
+  SharedHeads(Writer &w, AttentionOp op) : w(w) {
+    auto heads = [](Value tensor) {
+      auto type = cast<RankedTensorType>(tensor.getType());
+      return type.getDimSize(type.getRank() - 3);
+    };
+    int64_t all = heads(op.getQuery());
+    shared = heads(op.getKey()) == 1 ? heads(op.getValue()) : heads(op.getKey());
+    bool isStatic = !ShapedType::isDynamic(shared) && !ShapedType::isDynamic(all);
+    isGrouped = isStatic && shared != all && shared > 1 && all != 1;
   }
-  Value scores = w.make<MatmulOp>(query, key, /*transpose_lhs=*/false, /*transpose_rhs=*/true);
-  auto regroup = [&](Value tensor, bool merge) {
+
+  /// Queries of the groups. Null goes through.
+  Value group(Value query) {
+    if (!isGrouped || !query)
+      return query;
+    apart = w.extents(query);
+    int64_t axis = static_cast<int64_t>(apart.size()) - 3;
+    Value groups = w.b.create<arith::ConstantIndexOp>(w.loc, shared);
+    SmallVector<Value> dims(apart);
+    Value rows = w.b.create<arith::MulIOp>(w.loc, apart[axis], apart[axis + 1]);
+    dims[axis] = groups;
+    dims[axis + 1] = w.b.create<arith::FloorDivSIOp>(w.loc, rows, groups);
+    grouped = w.reshape(query, dims);
+    return grouped;
+  }
+
+  /// Rows for each query, as those of the groups, or the other way round.
+  Value regroup(Value tensor, bool merge) {
     if (!isGrouped || !tensor)
       return tensor;
-    SmallVector<Value> dims = w.extents(tensor);
-    int64_t axis = static_cast<int64_t>(dims.size()) - 3, own = static_cast<int64_t>(whole.size()) - 3;
-    SmallVector<Value> queryDims = w.extents(query);
-    dims[axis] = merge ? queryDims[own] : whole[own];
-    dims[axis + 1] = merge ? queryDims[own + 1] : whole[own + 1];
+    SmallVector<Value> dims = w.extents(tensor), from = w.extents(grouped);
+    int64_t axis = static_cast<int64_t>(dims.size()) - 3, own = static_cast<int64_t>(apart.size()) - 3;
+    dims[axis] = merge ? from[own] : apart[own];
+    dims[axis + 1] = merge ? from[own + 1] : apart[own + 1];
     return w.reshape(tensor, dims);
-  };
-  scores = regroup(scores, false);
+  }
+
+private:
+  Writer &w;
+  int64_t shared = 0;
+  bool isGrouped = false;
+  SmallVector<Value> apart; ///< extents of the queries
+  Value grouped;
+};
+
+} // namespace
+
+/// What the softmax is of.
+static Value finishScores(Writer &w, AttentionOp op, Value scores) {
   if (op.getSoftcap() && scores) {
     Value cap = w.number(op.getSoftcap()->convertToDouble());
     Value bounded = w.make<TanhOp>(w.make<DivOp>(scores, cap));
@@ -303,25 +333,38 @@ FailureOr<Value> decomposeAttention(OpBuilder &builder, AttentionOp op) {
   }
   for (Value bias : op.getBiases())
     scores = w.make<AddOp>(scores, bias);
-  if (op.getPositions())
-    scores = hideKeys(w, op, scores);
-  if (!scores)
-    return failure();
+  return op.getPositions() ? hideKeys(w, op, scores) : scores;
+}
+
+/// The weights of values: zeros where the operation asks for them in the softmax's stead.
+static Value softmax(Writer &w, AttentionOp op, Value scores) {
   int64_t last = cast<RankedTensorType>(scores.getType()).getRank() - 1;
   Value weights = w.make<SoftmaxOp>(scores, last);
   Value isZero;
   if (op.getZeroNan() && weights) {
-    isZero = w.makeOf<IsNanOp>(builder.getI1Type(), weights);
+    isZero = w.makeOf<IsNanOp>(w.b.getI1Type(), weights);
   } else if (op.getZeroMasked() && weights) {
     Value best = w.makeOf<ReduceOp>(w.elementType, Reduction::max, scores, ArrayRef<int64_t>{last}, /*keep_dims=*/true);
     if (best)
-      isZero = w.makeOf<CompareOp>(builder.getI1Type(), Comparison::eq, best,
+      isZero = w.makeOf<CompareOp>(w.b.getI1Type(), Comparison::eq, best,
                                    w.number(-std::numeric_limits<double>::infinity()));
   }
-  if (isZero)
-    weights = w.make<SelectOp>(isZero, w.number(0), weights);
-  Value result = w.make<MatmulOp>(regroup(weights, true), value, /*transpose_lhs=*/false, /*transpose_rhs=*/false);
-  result = regroup(result, false);
+  return isZero ? w.make<SelectOp>(isZero, w.number(0), weights) : weights;
+}
+
+FailureOr<Value> decomposeAttention(OpBuilder &builder, AttentionOp op) {
+  Writer w(builder, op.getLoc(), elementOf(op.getResult()));
+  SharedHeads heads(w, op);
+  Value query = op.getQuery();
+  if (double scale = op.getScale().convertToDouble(); scale != 1)
+    query = w.make<MulOp>(query, w.number(scale));
+  Value scores = w.make<MatmulOp>(heads.group(query), op.getKey(), /*transpose_lhs=*/false, /*transpose_rhs=*/true);
+  scores = finishScores(w, op, heads.regroup(scores, /*merge=*/false));
+  if (!scores)
+    return failure();
+  Value weights = heads.regroup(softmax(w, op, scores), /*merge=*/true);
+  Value result = w.make<MatmulOp>(weights, op.getValue(), /*transpose_lhs=*/false, /*transpose_rhs=*/false);
+  result = heads.regroup(result, /*merge=*/false);
   if (!result)
     return failure();
   return result;

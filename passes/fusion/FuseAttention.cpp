@@ -97,6 +97,8 @@ private:
   Value writeBias(const AttentionPattern::Bias &bias);
   Value withoutBroadcasts(Value tensor);
   bool fits(Value tensor, const SymExpr &rows, const SymExpr &columns, bool mayShareHeads);
+  bool fit(Value query, Value key, Value value);
+  std::optional<SmallVector<Value>> writeBiases(ArrayRef<AttentionPattern::Bias> parts);
   bool mayBroadcast(Value bias);
   bool isWhole(const SymShape &dims, const SymShape &own);
 
@@ -350,6 +352,59 @@ bool AttentionWriter::fits(Value tensor, const SymExpr &rows, const SymExpr &col
   return true;
 }
 
+static int64_t rankOf(Value tensor) { return cast<RankedTensorType>(tensor.getType()).getRank(); }
+
+/// Whether they are operands of attention in the common frame; else says why not.
+bool AttentionWriter::fit(Value query, Value key, Value value) {
+  auto refused = [&](const Twine &reason) { return static_cast<bool>(refuse(reason)); };
+  if (!query || !key || !value)
+    return refused("expects queries, keys and values that symbols say");
+  if (rankOf(query) < 3 || rankOf(key) < 3 || rankOf(value) < 3)
+    return refused("expects queries, keys and values of three or more axes");
+  SymExpr depth = shape(query).back(), width = shape(value).back();
+  // Both read the same heads, so that groups are those of both.
+  SymShape keyShape = shape(key), valueShape = shape(value);
+  const SymExpr &keyHeads = keyShape[keyShape.size() - 3], &valueHeads = valueShape[valueShape.size() - 3];
+  if (!fits(query, rows, depth, false) || !isSame(shape(query)[rankOf(query) - 2], rows, shapes) ||
+      !fits(key, columns, depth, true) || !fits(value, columns, width, true) ||
+      (keyHeads != valueHeads && !keyHeads.isConstant(1) && !valueHeads.isConstant(1)))
+    return refused("expects queries, keys and values whose shapes fit, got " + str(shape(query)) + ", " +
+                   str(keyShape) + " and " + str(valueShape));
+  // What broadcasts in none of them is not there.
+  for (size_t i = 1; i <= frame.size(); ++i) {
+    const SymExpr &extent = frame[frame.size() - i];
+    bool found = extent.isConstant(1);
+    for (Value tensor : {query, key, value})
+      found |= rankOf(tensor) >= static_cast<int64_t>(i + 2) && shape(tensor)[rankOf(tensor) - 2 - i] == extent;
+    if (!found)
+      return refused("expects leading axes that queries, keys or values have");
+  }
+  return true;
+}
+
+/// As few as attention takes.
+std::optional<SmallVector<Value>> AttentionWriter::writeBiases(ArrayRef<AttentionPattern::Bias> parts) {
+  SmallVector<Value> biases;
+  for (const AttentionPattern::Bias &bias : parts) {
+    biases.push_back(writeBias(bias));
+    if (!biases.back())
+      return std::nullopt;
+  }
+  // Of the sums that make them few enough, those that stay small.
+  while (biases.size() > kMostBiases) {
+    size_t first = 0, second = 1;
+    for (size_t i = 0; i < biases.size(); ++i)
+      for (size_t j = i + 1; j < biases.size(); ++j)
+        if (rankOf(biases[i]) == rankOf(biases[j]) && shape(biases[i]) == shape(biases[j]))
+          first = i, second = j;
+    biases[first] = make<AddOp>(biases[first], biases[second]);
+    if (!biases[first])
+      return std::nullopt;
+    biases.erase(biases.begin() + second);
+  }
+  return biases;
+}
+
 Value AttentionWriter::write() {
   MatmulOp product = pattern.product, result = pattern.result;
   SymShape scores = shape(pattern.softmax.getResult());
@@ -369,50 +424,13 @@ Value AttentionWriter::write() {
   query = toFrame(query, pattern.productFrame);
   key = toFrame(key, pattern.productFrame);
   value = toFrame(value, pattern.resultFrame);
-  if (!query || !key || !value)
-    return refuse("expects queries, keys and values that symbols say");
-  auto rank = [](Value tensor) { return cast<RankedTensorType>(tensor.getType()).getRank(); };
-  if (rank(query) < 3 || rank(key) < 3 || rank(value) < 3)
-    return refuse("expects queries, keys and values of three or more axes");
-  SymExpr depth = shape(query).back(), width = shape(value).back();
-  // Both read the same heads, so that groups are those of both.
-  SymShape keyShape = shape(key), valueShape = shape(value);
-  const SymExpr &keyHeads = keyShape[keyShape.size() - 3], &valueHeads = valueShape[valueShape.size() - 3];
-  if (!fits(query, rows, depth, false) || !isSame(shape(query)[rank(query) - 2], rows, shapes) ||
-      !fits(key, columns, depth, true) || !fits(value, columns, width, true) ||
-      (keyHeads != valueHeads && !keyHeads.isConstant(1) && !valueHeads.isConstant(1)))
-    return refuse("expects queries, keys and values whose shapes fit, got " + str(shape(query)) + ", " + str(keyShape) +
-                  " and " + str(valueShape));
-  // What broadcasts in none of them is not there.
-  for (size_t i = 1; i <= frame.size(); ++i) {
-    bool found = frame[frame.size() - i].isConstant(1);
-    for (Value tensor : {query, key, value})
-      found |=
-          rank(tensor) >= static_cast<int64_t>(i + 2) && shape(tensor)[rank(tensor) - 2 - i] == frame[frame.size() - i];
-    if (!found)
-      return refuse("expects leading axes that queries, keys or values have");
-  }
-
-  SmallVector<Value> biases;
-  for (const AttentionPattern::Bias &bias : parts) {
-    biases.push_back(writeBias(bias));
-    if (!biases.back())
-      return {};
-  }
-  // Of the sums that make them few enough, those that stay small.
-  while (biases.size() > kMostBiases) {
-    size_t first = 0, second = 1;
-    for (size_t i = 0; i < biases.size(); ++i)
-      for (size_t j = i + 1; j < biases.size(); ++j)
-        if (rank(biases[i]) == rank(biases[j]) && shape(biases[i]) == shape(biases[j]))
-          first = i, second = j;
-    biases[first] = make<AddOp>(biases[first], biases[second]);
-    if (!biases[first])
-      return {};
-    biases.erase(biases.begin() + second);
-  }
+  if (!fit(query, key, value))
+    return {};
+  std::optional<SmallVector<Value>> biases = writeBiases(parts);
+  if (!biases)
+    return {};
   FloatAttr softcap = pattern.softcap ? b.getF64FloatAttr(*pattern.softcap) : FloatAttr();
-  Value attention = make<AttentionOp>(query, key, value, biases, b.getF64FloatAttr(scale), softcap,
+  Value attention = make<AttentionOp>(query, key, value, *biases, b.getF64FloatAttr(scale), softcap,
                                       /*positions=*/Value(), pattern.zeroMasked ? b.getUnitAttr() : UnitAttr(),
                                       pattern.zeroNan ? b.getUnitAttr() : UnitAttr(), /*window=*/IntegerAttr(),
                                       /*arithmetic=*/TypeAttr());

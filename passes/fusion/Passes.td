@@ -111,8 +111,9 @@ def FuseLayerNormPass : Lathe_FusionPass<"fuse-layer-norm"> {
 def FuseRmsNormPass : Lathe_FusionPass<"fuse-rms-norm"> {
   let summary = "Recognise root mean square normalization";
   let description = [{
-    As `fuse-layer-norm`, for `x / sqrt(mean(x^2) + epsilon) * scale`, which becomes `lathe.rms_norm`. What is a layer
-    normalization is left alone, also where that could not be fused.
+    Pre-condition: a lathe program whose powers are simplified. Post-condition: what computes
+    `x / sqrt(mean(x^2) + epsilon) * scale` is `lathe.rms_norm`; it may be spelt in the ways that
+    `fuse-layer-norm` knows. What is a layer normalization is left alone, also where that could not be fused.
 
     ```mlir
     // before

@@ -92,8 +92,8 @@ SmallVector<Operation *> operationsBetween(ValueRange inputs, Value root) {
   while (!worklist.empty()) {
     Value value = worklist.pop_back_val();
     Operation *op = value.getDefiningOp();
-    if (!op || llvm::is_contained(inputs, value) || !isa<SymbolicShapeOpInterface>(op) || isParameter(value) ||
-        !found.insert(op))
+    if (!op || llvm::is_contained(inputs, value) || !isa<SymbolicShapeOpInterface>(op) ||
+        (value != root && isParameter(value)) || !found.insert(op))
       continue;
     worklist.append(op->operand_begin(), op->operand_end());
   }

@@ -27,7 +27,8 @@ bool isParameter(mlir::Value value);
 /// The value before casts that keep all that it says.
 mlir::Value withoutWidening(mlir::Value value);
 
-/// The operations that compute `root` from `inputs`, parameters and constants not among them, in the order of the program.
+/// The operations that compute `root` from `inputs`, parameters and constants not among them, in the order of the
+/// program. The root's is, also where it is a parameter because all inputs are.
 llvm::SmallVector<mlir::Operation *> operationsBetween(mlir::ValueRange inputs, mlir::Value root);
 
 } // namespace lathe::fusion

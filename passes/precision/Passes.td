@@ -61,7 +61,7 @@ def NarrowOperandsPass : Pass<"narrow-operands", "::mlir::func::FuncOp"> {
 def NarrowAttentionPass : Pass<"narrow-attention", "::mlir::func::FuncOp"> {
   let summary = "Let attention multiply in 16 bits";
   let description = [{
-    Post-condition: each `lathe.attention` of f32 that has no arithmetic has that of `type`: a backend may round what its two products read to
+    Pre-condition: a lathe program whose attention is fused. Post-condition: each `lathe.attention` of f32 that has no arithmetic has that of `type`: a backend may round what its two products read to
     it, where that is faster. Scores, the softmax and all sums stay f32.
 
     ```mlir

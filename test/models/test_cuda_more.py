@@ -10,7 +10,7 @@ import onnx
 import pytest
 from export.inputs import SIZES, random_inputs
 from support import DEVICE, assert_close, make_inputs
-from test_exported_models import MODELS, Info
+from test_exported_models import MODELS, Info, merged_inputs
 from test_quantized_models import OTHERS, oracle_of, vectors
 
 LARGE = [(1, 128), (2, 512), (8, 128), (32, 64)] if os.environ.get("LATHE_LARGE") else []
@@ -53,16 +53,7 @@ def test_exported(name, emulated, oracle, onnx_path):
 @pytest.mark.parametrize("with_cache", [True, False])
 def test_merged_decoder(with_cache, emulated, oracle):
     """The branches of an `If`, of which the host reads which one to take."""
-    batch, sequence, past = 2, 3, 4
-    random = np.random.default_rng(0)
-    inputs = {
-        "input_ids": random.integers(0, 95, (batch, sequence)),
-        "attention_mask": np.ones((batch, sequence + past * with_cache), np.int64),
-        "use_cache_branch": np.array([with_cache]),
-    }
-    for layer in range(2):
-        for part in ("key", "value"):
-            inputs[f"past_key_values.{layer}.{part}"] = random.normal(size=(batch, 4, past, 8)).astype(np.float32)
+    inputs = merged_inputs(with_cache, 2, 3, 4)
     references = oracle("bloom_merged", inputs)
     assert_close(emulated("bloom_merged").run(inputs), references)
 

@@ -51,11 +51,8 @@ def test_exported(name, size, session, oracle, onnx_path):
     assert_close(session(name).run(inputs), references)
 
 
-@pytest.mark.parametrize("size", [(2, 3, 4), (1, 1, 7), (1, 5, 0), (3, 7, 0), (2, 1, 1), (5, 33, 2)], ids=lambda size: "_".join(map(str, size)))
-@pytest.mark.parametrize("with_cache", [True, False])
-def test_merged_decoder(with_cache, size, session, oracle):
-    """A decoder's two steps as the branches of an `If`, of which an input says which one to take."""
-    batch, sequence, past = size
+def merged_inputs(with_cache, batch, sequence, past):
+    """Inputs of `bloom_merged`."""
     random = np.random.default_rng(0)
     inputs = {
         "input_ids": random.integers(0, 95, (batch, sequence)),
@@ -65,5 +62,13 @@ def test_merged_decoder(with_cache, size, session, oracle):
     for layer in range(2):
         for part in ("key", "value"):
             inputs[f"past_key_values.{layer}.{part}"] = random.normal(size=(batch, 4, past, 8)).astype(np.float32)
+    return inputs
+
+
+@pytest.mark.parametrize("size", [(2, 3, 4), (1, 1, 7), (1, 5, 0), (3, 7, 0), (2, 1, 1), (5, 33, 2)], ids=lambda size: "_".join(map(str, size)))
+@pytest.mark.parametrize("with_cache", [True, False])
+def test_merged_decoder(with_cache, size, session, oracle):
+    """A decoder's two steps as the branches of an `If`, of which an input says which one to take."""
+    inputs = merged_inputs(with_cache, *size)
     references = oracle("bloom_merged", inputs)
     assert_close(session("bloom_merged").run(inputs), references)

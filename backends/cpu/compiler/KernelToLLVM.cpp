@@ -55,19 +55,55 @@ private:
   LogicalResult flatten(func::FuncOp run);
   Value scratch(Operation *op, int64_t bytes);
   LogicalResult lower(Operation &op);
-  void lowerMatmul(kernel::MatmulOp op);
-  void lowerLookup(kernel::LookupOp op);
-  void lowerAttention(kernel::AttentionOp op);
-  void lowerCache(Operation *op, Value frame, int64_t kernelIndex, int64_t cache, bool read, Value rows, ValueRange sizes,
-                  ValueRange view);
-  void lowerLaunch(kernel::LaunchOp op);
-  void lowerLaunch(kernel::DeviceLaunchOp op);
-  Value lowerRead(kernel::ReadOp op);
+  // What an operation is replaced by, which has its result; else that of `emit` stands in its place.
+  FailureOr<Value> valueOf(SymbolOp op);
+  Value valueOf(kernel::InputOp op) { return fromTable(op, offsetof(lathe_frame, inputs), op.getDims()); }
+  Value valueOf(kernel::OutputOp op) { return fromTable(op, offsetof(lathe_frame, outputs), op.getDims()); }
+  Value valueOf(kernel::ConstantOp op) { return fromTable(op, offsetof(lathe_frame, constants), {}); }
+  Value valueOf(kernel::ArenaOp op);
+  Value valueOf(kernel::ViewOp op) {
+    return describe(op.getLoc(), op.getType(), addressOf(op.getLoc(), op.getSource()), op.getDims());
+  }
+  Value valueOf(kernel::RowOp op);
+  Value valueOf(kernel::ArgOp op);
+  Value valueOf(kernel::DynamicAllocOp op);
+  Value valueOf(kernel::DynamicOutputOp op);
+  Value valueOf(kernel::ReadOp op);
+  LogicalResult emit(kernel::DefineOp op);
+  void emit(kernel::CheckOp op);
+  void emit(kernel::MatmulOp op);
+  void emit(kernel::LookupOp op);
+  void emit(kernel::AttentionOp op);
+  void emit(kernel::LaunchOp op);
+  void emit(kernel::DeviceLaunchOp op);
+  void emitCache(Operation *op, Value frame, int64_t kernelIndex, int64_t cache, bool read, Value rows,
+                 ValueRange sizes, ValueRange view);
+  /// A buffer of one of the frame's tables.
+  template <typename OpTy> Value fromTable(OpTy op, size_t member, ValueRange dims) {
+    Location loc = op.getLoc();
+    Value address = loadPointer(loc, loadPointer(loc, op.getFrame(), member), 8 * static_cast<int64_t>(op.getIndex()));
+    return describe(loc, op.getType(), address, dims);
+  }
+  /// Extents and strides of matrices, their axes in the order in which a product reads them.
+  struct Matrices {
+    SmallVector<Value> extents, strides;
+    SmallVector<int64_t> shape;
+    int64_t rank() const { return static_cast<int64_t>(shape.size()); }
+  };
+  Matrices matricesOf(Location loc, Value memref, std::optional<ArrayRef<int64_t>> axes);
+  /// How a product reads and writes its matrices.
+  struct ProductShape {
+    Value m, n, k, aRow, aCol, bRow, bCol, outRow;
+    SmallVector<Value> batch, aBatch, bBatch, outBatch; ///< of three axes
+  };
+  ProductShape shapeOf(kernel::MatmulOp op);
   int64_t storeArguments(Location loc, OperandRange args, Value into);
+  /// Calls a function of the runtime's table, whose first argument is the frame.
+  LLVM::CallOp callRuntime(Location loc, Value frame, size_t member, Type result, ArrayRef<Value> arguments);
   void callFail(Location loc, Value frame, int64_t check);
   void noteFailure(Location loc, Value failures, int64_t check);
   void returnUnless(Value condition, llvm::function_ref<void()> before);
-  Value callForMemory(Operation *op, Value frame, size_t member, int64_t number, Value argument);
+  Value unlessNull(Value address);
 
   ModuleOp module;
   MLIRContext *context;
@@ -126,44 +162,58 @@ Value Lowering::scratch(Operation *op, int64_t bytes) {
   return alloca;
 }
 
-void Lowering::lowerMatmul(kernel::MatmulOp op) {
+LLVM::CallOp Lowering::callRuntime(Location loc, Value frame, size_t member, Type result, ArrayRef<Value> arguments) {
+  Value function = loadPointer(loc, loadPointer(loc, frame, offsetof(lathe_frame, rt)), member);
+  SmallVector<Value> operands{function, frame};
+  llvm::append_range(operands, arguments);
+  auto types = llvm::map_to_vector(ArrayRef(operands).drop_front(), [](Value value) { return value.getType(); });
+  return b.create<LLVM::CallOp>(loc, LLVM::LLVMFunctionType::get(result, types), operands);
+}
+
+Lowering::Matrices Lowering::matricesOf(Location loc, Value memref, std::optional<ArrayRef<int64_t>> axes) {
+  Matrices result;
+  result.shape = kernel::MatmulOp::matrixShape(memref, axes);
+  int64_t rank = result.rank();
+  SmallVector<Value> extents(rank), strides(rank, word(loc, 1));
+  for (int64_t i = 0; i < rank; ++i)
+    extents[i] = toWord(b.create<memref::DimOp>(loc, memref, i));
+  for (int64_t i = rank - 2; i >= 0; --i)
+    strides[i] =
+        i == rank - 2 ? extents[i + 1] : b.create<LLVM::MulOp>(loc, strides[i + 1], extents[i + 1]).getResult();
+  result.extents = axes ? applyPermutation<Value>(extents, *axes) : extents;
+  result.strides = axes ? applyPermutation<Value>(strides, *axes) : strides;
+  return result;
+}
+
+Lowering::ProductShape Lowering::shapeOf(kernel::MatmulOp op) {
   Location loc = op.getLoc();
-  Value call = scratch(op, sizeof(lathe_matmul_call));
-  auto set = [&](size_t offset, Value value) { b.create<LLVM::StoreOp>(loc, value, at(loc, call, offset)); };
-  auto mul = [&](Value x, Value y) { return b.create<LLVM::MulOp>(loc, x, y).getResult(); };
-  Value one = word(loc, 1), zero = word(loc, 0), null = b.create<LLVM::ZeroOp>(loc, pointer);
-  struct Matrices {
-    SmallVector<Value> extents, strides;
-    SmallVector<int64_t> shape;
-    int64_t rank() const { return static_cast<int64_t>(shape.size()); }
-  };
-  auto matrices = [&](Value memref, std::optional<ArrayRef<int64_t>> axes) {
-    Matrices result;
-    result.shape = kernel::MatmulOp::matrixShape(memref, axes);
-    int64_t rank = result.rank();
-    SmallVector<Value> extents(rank), strides(rank, one);
-    for (int64_t i = 0; i < rank; ++i)
-      extents[i] = toWord(b.create<memref::DimOp>(loc, memref, i));
-    for (int64_t i = rank - 2; i >= 0; --i)
-      strides[i] = i == rank - 2 ? extents[i + 1] : mul(strides[i + 1], extents[i + 1]);
-    result.extents = axes ? applyPermutation<Value>(extents, *axes) : extents;
-    result.strides = axes ? applyPermutation<Value>(strides, *axes) : strides;
-    return result;
-  };
-  Matrices a = matrices(op.getLhs(), op.getLhsAxes()), out = matrices(op.getOut(), op.getOutAxes());
+  Value one = word(loc, 1), zero = word(loc, 0);
+  Matrices a = matricesOf(loc, op.getLhs(), op.getLhsAxes()), out = matricesOf(loc, op.getOut(), op.getOutAxes());
   int64_t ra = a.rank(), ro = out.rank();
   bool ta = op.getTransposeLhs(), tb = op.getTransposeRhs();
   int64_t aRows = ra - (ta ? 1 : 2), aColumns = ra - (ta ? 2 : 1);
-  Value m = a.extents[aRows], k = a.extents[aColumns], n = out.extents[ro - 1];
-  Value aRow = a.strides[aRows], aCol = a.strides[aColumns], bRow, bCol;
-  SmallVector<Value> batch(3, one), aBatch(3, zero), bBatch(3, zero), outBatch(3, zero);
+  ProductShape s{a.extents[aRows],
+                 out.extents[ro - 1],
+                 a.extents[aColumns],
+                 a.strides[aRows],
+                 a.strides[aColumns],
+                 {},
+                 {},
+                 out.strides[ro - 2],
+                 {},
+                 {},
+                 {},
+                 {}};
+  s.batch.assign(3, one);
+  for (SmallVector<Value> *strides : {&s.aBatch, &s.bBatch, &s.outBatch})
+    strides->assign(3, zero);
   // The rows of all matrices as those of one.
   bool flat = !ta && !op.getLhsAxes() && !op.getOutAxes() && (!op.getRhs() || op.getRhs().getType().getRank() == 2);
   if (op.getRhs()) {
-    Matrices rhs = matrices(op.getRhs(), op.getRhsAxes());
+    Matrices rhs = matricesOf(loc, op.getRhs(), op.getRhsAxes());
     int64_t rb = rhs.rank();
-    bRow = rhs.strides[rb - (tb ? 1 : 2)];
-    bCol = rhs.strides[rb - (tb ? 2 : 1)];
+    s.bRow = rhs.strides[rb - (tb ? 1 : 2)];
+    s.bCol = rhs.strides[rb - (tb ? 2 : 1)];
     if (!flat) {
       // An extent of 1 against a larger one is read again and again.
       auto strides = [&](const Matrices &operand, SmallVector<Value> &into) {
@@ -173,77 +223,90 @@ void Lowering::lowerMatmul(kernel::MatmulOp op) {
           into[axis + 3 - (ro - 2)] = repeated ? zero : operand.strides[i];
         }
       };
-      strides(a, aBatch);
-      strides(rhs, bBatch);
-      strides(out, outBatch);
+      strides(a, s.aBatch);
+      strides(rhs, s.bBatch);
+      strides(out, s.outBatch);
       for (int64_t i = 0; i < ro - 2; ++i)
-        batch[i + 3 - (ro - 2)] = out.extents[i];
+        s.batch[i + 3 - (ro - 2)] = out.extents[i];
     }
   } else {
     ArrayRef<int64_t> shape = op.getWeightShape();
-    bRow = tb ? one : word(loc, shape[1]);
-    bCol = tb ? word(loc, shape[0]) : one;
+    s.bRow = tb ? one : word(loc, shape[1]);
+    s.bCol = tb ? word(loc, shape[0]) : one;
     if (ta) // a transposed left side keeps its batch: its rows are not those of one matrix
       for (int64_t i = 0; i < ra - 2; ++i) {
         int64_t slot = i + 3 - (ra - 2);
-        batch[slot] = a.extents[i];
-        aBatch[slot] = a.strides[i];
-        outBatch[slot] = out.strides[i];
+        s.batch[slot] = a.extents[i];
+        s.aBatch[slot] = a.strides[i];
+        s.outBatch[slot] = out.strides[i];
       }
   }
   if (flat)
     for (int64_t i = 0; i < ra - 2; ++i)
-      m = mul(m, a.extents[i]);
-
-  using Call = lathe_matmul_call;
-  set(offsetof(Call, kernel), word(loc, op.getKernel()));
-  set(offsetof(Call, dtype), word(loc, LATHE_F32));
-  set(offsetof(Call, weight), word(loc, op.getWeight()));
-  set(offsetof(Call, activation), word(loc, op.getActivation()));
-  set(offsetof(Call, alpha), b.create<LLVM::ConstantOp>(loc, b.getF64Type(), op.getAlphaAttr()));
-  set(offsetof(Call, a), addressOf(loc, op.getLhs()));
-  set(offsetof(Call, b), op.getRhs() ? addressOf(loc, op.getRhs()) : null);
-  set(offsetof(Call, bias), op.getBias() ? addressOf(loc, op.getBias()) : null);
-  set(offsetof(Call, multiplier), op.getMultiplier() ? addressOf(loc, op.getMultiplier()) : null);
-  set(offsetof(Call, residual), op.getResidual() ? addressOf(loc, op.getResidual()) : null);
-  set(offsetof(Call, out), addressOf(loc, op.getOut()));
-  set(offsetof(Call, m), m);
-  set(offsetof(Call, n), n);
-  set(offsetof(Call, k), k);
-  set(offsetof(Call, a_row), aRow);
-  set(offsetof(Call, a_col), aCol);
-  set(offsetof(Call, b_row), bRow);
-  set(offsetof(Call, b_col), bCol);
-  set(offsetof(Call, out_row), out.strides[ro - 2]);
-  for (size_t i = 0; i < 3; ++i) {
-    set(offsetof(Call, batch) + 8 * i, batch[i]);
-    set(offsetof(Call, a_batch) + 8 * i, aBatch[i]);
-    set(offsetof(Call, b_batch) + 8 * i, bBatch[i]);
-    set(offsetof(Call, out_batch) + 8 * i, outBatch[i]);
-  }
-  set(offsetof(Call, a_quantization), word(loc, op.getLhsQuantization()));
-  set(offsetof(Call, a_scale), b.create<LLVM::ConstantOp>(loc, b.getF64Type(), op.getLhsScaleAttr()));
-  set(offsetof(Call, a_zero), word(loc, op.getLhsZero()));
-  auto bytes = [&](Value side, bool isUnsigned) {
-    Type element = cast<MemRefType>(side.getType()).getElementType();
-    if (element.isF16() || element.isBF16())
-      return word(loc, element.isF16() ? LATHE_BYTES_F16 : LATHE_BYTES_BF16);
-    return word(loc, !element.isInteger(8) ? LATHE_BYTES_NONE : isUnsigned ? LATHE_BYTES_UNSIGNED : LATHE_BYTES_SIGNED);
-  };
-  set(offsetof(Call, a_again), word(loc, op.getLhsAgain()));
-  set(offsetof(Call, a_bytes), bytes(op.getLhs(), op.getLhsUnsigned()));
-  set(offsetof(Call, out_bytes), bytes(op.getOut(), op.getOutUnsigned()));
-  set(offsetof(Call, out_scale), b.create<LLVM::ConstantOp>(loc, b.getF64Type(), op.getOutScaleAttr()));
-  set(offsetof(Call, out_zero), word(loc, op.getOutZero()));
-  set(offsetof(Call, a_scales), op.getLhsScales() ? addressOf(loc, op.getLhsScales()) : null);
-  set(offsetof(Call, a_sums), op.getLhsSums() ? addressOf(loc, op.getLhsSums()) : null);
-  Value table = loadPointer(loc, op.getFrame(), offsetof(lathe_frame, rt));
-  Value function = loadPointer(loc, table, offsetof(lathe_runtime_table, matmul));
-  auto type = LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(context), {pointer, pointer});
-  b.create<LLVM::CallOp>(loc, type, ValueRange{function, op.getFrame(), call});
+      s.m = b.create<LLVM::MulOp>(loc, s.m, a.extents[i]);
+  return s;
 }
 
-void Lowering::lowerLookup(kernel::LookupOp op) {
+/// What a side of a product has in place of f32 (`lathe_bytes`).
+static int64_t narrowKind(Value side, bool isUnsigned) {
+  Type element = cast<MemRefType>(side.getType()).getElementType();
+  if (element.isF16() || element.isBF16())
+    return element.isF16() ? LATHE_BYTES_F16 : LATHE_BYTES_BF16;
+  return !element.isInteger(8) ? LATHE_BYTES_NONE : isUnsigned ? LATHE_BYTES_UNSIGNED : LATHE_BYTES_SIGNED;
+}
+
+void Lowering::emit(kernel::MatmulOp op) {
+  using Call = lathe_matmul_call;
+  Location loc = op.getLoc();
+  Value call = scratch(op, sizeof(Call));
+  auto set = [&](size_t offset, Value value) { b.create<LLVM::StoreOp>(loc, value, at(loc, call, offset)); };
+  auto setNumber = [&](size_t offset, int64_t value) { set(offset, word(loc, value)); };
+  auto setReal = [&](size_t offset, FloatAttr value) {
+    set(offset, b.create<LLVM::ConstantOp>(loc, b.getF64Type(), value));
+  };
+  auto setBuffer = [&](size_t offset, Value buffer) {
+    set(offset, buffer ? addressOf(loc, buffer) : b.create<LLVM::ZeroOp>(loc, pointer));
+  };
+  ProductShape s = shapeOf(op);
+  setNumber(offsetof(Call, kernel), op.getKernel());
+  setNumber(offsetof(Call, dtype), LATHE_F32);
+  setNumber(offsetof(Call, weight), op.getWeight());
+  setNumber(offsetof(Call, activation), op.getActivation());
+  setReal(offsetof(Call, alpha), op.getAlphaAttr());
+  setBuffer(offsetof(Call, a), op.getLhs());
+  setBuffer(offsetof(Call, b), op.getRhs());
+  setBuffer(offsetof(Call, bias), op.getBias());
+  setBuffer(offsetof(Call, multiplier), op.getMultiplier());
+  setBuffer(offsetof(Call, residual), op.getResidual());
+  setBuffer(offsetof(Call, out), op.getOut());
+  set(offsetof(Call, m), s.m);
+  set(offsetof(Call, n), s.n);
+  set(offsetof(Call, k), s.k);
+  set(offsetof(Call, a_row), s.aRow);
+  set(offsetof(Call, a_col), s.aCol);
+  set(offsetof(Call, b_row), s.bRow);
+  set(offsetof(Call, b_col), s.bCol);
+  set(offsetof(Call, out_row), s.outRow);
+  for (size_t i = 0; i < 3; ++i) {
+    set(offsetof(Call, batch) + 8 * i, s.batch[i]);
+    set(offsetof(Call, a_batch) + 8 * i, s.aBatch[i]);
+    set(offsetof(Call, b_batch) + 8 * i, s.bBatch[i]);
+    set(offsetof(Call, out_batch) + 8 * i, s.outBatch[i]);
+  }
+  setNumber(offsetof(Call, a_quantization), op.getLhsQuantization());
+  setReal(offsetof(Call, a_scale), op.getLhsScaleAttr());
+  setNumber(offsetof(Call, a_zero), op.getLhsZero());
+  setNumber(offsetof(Call, a_again), op.getLhsAgain());
+  setNumber(offsetof(Call, a_bytes), narrowKind(op.getLhs(), op.getLhsUnsigned()));
+  setNumber(offsetof(Call, out_bytes), narrowKind(op.getOut(), op.getOutUnsigned()));
+  setReal(offsetof(Call, out_scale), op.getOutScaleAttr());
+  setNumber(offsetof(Call, out_zero), op.getOutZero());
+  setBuffer(offsetof(Call, a_scales), op.getLhsScales());
+  setBuffer(offsetof(Call, a_sums), op.getLhsSums());
+  callRuntime(loc, op.getFrame(), offsetof(lathe_runtime_table, matmul), LLVM::LLVMVoidType::get(context), call);
+}
+
+void Lowering::emit(kernel::LookupOp op) {
   using Call = lathe_rows_call;
   Location loc = op.getLoc();
   Value call = scratch(op, sizeof(Call));
@@ -261,13 +324,11 @@ void Lowering::lowerLookup(kernel::LookupOp op) {
   set(offsetof(Call, index_stride), word(loc, 1));
   set(offsetof(Call, out), addressOf(loc, op.getOut()));
   set(offsetof(Call, out_row), toWord(b.create<memref::DimOp>(loc, op.getOut(), indices.getRank())));
-  Value table = loadPointer(loc, op.getFrame(), offsetof(lathe_frame, rt));
-  Value function = loadPointer(loc, table, offsetof(lathe_runtime_table, dequantize_rows));
-  auto type = LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(context), {pointer, pointer});
-  b.create<LLVM::CallOp>(loc, type, ValueRange{function, op.getFrame(), call});
+  callRuntime(loc, op.getFrame(), offsetof(lathe_runtime_table, dequantize_rows), LLVM::LLVMVoidType::get(context),
+              call);
 }
 
-void Lowering::lowerAttention(kernel::AttentionOp op) {
+void Lowering::emit(kernel::AttentionOp op) {
   using Call = lathe_attention_call;
   using View = lathe_attention_view;
   Location loc = op.getLoc();
@@ -319,15 +380,12 @@ void Lowering::lowerAttention(kernel::AttentionOp op) {
   constexpr size_t kNumbers = 6;
   for (auto [i, bias] : llvm::enumerate(op.getBiases()))
     setView(offsetof(Call, bias) + i * sizeof(View), bias, op.getBiasViews().slice(i * kNumbers, kNumbers));
-  Value table = loadPointer(loc, op.getFrame(), offsetof(lathe_frame, rt));
-  Value function = loadPointer(loc, table, offsetof(lathe_runtime_table, attention));
-  auto type = LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(context), {pointer, pointer});
-  b.create<LLVM::CallOp>(loc, type, ValueRange{function, op.getFrame(), call});
+  callRuntime(loc, op.getFrame(), offsetof(lathe_runtime_table, attention), LLVM::LLVMVoidType::get(context), call);
 }
 
 /// `view` is empty for a dense buffer.
-void Lowering::lowerCache(Operation *op, Value frame, int64_t kernelIndex, int64_t cache, bool read, Value rows, ValueRange sizes,
-                          ValueRange view) {
+void Lowering::emitCache(Operation *op, Value frame, int64_t kernelIndex, int64_t cache, bool read, Value rows,
+                         ValueRange sizes, ValueRange view) {
   using Call = lathe_cache_call;
   Location loc = op->getLoc();
   Value call = scratch(op, sizeof(Call));
@@ -358,10 +416,7 @@ void Lowering::lowerCache(Operation *op, Value frame, int64_t kernelIndex, int64
     set(offsetof(Call, sizes) + 8 * i, extents[i]);
     set(offsetof(Call, strides) + 8 * i, strides[i]);
   }
-  Value table = loadPointer(loc, frame, offsetof(lathe_frame, rt));
-  Value function = loadPointer(loc, table, offsetof(lathe_runtime_table, cache));
-  auto type = LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(context), {pointer, pointer});
-  b.create<LLVM::CallOp>(loc, type, ValueRange{function, frame, call});
+  callRuntime(loc, frame, offsetof(lathe_runtime_table, cache), LLVM::LLVMVoidType::get(context), call);
 }
 
 static int64_t sizeOfArguments(OperandRange args) {
@@ -385,7 +440,7 @@ int64_t Lowering::storeArguments(Location loc, OperandRange args, Value into) {
   return offset;
 }
 
-void Lowering::lowerLaunch(kernel::DeviceLaunchOp op) {
+void Lowering::emit(kernel::DeviceLaunchOp op) {
   using Call = lathe_launch_call;
   Location loc = op.getLoc();
   Value call = scratch(op, sizeof(Call) + sizeOfArguments(op.getArgs())), args = at(loc, call, sizeof(Call));
@@ -398,13 +453,10 @@ void Lowering::lowerLaunch(kernel::DeviceLaunchOp op) {
   set(offsetof(Call, grid), toWord(op.getGrid()));
   set(offsetof(Call, block), toWord(op.getBlock()));
   set(offsetof(Call, shared_bytes), word(loc, op.getShared()));
-  Value table = loadPointer(loc, op.getFrame(), offsetof(lathe_frame, rt));
-  Value function = loadPointer(loc, table, offsetof(lathe_runtime_table, launch));
-  auto type = LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(context), {pointer, pointer});
-  b.create<LLVM::CallOp>(loc, type, ValueRange{function, op.getFrame(), call});
+  callRuntime(loc, op.getFrame(), offsetof(lathe_runtime_table, launch), LLVM::LLVMVoidType::get(context), call);
 }
 
-Value Lowering::lowerRead(kernel::ReadOp op) {
+Value Lowering::valueOf(kernel::ReadOp op) {
   Location loc = op.getLoc();
   auto memref = cast<MemRefType>(op.getBuffer().getType());
   Value place = word(loc, 0);
@@ -414,17 +466,12 @@ Value Lowering::lowerRead(kernel::ReadOp op) {
   }
   Type element = memref.getElementType();
   Value address = b.create<LLVM::GEPOp>(loc, pointer, element, addressOf(loc, op.getBuffer()), ArrayRef<LLVM::GEPArg>{place});
-  Value table = loadPointer(loc, op.getFrame(), offsetof(lathe_frame, rt));
-  Value function = loadPointer(loc, table, offsetof(lathe_runtime_table, read));
-  auto type = LLVM::LLVMFunctionType::get(pointer, {pointer, pointer, i64});
   Value bytes = word(loc, (memref.getElementTypeBitWidth() + 7) / 8);
-  Value copy = b.create<LLVM::CallOp>(loc, type, ValueRange{function, op.getFrame(), address, bytes}).getResult();
-  Value null = b.create<LLVM::ZeroOp>(loc, pointer);
-  returnUnless(b.create<LLVM::ICmpOp>(loc, LLVM::ICmpPredicate::ne, copy, null), [] {});
-  return b.create<LLVM::LoadOp>(loc, element, copy);
+  LLVM::CallOp copy = callRuntime(loc, op.getFrame(), offsetof(lathe_runtime_table, read), pointer, {address, bytes});
+  return b.create<LLVM::LoadOp>(loc, element, unlessNull(copy.getResult()));
 }
 
-void Lowering::lowerLaunch(kernel::LaunchOp op) {
+void Lowering::emit(kernel::LaunchOp op) {
   Location loc = op.getLoc();
   Value arguments = scratch(op, std::max<int64_t>(sizeOfArguments(op.getArgs()), 8));
   storeArguments(loc, op.getArgs(), arguments);
@@ -432,19 +479,12 @@ void Lowering::lowerLaunch(kernel::LaunchOp op) {
   Value task = b.create<UnrealizedConversionCastOp>(
                     loc, pointer, b.create<func::ConstantOp>(loc, callee.getFunctionType(), op.getCallee()).getResult())
                    .getResult(0);
-  Value table = loadPointer(loc, op.getFrame(), offsetof(lathe_frame, rt));
-  Value function = loadPointer(loc, table, offsetof(lathe_runtime_table, parallel_for));
-  auto type = LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(context), {pointer, i64, pointer, pointer, i64, i64});
-  b.create<LLVM::CallOp>(loc, type,
-                         ValueRange{function, op.getFrame(), word(loc, op.getKernel()), task, arguments,
-                                    toWord(op.getCount()), toWord(op.getGrain())});
+  callRuntime(loc, op.getFrame(), offsetof(lathe_runtime_table, parallel_for), LLVM::LLVMVoidType::get(context),
+              {word(loc, op.getKernel()), task, arguments, toWord(op.getCount()), toWord(op.getGrain())});
 }
 
 void Lowering::callFail(Location loc, Value frame, int64_t check) {
-  Value function =
-      loadPointer(loc, loadPointer(loc, frame, offsetof(lathe_frame, rt)), offsetof(lathe_runtime_table, fail));
-  auto type = LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(context), {pointer, i64});
-  b.create<LLVM::CallOp>(loc, type, ValueRange{function, frame, word(loc, check)});
+  callRuntime(loc, frame, offsetof(lathe_runtime_table, fail), LLVM::LLVMVoidType::get(context), word(loc, check));
 }
 
 /// On a device: 1 + the number of the first check that failed.
@@ -466,20 +506,100 @@ void Lowering::returnUnless(Value condition, llvm::function_ref<void()> before) 
   b.setInsertionPointToStart(rest);
 }
 
-/// Address that a function of the runtime's table gives; returns from the run when there is none.
-Value Lowering::callForMemory(Operation *op, Value frame, size_t member, int64_t number, Value argument) {
-  Location loc = op->getLoc();
-  Value function = loadPointer(loc, loadPointer(loc, frame, offsetof(lathe_frame, rt)), member);
-  auto type = LLVM::LLVMFunctionType::get(pointer, {pointer, i64, argument.getType()});
-  Value address =
-      b.create<LLVM::CallOp>(loc, type, ValueRange{function, frame, word(loc, number), argument}).getResult();
+/// An address that the runtime has given; returns from the run when there is none.
+Value Lowering::unlessNull(Value address) {
+  Location loc = address.getLoc();
   Value null = b.create<LLVM::ZeroOp>(loc, pointer);
   returnUnless(b.create<LLVM::ICmpOp>(loc, LLVM::ICmpPredicate::ne, address, null), [] {});
   return address;
 }
 
-LogicalResult Lowering::lower(Operation &op) {
+FailureOr<Value> Lowering::valueOf(SymbolOp op) {
   Location loc = op.getLoc();
+  auto func = op->getParentOfType<func::FuncOp>();
+  auto it = symbols.find(op.getName());
+  if (it == symbols.end())
+    return op.emitError() << "the symbolic dimension '" << op.getName() << "' is not bound by an input";
+  if (func.getNumArguments() == 0 || func.getArgumentTypes()[0] != pointer)
+    return op.emitOpError() << "expects to stand in a function of a frame, got one of type " << func.getFunctionType();
+  Value base = func.getName() == kernel::kPlanName
+                   ? func.getArgument(0)
+                   : loadPointer(loc, func.getArgument(0), offsetof(lathe_frame, symbols));
+  Value value = b.create<LLVM::LoadOp>(loc, i64, at(loc, base, 8 * it->second));
+  return b.create<arith::IndexCastOp>(loc, b.getIndexType(), value).getResult();
+}
+
+Value Lowering::valueOf(kernel::ArenaOp op) {
+  Location loc = op.getLoc();
+  Value base = loadPointer(loc, op.getFrame(), offsetof(lathe_frame, arena));
+  Value address =
+      b.create<LLVM::GEPOp>(loc, pointer, b.getI8Type(), base, ArrayRef<LLVM::GEPArg>{toWord(op.getOffset())});
+  return describe(loc, op.getType(), address, op.getDims());
+}
+
+Value Lowering::valueOf(kernel::RowOp op) {
+  Location loc = op.getLoc();
+  MemRefType type = op.getType();
+  Value bytes = b.create<LLVM::MulOp>(loc, toWord(op.getIndex()), bytesOf(loc, type, op.getDims()));
+  Value address =
+      b.create<LLVM::GEPOp>(loc, pointer, b.getI8Type(), addressOf(loc, op.getSource()), ArrayRef<LLVM::GEPArg>{bytes});
+  return describe(loc, type, address, op.getDims());
+}
+
+Value Lowering::valueOf(kernel::ArgOp op) {
+  Location loc = op.getLoc();
+  Type type = op.getType();
+  Value value = b.create<LLVM::LoadOp>(loc, type.isIndex() ? i64 : converter.convertType(type),
+                                       at(loc, op.getArgs(), op.getOffset()));
+  return type.isIndex() ? b.create<arith::IndexCastOp>(loc, type, value).getResult()
+                        : b.create<UnrealizedConversionCastOp>(loc, type, value).getResult(0);
+}
+
+Value Lowering::valueOf(kernel::DynamicAllocOp op) {
+  Location loc = op.getLoc();
+  MemRefType type = op.getType();
+  Value bytes = bytesOf(loc, type, op.getDims());
+  LLVM::CallOp address = callRuntime(loc, op.getFrame(), offsetof(lathe_runtime_table, allocate), pointer,
+                                     {word(loc, op.getSlot()), bytes});
+  return describe(loc, type, unlessNull(address.getResult()), op.getDims());
+}
+
+Value Lowering::valueOf(kernel::DynamicOutputOp op) {
+  Location loc = op.getLoc();
+  MemRefType type = op.getType();
+  Value dims = scratch(op, std::max<int64_t>(8 * type.getRank(), 8));
+  size_t next = 0;
+  for (auto [i, extent] : llvm::enumerate(type.getShape())) {
+    Value size = ShapedType::isDynamic(extent) ? toWord(op.getDims()[next++]) : word(loc, extent);
+    b.create<LLVM::StoreOp>(loc, size, at(loc, dims, 8 * static_cast<int64_t>(i)));
+  }
+  LLVM::CallOp address =
+      callRuntime(loc, op.getFrame(), offsetof(lathe_runtime_table, output), pointer, {word(loc, op.getIndex()), dims});
+  return describe(loc, type, unlessNull(address.getResult()), op.getDims());
+}
+
+void Lowering::emit(kernel::CheckOp op) {
+  Location loc = op.getLoc();
+  Value bad = b.create<arith::XOrIOp>(loc, op.getCondition(), b.create<arith::ConstantIntOp>(loc, 1, 1));
+  auto branch = b.create<scf::IfOp>(loc, bad);
+  b.setInsertionPointToStart(branch.thenBlock());
+  if (isDeviceKernel(op->getParentOfType<func::FuncOp>()))
+    noteFailure(loc, op.getFrame(), op.getCheck());
+  else
+    callFail(loc, op.getFrame(), op.getCheck());
+}
+
+LogicalResult Lowering::emit(kernel::DefineOp op) {
+  auto it = symbols.find(op.getName());
+  if (it == symbols.end())
+    return op.emitOpError() << "expects a symbol of 'kernel.symbols', got '" << op.getName() << "'";
+  Location loc = op.getLoc();
+  Value base = loadPointer(loc, op.getFrame(), offsetof(lathe_frame, symbols));
+  b.create<LLVM::StoreOp>(loc, toWord(op.getValue()), at(loc, base, 8 * it->second));
+  return success();
+}
+
+LogicalResult Lowering::lower(Operation &op) {
   auto func = op.getParentOfType<func::FuncOp>();
   if (!func)
     return op.emitOpError() << "expects to stand in a function";
@@ -487,103 +607,45 @@ LogicalResult Lowering::lower(Operation &op) {
       (op.getParentOp() != func || func.getNumResults() != 0))
     return op.emitOpError() << "expects to stand in the block of a function without results";
   b.setInsertionPoint(&op);
-  auto table = [&](Value frame, size_t member, int64_t index) {
-    return loadPointer(loc, loadPointer(loc, frame, member), 8 * index);
-  };
-  Value result;
-  if (auto symbol = dyn_cast<SymbolOp>(op)) {
-    auto it = symbols.find(symbol.getName());
-    if (it == symbols.end())
-      return op.emitError() << "the symbolic dimension '" << symbol.getName() << "' is not bound by an input";
-    if (func.getNumArguments() == 0 || func.getArgumentTypes()[0] != pointer)
-      return op.emitOpError() << "expects to stand in a function of a frame, got one of type "
-                              << func.getFunctionType();
-    Value base = func.getName() == kernel::kPlanName
-                     ? func.getArgument(0)
-                     : loadPointer(loc, func.getArgument(0), offsetof(lathe_frame, symbols));
-    Value value = b.create<LLVM::LoadOp>(loc, i64, at(loc, base, 8 * it->second));
-    result = b.create<arith::IndexCastOp>(loc, b.getIndexType(), value);
-  } else if (auto input = dyn_cast<kernel::InputOp>(op)) {
-    result = describe(loc, cast<MemRefType>(input.getType()),
-                      table(input.getFrame(), offsetof(lathe_frame, inputs), input.getIndex()), input.getDims());
-  } else if (auto output = dyn_cast<kernel::OutputOp>(op)) {
-    result = describe(loc, cast<MemRefType>(output.getType()),
-                      table(output.getFrame(), offsetof(lathe_frame, outputs), output.getIndex()), output.getDims());
-  } else if (auto constant = dyn_cast<kernel::ConstantOp>(op)) {
-    result = describe(loc, cast<MemRefType>(constant.getType()),
-                      table(constant.getFrame(), offsetof(lathe_frame, constants), constant.getIndex()), {});
-  } else if (auto arena = dyn_cast<kernel::ArenaOp>(op)) {
-    Value base = loadPointer(loc, arena.getFrame(), offsetof(lathe_frame, arena));
-    Value address =
-        b.create<LLVM::GEPOp>(loc, pointer, b.getI8Type(), base, ArrayRef<LLVM::GEPArg>{toWord(arena.getOffset())});
-    result = describe(loc, cast<MemRefType>(arena.getType()), address, arena.getDims());
-  } else if (auto view = dyn_cast<kernel::ViewOp>(op)) {
-    result = describe(loc, cast<MemRefType>(view.getType()), addressOf(loc, view.getSource()), view.getDims());
-  } else if (auto row = dyn_cast<kernel::RowOp>(op)) {
-    auto type = cast<MemRefType>(row.getType());
-    Value bytes = b.create<LLVM::MulOp>(loc, toWord(row.getIndex()), bytesOf(loc, type, row.getDims()));
-    Value address = b.create<LLVM::GEPOp>(loc, pointer, b.getI8Type(), addressOf(loc, row.getSource()),
-                                          ArrayRef<LLVM::GEPArg>{bytes});
-    result = describe(loc, type, address, row.getDims());
-  } else if (auto argument = dyn_cast<kernel::ArgOp>(op)) {
-    Type type = argument.getType();
-    Value value = b.create<LLVM::LoadOp>(loc, type.isIndex() ? i64 : converter.convertType(type),
-                                         at(loc, argument.getArgs(), argument.getOffset()));
-    result = type.isIndex() ? b.create<arith::IndexCastOp>(loc, type, value).getResult()
-                            : b.create<UnrealizedConversionCastOp>(loc, type, value).getResult(0);
-  } else if (auto check = dyn_cast<kernel::CheckOp>(op)) {
-    Value bad = b.create<arith::XOrIOp>(loc, check.getCondition(), b.create<arith::ConstantIntOp>(loc, 1, 1));
-    auto branch = b.create<scf::IfOp>(loc, bad);
-    b.setInsertionPointToStart(branch.thenBlock());
-    isDeviceKernel(func) ? noteFailure(loc, check.getFrame(), check.getCheck()) : callFail(loc, check.getFrame(), check.getCheck());
-  } else if (auto require = dyn_cast<kernel::RequireOp>(op)) {
-    returnUnless(require.getCondition(), [&] { callFail(loc, require.getFrame(), require.getCheck()); });
-  } else if (auto define = dyn_cast<kernel::DefineOp>(op)) {
-    auto it = symbols.find(define.getName());
-    if (it == symbols.end())
-      return op.emitOpError() << "expects a symbol of 'kernel.symbols', got '" << define.getName() << "'";
-    Value base = loadPointer(loc, define.getFrame(), offsetof(lathe_frame, symbols));
-    b.create<LLVM::StoreOp>(loc, toWord(define.getValue()), at(loc, base, 8 * it->second));
-  } else if (auto alloc = dyn_cast<kernel::DynamicAllocOp>(op)) {
-    auto type = cast<MemRefType>(alloc.getType());
-    Value bytes = bytesOf(loc, type, alloc.getDims());
-    Value address = callForMemory(&op, alloc.getFrame(), offsetof(lathe_runtime_table, allocate),
-                                  static_cast<int64_t>(alloc.getSlot()), bytes);
-    result = describe(loc, type, address, alloc.getDims());
-  } else if (auto output = dyn_cast<kernel::DynamicOutputOp>(op)) {
-    auto type = cast<MemRefType>(output.getType());
-    Value dims = scratch(&op, std::max<int64_t>(8 * type.getRank(), 8));
-    size_t next = 0;
-    for (auto [i, extent] : llvm::enumerate(type.getShape())) {
-      Value size = ShapedType::isDynamic(extent) ? toWord(output.getDims()[next++]) : word(loc, extent);
-      b.create<LLVM::StoreOp>(loc, size, at(loc, dims, 8 * static_cast<int64_t>(i)));
-    }
-    Value address = callForMemory(&op, output.getFrame(), offsetof(lathe_runtime_table, output),
-                                  static_cast<int64_t>(output.getIndex()), dims);
-    result = describe(loc, type, address, output.getDims());
-  } else if (auto matmul = dyn_cast<kernel::MatmulOp>(op)) {
-    lowerMatmul(matmul);
-  } else if (auto lookup = dyn_cast<kernel::LookupOp>(op)) {
-    lowerLookup(lookup);
-  } else if (auto attention = dyn_cast<kernel::AttentionOp>(op)) {
-    lowerAttention(attention);
-  } else if (auto append = dyn_cast<kernel::CacheAppendOp>(op)) {
-    lowerCache(append, append.getFrame(), append.getKernel(), append.getCache(), /*read=*/false, append.getRows(),
-               append.getSizes(), append.getView());
-  } else if (auto read = dyn_cast<kernel::CacheReadOp>(op)) {
-    lowerCache(read, read.getFrame(), read.getKernel(), read.getCache(), /*read=*/true, read.getOut(), {}, {});
-  } else if (auto launch = dyn_cast<kernel::LaunchOp>(op)) {
-    lowerLaunch(launch);
-  } else if (auto launch = dyn_cast<kernel::DeviceLaunchOp>(op)) {
-    lowerLaunch(launch);
-  } else if (auto read = dyn_cast<kernel::ReadOp>(op)) {
-    result = lowerRead(read);
-  } else {
-    return op.emitError() << "unexpected operation " << op.getName() << ": expected "
-                          << (isa<kernel::AllocOp>(op) ? "the arena to be planned" : "kernels to be selected");
-  }
-  if (result)
-    op.getResult(0).replaceAllUsesWith(result);
+  using Result = FailureOr<Value>; // null: none
+  Result result =
+      TypeSwitch<Operation *, Result>(&op)
+          .Case<SymbolOp, kernel::InputOp, kernel::OutputOp, kernel::ConstantOp, kernel::ArenaOp, kernel::ViewOp,
+                kernel::RowOp, kernel::ArgOp, kernel::DynamicAllocOp, kernel::DynamicOutputOp, kernel::ReadOp>(
+              [&](auto own) -> Result { return valueOf(own); })
+          .Case<kernel::CheckOp, kernel::MatmulOp, kernel::LookupOp, kernel::AttentionOp, kernel::LaunchOp,
+                kernel::DeviceLaunchOp>([&](auto own) -> Result {
+            emit(own);
+            return Value();
+          })
+          .Case([&](kernel::DefineOp define) -> Result {
+            if (failed(emit(define)))
+              return failure();
+            return Value();
+          })
+          .Case([&](kernel::RequireOp require) -> Result {
+            returnUnless(require.getCondition(),
+                         [&] { callFail(require.getLoc(), require.getFrame(), require.getCheck()); });
+            return Value();
+          })
+          .Case([&](kernel::CacheAppendOp append) -> Result {
+            emitCache(append, append.getFrame(), append.getKernel(), append.getCache(), /*read=*/false,
+                      append.getRows(), append.getSizes(), append.getView());
+            return Value();
+          })
+          .Case([&](kernel::CacheReadOp read) -> Result {
+            emitCache(read, read.getFrame(), read.getKernel(), read.getCache(), /*read=*/true, read.getOut(), {}, {});
+            return Value();
+          })
+          .Default([](Operation *other) -> Result {
+            return other->emitError() << "unexpected operation " << other->getName() << ": expected "
+                                      << (isa<kernel::AllocOp>(other) ? "the arena to be planned"
+                                                                      : "kernels to be selected");
+          });
+  if (failed(result))
+    return failure();
+  if (*result)
+    op.getResult(0).replaceAllUsesWith(*result);
   op.erase();
   return success();
 }

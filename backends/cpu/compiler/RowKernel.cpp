@@ -117,6 +117,9 @@ private:
   void store(Value value, ValueRange indices) { store(value, out, indices); }
   void store(Value value, Value buffer, ValueRange indices);
   void emitRow(ArrayRef<Value> indices);
+  void takeArguments(Block *entry);
+  void emitElements(Block *entry, Value root);
+  void emitRows(Block *entry, Value root);
   SmallVector<Value> firstRow(ArrayRef<int64_t> counted, ArrayRef<Value> extents, Value row);
   void nextRow(ArrayRef<int64_t> counted, ArrayRef<Value> extents, ValueRange indices);
   Value fail(Operation *op, const Twine &message) {
@@ -584,19 +587,16 @@ void Emitter::emitRow(ArrayRef<Value> indices) {
   scopes.pop_back();
 }
 
-LogicalResult Emitter::run() {
-  Block *entry = &kernel.getBody().front();
-  b.setInsertionPointToStart(entry);
-  frame = entry->getArgument(0);
-  scopes.push_back({nullptr, entry, {}});
+/// Buffers and numbers of the group's arguments, and buffers of what it returns.
+void Emitter::takeArguments(Block *entry) {
   int64_t offset = 0;
   auto argument = [&](Type type) {
     Value value = b.create<kernel::ArgOp>(loc, type, entry->getArgument(1), offset);
     offset += argumentBytes(type);
     return value;
   };
-  Value root = group.getBody().front().getTerminator()->getOperand(0);
-  auto type = cast<RankedTensorType>(root.getType());
+  OperandRange returned = group.getBody().front().getTerminator()->getOperands();
+  auto type = cast<RankedTensorType>(returned.front().getType());
   for (BlockArgument value : group.getArguments()) {
     if (auto tensor = dyn_cast<RankedTensorType>(value.getType()))
       buffers[value] = argument(flat && tensor.getShape() == type.getShape() ? flatBufferType(tensor) : bufferType(tensor));
@@ -604,24 +604,27 @@ LogicalResult Emitter::run() {
       scalars[value] = argument(value.getType());
   }
   out = argument(flat ? flatBufferType(type) : bufferType(type));
-  OperandRange returned = group.getBody().front().getTerminator()->getOperands();
-  if (returned.size() > 1) {
-    results.push_back({root, out});
-    for (Value further : returned.drop_front())
-      results.push_back({further, argument(bufferType(cast<RankedTensorType>(further.getType())))});
-  }
+  if (returned.size() == 1)
+    return;
+  results.push_back({returned.front(), out});
+  for (Value further : returned.drop_front())
+    results.push_back({further, argument(bufferType(cast<RankedTensorType>(further.getType())))});
+}
+
+/// A loop over elements, whatever row they are of.
+void Emitter::emitElements(Block *entry, Value root) {
+  auto elements = b.create<scf::ForOp>(loc, entry->getArgument(2), entry->getArgument(3), constant(1));
+  b.setInsertionPointToStart(elements.getBody());
+  scopes.push_back({elements, elements.getBody(), {}});
+  SmallVector<Value> indices(cast<RankedTensorType>(root.getType()).getRank(), constant(0));
+  indices.back() = elements.getInductionVar();
+  store(element(root, indices), indices.back());
+}
+
+/// A loop over rows.
+void Emitter::emitRows(Block *entry, Value root) {
+  auto type = cast<RankedTensorType>(root.getType());
   int64_t rank = type.getRank();
-  if (flat) {
-    auto elements = b.create<scf::ForOp>(loc, entry->getArgument(2), entry->getArgument(3), constant(1));
-    b.setInsertionPointToStart(elements.getBody());
-    scopes.push_back({elements, elements.getBody(), {}});
-    SmallVector<Value> indices(rank, constant(0));
-    indices.back() = elements.getInductionVar();
-    store(element(root, indices), indices.back());
-    b.setInsertionPointToEnd(entry);
-    b.create<func::ReturnOp>(loc);
-    return success(!failed);
-  }
   SmallVector<Value> extents;
   for (int64_t i = 0; i < rank; ++i)
     extents.push_back(type.isDynamicDim(i) ? b.create<memref::DimOp>(loc, out, i).getResult() : constant(type.getDimSize(i)));
@@ -656,6 +659,16 @@ LogicalResult Emitter::run() {
     store(element(root, indices), indices);
   b.setInsertionPointToEnd(rows.getBody());
   nextRow(counted, extents, rows.getRegionIterArgs());
+}
+
+LogicalResult Emitter::run() {
+  Block *entry = &kernel.getBody().front();
+  b.setInsertionPointToStart(entry);
+  frame = entry->getArgument(0);
+  scopes.push_back({nullptr, entry, {}});
+  takeArguments(entry);
+  Value root = group.getBody().front().getTerminator()->getOperand(0);
+  flat ? emitElements(entry, root) : emitRows(entry, root);
   b.setInsertionPointToEnd(entry);
   b.create<func::ReturnOp>(loc);
   return success(!failed);

@@ -64,46 +64,59 @@ LogicalResult Selector::emitCache(CacheOp op, const CacheCall &call) {
   return success();
 }
 
+/// Of three leading axes, the last of them the heads.
+static constexpr size_t kLeading = 3;
+
+/// Dimension of a leading axis; 1 where the tensor does not have it.
+static SymExpr leadingOf(const SymShape &dims, size_t axis) {
+  size_t missing = kLeading + 2 - dims.size();
+  return axis < missing ? SymExpr(1) : dims[axis - missing];
+}
+
+void Selector::appendView(const SymExpr &offset, const SymShape &dims, ArrayRef<SymExpr> strides,
+                          SmallVectorImpl<Value> &into) {
+  into.push_back(host(offset));
+  size_t missing = kLeading + 2 - dims.size();
+  // An extent of 1 is read again and again; strides along it don't matter.
+  for (size_t axis = 0; axis < kLeading + 2; ++axis)
+    into.push_back(host(axis < missing || dims[axis - missing].isConstant(1) ? SymExpr(0) : strides[axis - missing]));
+}
+
+/// The operations that a call stands for.
+static SmallVector<Operation *> operationsOf(AttentionOp op, const AttentionCall &call) {
+  SmallVector<Operation *> ops;
+  for (const TensorView *from : {&call.query, &call.key, &call.value})
+    ops.append(from->ops);
+  for (const TensorView &from : call.biases)
+    ops.append(from.ops);
+  ops.push_back(op);
+  if (call.last != op)
+    ops.push_back(call.last);
+  return ops;
+}
+
 void Selector::emitAttention(AttentionOp op, const AttentionCall &call) {
-  constexpr size_t kLeading = 3;
   Location loc = op.getLoc();
   SymShape result = shape(op.getResult()), query = shape(op.getQuery()), key = shape(op.getKey()),
            value = shape(op.getValue());
   size_t rank = result.size();
-  /// Dimension of a leading axis, of three that end with the heads.
-  auto leading = [](const SymShape &dims, size_t axis) {
-    size_t missing = kLeading + 2 - dims.size();
-    return axis < missing ? SymExpr(1) : dims[axis - missing];
-  };
-  SymExpr keyHeads = leading(key, kLeading - 1);
+  SymExpr keyHeads = leadingOf(key, kLeading - 1);
   if (keyHeads.isConstant(1))
-    keyHeads = leading(value, kLeading - 1);
+    keyHeads = leadingOf(value, kLeading - 1);
 
   SmallVector<Value> sizes;
   for (size_t axis = 0; axis < kLeading; ++axis)
-    sizes.push_back(host(leading(result, axis)));
+    sizes.push_back(host(leadingOf(result, axis)));
   for (const SymExpr &size : {keyHeads, result[rank - 2], key[key.size() - 2], query.back(), result.back()})
     sizes.push_back(host(size));
-  // An extent of 1 is read again and again; strides along it don't matter.
-  auto indices = [&](const SymExpr &offset, const SymShape &dims, ArrayRef<SymExpr> strides,
-                     SmallVectorImpl<Value> &into) {
-    into.push_back(host(offset));
-    size_t missing = kLeading + 2 - dims.size();
-    for (size_t axis = 0; axis < kLeading + 2; ++axis)
-      into.push_back(host(axis < missing || dims[axis - missing].isConstant(1) ? SymExpr(0) : strides[axis - missing]));
-  };
-  auto view = [&](const TensorView &from, Value operand) {
-    SmallVector<Value> numbers;
-    indices(from.offset, shape(operand), from.strides, numbers);
-    return numbers;
-  };
-  SmallVector<Value> queryView = view(call.query, op.getQuery()), keyView, valueView, biasViews, outView, biases, positionsView;
+  SmallVector<Value> queryView, keyView, valueView, biasViews, outView, biases, positionsView;
+  appendView(call.query.offset, query, call.query.strides, queryView);
   Value keyBuffer, valueBuffer, positions;
   auto keysOrValues = [&](OpOperand &use, const TensorView &from, Value &into, SmallVector<Value> &numbers) {
     if (readsCache(use))
       return b.getI64IntegerAttr(cacheIndex.at(use.get().getDefiningOp<CacheOp>().getName()));
     into = buffer(from.tensor);
-    numbers = view(from, use.get());
+    appendView(from.offset, shape(use.get()), from.strides, numbers);
     return IntegerAttr();
   };
   IntegerAttr keyCache = keysOrValues(op.getKeyMutable(), call.key, keyBuffer, keyView);
@@ -115,7 +128,7 @@ void Selector::emitAttention(AttentionOp op, const AttentionCall &call) {
     positionsView = {host(SymExpr(0)), host(strides[0]), host(strides[1])};
   }
   for (auto [from, operand] : llvm::zip(call.biases, op.getBiases())) {
-    indices(from.offset, shape(operand), from.strides, biasViews);
+    appendView(from.offset, shape(operand), from.strides, biasViews);
     biases.push_back(buffer(from.tensor));
   }
   Value queryBuffer = buffer(call.query.tensor);
@@ -125,17 +138,9 @@ void Selector::emitAttention(AttentionOp op, const AttentionCall &call) {
     SmallVector<int64_t> inverse = invertPermutationVector(transpose.getPermutation());
     strides = applyPermutation(ArrayRef<SymExpr>(strides), inverse);
   }
-  indices(SymExpr(0), result, strides, outView);
+  appendView(SymExpr(0), result, strides, outView);
   Value out = destination(stored);
-
-  SmallVector<Operation *> ops;
-  for (const TensorView *from : {&call.query, &call.key, &call.value})
-    ops.append(from->ops);
-  for (const TensorView &from : call.biases)
-    ops.append(from.ops);
-  ops.push_back(op);
-  if (call.last != op)
-    ops.push_back(call.last);
+  SmallVector<Operation *> ops = operationsOf(op, call);
   int64_t id = addKernel("attention_" + std::to_string(kernels.size()), "attention", ops);
   describeResult(id, stored, ops);
   b.create<kernel::AttentionOp>(loc, frame, sizes, queryBuffer, queryView, keyBuffer, keyView, valueBuffer, valueView,

@@ -219,28 +219,24 @@ void Selector::emitLookup(GatherOp op) {
   b.create<kernel::LookupOp>(op.getLoc(), frame, weight, indices, destination(op.getResult()), check, id);
 }
 
-LogicalResult Selector::emitGroup(ArrayRef<Operation *> ops, Value root, Value target) {
+Selector::Group Selector::outline(ArrayRef<Operation *> ops, Value root) {
+  Group group;
   Location loc = ops.empty() ? root.getLoc() : ops.back()->getLoc();
   llvm::SmallPtrSet<Operation *, 16> inside(ops.begin(), ops.end());
   IRMapping map;
   OpBuilder moduleBuilder = OpBuilder::atBlockEnd(module.getBody());
-  auto groupFunc = moduleBuilder.create<func::FuncOp>(loc, "group", FunctionType::get(context, {}, {root.getType()}));
-  Block *block = groupFunc.addEntryBlock();
+  group.func = moduleBuilder.create<func::FuncOp>(loc, "group", FunctionType::get(context, {}, {root.getType()}));
+  Block *block = group.func.addEntryBlock();
   OpBuilder body = OpBuilder::atBlockEnd(block);
-  SmallVector<Value> arguments;
-  SmallVector<Value> tensors; // that the arguments are buffers of
   SymShape dims = shape(root);
-  SymExpr count(1);
-  for (const SymExpr &dim : dims)
-    count = count * dim;
   // Types alone do not tell that dynamic dimensions are the same.
-  bool flat = fuse;
+  group.isFlat = fuse;
   auto sameShape = [&](Value tensor) {
     return cast<RankedTensorType>(tensor.getType()).hasStaticShape() || shape(tensor) == dims;
   };
   for (Operation *op : ops)
     for (Value result : op->getResults())
-      flat = flat && (!isa<RankedTensorType>(result.getType()) || sameShape(result));
+      group.isFlat = group.isFlat && (!isa<RankedTensorType>(result.getType()) || sameShape(result));
   auto import = [&](Value operand) {
     if (map.contains(operand) || inside.contains(operand.getDefiningOp()))
       return;
@@ -250,19 +246,19 @@ LogicalResult Selector::emitGroup(ArrayRef<Operation *> ops, Value root, Value t
         map.map(operand, body.create<arith::ConstantIndexOp>(loc, *constant));
         return;
       }
-      arguments.push_back(host(value));
-      tensors.push_back({});
+      group.arguments.push_back(host(value));
+      group.tensors.push_back({});
     } else if (isSplatConstant(operand)) {
       body.clone(*operand.getDefiningOp(), map);
       return;
     } else if (std::optional<bool> transposed = isStored(operand) ? packedAs(operand) : std::nullopt) {
-      map.map(operand, readPanels(operand, *transposed, body, block, arguments));
-      tensors.push_back({}); // its buffer is not the tensor's
+      map.map(operand, readPanels(operand, *transposed, body, block, group.arguments));
+      group.tensors.push_back({}); // its buffer is not the tensor's
       return;
     } else {
-      arguments.push_back(buffer(operand));
-      tensors.push_back(operand);
-      flat = flat && sameShape(operand);
+      group.arguments.push_back(buffer(operand));
+      group.tensors.push_back(operand);
+      group.isFlat = group.isFlat && sameShape(operand);
     }
     map.map(operand, block->addArgument(operand.getType(), loc));
   };
@@ -274,16 +270,41 @@ LogicalResult Selector::emitGroup(ArrayRef<Operation *> ops, Value root, Value t
   for (Operation *op : ops)
     body.clone(*op, map);
   body.create<func::ReturnOp>(loc, map.lookup(root));
-  groupFunc.setFunctionType(FunctionType::get(context, block->getArgumentTypes(), {root.getType()}));
+  group.func.setFunctionType(FunctionType::get(context, block->getArgumentTypes(), {root.getType()}));
+  return group;
+}
 
-  makeSignless(groupFunc);
-  if (failed(lowerToLinalg(groupFunc)))
+/// Lets the launch see buffers of the result's shape, and the result's, as of one axis; returns its extent.
+SymExpr Selector::flatten(Group &group, Value root, Value target) {
+  SymExpr count(1);
+  for (const SymExpr &dim : shape(root))
+    count = count * dim;
+  auto rootType = cast<RankedTensorType>(root.getType());
+  auto asOneAxis = [&](Value memref, Value tensor) -> Value {
+    auto type = flatBufferType(cast<RankedTensorType>(tensor.getType()));
+    if (memref.getType() == type)
+      return memref;
+    SmallVector<Value> extent(type.getNumDynamicDims(), type.hasStaticShape() ? Value() : host(count));
+    return b.create<kernel::ViewOp>(group.func.getLoc(), type, memref, extent);
+  };
+  for (auto [argument, tensor] : llvm::zip(group.arguments, group.tensors))
+    if (tensor && cast<RankedTensorType>(tensor.getType()).getShape() == rootType.getShape())
+      argument = asOneAxis(argument, tensor);
+  group.arguments.push_back(asOneAxis(target, root));
+  return count;
+}
+
+LogicalResult Selector::emitGroup(ArrayRef<Operation *> ops, Value root, Value target) {
+  Group group = outline(ops, root);
+  Location loc = group.func.getLoc();
+  makeSignless(group.func);
+  if (failed(lowerToLinalg(group.func)))
     return failure();
   // Rows that products round leave the kernel rounded, and as numbers for whoever else reads them.
   auto rounding = rounded.find(root);
   bool rounds = rounding != rounded.end() && !ops.empty(), isStored = !rounds || rounding->second.isStored;
   if (rounds)
-    roundRows(groupFunc, rounding->second);
+    roundRows(group.func, rounding->second);
   if (!target && isStored)
     target = destination(root);
   SmallVector<Value> targets;
@@ -294,48 +315,36 @@ LogicalResult Selector::emitGroup(ArrayRef<Operation *> ops, Value root, Value t
   std::string name = "kernel_" + std::to_string(kernels.size());
   int64_t id = addKernel(name, "generated", ops);
   func::FuncOp kernelFunc = addKernelFunc(loc, name);
-  bool isUnsigned = cast<RankedTensorType>(root.getType()).getElementType().isUnsignedInteger();
-  SmallVector<int64_t> inPlace = rounds ? SmallVector<int64_t>() : findInPlace(groupFunc);
-  flat = flat && !rounds && isFlat(groupFunc);
-  LogicalResult result = emitRowKernel(groupFunc, kernelFunc, isUnsigned, flat,
+  SmallVector<int64_t> inPlace = rounds ? SmallVector<int64_t>() : findInPlace(group.func);
+  bool flat = group.isFlat && !rounds && lathe::cpu::isFlat(group.func);
+  LogicalResult result = emitRowKernel(group.func, kernelFunc, isUnsigned(root), flat,
                                        [&](Location at, StringRef message) { return addCheck(at, message); });
-  groupFunc.erase();
-  if (failed(result))
+  if (failed(result)) {
+    group.func.erase();
     return failure();
+  }
 
   // Chunks of a few thousand elements: less is not worth a hand-over to another thread.
   constexpr int64_t kChunk = 4096;
-  auto launch = [&](const SymExpr &items, Value grain) {
-    auto op = b.create<kernel::LaunchOp>(loc, frame, name, arguments, host(items), grain, id);
-    describeResult(id, root, ops, ValueRange(arguments), isStored);
-    if (!inPlace.empty())
-      op->setAttr(kernel::kInPlaceAttr, b.getDenseI64ArrayAttr(inPlace));
-  };
+  SymShape dims = shape(root);
+  SymExpr items(1), grain(kChunk);
   if (flat) {
-    auto rootType = cast<RankedTensorType>(root.getType());
-    auto asOneAxis = [&](Value memref, Value tensor) -> Value {
-      auto type = flatBufferType(cast<RankedTensorType>(tensor.getType()));
-      if (memref.getType() == type)
-        return memref;
-      SmallVector<Value> extent(type.getNumDynamicDims(), type.hasStaticShape() ? Value() : host(count));
-      return b.create<kernel::ViewOp>(loc, type, memref, extent);
-    };
-    for (auto [argument, tensor] : llvm::zip(arguments, tensors))
-      if (tensor && cast<RankedTensorType>(tensor.getType()).getShape() == rootType.getShape())
-        argument = asOneAxis(argument, tensor);
-    arguments.push_back(asOneAxis(target, root));
-    launch(count, host(kChunk));
-    return success();
+    items = flatten(group, root, target);
+  } else {
+    for (size_t i = 0; i + 1 < dims.size(); ++i)
+      items = items * dims[i];
+    SymExpr columns = dims.empty() ? SymExpr(1) : dims.back();
+    grain = shapes.max(shapes.floorDiv(kChunk, shapes.max(columns, 1)), 1);
+    llvm::append_range(group.arguments, targets);
   }
-  SymExpr rows(1);
-  for (size_t i = 0; i + 1 < dims.size(); ++i)
-    rows = rows * dims[i];
-  SymExpr columns = dims.empty() ? SymExpr(1) : dims.back();
-  Value grain = host(shapes.max(shapes.floorDiv(kChunk, shapes.max(columns, 1)), 1));
-  llvm::append_range(arguments, targets);
-  launch(rows, grain);
-  if (device)
-    describeComputation(id, ops, root, arguments, tensors);
+  group.func.erase();
+  Value chunk = host(grain), extent = host(items);
+  auto launch = b.create<kernel::LaunchOp>(loc, frame, name, group.arguments, extent, chunk, id);
+  describeResult(id, root, ops, ValueRange(group.arguments), isStored);
+  if (!inPlace.empty())
+    launch->setAttr(kernel::kInPlaceAttr, b.getDenseI64ArrayAttr(inPlace));
+  if (device && !flat)
+    describeComputation(id, ops, root, group.arguments, group.tensors);
   return success();
 }
 

@@ -130,6 +130,38 @@ void Selector::findLookups() {
   rowsRead.remove_if([&](const auto &entry) { return readOtherwise.contains(entry.first); });
 }
 
+/// Symbols are bound by inputs that have them as a dimension by themselves; all that are mentioned must be. Beside them
+/// stand what @plan and the run read and define, so they are there.
+LogicalResult Selector::setSymbols(const llvm::SetVector<StringRef> &alone, ArrayRef<std::string> mentioned) {
+  for (const std::string &name : mentioned)
+    if (!alone.contains(name) && !SymExpr::isInputElement(name))
+      return main.emitError() << "the symbolic dimension '" << name
+                              << "' has no value: expected an input with a dimension of that name alone; name the "
+                                 "dimensions of the inputs";
+  SmallVector<Attribute> symbolTable;
+  for (StringRef name : alone) {
+    ShapeContext::Range range = shapes.ranges.lookup(name);
+    symbolTable.push_back(dictionary({{"name", b.getStringAttr(name)},
+                                      {"min", b.getI64IntegerAttr(range.min)},
+                                      {"max", b.getI64IntegerAttr(range.max.value_or(-1))}}));
+  }
+  if (failed(addElements(symbolTable)))
+    return failure();
+  module->setAttr(kernel::kSymbolsAttr, b.getArrayAttr(symbolTable));
+  return success();
+}
+
+Attribute Selector::inputEntry(BlockArgument argument) {
+  Attribute entry = valueTable(argument, main.getArgAttr(argument.getArgNumber(), LatheDialect::kNameAttr),
+                               "input_" + Twine(argument.getArgNumber()));
+  int64_t rows = below.lookup(argument);
+  if (!rows)
+    return entry;
+  NamedAttrList extended(cast<DictionaryAttr>(entry));
+  extended.set("below", b.getI64IntegerAttr(rows));
+  return extended.getDictionary(context);
+}
+
 LogicalResult Selector::emitPlan() {
   Location loc = main.getLoc();
   Operation *terminator = main.getBody().front().getTerminator();
@@ -157,15 +189,7 @@ LogicalResult Selector::emitPlan() {
         alone.insert(*name);
       dim.collectSymbols(mentioned);
     }
-    auto entry = cast<DictionaryAttr>(valueTable(argument,
-                                                 main.getArgAttr(argument.getArgNumber(), LatheDialect::kNameAttr),
-                                                 "input_" + Twine(argument.getArgNumber())));
-    if (int64_t rows = below.lookup(argument)) {
-      NamedAttrList extended(entry);
-      extended.set("below", b.getI64IntegerAttr(rows));
-      entry = extended.getDictionary(context);
-    }
-    inputTable.push_back(entry);
+    inputTable.push_back(inputEntry(argument));
   }
   for (OpOperand &operand : terminator->getOpOperands()) {
     for (const SymExpr &dim : shape(operand.get())) {
@@ -176,18 +200,6 @@ LogicalResult Selector::emitPlan() {
                                      main.getResultAttr(operand.getOperandNumber(), LatheDialect::kNameAttr),
                                      "output_" + Twine(operand.getOperandNumber())));
   }
-  for (const std::string &name : mentioned)
-    if (!alone.contains(name) && !SymExpr::isInputElement(name))
-      return main.emitError() << "the symbolic dimension '" << name
-                              << "' has no value: expected an input with a dimension of that name alone; name the "
-                                 "dimensions of the inputs";
-  SmallVector<Attribute> symbolTable;
-  for (StringRef name : alone) {
-    ShapeContext::Range range = shapes.ranges.lookup(name);
-    symbolTable.push_back(dictionary({{"name", b.getStringAttr(name)},
-                                      {"min", b.getI64IntegerAttr(range.min)},
-                                      {"max", b.getI64IntegerAttr(range.max.value_or(-1))}}));
-  }
   Value code = b.create<arith::ConstantIntOp>(loc, 0, 64);
   // The first that fails is reported: later ones tend to follow from earlier ones.
   for (const Condition &condition : llvm::reverse(conditions))
@@ -195,11 +207,10 @@ LogicalResult Selector::emitPlan() {
       code = b.create<arith::SelectOp>(loc, condition.violated(),
                                        b.create<arith::ConstantIntOp>(loc, condition.check + 1, 64), code);
   b.create<func::ReturnOp>(loc, code);
-  if (failed(addElements(symbolTable)))
+  if (failed(setSymbols(alone, mentioned)))
     return failure();
   module->setAttr(kernel::kInputsAttr, b.getArrayAttr(inputTable));
   module->setAttr(kernel::kOutputsAttr, b.getArrayAttr(outputTable));
-  module->setAttr(kernel::kSymbolsAttr, b.getArrayAttr(symbolTable));
   return success();
 }
 
@@ -307,94 +318,110 @@ void Selector::define(Value index, Value value) {
 // Conditions
 //===----------------------------------------------------------------------===//
 
+void Selector::addCondition(Location at, const Twine &message, ArrayRef<SymExpr> mentioned,
+                            std::function<Value()> violated) {
+  SmallVector<std::string> names;
+  for (const SymExpr &expr : mentioned)
+    expr.collectSymbols(names);
+  llvm::erase_if(names, [&](const std::string &name) { return !computed.count(name); });
+  conditions.push_back({addCheck(at, message.str()), std::move(names), std::move(violated)});
+}
+
+/// What a branch requires does not matter where the other one is taken.
+Value Selector::guarded(Value violated, const SymExpr &guard) {
+  if (guard.isConstant(1))
+    return violated;
+  Location loc = main.getLoc();
+  Value taken = b.create<arith::CmpIOp>(loc, arith::CmpIPredicate::ne, host(guard), host(0));
+  return b.create<arith::AndIOp>(loc, violated, taken);
+}
+
 /// What the model requires of shapes, and what buffers and loops do: elsewhere sizes are computed modulo 2^64.
 void Selector::collectConditions() {
-  Location loc = main.getLoc();
-  auto add = [&](Location at, const Twine &message, ArrayRef<SymExpr> mentioned, std::function<Value()> violated) {
-    SmallVector<std::string> names;
-    for (const SymExpr &expr : mentioned)
-      expr.collectSymbols(names);
-    llvm::erase_if(names, [&](const std::string &name) { return !computed.count(name); });
-    conditions.push_back({addCheck(at, message.str()), std::move(names), std::move(violated)});
-  };
-  // What a branch requires does not matter where the other one is taken.
-  auto guarded = [=, this](Value violated, const SymExpr &guard) -> Value {
-    if (guard.isConstant(1))
-      return violated;
-    Value taken = b.create<arith::CmpIOp>(loc, arith::CmpIPredicate::ne, host(guard), host(0));
-    return b.create<arith::AndIOp>(loc, violated, taken);
-  };
-  main.walk([&](RequireOp op) {
-    SymExpr guard = guards.at(op);
-    SymExpr condition = shapes.indexValue(op.getCondition());
-    std::string got;
-    for (Value value : op.getValues())
-      got += (got.empty() ? ": got " : ", ") + describe(shapes.indexValue(value));
-    add(op.getLoc(), op.getMessage() + got, {condition, guard}, [=, this] {
-      Value violated = b.create<arith::CmpIOp>(loc, arith::CmpIPredicate::eq, host(condition), host(0));
-      return guarded(violated, guard);
-    });
-  });
+  main.walk([&](RequireOp op) { addRequired(op); });
   llvm::StringSet<> sizes, extents;
-  main.walk([&](Operation *op) {
-    for (Value result : op->getResults()) {
-      if (!isa<RankedTensorType>(result.getType()))
-        continue;
-      for (const SymExpr &dim : shape(result)) // those that follow from elements of tensors may be anything
-        if (!shapes.atLeast(dim, 0) && extents.insert(dim.str()).second)
-          add(op->getLoc(), "a dimension must not be negative: got " + describe(dim), dim, [=, this] {
-            return b.create<arith::CmpIOp>(loc, arith::CmpIPredicate::slt, host(dim), host(0)).getResult();
-          });
-    }
-  });
-  for (const ShapeCheck &check : shapes.checks) {
-    bool atMost = check.kind == ShapeCheck::at_most;
-    // Of a symbol alone it became the range, which the runtime tests when it binds the inputs.
-    bool always = check.guard.isConstant(1);
-    if (auto name = check.lhs.symbolName(); atMost && always && name && !SymExpr::isInputElement(*name))
-      continue;
-    add(check.loc, check.message + ": got " + describe(check.lhs) + (atMost ? "" : " and " + describe(check.rhs)),
-        {check.lhs, check.rhs, check.guard}, [=, this] {
-          using P = arith::CmpIPredicate;
-          Value lhs = host(check.lhs), rhs = host(check.rhs);
-          Value result = b.create<arith::CmpIOp>(loc, atMost ? P::sgt : P::ne, lhs, rhs);
-          if (check.kind == ShapeCheck::broadcastable)
-            for (Value extent : {lhs, rhs})
-              result = b.create<arith::AndIOp>(loc, result, b.create<arith::CmpIOp>(loc, P::ne, extent, host(1)));
-          return guarded(result, check.guard);
+  auto forShapes = [&](auto add) {
+    main.walk([&](Operation *op) {
+      for (Value result : op->getResults())
+        if (isa<RankedTensorType>(result.getType()))
+          add(op->getLoc(), shape(result));
+    });
+  };
+  forShapes([&](Location at, const SymShape &dims) {
+    for (const SymExpr &dim : dims) // those that follow from elements of tensors may be anything
+      if (!shapes.atLeast(dim, 0) && extents.insert(dim.str()).second)
+        addCondition(at, "a dimension must not be negative: got " + describe(dim), dim, [=, this] {
+          return b.create<arith::CmpIOp>(main.getLoc(), arith::CmpIPredicate::slt, host(dim), host(0)).getResult();
         });
-  }
-  main.walk([&](Operation *op) {
-    for (Value result : op->getResults()) {
-      if (!isa<RankedTensorType>(result.getType()))
-        continue;
-      // Far above any memory, and far below where sums of buffers in bytes would overflow. Zeros count as ones, since
-      // loops run around an empty one.
-      constexpr double kMaxElements = 0x1p46;
-      double known = 1;
-      std::string text, key;
-      SmallVector<SymExpr> unknown;
-      for (const SymExpr &dim : shape(result)) {
-        text += (text.empty() ? "[" : ", ") + describe(dim);
-        key += dim.str() + ",";
-        if (std::optional<int64_t> constant = dim.constant())
-          known *= static_cast<double>(std::max<int64_t>(*constant, 1));
-        else
-          unknown.push_back(dim);
-      }
-      if (unknown.empty() || !sizes.insert(key).second)
-        continue;
-      add(op->getLoc(), "expected at most 2^46 elements: got shape " + text + "]", unknown, [=, this] {
-        Value count = b.create<arith::ConstantFloatOp>(loc, APFloat(known), b.getF64Type());
-        for (const SymExpr &dim : unknown) {
-          Value extent = b.create<arith::IndexCastOp>(loc, b.getI64Type(), host(dim));
-          extent = b.create<arith::MaxUIOp>(loc, extent, b.create<arith::ConstantIntOp>(loc, 1, 64));
-          count = b.create<arith::MulFOp>(loc, count, b.create<arith::UIToFPOp>(loc, b.getF64Type(), extent));
-        }
-        Value most = b.create<arith::ConstantFloatOp>(loc, APFloat(kMaxElements), b.getF64Type());
-        return b.create<arith::CmpFOp>(loc, arith::CmpFPredicate::OGT, count, most).getResult();
+  });
+  for (const ShapeCheck &check : shapes.checks)
+    addChecked(check);
+  forShapes([&](Location at, const SymShape &dims) {
+    std::string key;
+    for (const SymExpr &dim : dims)
+      key += dim.str() + ",";
+    if (llvm::any_of(dims, [](const SymExpr &dim) { return !dim.constant(); }) && sizes.insert(key).second)
+      addBounded(at, dims);
+  });
+}
+
+void Selector::addRequired(RequireOp op) {
+  SymExpr guard = guards.at(op);
+  SymExpr condition = shapes.indexValue(op.getCondition());
+  std::string got;
+  for (Value value : op.getValues())
+    got += (got.empty() ? ": got " : ", ") + describe(shapes.indexValue(value));
+  addCondition(op.getLoc(), op.getMessage() + got, {condition, guard}, [=, this] {
+    Value violated = b.create<arith::CmpIOp>(main.getLoc(), arith::CmpIPredicate::eq, host(condition), host(0));
+    return guarded(violated, guard);
+  });
+}
+
+void Selector::addChecked(const ShapeCheck &check) {
+  bool atMost = check.kind == ShapeCheck::at_most;
+  // Of a symbol alone it became the range, which the runtime tests when it binds the inputs.
+  bool always = check.guard.isConstant(1);
+  if (auto name = check.lhs.symbolName(); atMost && always && name && !SymExpr::isInputElement(*name))
+    return;
+  addCondition(
+      check.loc, check.message + ": got " + describe(check.lhs) + (atMost ? "" : " and " + describe(check.rhs)),
+      {check.lhs, check.rhs, check.guard}, [=, this] {
+        using P = arith::CmpIPredicate;
+        Location loc = main.getLoc();
+        Value lhs = host(check.lhs), rhs = host(check.rhs);
+        Value result = b.create<arith::CmpIOp>(loc, atMost ? P::sgt : P::ne, lhs, rhs);
+        if (check.kind == ShapeCheck::broadcastable)
+          for (Value extent : {lhs, rhs})
+            result = b.create<arith::AndIOp>(loc, result, b.create<arith::CmpIOp>(loc, P::ne, extent, host(1)));
+        return guarded(result, check.guard);
       });
+}
+
+/// Of a shape with dimensions that are not known.
+void Selector::addBounded(Location at, const SymShape &dims) {
+  // Far above any memory, and far below where sums of buffers in bytes would overflow. Zeros count as ones, since
+  // loops run around an empty one.
+  constexpr double kMaxElements = 0x1p46;
+  double known = 1;
+  std::string text;
+  SmallVector<SymExpr> unknown;
+  for (const SymExpr &dim : dims) {
+    text += (text.empty() ? "[" : ", ") + describe(dim);
+    if (std::optional<int64_t> constant = dim.constant())
+      known *= static_cast<double>(std::max<int64_t>(*constant, 1));
+    else
+      unknown.push_back(dim);
+  }
+  addCondition(at, "expected at most 2^46 elements: got shape " + text + "]", unknown, [=, this] {
+    Location loc = main.getLoc();
+    Value count = b.create<arith::ConstantFloatOp>(loc, APFloat(known), b.getF64Type());
+    for (const SymExpr &dim : unknown) {
+      Value extent = b.create<arith::IndexCastOp>(loc, b.getI64Type(), host(dim));
+      extent = b.create<arith::MaxUIOp>(loc, extent, b.create<arith::ConstantIntOp>(loc, 1, 64));
+      count = b.create<arith::MulFOp>(loc, count, b.create<arith::UIToFPOp>(loc, b.getF64Type(), extent));
     }
+    Value most = b.create<arith::ConstantFloatOp>(loc, APFloat(kMaxElements), b.getF64Type());
+    return b.create<arith::CmpFOp>(loc, arith::CmpFPredicate::OGT, count, most).getResult();
   });
 }
 

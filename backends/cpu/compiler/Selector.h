@@ -45,7 +45,15 @@ private:
   LogicalResult analyze(Block &block);
   void findComputed(Block &block);
   void collectConditions();
+  /// `violated` emits an i1, where `b` stands; `mentioned` is all that it depends on.
+  void addCondition(Location at, const Twine &message, ArrayRef<SymExpr> mentioned, std::function<Value()> violated);
+  void addRequired(RequireOp op);
+  void addChecked(const ShapeCheck &check);
+  void addBounded(Location at, const SymShape &dims);
+  Value guarded(Value violated, const SymExpr &guard);
   LogicalResult emitPlan();
+  Attribute inputEntry(BlockArgument argument);
+  LogicalResult setSymbols(const llvm::SetVector<StringRef> &alone, ArrayRef<std::string> mentioned);
   /// Of tables that are only looked up, how many rows a run reads at most; of inputs that look them up, how many rows there are.
   void findLookups();
   LogicalResult addElements(SmallVectorImpl<Attribute> &symbolTable);
@@ -102,9 +110,20 @@ private:
   LogicalResult emitMatmul(MatmulOp op, const Epilogue &epilogue);
   LogicalResult decomposeAttentions();
   void emitAttention(AttentionOp op, const AttentionCall &call);
+  /// Appends an offset and strides along five axes.
+  void appendView(const SymExpr &offset, const SymShape &dims, ArrayRef<SymExpr> strides, SmallVectorImpl<Value> &into);
   LogicalResult emitCache(CacheOp op, const CacheCall &call);
   void emitLookup(GatherOp op);
   LogicalResult emitGroup(ArrayRef<Operation *> ops, Value root, Value target);
+  /// Operations that one kernel computes, as a function of tensors.
+  struct Group {
+    func::FuncOp func;
+    SmallVector<Value> arguments; ///< of the launch, without the result's buffers
+    SmallVector<Value> tensors;   ///< that these are buffers of; null where of none
+    bool isFlat = false;          ///< all tensors have the result's shape, or a static one
+  };
+  Group outline(ArrayRef<Operation *> ops, Value root);
+  SymExpr flatten(Group &group, Value root, Value target);
   /// A left side that products round by rows, as the kernel that computes it writes it.
   struct RoundedRows {
     bool hasSums = false;      ///< some product takes what the bytes of a row add up to

@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "backends/cpu/runtime/Attention.h"
 
+#include "runtime/AttentionCall.h"
 #include "runtime/CpuFeatures.h"
 #include "runtime/DataType.h"
 #include "runtime/include/lathe/lathe.h"
@@ -41,27 +42,9 @@ Status cpu::verifyAttention(const lathe_attention_call &call, const runtime::Cac
     return failure(LATHE_INTERNAL, "the cpu backend has no attention for type ", type ? type->name : "?",
                    "; expected f32");
   }
-  for (int64_t extent : {call.batch[0], call.batch[1], call.batch[2], call.key_heads, call.s, call.t, call.d, call.e})
-    if (extent < 0)
-      return failure(LATHE_INTERNAL, "negative extent in attention");
-  if (call.batch[2] > 0 && (call.key_heads == 0 || call.batch[2] % call.key_heads != 0))
-    return failure(LATHE_INTERNAL, "expected query heads that are a multiple of the key heads, got ", call.batch[2],
-                   " and ", call.key_heads);
-  if (call.biases < 0 || call.biases > 2)
-    return failure(LATHE_INTERNAL, "expected at most 2 biases, got ", call.biases);
-  if (call.window < 0 || (call.window > 0 && !call.positions))
-    return failure(LATHE_INTERNAL, "expected a window of at least 0 with positions, got ", call.window);
-  for (auto [cache, size] : {std::pair(keys, call.d), std::pair(values, call.e)})
-    if (cache && (call.batch[0] != 1 || call.batch[1] != cache->sequences || cache->layout.heads != call.key_heads ||
-                  cache->layout.size != size))
-      return failure(LATHE_INTERNAL, "attention of ", call.batch[1], " sequences, ", call.key_heads, " heads and ", size,
-                     " columns does not fit a cache of ", cache->sequences, ", ", cache->layout.heads, " and ", cache->layout.size);
   static_assert(runtime::CacheRows::kPageRows == AttentionBlock::kKeys, "a page is what a kernel looks at together");
   static_assert(runtime::CacheLayout::kGroupUnit == AttentionBlock::kGroupColumns, "vectors do not cross groups");
-  for (int64_t i = 0; keys && values && i < keys->sequences; ++i)
-    if (keys->counts[i] != values->counts[i])
-      return failure(LATHE_INTERNAL, "expected as many keys as values, got ", keys->counts[i], " and ", values->counts[i]);
-  return success();
+  return runtime::verifyCall(call, keys, values);
 }
 
 AttentionPlan::AttentionPlan(const lathe_attention_call &call, int threads, const runtime::CacheRows *keys,
@@ -130,6 +113,28 @@ size_t AttentionPlan::partBytes() const {
   return parts_ == 1 ? 0 : static_cast<size_t>(blocks() * parts_ * partFloats()) * sizeof(float);
 }
 
+/// Rows of a head that a cache's layout tells.
+static AttentionBlock::Rows rowsOf(const runtime::CacheRows &cache, int64_t sequence, int64_t head) {
+  const runtime::CacheLayout &layout = cache.layout;
+  AttentionBlock::Rows rows;
+  rows.pages = cache.pages[sequence];
+  rows.offset = cache.offset + head * layout.headBytes();
+  rows.row = layout.hasCodes() ? layout.rowBytes() : layout.size;
+  rows.col = 1;
+  rows.size = layout.size;
+  if (!layout.hasCodes())
+    return rows;
+  rows.bits = static_cast<int>(layout.bits);
+  rows.symmetric = layout.symmetric;
+  rows.group = layout.groupColumns();
+  rows.scales = layout.scalesAt();
+  rows.lowest = layout.lowestAt();
+  rows.bytes = layout.headBytes();
+  rows.rotation = layout.rotation();
+  rows.rotationFactor = static_cast<float>(1 / std::sqrt(static_cast<double>(rows.rotation)));
+  return rows;
+}
+
 AttentionBlock AttentionPlan::describe(int64_t index, float *scratch) const {
   AttentionBlock block;
   int64_t head = index / blocksPerHead_, own = index % blocksPerHead_;
@@ -178,30 +183,11 @@ AttentionBlock AttentionPlan::describe(int64_t index, float *scratch) const {
   }
   block.queryCol = call_.query.col;
   block.outCol = call_.out.col;
-  auto rows = [&](const lathe_attention_view &view, const runtime::CacheRows *cache, AttentionBlock::Rows &into) {
-    if (!cache) {
-      into = {at(view, keyHead, 0), view.row, view.col};
-      return;
-    }
-    const runtime::CacheLayout &layout = cache->layout;
-    into.pages = cache->pages[batch[1]];
-    into.offset = cache->offset + keyHead * layout.headBytes();
-    into.row = layout.hasCodes() ? layout.rowBytes() : layout.size;
-    into.col = 1;
-    into.size = layout.size;
-    if (!layout.hasCodes())
-      return;
-    into.bits = static_cast<int>(layout.bits);
-    into.symmetric = layout.symmetric;
-    into.group = layout.groupColumns();
-    into.scales = layout.scalesAt();
-    into.lowest = layout.lowestAt();
-    into.bytes = layout.headBytes();
-    into.rotation = layout.rotation();
-    into.rotationFactor = static_cast<float>(1 / std::sqrt(static_cast<double>(into.rotation)));
+  auto rows = [&](const lathe_attention_view &view, const runtime::CacheRows *cache) {
+    return cache ? rowsOf(*cache, batch[1], keyHead) : AttentionBlock::Rows{at(view, keyHead, 0), view.row, view.col};
   };
-  rows(call_.key, keyCache_, block.key);
-  rows(call_.value, valueCache_, block.value);
+  block.key = rows(call_.key, keyCache_);
+  block.value = rows(call_.value, valueCache_);
   block.scale = static_cast<float>(call_.scale);
   block.softcap = static_cast<float>(call_.softcap);
   block.zeroMasked = call_.zero_masked != 0;

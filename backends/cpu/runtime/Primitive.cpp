@@ -66,6 +66,36 @@ Status Primitive::create(const PrimitiveKey &key, std::shared_ptr<const Primitiv
   return success();
 }
 
+/// oneDNN adds its bias before any post-op, so a scale that must come first makes the bias a post-op too.
+static bool isScaled(const PrimitiveKey &key) { return key.alpha != 1; }
+
+bool Primitive::appendPostOps(const PrimitiveKey &key, dnnl_data_type_t type, dnnl_post_ops_t ops) {
+  bool ok = true;
+  int position = 0;
+  if (isScaled(key)) {
+    ok &= dnnl_post_ops_append_eltwise(ops, dnnl_eltwise_linear, static_cast<float>(key.alpha), 0) == dnnl_success;
+    ++position;
+  }
+  if (key.hasBias) {
+    descs_[kBias] = matrix(type, 1, key.n, key.n, 1);
+    ids_[kBias] = DNNL_ARG_BIAS;
+    if (isScaled(key)) {
+      ok &= dnnl_post_ops_append_binary(ops, dnnl_binary_add, descs_[kBias].get()) == dnnl_success;
+      ids_[kBias] = DNNL_ARG_ATTR_MULTIPLE_POST_OP(position++) | DNNL_ARG_SRC_1;
+    }
+  }
+  ok &= appendActivation(ops, key.activation);
+  position += key.activation != LATHE_ACT_NONE;
+  if (key.residual == Residual::inPlace) {
+    ok &= dnnl_post_ops_append_sum(ops, 1.0f, 0, dnnl_data_type_undef) == dnnl_success;
+  } else if (key.residual == Residual::binary) {
+    descs_[kResidual] = matrix(type, key.m, key.n, key.outRow, 1);
+    ok &= dnnl_post_ops_append_binary(ops, dnnl_binary_add, descs_[kResidual].get()) == dnnl_success;
+    ids_[kResidual] = DNNL_ARG_ATTR_MULTIPLE_POST_OP(position) | DNNL_ARG_SRC_1;
+  }
+  return ok;
+}
+
 Status Primitive::build(const PrimitiveKey &key) {
   auto dtype = static_cast<lathe_dtype>(key.dtype);
   dnnl_data_type_t type = dnnlType(dtype);
@@ -90,34 +120,12 @@ Status Primitive::build(const PrimitiveKey &key) {
   ids_[kB] = DNNL_ARG_WEIGHTS;
   ids_[kOut] = DNNL_ARG_DST;
   ids_[kScratch] = DNNL_ARG_SCRATCHPAD;
-  // oneDNN adds its bias before any post-op, so a scale that must come first makes the bias a post-op too.
-  bool scaled = key.alpha != 1;
-  if (scaled)
-    ok &=
-        dnnl_post_ops_append_eltwise(ops.get(), dnnl_eltwise_linear, static_cast<float>(key.alpha), 0) == dnnl_success;
-  int position = scaled ? 1 : 0;
-  if (key.hasBias) {
-    descs_[kBias] = matrix(type, 1, key.n, key.n, 1);
-    ids_[kBias] = DNNL_ARG_BIAS;
-    if (scaled) {
-      ok &= dnnl_post_ops_append_binary(ops.get(), dnnl_binary_add, descs_[kBias].get()) == dnnl_success;
-      ids_[kBias] = DNNL_ARG_ATTR_MULTIPLE_POST_OP(position++) | DNNL_ARG_SRC_1;
-    }
-  }
-  ok &= appendActivation(ops.get(), key.activation);
-  position += key.activation != LATHE_ACT_NONE;
-  if (key.residual == Residual::inPlace) {
-    ok &= dnnl_post_ops_append_sum(ops.get(), 1.0f, 0, dnnl_data_type_undef) == dnnl_success;
-  } else if (key.residual == Residual::binary) {
-    descs_[kResidual] = matrix(type, key.m, key.n, key.outRow, 1);
-    ok &= dnnl_post_ops_append_binary(ops.get(), dnnl_binary_add, descs_[kResidual].get()) == dnnl_success;
-    ids_[kResidual] = DNNL_ARG_ATTR_MULTIPLE_POST_OP(position) | DNNL_ARG_SRC_1;
-  }
+  ok &= appendPostOps(key, type, ops.get());
   if (!ok || dnnl_primitive_attr_set_post_ops(attr.get(), ops.get()) != dnnl_success)
     return dnnlFailure(key, "describe");
 
   dnnl_primitive_desc_t descRaw = nullptr;
-  const_dnnl_memory_desc_t bias = scaled ? nullptr : descs_[kBias].get();
+  const_dnnl_memory_desc_t bias = isScaled(key) ? nullptr : descs_[kBias].get();
   if (dnnl_matmul_primitive_desc_create(&descRaw, engine(), descs_[kA].get(), descs_[kB].get(), bias,
                                         descs_[kOut].get(), attr.get()) != dnnl_success)
     return dnnlFailure(key, "find");

@@ -66,6 +66,7 @@ public:
 
 private:
   runtime::Status build(const PrimitiveKey &key);
+  bool appendPostOps(const PrimitiveKey &key, dnnl_data_type_t type, dnnl_post_ops_t ops);
 
   Dnnl<dnnl_primitive_t> primitive_;
   DnnlMemoryDesc descs_[kArgumentCount];

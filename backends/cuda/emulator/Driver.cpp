@@ -178,6 +178,8 @@ public:
     result.attentions = attentions.load();
     result.lastAlgorithm = lastAlgorithm;
     std::copy(std::begin(products), std::end(products), result.products);
+    result.sparseProducts = sparseProducts;
+    result.lastSparse = lastSparse;
     return result;
   }
 
@@ -188,7 +190,7 @@ public:
   std::string lostMessage;
   std::atomic<int64_t> launches{0}, calls{0}, graphs{0}, attentions{0};
   std::atomic<int64_t> products[32] = {};
-  std::atomic<int64_t> playedNanoseconds{0}, lastAlgorithm{-1};
+  std::atomic<int64_t> playedNanoseconds{0}, lastAlgorithm{-1}, sparseProducts{0}, lastSparse{-1};
 
 private:
   std::map<uintptr_t, size_t> allocations_, pinned_;
@@ -742,6 +744,14 @@ void emulator::countProduct(int type, size_t algorithm) {
     device().playedNanoseconds += static_cast<int64_t>(double(times[algorithm]) * 1e6);
     device().lastAlgorithm = static_cast<int64_t>(algorithm);
   }
+}
+
+void emulator::countSparseProduct(size_t algorithm) {
+  ++device().sparseProducts;
+  device().lastSparse = static_cast<int64_t>(algorithm);
+  const std::vector<float> &times = emulatorSettings().sparseMilliseconds;
+  if (algorithm < times.size())
+    device().playedNanoseconds += static_cast<int64_t>(double(times[algorithm]) * 1e6);
 }
 
 void emulator::countAttention() {

@@ -2,9 +2,9 @@
 //
 // Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
 //
-// The functions of the CUDA driver, of cuBLASLt and of cuDNN that the run half uses, on memory of the host. They refuse
-// what the real ones refuse, and what the real ones leave undefined: copies outside of what is allocated, calls without
-// a context, operands of products out of bounds.
+// The functions of the CUDA driver, of cuBLASLt, of cuSPARSELt and of cuDNN that the run half uses, on memory of the
+// host. They refuse what the real ones refuse, and what the real ones leave undefined: copies outside of what is
+// allocated, calls without a context, operands of products out of bounds.
 //
 //===----------------------------------------------------------------------===//
 #ifndef LATHE_BACKENDS_CUDA_EMULATOR_DRIVER_H
@@ -13,6 +13,7 @@
 #include "backends/cuda/runtime/BlasApi.h"
 #include "backends/cuda/runtime/Dnn.h"
 #include "backends/cuda/runtime/DriverApi.h"
+#include "backends/cuda/runtime/SparseLtApi.h"
 
 #include <string>
 #include <utility>
@@ -54,6 +55,9 @@ struct EmulatorSettings {
   /// On that clock: an attention by the library, and a hand-written kernel.
   float attentionMilliseconds = 0, kernelMilliseconds = 0;
   bool hasDnn = true;      ///< there is cuDNN
+  bool hasSparseLt = true; ///< there is cuSPARSELt
+  /// How long its products take by each of as many algorithms, on that clock; empty: there is one, which takes none.
+  std::vector<float> sparseMilliseconds;
   bool racesGlobal = true; ///< look for races on global memory, too
 };
 
@@ -70,6 +74,8 @@ struct EmulatorStatistics {
   int64_t graphs = 0;         ///< that were launched
   int64_t products[32] = {};  ///< of the process, of the library, by the type of the operands (BlasType)
   int64_t attentions = 0;     ///< of the process, of the library
+  int64_t sparseProducts = 0; ///< of the process, of cuSPARSELt
+  int64_t lastSparse = -1;    ///< the algorithm of the last of them
   int64_t lastAlgorithm = -1; ///< of EmulatorSettings::algorithmMilliseconds, that a product was computed by
 };
 EmulatorStatistics emulatorStatistics();
@@ -77,6 +83,8 @@ EmulatorStatistics emulatorStatistics();
 const DriverApi &emulatorDriver();
 /// cuBLASLt by plain loops.
 const BlasApi &emulatorBlas();
+/// cuSPARSELt by plain loops.
+runtime::Status emulatorSparseLt(SparseLtApi *api);
 /// cuDNN's attention by plain loops.
 runtime::Status emulatorDnn(int capability, std::unique_ptr<Dnn> *dnn);
 
@@ -86,6 +94,8 @@ namespace emulator {
 bool inBounds(const void *address, int64_t bytes);
 /// Counts a product of operands of a BlasType, by one of the algorithms.
 void countProduct(int type, size_t algorithm);
+/// Counts a product by a weight with zeros.
+void countSparseProduct(size_t algorithm);
 /// Counts an attention of the library.
 void countAttention();
 /// How long products took up to now on the clock that they advance (EmulatorSettings::algorithmMilliseconds).

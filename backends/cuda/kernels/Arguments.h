@@ -135,6 +135,14 @@ struct FinishArgs {
   const float *x;
 };
 
+/// The same where x is of f16 or bf16, in which what was beyond f16 is infinite and becomes its largest number.
+struct FinishHalfArgs {
+  EpilogueArgs epilogue;
+  const void *x;
+  int64_t wide_operands; ///< not 0: bias, multiplier and residual are f32, else of x's type
+  int64_t wide_result;   ///< not 0: out is f32, else of x's type
+};
+
 /// As lathe_cache_call; rows of `d` elements in pages.
 struct CacheArgs {
   void *data;

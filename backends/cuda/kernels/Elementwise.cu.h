@@ -209,6 +209,22 @@ template <typename T> LATHE_DEVICE void finishNarrow(const FinishArgs &args) {
   });
 }
 
+/// The same of sums that were rounded to 16 bits.
+template <typename T> LATHE_DEVICE void finishHalf(const FinishHalfArgs &args) {
+  const EpilogueArgs &end = args.epilogue;
+  int64_t count = end.batch[0] * end.batch[1] * end.batch[2] * end.m * end.n;
+  LATHE_NO_UNROLL for (int64_t i = firstElement(); i < count; i += elementStep()) {
+    int64_t column = i % end.n, row = i / end.n;
+    int64_t index = batchOffset(end.batch, end.out_batch, row / end.m) + row % end.m * end.out_row + column;
+    float value = clipped(loadFloat<T>(args.x, i), T());
+    value = args.wide_operands ? finish<float>(end, value, index, column) : finish<T>(end, value, index, column);
+    if (args.wide_result)
+      store(static_cast<float *>(end.out) + index, value);
+    else
+      store(static_cast<T *>(end.out) + index, narrowed<T>(clipped(value, T())));
+  }
+}
+
 /// Puts rows behind those that a cache has, or reads its first ones, zeros behind its last. T: elements as integers.
 template <typename T, bool kRead> LATHE_DEVICE void cacheRows(const CacheArgs &args) {
   constexpr int64_t kPageRows = 64;

@@ -299,6 +299,17 @@ bool finishNarrowLaunch(const FinishArgs &args, int64_t dtype, KernelLaunch *lau
   return true;
 }
 
+bool finishHalfLaunch(const FinishHalfArgs &args, int64_t dtype, KernelLaunch *launch, std::string *why) {
+  const char *suffix = nullptr;
+  if (!narrowSuffix(dtype, &suffix, why) || !epilogueLaunch(args.epilogue, dtype, launch, why))
+    return false;
+  if (launch->function.empty())
+    return true;
+  launch->function = runtime::join("lathe_finish_half_", suffix);
+  setArgs(args, launch);
+  return true;
+}
+
 bool narrowLaunch(const CopyArgs &copy, int64_t dtype, KernelLaunch *launch, std::string *why) {
   *launch = KernelLaunch();
   const char *suffix = nullptr;

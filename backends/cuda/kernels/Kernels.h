@@ -86,6 +86,8 @@ bool epilogueLaunch(const EpilogueArgs &args, int64_t dtype, KernelLaunch *launc
 bool finishLaunch(const FinishArgs &args, int64_t dtype, KernelLaunch *launch, std::string *why);
 /// The same where `out` alone is of `dtype`, f16 or bf16, and all else f32.
 bool finishNarrowLaunch(const FinishArgs &args, int64_t dtype, KernelLaunch *launch, std::string *why);
+/// The same of sums of `dtype`, f16 or bf16.
+bool finishHalfLaunch(const FinishHalfArgs &args, int64_t dtype, KernelLaunch *launch, std::string *why);
 /// f32 to f16 or bf16.
 bool narrowLaunch(const CopyArgs &args, int64_t dtype, KernelLaunch *launch, std::string *why);
 /// Rows, which the last axis is, of up to three tensors: from f32 to `dtype`, f16 or bf16 (numbers beyond those of f16

@@ -20,8 +20,8 @@ namespace {
 class CudaBackend final : public runtime::Backend {
 public:
   using OpenDriver = Status (*)(DriverApi *api);
-  CudaBackend(const char *name, OpenDriver openDriver, OpenBlas openBlas, OpenDnn openDnn)
-      : name_(name), openDriver_(openDriver), openBlas_(openBlas), openDnn_(openDnn) {}
+  CudaBackend(const char *name, OpenDriver openDriver, OpenBlas openBlas, OpenDnn openDnn, OpenSparseLt openSparseLt)
+      : name_(name), openDriver_(openDriver), openBlas_(openBlas), openDnn_(openDnn), openSparseLt_(openSparseLt) {}
 
   const char *name() const override { return name_; }
   const char *programs() const override { return "cuda"; }
@@ -39,7 +39,7 @@ public:
                      openDriver_ == openSystem
                          ? "; load the artifact for device 'cuda-emulator' to run its kernels on the processor"
                          : "");
-    auto result = std::make_unique<CudaModule>(std::move(device), services, openBlas_, openDnn_);
+    auto result = std::make_unique<CudaModule>(std::move(device), services, openBlas_, openDnn_, openSparseLt_);
     if (Status status = result->start(); status.failed())
       return status;
     *module = std::move(result);
@@ -51,6 +51,7 @@ public:
     static const char *const kLibraries[] = {"libcublasLt.so.13", "libcublasLt.so.12", nullptr};
     return cuda::openBlas(kLibraries, api);
   }
+  static Status openSystemSparseLt(SparseLtApi *api) { return cuda::openSparseLt("libcusparseLt.so.0", api); }
 
 private:
   Status open(std::shared_ptr<Device> *device) {
@@ -73,6 +74,7 @@ private:
   OpenDriver openDriver_;
   OpenBlas openBlas_;
   OpenDnn openDnn_;
+  OpenSparseLt openSparseLt_;
   std::mutex mutex_;
   std::weak_ptr<Device> device_;
 };
@@ -81,7 +83,8 @@ private:
 
 // Never destroyed: modules may outlive static objects.
 runtime::Backend &cuda::cudaBackend() {
-  static CudaBackend *instance = new CudaBackend("cuda", CudaBackend::openSystem, CudaBackend::openSystemBlas, openDnn);
+  static CudaBackend *instance = new CudaBackend("cuda", CudaBackend::openSystem, CudaBackend::openSystemBlas, openDnn,
+                                                 CudaBackend::openSystemSparseLt);
   return *instance;
 }
 
@@ -96,6 +99,6 @@ runtime::Backend &cuda::cudaEmulatorBackend() {
         *api = emulatorBlas();
         return success();
       },
-      emulatorDnn);
+      emulatorDnn, emulatorSparseLt);
   return *instance;
 }

@@ -32,11 +32,6 @@ uint64_t plainBytes(const runtime::Constant &constant) {
              : constant.size;
 }
 
-bool isSet(const char *variable) {
-  const char *value = getenv(variable);
-  return value && *value && strcmp(value, "0") != 0;
-}
-
 /// Where timed algorithms are kept: beside the artifact, if the user does not say otherwise; empty: nowhere.
 std::string choicesFile(std::string_view artifact, const char *wanted) {
   if (!wanted)
@@ -47,10 +42,15 @@ std::string choicesFile(std::string_view artifact, const char *wanted) {
 uint64_t aligned(uint64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 } // namespace
 
+bool cuda::isSet(const char *variable) {
+  const char *value = getenv(variable);
+  return value && *value && strcmp(value, "0") != 0;
+}
+
 CudaModule::CudaModule(std::shared_ptr<Device> device, runtime::ModuleServices &services, OpenBlas openBlas,
-                       OpenDnn openDnn)
+                       OpenDnn openDnn, OpenSparseLt openSparseLt)
     : device_(std::move(device)), services_(services), openBlas_(openBlas), openDnn_(openDnn),
-      allowsTf32_(services.allowsTf32() || isSet("LATHE_CUDA_TF32")) {}
+      allowsTf32_(services.allowsTf32() || isSet("LATHE_CUDA_TF32")), sparse_(*this, openSparseLt) {}
 
 CudaModule::~CudaModule() {
   Device::Current current(*device_);
@@ -177,8 +177,10 @@ Status CudaModule::allocate(uint64_t bytes, const char *what, DevicePointer *add
     return failure(LATHE_OVER_BUDGET, bytes, " bytes of the device for ", what,
                    " would pass the module's memory budget");
   int result = device_->driver().memAlloc(address, std::max<uint64_t>(bytes, 1));
-  if (result == kDriverSuccess)
+  if (result == kDriverSuccess) {
+    std::lock_guard<std::mutex> lock(allocationsMutex_);
     allocations_.push_back(*address);
+  }
   return device_->status(result, runtime::join("allocating ", bytes, " bytes for ", what).c_str());
 }
 

@@ -10,6 +10,7 @@
 #include "backends/cuda/runtime/Choices.h"
 #include "backends/cuda/runtime/Device.h"
 #include "backends/cuda/runtime/Dnn.h"
+#include "backends/cuda/runtime/SparseProducts.h"
 #include "runtime/Backend.h"
 
 #include <map>
@@ -20,6 +21,9 @@
 namespace lathe::cuda {
 
 class Staging;
+
+/// Whether an environment variable is set, to something else than 0.
+bool isSet(const char *variable);
 
 /// Opens cuBLASLt, or what plays it.
 using OpenBlas = runtime::Status (*)(BlasApi *api);
@@ -36,9 +40,9 @@ struct IntegerWeight {
 /// Kernels and weights on the device. Thread-safe.
 class CudaModule final : public runtime::BackendModule {
 public:
-  /// Without `openDnn` attention is not the library's.
+  /// Without `openDnn` attention is not the library's, without `openSparseLt` no product is cuSPARSELt's.
   CudaModule(std::shared_ptr<Device> device, runtime::ModuleServices &services, OpenBlas openBlas,
-             OpenDnn openDnn = nullptr);
+             OpenDnn openDnn = nullptr, OpenSparseLt openSparseLt = nullptr);
   ~CudaModule() override;
 
   /// Loads the kernels and copies the constants.
@@ -64,6 +68,11 @@ public:
   /// *weight where it has another form, or there is no room for a copy.
   runtime::Status integerWeight(int64_t index, Stream stream, const IntegerWeight **weight);
 
+  /// cuSPARSELt, and what it multiplies by.
+  SparseLibrary &sparse() { return sparse_; }
+  /// Memory of the device as long as the module lives, which its budget counts.
+  runtime::Status allocate(uint64_t bytes, const char *what, DevicePointer *address);
+
   /// Whether products of f32 may round their operands to 10 bits behind the first: where the user says so.
   bool allowsTf32() const { return allowsTf32_; }
   /// Algorithms that were timed; null where none are to be.
@@ -80,7 +89,6 @@ private:
   runtime::Status loadWritten(const std::string &function, ModuleHandle *module);
   runtime::Status uploadConstants();
   runtime::Status uploadConstants(Staging &staging, DevicePointer base, const std::vector<uint64_t> &offsets);
-  runtime::Status allocate(uint64_t bytes, const char *what, DevicePointer *address);
 
   std::shared_ptr<Device> device_;
   runtime::ModuleServices &services_;
@@ -91,11 +99,13 @@ private:
   std::vector<DevicePointer> allocations_;
   std::vector<const void *> addresses_; ///< of constants
   std::mutex mutex_;
+  std::mutex allocationsMutex_;
   std::mutex integersMutex_;
   std::map<int64_t, IntegerWeight> integers_; ///< without codes where there can be none
   Choices choices_;
   bool timesAlgorithms_ = false;
   const bool allowsTf32_;
+  SparseLibrary sparse_;
   BlasApi blas_;
   BlasHandle blasHandle_ = nullptr;
 };

@@ -5,6 +5,8 @@
 //===----------------------------------------------------------------------===//
 #include "backends/cuda/runtime/CudaSession.h"
 
+#include "runtime/AttentionCall.h"
+
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -33,14 +35,9 @@ template <typename Call> Call callOf(const void *bytes) {
   return call;
 }
 
-/// Whether an environment variable is set, to something else than 0.
-bool isSet(const char *name) {
-  const char *value = getenv(name);
-  return value && *value && strcmp(value, "0") != 0;
-}
+} // namespace
 
-/// A kernel by its name and the nodes of the model that it does the work of.
-std::string describe(const std::vector<runtime::Kernel> &kernels, int64_t index) {
+std::string cuda::describeKernel(const std::vector<runtime::Kernel> &kernels, int64_t index) {
   if (index < 0 || static_cast<size_t>(index) >= kernels.size())
     return join("kernel ", index);
   const runtime::Kernel &kernel = kernels[static_cast<size_t>(index)];
@@ -53,8 +50,6 @@ std::string describe(const std::vector<runtime::Kernel> &kernels, int64_t index)
   return join("kernel '", kernel.name, "'",
               nodes.empty() ? "" : join(" (", kernel.nodes.size() > 1 ? "nodes " : "node ", nodes, ")"));
 }
-
-} // namespace
 
 CudaSession::CudaSession(CudaModule &module, runtime::SessionServices &services)
     : module_(module), device_(module.device()), driver_(device_.driver()), services_(services),
@@ -109,7 +104,7 @@ void CudaSession::interrupt() {
 
 void CudaSession::report(int64_t kernel, Status status) {
   if (status.failed())
-    services_.fail(failure(status.code(), describe(services_.program().kernels, kernel), ": ", status.message()));
+    services_.fail(failure(status.code(), describeKernel(services_.program().kernels, kernel), ": ", status.message()));
 }
 
 //===----------------------------------------------------------------------===//
@@ -459,13 +454,7 @@ void CudaSession::cache(const lathe_cache_call &call, const runtime::CacheRows &
 }
 
 /// Makes keys or values those of a cache.
-Status CudaSession::bindRows(const runtime::CacheRows &rows, int64_t columns, const lathe_attention_call &call,
-                             RowsArgs *args, const int64_t **counts, int64_t *most) {
-  if (call.batch[0] != 1 || call.batch[1] != rows.sequences || rows.layout.heads != call.key_heads ||
-      rows.layout.size != columns)
-    return failure(LATHE_INTERNAL, "attention of ", call.batch[1], " sequences, ", call.key_heads, " heads and ",
-                   columns, " columns does not fit a cache of ", rows.sequences, ", ", rows.layout.heads, " and ",
-                   rows.layout.size);
+Status CudaSession::bindRows(const runtime::CacheRows &rows, RowsArgs *args, const int64_t **counts, int64_t *most) {
   const DevicePages *pages = nullptr;
   if (Status status = findPages(rows, 0, &pages); status.failed())
     return status;
@@ -511,17 +500,13 @@ Status CudaSession::readRows(const runtime::CacheRows &rows, CacheArgs *args) {
 }
 
 /// Why the library can't be asked for an attention to rows of these caches; null where it can.
-static const char *refusal(const lathe_attention_call &call, const runtime::CacheRows *keys,
-                           const runtime::CacheRows *values) {
+static const char *refusal(const runtime::CacheRows *keys, const runtime::CacheRows *values) {
   if (!keys && !values)
     return nullptr;
   if (!keys || !values || !keys->inOrder || !values->inOrder || keys->sequences < 1)
     return "the device alone knows what its queries see";
   if (keys->layout.hasCodes() || values->layout.hasCodes())
     return "its caches hold codes";
-  if (call.batch[0] != 1 || call.batch[1] != keys->sequences || keys->layout.heads != call.key_heads ||
-      values->layout.heads != call.key_heads || keys->layout.size != call.d || values->layout.size != call.e)
-    return "its caches have other shapes";
   for (const runtime::CacheRows *rows : {keys, values})
     for (int64_t i = 0; i < rows->sequences; ++i)
       if (rows->counts[i] != keys->counts[0])
@@ -534,7 +519,7 @@ Status CudaSession::offer(const lathe_attention_call &call, const runtime::Cache
                           const runtime::CacheRows *values, bool *isTaken) {
   AttentionInput input;
   input.call = call;
-  const char *whyNot = refusal(call, keys, values);
+  const char *whyNot = refusal(keys, values);
   std::string why = whyNot ? whyNot : "";
   Status status = success();
   if (keys && !whyNot) {
@@ -555,29 +540,23 @@ Status CudaSession::offer(const lathe_attention_call &call, const runtime::Cache
   std::string text = *isTaken ? join("attention by cuDNN ", libraryAttention_->version())
                               : join("attention by the own kernel, not cuDNN: ", why);
   if (told_.emplace(call.kernel, text).second)
-    fprintf(stderr, "lathe: %s: %s\n", describe(services_.program().kernels, call.kernel).c_str(), text.c_str());
+    fprintf(stderr, "lathe: %s: %s\n", describeKernel(services_.program().kernels, call.kernel).c_str(), text.c_str());
   return success();
 }
 
 Status CudaSession::execute(const lathe_attention_call &call, const runtime::CacheRows *keys,
                             const runtime::CacheRows *values) {
-  for (int64_t extent : {call.batch[0], call.batch[1], call.batch[2], call.key_heads, call.s, call.t, call.d, call.e})
-    if (extent < 0)
-      return failure(LATHE_INTERNAL, "negative extent in attention");
-  if (call.batch[2] > 0 && (call.key_heads == 0 || call.batch[2] % call.key_heads != 0))
-    return failure(LATHE_INTERNAL, "expected query heads that are a multiple of the key heads, got ", call.batch[2],
-                   " and ", call.key_heads);
-  if (call.biases < 0 || call.biases > 2)
-    return failure(LATHE_INTERNAL, "expected at most 2 biases, got ", call.biases);
+  if (Status status = runtime::verifyCall(call, keys, values); status.failed())
+    return status;
   bool isTaken = false;
   fusion_->flush();
   if (Status status = offer(call, keys, values, &isTaken); status.failed() || isTaken)
     return status;
   AttentionArgs args = attentionArgs(call);
   int64_t most = call.t;
-  Status status = keys ? bindRows(*keys, call.d, call, &args.key, &args.counts, &most) : success();
+  Status status = keys ? bindRows(*keys, &args.key, &args.counts, &most) : success();
   if (!status.failed() && values)
-    status = bindRows(*values, call.e, call, &args.value, &args.counts, &most);
+    status = bindRows(*values, &args.value, &args.counts, &most);
   if (status.failed())
     return status;
   // What is not read does not differ from run to run, and the number of parts seldom does.

@@ -17,6 +17,9 @@
 
 namespace lathe::cuda {
 
+/// A kernel by its name and the nodes of the model that it does the work of.
+std::string describeKernel(const std::vector<runtime::Kernel> &kernels, int64_t index);
+
 /// A stream, and what a run puts into it.
 class CudaSession final : public runtime::BackendSession,
                           public runtime::DeviceQueue,
@@ -83,8 +86,7 @@ private:
   runtime::Status readRows(const runtime::CacheRows &rows, CacheArgs *args);
   runtime::Status rotateQueries(AttentionArgs &args, int64_t kernel, int64_t rotation);
   runtime::Status findPages(const runtime::CacheRows &rows, int64_t newRows, const DevicePages **found);
-  runtime::Status bindRows(const runtime::CacheRows &rows, int64_t columns, const lathe_attention_call &call,
-                           RowsArgs *args, const int64_t **counts, int64_t *most);
+  runtime::Status bindRows(const runtime::CacheRows &rows, RowsArgs *args, const int64_t **counts, int64_t *most);
   runtime::Status findFunction(int64_t kernel, int64_t sharedBytes, FunctionHandle *function);
 
   CudaModule &module_;

@@ -270,8 +270,9 @@ bool Fusion::mayJoin(const lathe_matmul_call &call) const {
   if (call.weight < 0 || static_cast<size_t>(call.weight) >= module_.services().manifest().constants.size())
     return false;
   const runtime::Constant &weight = weightOf(call);
-  if (!weight.quantized)
-    return numbersWeight(call, weight).has_value();
+  std::string why;
+  if (!weight.quantized) // those that cuSPARSELt may multiply by stay apart: what is faster is timed for each
+    return numbersWeight(call, weight) && !(weight.halfZeros && module_.sparse().isThere(&why));
   return weight.dims[0] == call.k && weight.dims[1] == call.n && rowsOf(call) <= kFewRows && call.dtype == LATHE_F32 &&
          !call.a_bytes && !call.out_bytes;
 }

@@ -140,10 +140,10 @@ bool Products::isStaged(const Staged &wanted, bool again, bool prepareOnly) {
   return false;
 }
 
-/// Makes a matrix dense where its strides are none that the library reads, or its type is another one.
+/// Makes a matrix dense where its strides are none that the library reads, or its type is another one; or `always`.
 Status Products::stage(Product &product, MatrixView &matrix, int64_t rows, int64_t cols, int64_t type, Scratch &scratch,
-                       bool again, bool prepareOnly) {
-  if (matrix.type == type && orient(rows, cols, matrix.row, matrix.col).possible)
+                       bool again, bool prepareOnly, bool always) {
+  if (!always && matrix.type == type && orient(rows, cols, matrix.row, matrix.col).possible)
     return success();
   if (matrix.type != type && (matrix.type != kBlasF32 || (type != kBlasF16 && type != kBlasBf16)))
     return failure(LATHE_INTERNAL, "the device has no product of operands of these types");
@@ -232,13 +232,26 @@ Status Products::run(const lathe_matmul_call &call, bool prepareOnly) {
   if (right.type < 0 || (type != kBlasF32 && right.type != type) || (left != type && left != right.type))
     return failure(LATHE_INTERNAL, "the device has no product by constant '", weight.name, "' of ", weight.type->name,
                    " in its form");
-  if (std::optional<NumbersWeight> form = numbersWeight(call, weight))
-    return prepareOnly ? success() : runFewRows(&call, 1, *form, nullptr);
   right.data = pointerOf(module_.constants()[call.weight]);
   if (weight.packed) { // and unpacked when it was copied
     right.row = call.n;
     right.col = 1;
   }
+  // Along the axis that is summed over, of strides as products read the matrix.
+  int64_t summed = right.col == 1 && right.row == call.n ? 0 : 1;
+  if (weight.halfZeros >> summed & 1) {
+    bool isTaken = false;
+    if (Status status = runSparse(call, right, prepareOnly, &isTaken); status.failed() || isTaken)
+      return status;
+  }
+  return runByWeight(call, right, prepareOnly);
+}
+
+/// By a constant of numbers that is multiplied as it is.
+Status Products::runByWeight(const lathe_matmul_call &call, const MatrixView &right, bool prepareOnly) {
+  const runtime::Constant &weight = module_.services().manifest().constants[static_cast<size_t>(call.weight)];
+  if (std::optional<NumbersWeight> form = numbersWeight(call, weight))
+    return prepareOnly ? success() : runFewRows(&call, 1, *form, nullptr);
   return runDense(call, right, prepareOnly);
 }
 

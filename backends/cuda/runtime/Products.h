@@ -9,7 +9,10 @@
 #include "backends/cuda/runtime/BlasPlans.h"
 #include "backends/cuda/runtime/FewRows.h"
 #include "backends/cuda/runtime/Fusion.h"
+#include "backends/cuda/runtime/SparseProducts.h"
 #include "runtime/Abi.h"
+
+#include <set>
 
 namespace lathe::cuda {
 
@@ -53,14 +56,17 @@ struct Product {
 /// Few rows by weights of f32, f16 and bf16 a kernel of our own multiplies, with the same rounding (FewRows.h).
 /// Weights of integers multiply left sides that are rounded to integers, with sums in i32, by the library where there
 /// are many rows (QuantizedProducts.cpp); such left sides and results may be bytes in the program, too.
+/// Weights of 16 bits of which two of each four numbers are zeros are cuSPARSELt's where that is there and faster
+/// (SparseProducts.cpp); then sums are rounded to the weight's type before the epilogue.
 class Products {
 public:
   /// `replay`: whose graphs have products.
   Products(CudaModule &module, runtime::SessionServices &services, Stream stream, Replay *replay)
-      : module_(module), device_(module.device()), driver_(device_.driver()), stream_(stream),
-        plans_(module, services, stream, replay), stagedA_(device_, services, stream, replay),
-        stagedB_(device_, services, stream, replay), stagedOut_(device_, services, stream, replay),
-        beforeBytes_(device_, services, stream, replay) {}
+      : module_(module), services_(services), device_(module.device()), driver_(device_.driver()), stream_(stream),
+        plans_(module, services, stream, replay), sparse_(module, services, stream, replay),
+        stagedA_(device_, services, stream, replay), stagedB_(device_, services, stream, replay),
+        stagedOut_(device_, services, stream, replay), beforeBytes_(device_, services, stream, replay),
+        isVerbose_(isSet("LATHE_CUDA_VERBOSE")) {}
 
   runtime::Status execute(const lathe_matmul_call &call) { return run(call, false); }
   runtime::Status execute(const ProductGroup &group);
@@ -83,24 +89,35 @@ private:
   runtime::Status runToBytes(const lathe_matmul_call &call, const runtime::Constant &weight, bool prepareOnly);
   runtime::Status runExpanded(const lathe_matmul_call &call, const QuantizedArgs &weight, bool prepareOnly);
   runtime::Status runIntegers(const lathe_matmul_call &call, const IntegerWeight &weight, bool prepareOnly);
+  runtime::Status runByWeight(const lathe_matmul_call &call, const MatrixView &right, bool prepareOnly);
   runtime::Status runFewRows(const lathe_matmul_call *calls, int64_t count, const NumbersWeight &form,
                              const ProductGroup *group);
   runtime::Status runDense(const lathe_matmul_call &call, const MatrixView &right, bool prepareOnly);
   runtime::Status runByLibrary(Product product, int64_t epilogue, int64_t operands, bool again, bool prepareOnly);
+  bool describeSparse(const lathe_matmul_call &call, const MatrixView &right, SparseShape *shape,
+                      std::string *why) const;
+  runtime::Status runSparse(const lathe_matmul_call &call, const MatrixView &right, bool prepareOnly, bool *isTaken);
+  runtime::Status computeSparse(const lathe_matmul_call &call, const MatrixView &right, const SparseShape &shape,
+                                SparseProducts::Plan &plan, const void *compressed, bool prepareOnly);
+  void tell(const lathe_matmul_call &call, const std::string &why);
   runtime::Status start(bool possible, const KernelLaunch &launch, const std::string &why);
   /// Whether stagedA_ has what `wanted` says already; else it is to be written, and will.
   bool isStaged(const Staged &wanted, bool again, bool prepareOnly);
   runtime::Status stage(Product &product, MatrixView &matrix, int64_t rows, int64_t cols, int64_t type,
-                        Scratch &scratch, bool again, bool prepareOnly);
+                        Scratch &scratch, bool again, bool prepareOnly, bool always = false);
   runtime::Status zeroOperands(Product &product, bool prepareOnly);
 
   CudaModule &module_;
+  runtime::SessionServices &services_;
   const Device &device_;
   const DriverApi &driver_;
   Stream stream_;
   BlasPlans plans_;
+  SparseProducts sparse_;
   Scratch stagedA_, stagedB_, stagedOut_, beforeBytes_;
   Staged staged_;
+  const bool isVerbose_;
+  std::set<std::pair<int64_t, std::string>> told_; ///< of kernels, by what they are computed
 };
 
 } // namespace lathe::cuda

@@ -485,6 +485,27 @@ std::string toRecipe(const Flags &flags, CompileOptions &options) {
   return error.empty() ? addPreferences(flags, options.recipe) : error;
 }
 
+/// What was made, for people.
+void tellResult(const Flags &flags, const CompileOptions &options, const CompileResult &result, double seconds) {
+  std::ifstream file(flags.output, std::ios::binary | std::ios::ate);
+  std::printf("wrote %s: %.1f MB, %zu library calls, %zu generated kernels, in %.1f s\n", flags.output.c_str(),
+              static_cast<double>(file.tellg()) / 1e6, result.matmuls, result.kernels, seconds);
+  if (!flags.weights.empty())
+    std::printf("%s: %zu quantized and %zu other initializers; %zu weights of products stay the model's own\n",
+                flags.weights.c_str(), result.attached.quantized, result.attached.dense, result.attached.kept);
+  printPrecision(result.precision, options.precision);
+  printCompression(result.compression);
+  if (!result.decompressed.empty())
+    std::printf("%zu compressed weight%s made dense at each run, as no kernel reads the codes: '%s'%s\n",
+                result.decompressed.size(), result.decompressed.size() == 1 ? " is" : "s are",
+                result.decompressed.front().c_str(),
+                result.decompressed.size() == 1 ? "" : " and others (--report tells them all)");
+  if (result.generates)
+    std::printf("generates text: lathe generate %s\n", flags.output.c_str());
+  else if (result.isDecoder)
+    std::printf("does not generate text with a cache: %s\n", result.whyNotGeneration.c_str());
+}
+
 } // namespace
 
 int compile(const Flags &flags) {
@@ -532,25 +553,8 @@ int compile(const Flags &flags) {
     if (int code = makePage(result.report, "of the compression", flags.report))
       return code;
   std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
-  std::ifstream file(flags.output, std::ios::binary | std::ios::ate);
   if (!isSilent)
-    std::printf("wrote %s: %.1f MB, %zu library calls, %zu generated kernels, in %.1f s\n", flags.output.c_str(),
-                static_cast<double>(file.tellg()) / 1e6, result.matmuls, result.kernels, seconds.count());
-  if (!isSilent && !flags.weights.empty())
-    std::printf("%s: %zu quantized and %zu other initializers; %zu weights of products stay the model's own\n", flags.weights.c_str(),
-                result.attached.quantized, result.attached.dense, result.attached.kept);
-  if (!isSilent)
-    printPrecision(result.precision, options.precision);
-  if (!isSilent)
-    printCompression(result.compression);
-  if (!isSilent && !result.decompressed.empty())
-    std::printf("%zu compressed weight%s made dense at each run, as no kernel reads the codes: '%s'%s\n", result.decompressed.size(),
-                result.decompressed.size() == 1 ? " is" : "s are", result.decompressed.front().c_str(),
-                result.decompressed.size() == 1 ? "" : " and others (--report tells them all)");
-  if (!isSilent && result.generates)
-    std::printf("generates text: lathe generate %s\n", flags.output.c_str());
-  else if (!isSilent && result.isDecoder)
-    std::printf("does not generate text with a cache: %s\n", result.whyNotGeneration.c_str());
+    tellResult(flags, options, result, seconds.count());
   return 0;
 }
 

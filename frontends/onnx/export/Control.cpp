@@ -68,6 +68,15 @@ LogicalResult Emitter::emitIf(IfOp op) {
   return success();
 }
 
+/// Gathered rows of the iterations that were run, with as many zeros behind them as could have been.
+Name Emitter::padToLimit(LoopOp op, Value result, const Name &rows, const Name &count) {
+  Name limit = binary("Max", index(op.getLimit()), ints({0}));
+  Names pads{ints(Ints(rank(result), 0)), binary("Sub", limit, count)};
+  if (rank(result) > 1)
+    pads.push_back(ints(Ints(rank(result) - 1, 0)));
+  return node("Pad", {rows, concat(pads, 0)});
+}
+
 LogicalResult Emitter::emitLoop(LoopOp op) {
   Type i64 = builder().getI64Type(), i1 = builder().getI1Type();
   Block &body = op.getBody().front();
@@ -120,14 +129,8 @@ LogicalResult Emitter::emitLoop(LoopOp op) {
   for (unsigned i = 0; i < scanned; ++i) {
     Value result = op.getTensors()[states + i];
     Name value = outputs[states + counts + i];
-    if (!allRun && !result.use_empty()) {
-      // As many as could have been run.
-      Name limit = binary("Max", index(op.getLimit()), ints({0}));
-      Names pads{ints(Ints(rank(result), 0)), binary("Sub", limit, outputs[states])};
-      if (rank(result) > 1)
-        pads.push_back(ints(Ints(rank(result) - 1, 0)));
-      value = this->node("Pad", {value, concat(pads, 0)});
-    }
+    if (!allRun && !result.use_empty())
+      value = padToLimit(op, result, value, outputs[states]);
     define(result, value);
   }
   return success();

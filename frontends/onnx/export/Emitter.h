@@ -135,6 +135,7 @@ private:
   mlir::LogicalResult emitAttention(AttentionOp op);
   mlir::LogicalResult emitIf(IfOp op);
   mlir::LogicalResult emitLoop(LoopOp op);
+  Name padToLimit(LoopOp op, mlir::Value result, const Name &rows, const Name &count);
   mlir::LogicalResult emitWeight(WeightOp op);
   /// Writes a value of less than a byte an element that follows from constants; false where it is no such value.
   bool emitPackedConstant(mlir::Operation *op);

@@ -6,19 +6,12 @@
 #ifndef LATHE_TEST_UNIT_CUDA_CUDADEMO_H
 #define LATHE_TEST_UNIT_CUDA_CUDADEMO_H
 
-#include "compiler/ArtifactWriter.h"
-
-#include <nlohmann/json.hpp>
-#include <string>
-#include <vector>
+#include "test/unit/runtime/DemoModel.h"
 
 namespace lathe::test {
 
 /// The model described in cuda_code.c.
-struct CudaDemo {
-  nlohmann::ordered_json manifest;
-  std::vector<unsigned char> code;
-  std::vector<float> scale, weight, bias;
+struct CudaDemo : DemoModel {
   std::vector<artifact::SectionSource> sections; ///< besides the code image, which is "code.avx2" and "cuda.emulation"
 
   /// `packed`: the weight is stored as products of the processor want it.
@@ -27,11 +20,7 @@ struct CudaDemo {
   std::string write(const std::string &name) const;
 
   std::vector<float> scaled(const std::vector<float> &x, const std::vector<int64_t> &index) const;
-  std::vector<float> product(const std::vector<float> &x) const;
   std::vector<float> chosen(const std::vector<float> &x) const;
-
-private:
-  std::vector<float> storedWeight;
 };
 
 } // namespace lathe::test

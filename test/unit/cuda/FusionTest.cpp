@@ -45,6 +45,8 @@ protected:
     harness.services.addQuantized(weight.layout, weight.packed.data());
     for (lathe_dtype type : {LATHE_F16, LATHE_F16, LATHE_BF16, LATHE_F32, LATHE_F32})
       harness.services.addConstant(type, kColumns, 32, std::vector<uint32_t>(kColumns * 32));
+    harness.services.addConstant(LATHE_F16, kColumns, 32, std::vector<uint16_t>(kColumns * 32));
+    harness.services.setHalfZeros(1);
     harness.start();
     program.kernels.resize(3);
     Computation norm;
@@ -91,7 +93,7 @@ protected:
     call.a = a;
     call.out = out;
     call.m = m, call.k = kColumns;
-    call.n = std::vector<int64_t>{32, 32, 16, 48, 32, 32, 32, 32, 32, 32}[size_t(weight)];
+    call.n = std::vector<int64_t>{32, 32, 16, 48, 32, 32, 32, 32, 32, 32, 32}[size_t(weight)];
     call.a_row = kColumns, call.a_col = 1, call.out_row = call.n;
     call.b_row = call.n, call.b_col = 1;
     call.batch[0] = call.batch[1] = call.batch[2] = 1;
@@ -268,6 +270,25 @@ TEST_F(Fusing, ProductsByNumbers) {
   product(5, at(2), at(3), 9); // many rows
   product(6, at(2), at(4), 9);
   EXPECT_THAT(made(), ElementsAre("product", "product"));
+}
+
+/// Weight 10 has zeros in the pattern 2:4: which library multiplies by it is timed for each product.
+TEST_F(Fusing, NoProductsByHalfZerosWhereTheirLibraryIs) {
+  product(5, at(2), at(3));
+  product(10, at(2), at(4));
+  EXPECT_THAT(made(), ElementsAre("product", "product"));
+  setenv("LATHE_CUDA_NO_CUSPARSELT", "1", 1);
+  test::Harness without;
+  without.services.addConstant(LATHE_F16, kColumns, 32, std::vector<uint16_t>(kColumns * 32));
+  without.services.setHalfZeros(1);
+  without.start();
+  Fusion joins(*without.module, program, static_cast<Fusion::Sink &>(*this), true);
+  lathe_matmul_call first = call(0, at(2), at(3)), second = call(0, at(2), at(4));
+  joins.product(first);
+  joins.product(second);
+  joins.flush();
+  unsetenv("LATHE_CUDA_NO_CUSPARSELT");
+  EXPECT_THAT(made(), ElementsAre("2 products"));
 }
 
 /// Norms that leave 16 bits, products that read and write them.

@@ -60,6 +60,9 @@ public:
     constants.emplace_back(bytes, bytes + constant.size);
   }
 
+  /// Says of the last constant what the compiler found: runtime::Constant::halfZeros.
+  void setHalfZeros(unsigned axes) { manifest_.constants.back().halfZeros = axes; }
+
   /// Adds a quantized constant.
   void addQuantized(const runtime::QuantizedLayout &layout, const void *packed) {
     auto *bytes = static_cast<const unsigned char *>(packed);
@@ -94,7 +97,7 @@ struct Harness {
           *api = cuda::emulatorBlas();
           return runtime::success();
         },
-        cuda::emulatorDnn);
+        cuda::emulatorDnn, cuda::emulatorSparseLt);
     runtime::Status status = module->start();
     ASSERT_FALSE(status.failed()) << status.message();
     session = std::make_unique<cuda::CudaSession>(*module, services);

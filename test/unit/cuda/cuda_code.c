@@ -15,9 +15,7 @@
  *
  *===----------------------------------------------------------------------===*/
 #include "backends/cuda/emulator/Emulation.h"
-#include "runtime/Abi.h"
-
-#define ENTRY(name) __attribute__((section(".entry." #name), used))
+#include "test/unit/runtime/demo_code.h"
 
 struct buffer1 {
   const void *allocated, *data;
@@ -118,29 +116,7 @@ ENTRY(run) void demo_run(lathe_frame *frame) {
   struct scale_args scale = {8, {frame->outputs[0], frame->outputs[0], 0, {batch, 8}, {8, 1}}, frame->inputs[0], frame->inputs[1],
                              frame->constants[0]};
   launch(frame, 0, &scale, sizeof(scale), batch, batch < 7 ? batch : 7, 32);
-
-  lathe_matmul_call call;
-  for (unsigned i = 0; i < sizeof(call) / 8; ++i)
-    ((volatile int64_t *)&call)[i] = 0;
-  call.kernel = 1;
-  call.weight = 1;
-  call.activation = LATHE_ACT_RELU;
-  call.alpha = 1;
-  call.a = frame->inputs[0];
-  call.bias = frame->constants[2];
-  call.out = frame->outputs[1];
-  call.m = batch;
-  call.n = 16;
-  call.k = 8;
-  call.a_row = 8;
-  call.a_col = 1;
-  call.b_row = 16;
-  call.b_col = 1;
-  call.out_row = 16;
-  for (int i = 0; i < 3; ++i)
-    call.batch[i] = 1;
-  frame->rt->matmul(frame, &call);
-
+  demo_product(frame, batch);
   int64_t *found = frame->rt->allocate(frame, 3, 8);
   if (!found)
     return;

@@ -6,11 +6,7 @@
 #ifndef LATHE_TEST_UNIT_RUNTIME_DEMOARTIFACT_H
 #define LATHE_TEST_UNIT_RUNTIME_DEMOARTIFACT_H
 
-#include "compiler/ArtifactWriter.h"
-
-#include <nlohmann/json.hpp>
-#include <string>
-#include <vector>
+#include "test/unit/runtime/DemoModel.h"
 
 namespace lathe::test {
 
@@ -18,11 +14,7 @@ namespace lathe::test {
 inline constexpr int kDemoPlan = 0;
 inline constexpr int kDemoRun = 2048;
 
-std::vector<unsigned char> readFile(const std::string &path);
 void writeFile(const std::string &path, const std::vector<unsigned char> &bytes);
-
-/// A path in a folder of this process that is removed at exit.
-std::string temporaryPath(const std::string &name);
 
 /// A section for a file that travels with the demo: its bytes, and a zero.
 struct DemoDocument {
@@ -30,10 +22,7 @@ struct DemoDocument {
 };
 
 /// The model described in demo_code.c.
-struct DemoArtifact {
-  nlohmann::ordered_json manifest;
-  std::vector<unsigned char> code;
-  std::vector<float> scale, weight, bias;
+struct DemoArtifact : DemoModel {
   std::vector<DemoDocument> documents;
 
   explicit DemoArtifact(bool packed = false);
@@ -47,10 +36,6 @@ struct DemoArtifact {
   /// What the model computes.
   std::vector<float> sum(const std::vector<float> &y, const std::vector<int64_t> &index, const std::vector<float> &z,
                          int64_t n) const;
-  std::vector<float> product(const std::vector<float> &x) const;
-
-private:
-  std::vector<float> storedWeight;
 };
 
 } // namespace lathe::test

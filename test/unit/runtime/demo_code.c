@@ -12,9 +12,7 @@
  *   checks     0 index out of range, 1 batch above 1000
  *
  *===----------------------------------------------------------------------===*/
-#include "runtime/Abi.h"
-
-#define ENTRY(name) __attribute__((section(".entry." #name), used))
+#include "test/unit/runtime/demo_code.h"
 
 /* A number, then a buffer as generated code describes it. */
 struct rows_args {
@@ -58,23 +56,5 @@ ENTRY(run) void demo_run(lathe_frame *frame) {
   int64_t n = frame->symbols[1];
   struct rows_args args = {n, frame->outputs[0], frame->outputs[0], 0, {batch, n}, {n, 1}};
   frame->rt->parallel_for(frame, 0, rows, &args, batch, 1);
-  lathe_matmul_call call = {0};
-  call.kernel = 1;
-  call.weight = 1;
-  call.activation = LATHE_ACT_RELU;
-  call.alpha = 1;
-  call.a = frame->inputs[0];
-  call.bias = frame->constants[2];
-  call.out = frame->outputs[1];
-  call.m = batch;
-  call.n = 16;
-  call.k = 8;
-  call.a_row = 8;
-  call.a_col = 1;
-  call.b_row = 16;
-  call.b_col = 1;
-  call.out_row = 16;
-  for (int i = 0; i < 3; ++i)
-    call.batch[i] = 1;
-  frame->rt->matmul(frame, &call);
+  demo_product(frame, batch);
 }

@@ -131,6 +131,40 @@ void print(const ProfileOptions &options, const std::vector<Row> &rows, double t
   line(total, "", "", "a run");
 }
 
+/// Kernels of a profiled session, with what all of them took in a run.
+std::vector<Row> timesOf(const Module &module, const Session &session, int runs, double &sum) {
+  std::vector<Row> kernels;
+  std::vector<std::vector<std::string>> nodes = nodesOfKernels(module);
+  for (size_t i = 0; i < nodes.size(); ++i) {
+    lathe_kernel_profile time = session.profile(i);
+    double ms = static_cast<double>(time.nanoseconds) / 1e6 / runs;
+    kernels.push_back({time.name, time.kind, nodes[i], ms, static_cast<double>(time.calls) / runs});
+    sum += ms;
+  }
+  return kernels;
+}
+
+/// The calls of one run more, so that keeping them costs the others nothing.
+std::vector<Event> traceRun(Session &session) {
+  std::vector<Event> events;
+  auto record = [&](size_t kernel, uint64_t start, uint64_t nanoseconds) {
+    events.push_back({kernel, start, nanoseconds});
+  };
+  session.setTrace(record);
+  session.run();
+  session.clearTrace();
+  return events;
+}
+
+/// Those that were called, the longest first.
+std::vector<Row> shownRows(const ProfileOptions &options, const std::vector<Row> &kernels) {
+  std::vector<Row> rows = options.by == "node" ? byNode(kernels) : kernels;
+  rows.erase(std::remove_if(rows.begin(), rows.end(), [](const Row &row) { return row.calls == 0; }), rows.end());
+  std::sort(rows.begin(), rows.end(),
+            [](const Row &a, const Row &b) { return std::tie(b.ms, a.name) < std::tie(a.ms, b.name); });
+  return rows;
+}
+
 int profile(const ProfileOptions &options) {
   checkHtml(options.html);
   LoadOptions load;
@@ -150,22 +184,11 @@ int profile(const ProfileOptions &options) {
   for (int i = 0; i < options.iterations; ++i)
     session.run();
   double total = (milliseconds() - start) / options.iterations;
-  std::vector<Row> kernels;
   double sum = 0;
-  std::vector<std::vector<std::string>> nodes = nodesOfKernels(module);
-  for (size_t i = 0; i < nodes.size(); ++i) {
-    lathe_kernel_profile time = session.profile(i);
-    double ms = static_cast<double>(time.nanoseconds) / 1e6 / options.iterations;
-    kernels.push_back({time.name, time.kind, nodes[i], ms, static_cast<double>(time.calls) / options.iterations});
-    sum += ms;
-  }
+  std::vector<Row> kernels = timesOf(module, session, options.iterations, sum);
   std::vector<Event> events;
-  if (!options.trace.empty() || !options.html.empty()) { // of one run more, so that keeping the events costs the others nothing
-    auto record = [&](size_t kernel, uint64_t start, uint64_t nanoseconds) { events.push_back({kernel, start, nanoseconds}); };
-    session.setTrace(record);
-    session.run();
-    session.clearTrace();
-  }
+  if (!options.trace.empty() || !options.html.empty())
+    events = traceRun(session);
   if (!options.trace.empty())
     writeText(options.trace, traceText(events, kernels));
   ordered_json report = {{"by", options.by}, {"run_ms", total}, {"kernels_ms", sum}, {"between_ms", total - sum}};
@@ -177,12 +200,9 @@ int profile(const ProfileOptions &options) {
     writeHtmlReport(page, "of the profile", options.html);
   }
 
-  std::vector<Row> rows = options.by == "node" ? byNode(kernels) : kernels;
-  rows.erase(std::remove_if(rows.begin(), rows.end(), [](const Row &row) { return row.calls == 0; }), rows.end());
-  std::sort(rows.begin(), rows.end(), [](const Row &a, const Row &b) { return std::tie(b.ms, a.name) < std::tie(a.ms, b.name); });
-  double rest = total - sum;
+  std::vector<Row> rows = shownRows(options, kernels);
   if (!options.json) {
-    print(options, rows, total, rest);
+    print(options, rows, total, total - sum);
     if (!options.trace.empty())
       printf("wrote %s: load it in chrome://tracing or ui.perfetto.dev\n", options.trace.c_str());
     if (!options.html.empty())

@@ -79,3 +79,16 @@ func.func @other(%x: tensor<4xf32>, %y: tensor<4xf32>) -> (tensor<4xf32>, tensor
   %4 = lathe.mul %y, %3 : (tensor<4xf32>, tensor<1x4xf32>) -> tensor<1x4xf32>
   return %1, %4 : tensor<4xf32>, tensor<1x4xf32>
 }
+
+// -----
+
+// Of constants alone: the last operation is what it stands for.
+// CHECK-LABEL: func.func @of_constants
+// CHECK-SAME: lathe.fusions = [{kind = "silu", nodes = ["/Mul"]}]
+// CHECK: lathe.swish
+func.func @of_constants() -> tensor<3xf32> {
+  %x = lathe.constant dense<[1.0, 2.0, 3.0]> : tensor<3xf32>
+  %0 = lathe.sigmoid %x : (tensor<3xf32>) -> tensor<3xf32> loc("/Sigmoid")
+  %1 = lathe.mul %x, %0 : (tensor<3xf32>, tensor<3xf32>) -> tensor<3xf32> loc("/Mul")
+  return %1 : tensor<3xf32>
+}
