@@ -311,7 +311,9 @@ TEST(Loader, RefusesWrongComputations) {
       {"operation", "rms_norm"}, {"arguments", {0, 72, nullptr, 112}}, {"columns", 8}, {"epsilon", 1e-6}};
   ordered_json rotation = {
       {"operation", "rotate_half"}, {"arguments", {0, 88, 176, 264}}, {"columns", 8}, {"order", {0, 2, 1, 3}}};
-  for (const ordered_json &good : {norm, rotation}) {
+  ordered_json narrow = norm;
+  narrow["type"] = "bf16";
+  for (const ordered_json &good : {norm, rotation, narrow}) {
     manifest["kernels"][0]["computes"] = good;
     EXPECT_EQ(load(withManifest(manifest.dump())), LATHE_OK) << lathe_last_error();
   }
@@ -330,6 +332,8 @@ TEST(Loader, RefusesWrongComputations) {
   refuse(norm, "columns", int64_t(1) << 40, "must be at most");
   refuse(norm, "columns", -8, "must be an integer");
   refuse(rotation, "columns", 7, "must be even, found 7");
+  refuse(norm, "type", "i8", "must be 'f32', 'f16' or 'bf16'");
+  refuse(norm, "type", "f17", "has unknown type 'f17'");
   refuse(norm, "epsilon", -1, "must be a number that is not negative");
   for (const ordered_json &order :
        {ordered_json({0, 1, 2}), ordered_json({0, 1, 2, 2}), ordered_json({0, 1, 2, 4}), ordered_json({0, 1, 2, 3, 3})})
