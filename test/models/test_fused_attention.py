@@ -2,7 +2,6 @@
 """Attention in the spellings of exporters is one kernel, and equals ONNX Runtime at several sizes from one artifact."""
 
 import json
-import os
 import subprocess
 from pathlib import Path
 
@@ -219,13 +218,13 @@ def test_form(form, isa, tmp_path):
     assert "matmul" not in kinds
 
 
-def test_profile(tmp_path):
+def test_profile(build, tmp_path):
     """A profile tells the time of attention, too."""
     g = Graph()
     masked_scores(g)
     check(g, tmp_path, [(2, 70, 64)])
     artifact = next(tmp_path.glob("*.lathe"))
-    command = [Path(os.environ["LATHE_BUILD"]) / "bin/lathe", "profile", artifact, "--json", "--iterations", "3"]
+    command = [build / "bin/lathe", "profile", artifact, "--json", "--iterations", "3"]
     for name, value in {"n": 2, "m": 70, "k": 64}.items():
         command += ["--dim", f"{name}={value}"]
     profile = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
