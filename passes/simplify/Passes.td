@@ -53,7 +53,7 @@ def SimplifyArithmeticPass : Pass<"simplify-arithmetic", "::mlir::func::FuncOp">
   let summary = "Cheaper forms of the same arithmetic";
   let description = [{
     Pre-condition: a lathe program. Post-condition: `pow` by a constant 1, 2, 3 or 0.5 is products or a root;
-    a transpose of the last two axes before a matrix product is the product's attribute; a constant permutation of the rows that a
+    a transpose of the last two axes before a matrix product, with a cast between or without, is the product's attribute; a constant permutation of the rows that a
     product sums over on its right side is one of the left side's columns; a reshape of a reshape is one
     reshape; a reshape of a weight that nothing else uses is the weight under another shape, and slices of its leading axis
     are weights of their own. Results are the same but for the rounding of `pow`.

@@ -3,6 +3,7 @@
 // Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
 //
 //===----------------------------------------------------------------------===//
+#include "dialects/lathe/ValueNames.h"
 #include "mlir/IR/Matchers.h"
 #include "mlir/IR/PatternMatch.h"
 #include "mlir/Transforms/GreedyPatternRewriteDriver.h"
@@ -47,9 +48,11 @@ struct PowByConstant : OpRewritePattern<PowOp> {
 struct TransposeIntoMatmul : OpRewritePattern<MatmulOp> {
   using OpRewritePattern::OpRewritePattern;
 
-  /// The operand before a transpose that swaps the last two axes and keeps the others.
-  static Value untransposed(Value operand) {
-    auto transpose = operand.getDefiningOp<TransposeOp>();
+  /// The transpose of the last two axes, all others in their place, whose result an operand is, perhaps widened or
+  /// rounded.
+  static TransposeOp transposeOf(Value operand) {
+    auto cast = operand.getDefiningOp<CastOp>();
+    auto transpose = (cast ? cast.getInput() : operand).getDefiningOp<TransposeOp>();
     if (!transpose)
       return {};
     ArrayRef<int64_t> permutation = transpose.getPermutation();
@@ -59,20 +62,34 @@ struct TransposeIntoMatmul : OpRewritePattern<MatmulOp> {
     for (int64_t i = 0; i < rank - 2; ++i)
       if (permutation[i] != i)
         return {};
-    return transpose.getInput();
+    return transpose;
+  }
+
+  /// What is read instead of `operand`, as it lies before the transpose.
+  static Value untransposed(Value operand, TransposeOp transpose, PatternRewriter &rewriter) {
+    auto cast = operand.getDefiningOp<CastOp>();
+    if (!cast)
+      return transpose.getInput();
+    auto element = mlir::cast<RankedTensorType>(operand.getType()).getElementType();
+    auto type = mlir::cast<RankedTensorType>(transpose.getInput().getType()).clone(element);
+    Operation *moved = rewriter.clone(*cast);
+    moved->setLoc(withoutValue(cast.getLoc()));
+    moved->setOperand(0, transpose.getInput());
+    moved->getResult(0).setType(type);
+    return moved->getResult(0);
   }
 
   LogicalResult matchAndRewrite(MatmulOp op, PatternRewriter &rewriter) const override {
-    Value lhs = untransposed(op.getLhs()), rhs = untransposed(op.getRhs());
+    TransposeOp lhs = transposeOf(op.getLhs()), rhs = transposeOf(op.getRhs());
     if (!lhs && !rhs)
       return rewriter.notifyMatchFailure(op, "no operand is a transpose of the last two axes");
     rewriter.modifyOpInPlace(op, [&] {
       if (lhs) {
-        op.getLhsMutable().assign(lhs);
+        op.getLhsMutable().assign(untransposed(op.getLhs(), lhs, rewriter));
         op.setTransposeLhs(!op.getTransposeLhs());
       }
       if (rhs) {
-        op.getRhsMutable().assign(rhs);
+        op.getRhsMutable().assign(untransposed(op.getRhs(), rhs, rewriter));
         op.setTransposeRhs(!op.getTransposeRhs());
       }
     });

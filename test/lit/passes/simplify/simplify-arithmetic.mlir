@@ -195,3 +195,27 @@ func.func @slice_of_used_weight() -> (tensor<2x6xf32>, tensor<4x6xf32>) {
   %a = lathe.slice %w from [%c1] to [%c3] {axes = array<i64: 0>, steps = array<i64: 1>} : tensor<4x6xf32> -> tensor<2x6xf32>
   return %a, %w : tensor<2x6xf32>, tensor<4x6xf32>
 }
+
+// A table of 16 bits that is turned before it is widened stays a weight of 16 bits.
+// CHECK-LABEL: func.func @widened_transpose_into_matmul
+// CHECK-SAME: (%[[X:.*]]: tensor<?x8xf32>, %[[W:.*]]: tensor<4x8xf16>)
+// CHECK-NOT: lathe.transpose
+// CHECK: %[[WIDE:.*]] = lathe.cast %[[W]] : (tensor<4x8xf16>) -> tensor<4x8xf32>
+// CHECK: lathe.matmul %[[X]], %[[WIDE]] {transpose_rhs}
+func.func @widened_transpose_into_matmul(%x: tensor<?x8xf32>, %w: tensor<4x8xf16>) -> tensor<?x4xf32> {
+  %t = lathe.transpose %w {permutation = array<i64: 1, 0>} : (tensor<4x8xf16>) -> tensor<8x4xf16>
+  %c = lathe.cast %t : (tensor<8x4xf16>) -> tensor<8x4xf32>
+  %y = lathe.matmul %x, %c : (tensor<?x8xf32>, tensor<8x4xf32>) -> tensor<?x4xf32>
+  return %y : tensor<?x4xf32>
+}
+
+// A transpose of other axes stays.
+// CHECK-LABEL: func.func @widened_transpose_of_others
+// CHECK: lathe.transpose
+// CHECK: lathe.matmul
+func.func @widened_transpose_of_others(%x: tensor<2x?x8xf32>, %w: tensor<8x2x4xf16>) -> tensor<2x?x4xf32> {
+  %t = lathe.transpose %w {permutation = array<i64: 1, 0, 2>} : (tensor<8x2x4xf16>) -> tensor<2x8x4xf16>
+  %c = lathe.cast %t : (tensor<2x8x4xf16>) -> tensor<2x8x4xf32>
+  %y = lathe.matmul %x, %c : (tensor<2x?x8xf32>, tensor<2x8x4xf32>) -> tensor<2x?x4xf32>
+  return %y : tensor<2x?x4xf32>
+}
