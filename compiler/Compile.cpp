@@ -3,12 +3,10 @@
 // Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
 //
 //===----------------------------------------------------------------------===//
-#include "compiler/Compile.h"
 #include "backends/cpu/compiler/CodeImage.h"
 #include "backends/cpu/compiler/Passes.h"
-#include "compiler/AttentionStep.h"
-#include "compiler/CacheStep.h"
 #include "compiler/ChangeGate.h"
+#include "compiler/Compilation.h"
 #include "compiler/Compress.h"
 #include "compiler/CompressionJson.h"
 #include "compiler/CudaKernels.h"
@@ -65,104 +63,24 @@ std::string namesOf(const std::vector<PhasePipeline> &pipelines) {
   return names;
 }
 
-/// One compilation: its context, its diagnostics and its result.
-class Compilation {
-public:
-  Compilation(const std::string &model, const CompileOptions &options)
-      : model(model), options(options), watch(options.maxMemory, options.overBudget),
-        own(std::make_unique<Own>(MLIRContext::Threading::DISABLED)), context(own->context), files(own->files),
-        resume("", {}), gate(options.changes ? std::make_unique<ChangeGate>(own->context, options.changes, namesOf(options.pipelines)) : nullptr) {
-    DialectRegistry registry;
-    registerDialects(registry);
-    context.appendDialectRegistry(registry);
-    context.loadAllAvailableDialects();
-    context.getDiagEngine().registerHandler([this](Diagnostic &diagnostic) {
-      if (diagnostic.getSeverity() == DiagnosticSeverity::Error)
-        result.errors.push_back(who() + describe(diagnostic));
-      return success();
-    });
-  }
+} // namespace
 
-  /// Of a module that is fused, within another compilation.
-  Compilation(Compilation &outer, const CompileOptions &options, ModuleOp module)
-      : model(outer.model), options(options), watch(0, {}), context(outer.context), files(outer.files), resume("", {}) {
-    programs.push_back({"main", module.clone()});
-  }
-
-  bool explain();
-  bool toKernels();
-  bool select();
-  void toArtifact(const std::string &output);
-  void toOnnx(const std::string &output);
-  /// Keeps finished layers beside what is to be written, until that is done, or can't be.
-  void resumeAt(const std::string &output) { resume = Resume(output + ".resume", options.note); }
-  void forgetFinished();
-  CompileResult result;
-
-private:
-  bool fail(ExitCode code, const std::string &message) {
-    result.code = code;
-    if (!message.empty())
-      result.errors.push_back(message);
-    return false;
-  }
-  void begin(const std::string &name) {
-    watch.enter(name);
-    if (options.progress)
-      options.progress(name);
-  }
-  bool withinMemory() { return !watch.exceeded() || fail(ExitCode::over_budget, watch.message()); }
-  /// What messages about the program at hand begin with.
-  std::string who() const { return current == 0 || current >= programs.size() ? "" : "program '" + programs[current].name + "': "; }
-  /// Runs passes on each program, in order; `before` is called before each.
-  bool phase(const std::string &name, llvm::function_ref<void(OpPassManager &)> passes, ExitCode onFailure,
-             llvm::function_ref<void(size_t program)> before = [](size_t) {});
-  bool runAdded(const std::string &phase);
-  bool dump(const std::string &name);
-  bool addPrograms();
-  SmallVector<func::FuncOp> mains();
-  void addDevices();
-  void describePrograms(ordered_json &manifest);
-  bool takeKernels(ordered_json &manifest);
-  bool makeCode(const std::string &output, ordered_json &manifest);
-  bool wantsReport() const { return !options.report.empty() || options.tellsReport; }
-  /// `constants`: what the artifact has of those of the manifest.
-  bool writeReport(const ordered_json &manifest, ArrayRef<artifact::ConstantSource> constants = {});
-  bool writeText(const std::string &path, llvm::function_ref<void(llvm::raw_ostream &)> write);
-  bool narrowWeights();
-  bool widen(ModuleOp module);
-  bool compressWeights();
-  bool compileHere(ModuleOp module, const std::string &precision, const std::string &path, std::string &problem);
-  void allowTiming(Compression &compression);
-  bool toSimplified(bool explain = false);
-  bool toFused(bool explain = false);
-  void describeModel();
-  ModuleOp main() { return *programs.front().module; }
-  std::string weightFolder() {
-    auto attribute = main()->getAttrOfType<StringAttr>(LatheDialect::kModelDirAttr);
-    return attribute ? attribute.str() : std::string();
-  }
-
-  const std::string &model;
-  const CompileOptions &options;
-  MemoryWatch watch;
-  struct Own {
-    explicit Own(MLIRContext::Threading threading) : context(threading) {}
-    MLIRContext context;
-    WeightFiles files;
-  };
-  std::unique_ptr<Own> own; ///< null within another compilation
-  MLIRContext &context;
-  WeightFiles &files;
-  Resume resume;
-  std::unique_ptr<ChangeGate> gate; ///< null where nothing is left out
-  OwningOpRef<ModuleOp> imported; ///< as it was, where calibration wants it
-  std::vector<Program> programs; ///< that of the model, and those of the options
-  size_t current = 0;            ///< the program at hand
-  std::vector<cpu::CompiledCode> compiled;
-  std::optional<CudaKernels> kernels; ///< of programs for CUDA
-  std::vector<artifact::SectionSource> sections; ///< code, then documents
-};
+Compilation::Compilation(const std::string &model, const CompileOptions &options)
+    : model(model), options(options), watch(options.maxMemory, options.overBudget),
+      own(std::make_unique<Own>(MLIRContext::Threading::DISABLED)), context(own->context), files(own->files),
+      resume("", {}),
+      gate(options.changes ? std::make_unique<ChangeGate>(own->context, options.changes, namesOf(options.pipelines))
+                           : nullptr) {
+  DialectRegistry registry;
+  registerDialects(registry);
+  context.appendDialectRegistry(registry);
+  context.loadAllAvailableDialects();
+  context.getDiagEngine().registerHandler([this](Diagnostic &diagnostic) {
+    if (diagnostic.getSeverity() == DiagnosticSeverity::Error)
+      result.errors.push_back(who() + describe(diagnostic));
+    return success();
+  });
+}
 
 bool Compilation::writeText(const std::string &path, llvm::function_ref<void(llvm::raw_ostream &)> write) {
   auto held = watch.holdFiles();
@@ -279,142 +197,6 @@ void Compilation::describeModel() {
       result.weightsBytes += type.getNumElements() * std::max<int64_t>(type.getElementTypeBitWidth() / 8, 1);
     }
   });
-}
-
-bool Compilation::narrowWeights() {
-  if (options.precision == "f32")
-    return true;
-  begin("precision");
-  std::string error;
-  if (!choosePrecision(mains(), files, options.precision, result.precision, error))
-    return fail(ExitCode::invalid_model, error);
-  precision::NarrowWeightsPassOptions narrow;
-  narrow.type = options.precision == "bf16" ? "bf16" : "f16";
-  std::vector<std::string> exceptions;
-  for (const PrecisionPlan::Decision &decision : result.precision.decisions)
-    if (decision.type != narrow.type)
-      exceptions.push_back(decision.weight + "=" + decision.type);
-  narrow.types = exceptions;
-  return phase(
-      "precision",
-      [&](OpPassManager &passes) {
-        passes.addNestedPass<func::FuncOp>(precision::createNarrowWeightsPass(narrow));
-        if (options.precision == narrow.type) // and not 'auto', which is about weights
-          passes.addNestedPass<func::FuncOp>(precision::createNarrowAttentionPass({narrow.type}));
-      },
-      ExitCode::internal);
-}
-
-/// What is compressed are weights of products in f32: those of 16-bit floats become such, and add up in f32.
-bool Compilation::widen(ModuleOp module) {
-  PassManager manager(&context);
-  cpu::CpuWideProductsPassOptions wide;
-  wide.lookups = true;
-  manager.addNestedPass<func::FuncOp>(cpu::createCpuWideProductsPass(wide));
-  manager.addNestedPass<func::FuncOp>(createCSEPass()); // products that share an input share what is widened
-  return succeeded(manager.run(module));
-}
-
-/// Compiles a fused program for this machine, on the way.
-bool Compilation::compileHere(ModuleOp module, const std::string &precision, const std::string &path, std::string &problem) {
-  CompileOptions inner;
-  inner.level = options.level;
-  inner.isas = {runtime::bestIsa()};
-  inner.precision = precision;
-  Compilation nested(*this, inner, module);
-  if (nested.narrowWeights() && nested.select())
-    nested.toArtifact(path);
-  if (nested.result.code == ExitCode::ok)
-    return true;
-  problem = nested.result.errors.empty() ? "can't compile a part of the model for this machine" : nested.result.errors.front();
-  return false;
-}
-
-/// Says how what is compressed may be timed.
-void Compilation::allowTiming(Compression &compression) {
-  compression.stopwatch = options.stopwatch;
-  compression.compileTimed = [this](ModuleOp module, const std::string &path, std::string &problem) {
-    return compileHere(module, options.precision, path, problem);
-  };
-  if (options.reference)
-    compression.whyNotTimed = "the reference backend is not to be fast";
-  else if (!options.isas.empty() && !llvm::is_contained(options.isas, runtime::bestIsa()))
-    compression.whyNotTimed = "code is made for " + llvm::join(options.isas, ", ") + ", and this machine would run that for " + runtime::bestIsa();
-  else if (options.maxMemory && residentBytes() + timingBytes(compression.programs) > options.maxMemory)
-    compression.whyNotTimed = "--max-memory leaves less than the " + sizeText(timingBytes(compression.programs)) + " that it may take";
-  compression.floats = options.precision == "auto" ? "16-bit floats" : options.precision;
-  // What generates computes most of its tokens one by one.
-  constexpr int64_t kRows = 128;
-  compression.rows = compression.recipe->rows ? compression.recipe->rows : result.generates ? 1 : kRows;
-  compression.isPortable = options.emit == "onnx";
-  compression.timeAll = wantsReport() && !compression.isPortable;
-}
-
-bool Compilation::compressWeights() {
-  std::string error;
-  if (!storeCodes(mains(), files, error))
-    return fail(ExitCode::invalid_model, error);
-  if (options.recipe.empty())
-    return true;
-  begin("compress");
-  std::optional<Recipe> recipe = parseRecipe(options.recipe, error);
-  if (!recipe)
-    return fail(ExitCode::usage, error);
-  for (Program &program : programs)
-    if (!widen(*program.module))
-      return fail(ExitCode::internal, "");
-  Compression compression;
-  compression.programs = mains();
-  compression.main = main();
-  compression.files = &files;
-  compression.recipe = &*recipe;
-  compression.data = options.calibration;
-  Gradients gradients;
-  if (!options.gradients.empty()) {
-    if (std::string problem = gradients.open(options.gradients); !problem.empty())
-      return fail(ExitCode::usage, problem);
-    compression.gradients = &gradients;
-  }
-  compression.resume = &resume;
-  compression.threads = options.jobs;
-  compression.whyNoCache = options.generation == CompileOptions::Generation::off ? "programs that generate were not asked for" : result.whyNotGeneration;
-  compression.progress = [this](const std::string &what) { begin(what); };
-  compression.tokenProgram = [this](std::string &problem) {
-    OwningOpRef<ModuleOp> program;
-    problem = makeTokenProgram(*imported, program);
-    if (!problem.empty()) {
-      problem = "tokens can't calibrate this model, give .npz files of its inputs: " + problem;
-      program = nullptr;
-    }
-    if (program && !widen(*program))
-      problem = "can't widen the program that tokens calibrate";
-    return program;
-  };
-  compression.compile = [this](ModuleOp module, const std::string &path, std::string &problem) {
-    return compileHere(module, "f32", path, problem);
-  };
-  compression.findDense = [this](ModuleOp module, std::vector<std::string> &dense, std::string &problem) {
-    CompileOptions inner;
-    inner.reference = options.reference;
-    inner.forCpu = options.forCpu;
-    inner.forCuda = options.forCuda; // kernels of each device that there are programs for
-    Compilation nested(*this, inner, module);
-    bool isDone = nested.select();
-    dense = nested.result.decompressed;
-    if (!isDone)
-      problem = nested.result.errors.empty() ? "can't select kernels for a part of the model" : nested.result.errors.front();
-    return isDone;
-  };
-  compression.target = options.reference ? "reference" : !options.forCuda ? "cpu" : options.forCpu ? "cpu,cuda" : "cuda";
-  allowTiming(compression);
-  bool isUsage = false;
-  if (!compress(compression, result.compression, isUsage, error))
-    return fail(isUsage ? ExitCode::usage : ExitCode::invalid_model, error);
-  for (current = 0; current < programs.size(); ++current)
-    if (!dump("compress"))
-      return false;
-  current = 0;
-  return withinMemory();
 }
 
 bool Compilation::toSimplified(bool explain) {
@@ -658,7 +440,7 @@ void Compilation::toArtifact(const std::string &output) {
   manifest["producer"] = "lathe " LATHE_VERSION;
   manifest["abi_version"] = LATHE_ABI_VERSION;
   manifest["model"] = {{"name", result.info.name}, {"sha256", result.info.sha256}, {"opset", result.info.opset}};
-  manifest["options"] = {{"target", options.reference ? "reference" : !options.forCuda ? "cpu" : options.forCpu ? "cpu,cuda" : "cuda"}, {"optimization", options.level}, {"precision", options.precision}};
+  manifest["options"] = {{"target", targetName()}, {"optimization", options.level}, {"precision", options.precision}};
   for (const PhasePipeline &pipeline : options.pipelines)
     manifest["options"]["pipelines"].push_back(pipeline.phase + "=" + pipeline.text);
   manifest["devices"] = ordered_json::array();
@@ -747,8 +529,6 @@ void Compilation::toOnnx(const std::string &output) {
     return void(fail(isUnwritable ? ExitCode::internal : ExitCode::invalid_model, error));
   writeReport({{"kernels", ordered_json::array()}, {"weights_bytes", result.weightsBytes}});
 }
-
-} // namespace
 
 CompileResult checkModel(const std::string &model, const CompileOptions &options) {
   Compilation compilation(model, options);

@@ -132,8 +132,10 @@ void CudaKernels::describeProducts(ordered_json &kernels, const ordered_json &co
           operands = "int8";
         if (values == "e4m3" && isColumn && kernel.contains("rounds"))
           operands = "fp8";
-      } else if (weight["type"] == "f16" || weight["type"] == "bf16") {
-        operands = weight["type"];
+      } else {
+        std::string stored = weight.contains("sparse") ? weight["sparse"]["values"] : weight["type"];
+        if (stored == "f16" || stored == "bf16")
+          operands = stored;
       }
     }
     // Where it is found and faster.

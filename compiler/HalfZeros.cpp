@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "compiler/HalfZeros.h"
+#include "compiler/SparseConstants.h"
 #include "dialects/kernel/Kernel.h"
 #include <cstring>
 
@@ -46,10 +47,15 @@ struct Candidate {
 
 std::optional<Candidate> candidateOf(DictionaryAttr entry) {
   auto type = dyn_cast<RankedTensorType>(entry.getAs<TypeAttr>("type").getValue());
-  if (entry.get("sparse") || entry.get("codes") || !type || type.getRank() != 2 ||
-      (!type.getElementType().isF16() && !type.getElementType().isBF16()))
+  if (entry.get("codes") || !type || type.getRank() != 2)
     return std::nullopt;
-  Candidate result{type.getDimSize(0), type.getDimSize(1), type.getElementType()};
+  Type element = type.getElementType();
+  if (entry.get("sparse")) // which the device has in the type of the values
+    element = cast<RankedTensorType>(entry.getAs<DictionaryAttr>("stored").getAs<TypeAttr>("type").getValue())
+                  .getElementType();
+  if (!element.isF16() && !element.isBF16())
+    return std::nullopt;
+  Candidate result{type.getDimSize(0), type.getDimSize(1), element};
   if (auto source = entry.getAs<TypeAttr>("source"))
     result.stored = cast<RankedTensorType>(source.getValue()).getElementType();
   bool isLarge = result.rows > 0 && result.columns > 0;
@@ -66,6 +72,11 @@ std::optional<bool> hasZeros(DictionaryAttr entry, const Candidate &own, int64_t
   auto check = [&](const char *data, int64_t rows, int64_t columns) {
     return isWide ? hasZeros<uint32_t>(data, rows, columns, axis) : hasZeros<uint16_t>(data, rows, columns, axis);
   };
+  if (entry.get("sparse")) {
+    std::vector<char> dense;
+    return readDense(entry, files, dense, error) ? std::optional(check(dense.data(), own.rows, own.columns))
+                                                 : std::nullopt;
+  }
   if (auto dense = entry.getAs<DenseElementsAttr>("value")) {
     if (!dense.isSplat())
       return check(dense.getRawData().data(), own.rows, own.columns);
@@ -97,9 +108,10 @@ bool tellOf(const Program &program, WeightFiles &files, ordered_json &constants,
     std::optional<Candidate> own = candidateOf(entry);
     if (!own)
       return;
-    // A matrix that is packed for the processor is [k, n] for the device, however it lies in its file.
+    // A matrix that is packed for the processor, or stored without zeros, is [k, n] for the device, however it lies in
+    // its file.
     ordered_json &json = constants[static_cast<size_t>(op.getWeight())];
-    bool isPacked = json.contains("packed");
+    bool isPacked = json.contains("packed") || json.contains("sparse");
     int64_t axis = (isPacked ? entry.getAs<BoolAttr>("transposed").getValue() : op.getTransposeRhs()) ? 1 : 0;
     int64_t axes = json.value("half_zeros", int64_t(0)), bit = isPacked || axis == 0 ? 1 : 2;
     if (!(axes & bit)) {

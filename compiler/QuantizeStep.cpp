@@ -311,6 +311,12 @@ bool Quantizer::findRange(const quantization::RangeObserver &observer, const Inp
   return true;
 }
 
+static void clearInputs(std::vector<float> &values, const quantization::Weight &matrix, ArrayRef<int64_t> inputs) {
+  for (int64_t row = 0; row < matrix.n; ++row)
+    for (int64_t input : inputs)
+      values[row * matrix.k + input] = 0;
+}
+
 bool Quantizer::quantizeGroup(ArrayRef<const Layer *> group, size_t count) {
   std::vector<std::vector<float>> dense(group.size());
   std::vector<quantization::Weight> matrices;
@@ -335,13 +341,9 @@ bool Quantizer::quantizeGroup(ArrayRef<const Layer *> group, size_t count) {
   OutlierPath apart;
   if (mayChangeInputs && step.outliers)
     apart.inputs = findOutliers(*inputs, group.front()->inputs);
-  std::vector<std::vector<float>> whole;
-  if (!apart.inputs.empty())
-    whole = dense;
-  for (size_t i = 0; i < whole.size(); ++i)
-    for (int64_t row = 0; row < matrices[i].n; ++row)
-      for (int64_t input : apart.inputs)
-        dense[i][row * matrices[i].k + input] = 0;
+  std::vector<std::vector<float>> whole = apart.inputs.empty() ? std::vector<std::vector<float>>() : dense;
+  for (auto [values, matrix] : llvm::zip(dense, matrices))
+    clearInputs(values, matrix, apart.inputs);
   SmallVector<const Layer *> replaced;
   for (auto [index, layer, values] : llvm::enumerate(group, dense)) {
     if (compression.progress)

@@ -7,6 +7,7 @@
 #include "compiler/LayerTimes.h"
 #include "compiler/SparsifyStep.h"
 #include "compiler/StepKinds.h"
+#include "compiler/Stopwatch.h"
 
 using namespace mlir;
 
@@ -41,12 +42,7 @@ bool KernelProbe::makeWeights(ArrayRef<Layer> layers) {
     own.outputs = std::min(layer.outputs, kOutputs);
     own.stored = Float32Type::get(layer.stored.getContext());
     own.name = "w" + std::to_string(products.size());
-    uint32_t state = 1; // numbers from -1 to 1 that are about random
-    std::vector<float> numbers(own.inputs * own.outputs);
-    for (float &number : numbers) {
-      state = state * 1664525u + 1013904223u;
-      number = static_cast<float>(state >> 8) / 8388608.0f - 1;
-    }
+    std::vector<float> numbers = aboutRandom(own.inputs * own.outputs);
     std::optional<uint64_t> offset = compression.files->append(numbers.data(), numbers.size() * sizeof(float), error);
     if (!offset)
       return false;

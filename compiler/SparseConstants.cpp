@@ -53,12 +53,35 @@ bool readPart(DictionaryAttr entry, StringRef name, WeightFiles &files, Part &pa
   return part.data != nullptr;
 }
 
+int64_t numberOf(DictionaryAttr entry, StringRef name) {
+  auto value = entry.getAs<IntegerAttr>(name);
+  return value ? value.getInt() : 0;
+}
+
 struct Parts {
   Part values, indices, pointers, scale;
   runtime::SparseLayout layout;
   bool transposed = false;
   SparseFormat format = SparseFormat::csr;
   int64_t rows = 0, columns = 0, block[2] = {0, 0}, m = 0, axis = 0;
+
+  bool read(DictionaryAttr entry, WeightFiles &files, std::string &error) {
+    auto type = cast<RankedTensorType>(entry.getAs<TypeAttr>("type").getValue());
+    format = *parseSparseFormat(entry.getAs<StringAttr>("sparse").getValue());
+    rows = type.getDimSize(0);
+    columns = type.getDimSize(1);
+    transposed = entry.getAs<BoolAttr>("transposed").getValue();
+    if (auto given = entry.getAs<DenseI64ArrayAttr>("block"))
+      std::copy(given.asArrayRef().begin(), given.asArrayRef().end(), block);
+    m = numberOf(entry, "m");
+    axis = numberOf(entry, "axis");
+    bool isRead = readPart(entry, "stored", files, values, error) &&
+                  readPart(entry, "indices", files, indices, error) &&
+                  readPart(entry, "pointers", files, pointers, error) && readPart(entry, "scale", files, scale, error);
+    if (!isRead)
+      error = "initializer '" + entry.getAs<StringAttr>("name").str() + "': " + error;
+    return isRead;
+  }
 
   /// As it lies, row-major.
   std::vector<char> dense() const {
@@ -111,31 +134,13 @@ struct Parts {
 bool describeSparse(DictionaryAttr entry, WeightFiles &files, nlohmann::ordered_json &json,
                     artifact::ConstantSource &source, std::string &error) {
   Parts parts;
-  auto number = [&](StringRef name) {
-    auto value = entry.getAs<IntegerAttr>(name);
-    return value ? value.getInt() : 0;
-  };
-  std::string name = entry.getAs<StringAttr>("name").str();
-  if (!readPart(entry, "stored", files, parts.values, error) ||
-      !readPart(entry, "indices", files, parts.indices, error) ||
-      !readPart(entry, "pointers", files, parts.pointers, error) ||
-      !readPart(entry, "scale", files, parts.scale, error)) {
-    error = "initializer '" + name + "': " + error;
+  if (!parts.read(entry, files, error))
     return false;
-  }
-  auto type = cast<RankedTensorType>(entry.getAs<TypeAttr>("type").getValue());
-  parts.format = *parseSparseFormat(entry.getAs<StringAttr>("sparse").getValue());
-  parts.rows = type.getDimSize(0);
-  parts.columns = type.getDimSize(1);
-  parts.transposed = entry.getAs<BoolAttr>("transposed").getValue();
-  if (auto block = entry.getAs<DenseI64ArrayAttr>("block"))
-    std::copy(block.asArrayRef().begin(), block.asArrayRef().end(), parts.block);
-  parts.m = number("m");
-  parts.axis = number("axis");
+  std::string name = entry.getAs<StringAttr>("name").str();
   runtime::SparseLayout &layout = parts.layout;
   layout.k = parts.transposed ? parts.columns : parts.rows;
   layout.n = parts.transposed ? parts.rows : parts.columns;
-  layout.group = number("group");
+  layout.group = numberOf(entry, "group");
   Type element = parts.values.type.getElementType();
   layout.values = element.isF32()    ? runtime::SparseValues::f32
                   : element.isF16()  ? runtime::SparseValues::f16
@@ -164,6 +169,14 @@ bool describeSparse(DictionaryAttr entry, WeightFiles &files, nlohmann::ordered_
     cpu::packSparse(parts.layout, parts.source(dense, scales), packed.data());
     return sink.write(packed.data(), packed.size());
   };
+  return true;
+}
+
+bool readDense(DictionaryAttr entry, WeightFiles &files, std::vector<char> &dense, std::string &error) {
+  Parts parts;
+  if (!parts.read(entry, files, error))
+    return false;
+  dense = parts.dense();
   return true;
 }
 

@@ -18,6 +18,10 @@ namespace lathe {
 bool describeSparse(mlir::DictionaryAttr entry, WeightFiles &files, nlohmann::ordered_json &json,
                     artifact::ConstantSource &source, std::string &error);
 
+/// The dense matrix that such an entry stands for, row-major as its type has it, in the type of its values, without
+/// scales. False with `error` set.
+bool readDense(mlir::DictionaryAttr entry, WeightFiles &files, std::vector<char> &dense, std::string &error);
+
 } // namespace lathe
 
 #endif // LATHE_COMPILER_SPARSECONSTANTS_H

@@ -9,11 +9,24 @@
 #ifndef LATHE_COMPILER_STOPWATCH_H
 #define LATHE_COMPILER_STOPWATCH_H
 
+#include <cstddef>
+#include <cstdint>
 #include <map>
 #include <string>
 #include <vector>
 
 namespace lathe {
+
+/// Numbers from -1 to 1 that are about random, the same each time: what timed models read and multiply by.
+inline std::vector<float> aboutRandom(size_t count) {
+  std::vector<float> numbers(count);
+  uint32_t state = 1;
+  for (float &number : numbers) {
+    state = state * 1664525u + 1013904223u; // the constants of Numerical Recipes
+    number = static_cast<float>(state >> 8) / 8388608.0f - 1;
+  }
+  return numbers;
+}
 
 /// What the kernels of a node took.
 struct NodeTime {

@@ -52,6 +52,7 @@ private:
   bool findKept(Task &task);
   void keep(const Task &task);
   /// Times layers as they are and as they would be, where something depends on it.
+  std::vector<Task *> chooseTimed(std::vector<TimedProduct> &products);
   bool time();
   /// Leaves layers that would be slower as they are, where the step prefers speed.
   void leaveSlower(RecipeStep &resolved, bool &isResolved);
@@ -178,20 +179,17 @@ TimedProduct timedLayer(const Layer &layer, int64_t rows) {
   return product;
 }
 
-bool Former::time() {
-  if (!prefersSpeed(*compression.recipe, step, compression.isPortable) && !compression.timeAll)
-    return true;
+/// The layers whose products are timed, each with its product.
+std::vector<Task *> Former::chooseTimed(std::vector<TimedProduct> &products) {
   std::vector<Layer> all;
-  std::vector<Task *> timed;
+  std::vector<Task *> may, chosen;
   for (Task &task : tasks)
     if (task.mayChange() && task.layer->isMatmul() && task.layer->readsRows()) {
       all.push_back(*task.layer);
-      timed.push_back(&task);
+      may.push_back(&task);
     }
   ProductRows rows(compression.programs, all, compression.rows);
-  std::vector<TimedProduct> products;
-  std::vector<Task *> own;
-  for (Task *task : timed) {
+  for (Task *task : may) {
     TimedProduct product = timedLayer(*task->layer, rows.of(*task->layer));
     if (!compression.timeAll && isSmall(product))
       continue;
@@ -199,8 +197,16 @@ bool Former::time() {
     describeForm(*task->layer, task->form, told);
     product.kind += " " + step.lowRank.method + " " + told.format;
     products.push_back(std::move(product));
-    own.push_back(task);
+    chosen.push_back(task);
   }
+  return chosen;
+}
+
+bool Former::time() {
+  if (!prefersSpeed(*compression.recipe, step, compression.isPortable) && !compression.timeAll)
+    return true;
+  std::vector<TimedProduct> products;
+  std::vector<Task *> own = chooseTimed(products);
   if (products.empty())
     return true;
   report.whyNotTimed = whyNotTimed(compression);

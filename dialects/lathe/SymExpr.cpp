@@ -65,7 +65,8 @@ SymExpr detail::makeAtom(SymOp op, std::vector<SymExpr> args) {
   if (atom->shared)
     atom->size = 1;
   atom->ofData |= atom->size >= SymExpr::kTooLarge;
-  if (atom->shared || atom->key.size() > 4096)
+  constexpr size_t kLongestKey = 4096; // of nested keys each holds the ones within it
+  if (atom->shared || atom->key.size() > kLongestKey)
     atom->key = opName(op).str() + "#" + llvm::toHex(llvm::SHA256::hash(llvm::arrayRefFromStringRef(atom->key)));
   atom->args = std::move(args);
   return SymExpr::atom(std::move(atom));

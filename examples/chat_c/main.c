@@ -71,6 +71,34 @@ static lathe_answer print_token(void *context, const lathe_token_event *event) {
   return LATHE_CONTINUE;
 }
 
+/* Of the arguments, of what the artifact carries, or of the tokenizer: how to answer. */
+static void configure(int argc, char **argv, const lathe_module *module, const lathe_tokenizer_info *info,
+                      lathe_generation_config *config) {
+  lathe_generation_config_init(config);
+  config->json = carried(module, "generation_config").data;
+  config->max_new_tokens = argc > 2 ? atoll(argv[2]) : 64;
+  if (argc > 3 && atof(argv[3]) > 0) {
+    config->do_sample = 1;
+    config->temperature = atof(argv[3]);
+  }
+  if (!config->json && info->eos_id >= 0) { /* which the config tells better */
+    config->eos_token_ids = &info->eos_id;
+    config->eos_token_count = 1;
+  }
+}
+
+/* What no longer fits is forgotten from the start. */
+static void forget(int64_t most, int64_t answer) {
+  size_t kept;
+  if ((int64_t)count + answer <= most)
+    return;
+  kept = most > answer ? (size_t)(most - answer) : 1;
+  if (kept < count) {
+    memmove(history, history + (count - kept), kept * sizeof(*history));
+    count = kept;
+  }
+}
+
 int main(int argc, char **argv) {
   lathe_module *module;
   lathe_generator *generator;
@@ -96,17 +124,7 @@ int main(int argc, char **argv) {
   check_tokenizer(lathe_tokenizer_stream_create(tokenizer, 1, &stream));
   lathe_tokenizer_info_init(&info);
   check_tokenizer(lathe_tokenizer_get_info(tokenizer, &info));
-  lathe_generation_config_init(&config);
-  config.json = carried(module, "generation_config").data;
-  config.max_new_tokens = argc > 2 ? atoll(argv[2]) : 64;
-  if (argc > 3 && atof(argv[3]) > 0) {
-    config.do_sample = 1;
-    config.temperature = atof(argv[3]);
-  }
-  if (!config.json && info.eos_id >= 0) { /* which the config tells better */
-    config.eos_token_ids = &info.eos_id;
-    config.eos_token_count = 1;
-  }
+  configure(argc, argv, module, &info, &config);
   while (fgets(line, sizeof line, stdin)) {
     const int64_t *prompt;
     int64_t *ids;
@@ -122,15 +140,7 @@ int main(int argc, char **argv) {
     lathe_tokenizer_free(ids);
     if (count == 0)
       continue;
-    /* What no longer fits is forgotten from the start. */
-    if ((int64_t)count + config.max_new_tokens > limits.max_sequence) {
-      size_t kept =
-          limits.max_sequence > config.max_new_tokens ? (size_t)(limits.max_sequence - config.max_new_tokens) : 1;
-      if (kept < count) {
-        memmove(history, history + (count - kept), kept * sizeof(*history));
-        count = kept;
-      }
-    }
+    forget(limits.max_sequence, config.max_new_tokens);
     prompt = history;
     check(lathe_generate(generator, 1, &prompt, &count, &config, print_token, stream));
     check_tokenizer(lathe_tokenizer_stream_finish(stream, &rest, &size));

@@ -248,21 +248,3 @@ size_t Sampler::draw(double uniform) const {
   }
   return drawn;
 }
-
-std::vector<TokenLogProbability> lathe::runtime::topLogProbabilities(const float *logits, size_t vocabulary, size_t n) {
-  Selection selection;
-  RowScan scan = selection.scan(logits, vocabulary);
-  if (vocabulary == 0 || checkScan(scan).failed())
-    return {};
-  double sum = std::log(rowKernels().sumOfExponentials(logits, vocabulary, scan.max, 1));
-  Candidates candidates;
-  selection.largest(n, candidates);
-  std::vector<TokenLogProbability> result(candidates.count);
-  for (size_t i = 0; i < candidates.count; ++i)
-    result[i] = {candidates.places[i], static_cast<float>(static_cast<double>(candidates.values[i] - scan.max) - sum)};
-  std::sort(result.begin(), result.end(), [](const TokenLogProbability &a, const TokenLogProbability &b) {
-    return a.logProbability != b.logProbability ? a.logProbability > b.logProbability : a.token < b.token;
-  });
-  result.resize(std::min(n, result.size()));
-  return result;
-}

@@ -80,14 +80,6 @@ private:
   double total_ = 0;
 };
 
-/// The logarithms of the probabilities that a row of logits stands for, its largest `n` and their tokens, the largest
-/// first and of equal ones the first first. `n` is at most the row's length; nothing in the row is not a number.
-struct TokenLogProbability {
-  Token token;
-  float logProbability;
-};
-std::vector<TokenLogProbability> topLogProbabilities(const float *logits, size_t vocabulary, size_t n);
-
 } // namespace lathe::runtime
 
 #endif // LATHE_RUNTIME_GENERATION_SAMPLER_H

@@ -1,9 +1,11 @@
 # Lathe. Under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
-"""Weights with zeros on CUDA: 2:4 by cuSPARSELt, as the emulator plays it."""
+"""Weights with zeros on CUDA: 2:4 by cuSPARSELt, as the emulator plays it, and what is stored without zeros."""
 import json
 
+import numpy as np
 import onnxruntime
 import pytest
+import test_sparse
 from support import DEVICE, make_inputs
 from test_cuda_types import assert_near, outputs_of
 
@@ -63,3 +65,34 @@ def test_what_else_is_dense(flags, lathe_tool, onnx_path, pruned, tmp_path):
     """Weights without zeros, and those of f32."""
     _, products, _ = compiled(lathe_tool, onnx_path("bert") if flags else pruned, tmp_path, *flags)
     assert libraries(products) == {"cublaslt"}
+
+
+@pytest.mark.parametrize("codes", [False, True], ids=["floats", "codes"])
+@pytest.mark.parametrize("transposed", [False, True], ids=["inputs_first", "outputs_first"])
+@pytest.mark.parametrize("pattern, format", [("random", "csr"), ("random", "bitmap"), ("blocks", "bsr"), ("groups", "n_of_m")])
+def test_stored_without_zeros(pattern, format, transposed, codes, lathe_tool, tmp_path):
+    """What is stored without its zeros is a weight of the device, too, and not one that each run makes dense; both devices share it."""
+    model = test_sparse.make_model(tmp_path / "model.onnx", pattern, transposed)
+    quantize = [{"step": "quantize", "bits": 8}] if codes else []
+    steps = test_sparse.recipe(tmp_path, *quantize, {"step": "sparsify", "format": format, "prefer": "size"})
+    path, products, report = compiled(lathe_tool, model, tmp_path, "--recipe", steps)
+    assert [layer["format"] for layer in report["compression"]["sparse"]] == [format] * 2
+    assert report["decompressed"] == []
+    assert {kernel["library"] for kernel in products} == {"cublaslt-f32"}
+    assert report["weights_bytes"] < 0.75 * 4 * 2 * test_sparse.WIDTH * test_sparse.INNER
+    for batch, sequence in [(1, 1), (3, 5)]:
+        x = np.random.default_rng(batch).normal(size=(batch, sequence, test_sparse.WIDTH)).astype(np.float32)
+        assert_near(outputs_of(path, DEVICE, {"x": x}), outputs_of(path, "cpu", {"x": x}), 1e-4)
+
+
+@pytest.mark.parametrize("inner, library", [(128, "cusparselt-f16"), (130, "cublaslt-f16")])
+def test_stored_as_groups_of_16_bits(inner, library, lathe_tool, tmp_path, monkeypatch):
+    monkeypatch.setattr(test_sparse, "INNER", inner)
+    model = test_sparse.make_model(tmp_path / "model.onnx", "groups", dtype=np.float16)
+    steps = test_sparse.recipe(tmp_path, {"step": "sparsify", "format": "n_of_m", "prefer": "size"})
+    path, products, report = compiled(lathe_tool, model, tmp_path, "--recipe", steps)
+    assert len(report["compression"]["sparse"]) == 2
+    assert {kernel["library"] for kernel in products} == {library}
+    x = np.random.default_rng(1).normal(size=(2, 9, test_sparse.WIDTH)).astype(np.float16)
+    results, references = outputs_of(path, DEVICE, {"x": x})["y"], outputs_of(path, "cpu", {"x": x})["y"]
+    assert np.abs(results.astype(np.float32) - references).max() <= 1e-2 * np.abs(references).max()

@@ -180,6 +180,10 @@ bool isCompressed(Value value) {
   return weight && weight->hasAttr(kernel::kCompressedAttr);
 }
 
+bool isSparse(Value value) {
+  return isCompressed(value) && value.getDefiningOp()->getAttrOfType<DictionaryAttr>(kernel::kCompressedAttr).get("sparse");
+}
+
 namespace {
 
 /// A weight that stands for the dense one.
@@ -286,7 +290,7 @@ struct CpuCompressedProducts : impl::CpuCompressedProductsPassBase<CpuCompressed
       if (auto product = dyn_cast<MatmulOp>(op)) {
         bool isLibrary = tensorType(product.getResult()).getRank() <= kMostAxes, transposed = product.getTransposeRhs();
         DictionaryAttr content = isLibrary ? compressedContent(product.getRhs(), transposed) : DictionaryAttr();
-        if (isLibrary && !content && !device)
+        if (isLibrary && !content)
           content = sparseContent(product.getRhs(), transposed);
         if (!content)
           continue;

@@ -22,6 +22,8 @@ mlir::DictionaryAttr constantSource(mlir::Value value);
 
 /// Whether a value is a weight that carries such an entry.
 bool isCompressed(mlir::Value value);
+/// Whether it is one that is stored without its zeros.
+bool isSparse(mlir::Value value);
 
 } // namespace lathe::cpu
 

@@ -34,9 +34,10 @@ bool isReduction(Operation *op) { return isa<ReduceOp, SoftmaxOp, LayerNormOp, R
 
 /// How often an element of the operand is computed for one of the result.
 int64_t evaluations(Operation *user) {
+  constexpr int64_t kOnceAnElement = 1000; // of an axis: too often, whatever its extent is
   if (isa<SoftmaxOp, LayerNormOp, RmsNormOp>(user))
     return 3;
-  return isa<CumSumOp, MatmulOp, TopKOp>(user) ? 1000 : 1;
+  return isa<CumSumOp, MatmulOp, TopKOp>(user) ? kOnceAnElement : 1;
 }
 
 int64_t axisOf(Operation *op) {

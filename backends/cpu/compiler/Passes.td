@@ -70,7 +70,7 @@ def CpuCompressedProductsPass : Pass<"cpu-compressed-products", "::mlir::func::F
     %y = lathe.matmul %x, %w : (tensor<?x64xf32>, tensor<64x4xf32>) -> tensor<?x4xf32>
     ```
   }];
-  let options = [Option<"device", "device", "bool", "false", "for a device that is not the processor: sparse matrices stay expressions">];
+  let options = [Option<"device", "device", "bool", "false", "for a device that is not the processor: left sides are rounded to 8-bit floats by products">];
   let dependentDialects = ["::lathe::LatheDialect", "::lathe::kernel::KernelDialect"];
 }
 

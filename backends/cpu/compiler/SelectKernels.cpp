@@ -3,6 +3,7 @@
 // Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
 //
 //===----------------------------------------------------------------------===//
+#include "backends/cpu/compiler/CompressedWeight.h"
 #include "backends/cpu/compiler/InPlace.h"
 #include "backends/cpu/compiler/Passes.h"
 #include "backends/cpu/compiler/RowKernel.h"
@@ -200,7 +201,8 @@ LogicalResult Selector::emitMatmul(MatmulOp op, const Epilogue &epilogue) {
     product.setLhsAgain(!readByProducts.insert({op->getBlock(), epilogue.lhs.tensor}).second);
   }
   // A device rounds left sides to the type of their weights, in memory that the next product may find.
-  if (device && weight >= 0 && !op->hasAttr(kernel::kLhsQuantizationAttr) && storedMatrix(op.getRhs()) != op.getRhs())
+  bool isNarrow = storedMatrix(op.getRhs()) != op.getRhs() || isSparse(op.getRhs());
+  if (device && weight >= 0 && !op->hasAttr(kernel::kLhsQuantizationAttr) && isNarrow)
     product.setLhsAgain(!readByProducts.insert({op->getBlock(), epilogue.lhs.tensor}).second);
   if (epilogue.rounding) {
     product.setOutScale(APFloat(epilogue.rounding->scale));

@@ -320,13 +320,16 @@ void QuantPlan::prepare(const lathe_matmul_call &call, int64_t index, unsigned c
           ((some[0] + some[1]) + (some[2] + some[3])) + ((some[4] + some[5]) + (some[6] + some[7]));
     }
   }
-  if (mode_ != Mode::integer || key_.aZero == 0 || index != preparations_ - 1)
-    return;
-  // The row of ones.
+  if (mode_ == Mode::integer && key_.aZero != 0 && index == preparations_ - 1)
+    prepareOnes(shared);
+}
+
+/// A row of ones behind the others, whose products tell what a zero adds.
+void QuantPlan::prepareOnes(unsigned char *shared) const {
   auto *ones = reinterpret_cast<int8_t *>(shared) + (keepsBytes_ ? 0 : rowsOfAll() * padded_);
   std::fill(ones, ones + key_.k, int8_t(1));
   std::fill(ones + key_.k, ones + padded_, int8_t(0));
-  int32_t *sum = parts + rowsOfAll() * partCount_;
+  int32_t *sum = reinterpret_cast<int32_t *>(shared + partOffset_) + rowsOfAll() * partCount_;
   for (int64_t k = 0; k < key_.k; k += weight_.group)
     for (int64_t rest = std::min(weight_.group, key_.k - k); rest > 0; rest -= kPartRows)
       *sum++ = static_cast<int32_t>(std::min(rest, kPartRows));

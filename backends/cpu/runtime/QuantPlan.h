@@ -43,6 +43,7 @@ private:
   void planWidened();
   void planLooked(const runtime::QuantizedLayout &layout);
   void prepareTables(const lathe_matmul_call &call, int64_t index, unsigned char *shared) const;
+  void prepareOnes(unsigned char *shared) const;
   void multiplyLooked(GemmBlock &block, const lathe_matmul_call &call, int64_t outOffset, int64_t row, int64_t panel, int64_t panelEnd,
                       unsigned char *scratch, const unsigned char *shared) const;
   void planShared(const runtime::QuantizedLayout &layout);

@@ -13,6 +13,7 @@
 #include "llvm/IR/IntrinsicsNVPTX.h"
 #include "llvm/IR/ReplaceConstant.h"
 #include <cstddef>
+#include <optional>
 
 using namespace llvm;
 
@@ -55,11 +56,41 @@ CallInst *Rewriter::call(size_t member, Type *result, ArrayRef<Value *> operands
   return b.CreateCall(FunctionType::get(result, types, false), callee, all);
 }
 
+/// Where a lane has what a special register holds.
+std::optional<size_t> memberOf(Intrinsic::ID id) {
+  switch (id) {
+  case Intrinsic::nvvm_read_ptx_sreg_tid_x:
+    return offsetof(lathe_lane, thread);
+  case Intrinsic::nvvm_read_ptx_sreg_tid_y:
+    return offsetof(lathe_lane, thread) + 4;
+  case Intrinsic::nvvm_read_ptx_sreg_tid_z:
+    return offsetof(lathe_lane, thread) + 8;
+  case Intrinsic::nvvm_read_ptx_sreg_ctaid_x:
+    return offsetof(lathe_lane, block);
+  case Intrinsic::nvvm_read_ptx_sreg_ctaid_y:
+    return offsetof(lathe_lane, block) + 4;
+  case Intrinsic::nvvm_read_ptx_sreg_ctaid_z:
+    return offsetof(lathe_lane, block) + 8;
+  case Intrinsic::nvvm_read_ptx_sreg_ntid_x:
+    return offsetof(lathe_lane, block_size);
+  case Intrinsic::nvvm_read_ptx_sreg_ntid_y:
+    return offsetof(lathe_lane, block_size) + 4;
+  case Intrinsic::nvvm_read_ptx_sreg_ntid_z:
+    return offsetof(lathe_lane, block_size) + 8;
+  case Intrinsic::nvvm_read_ptx_sreg_nctaid_x:
+    return offsetof(lathe_lane, grid_size);
+  case Intrinsic::nvvm_read_ptx_sreg_nctaid_y:
+    return offsetof(lathe_lane, grid_size) + 4;
+  case Intrinsic::nvvm_read_ptx_sreg_nctaid_z:
+    return offsetof(lathe_lane, grid_size) + 8;
+  default:
+    return std::nullopt;
+  }
+}
+
 /// Replaces what only a GPU has; false where it is not known.
 bool Rewriter::lower(IntrinsicInst &intrinsic) {
   b.SetInsertPoint(&intrinsic);
-  auto member = [&](size_t offset) -> Value * { return b.CreateLoad(i32, at(function->getArg(0), offset)); };
-  auto axis = [&](size_t offset, unsigned number) { return member(offset + 4 * number); };
   auto shuffle = [&](lathe_shuffle kind) -> Value * {
     return call(offsetof(lathe_lane_table, shuffle), i32,
                 {b.getInt64(kind), intrinsic.getArgOperand(0), intrinsic.getArgOperand(1), intrinsic.getArgOperand(2),
@@ -71,43 +102,12 @@ bool Rewriter::lower(IntrinsicInst &intrinsic) {
     return intrinsic.getType()->isIntegerTy(1) ? b.CreateICmpNE(result, b.getInt32(0)) : result;
   };
   Value *result = nullptr;
+  if (std::optional<size_t> member = memberOf(intrinsic.getIntrinsicID())) {
+    intrinsic.replaceAllUsesWith(b.CreateLoad(i32, at(function->getArg(0), *member)));
+    intrinsic.eraseFromParent();
+    return true;
+  }
   switch (intrinsic.getIntrinsicID()) {
-  case Intrinsic::nvvm_read_ptx_sreg_tid_x:
-    result = axis(offsetof(lathe_lane, thread), 0);
-    break;
-  case Intrinsic::nvvm_read_ptx_sreg_tid_y:
-    result = axis(offsetof(lathe_lane, thread), 1);
-    break;
-  case Intrinsic::nvvm_read_ptx_sreg_tid_z:
-    result = axis(offsetof(lathe_lane, thread), 2);
-    break;
-  case Intrinsic::nvvm_read_ptx_sreg_ctaid_x:
-    result = axis(offsetof(lathe_lane, block), 0);
-    break;
-  case Intrinsic::nvvm_read_ptx_sreg_ctaid_y:
-    result = axis(offsetof(lathe_lane, block), 1);
-    break;
-  case Intrinsic::nvvm_read_ptx_sreg_ctaid_z:
-    result = axis(offsetof(lathe_lane, block), 2);
-    break;
-  case Intrinsic::nvvm_read_ptx_sreg_ntid_x:
-    result = axis(offsetof(lathe_lane, block_size), 0);
-    break;
-  case Intrinsic::nvvm_read_ptx_sreg_ntid_y:
-    result = axis(offsetof(lathe_lane, block_size), 1);
-    break;
-  case Intrinsic::nvvm_read_ptx_sreg_ntid_z:
-    result = axis(offsetof(lathe_lane, block_size), 2);
-    break;
-  case Intrinsic::nvvm_read_ptx_sreg_nctaid_x:
-    result = axis(offsetof(lathe_lane, grid_size), 0);
-    break;
-  case Intrinsic::nvvm_read_ptx_sreg_nctaid_y:
-    result = axis(offsetof(lathe_lane, grid_size), 1);
-    break;
-  case Intrinsic::nvvm_read_ptx_sreg_nctaid_z:
-    result = axis(offsetof(lathe_lane, grid_size), 2);
-    break;
   case Intrinsic::nvvm_barrier0:
     call(offsetof(lathe_lane_table, barrier), b.getVoidTy(), {b.getInt64(sites++)});
     break;

@@ -9,6 +9,7 @@
 #include "backends/cuda/runtime/CodeLoader.h"
 #include "backends/cuda/runtime/CudaSession.h"
 #include "backends/cuda/runtime/Staging.h"
+#include "backends/cuda/runtime/UnpackSparse.h"
 
 #include <algorithm>
 #include <cstdlib>
@@ -27,6 +28,8 @@ constexpr uint64_t kAlignment = 256;
 
 /// Bytes of a constant on the device.
 uint64_t plainBytes(const runtime::Constant &constant) {
+  if (const auto &sparse = constant.sparse)
+    return static_cast<uint64_t>(sparse->k * sparse->n * denseBytes(*sparse));
   return constant.packed
              ? static_cast<uint64_t>(constant.packed->dims[0] * constant.packed->dims[1]) * constant.type->size
              : constant.size;
@@ -191,7 +194,7 @@ Status CudaModule::uploadConstants() {
   std::map<std::tuple<uint64_t, uint64_t, size_t>, uint64_t> shared; // constants may share their bytes
   for (const runtime::Constant &constant : constants) {
     auto [at, isNew] =
-        shared.emplace(std::tuple(constant.offset, constant.size, constant.packed ? offsets.size() + 1 : 0), total);
+        shared.emplace(std::tuple(constant.offset, constant.size, constant.packed || constant.sparse ? offsets.size() + 1 : 0), total);
     offsets.push_back(at->second);
     if (isNew)
       total += aligned(plainBytes(constant));
@@ -231,6 +234,13 @@ Status CudaModule::uploadConstants(Staging &staging, DevicePointer base, const s
     if (const auto &packed = constants[i].packed) {
       plain.resize(bytes);
       unpack(*packed, constants[i].type->size, data, plain.data());
+      data = plain.data();
+    }
+    if (const auto &sparse = constants[i].sparse) {
+      plain.resize(bytes);
+      std::string why;
+      if (!unpackSparse(*sparse, static_cast<const unsigned char *>(data), plain.data(), &why))
+        return failure(LATHE_INVALID_ARTIFACT, "constant '", constants[i].name, "' ", why);
       data = plain.data();
     }
     if (Status status = staging.upload(base + offsets[i], data, bytes); status.failed())

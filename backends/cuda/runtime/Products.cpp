@@ -7,6 +7,8 @@
 //===----------------------------------------------------------------------===//
 #include "backends/cuda/runtime/Products.h"
 
+#include "backends/cuda/runtime/UnpackSparse.h"
+
 #include <algorithm>
 #include <vector>
 
@@ -228,12 +230,12 @@ Status Products::run(const lathe_matmul_call &call, bool prepareOnly) {
     return failure(LATHE_INTERNAL, "the artifact's code multiplies by constant ", call.weight, " of ",
                    constants.size());
   const runtime::Constant &weight = constants[static_cast<size_t>(call.weight)];
-  right.type = weight.sparse ? -1 : blasType(weight.type->dtype);
+  right.type = blasType(weight.sparse ? denseType(*weight.sparse) : weight.type->dtype);
   if (right.type < 0 || (type != kBlasF32 && right.type != type) || (left != type && left != right.type))
     return failure(LATHE_INTERNAL, "the device has no product by constant '", weight.name, "' of ", weight.type->name,
                    " in its form");
   right.data = pointerOf(module_.constants()[call.weight]);
-  if (weight.packed) { // and unpacked when it was copied
+  if (weight.packed || weight.sparse) { // and unpacked when it was copied
     right.row = call.n;
     right.col = 1;
   }

@@ -32,7 +32,6 @@ StringRef kindName(ChannelGroup::Kind kind) {
   return "other";
 }
 
-bool ChannelGroup::isPrunable() const { return reason().empty(); }
 
 std::string ChannelGroup::reason() const {
   if (units < 2)

@@ -64,7 +64,6 @@ struct ChannelGroup {
   /// Inputs and outputs of programs that change their shape: caches, which go in as they came out.
   std::vector<std::string> interface;
   std::string node; ///< of the model, that tells where it is
-  bool isPrunable() const;
   std::string reason() const; ///< why nothing of it can be taken away
 };
 

@@ -82,14 +82,3 @@ Status quantization::quantizeScales(const Weight &w, Quantized quantized, bool r
   });
   return {};
 }
-
-Status quantization::quantizeDouble(const Weight &w, const Format &format, const FitOptions &fit, int64_t block,
-                                    ThreadPool *pool, DoubleQuantized &result) {
-  result = {};
-  if (Status status = checkFormat(format, block); status.failed())
-    return status;
-  Quantized weight;
-  if (Status status = quantizeRounded(w, format, fit, nullptr, pool, weight); status.failed())
-    return status;
-  return quantizeScales(w, std::move(weight), /*recode=*/true, block, pool, result);
-}

@@ -23,18 +23,13 @@ struct DoubleQuantized {
   int64_t bytes() const;
 };
 
-/// Makes the scales of a quantized weight codes of eight bits, and chooses the weight's own codes again, the nearest
-/// ones for the scales as they are stored; without `recode` they stay, as those of methods that hand errors on should.
-/// Scales of scales have three significant bits, so that a scale is exactly a number of f16, too, unless it is tiny.
-/// Fails where quantizeDouble does.
+/// Makes the scales of a quantized weight codes of eight bits (double quantization: Dettmers et al. 2023, "QLoRA",
+/// section 3; the codes of scales are unsigned here, as scales are positive, where the paper subtracts their mean), and
+/// chooses the weight's own codes again, the nearest ones for the scales as they are stored; without `recode` they
+/// stay, as those of methods that hand errors on should. Scales of scales have three significant bits, so that a scale
+/// is exactly a number of f16, too, unless it is tiny. Fails where block is below 1, or where the format's scales are
+/// not positive floats (wide symmetric integers, powers of two).
 Status quantizeScales(const Weight &w, Quantized quantized, bool recode, int64_t block, ThreadPool *pool,
-                      DoubleQuantized &result);
-
-/// Rounds to nearest with scales of eight bits (double quantization: Dettmers et al. 2023, "QLoRA", section 3; the
-/// codes of scales are unsigned here, as scales are positive, where the paper subtracts their mean). Codes are chosen
-/// for the scales as they are stored. Fails where checkWeight does, where block is below 1, or where the format's
-/// scales are not positive floats (wide symmetric integers, powers of two).
-Status quantizeDouble(const Weight &w, const Format &format, const FitOptions &fit, int64_t block, ThreadPool *pool,
                       DoubleQuantized &result);
 
 } // namespace lathe::quantization

@@ -6,6 +6,7 @@
 #include "backends/cuda/emulator/Driver.h"
 #include "runtime/include/lathe/lathe.hpp"
 #include "test/unit/cuda/CudaDemo.h"
+#include "test/unit/runtime/ErrorSupport.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -67,18 +68,6 @@ lathe::LoadOptions onEmulator() {
   lathe::LoadOptions options;
   options.device = "cuda-emulator";
   return options;
-}
-
-/// The message of a failing call.
-template <typename Fn> std::string messageOf(lathe_status expected, Fn call) {
-  try {
-    call();
-  } catch (const lathe::Error &error) {
-    EXPECT_EQ(error.status(), expected) << error.what();
-    return error.what();
-  }
-  ADD_FAILURE() << "no error";
-  return "";
 }
 
 TEST_F(Device, RunsAtManyShapes) {

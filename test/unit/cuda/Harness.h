@@ -63,6 +63,12 @@ public:
   /// Says of the last constant what the compiler found: runtime::Constant::halfZeros.
   void setHalfZeros(unsigned axes) { manifest_.constants.back().halfZeros = axes; }
 
+  /// Adds a constant that is stored without its zeros.
+  void addSparse(const runtime::SparseLayout &layout, const std::vector<unsigned char> &image) {
+    addConstant(LATHE_F32, layout.k, layout.n, image);
+    manifest_.constants.back().sparse = layout;
+  }
+
   /// Adds a quantized constant.
   void addQuantized(const runtime::QuantizedLayout &layout, const void *packed) {
     auto *bytes = static_cast<const unsigned char *>(packed);

@@ -373,6 +373,88 @@ TEST_F(SparseProductsOf, ADeviceAreTimedBesideDenseOnes) {
   std::filesystem::remove(file);
 }
 
+/// A matrix [16, 16] of two numbers of a type, as an artifact holds it.
+std::vector<unsigned char> storedSparse(runtime::SparseLayout &layout, runtime::SparseValues values) {
+  layout.k = layout.n = 16;
+  layout.values = values;
+  layout.group = values == runtime::SparseValues::i8 ? 8 : 0;
+  layout.fours = 1;
+  std::vector<unsigned char> image(static_cast<size_t>(layout.bytes()));
+  image[4] = 1; // where the lists of the next panel begin
+  for (unsigned char list = 0; list < 64; ++list)
+    image[static_cast<size_t>(layout.orderOffset()) + list] = list ^ 2; // that of column 2 is the first
+  image[static_cast<size_t>(layout.foursOffset())] = 1;
+  unsigned char *rows = image.data() + layout.rowsOffset(), *at = image.data() + layout.valuesOffset();
+  rows[0] = 0, rows[1] = 9; // and twice row 0, with zeros that fill the list up
+  for (int i = 0; i < 2; ++i) {
+    float value = i ? -2.0f : 3.0f;
+    uint16_t bits = values == runtime::SparseValues::f16 ? runtime::toHalf(value) : runtime::toBfloat(value);
+    if (values == runtime::SparseValues::f32)
+      memcpy(at + i * 4, &value, 4);
+    else if (values == runtime::SparseValues::i8)
+      at[i] = static_cast<unsigned char>(static_cast<signed char>(value));
+    else
+      memcpy(at + i * 2, &bits, 2);
+  }
+  for (int64_t i = 0; i < 64 * layout.blockScales(); ++i) { // of column 2 half for rows 0 to 7, a quarter for the rest
+    float scale = i == 2 * layout.blockScales() ? 0.5f : i == 2 * layout.blockScales() + 1 ? 0.25f : NAN;
+    memcpy(image.data() + layout.scalesOffset() + i * 4, &scale, 4);
+  }
+  return image;
+}
+
+TEST_F(SparseProductsOf, WeightsStoredWithoutZerosAreUnpacked) {
+  std::mt19937 random(2);
+  for (auto values :
+       {runtime::SparseValues::f32, runtime::SparseValues::f16, runtime::SparseValues::bf16, runtime::SparseValues::i8})
+    for (bool isTold : {false, true}) {
+      Harness harness;
+      runtime::SparseLayout layout;
+      harness.services.addSparse(layout, storedSparse(layout, values));
+      harness.services.addSparse(layout, storedSparse(layout, values)); // the second is not the first
+      harness.services.setHalfZeros(isTold ? 1 : 0);
+      harness.start();
+      Tensor a(harness, 32, &random), out(harness, 32, nullptr);
+      lathe_matmul_call call = {};
+      call.dtype = LATHE_F32;
+      call.weight = 1;
+      call.alpha = 1;
+      call.m = 2, call.n = call.k = 16;
+      call.a_row = call.out_row = call.b_col = 16, call.a_col = call.b_row = 1; // whatever it says: it lies as [k, n]
+      call.batch[0] = call.batch[1] = call.batch[2] = 1;
+      call.a = a.device, call.out = out.device;
+      int64_t before = sparse();
+      runtime::Status status = harness.run(call);
+      ASSERT_FALSE(status.failed()) << status.message();
+      bool isNarrow = values == runtime::SparseValues::f16 || values == runtime::SparseValues::bf16;
+      EXPECT_EQ(sparse() - before, isTold && isNarrow);
+      std::vector<float> got = out.read();
+      bool isInteger = values == runtime::SparseValues::i8;
+      for (size_t i = 0; i < 2; ++i)
+        for (size_t j = 0; j < 16; ++j) {
+          double x = (isInteger ? 1.5 : 3) * a.host[i * 16] - (isInteger ? 0.5 : 2) * a.host[i * 16 + 9];
+          EXPECT_NEAR(got[i * 16 + j], j == 2 ? x : 0, isNarrow ? 0.1 : 1e-5);
+        }
+    }
+}
+
+TEST_F(SparseProductsOf, WeightsStoredWithoutZerosAreChecked) {
+  Harness harness;
+  runtime::SparseLayout layout;
+  std::vector<unsigned char> image = storedSparse(layout, runtime::SparseValues::f16);
+  image[static_cast<size_t>(layout.foursOffset()) + 1] = 65;
+  harness.services.addSparse(layout, image);
+  auto device = std::make_shared<Device>();
+  ASSERT_FALSE(device->open(emulatorDriver(), true).failed());
+  CudaModule module(device, harness.services, [](BlasApi *api) {
+    *api = emulatorBlas();
+    return runtime::success();
+  });
+  runtime::Status status = module.start();
+  EXPECT_EQ(status.code(), LATHE_INVALID_ARTIFACT);
+  EXPECT_THAT(std::string(status.message()), AllOf(HasSubstr("constant 'weight' has a list"), HasSubstr("65 fours")));
+}
+
 //===----------------------------------------------------------------------===//
 // The library that is played
 //===----------------------------------------------------------------------===//

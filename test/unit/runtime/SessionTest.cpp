@@ -6,6 +6,7 @@
 #include "runtime/include/lathe/lathe.h"
 #include "runtime/include/lathe/lathe.hpp"
 #include "test/unit/runtime/DemoArtifact.h"
+#include "test/unit/runtime/ErrorSupport.h"
 
 #include <cstring>
 #include <gtest/gtest.h>
@@ -51,18 +52,6 @@ void expectResult(const lathe::Session &session, const DemoArtifact &demo, const
     ASSERT_FLOAT_EQ(sum.as<float>()[i], expectedSum[i]) << i;
   for (size_t i = 0; i < expectedProduct.size(); ++i)
     ASSERT_NEAR(product.as<float>()[i], expectedProduct[i], 1e-3) << i;
-}
-
-/// The message of a failing call.
-template <typename Fn> std::string messageOf(lathe_status expected, Fn call) {
-  try {
-    call();
-  } catch (const lathe::Error &error) {
-    EXPECT_EQ(error.status(), expected) << error.what();
-    return error.what();
-  }
-  ADD_FAILURE() << "no error";
-  return "";
 }
 
 TEST(Session, RunsAtManyShapes) {

@@ -69,12 +69,7 @@ public:
       size_t count = 1;
       for (int64_t extent : info.dims)
         count *= static_cast<size_t>(extent);
-      std::vector<float> &x = inputs_.emplace_back(count);
-      uint32_t state = 1; // numbers from -1 to 1 that are about random
-      for (float &value : x) {
-        state = state * 1664525u + 1013904223u;
-        value = static_cast<float>(state >> 8) / 8388608.0f - 1;
-      }
+      const std::vector<float> &x = inputs_.emplace_back(aboutRandom(count));
       session_.setInput(inputs_.size() - 1, LATHE_F32, info.dims, x.data());
     }
     least_.assign(module_.info().kernel_count, std::numeric_limits<uint64_t>::max());

@@ -7,6 +7,7 @@
 
 #include "runtime/DataType.h"
 #include "runtime/NewFile.h"
+#include "runtime/SmallFloats.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -237,15 +238,6 @@ template <typename T> T at(const Tensor &tensor, int64_t index) {
   return value;
 }
 
-double halfToDouble(uint16_t bits) {
-  int exponent = bits >> 10 & 31;
-  double mantissa = bits & 1023;
-  double value = exponent == 31  ? (mantissa != 0 ? NAN : INFINITY)
-                 : exponent == 0 ? std::ldexp(mantissa, -24)
-                                 : std::ldexp(mantissa + 1024, exponent - 25);
-  return bits >> 15 ? -value : value;
-}
-
 /// An 8-bit float; `nan` is the smallest magnitude that is NaN, or 0x80 where negative zero is. `infinity` -1: none.
 double narrowToDouble(uint8_t bits, int mantissa, int bias, int infinity, int nan) {
   int magnitude = bits & 0x7f;
@@ -257,13 +249,6 @@ double narrowToDouble(uint8_t bits, int mantissa, int bias, int infinity, int na
                                        : std::ldexp(fraction + (1 << mantissa), exponent - bias - mantissa);
   return bits >> 7 ? -value : value;
 }
-
-double bfloatToDouble(uint16_t bits) {
-  uint32_t wide = static_cast<uint32_t>(bits) << 16;
-  float value;
-  memcpy(&value, &wide, sizeof(value));
-  return value;
-}
 } // namespace
 
 double tool::element(const Tensor &tensor, int64_t index) {
@@ -271,9 +256,9 @@ double tool::element(const Tensor &tensor, int64_t index) {
   case LATHE_F32:
     return at<float>(tensor, index);
   case LATHE_F16:
-    return halfToDouble(at<uint16_t>(tensor, index));
+    return runtime::halfValue(at<uint16_t>(tensor, index));
   case LATHE_BF16:
-    return bfloatToDouble(at<uint16_t>(tensor, index));
+    return runtime::bfloatValue(at<uint16_t>(tensor, index));
   case LATHE_F64:
     return at<double>(tensor, index);
   case LATHE_I8:

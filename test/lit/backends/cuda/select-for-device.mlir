@@ -1,6 +1,6 @@
 // RUN: split-file %s %t
 // RUN: lathe-opt %t/select.mlir -split-input-file --cpu-select-kernels=device --canonicalize --cse | FileCheck %t/select.mlir
-// RUN: lathe-opt %t/sparse.mlir "--pass-pipeline=builtin.module(func.func(cpu-compressed-products{device=true}))" | FileCheck %t/sparse.mlir
+// RUN: lathe-opt %t/sparse.mlir "--pass-pipeline=builtin.module(func.func(cpu-compressed-products{device=true}),cpu-select-kernels{device=true})" | FileCheck %t/sparse.mlir
 // RUN: lathe-opt %t/rounded.mlir "--pass-pipeline=builtin.module(func.func(cpu-compressed-products{device=true}),cpu-select-kernels{device=true})" | FileCheck %t/rounded.mlir
 // RUN: lathe-opt %t/floats.mlir "--pass-pipeline=builtin.module(func.func(cpu-compressed-products{device=true}),cpu-select-kernels{device=true})" | FileCheck %t/floats.mlir
 // RUN: lathe-opt %t/narrow.mlir -split-input-file "--pass-pipeline=builtin.module(func.func(narrow-operands),cpu-select-kernels{device=true})" | FileCheck %t/narrow.mlir
@@ -42,11 +42,12 @@ module attributes {kernel.constants = [{file = "m", name = "e", offset = 0 : i64
 
 //--- sparse.mlir
 
-// Does not fire: a device has no products with sparse matrices, which are made dense.
-// CHECK-LABEL: func.func @sparse
-// CHECK: lathe.sparse_to_dense
-// CHECK-NOT: kernel.compressed
-func.func @sparse(%x: tensor<?x64xf32>) -> tensor<?x16xf32> {
+// A matrix that is stored without its zeros is a weight of the device, too, which reads it dense.
+// CHECK: kernel.constants = [{{.*}}name = "w"{{.*}}sparse = "csr"
+// CHECK-LABEL: func.func @run
+// CHECK-NOT: kernel.device_launch
+// CHECK: kernel.matmul {{.*}}weight = 0 : i64, weight_shape = array<i64: 64, 16>
+func.func @main(%x: tensor<?x64xf32> {lathe.dims = ["n", "64"]}) -> tensor<?x16xf32> {
   %wv = lathe.weight "w.values" in "m" at 0 : tensor<40xf32>
   %wi = lathe.weight "w.indices" in "m" at 256 : tensor<40xui8>
   %wp = lathe.weight "w.pointers" in "m" at 512 : tensor<65xi32>

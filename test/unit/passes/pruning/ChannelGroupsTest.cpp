@@ -84,7 +84,7 @@ TEST(ChannelGroups, NeuronsOfAGateShareWhatTheyReadAndGive) {
   EXPECT_THAT(inputs.reason(), HasSubstr("input 'x' has them"));
   EXPECT_EQ(neurons.kind, ChannelGroup::Kind::neurons);
   EXPECT_EQ(neurons.units, 12);
-  EXPECT_TRUE(neurons.isPrunable());
+  EXPECT_EQ(neurons.reason(), "");
   size_t constants = llvm::count_if(neurons.axes, [](const GroupAxis &own) { return own.tensor.isConstant(); });
   EXPECT_EQ(constants, 4u); // up, its bias, gate, down
   std::vector<bool> removed(12);
@@ -125,7 +125,7 @@ TEST(ChannelGroups, StreamsWithoutNormsAreNoNeurons) {
     size_t wide = groups[0].units == 12 ? 0 : 1;
     EXPECT_EQ(groups[wide].units, 12);
     EXPECT_EQ(groups[wide].kind, ChannelGroup::Kind::neurons);
-    EXPECT_TRUE(groups[wide].isPrunable());
+    EXPECT_EQ(groups[wide].reason(), "");
     EXPECT_EQ(groups[1 - wide].kind, ChannelGroup::Kind::channels);
   }
 }

@@ -58,6 +58,14 @@ TEST(Hqq, EdgesAndErrors) {
                "output 1, input 1");
 }
 
+/// Rounds to nearest, then the scales.
+Status quantizeDouble(const Weight &w, const Format &format, int64_t block, DoubleQuantized &result) {
+  Quantized plain;
+  if (Status status = quantizeRtn(w, format, nullptr, plain); status.failed())
+    return status;
+  return quantizeScales(w, std::move(plain), /*recode=*/true, block, nullptr, result);
+}
+
 TEST(DoubleQuantization, ScalesAreProductsOfTheirCodes) {
   constexpr int64_t n = 300, k = 100;
   const std::vector<float> w = randomWeights(n * k, 2);
@@ -65,7 +73,7 @@ TEST(DoubleQuantization, ScalesAreProductsOfTheirCodes) {
     DoubleQuantized result;
     Quantized plain;
     ASSERT_WORKS(quantizeRtn({w.data(), n, k}, format, nullptr, plain));
-    ASSERT_WORKS(quantizeDouble({w.data(), n, k}, format, {}, 256, nullptr, result));
+    ASSERT_WORKS(quantizeDouble({w.data(), n, k}, format, 256, result));
     const int64_t groups = plain.groups();
     ASSERT_EQ(result.scaleScales.size(), static_cast<size_t>(groups * 2));
     for (int64_t row = 0; row < n; ++row)
@@ -103,15 +111,15 @@ TEST(DoubleQuantization, EdgesAndErrors) {
   w[5] = 1e-9f;
   w[25] = 3;
   DoubleQuantized result;
-  ASSERT_WORKS(quantizeDouble({w.data(), 4, 10}, Format::nf4(5), {}, 3, nullptr, result));
+  ASSERT_WORKS(quantizeDouble({w.data(), 4, 10}, Format::nf4(5), 3, result));
   EXPECT_NEAR(dense(result.weight)[25], 3, 3 * 0.5 / 223);
-  EXPECT_FAILS(quantizeDouble({w.data(), 4, 10}, Format::nf4(5), {}, 0, nullptr, result), "at least 1 output");
-  EXPECT_FAILS(quantizeDouble({w.data(), 4, 10}, Format::mxfp4(), {}, 8, nullptr, result), "positive floats");
+  EXPECT_FAILS(quantizeDouble({w.data(), 4, 10}, Format::nf4(5), 0, result), "at least 1 output");
+  EXPECT_FAILS(quantizeDouble({w.data(), 4, 10}, Format::mxfp4(), 8, result), "positive floats");
   Format wide = Format::integer(4);
   wide.narrow = false;
-  EXPECT_FAILS(quantizeDouble({w.data(), 4, 10}, wide, {}, 8, nullptr, result), "signed");
+  EXPECT_FAILS(quantizeDouble({w.data(), 4, 10}, wide, 8, result), "signed");
   w[0] = kInfinity;
-  EXPECT_FAILS(quantizeDouble({w.data(), 4, 10}, Format::nf4(5), {}, 8, nullptr, result), "output 0, input 0");
+  EXPECT_FAILS(quantizeDouble({w.data(), 4, 10}, Format::nf4(5), 8, result), "output 0, input 0");
 }
 
 } // namespace
