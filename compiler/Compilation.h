@@ -66,6 +66,7 @@ private:
   bool addPrograms();
   SmallVector<func::FuncOp> mains();
   void addDevices();
+  void describeCompilation(nlohmann::ordered_json &manifest);
   void describePrograms(nlohmann::ordered_json &manifest);
   bool takeKernels(nlohmann::ordered_json &manifest);
   bool makeCode(const std::string &output, nlohmann::ordered_json &manifest);

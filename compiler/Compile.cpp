@@ -13,7 +13,6 @@
 #include "compiler/Dialects.h"
 #include "compiler/Generation.h"
 #include "compiler/HalfZeros.h"
-#include "compiler/LayerTimes.h"
 #include "compiler/Manifest.h"
 #include "compiler/MemoryWatch.h"
 #include "compiler/PassPlugins.h"
@@ -435,8 +434,8 @@ bool Compilation::writeReport(const ordered_json &manifest, ArrayRef<artifact::C
          writeText(options.report, [&](llvm::raw_ostream &stream) { stream << report.dump(2) << "\n"; });
 }
 
-void Compilation::toArtifact(const std::string &output) {
-  ordered_json manifest;
+/// What was compiled, how, and for what.
+void Compilation::describeCompilation(ordered_json &manifest) {
   manifest["producer"] = "lathe " LATHE_VERSION;
   manifest["abi_version"] = LATHE_ABI_VERSION;
   manifest["model"] = {{"name", result.info.name}, {"sha256", result.info.sha256}, {"opset", result.info.opset}};
@@ -448,6 +447,11 @@ void Compilation::toArtifact(const std::string &output) {
     manifest["devices"].push_back("cpu");
   if (options.forCuda)
     manifest["devices"].push_back("cuda");
+}
+
+void Compilation::toArtifact(const std::string &output) {
+  ordered_json manifest;
+  describeCompilation(manifest);
   std::vector<artifact::ConstantSource> constants;
   std::string error;
   if (!describeConstants(*programs.back().module, files, manifest, constants, error))

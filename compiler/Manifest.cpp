@@ -413,6 +413,8 @@ static ordered_json describeKernel(DictionaryAttr entry) {
       out["epsilon"] = epsilon.getValueAsDouble();
     if (auto order = computes.getAs<DenseI64ArrayAttr>("order"))
       out["order"] = ArrayRef<int64_t>(order).vec();
+    if (auto type = computes.getAs<TypeAttr>("type"))
+      out["type"] = typeName(type.getValue());
   }
   return json;
 }

@@ -416,6 +416,10 @@ Computation readComputation(Reader &reader, const json &object, const std::strin
       reader.fail(at + ".epsilon", "must be a number that is not negative");
     else
       result.epsilon = epsilon->get<double>();
+    if (object.contains("type"))
+      result.type = reader.type(object, at)->dtype;
+    if (result.type != LATHE_F32 && result.type != LATHE_F16 && result.type != LATHE_BF16)
+      reader.fail(at + ".type", "must be 'f32', 'f16' or 'bf16'");
   }
   return result;
 }

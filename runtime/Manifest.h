@@ -95,6 +95,7 @@ struct Computation {
   int64_t arguments[4] = {-1, -1, -1, -1};
   int64_t columns = 0;
   double epsilon = 0;            ///< of norms
+  int64_t type = LATHE_F32;      ///< of a norm's result, which in f16 and bf16 lies within the bounds of that type
   int64_t order[4] = {0, 1, 2, 3}; ///< of rotations
 };
 

@@ -6,6 +6,7 @@ models, whose times mean nothing and are not written into the documentation.
 """
 import argparse
 import datetime
+import fnmatch
 import json
 import os
 import subprocess
@@ -14,6 +15,7 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+import decoders
 import report as pages
 import weights
 import workloads
@@ -44,6 +46,14 @@ DECODERS = [
     ("Qwen2-0.5B b1 at 128, int4", "qwen2", 128, 128, ("--int4",)),
 ]
 TINY_DECODERS = [("tiny Llama b1 at 3", "llama", 3, 4, ())]
+# Of a public shape, with weights that decoders.py makes: (name, shape, tokens of the prompt, tokens after it, flags)
+SHAPED = [
+    ("Llama-1B-like b1 at 128", "llama-1b", 128, 128, ()),
+    ("Llama-1B-like b1 at 128, int4", "llama-1b", 128, 128, ("--int4",)),
+    ("Llama-8B-like b1 at 128", "llama-8b", 128, 128, ()),
+    ("Llama-8B-like b1 at 128, int4", "llama-8b", 128, 128, ("--int4",)),
+]
+TINY_SHAPED = [("tiny Llama-like b1 at 3", "llama-tiny", 3, 4, ()), ("tiny Llama-like b1 at 3, int4", "llama-tiny", 3, 4, ("--int4",))]
 PRECISION = "f16"
 
 
@@ -111,6 +121,37 @@ class OnnxRuntime:
 
         return median_ms(run, iterations)
 
+    @staticmethod
+    def tokens_per_s(path, shape, prompt, count, provider="CUDAExecutionProvider", device="cuda"):
+        """Tokens a second of single steps behind a prompt, whose caches stay on the device."""
+        import numpy as np
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(str(path), providers=[provider])
+        if provider not in session.get_providers():
+            raise Failed(f"ONNX Runtime has no {provider} after all: its libraries are not found")
+        caches = [f"{number}.{part}" for number in range(shape.layers) for part in ("key", "value")]
+        empty = np.zeros((1, shape.key_heads, 0, shape.head), np.float16)
+        past, length, milliseconds = {name: onnxruntime.OrtValue.ortvalue_from_numpy(empty, device, 0) for name in caches}, 0, []
+        for step in range(count + 1):
+            fresh = prompt if step == 0 else 1
+            at = np.arange(length, length + fresh, dtype=np.int64)[None]
+            length += fresh
+            binding = session.io_binding()
+            for name, array in (("input_ids", at % shape.vocabulary), ("position_ids", at), ("attention_mask", np.ones((1, length), np.int64))):
+                binding.bind_cpu_input(name, array)
+            for name in caches:
+                binding.bind_ortvalue_input(f"past_key_values.{name}", past[name])
+            binding.bind_output("logits", "cpu")
+            for name in caches:
+                binding.bind_output(f"present.{name}", device)
+            start = time.perf_counter()
+            session.run_with_iobinding(binding)
+            binding.synchronize_outputs()
+            milliseconds.append((time.perf_counter() - start) * 1e3)
+            past = dict(zip(caches, binding.get_outputs()[1:]))
+        return 1e3 / sorted(milliseconds[1:])[count // 2]
+
 
 def median_ms(run, iterations):
     for _ in range(10):
@@ -147,9 +188,18 @@ def torch_products(shapes):
     return found
 
 
+def decoder(report, name, artifact, prompt, count, common):
+    """What a decoder does a second, and which share of the rate of copies that is."""
+    own = json.loads(output_of(LATHE, "bench", artifact, "--prompt", prompt, "--generate", count, *common))
+    bytes_per_s = own["decode_tokens_per_s"] * own["read_bytes"]
+    keys = ("prefill_tokens_per_s", "decode_tokens_per_s", "read_bytes")
+    return {"name": name, **{key: own[key] for key in keys}, "percent_of_copies": 100 * bytes_per_s / (report["copy_gb_s"] * 1e9)}
+
+
 def measure(args):
     """The report: what the device is, products, runs and decoders, and what was not measured."""
     tiny = args.device == "cuda-emulator"
+    wanted = lambda name: fnmatch.fnmatchcase(name, args.only)
     shapes = TINY_SHAPES if tiny else SHAPES
     say("the device's copies and products")
     report = json.loads(output_of(PRODUCTS, args.device, *(",".join(map(str, shape)) for shape in shapes)))
@@ -164,6 +214,8 @@ def measure(args):
     iterations = 1 if tiny else args.iterations
     common = ("--device", args.device, "--iterations", iterations, "--json")
     for name, model, dims in TINY_RUNS if tiny else RUNS:
+        if not wanted(name):
+            continue
         say(name)
         path = onnx_file(model, tiny)
         flags = [part for key, value in workloads.with_totals(dims).items() for part in ("--dim", f"{key}={value}")]
@@ -171,19 +223,19 @@ def measure(args):
         times = {peer: OnnxRuntime.measure(path, dims, provider, iterations) for peer, provider in providers.items()}
         report["runs"].append({"name": name, "own_ms": own["median_ms"], "peers_ms": times})
     for name, model, prompt, count, flags in TINY_DECODERS if tiny else DECODERS:
-        say(name)
-        artifact = compiled(model, onnx_file(model, tiny), ("--generate", "on", *flags), tiny)
-        own = json.loads(output_of(LATHE, "bench", artifact, "--prompt", prompt, "--generate", count, *common))
-        bytes_per_s = own["decode_tokens_per_s"] * own["read_bytes"]
-        report["decoders"].append(
-            {
-                "name": name,
-                "prefill_tokens_per_s": own["prefill_tokens_per_s"],
-                "decode_tokens_per_s": own["decode_tokens_per_s"],
-                "read_bytes": own["read_bytes"],
-                "percent_of_copies": 100 * bytes_per_s / (report["copy_gb_s"] * 1e9),
-            }
-        )
+        if wanted(name):
+            say(name)
+            artifact = compiled(model, onnx_file(model, tiny), ("--generate", "on", *flags), tiny)
+            report["decoders"].append(decoder(report, name, artifact, prompt, count, common))
+    for name, model, prompt, count, flags in TINY_SHAPED if tiny else SHAPED:
+        if wanted(name):
+            say(name)
+            artifact = compiled(model, decoders.write(model, FOLDER / model), ("--generate", "on", *flags), False)
+            report["decoders"].append(decoder(report, name, artifact, prompt, count, common))
+            artifact.unlink()  # several GiB
+            if "CUDAExecutionProvider" in (provider for provider, _ in providers.values()) and not flags:
+                path = decoders.write(model, FOLDER / model, "f16")
+                report["decoders"][-1]["peer_tokens_per_s"] = OnnxRuntime.tokens_per_s(path, decoders.SHAPES[model], prompt, count)
     return report
 
 
@@ -231,11 +283,12 @@ def render(report):
             number(decoder["decode_tokens_per_s"], 0),
             number(decoder["read_bytes"] / 2**20),
             number(decoder["percent_of_copies"], 0) + " %",
+            number(decoder.get("peer_tokens_per_s"), 0),
         ]
         for decoder in report["decoders"]
     ]
-    header = [f"Decoder, {PRECISION}", "prompt, tokens/s", "after it, tokens/s", "MiB read a token", "of the rate of copies"]
-    lines += [pages.table(header, rows, "lrrrr"), ""]
+    header = [f"Decoder, {PRECISION}", "prompt, tokens/s", "after it, tokens/s", "MiB read a token", "of the rate of copies", "ONNX Runtime, CUDA, f16, tokens/s"]
+    lines += [pages.table(header, rows, "lrrrrr"), ""]
     if report["skipped"]:
         lines += ["Not measured:", "", *(f"- {text}" for text in sorted(report["skipped"])), ""]
     return "\n".join(lines)
@@ -252,6 +305,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--device", choices=("cuda", "cuda-emulator"), default="cuda", help="where (cuda); the emulator only tries the way out")
     parser.add_argument("--iterations", type=int, default=50, help="runs of each model (50)")
+    parser.add_argument("--only", default="*", metavar="GLOB", help="of models and decoders those whose names match; writes no documentation unless all do")
     parser.add_argument("--json", type=Path, help="also write the report there")
     args = parser.parse_args()
     if args.iterations < 1:
@@ -262,7 +316,7 @@ def main():
         generated = render(report)
         if args.json:
             pages.write_whole(args.json, json.dumps(report, indent=1) + "\n")
-        if args.device == "cuda":
+        if args.device == "cuda" and args.only == "*":
             pages.write_whole(PAGE, page_with(PAGE.read_text(), generated))
             say(f"wrote {PAGE.relative_to(ROOT)}")
         print(generated)

@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -44,7 +45,7 @@ def test_steps_without_graphs(artifact, counts):
     assert (alone["launches"], alone["products"]) == (graph["launches"], graph["products"])
 
 
-@pytest.mark.parametrize("name, flags, sequences", [("llama", ("--int4",), 1), ("llama", ("--int8",), 3), ("llama", (), 2), ("qwen2", ("--int4",), 1), ("gpt2", ("--int4",), 1)])
+@pytest.mark.parametrize("name, flags, sequences", [("llama", ("--int4",), 1), ("llama", ("--int8",), 3), ("llama", (), 2), ("qwen2", ("--int4",), 1), ("gpt2", ("--int4",), 1), ("llama", ("--precision", "f16"), 2), ("gpt2", ("--precision", "bf16"), 1)])
 def test_neighbours_share_kernels(name, flags, sequences, artifact, counts):
     """A step takes fewer kernels than it has calls, and each call is a kernel where the user says so."""
     path = artifact(name, "--target", "cuda:sm_80", "--generate", "on", *flags)
@@ -54,12 +55,30 @@ def test_neighbours_share_kernels(name, flags, sequences, artifact, counts):
     assert fused[-1]["graphs"] == 1
 
 
-def test_shared_kernels_give_the_same(artifact, monkeypatch):
+@pytest.mark.parametrize("flags", [(), ("--precision", "f16"), ("--int4",)], ids=" ".join)
+def test_a_layer_is_six_kernels(flags, lathe_tool, counts, tmp_path, monkeypatch):
+    """One more layer in the middle of a decoder is six kernels of a step, of which none is the library's."""
+    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[1] / "bench"))
+    import decoders
+
+    steps = []
+    for layers in (2, 3):
+        monkeypatch.setitem(decoders.SHAPES, "llama-tiny", decoders.SHAPES["llama-tiny"]._replace(layers=layers))
+        model, path = decoders.write("llama-tiny", tmp_path / str(layers)), tmp_path / f"{layers}.lathe"
+        result = lathe_tool("compile", model, "-o", path, "--target", "cuda:sm_80", "--generate", "on", *flags)
+        assert result.returncode == 0, result.stderr
+        steps.append(counts(path, steps=4)[-1])
+    assert steps[1]["launches"] - steps[0]["launches"] == 6
+    assert steps[1]["products"] == 0
+
+
+@pytest.mark.parametrize("name, flags", [("llama", ("--int4",)), ("llama", ()), ("llama", ("--precision", "f16")), ("llama", ("--precision", "bf16")), ("gpt2", ("--precision", "f16"))])
+def test_shared_kernels_give_the_same(name, flags, artifact, monkeypatch):
     """Logits of steps, by kernels that are shared and by each on its own."""
     import lathe
     import numpy as np
 
-    path = artifact("llama", "--target", "cuda:sm_80", "--generate", "on", "--int4")
+    path = artifact(name, "--target", "cuda:sm_80", "--generate", "on", *flags)
 
     def logits():
         generator = lathe.load(path, device="cuda-emulator").generator(threads=1)

@@ -99,6 +99,28 @@ private:
 
 } // namespace
 
+/// What a group rounds to 16 bits in its last steps, within the bounds of *rounded (narrow-operands); of f32 all of it.
+/// Null where it rounds in another way.
+static Value beforeRounding(Value root, Type *rounded, size_t *steps) {
+  *rounded = Type();
+  *steps = 0;
+  auto rounding = root.getDefiningOp<CastOp>();
+  Type type = rounding ? rounding.getType().getElementType() : Type();
+  if (!rounding || !cast<RankedTensorType>(rounding.getInput().getType()).getElementType().isF32() ||
+      !(type.isF16() || type.isBF16()))
+    return root;
+  *rounded = type;
+  *steps = 1;
+  if (type.isBF16())
+    return rounding.getInput();
+  auto least = rounding.getInput().getDefiningOp<MinOp>();
+  auto most = least ? least.getLhs().getDefiningOp<MaxOp>() : MaxOp();
+  if (!most || !isSplat(least.getRhs(), 65504) || !isSplat(most.getRhs(), -65504))
+    return Value();
+  *steps = 3;
+  return most.getLhs();
+}
+
 void Selector::describeComputation(int64_t kernel, ArrayRef<Operation *> ops, Value root, ArrayRef<Value> arguments,
                                    ArrayRef<Value> tensors) {
   auto offsetOf = [&](size_t index) {
@@ -111,18 +133,24 @@ void Selector::describeComputation(int64_t kernel, ArrayRef<Operation *> ops, Va
     auto it = llvm::find(tensors, tensor);
     return tensor && it != tensors.end() ? offsetOf(it - tensors.begin()) : -1;
   };
-  auto set = [&](StringRef operation, ArrayRef<int64_t> places, std::pair<StringRef, Attribute> other) {
-    NamedAttrList entry(cast<DictionaryAttr>(kernels[kernel]));
-    entry.set("computes", dictionary({{"operation", b.getStringAttr(operation)},
-                                      {"arguments", b.getDenseI64ArrayAttr(places)},
-                                      {"columns", b.getI64IntegerAttr(columnsOf(root))},
-                                      other}));
-    kernels[kernel] = entry.getDictionary(context);
-  };
-  int64_t out = offsetOf(arguments.size() - 1), columns = columnsOf(root);
+  size_t steps = 0;
+  Type rounded;
+  Value computed = beforeRounding(root, &rounded, &steps);
+  int64_t out = offsetOf(arguments.size() - 1), columns = computed ? columnsOf(computed) : 0;
   if (columns == 0)
     return;
 
+  auto set = [&](StringRef operation, ArrayRef<int64_t> places, std::pair<StringRef, Attribute> other) {
+    NamedAttrList entry(cast<DictionaryAttr>(kernels[kernel])), computes;
+    computes.set("operation", b.getStringAttr(operation));
+    computes.set("arguments", b.getDenseI64ArrayAttr(places));
+    computes.set("columns", b.getI64IntegerAttr(columns));
+    computes.set(other.first, other.second);
+    if (rounded)
+      computes.set("type", TypeAttr::get(rounded));
+    entry.set("computes", computes.getDictionary(context));
+    kernels[kernel] = entry.getDictionary(context);
+  };
   auto norm = [&](auto op, Value bias, StringRef operation) {
     auto rank = cast<RankedTensorType>(op.getType()).getRank();
     auto isRow = [&](Value value) {
@@ -135,13 +163,15 @@ void Selector::describeComputation(int64_t kernel, ArrayRef<Operation *> ops, Va
       return;
     set(operation, {x, scale, shift, out}, {"epsilon", op.getEpsilonAttr()});
   };
-  if (ops.size() == 1) {
-    if (auto rms = dyn_cast<RmsNormOp>(ops.front()))
+  if (ops.size() == steps + 1 && llvm::is_contained(ops, computed.getDefiningOp())) {
+    if (auto rms = computed.getDefiningOp<RmsNormOp>())
       norm(rms, Value(), "rms_norm");
-    else if (auto layer = dyn_cast<LayerNormOp>(ops.front()))
+    else if (auto layer = computed.getDefiningOp<LayerNormOp>())
       norm(layer, layer.getBias(), "layer_norm");
     return;
   }
+  if (rounded)
+    return;
 
   auto rotation = RotationMatcher(shapes).match(root);
   auto isBatchOfRows = [](Value tensor) { return cast<RankedTensorType>(tensor.getType()).getRank() == 4; };

@@ -63,7 +63,8 @@ constexpr int64_t attentionSharedBytes(int64_t rows) {
 }
 /// The same with matrix instructions, for 64 rows of so many columns.
 constexpr int64_t attentionMmaSharedBytes(int64_t columns) { return 2 * 2 * 32 * (columns + 8) * 2 + 64 * 16; }
-constexpr int64_t kMatmulSharedBytes = 64 * 65 * 4, kQuantizedSharedBytes = 8 * 512 * 4 + 3 * 8 * 4;
+constexpr int64_t kMatmulSharedBytes = 64 * 65 * 4, kQuantizedSharedBytes = 8 * 512 * 4 + 3 * 8 * 4,
+                  kNumbersSharedBytes = 8 * 512 * 4 + 8 * 16 + 16;
 
 /// out = act(alpha * x + bias) * multiplier + residual; x is what `out` holds.
 struct EpilogueArgs {
@@ -105,8 +106,8 @@ struct ConvertRowsArgs {
 };
 
 /// Biases of an attention, of which cuDNN gets minus infinity wrong: the sum of one or two, rows of which are the last
-/// axis, becomes rows of f32 whose numbers are finite, and NaN and infinity what they are. masked[row] is 1 where all of
-/// a row is minus infinity, else 0.
+/// axis, becomes rows of f32 whose numbers are finite, and NaN and infinity what they are. masked[row] is 1 where all
+/// of a row is minus infinity, else 0.
 struct BiasRowsArgs {
   const void *from[2];
   int64_t strides[2][5];
@@ -185,8 +186,9 @@ struct NormArgs {
   int64_t kind;      ///< 0: they are not; 1: by their root mean square; 2: by mean and variance
   const float *gain; ///< of k; NULL: 1
   const float *bias; ///< of k; NULL: 0
-  float *out;        ///< where they are wanted, too; dense
+  void *out;         ///< where they are wanted, too; dense
   double epsilon;
+  int64_t narrow; ///< not 0: `out` has the weights' 16 bits, within the bounds of their type; else f32
 };
 
 constexpr int64_t kMostQuantizedParts = 3;
@@ -207,6 +209,52 @@ struct QuantizedGroupArgs {
   int64_t count;     ///< of products
   int64_t isChained; ///< each element's thread computes it in one product after the other, so later ones may read it
   NormArgs norm;     ///< of a
+};
+
+/// A weight [k, n] of numbers of which one axis is dense.
+struct NumbersArgs {
+  const void *weight;
+  int64_t k, n;
+  int64_t step; ///< from a row to the next, or, transposed, from a column to the next
+  int64_t wide; ///< not 0: 16 bytes of a row, or column, may be loaded at once, from any multiple of them on
+};
+
+/// How results of products by weights of numbers are stored.
+enum NumbersOut : int64_t {
+  kOutF32 = 0,
+  kOutBounded = 1, ///< of the weight's type, within its bounds
+  kOutNarrow = 2,  ///< of the weight's type, as they are
+};
+
+/// out = act(alpha * a * weight + bias) * multiplier + residual, where the weight is that of all batches. A left side
+/// of f32 is rounded to the weight's type, within its bounds.
+struct NumbersMatmulArgs {
+  EpilogueArgs epilogue;
+  NumbersArgs weight;
+  const void *a;
+  int64_t a_row, a_col, a_batch[3];
+  int64_t narrow_left;  ///< not 0: a has the weight's type; else f32
+  int64_t narrow_sides; ///< not 0: so have bias, multiplier and residual
+  int64_t store;        ///< NumbersOut
+};
+
+/// As QuantizedPart.
+struct NumbersPart {
+  const void *weight;
+  void *out;
+  const void *bias, *multiplier, *residual;
+  int64_t n, out_row, out_batch[3], activation;
+  double alpha;
+  int64_t step, wide, store; ///< as of NumbersArgs and NumbersMatmulArgs
+};
+
+/// As QuantizedGroupArgs; all weights have one type and one dense axis.
+struct NumbersGroupArgs {
+  NumbersMatmulArgs first;
+  NumbersPart others[kMostQuantizedParts - 1];
+  int64_t count, isChained;
+  NormArgs norm;
+  int64_t columns; ///< of a product that a block computes
 };
 
 /// Rows of one tensor [b, h, n, d] that are rotated, or not, and go to two places.
@@ -230,7 +278,8 @@ struct StepRowsArgs {
   int64_t count;
 };
 
-/// How results become bytes: round(x / scale) + zero, bounded to [-128, 127], with the bits of `flip` (0 or 128) turned.
+/// How results become bytes: round(x / scale) + zero, bounded to [-128, 127], with the bits of `flip` (0 or 128)
+/// turned.
 struct BytesArgs {
   double scale; ///< 0: they stay f32
   int64_t zero, flip;

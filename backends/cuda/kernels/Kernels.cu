@@ -7,6 +7,7 @@
 //===----------------------------------------------------------------------===//
 #include "backends/cuda/kernels/AttentionMma.cu.h"
 #include "backends/cuda/kernels/Matmul.cu.h"
+#include "backends/cuda/kernels/Numbers.cu.h"
 #include "backends/cuda/kernels/Quantized.cu.h"
 
 using namespace lathe::cuda;

@@ -60,6 +60,16 @@ void setRounding(const lathe_matmul_call &call, QuantizedMatmulArgs *args);
 QuantizedPart quantizedPart(const QuantizedMatmulArgs &args);
 QuantizedArgs quantizedArgs(const runtime::QuantizedLayout &layout, const void *weight);
 
+/// How a weight of numbers lies.
+struct NumbersWeight {
+  int64_t dtype = LATHE_F32; ///< f32, f16 or bf16
+  bool transposed = false;   ///< columns are dense, not rows
+  int64_t step = 0;          ///< from one to the next
+};
+/// Of a call whose sides have types that the kernels know: f32 or the weight's; and all the same where the call's is.
+NumbersMatmulArgs numbersMatmulArgs(const lathe_matmul_call &call, const NumbersWeight &form, const void *weight);
+NumbersPart numbersPart(const NumbersMatmulArgs &args);
+
 /// How rows of a cache are kept, for RowsArgs::codes and CacheArgs::codes (with CacheArgs::rotation =
 /// layout.rotation()). Of rotated rows attention reads what was rotated: queries have to be rotated before it (keys),
 /// its result afterwards (values); see rotateLaunch.
@@ -103,6 +113,8 @@ bool rotateLaunch(const RotateArgs &args, KernelLaunch *launch, std::string *why
 bool quantizedMatmulLaunch(const QuantizedMatmulArgs &args, int64_t dtype, KernelLaunch *launch, std::string *why);
 /// Several such products of one left side, which may be normalized, too (f32).
 bool quantizedGroupLaunch(const QuantizedGroupArgs &args, int64_t dtype, KernelLaunch *launch, std::string *why);
+/// The same by weights of numbers, all of which have the form of the first but for their steps.
+bool numbersGroupLaunch(NumbersGroupArgs args, const NumbersWeight &form, KernelLaunch *launch, std::string *why);
 /// Rows of f32 that are rotated by their positions, and put into caches.
 bool stepRowsLaunch(const StepRowsArgs &args, KernelLaunch *launch, std::string *why);
 /// Of a in f32, or in bytes (u8), which have been rounded.

@@ -160,7 +160,7 @@ template <> constexpr bool isFloat<float>() { return true; }
 LATHE_DEVICE int64_t rowCount(const EpilogueArgs &end) { return end.batch[0] * end.batch[1] * end.batch[2] * end.m; }
 
 /// Row `row` of a, or, behind the last, any.
-template <typename T> LATHE_DEVICE const T *leftRow(const QuantizedMatmulArgs &args, int64_t row) {
+template <typename T, typename Args> LATHE_DEVICE const T *leftRow(const Args &args, int64_t row) {
   const EpilogueArgs &end = args.epilogue;
   row = row < rowCount(end) ? row : 0;
   return static_cast<const T *>(args.a) + batchOffset(end.batch, args.a_batch, row / end.m) + row % end.m * args.a_row;
@@ -177,9 +177,8 @@ LATHE_DEVICE float normalized(const NormArgs &norm, float x, float mean, float f
 }
 
 /// Of what `element` gives for each number of kRows rows the sum, or the largest; all threads get it.
-template <typename T, int kRows, bool kLargest, typename Element>
-LATHE_DEVICE void reduceRows(const QuantizedMatmulArgs &args, int64_t row, QuantizedShared<kRows> &shared,
-                             Element element, float (&result)[kRows]) {
+template <typename T, int kRows, bool kLargest, typename Args, typename Shared, typename Element>
+LATHE_DEVICE void reduceRows(const Args &args, int64_t row, Shared &shared, Element element, float (&result)[kRows]) {
   const T *rows[kRows];
   LATHE_UNROLL for (int m = 0; m < kRows; ++m) {
     rows[m] = leftRow<T>(args, row + m);
@@ -222,13 +221,11 @@ template <bool kFloats = true> LATHE_DEVICE float rowScale(int64_t quantization,
   return largest > 0 ? largest / 127.0f : 1.0f;
 }
 
-/// What rows are normalized and rounded by.
-template <typename T, int kRows, bool kFloats>
-LATHE_DEVICE void prepareLeft(const QuantizedGroupArgs &group, int64_t row, QuantizedShared<kRows> &shared) {
-  const QuantizedMatmulArgs &args = group.first;
-  const NormArgs &norm = group.norm;
-  float mean[kRows] = {}, factor[kRows], scale[kRows];
-  LATHE_UNROLL for (int m = 0; m < kRows; ++m) factor[m] = 1, scale[m] = float(args.scale);
+/// What rows are normalized by, of any kind of products.
+template <typename T, int kRows, typename Args, typename Shared>
+LATHE_DEVICE void findNorm(const Args &args, const NormArgs &norm, int64_t row, Shared &shared, float (&mean)[kRows],
+                           float (&factor)[kRows]) {
+  LATHE_UNROLL for (int m = 0; m < kRows; ++m) mean[m] = 0, factor[m] = 1;
   if (norm.kind == 2) {
     reduceRows<T, kRows, false>(args, row, shared, [](int, int64_t, float x) { return x; }, mean);
     LATHE_UNROLL for (int m = 0; m < kRows; ++m) mean[m] /= float(args.weight.k);
@@ -239,6 +236,16 @@ LATHE_DEVICE void prepareLeft(const QuantizedGroupArgs &group, int64_t row, Quan
     LATHE_UNROLL for (int m = 0; m < kRows; ++m) factor[m] =
         1 / squareRoot(factor[m] / float(args.weight.k) + float(norm.epsilon));
   }
+}
+
+/// What rows are normalized and rounded by.
+template <typename T, int kRows, bool kFloats>
+LATHE_DEVICE void prepareLeft(const QuantizedGroupArgs &group, int64_t row, QuantizedShared<kRows> &shared) {
+  const QuantizedMatmulArgs &args = group.first;
+  const NormArgs &norm = group.norm;
+  float mean[kRows], factor[kRows], scale[kRows];
+  LATHE_UNROLL for (int m = 0; m < kRows; ++m) scale[m] = float(args.scale);
+  findNorm<T, kRows>(args, norm, row, shared, mean, factor);
   if (isByRows<kFloats>(args.quantization)) {
     auto size = [&](int m, int64_t k, float x) { return magnitude(normalized(norm, x, mean[m], factor[m], k)); };
     reduceRows<T, kRows, true>(args, row, shared, size, scale);
@@ -275,7 +282,7 @@ LATHE_DEVICE void loadLeft(const QuantizedGroupArgs &group, int64_t row, int64_t
         if (first + k < args.weight.k && group.norm.kind != 0) {
           value = normalized(group.norm, value, loadShared(&shared.mean[m]), loadShared(&shared.factor[m]), first + k);
           if (writes && isThere)
-            store(group.norm.out + (row + m) * args.weight.k + first + k, value);
+            store(static_cast<float *>(group.norm.out) + (row + m) * args.weight.k + first + k, value);
         }
         if (args.quantization != 0) {
           float scale = loadShared(&shared.scale[m]);
@@ -321,9 +328,9 @@ template <typename V> LATHE_DEVICE V pick(int index, V first, V second, V third)
   return index == 0 ? first : index == 1 ? second : third;
 }
 
-LATHE_DEVICE EpilogueArgs epilogueOf(const QuantizedGroupArgs &group, int part) {
+template <typename Group> LATHE_DEVICE EpilogueArgs epilogueOf(const Group &group, int part) {
   EpilogueArgs end = group.first.epilogue;
-  const QuantizedPart &second = group.others[0], &third = group.others[1];
+  const auto &second = group.others[0], &third = group.others[1];
   end.out = pick(part, end.out, second.out, third.out);
   end.bias = pick(part, end.bias, second.bias, third.bias);
   end.multiplier = pick(part, end.multiplier, second.multiplier, third.multiplier);

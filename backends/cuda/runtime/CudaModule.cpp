@@ -193,8 +193,8 @@ Status CudaModule::uploadConstants() {
   std::vector<uint64_t> offsets;
   std::map<std::tuple<uint64_t, uint64_t, size_t>, uint64_t> shared; // constants may share their bytes
   for (const runtime::Constant &constant : constants) {
-    auto [at, isNew] =
-        shared.emplace(std::tuple(constant.offset, constant.size, constant.packed || constant.sparse ? offsets.size() + 1 : 0), total);
+    auto [at, isNew] = shared.emplace(
+        std::tuple(constant.offset, constant.size, constant.packed || constant.sparse ? offsets.size() + 1 : 0), total);
     offsets.push_back(at->second);
     if (isNew)
       total += aligned(plainBytes(constant));

@@ -21,8 +21,6 @@ namespace {
 /// Of devices that multiply 8-bit floats, and of those whose library scales rows and columns.
 constexpr int kFloatsCapability = 89, kOuterVectorCapability = 90;
 
-int64_t rowsOf(const lathe_matmul_call &call) { return call.batch[0] * call.batch[1] * call.batch[2] * call.m; }
-
 int64_t roundUp(int64_t count) { return (count + 15) / 16 * 16; }
 
 /// Sums of all rows by all columns of a weight, one row behind the other.

@@ -5,6 +5,8 @@
 //===----------------------------------------------------------------------===//
 #include "backends/cuda/runtime/Fusion.h"
 
+#include "backends/cuda/runtime/FewRows.h"
+
 #include <algorithm>
 #include <cstring>
 
@@ -14,9 +16,6 @@ using runtime::Computation;
 
 namespace {
 
-/// Up to as many rows one block multiplies all; more would normalize and round each row in more blocks.
-constexpr int64_t kMostRows = 8;
-
 /// Bytes of memory; none where end <= begin.
 struct Range {
   uintptr_t begin = 0, end = 0;
@@ -24,31 +23,42 @@ struct Range {
 
 bool meet(const Range &a, const Range &b) { return a.begin < b.end && b.begin < a.end; }
 
-/// Of `count` numbers of f32.
-Range dense(const void *address, int64_t count) {
+/// Of `count` numbers.
+Range dense(const void *address, int64_t count, int64_t bytes = 4) {
   auto begin = reinterpret_cast<uintptr_t>(address);
-  return address ? Range{begin, begin + static_cast<uintptr_t>(count) * 4} : Range();
+  return address ? Range{begin, begin + static_cast<uintptr_t>(count * bytes)} : Range();
 }
 
 /// Of a tensor whose last element's distance from the first is the sum of all strides' lengths.
-Range strided(const void *address, const int64_t *sizes, const int64_t *strides, int axes) {
+Range strided(const void *address, const int64_t *sizes, const int64_t *strides, int axes, int64_t bytes = 4) {
   int64_t last = 0;
   for (int i = 0; i < axes; ++i) {
     if (sizes[i] <= 0)
       return {};
     last += (sizes[i] - 1) * strides[i];
   }
-  return dense(address, last + 1);
+  return dense(address, last + 1, bytes);
 }
 
-int64_t rowsOf(const lathe_matmul_call &call) { return call.batch[0] * call.batch[1] * call.batch[2] * call.m; }
+int64_t bytesOfType(int64_t dtype) { return dtype == LATHE_F32 ? 4 : 2; }
+
+/// Bytes of a number of a call's result; bias, multiplier and residual have those of its dtype.
+int64_t bytesOfResult(const lathe_matmul_call &call) {
+  return call.out_bytes != LATHE_BYTES_NONE ? 2 : bytesOfType(call.dtype);
+}
 
 /// What has the strides of a product's result.
-Range resultRange(const lathe_matmul_call &call, const void *address) {
+Range resultRange(const lathe_matmul_call &call, const void *address, int64_t bytes) {
   const int64_t sizes[] = {call.batch[0], call.batch[1], call.batch[2], call.m, call.n};
   const int64_t strides[] = {call.out_batch[0], call.out_batch[1], call.out_batch[2], call.out_row, 1};
-  return strided(address, sizes, strides, 5);
+  return strided(address, sizes, strides, 5, bytes);
 }
+Range resultRange(const lathe_matmul_call &call) { return resultRange(call, call.out, bytesOfResult(call)); }
+/// Of a multiplier or residual.
+Range sideRange(const lathe_matmul_call &call, const void *address) {
+  return resultRange(call, address, bytesOfType(call.dtype));
+}
+Range biasRange(const lathe_matmul_call &call) { return dense(call.bias, call.n, bytesOfType(call.dtype)); }
 
 /// Whether results of both lie alike.
 bool haveSameResult(const lathe_matmul_call &a, const lathe_matmul_call &b) {
@@ -57,15 +67,20 @@ bool haveSameResult(const lathe_matmul_call &a, const lathe_matmul_call &b) {
 
 /// Whether they read one left side in one way.
 bool haveSameLeft(const lathe_matmul_call &a, const lathe_matmul_call &b) {
-  return a.a == b.a && a.m == b.m && a.k == b.k && a.a_row == b.a_row && a.a_col == b.a_col &&
-         std::equal(a.batch, a.batch + 3, b.batch) && std::equal(a.a_batch, a.a_batch + 3, b.a_batch) &&
-         a.a_quantization == b.a_quantization && a.a_scale == b.a_scale && a.a_zero == b.a_zero;
+  return a.a == b.a && a.dtype == b.dtype && a.a_bytes == b.a_bytes && a.m == b.m && a.k == b.k && a.a_row == b.a_row &&
+         a.a_col == b.a_col && std::equal(a.batch, a.batch + 3, b.batch) &&
+         std::equal(a.a_batch, a.a_batch + 3, b.a_batch) && a.a_quantization == b.a_quantization &&
+         a.a_scale == b.a_scale && a.a_zero == b.a_zero;
 }
 
 /// Whether codes stand for numbers in one way; panels may differ.
 bool haveSameFormat(const runtime::QuantizedLayout &a, const runtime::QuantizedLayout &b) {
   return a.k == b.k && a.bits == b.bits && a.values == b.values && a.dimension == b.dimension && a.group == b.group &&
          a.scale == b.scale && a.zeros == b.zeros && a.zero == b.zero && a.tableBytes() == b.tableBytes();
+}
+
+bool haveSameFormat(const NumbersWeight &a, const NumbersWeight &b) {
+  return a.dtype == b.dtype && a.transposed == b.transposed;
 }
 
 /// A buffer as the arguments of a launch describe it: dense.
@@ -92,11 +107,15 @@ bool readNorm(const Computation &computes, const LaunchCall &launch, const void 
       (places[1] >= 0 && !gain.read(args, launch.argsBytes, places[1], 0)) ||
       (places[2] >= 0 && !bias.read(args, launch.argsBytes, places[2], 0)))
     return false;
-  *norm = {computes.operation == Computation::Operation::rmsNorm ? 1 : 2, gain.data, bias.data, out.data,
-           computes.epsilon};
+  *norm = {computes.operation == Computation::Operation::rmsNorm ? 1 : 2,
+           gain.data,
+           bias.data,
+           out.data,
+           computes.epsilon,
+           computes.type != LATHE_F32};
   *x = in.data;
   int64_t count = launch.count * computes.columns;
-  return !meet(dense(in.data, count), dense(out.data, count));
+  return !meet(dense(in.data, count), dense(out.data, count, bytesOfType(computes.type)));
 }
 
 /// A rotation as a part of a launch; false where it is another one.
@@ -155,7 +174,8 @@ void Fusion::launch(int64_t kernel, const LaunchCall &launch, const void *args) 
     Norm norm;
     norm.rows = launch.count;
     norm.columns = computes->columns;
-    if (launch.count <= kMostRows && readNorm(*computes, launch, args, &norm.args, &norm.x)) {
+    norm.type = computes->type;
+    if (launch.count <= kFewRows && readNorm(*computes, launch, args, &norm.args, &norm.x)) {
       flush();
       norm_ = norm;
       return hold(State::norm, kGeneratedCall, kernel, parts);
@@ -238,35 +258,54 @@ void Fusion::hold(State state, int64_t kind, int64_t kernel, std::initializer_li
 // Products
 //===----------------------------------------------------------------------===//
 
-const runtime::Constant *Fusion::quantizedWeight(const lathe_matmul_call &call) const {
-  const std::vector<runtime::Constant> &constants = module_.services().manifest().constants;
-  if (call.weight < 0 || static_cast<size_t>(call.weight) >= constants.size())
-    return nullptr;
-  const runtime::Constant &weight = constants[static_cast<size_t>(call.weight)];
-  return weight.quantized && weight.dims[0] == call.k && weight.dims[1] == call.n ? &weight : nullptr;
+/// Of a call that may join.
+const runtime::Constant &Fusion::weightOf(const lathe_matmul_call &call) const {
+  return module_.services().manifest().constants[static_cast<size_t>(call.weight)];
 }
 
 bool Fusion::mayJoin(const lathe_matmul_call &call) const {
   for (int64_t extent : {call.m, call.n, call.k, call.batch[0], call.batch[1], call.batch[2]})
     if (extent < 1)
       return false;
-  return quantizedWeight(call) && rowsOf(call) <= kMostRows && call.dtype == LATHE_F32 && !call.a_bytes &&
-         !call.out_bytes;
+  if (call.weight < 0 || static_cast<size_t>(call.weight) >= module_.services().manifest().constants.size())
+    return false;
+  const runtime::Constant &weight = weightOf(call);
+  std::string why;
+  if (!weight.quantized) // those that cuSPARSELt may multiply by stay apart: what is faster is timed for each
+    return numbersWeight(call, weight) && !(weight.halfZeros && module_.sparse().isThere(&why));
+  return weight.dims[0] == call.k && weight.dims[1] == call.n && rowsOf(call) <= kFewRows && call.dtype == LATHE_F32 &&
+         !call.a_bytes && !call.out_bytes;
+}
+
+/// Whether one kernel multiplies by the weights of both, each of which may join.
+bool Fusion::haveSameFormat(const lathe_matmul_call &a, const lathe_matmul_call &b) const {
+  const runtime::Constant &first = weightOf(a), &second = weightOf(b);
+  if (first.quantized || second.quantized)
+    return first.quantized && second.quantized && ::haveSameFormat(*first.quantized, *second.quantized);
+  return ::haveSameFormat(*numbersWeight(a, first), *numbersWeight(b, second));
 }
 
 /// Whether neither side writes what the other one touches.
 bool Fusion::isApartFromNorm(const lathe_matmul_call &call) const {
-  Range x = dense(norm_.x, norm_.rows * norm_.columns), out = dense(norm_.args.out, norm_.rows * norm_.columns);
-  Range result = resultRange(call, call.out);
-  return !meet(result, x) && !meet(result, out) && !meet(dense(call.bias, call.n), out) &&
-         !meet(resultRange(call, call.multiplier), out) && !meet(resultRange(call, call.residual), out) &&
+  int64_t count = norm_.rows * norm_.columns;
+  Range x = dense(norm_.x, count), out = dense(norm_.args.out, count, bytesOfType(norm_.type));
+  Range result = resultRange(call);
+  return !meet(result, x) && !meet(result, out) && !meet(biasRange(call), out) &&
+         !meet(sideRange(call, call.multiplier), out) && !meet(sideRange(call, call.residual), out) &&
          !meet(result, dense(norm_.args.gain, norm_.columns)) && !meet(result, dense(norm_.args.bias, norm_.columns));
+}
+
+/// Type of a left side, which is not bytes.
+static int64_t leftType(const lathe_matmul_call &call) {
+  return call.a_bytes == LATHE_BYTES_F16    ? int64_t(LATHE_F16)
+         : call.a_bytes == LATHE_BYTES_BF16 ? int64_t(LATHE_BF16)
+                                            : call.dtype;
 }
 
 /// Whether the left side is what the norm writes, row by row.
 bool Fusion::followsNorm(const lathe_matmul_call &call) const {
-  if (call.a != norm_.args.out || call.k != norm_.columns || rowsOf(call) != norm_.rows ||
-      (call.a_col != 1 && call.k > 1) || (call.a_row != call.k && call.m > 1))
+  if (call.a != norm_.args.out || call.dtype != LATHE_F32 || leftType(call) != norm_.type || call.k != norm_.columns ||
+      rowsOf(call) != norm_.rows || (call.a_col != 1 && call.k > 1) || (call.a_row != call.k && call.m > 1))
     return false;
   int64_t stride = call.m * call.k;
   for (int i = 2; i >= 0; --i) {
@@ -282,15 +321,17 @@ bool Fusion::followsNorm(const lathe_matmul_call &call) const {
 bool Fusion::followsProducts(const lathe_matmul_call &call, bool *isChained) const {
   const lathe_matmul_call &first = group_.calls[0];
   if (group_.count == kMostQuantizedParts || group_.isChained || !haveSameLeft(first, call) ||
-      !haveSameFormat(*quantizedWeight(first)->quantized, *quantizedWeight(call)->quantized) ||
-      (group_.norm.kind != 0 && !isApartFromNorm(call)))
+      !haveSameFormat(first, call) || (group_.norm.kind != 0 && !isApartFromNorm(call)))
     return false;
   auto isApart = [&](const lathe_matmul_call &writer, const lathe_matmul_call &other, bool mayEqual) {
-    auto touches = [&](const void *address) {
-      return !(mayEqual && address == writer.out) && meet(resultRange(other, address), resultRange(writer, writer.out));
+    Range written = resultRange(writer);
+    auto touches = [&](const void *address, int64_t bytes) {
+      return !(mayEqual && address == writer.out && bytes == bytesOfResult(writer)) &&
+             meet(resultRange(other, address, bytes), written);
     };
-    return !touches(other.out) && !touches(other.multiplier) && !touches(other.residual) &&
-           !meet(dense(other.bias, other.n), resultRange(writer, writer.out));
+    int64_t bytes = bytesOfType(other.dtype);
+    return !touches(other.out, bytesOfResult(other)) && !touches(other.multiplier, bytes) &&
+           !touches(other.residual, bytes) && !meet(biasRange(other), written);
   };
   *isChained = group_.count == 1 && call.multiplier == first.out && haveSameResult(first, call);
   if (*isChained) // one thread has the same element of all

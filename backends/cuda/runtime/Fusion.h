@@ -25,8 +25,8 @@ struct LaunchCall {
   int64_t sharedBytes, count, argsBytes;
 };
 
-/// Products by quantized weights of one format, of one left side, which is normalized before where norm.kind is not 0:
-/// then `x` is read in the place of the calls' left side. No padding.
+/// Products by weights of one format, quantized or numbers, of one left side, which is normalized before where
+/// norm.kind is not 0: then `x` is read in the place of the calls' left side. No padding.
 struct ProductGroup {
   lathe_matmul_call calls[kMostQuantizedParts];
   int64_t count;
@@ -69,13 +69,15 @@ private:
     NormArgs args = {};
     const void *x = nullptr;
     int64_t rows = 0, columns = 0;
+    int64_t type = LATHE_F32; ///< of what it writes
   };
   struct Original {
     int64_t kind, kernel;
     std::vector<unsigned char> bytes;
   };
 
-  const runtime::Constant *quantizedWeight(const lathe_matmul_call &call) const;
+  const runtime::Constant &weightOf(const lathe_matmul_call &call) const;
+  bool haveSameFormat(const lathe_matmul_call &a, const lathe_matmul_call &b) const;
   bool mayJoin(const lathe_matmul_call &call) const;
   bool followsNorm(const lathe_matmul_call &call) const;
   bool followsProducts(const lathe_matmul_call &call, bool *isChained) const;

@@ -246,6 +246,14 @@ Status Products::run(const lathe_matmul_call &call, bool prepareOnly) {
     if (Status status = runSparse(call, right, prepareOnly, &isTaken); status.failed() || isTaken)
       return status;
   }
+  return runByWeight(call, right, prepareOnly);
+}
+
+/// By a constant of numbers that is multiplied as it is.
+Status Products::runByWeight(const lathe_matmul_call &call, const MatrixView &right, bool prepareOnly) {
+  const runtime::Constant &weight = module_.services().manifest().constants[static_cast<size_t>(call.weight)];
+  if (std::optional<NumbersWeight> form = numbersWeight(call, weight))
+    return prepareOnly ? success() : runFewRows(&call, 1, *form, nullptr);
   return runDense(call, right, prepareOnly);
 }
 

@@ -7,6 +7,7 @@
 #define LATHE_BACKENDS_CUDA_RUNTIME_PRODUCTS_H
 
 #include "backends/cuda/runtime/BlasPlans.h"
+#include "backends/cuda/runtime/FewRows.h"
 #include "backends/cuda/runtime/Fusion.h"
 #include "backends/cuda/runtime/SparseProducts.h"
 #include "runtime/Abi.h"
@@ -59,6 +60,7 @@ struct FloatsPlan {
 /// The library multiplies operands of one type: f32, f16 or bf16, with sums in f32 that are rounded once. Where a
 /// weight has 16 bits and the rest f32, the left side is rounded to the weight's type before, unless it has that type
 /// already, and the result is f32, or is rounded behind the epilogue.
+/// Few rows by weights of f32, f16 and bf16 a kernel of our own multiplies, with the same rounding (FewRows.h).
 /// Weights of integers multiply left sides that are rounded to integers, with sums in i32, by the library where there
 /// are many rows (QuantizedProducts.cpp); such left sides and results may be bytes in the program, too. Likewise
 /// weights of 8-bit floats, with sums in f32 (FloatProducts.cpp).
@@ -103,6 +105,9 @@ private:
   /// it that they are there.
   runtime::Status stageCodes(const lathe_matmul_call &call, int64_t codesRow, int64_t type, bool writes,
                              bool prepareOnly, RoundBytesArgs *round);
+  runtime::Status runByWeight(const lathe_matmul_call &call, const MatrixView &right, bool prepareOnly);
+  runtime::Status runFewRows(const lathe_matmul_call *calls, int64_t count, const NumbersWeight &form,
+                             const ProductGroup *group);
   runtime::Status runDense(const lathe_matmul_call &call, const MatrixView &right, bool prepareOnly);
   runtime::Status runByLibrary(Product product, int64_t epilogue, int64_t operands, bool again, bool prepareOnly);
   bool describeSparse(const lathe_matmul_call &call, const MatrixView &right, SparseShape *shape,

@@ -20,8 +20,6 @@ using runtime::success;
 
 namespace {
 
-/// Up to as many rows share one pass of the kernel over the weight, which then takes the time that reading it takes.
-constexpr int64_t kOnePassRows = 8;
 /// From as many rows on weights are expanded first. By what devices of compute capability 9.0 are specified for: to
 /// write a weight as f32 and read it back is 8 bytes, 2 ps at 4 TB/s, and the library then adds 0.04 ps a row; the
 /// kernel's loops, at a third of the same peak, take 0.1 ps a row.
@@ -96,7 +94,7 @@ Status Products::runQuantized(const lathe_matmul_call &call, const runtime::Cons
                    name(weight.quantized->values));
   int64_t rows = call.batch[0] * call.batch[1] * call.batch[2] * call.m;
   bool isRounded = call.a_quantization != LATHE_QUANTIZE_NONE;
-  if (isRounded && rows > kOnePassRows && call.dtype == LATHE_F32 && hasIntegers(*weight.quantized)) {
+  if (isRounded && rows > kFewRows && call.dtype == LATHE_F32 && hasIntegers(*weight.quantized)) {
     const ByteWeight *integers = nullptr;
     if (Status status = module_.byteWeight(call.weight, stream_, &integers); status.failed())
       return status;
@@ -109,7 +107,7 @@ Status Products::runQuantized(const lathe_matmul_call &call, const runtime::Cons
 /// By 8-bit floats where the library has that for many rows, else by numbers.
 Status Products::runScaled(const lathe_matmul_call &call, const runtime::Constant &weight, bool prepareOnly) {
   int64_t rows = call.batch[0] * call.batch[1] * call.batch[2] * call.m;
-  if (call.a_quantization == LATHE_QUANTIZE_ROWS_E4M3 && rows > kOnePassRows && call.dtype == LATHE_F32) {
+  if (call.a_quantization == LATHE_QUANTIZE_ROWS_E4M3 && rows > kFewRows && call.dtype == LATHE_F32) {
     FloatsPlan plan;
     if (Status status = findFloats(call, weight, &plan); status.failed())
       return status;
@@ -175,9 +173,12 @@ Status Products::runNumbers(const lathe_matmul_call &call, const runtime::Consta
   return prepareOnly ? success() : start(quantizedMatmulLaunch(args, call.dtype, &launch, &why), launch, why);
 }
 
-/// Each of whose products is one that runQuantized leaves to the kernel.
+/// Each of whose products is one that runQuantized leaves to the kernel, or all are of numbers.
 Status Products::execute(const ProductGroup &group) {
   const std::vector<runtime::Constant> &constants = module_.services().manifest().constants;
+  const runtime::Constant &weight = constants[static_cast<size_t>(group.calls[0].weight)];
+  if (std::optional<NumbersWeight> form = numbersWeight(group.calls[0], weight))
+    return runFewRows(group.calls, group.count, *form, &group);
   if (!group.calls[0].a_again)
     staged_ = {};
   QuantizedGroupArgs args = {};

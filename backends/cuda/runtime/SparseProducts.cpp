@@ -521,7 +521,7 @@ Status Products::runSparse(const lathe_matmul_call &call, const MatrixView &righ
           return device_.status(result, "timing algorithms");
       }
       staged_ = {};
-      return by ? computeSparse(trial, right, shape, *by, compressed, false) : runDense(trial, right, false);
+      return by ? computeSparse(trial, right, shape, *by, compressed, false) : runByWeight(trial, right, false);
     };
     Status status = sparse_.find(shape, run, &plan, &why);
     if (memory.address())
@@ -538,8 +538,10 @@ Status Products::runSparse(const lathe_matmul_call &call, const MatrixView &righ
 void Products::tell(const lathe_matmul_call &call, const std::string &why) {
   if (!isVerbose_)
     return;
+  const runtime::Constant &weight = module_.services().manifest().constants[static_cast<size_t>(call.weight)];
+  const char *other = numbersWeight(call, weight) ? "the own kernel" : "cuBLASLt";
   std::string text = why.empty() ? join("product by cuSPARSELt ", sparse_.version())
-                                 : join("product by cuBLASLt, not cuSPARSELt: ", why);
+                                 : join("product by ", other, ", not cuSPARSELt: ", why);
   if (told_.emplace(call.kernel, text).second)
     fprintf(stderr, "lathe: %s: %s\n", describeKernel(services_.program().kernels, call.kernel).c_str(), text.c_str());
 }

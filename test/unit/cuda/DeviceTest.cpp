@@ -282,7 +282,7 @@ TEST_F(Device, SaysWhenItIsLost) {
   lathe::Session session(module, {});
   Inputs in(3);
   in.bind(session);
-  emulatorSettings().launchesUntilLost = 2; // of the three of a run
+  emulatorSettings().launchesUntilLost = 3; // of the four of a run
   EXPECT_THAT(messageOf(LATHE_DEVICE_LOST, [&] { session.run(); }), HasSubstr("kernel 'copy_3' (node 'NonZero_3')"));
   messageOf(LATHE_DEVICE_LOST, [&] { session.run(); });
 }

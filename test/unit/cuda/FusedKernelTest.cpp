@@ -58,7 +58,7 @@ void check(const GroupCase &c) {
   args.count = int64_t(c.n.size());
   args.isChained = c.isChained;
   if (c.norm != 0)
-    args.norm = {c.norm, gain.wide.data(), c.norm == 2 ? bias.wide.data() : nullptr, left.data(), 1e-5};
+    args.norm = {c.norm, gain.wide.data(), c.norm == 2 ? bias.wide.data() : nullptr, left.data(), 1e-5, 0};
   std::vector<std::unique_ptr<RandomQuantized>> weights;
   std::vector<std::vector<float>> outs;
   for (size_t i = 0; i < c.n.size(); ++i) {

@@ -43,6 +43,10 @@ protected:
     other.k = kColumns, other.n = 32, other.bits = 8, other.group = 32;
     test::RandomQuantized weight(other, 1);
     harness.services.addQuantized(weight.layout, weight.packed.data());
+    for (lathe_dtype type : {LATHE_F16, LATHE_F16, LATHE_BF16, LATHE_F32, LATHE_F32})
+      harness.services.addConstant(type, kColumns, 32, std::vector<uint32_t>(kColumns * 32));
+    harness.services.addConstant(LATHE_F16, kColumns, 32, std::vector<uint16_t>(kColumns * 32));
+    harness.services.setHalfZeros(1);
     harness.start();
     program.kernels.resize(3);
     Computation norm;
@@ -89,8 +93,9 @@ protected:
     call.a = a;
     call.out = out;
     call.m = m, call.k = kColumns;
-    call.n = std::vector<int64_t>{32, 32, 16, 48, 32}[size_t(weight)];
+    call.n = std::vector<int64_t>{32, 32, 16, 48, 32, 32, 32, 32, 32, 32, 32}[size_t(weight)];
     call.a_row = kColumns, call.a_col = 1, call.out_row = call.n;
+    call.b_row = call.n, call.b_col = 1;
     call.batch[0] = call.batch[1] = call.batch[2] = 1;
     return call;
   }
@@ -214,7 +219,7 @@ TEST_F(Fusing, NoProductsThatReadOrOverwriteAnother) {
 
 /// What is there as bytes, or goes there, takes a kernel of its own.
 TEST_F(Fusing, NoProductsOfOtherTypes) {
-  for (int64_t type : {LATHE_BYTES_SIGNED, LATHE_BYTES_UNSIGNED}) {
+  for (int64_t type : {LATHE_BYTES_SIGNED, LATHE_BYTES_UNSIGNED, LATHE_BYTES_F16}) {
     lathe_matmul_call first = call(0, at(2), at(3)), second = call(1, at(2), at(4));
     first.a_bytes = second.a_bytes = type;
     fusion->product(first);
@@ -231,6 +236,99 @@ TEST_F(Fusing, NoProductsOfOtherTypes) {
   norm(at(1), at(2));
   fusion->product(half);
   EXPECT_THAT(made(), ElementsAre("generated", "product"));
+}
+
+/// Weights 5 and 6 are of f16, 7 of bf16, 8 and 9 of f32.
+TEST_F(Fusing, ProductsByNumbers) {
+  for (int64_t weight : {5, 8}) {
+    norm(at(1), at(2));
+    product(weight, at(2), at(3));
+    product(weight + 1, at(2), at(4));
+    EXPECT_THAT(made(), ElementsAre("norm and 2 products"));
+    EXPECT_EQ(group.norm.narrow, 0);
+    lathe_matmul_call up = call(weight + 1, at(2), at(4));
+    up.multiplier = at(3);
+    product(weight, at(2), at(3));
+    fusion->product(up);
+    EXPECT_THAT(made(), ElementsAre("2 chained"));
+  }
+  product(5, at(2), at(3));
+  product(7, at(2), at(4)); // of another type
+  product(8, at(2), at(5));
+  product(0, at(2), at(6));
+  EXPECT_THAT(made(), ElementsAre("product", "product", "product", "product"));
+  lathe_matmul_call across = call(6, at(2), at(4));
+  across.b_row = 1, across.b_col = kColumns;
+  product(5, at(2), at(3));
+  fusion->product(across);
+  EXPECT_THAT(made(), ElementsAre("product", "product"));
+  lathe_matmul_call spread = call(6, at(2), at(4));
+  spread.b_row = 64, spread.b_col = 2; // the library's, which gets a copy
+  product(5, at(2), at(3));
+  fusion->product(spread);
+  EXPECT_THAT(made(), ElementsAre("product", "product"));
+  product(5, at(2), at(3), 9); // many rows
+  product(6, at(2), at(4), 9);
+  EXPECT_THAT(made(), ElementsAre("product", "product"));
+}
+
+/// Weight 10 has zeros in the pattern 2:4: which library multiplies by it is timed for each product.
+TEST_F(Fusing, NoProductsByHalfZerosWhereTheirLibraryIs) {
+  product(5, at(2), at(3));
+  product(10, at(2), at(4));
+  EXPECT_THAT(made(), ElementsAre("product", "product"));
+  setenv("LATHE_CUDA_NO_CUSPARSELT", "1", 1);
+  test::Harness without;
+  without.services.addConstant(LATHE_F16, kColumns, 32, std::vector<uint16_t>(kColumns * 32));
+  without.services.setHalfZeros(1);
+  without.start();
+  Fusion joins(*without.module, program, static_cast<Fusion::Sink &>(*this), true);
+  lathe_matmul_call first = call(0, at(2), at(3)), second = call(0, at(2), at(4));
+  joins.product(first);
+  joins.product(second);
+  joins.flush();
+  unsetenv("LATHE_CUDA_NO_CUSPARSELT");
+  EXPECT_THAT(made(), ElementsAre("2 products"));
+}
+
+/// Norms that leave 16 bits, products that read and write them.
+TEST_F(Fusing, ProductsOf16Bits) {
+  auto narrow = [&](int64_t weight, const void *a, void *out) {
+    lathe_matmul_call result = call(weight, a, out);
+    result.a_bytes = weight == 7 ? LATHE_BYTES_BF16 : LATHE_BYTES_F16;
+    return result;
+  };
+  program.kernels[0].computes->type = LATHE_F16;
+  norm(at(1), at(2));
+  fusion->product(narrow(5, at(2), at(3)));
+  EXPECT_THAT(made(), ElementsAre("norm and 1 products"));
+  EXPECT_EQ(group.norm.narrow, 1);
+  norm(at(1), at(2));
+  fusion->product(narrow(5, at(2), at(2) + 16)); // right behind what the norm leaves
+  EXPECT_THAT(made(), ElementsAre("norm and 1 products"));
+  norm(at(1), at(2));
+  fusion->product(narrow(5, at(2), at(2) + 15)); // over its last numbers
+  EXPECT_THAT(made(), ElementsAre("generated", "product"));
+  norm(at(1), at(2));
+  product(5, at(2), at(3)); // reads f32
+  EXPECT_THAT(made(), ElementsAre("generated", "product"));
+  norm(at(1), at(2));
+  fusion->product(narrow(7, at(2), at(3))); // reads bf16
+  EXPECT_THAT(made(), ElementsAre("generated", "product"));
+  lathe_matmul_call up = narrow(6, at(2), at(4));
+  up.multiplier = at(3);
+  up.out_bytes = LATHE_BYTES_F16;
+  fusion->product(narrow(5, at(2), at(3)));
+  fusion->product(up);
+  EXPECT_THAT(made(), ElementsAre("2 chained"));
+  up.out = at(3); // in place, but numbers lie elsewhere
+  fusion->product(narrow(5, at(2), at(3)));
+  fusion->product(up);
+  EXPECT_THAT(made(), ElementsAre("product", "product"));
+  up.out_bytes = LATHE_BYTES_BF16; // of f16 that is the library's
+  fusion->product(narrow(5, at(2), at(3)));
+  fusion->product(up);
+  EXPECT_THAT(made(), ElementsAre("product", "product"));
 }
 
 TEST_F(Fusing, RotationsAndCaches) {

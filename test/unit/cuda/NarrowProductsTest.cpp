@@ -174,7 +174,7 @@ TEST_F(NarrowProducts, OfF32ByWeightsOf16Bits) {
         int64_t before = products();
         runtime::Status status = harness.run(call);
         ASSERT_FALSE(status.failed()) << status.message();
-        EXPECT_EQ(products(), before + 1); // batches of one weight are one product
+        EXPECT_EQ(products(), before + (2 * m > kFewRows)); // batches of one weight are one product
         std::vector<float> got = out.read();
         for (int64_t i = 0; i < 2 * m; ++i)
           for (int64_t j = 0; j < n; ++j) {
@@ -295,11 +295,12 @@ TEST_F(NarrowProducts, RoundsSharedLeftSidesOnce) {
   std::mt19937 random(4);
   harness.services.addConstant(LATHE_BF16, 8, 8, std::vector<uint16_t>(64, runtime::toBfloat(1)));
   harness.start();
-  Tensor a(harness, 64, &random), other(harness, 64, &random), out(harness, 64, nullptr);
+  Tensor a(harness, 72, &random), other(harness, 72, &random), out(harness, 72, nullptr);
   lathe_matmul_call call = {};
   call.dtype = LATHE_F32;
   call.alpha = 1;
-  call.m = call.n = call.k = 8;
+  call.m = 9; // more than a kernel of our own multiplies
+  call.n = call.k = 8;
   call.a_row = call.b_row = call.out_row = 8, call.a_col = call.b_col = 1;
   call.batch[0] = call.batch[1] = call.batch[2] = 1;
   call.out = out.device;

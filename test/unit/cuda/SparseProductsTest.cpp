@@ -246,7 +246,7 @@ TEST_F(SparseProductsOf, ResultsBeyondF16AreItsLargest) {
 TEST_F(SparseProductsOf, OneLeftSideShareItsRoundedForm) {
   Harness harness;
   Case c;
-  c.m = 5;
+  c.m = 9; // fewer no dense product shares
   Weight sparse(c.type, c.n, c.k, false), dense(c.type, c.n, c.k, false, /*isWrong=*/true);
   sparse.addTo(harness.services);
   dense.addTo(harness.services);
@@ -270,9 +270,13 @@ TEST_F(SparseProductsOf, OtherExtentsAndZerosAreDense) {
   c.k = 40;
   EXPECT_THAT(
       told(c, Weight(c.type, c.n, c.k, false)),
-      AllOf(HasSubstr("lathe: kernel 'product' (node 'MatMul_0'): product by cuBLASLt, not cuSPARSELt: its weight "
-                      "is [40, 16], expected multiples of 16\n"),
-            testing::EndsWith("\n0")));
+      AllOf(
+          HasSubstr("lathe: kernel 'product' (node 'MatMul_0'): product by the own kernel, not cuSPARSELt: its weight "
+                    "is [40, 16], expected multiples of 16\n"),
+          testing::EndsWith("\n0")));
+  c.m = 9; // more rows are the library's
+  EXPECT_THAT(told(c, Weight(c.type, c.n, c.k, false)),
+              HasSubstr("product by cuBLASLt, not cuSPARSELt: its weight is"));
   c = Case();
   c.n = 24;
   EXPECT_THAT(told(c, Weight(c.type, c.n, c.k, false)), testing::EndsWith("\n0"));
@@ -356,6 +360,7 @@ TEST_F(SparseProductsOf, ADeviceAreTimedBesideDenseOnes) {
     emulatorSettings().sparseMilliseconds = std::move(bySparse);
     Harness harness;
     Case c;
+    c.m = 9; // whose dense product is cuBLASLt's
     Weight weight(c.type, c.n, c.k, false);
     weight.addTo(harness.services);
     harness.start();

@@ -251,6 +251,20 @@ TEST(Loader, RefusesHostileManifests) {
   EXPECT_EQ(load(withManifest(std::string(100000, '[') + std::string(100000, ']'))), LATHE_INVALID_ARTIFACT);
 }
 
+TEST(Loader, ReadsWhichAxesHaveHalfZeros) {
+  ordered_json manifest = placedManifest();
+  for (ordered_json good : {ordered_json(0), ordered_json(1), ordered_json(3)}) {
+    manifest["constants"][0]["half_zeros"] = good;
+    EXPECT_EQ(load(withManifest(manifest.dump())), LATHE_OK) << good << ": " << lathe_last_error();
+  }
+  for (ordered_json bad :
+       {ordered_json(-1), ordered_json(4), ordered_json("1"), ordered_json(nullptr), ordered_json({1})}) {
+    manifest["constants"][0]["half_zeros"] = bad;
+    EXPECT_EQ(load(withManifest(manifest.dump())), LATHE_INVALID_ARTIFACT) << bad;
+    EXPECT_NE(std::string(lathe_last_error()).find("half_zeros"), std::string::npos) << lathe_last_error();
+  }
+}
+
 TEST(Loader, RefusesEveryWrongMember) {
   // Any member replaced by anything else is either harmless or refused, never more.
   const ordered_json replacements[] = {nullptr,
@@ -293,9 +307,13 @@ TEST(Loader, RefusesEveryWrongMember) {
 
 TEST(Loader, RefusesWrongComputations) {
   ordered_json manifest = placedManifest();
-  ordered_json norm = {{"operation", "rms_norm"}, {"arguments", {0, 72, nullptr, 112}}, {"columns", 8}, {"epsilon", 1e-6}};
-  ordered_json rotation = {{"operation", "rotate_half"}, {"arguments", {0, 88, 176, 264}}, {"columns", 8}, {"order", {0, 2, 1, 3}}};
-  for (const ordered_json &good : {norm, rotation}) {
+  ordered_json norm = {
+      {"operation", "rms_norm"}, {"arguments", {0, 72, nullptr, 112}}, {"columns", 8}, {"epsilon", 1e-6}};
+  ordered_json rotation = {
+      {"operation", "rotate_half"}, {"arguments", {0, 88, 176, 264}}, {"columns", 8}, {"order", {0, 2, 1, 3}}};
+  ordered_json narrow = norm;
+  narrow["type"] = "bf16";
+  for (const ordered_json &good : {norm, rotation, narrow}) {
     manifest["kernels"][0]["computes"] = good;
     EXPECT_EQ(load(withManifest(manifest.dump())), LATHE_OK) << lathe_last_error();
   }
@@ -314,8 +332,11 @@ TEST(Loader, RefusesWrongComputations) {
   refuse(norm, "columns", int64_t(1) << 40, "must be at most");
   refuse(norm, "columns", -8, "must be an integer");
   refuse(rotation, "columns", 7, "must be even, found 7");
+  refuse(norm, "type", "i8", "must be 'f32', 'f16' or 'bf16'");
+  refuse(norm, "type", "f17", "has unknown type 'f17'");
   refuse(norm, "epsilon", -1, "must be a number that is not negative");
-  for (const ordered_json &order : {ordered_json({0, 1, 2}), ordered_json({0, 1, 2, 2}), ordered_json({0, 1, 2, 4}), ordered_json({0, 1, 2, 3, 3})})
+  for (const ordered_json &order :
+       {ordered_json({0, 1, 2}), ordered_json({0, 1, 2, 2}), ordered_json({0, 1, 2, 4}), ordered_json({0, 1, 2, 3, 3})})
     refuse(rotation, "order", order, "must be a permutation of four axes");
   manifest["kernels"][0]["computes"] = 3;
   EXPECT_EQ(load(withManifest(manifest.dump())), LATHE_INVALID_ARTIFACT);
@@ -335,8 +356,8 @@ TEST(Loader, RefusesEveryWrongMemberOfAProgram) {
   ordered_json manifest = manifestOfTwo();
   EXPECT_EQ(load(withManifest(manifest.dump())), LATHE_OK) << lathe_last_error();
   for (const char *key : {"name", "symbols", "inputs", "outputs", "code", "kernels", "checks"}) {
-    for (const ordered_json &replacement : {ordered_json(nullptr), ordered_json(3), ordered_json(""),
-                                            ordered_json::object(), ordered_json::array({1})}) {
+    for (const ordered_json &replacement :
+         {ordered_json(nullptr), ordered_json(3), ordered_json(""), ordered_json::object(), ordered_json::array({1})}) {
       ordered_json changed = manifest;
       changed["programs"][0][key] = replacement;
       EXPECT_EQ(load(withManifest(changed.dump())), LATHE_INVALID_ARTIFACT) << key << " " << replacement;
@@ -363,7 +384,8 @@ TEST(Loader, RefusesEveryWrongMemberOfAProgram) {
   refuse("/programs/0/code/0/plan", 1 << 20, "entry points of section 'code.avx2' lie outside of it");
   refuse("/programs/0/inputs/1/name", "x", "manifest.programs[0].inputs must have distinct names");
   refuse("/programs/0/symbols/1/name", "m", "has 'm', which is the dimension of no input");
-  ordered_json cache = {{"name", "keys.0"}, {"type", "u4"}, {"heads", 4}, {"size", 64}, {"appended", true}, {"group", 32}, {"rotated", true}};
+  ordered_json cache = {{"name", "keys.0"}, {"type", "u4"}, {"heads", 4},     {"size", 64},
+                        {"appended", true}, {"group", 32},  {"rotated", true}};
   ordered_json good = manifest;
   good["programs"][0]["caches"] = ordered_json::array({cache});
   EXPECT_EQ(load(withManifest(good.dump())), LATHE_OK) << lathe_last_error();

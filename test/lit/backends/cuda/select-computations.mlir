@@ -22,6 +22,42 @@ func.func @main(%x: tensor<?x8xf32> {lathe.dims = ["n", "8"]}) -> tensor<?x8xf32
 
 // -----
 
+// One whose result is rounded in the same kernel says to what; f16 within its bounds.
+// CHECK: kernel.kernels = [{computes = {arguments = array<i64: 0, 56, -1, 96>, columns = 8 : i64, epsilon = 9.9999999999999995E-7 : f64, operation = "rms_norm", type = bf16}
+func.func @main(%x: tensor<?x8xf32> {lathe.dims = ["n", "8"]}) -> tensor<?x8xbf16> {
+  %w = lathe.weight "w" in "m" at 0 : tensor<8xf32>
+  %y = lathe.rms_norm %x, %w {axis = 1 : i64, epsilon = 1.0e-6 : f64} : (tensor<?x8xf32>, tensor<8xf32>) -> tensor<?x8xf32>
+  %z = lathe.cast %y : (tensor<?x8xf32>) -> tensor<?x8xbf16>
+  return %z : tensor<?x8xbf16>
+}
+
+// -----
+
+// CHECK: operation = "rms_norm", type = f16}
+func.func @main(%x: tensor<?x8xf32> {lathe.dims = ["n", "8"]}) -> tensor<?x8xf16> {
+  %w = lathe.weight "w" in "m" at 0 : tensor<8xf32>
+  %least = lathe.constant dense<-6.550400e+04> : tensor<f32>
+  %most = lathe.constant dense<6.550400e+04> : tensor<f32>
+  %y = lathe.rms_norm %x, %w {axis = 1 : i64, epsilon = 1.0e-6 : f64} : (tensor<?x8xf32>, tensor<8xf32>) -> tensor<?x8xf32>
+  %a = lathe.max %y, %least : (tensor<?x8xf32>, tensor<f32>) -> tensor<?x8xf32>
+  %b = lathe.min %a, %most : (tensor<?x8xf32>, tensor<f32>) -> tensor<?x8xf32>
+  %z = lathe.cast %b : (tensor<?x8xf32>) -> tensor<?x8xf16>
+  return %z : tensor<?x8xf16>
+}
+
+// -----
+
+// Does not fire: f16 beyond whose bounds infinities are.
+// CHECK-NOT: computes
+func.func @main(%x: tensor<?x8xf32> {lathe.dims = ["n", "8"]}) -> tensor<?x8xf16> {
+  %w = lathe.weight "w" in "m" at 0 : tensor<8xf32>
+  %y = lathe.rms_norm %x, %w {axis = 1 : i64, epsilon = 1.0e-6 : f64} : (tensor<?x8xf32>, tensor<8xf32>) -> tensor<?x8xf32>
+  %z = lathe.cast %y : (tensor<?x8xf32>) -> tensor<?x8xf16>
+  return %z : tensor<?x8xf16>
+}
+
+// -----
+
 // Does not fire: over two axes, or with more in the kernel than the norm.
 // CHECK-NOT: computes
 func.func @main(%x: tensor<?x4x8xf32> {lathe.dims = ["n", "4", "8"]}) -> (tensor<?x4x8xf32>, tensor<?x4x8xf32>) {
