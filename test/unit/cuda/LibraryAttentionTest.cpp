@@ -3,8 +3,7 @@
 // Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
 //
 //===----------------------------------------------------------------------===//
-#include "test/unit/cuda/Harness.h"
-#include "test/unit/cuda/KernelSupport.h"
+#include "test/unit/cuda/DeviceNumbers.h"
 
 #include <cmath>
 #include <cstdlib>
@@ -46,36 +45,6 @@ struct Case {
   bool isMasked = false;  ///< the first sequence has a query that sees no key, where there is a bias
   bool hasNan = false;    ///< a query of the first sequence
   int64_t zeroMasked = 0, zeroNan = 0;
-};
-
-/// Numbers on the device; random, or NaN.
-struct DeviceNumbers {
-  Numbers host;
-  void *device = nullptr;
-  Harness &harness;
-
-  DeviceNumbers(Harness &harness, int64_t dtype, int64_t count, unsigned seed)
-      : host(dtype, static_cast<size_t>(count)), harness(harness) {
-    if (seed)
-      host.randomize(seed);
-    EXPECT_FALSE(harness.session->allocate(bytes(), &device).failed());
-    clear(seed == 0);
-  }
-  ~DeviceNumbers() { harness.session->release(device); }
-  DeviceNumbers(const DeviceNumbers &) = delete;
-  size_t bytes() const { return host.size() * (host.dtype == LATHE_F32 ? 4 : 2); }
-  /// Writes the host's numbers, or NaN.
-  void clear(bool isNan) {
-    for (size_t i = 0; isNan && i < host.size(); ++i)
-      host.set(i, NAN);
-    EXPECT_FALSE(harness.session->upload(device, host.data(), bytes()).failed());
-  }
-  Numbers read() {
-    Numbers result = host;
-    EXPECT_FALSE(harness.session->download(result.data(), device, bytes()).failed());
-    EXPECT_FALSE(harness.session->wait().failed());
-    return result;
-  }
 };
 
 float rounded(int64_t dtype, float value) {

@@ -4,8 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "runtime/SmallFloats.h"
-#include "test/unit/cuda/Harness.h"
-#include "test/unit/cuda/KernelSupport.h"
+#include "test/unit/cuda/DeviceNumbers.h"
 
 #include <cmath>
 #include <cstdlib>
@@ -25,31 +24,6 @@ float rounded(int64_t dtype, float value) {
          : dtype == LATHE_BF16 ? runtime::bfloatValue(runtime::toBfloat(value))
                                : value;
 }
-
-/// Numbers of a type on the device; NaN, or random ones.
-struct DeviceNumbers {
-  Numbers host;
-  void *device = nullptr;
-  Harness &harness;
-
-  DeviceNumbers(Harness &harness, int64_t dtype, size_t count, unsigned seed) : host(dtype, count), harness(harness) {
-    for (size_t i = 0; i < count; ++i)
-      host.set(i, NAN);
-    if (seed)
-      host.randomize(seed);
-    EXPECT_FALSE(harness.session->allocate(bytes(), &device).failed());
-    EXPECT_FALSE(harness.session->upload(device, host.data(), bytes()).failed());
-  }
-  ~DeviceNumbers() { harness.session->release(device); }
-  DeviceNumbers(const DeviceNumbers &) = delete;
-  size_t bytes() const { return host.size() * (host.dtype == LATHE_F32 ? 4 : 2); }
-  Numbers read() {
-    Numbers result = host;
-    EXPECT_FALSE(harness.session->download(result.data(), device, bytes()).failed());
-    EXPECT_FALSE(harness.session->wait().failed());
-    return result;
-  }
-};
 
 struct Case {
   int64_t dtype, m, n, k;

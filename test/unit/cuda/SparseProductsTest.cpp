@@ -4,8 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "runtime/SmallFloats.h"
-#include "test/unit/cuda/Harness.h"
-#include "test/unit/cuda/KernelSupport.h"
+#include "test/unit/cuda/DeviceNumbers.h"
 
 #include <cmath>
 #include <cstdlib>
@@ -33,32 +32,6 @@ struct Case {
   bool narrowOut = false;     ///< and so the result
   int64_t gap = 0, shift = 0; ///< between rows; numbers before the first
   double scale = 1;           ///< of the left side
-};
-
-/// Numbers on the device; random ones, or NaN.
-struct DeviceNumbers {
-  Numbers host;
-  void *device = nullptr;
-  Harness &harness;
-
-  DeviceNumbers(Harness &harness, int64_t dtype, int64_t count, unsigned seed, double scale = 1)
-      : host(dtype, static_cast<size_t>(count)), harness(harness) {
-    if (seed)
-      host.randomize(seed);
-    for (size_t i = 0; i < host.size(); ++i)
-      host.set(i, seed ? static_cast<float>(host.get(i) * scale) : NAN);
-    EXPECT_FALSE(harness.session->allocate(bytes(), &device).failed());
-    EXPECT_FALSE(harness.session->upload(device, host.data(), bytes()).failed());
-  }
-  ~DeviceNumbers() { harness.session->release(device); }
-  DeviceNumbers(const DeviceNumbers &) = delete;
-  size_t bytes() const { return host.size() * (host.dtype == LATHE_F32 ? 4 : 2); }
-  Numbers read() {
-    Numbers result = host;
-    EXPECT_FALSE(harness.session->download(result.data(), device, bytes()).failed());
-    EXPECT_FALSE(harness.session->wait().failed());
-    return result;
-  }
 };
 
 /// A weight of which of each four numbers along k two are zeros, or one, where it `isWrong` somewhere.
