@@ -278,7 +278,7 @@ bool Compilation::select() {
     bool isCuda = programs[current].isCuda;
     if (!options.reference) {
       passes.addNestedPass<func::FuncOp>(cpu::createCpuWideProductsPass()); // weights of which are what the next one reads
-      passes.addNestedPass<func::FuncOp>(cpu::createCpuCompressedProductsPass({/*device=*/isCuda}));
+      passes.addNestedPass<func::FuncOp>(cpu::createCpuCompressedProductsPass({/*device=*/isCuda, isCuda ? options.precision : ""}));
       passes.addNestedPass<func::FuncOp>(cpu::createCpuIntegerProductsPass());
     }
     if (isCuda)

@@ -123,7 +123,8 @@ void CudaKernels::describeProducts(ordered_json &kernels, const ordered_json &co
     if (kernel.contains("weight")) {
       const ordered_json &weight = constants[kernel["weight"].get<size_t>()];
       if (weight.contains("quantized")) {
-        // Of a scale for each column; others are expanded to f32.
+        // Of a scale for each column; others are expanded to what products may round to.
+        operands = kernel.value("arithmetic", operands);
         const ordered_json &layout = weight["quantized"];
         std::string values = layout.value("values", "integer");
         bool isInteger = values == "integer" && layout.value("bits", 8) == 8;

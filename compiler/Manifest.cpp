@@ -431,6 +431,8 @@ static void describeWeights(ModuleOp module, ordered_json &kernels) {
       return;
     ordered_json &entry = kernels[kernel.getInt()];
     entry["weight"] = weight.getInt();
+    if (auto product = dyn_cast<kernel::MatmulOp>(op); product && product.getArithmetic())
+      entry["arithmetic"] = typeName(*product.getArithmetic());
     if (auto product = dyn_cast<kernel::MatmulOp>(op); product && product.getLhsQuantization() != LATHE_QUANTIZE_NONE)
       entry["rounds"] = product.getLhsQuantization() == LATHE_QUANTIZE_ROWS        ? "rows"
                         : product.getLhsQuantization() == LATHE_QUANTIZE_ROWS_E4M3 ? "rows-e4m3"

@@ -90,6 +90,8 @@ typedef struct lathe_matmul_call {
   int64_t out_zero;        ///< as a_zero
   const float *a_scales;   ///< with bytes that LATHE_QUANTIZE_ROWS has made, else NULL: of each row of a, which is dense
   const int32_t *a_sums;   ///< likewise, what the bytes of each row add up to, or NULL
+  int64_t arithmetic;      ///< LATHE_F16 or LATHE_BF16, with a quantized weight and a_quantization none: devices may round operands to
+                           ///< it, with sums in f32; else LATHE_F32
 } lathe_matmul_call;
 
 /// Rows of the transpose of a quantized weight [k, n], such as a table of embeddings: out[i] = weight[:, indices[i]].

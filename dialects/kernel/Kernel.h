@@ -44,6 +44,8 @@ inline constexpr llvm::StringLiteral kInPlaceAttr = "kernel.in_place";
 inline constexpr llvm::StringLiteral kCompressedAttr = "kernel.compressed";
 /// Of a lathe.matmul with such a weight: how its left side is rounded to integers ("mode", a lathe_quantization; "scale", "zero").
 inline constexpr llvm::StringLiteral kLhsQuantizationAttr = "kernel.lhs_quantization";
+/// Of such a product for a device: the type of 16 bits that its operands may be rounded to.
+inline constexpr llvm::StringLiteral kArithmeticAttr = "kernel.arithmetic";
 /// Names of the entry points.
 inline constexpr llvm::StringLiteral kRunName = "run";
 inline constexpr llvm::StringLiteral kPlanName = "plan";

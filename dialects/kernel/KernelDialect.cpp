@@ -278,6 +278,12 @@ LogicalResult KernelDialect::verifyOperationAttribute(Operation *op, NamedAttrib
       return op->emitOpError() << "expects '" << kScalarAttr << "' to be a text, on a loop";
     return success();
   }
+  if (attribute.getName() == kArithmeticAttr) {
+    auto type = dyn_cast<TypeAttr>(attribute.getValue());
+    if (!type || (!type.getValue().isF16() && !type.getValue().isBF16()))
+      return op->emitOpError() << "expects '" << kArithmeticAttr << "' to be f16 or bf16, got " << attribute.getValue();
+    return success();
+  }
   if (attribute.getName() == kCompressedAttr || attribute.getName() == kLhsQuantizationAttr)
     return TableVerifier(op, attribute).verifySingle();
   return TableVerifier(op, attribute).verify();
@@ -471,6 +477,11 @@ static LogicalResult verifyRounding(MatmulOp op) {
   if ((element.isF16() || element.isBF16()) && op.getLhsQuantization() != LATHE_QUANTIZE_NONE)
     return op.emitOpError() << "expects a left side of " << element << " without lhs_quantization, got "
                             << static_cast<int64_t>(op.getLhsQuantization());
+  std::optional<Type> arithmetic = op.getArithmetic();
+  bool isPlain = !op.getRhs() && op.getLhsQuantization() == LATHE_QUANTIZE_NONE;
+  if (arithmetic && ((!arithmetic->isF16() && !arithmetic->isBF16()) || !isPlain))
+    return op.emitOpError() << "expects an arithmetic of f16 or bf16, with a weight and without lhs_quantization, got "
+                            << *arithmetic;
   if (!(outScale > 0) || !isByte(op.getOutZero()))
     return op.emitOpError() << "expects an out_scale above 0 and an out_zero from -128 to 127, got " << outScale
                             << " and " << static_cast<int64_t>(op.getOutZero());

@@ -197,7 +197,8 @@ def Kernel_MatmulOp : Kernel_Op<"matmul", [AttrSizedOperandSegments]> {
     `out_unsigned` say that such bytes have no sign: they are 128 more than what zeros count. Bytes that were rounded by a scale for each row
     have a sign; these scales are `lhs_scales`, and `lhs_sums` what the bytes of each row add up to, in i32, or absent: dense buffers of the
     left side's shape but for a last axis of 1 (C18). On a device `lhs` may be of the type of a weight of 16-bit floats, without
-    `lhs_quantization` (C19), and `out` of 16-bit floats with such a weight.
+    `lhs_quantization` (C19), and `out` of 16-bit floats with such a weight. Under `arithmetic`, f16 or bf16, with a weight and without
+    `lhs_quantization`, a device may round operands to it where the weight is of codes (C20); sums stay f32.
 
     ```mlir
     kernel.matmul %frame lhs(%a : memref<?x8xf32>) out(%y : memref<?x4xf32>) {activation = 0 : i64, kernel = 0 : i64,
@@ -210,7 +211,8 @@ def Kernel_MatmulOp : Kernel_Op<"matmul", [AttrSizedOperandSegments]> {
       OptionalAttr<DenseI64ArrayAttr>:$lhs_axes, OptionalAttr<DenseI64ArrayAttr>:$rhs_axes,
       OptionalAttr<DenseI64ArrayAttr>:$out_axes, DefaultValuedAttr<I64Attr, "0">:$lhs_quantization,
       DefaultValuedAttr<F64Attr, "1.0">:$lhs_scale, DefaultValuedAttr<I64Attr, "0">:$lhs_zero, UnitAttr:$lhs_unsigned,
-      UnitAttr:$lhs_again, DefaultValuedAttr<F64Attr, "1.0">:$out_scale, DefaultValuedAttr<I64Attr, "0">:$out_zero, UnitAttr:$out_unsigned);
+      UnitAttr:$lhs_again, DefaultValuedAttr<F64Attr, "1.0">:$out_scale, DefaultValuedAttr<I64Attr, "0">:$out_zero, UnitAttr:$out_unsigned,
+      OptionalAttr<TypeAttr>:$arithmetic);
   let assemblyFormat = "$frame `lhs` `(` $lhs `:` type($lhs) `)` (`scales` `(` $lhs_scales^ `:` type($lhs_scales) `)`)? (`sums` `(` $lhs_sums^ `:` type($lhs_sums) `)`)? (`rhs` `(` $rhs^ `:` type($rhs) `)`)? (`bias` `(` $bias^ `:` type($bias) `)`)? (`multiplier` `(` $multiplier^ `:` type($multiplier) `)`)? (`residual` `(` $residual^ `:` type($residual) `)`)? `out` `(` $out `:` type($out) `)` attr-dict";
   let extraClassDeclaration = [{
     /// The shape of a buffer's matrices: its own, with the axes in the order that `axes` says.

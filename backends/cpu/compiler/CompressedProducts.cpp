@@ -284,7 +284,7 @@ struct CpuCompressedProducts : impl::CpuCompressedProductsPassBase<CpuCompressed
         readers.push_back(op);
     });
     OpBuilder b(&getContext());
-    SmallVector<MatmulOp> ofIntegers, ofFloats;
+    SmallVector<MatmulOp> ofCodes, ofIntegers, ofFloats;
     for (Operation *op : readers) {
       b.setInsertionPoint(op);
       if (auto product = dyn_cast<MatmulOp>(op)) {
@@ -295,6 +295,8 @@ struct CpuCompressedProducts : impl::CpuCompressedProductsPassBase<CpuCompressed
         if (!content)
           continue;
         product.getRhsMutable().assign(makeCompressed(b, product.getRhs(), content));
+        if (!content.get("sparse"))
+          ofCodes.push_back(product);
         if (content.get("sparse") || product.getTransposeLhs())
           continue;
         auto values = static_cast<runtime::CodeValues>(content.getAs<IntegerAttr>("values").getInt());
@@ -315,6 +317,12 @@ struct CpuCompressedProducts : impl::CpuCompressedProductsPassBase<CpuCompressed
       letRound(product, /*floats=*/false);
     for (MatmulOp product : ofFloats)
       letRound(product, /*floats=*/true);
+    if (arithmetic == "f16" || arithmetic == "bf16") {
+      Type type = arithmetic == "f16" ? Type(b.getF16Type()) : b.getBF16Type();
+      for (MatmulOp product : ofCodes)
+        if (!product->hasAttr(kernel::kLhsQuantizationAttr))
+          product->setAttr(kernel::kArithmeticAttr, TypeAttr::get(type));
+    }
     // What was read through the expressions alone.
     SmallVector<Operation *> ops;
     getOperation().walk([&](Operation *op) { ops.push_back(op); });

@@ -303,6 +303,8 @@ void Lowering::emit(kernel::MatmulOp op) {
   setNumber(offsetof(Call, out_zero), op.getOutZero());
   setBuffer(offsetof(Call, a_scales), op.getLhsScales());
   setBuffer(offsetof(Call, a_sums), op.getLhsSums());
+  std::optional<Type> arithmetic = op.getArithmetic();
+  setNumber(offsetof(Call, arithmetic), !arithmetic ? LATHE_F32 : arithmetic->isBF16() ? LATHE_BF16 : LATHE_F16);
   callRuntime(loc, op.getFrame(), offsetof(lathe_runtime_table, matmul), LLVM::LLVMVoidType::get(context), call);
 }
 

@@ -59,7 +59,8 @@ def CpuCompressedProductsPass : Pass<"cpu-compressed-products", "::mlir::func::F
     rounded where the right side is of integers: the attribute `kernel.lhs_quantization` tells the product to round. Where one constant scale rounds
     it and the bytes are worth being a tensor, the product reads these (`bytes`), signed ones where nothing else needs them otherwise: several
     products read them, another product writes them, perhaps with reshapes between, or a generated kernel does. With `device` likewise a left side
-    that is rounded to 8-bit floats (E4M3) and back, by its largest magnitude over 448, where the right side is of 8-bit floats. Other expressions stay.
+    that is rounded to 8-bit floats (E4M3) and back, by its largest magnitude over 448, where the right side is of 8-bit floats. With `arithmetic` products by codes whose left side is not rounded
+    get `kernel.arithmetic`. Other expressions stay.
 
     ```mlir
     // before
@@ -70,7 +71,10 @@ def CpuCompressedProductsPass : Pass<"cpu-compressed-products", "::mlir::func::F
     %y = lathe.matmul %x, %w : (tensor<?x64xf32>, tensor<64x4xf32>) -> tensor<?x4xf32>
     ```
   }];
-  let options = [Option<"device", "device", "bool", "false", "for a device that is not the processor: left sides are rounded to 8-bit floats by products">];
+  let options = [
+    Option<"device", "device", "bool", "false", "for a device that is not the processor: left sides are rounded to 8-bit floats by products">,
+    Option<"arithmetic", "arithmetic", "std::string", "\"\"", "f16 or bf16: what a device's products by codes may round numbers to; all else is nothing">,
+  ];
   let dependentDialects = ["::lathe::LatheDialect", "::lathe::kernel::KernelDialect"];
 }
 

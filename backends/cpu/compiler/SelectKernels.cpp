@@ -191,7 +191,8 @@ LogicalResult Selector::emitMatmul(MatmulOp op, const Epilogue &epilogue) {
       op.getLoc(), frame, lhs, rows.scales, rows.sums, rhs, bias, multiplier, residual, out, id, weight, weightShape,
       epilogue.activation, op.getTransposeLhs(), op.getTransposeRhs(), APFloat(epilogue.alpha), axes(epilogue.lhs.axes),
       axes(epilogue.rhs.axes), axes(epilogue.outAxes), /*lhs_quantization=*/0, APFloat(1.0), /*lhs_zero=*/0,
-      /*lhs_unsigned=*/false, /*lhs_again=*/false, APFloat(1.0), /*out_zero=*/0, /*out_unsigned=*/false);
+      /*lhs_unsigned=*/false, /*lhs_again=*/false, APFloat(1.0), /*out_zero=*/0, /*out_unsigned=*/false,
+      op->getAttrOfType<TypeAttr>(kernel::kArithmeticAttr));
   if (rounding) {
     product.setLhsQuantizationAttr(rounding.getAs<IntegerAttr>("mode"));
     product.setLhsScaleAttr(rounding.getAs<FloatAttr>("scale"));
@@ -201,7 +202,7 @@ LogicalResult Selector::emitMatmul(MatmulOp op, const Epilogue &epilogue) {
     product.setLhsAgain(!readByProducts.insert({op->getBlock(), epilogue.lhs.tensor}).second);
   }
   // A device rounds left sides to the type of their weights, in memory that the next product may find.
-  bool isNarrow = storedMatrix(op.getRhs()) != op.getRhs() || isSparse(op.getRhs());
+  bool isNarrow = storedMatrix(op.getRhs()) != op.getRhs() || isSparse(op.getRhs()) || product.getArithmetic();
   if (device && weight >= 0 && !op->hasAttr(kernel::kLhsQuantizationAttr) && isNarrow)
     product.setLhsAgain(!readByProducts.insert({op->getBlock(), epilogue.lhs.tensor}).second);
   if (epilogue.rounding) {

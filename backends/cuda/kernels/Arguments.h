@@ -315,8 +315,8 @@ struct RoundBytesArgs {
 };
 
 /// A weight of 8 bits and one group, transposed: codes[n * codes_row + k] is 128 less than a code, or a code of E4M3,
-/// zeros in rows and columns beyond it. Of each column its scale, and of integers its zero point, 128 less likewise, and
-/// the sum of its codes.
+/// zeros in rows and columns beyond it. Of each column its scale, and of integers its zero point, 128 less likewise,
+/// and the sum of its codes.
 struct ExpandBytesArgs {
   QuantizedArgs weight;
   int8_t *codes;
@@ -348,14 +348,15 @@ struct ScaledFinishArgs {
   const float *scales;     ///< likewise, of columns
 };
 
-/// As lathe_rows_call; out is f32.
+/// As lathe_rows_call.
 struct QuantizedRowsArgs {
   QuantizedArgs weight;
   const void *indices; ///< NULL: columns in order, from `first` on
   int64_t first;
   int64_t index_bytes; ///< 4 or 8
   int64_t count, index_stride;
-  float *out;
+  void *out;
+  int64_t dtype; ///< lathe_dtype of out: f32, or f16 or bf16, within whose bounds numbers are rounded
   int64_t out_row;
   int64_t *failures; ///< failures[0] becomes 1 + check where it was 0 and an index is out of range
   int64_t check;

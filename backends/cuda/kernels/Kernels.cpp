@@ -668,15 +668,16 @@ bool toBytesLaunch(const ToBytesArgs &args, KernelLaunch *launch, std::string *w
   return true;
 }
 
-bool expandLaunch(const QuantizedArgs &weight, int64_t first, int64_t count, float *out, KernelLaunch *launch,
-                  std::string *why) {
+bool expandLaunch(const QuantizedArgs &weight, int64_t first, int64_t count, void *out, int64_t dtype, int64_t row,
+                  KernelLaunch *launch, std::string *why) {
   QuantizedRowsArgs args = {};
   args.weight = weight;
   args.index_bytes = 8;
   args.first = first;
   args.count = count;
   args.out = out;
-  args.out_row = weight.k;
+  args.dtype = dtype;
+  args.out_row = row;
   return quantizedRowsLaunch(args, launch, why);
 }
 

@@ -119,10 +119,10 @@ bool numbersGroupLaunch(NumbersGroupArgs args, const NumbersWeight &form, Kernel
 bool stepRowsLaunch(const StepRowsArgs &args, KernelLaunch *launch, std::string *why);
 /// Of a in f32, or in bytes (u8), which have been rounded.
 bool roundLaunch(const RoundArgs &args, int64_t dtype, KernelLaunch *launch, std::string *why);
-/// Columns [first, first + count) of the weight as numbers, transposed: out [count, k] of f32, for products of many
-/// rows by other kernels.
-bool expandLaunch(const QuantizedArgs &weight, int64_t first, int64_t count, float *out, KernelLaunch *launch,
-                  std::string *why);
+/// Columns [first, first + count) of the weight as numbers, transposed, for products of many rows by other kernels: out
+/// [count, k] of f32, f16 or bf16, with `row` numbers from row to row.
+bool expandLaunch(const QuantizedArgs &weight, int64_t first, int64_t count, void *out, int64_t dtype, int64_t row,
+                  KernelLaunch *launch, std::string *why);
 /// Products of codes: what they read and what becomes of them, all in f32.
 bool roundBytesLaunch(const RoundBytesArgs &args, int64_t dtype, KernelLaunch *launch, std::string *why);
 bool expandBytesLaunch(const ExpandBytesArgs &args, KernelLaunch *launch, std::string *why);

@@ -21,6 +21,9 @@ constexpr bool isOf8BitFloats(int values) { return values == kE4m3 || values == 
 constexpr int kScaleF32 = 0, kScaleF16 = 1, kScaleBf16 = 2, kScaleE8m0 = 3;
 constexpr int kZeroConstant = 0, kZeroU8 = 1, kZeroScale = 2;
 
+// Numbers of lathe_dtype.
+constexpr int kF16 = 1, kBf16 = 2;
+
 LATHE_DEVICE float scaleAt(const unsigned char *base, int type, int64_t index) {
   switch (type) {
   case kScaleF32:
@@ -648,7 +651,13 @@ LATHE_DEVICE void decodeColumn(const QuantizedRowsArgs &args, int64_t row, int64
       int inside = int(k % unitRows);
       value = unit.scale * (valueAt<kBits, kValues>(weight, w, inside / dimension, inside % dimension) - unit.zero);
     }
-    store(args.out + row * args.out_row + k, value);
+    int64_t index = row * args.out_row + k;
+    if (args.dtype == kF16)
+      store(static_cast<Half *>(args.out) + index, narrowed<Half>(value));
+    else if (args.dtype == kBf16)
+      store(static_cast<Bfloat *>(args.out) + index, narrowed<Bfloat>(value));
+    else
+      store(static_cast<float *>(args.out) + index, value);
   }
 }
 

@@ -366,7 +366,7 @@ int64_t CudaSession::dequantizeRows(const lathe_rows_call &call) {
   args.index_bytes = call.index_type == LATHE_I64 ? 8 : 4;
   args.count = call.count;
   args.index_stride = call.index_stride;
-  args.out = static_cast<float *>(call.out);
+  args.out = call.out;
   args.out_row = call.out_row;
   args.failures = reinterpret_cast<int64_t *>(failures_);
   args.check = call.check;

@@ -24,6 +24,8 @@ namespace {
 /// write a weight as f32 and read it back is 8 bytes, 2 ps at 4 TB/s, and the library then adds 0.04 ps a row; the
 /// kernel's loops, at a third of the same peak, take 0.1 ps a row.
 constexpr int64_t kExpandRows = 32;
+/// Likewise where they are multiplied in 16 bits: 4 bytes, 1 ps, and a hundredth of a picosecond a row.
+constexpr int64_t kExpandNarrowRows = 12;
 /// Of an expanded weight as many columns at once as take this memory.
 constexpr int64_t kExpandBytes = int64_t(64) << 20;
 
@@ -52,6 +54,13 @@ BytesArgs bytesOfResult(const lathe_matmul_call &call) {
   if (call.out_bytes == LATHE_BYTES_NONE)
     return {};
   return {call.out_scale, call.out_zero, call.out_bytes == LATHE_BYTES_UNSIGNED ? 128 : 0};
+}
+
+/// BlasType that operands may be rounded to.
+int64_t arithmeticOf(const lathe_matmul_call &call) {
+  if (call.a_quantization != LATHE_QUANTIZE_NONE)
+    return kBlasF32;
+  return call.arithmetic == LATHE_F16 ? kBlasF16 : call.arithmetic == LATHE_BF16 ? kBlasBf16 : kBlasF32;
 }
 
 /// Elements from the first to behind the last of a result.
@@ -87,8 +96,8 @@ Status Products::runQuantized(const lathe_matmul_call &call, const runtime::Cons
       ((readsBytes || writesBytes) && call.dtype != LATHE_F32) ||
       (readsBytes && call.a_quantization != LATHE_QUANTIZE_STATIC) || (writesBytes && !(call.out_scale > 0)))
     return failure(LATHE_INTERNAL, "the device has no product of codes whose sides are of these types");
-  bool isOfFloats = weight.quantized->values == runtime::CodeValues::e4m3 ||
-                    weight.quantized->values == runtime::CodeValues::e5m2;
+  bool isOfFloats =
+      weight.quantized->values == runtime::CodeValues::e4m3 || weight.quantized->values == runtime::CodeValues::e5m2;
   if (call.a_quantization == LATHE_QUANTIZE_ROWS_E4M3 && !isOfFloats)
     return failure(LATHE_INTERNAL, "a product of 8-bit floats needs a weight of such, found values ",
                    name(weight.quantized->values));
@@ -144,7 +153,8 @@ Status Products::runNumbers(const lathe_matmul_call &call, const runtime::Consta
   lathe_matmul_call plain = call;
   KernelLaunch launch;
   std::string why;
-  bool isExpanded = rows >= kExpandRows && call.dtype == LATHE_F32 && call.k > 0;
+  bool isExpanded = rows >= (arithmeticOf(call) == kBlasF32 ? kExpandRows : kExpandNarrowRows) &&
+                    call.dtype == LATHE_F32 && call.k > 0;
   if (!call.a_again)
     staged_ = {};
   if (call.a_quantization != LATHE_QUANTIZE_NONE && (isExpanded || leftType(call) != LATHE_F32)) {
@@ -163,6 +173,7 @@ Status Products::runNumbers(const lathe_matmul_call &call, const runtime::Consta
     plain.a_batch[1] = call.batch[2] * plain.a_batch[2];
     plain.a_batch[0] = call.batch[1] * plain.a_batch[1];
     plain.a_quantization = LATHE_QUANTIZE_NONE;
+    plain.arithmetic = LATHE_F32;
     plain.a_bytes = LATHE_BYTES_NONE;
     plain.a_again = 0;
   }
@@ -204,17 +215,19 @@ Status Products::execute(const ProductGroup &group) {
 
 /// By numbers that the codes stand for, which are there for the time of the product alone.
 Status Products::runExpanded(const lathe_matmul_call &call, const QuantizedArgs &weight, bool prepareOnly) {
-  int64_t most = std::min(call.n, std::max<int64_t>(kExpandBytes / (call.k * 4) / 64 * 64, 64));
+  int64_t type = arithmeticOf(call), dtype = type == kBlasF32 ? int64_t(LATHE_F32) : call.arithmetic;
+  // Rows of 16 bits begin where matrix instructions like them to.
+  int64_t row = type == kBlasF32 ? call.k : (call.k + 7) / 8 * 8, rowBytes = row * bytesOf(type);
+  int64_t most = std::min(call.n, std::max<int64_t>(kExpandBytes / rowBytes / 64 * 64, 64));
   for (int64_t first = 0; first < call.n; first += most) {
     int64_t count = std::min(most, call.n - first);
-    if (Status status = stagedB_.reserve(static_cast<uint64_t>(most * call.k * 4), "an expanded weight");
-        status.failed())
+    if (Status status = stagedB_.reserve(static_cast<uint64_t>(most * rowBytes), "an expanded weight"); status.failed())
       return status;
     KernelLaunch launch;
     std::string why;
-    auto *numbers = reinterpret_cast<float *>(stagedB_.address());
+    auto *numbers = reinterpret_cast<void *>(stagedB_.address());
     if (!prepareOnly)
-      if (Status status = start(expandLaunch(weight, first, count, numbers, &launch, &why), launch, why);
+      if (Status status = start(expandLaunch(weight, first, count, numbers, dtype, row, &launch, &why), launch, why);
           status.failed())
         return status;
     lathe_matmul_call part = call;
@@ -225,7 +238,7 @@ Status Products::runExpanded(const lathe_matmul_call &call, const QuantizedArgs 
     part.residual = behind(call.residual);
     part.out = static_cast<float *>(call.out) + first;
     part.a_again = first > 0;
-    MatrixView right = {stagedB_.address(), 1, call.k, {}, kBlasF32};
+    MatrixView right = {stagedB_.address(), 1, row, {}, type};
     if (Status status = runDense(part, right, prepareOnly); status.failed())
       return status;
   }

@@ -209,17 +209,24 @@ TEST(QuantizedKernel, ExpandsWeights) {
   for (const QuantizedLayout &layout : test::layoutsFor(100, 19, 32)) {
     SCOPED_TRACE(test::describe(layout));
     RandomQuantized weight(layout, 3);
-    std::vector<float> out(19 * 100);
-    TestMemory memory;
-    addWeight(memory, weight);
-    memory.add(out);
-    KernelLaunch launch;
-    std::string why;
-    ASSERT_TRUE(expandLaunch(quantizedArgs(weight.layout, weight.packed.data()), 0, weight.layout.n, out.data(), &launch, &why)) << why;
-    launchOn(memory, launch);
-    for (int64_t k = 0; k < 100; ++k)
-      for (int64_t n = 0; n < 19; ++n)
-        ASSERT_NEAR(out[size_t(n * 100 + k)], weight.dense[size_t(k * 19 + n)], 1e-5);
+    constexpr int64_t kRow = 104;
+    for (auto [dtype, error] : {std::pair<int64_t, float>(LATHE_F32, 1e-6f), {LATHE_F16, 5e-4f}, {LATHE_BF16, 4e-3f}}) {
+      Numbers out(dtype, 19 * kRow);
+      TestMemory memory;
+      addWeight(memory, weight);
+      out.addTo(memory);
+      KernelLaunch launch;
+      std::string why;
+      ASSERT_TRUE(expandLaunch(quantizedArgs(weight.layout, weight.packed.data()), 0, weight.layout.n, out.data(),
+                               dtype, kRow, &launch, &why))
+          << why;
+      launchOn(memory, launch);
+      for (int64_t k = 0; k < 100; ++k)
+        for (int64_t n = 0; n < 19; ++n) {
+          float expected = weight.dense[size_t(k * 19 + n)];
+          ASSERT_NEAR(out.get(size_t(n * kRow + k)), expected, error * std::fabs(expected) + 1e-5f) << dtype;
+        }
+    }
   }
 }
 

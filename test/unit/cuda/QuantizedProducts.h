@@ -25,7 +25,15 @@ struct Case {
   bool isDense = false;       ///< rows of the result lie one behind the other
   bool spread = false;        ///< no stride of a is 1
   int64_t batch = 1;
+  int64_t arithmetic = LATHE_F32;
 };
+
+/// A number as one of that type.
+inline float roundedTo(int64_t dtype, float value) {
+  return dtype == LATHE_F16    ? runtime::halfValue(runtime::toHalf(value))
+         : dtype == LATHE_BF16 ? runtime::bfloatValue(runtime::toBfloat(value))
+                               : value;
+}
 
 inline lathe_matmul_call callOf(const Case &c) {
   lathe_matmul_call call = {};
@@ -40,6 +48,7 @@ inline lathe_matmul_call callOf(const Case &c) {
   call.a_quantization = c.rounding;
   call.a_scale = 0.02;
   call.a_zero = c.rounding == LATHE_QUANTIZE_STATIC ? -7 : 0;
+  call.arithmetic = c.arithmetic;
   return call;
 }
 
@@ -67,7 +76,7 @@ inline std::vector<float> leftRow(const lathe_matmul_call &call, const float *ro
 }
 
 /// Runs it twice, once where the result lies where it reads, and compares with sums in f64. `products`: how many the
-/// library has computed of operands of `type`.
+/// library has computed of operands of `type`; with an arithmetic of 16 bits these are of rounded operands.
 inline void check(const Case &c, int64_t *products = nullptr, int type = cuda::kBlasS8) {
   SCOPED_TRACE(describe(c.layout) + " m " + std::to_string(c.m) + " rounding " + std::to_string(c.rounding));
   RandomQuantized weight(c.layout, 5);
@@ -93,13 +102,16 @@ inline void check(const Case &c, int64_t *products = nullptr, int type = cuda::k
   }
   if (products)
     *products = cuda::emulatorStatistics().products[type] - before;
+  bool isNarrow = type == cuda::kBlasF16 || type == cuda::kBlasBf16;
+  int64_t dtype = isNarrow && cuda::emulatorStatistics().products[type] > before ? c.arithmetic : int64_t(LATHE_F32);
   std::vector<float> got = written.read();
   for (int64_t i = 0; i < c.batch * c.m; ++i) {
     std::vector<float> left = leftRow(call, a.host.data() + i * call.a_row);
     for (int64_t j = 0; j < call.n; ++j) {
       double x = 0, size = 0;
       for (int64_t l = 0; l < call.k; ++l) {
-        double term = double(left[size_t(l)]) * weight.dense[size_t(l * call.n + j)];
+        double term =
+            double(roundedTo(dtype, left[size_t(l)])) * roundedTo(dtype, weight.dense[size_t(l * call.n + j)]);
         x += term;
         size += std::fabs(term);
       }

@@ -3,6 +3,8 @@
 // RUN: lathe-opt %t/sparse.mlir "--pass-pipeline=builtin.module(func.func(cpu-compressed-products{device=true}),cpu-select-kernels{device=true})" | FileCheck %t/sparse.mlir
 // RUN: lathe-opt %t/rounded.mlir "--pass-pipeline=builtin.module(func.func(cpu-compressed-products{device=true}),cpu-select-kernels{device=true})" | FileCheck %t/rounded.mlir
 // RUN: lathe-opt %t/floats.mlir "--pass-pipeline=builtin.module(func.func(cpu-compressed-products{device=true}),cpu-select-kernels{device=true})" | FileCheck %t/floats.mlir
+// RUN: lathe-opt %t/codes.mlir "--pass-pipeline=builtin.module(func.func(cpu-compressed-products{device=true arithmetic=f16}),cpu-select-kernels{device=true})" | FileCheck %t/codes.mlir
+// RUN: lathe-opt %t/codes.mlir "--pass-pipeline=builtin.module(func.func(cpu-compressed-products{device=true arithmetic=auto}),cpu-select-kernels{device=true})" | FileCheck %t/codes.mlir --check-prefix=NONE
 // RUN: lathe-opt %t/narrow.mlir -split-input-file "--pass-pipeline=builtin.module(func.func(narrow-operands),cpu-select-kernels{device=true})" | FileCheck %t/narrow.mlir
 
 //--- select.mlir
@@ -128,6 +130,30 @@ func.func @main(%x: tensor<?x64xf32> {lathe.dims = ["n", "64"]}) -> (tensor<?x16
   %t = lathe.dequantize %j, %own {axis = 1 : i64, block_size = 64 : i64} : (tensor<?x64xf8E4M3FN>, tensor<?x1xf32>) -> tensor<?x64xf32>
   %d = lathe.matmul %t, %w : (tensor<?x64xf32>, tensor<64x16xf32>) -> tensor<?x16xf32>
   return %a, %b, %c, %d : tensor<?x16xf32>, tensor<?x16xf32>, tensor<?x16xf32>, tensor<?x16xf32>
+}
+
+//--- codes.mlir
+
+// What products by codes may round numbers to. Not fired: where the left side is rounded to integers, and by numbers.
+// CHECK-LABEL: func.func @run
+// CHECK: kernel.matmul {{.*}}arithmetic = f16
+// CHECK: kernel.matmul {{.*}}arithmetic = f16{{.*}}lhs_again
+// CHECK: kernel.matmul
+// CHECK-NOT: arithmetic
+// CHECK: return
+// NONE-LABEL: func.func @run
+// NONE-NOT: arithmetic =
+func.func @main(%x: tensor<?x64xf32> {lathe.dims = ["n", "64"]}) -> (tensor<?x16xf32>, tensor<?x16xf32>, tensor<?x16xf32>) {
+  %q = lathe.weight "w.codes" in "m" at 0 : tensor<64x16xi4>
+  %s = lathe.weight "w.scales" in "m" at 512 : tensor<2x16xf16>
+  %w = lathe.dequantize %q, %s {axis = 0 : i64, block_size = 32 : i64} : (tensor<64x16xi4>, tensor<2x16xf16>) -> tensor<64x16xf32>
+  %p = lathe.weight "v.codes" in "m" at 1024 : tensor<64x16xi8>
+  %v = lathe.dequantize %p, %s {axis = 0 : i64, block_size = 32 : i64} : (tensor<64x16xi8>, tensor<2x16xf16>) -> tensor<64x16xf32>
+  %u = lathe.weight "u" in "m" at 4096 : tensor<64x16xf32>
+  %a = lathe.matmul %x, %w : (tensor<?x64xf32>, tensor<64x16xf32>) -> tensor<?x16xf32>
+  %b = lathe.matmul %x, %v : (tensor<?x64xf32>, tensor<64x16xf32>) -> tensor<?x16xf32>
+  %c = lathe.matmul %x, %u : (tensor<?x64xf32>, tensor<64x16xf32>) -> tensor<?x16xf32>
+  return %a, %b, %c : tensor<?x16xf32>, tensor<?x16xf32>, tensor<?x16xf32>
 }
 
 //--- narrow.mlir

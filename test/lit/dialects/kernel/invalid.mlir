@@ -743,6 +743,32 @@ func.func @matmul_to_bytes(%frame: !llvm.ptr, %a: memref<?x8xf32>, %y: memref<?x
 
 // -----
 
+func.func @matmul_arithmetic(%frame: !llvm.ptr, %a: memref<?x8xf32>, %y: memref<?x4xf32>) {
+  // expected-error @below {{expects an arithmetic of f16 or bf16, with a weight and without lhs_quantization, got 'f32'}}
+  kernel.matmul %frame lhs(%a : memref<?x8xf32>) out(%y : memref<?x4xf32>) {activation = 0 : i64, kernel = 0 : i64,
+    weight = 2 : i64, weight_shape = array<i64: 8, 4>, arithmetic = f32}
+  return
+}
+
+// -----
+
+func.func @matmul_arithmetic_rounded(%frame: !llvm.ptr, %a: memref<?x8xf32>, %y: memref<?x4xf32>) {
+  // expected-error @below {{expects an arithmetic of f16 or bf16, with a weight and without lhs_quantization, got 'f16'}}
+  kernel.matmul %frame lhs(%a : memref<?x8xf32>) out(%y : memref<?x4xf32>) {activation = 0 : i64, kernel = 0 : i64,
+    weight = 2 : i64, weight_shape = array<i64: 8, 4>, lhs_quantization = 1 : i64, arithmetic = f16}
+  return
+}
+
+// -----
+
+func.func @arithmetic_attribute(%x: tensor<2x8xf32>, %w: tensor<8x4xf32>) -> tensor<2x4xf32> {
+  // expected-error @below {{expects 'kernel.arithmetic' to be f16 or bf16, got f32}}
+  %y = lathe.matmul %x, %w {kernel.arithmetic = f32} : (tensor<2x8xf32>, tensor<8x4xf32>) -> tensor<2x4xf32>
+  return %y : tensor<2x4xf32>
+}
+
+// -----
+
 func.func @device_launch_arguments(%frame: !llvm.ptr, %x: memref<1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1x1xf32>, %n: index) {
   // expected-error @below {{expects arguments of at most 4064 bytes, got 4288}}
   kernel.device_launch %frame "k"(%x, %x, %x, %x, %x, %x, %x, %x) count %n grid %n block %n {kernel = 0 : i64, shared = 0 : i64}
