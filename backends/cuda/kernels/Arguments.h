@@ -64,7 +64,8 @@ constexpr int64_t attentionSharedBytes(int64_t rows) {
 /// The same with matrix instructions, for 64 rows of so many columns.
 constexpr int64_t attentionMmaSharedBytes(int64_t columns) { return 2 * 2 * 32 * (columns + 8) * 2 + 64 * 16; }
 constexpr int64_t kMatmulSharedBytes = 64 * 65 * 4, kQuantizedSharedBytes = 8 * 512 * 4 + 3 * 8 * 4,
-                  kNumbersSharedBytes = 8 * 512 * 4 + 8 * 16 + 16;
+                  kNumbersSharedBytes = 8 * 512 * 4 + 8 * 16 + 16,
+                  kQuantizedMmaSharedBytes = 32 * (512 + 32) * 2 + 32 * 16;
 
 /// out = act(alpha * x + bias) * multiplier + residual; x is what `out` holds.
 struct EpilogueArgs {
@@ -179,6 +180,7 @@ struct QuantizedMatmulArgs {
   int64_t quantization; ///< lathe_quantization of a, as of RoundArgs
   double scale;
   int64_t zero;
+  int64_t arithmetic; ///< lathe_dtype that a, and what codes stand for, may be rounded to
 };
 
 /// How rows are normalized before they are multiplied: rows of k numbers, one behind the other.
@@ -209,6 +211,7 @@ struct QuantizedGroupArgs {
   int64_t count;     ///< of products
   int64_t isChained; ///< each element's thread computes it in one product after the other, so later ones may read it
   NormArgs norm;     ///< of a
+  int64_t columns;   ///< of a product that a block computes by matrix instructions
 };
 
 /// A weight [k, n] of numbers of which one axis is dense.

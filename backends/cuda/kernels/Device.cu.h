@@ -146,6 +146,10 @@ LATHE_DEVICE void copyLater(void *to, const void *from) {
                : "memory");
 }
 LATHE_DEVICE void awaitCopies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
+/// Has the memory at an address, which need not be there, on its way to the L2 cache.
+LATHE_DEVICE void askFor(const void *address) {
+  asm volatile("prefetch.global.L2 [%0];" ::"l"((const LATHE_GLOBAL void *)address));
+}
 /// 2^-11.
 LATHE_DEVICE float tanhFast(float x) {
   float result;
@@ -243,6 +247,7 @@ LATHE_DEVICE void copyLater(void *to, const void *from) {
   std::memcpy(to, from, 16);
 }
 LATHE_DEVICE void awaitCopies() {}
+LATHE_DEVICE void askFor(const void *) {}
 LATHE_DEVICE float tanhFast(float x) { return std::tanh(x); }
 
 #define LATHE_UNROLL

@@ -9,6 +9,7 @@
 #include "backends/cuda/kernels/Matmul.cu.h"
 #include "backends/cuda/kernels/Numbers.cu.h"
 #include "backends/cuda/kernels/Quantized.cu.h"
+#include "backends/cuda/kernels/QuantizedMma.cu.h"
 
 #include <string_view>
 

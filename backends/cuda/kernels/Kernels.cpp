@@ -25,10 +25,6 @@ void setRows(int64_t count, KernelLaunch *launch) {
 
 int64_t elements(const EpilogueArgs &args) { return args.batch[0] * args.batch[1] * args.batch[2] * args.m * args.n; }
 
-std::string formatOf(const QuantizedArgs &args) {
-  return runtime::join(name(static_cast<runtime::CodeValues>(args.values)), args.bits);
-}
-
 void copyView(const lathe_attention_view &from, ViewArgs *to) {
   to->data = from.data;
   std::copy(from.batch, from.batch + 3, to->batch);
@@ -107,18 +103,6 @@ MatmulArgs matmulArgs(const lathe_matmul_call &call) {
   return args;
 }
 
-QuantizedMatmulArgs quantizedMatmulArgs(const lathe_matmul_call &call, const runtime::QuantizedLayout &layout,
-                                        const void *weight) {
-  QuantizedMatmulArgs args = {};
-  args.epilogue = epilogueArgs(call);
-  args.weight = quantizedArgs(layout, weight);
-  args.a = call.a;
-  args.a_row = call.a_row;
-  args.a_col = call.a_col;
-  std::copy(call.a_batch, call.a_batch + 3, args.a_batch);
-  return args;
-}
-
 RoundArgs roundArgs(const lathe_matmul_call &call, float *out) {
   RoundArgs args = {};
   args.a = call.a;
@@ -134,42 +118,6 @@ RoundArgs roundArgs(const lathe_matmul_call &call, float *out) {
   args.zero = call.a_zero;
   args.flip = call.a_bytes == LATHE_BYTES_UNSIGNED ? 128 : 0;
   return args;
-}
-
-void setRounding(const lathe_matmul_call &call, QuantizedMatmulArgs *args) {
-  args->quantization = call.a_quantization;
-  args->scale = call.a_scale;
-  args->zero = call.a_zero;
-}
-
-QuantizedPart quantizedPart(const QuantizedMatmulArgs &args) {
-  const EpilogueArgs &end = args.epilogue;
-  QuantizedPart part = {};
-  part.weight = args.weight.weight;
-  part.panel = args.weight.panel;
-  part.panel_bytes = args.weight.panel_bytes;
-  part.group_bytes = args.weight.group_bytes;
-  part.head_bytes = args.weight.head_bytes;
-  part.unit_bytes = args.weight.unit_bytes;
-  part.out = end.out;
-  part.bias = end.bias;
-  part.multiplier = end.multiplier;
-  part.residual = end.residual;
-  part.n = end.n;
-  part.out_row = end.out_row;
-  std::copy(end.out_batch, end.out_batch + 3, part.out_batch);
-  part.activation = end.activation;
-  part.alpha = end.alpha;
-  return part;
-}
-
-void setRounded(const RoundArgs &round, QuantizedMatmulArgs *args) {
-  args->a = round.out;
-  args->a_row = round.k;
-  args->a_col = 1;
-  args->a_batch[2] = round.m * round.k;
-  args->a_batch[1] = round.batch[2] * args->a_batch[2];
-  args->a_batch[0] = round.batch[1] * args->a_batch[1];
 }
 
 QuantizedArgs quantizedArgs(const runtime::QuantizedLayout &layout, const void *weight) {
@@ -495,56 +443,6 @@ bool rotateLaunch(const RotateArgs &args, KernelLaunch *launch, std::string *why
   launch->function = "lathe_rotate_f32";
   setRows(rows, launch);
   launch->shared_bytes = args.columns * 4;
-  setArgs(args, launch);
-  return true;
-}
-
-bool quantizedMatmulLaunch(const QuantizedMatmulArgs &args, int64_t dtype, KernelLaunch *launch, std::string *why) {
-  QuantizedGroupArgs group = {};
-  group.first = args;
-  group.count = 1;
-  return quantizedGroupLaunch(group, dtype, launch, why);
-}
-
-bool quantizedGroupLaunch(const QuantizedGroupArgs &args, int64_t dtype, KernelLaunch *launch, std::string *why) {
-  *launch = KernelLaunch();
-  const char *suffix = nullptr;
-  if (!suffixOf(dtype, &suffix, why))
-    return false;
-  const QuantizedArgs &weight = args.first.weight;
-  bool everyType = weight.values == 0 && (weight.bits == 8 || weight.bits == 4);
-  if (dtype != LATHE_F32 && !everyType) {
-    *why = runtime::join("the cuda backend has products of type ", suffix, " with weights of 8 and 4 bits only; found ",
-                         formatOf(weight));
-    return false;
-  }
-  if (dtype != LATHE_F32 && (args.norm.kind != 0 || args.first.quantization != LATHE_QUANTIZE_NONE)) {
-    *why = runtime::join("the cuda backend normalizes and rounds left sides of type f32; found ", suffix);
-    return false;
-  }
-  bool isFloat = weight.values == static_cast<int64_t>(runtime::CodeValues::e4m3) ||
-                 weight.values == static_cast<int64_t>(runtime::CodeValues::e5m2);
-  if (args.first.quantization == LATHE_QUANTIZE_ROWS_E4M3 && !isFloat) {
-    *why = runtime::join("the cuda backend rounds left sides to e4m3 for weights of 8-bit floats only; found ",
-                         formatOf(weight));
-    return false;
-  }
-  if (args.count < 1 || args.count > kMostQuantizedParts) {
-    *why = runtime::join("expected from 1 to ", kMostQuantizedParts, " products of one left side, got ", args.count);
-    return false;
-  }
-  const EpilogueArgs &end = args.first.epilogue;
-  int64_t all = end.batch[0] * end.batch[1] * end.batch[2] * end.m, rows = all > 1 ? 8 : 1;
-  int64_t blocks = divideUp(end.n, 16);
-  for (int64_t i = 1; i < args.count && !args.isChained; ++i)
-    blocks += divideUp(args.others[i - 1].n, 16);
-  if (blocks == 0 || all == 0)
-    return true;
-  if (!setGrid(blocks * divideUp(all, rows), launch, why))
-    return false;
-  launch->function = runtime::join("lathe_quantized_", suffix, "_", formatOf(weight), "_r", rows);
-  launch->block = 256;
-  launch->shared_bytes = kQuantizedSharedBytes;
   setArgs(args, launch);
   return true;
 }

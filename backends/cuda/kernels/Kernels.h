@@ -108,6 +108,9 @@ bool cacheLaunch(const CacheArgs &args, int64_t elementBytes, bool read, KernelL
 bool cacheNarrowLaunch(const CacheArgs &args, int64_t dtype, KernelLaunch *launch, std::string *why);
 /// Rows of f32; `to` may be `from`.
 bool rotateLaunch(const RotateArgs &args, KernelLaunch *launch, std::string *why);
+/// Whether quantizedMatmulLaunch multiplies two rows and more by matrix instructions: in 16 bits, f16 or bf16, where
+/// the call's types or its arithmetic are that and the weight's groups fill instructions.
+bool multipliesCodes(const lathe_matmul_call &call, const runtime::QuantizedLayout &layout);
 /// out, a: f32; also f16 and bf16 with integers of 8 or 4 bits. Left sides of f32 are rounded on the way where
 /// setRounding said so, or by roundLaunch before.
 bool quantizedMatmulLaunch(const QuantizedMatmulArgs &args, int64_t dtype, KernelLaunch *launch, std::string *why);

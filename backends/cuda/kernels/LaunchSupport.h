@@ -10,6 +10,7 @@
 #include "runtime/DataType.h"
 #include "runtime/Status.h"
 
+#include <algorithm>
 #include <cstring>
 #include <type_traits>
 
@@ -54,6 +55,46 @@ inline bool setGrid(int64_t blocks, KernelLaunch *launch, std::string *why) {
   }
   launch->grid = static_cast<uint32_t>(blocks);
   return true;
+}
+
+inline std::string formatOf(const QuantizedArgs &args) {
+  return runtime::join(name(static_cast<runtime::CodeValues>(args.values)), args.bits);
+}
+
+/// What a product has in a group, as a part of it: of both kinds of weights.
+template <typename Part> void setResult(const EpilogueArgs &end, Part *part) {
+  part->out = end.out;
+  part->bias = end.bias;
+  part->multiplier = end.multiplier;
+  part->residual = end.residual;
+  part->n = end.n;
+  part->out_row = end.out_row;
+  std::copy(end.out_batch, end.out_batch + 3, part->out_batch);
+  part->activation = end.activation;
+  part->alpha = end.alpha;
+}
+
+/// Blocks of a group, each for so many columns.
+template <typename Group> int64_t blocksOf(const Group &args, int64_t columns) {
+  int64_t blocks = divideUp(args.first.epilogue.n, columns);
+  for (int64_t i = 1; i < args.count && !args.isChained; ++i)
+    blocks += divideUp(args.others[i - 1].n, columns);
+  return blocks;
+}
+
+/// Whether a group has as many products as kernels know; else why not.
+template <typename Group> bool hasKnownCount(const Group &args, std::string *why) {
+  if (args.count >= 1 && args.count <= kMostQuantizedParts)
+    return true;
+  *why = runtime::join("expected from 1 to ", kMostQuantizedParts, " products of one left side, got ", args.count);
+  return false;
+}
+
+/// Columns of a block: `most`, or as few as `least` of them where there were not `wanted` blocks for each rows.
+template <typename Group> int64_t columnsOf(const Group &args, int64_t most, int64_t least, int64_t wanted) {
+  while (most > least && blocksOf(args, most) < wanted)
+    most /= 2;
+  return most;
 }
 
 } // namespace lathe::cuda

@@ -70,7 +70,7 @@ bool haveSameLeft(const lathe_matmul_call &a, const lathe_matmul_call &b) {
   return a.a == b.a && a.dtype == b.dtype && a.a_bytes == b.a_bytes && a.m == b.m && a.k == b.k && a.a_row == b.a_row &&
          a.a_col == b.a_col && std::equal(a.batch, a.batch + 3, b.batch) &&
          std::equal(a.a_batch, a.a_batch + 3, b.a_batch) && a.a_quantization == b.a_quantization &&
-         a.a_scale == b.a_scale && a.a_zero == b.a_zero;
+         a.a_scale == b.a_scale && a.a_zero == b.a_zero && a.arithmetic == b.arithmetic;
 }
 
 /// Whether codes stand for numbers in one way; panels may differ.
@@ -273,7 +273,8 @@ bool Fusion::mayJoin(const lathe_matmul_call &call) const {
   std::string why;
   if (!weight.quantized) // those that cuSPARSELt may multiply by stay apart: what is faster is timed for each
     return numbersWeight(call, weight) && !(weight.halfZeros && module_.sparse().isThere(&why));
-  return weight.dims[0] == call.k && weight.dims[1] == call.n && rowsOf(call) <= kFewRows && call.dtype == LATHE_F32 &&
+  int64_t most = multipliesCodes(call, *weight.quantized) ? kMatrixRows : kFewRows;
+  return weight.dims[0] == call.k && weight.dims[1] == call.n && rowsOf(call) <= most && call.dtype == LATHE_F32 &&
          !call.a_bytes && !call.out_bytes;
 }
 

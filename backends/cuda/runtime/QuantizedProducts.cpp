@@ -2,8 +2,9 @@
 //
 // Part of Lathe, under the Apache License v2.0. SPDX-License-Identifier: Apache-2.0
 //
-// Few rows: a kernel reads the codes as they are stored. Many rows: the library multiplies integers where both sides
-// are, 8-bit floats likewise (FloatProducts.cpp), and numbers that codes were expanded to elsewhere.
+// Few rows, in 16 bits up to 64: a kernel reads the codes as they are stored. Many rows: the library multiplies
+// integers where both sides are, 8-bit floats likewise (FloatProducts.cpp), and numbers that codes were expanded to
+// elsewhere.
 //
 //===----------------------------------------------------------------------===//
 #include "backends/cuda/runtime/Products.h"
@@ -24,7 +25,8 @@ namespace {
 /// write a weight as f32 and read it back is 8 bytes, 2 ps at 4 TB/s, and the library then adds 0.04 ps a row; the
 /// kernel's loops, at a third of the same peak, take 0.1 ps a row.
 constexpr int64_t kExpandRows = 32;
-/// Likewise where they are multiplied in 16 bits: 4 bytes, 1 ps, and a hundredth of a picosecond a row.
+/// Likewise where they are multiplied in 16 bits, by kernels without matrix instructions: 4 bytes, 1 ps, and a
+/// hundredth of a picosecond a row.
 constexpr int64_t kExpandNarrowRows = 12;
 /// Of an expanded weight as many columns at once as take this memory.
 constexpr int64_t kExpandBytes = int64_t(64) << 20;
@@ -60,7 +62,15 @@ BytesArgs bytesOfResult(const lathe_matmul_call &call) {
 int64_t arithmeticOf(const lathe_matmul_call &call) {
   if (call.a_quantization != LATHE_QUANTIZE_NONE)
     return kBlasF32;
-  return call.arithmetic == LATHE_F16 ? kBlasF16 : call.arithmetic == LATHE_BF16 ? kBlasBf16 : kBlasF32;
+  int64_t type = call.dtype != LATHE_F32 ? call.dtype : call.arithmetic;
+  return type == LATHE_F16 ? kBlasF16 : type == LATHE_BF16 ? kBlasBf16 : kBlasF32;
+}
+
+/// From as many rows on the weight is expanded.
+int64_t expandRows(const lathe_matmul_call &call, const runtime::QuantizedLayout &layout) {
+  return arithmeticOf(call) == kBlasF32  ? kExpandRows
+         : multipliesCodes(call, layout) ? kMatrixRows + 1
+                                         : kExpandNarrowRows;
 }
 
 /// Elements from the first to behind the last of a result.
@@ -153,8 +163,7 @@ Status Products::runNumbers(const lathe_matmul_call &call, const runtime::Consta
   lathe_matmul_call plain = call;
   KernelLaunch launch;
   std::string why;
-  bool isExpanded = rows >= (arithmeticOf(call) == kBlasF32 ? kExpandRows : kExpandNarrowRows) &&
-                    call.dtype == LATHE_F32 && call.k > 0;
+  bool isExpanded = rows >= expandRows(call, *weight.quantized) && call.k > 0;
   if (!call.a_again)
     staged_ = {};
   if (call.a_quantization != LATHE_QUANTIZE_NONE && (isExpanded || leftType(call) != LATHE_F32)) {
@@ -215,7 +224,9 @@ Status Products::execute(const ProductGroup &group) {
 
 /// By numbers that the codes stand for, which are there for the time of the product alone.
 Status Products::runExpanded(const lathe_matmul_call &call, const QuantizedArgs &weight, bool prepareOnly) {
-  int64_t type = arithmeticOf(call), dtype = type == kBlasF32 ? int64_t(LATHE_F32) : call.arithmetic;
+  int64_t type = arithmeticOf(call), dtype = type == kBlasF16    ? int64_t(LATHE_F16)
+                                             : type == kBlasBf16 ? int64_t(LATHE_BF16)
+                                                                 : int64_t(LATHE_F32);
   // Rows of 16 bits begin where matrix instructions like them to.
   int64_t row = type == kBlasF32 ? call.k : (call.k + 7) / 8 * 8, rowBytes = row * bytesOf(type);
   int64_t most = std::min(call.n, std::max<int64_t>(kExpandBytes / rowBytes / 64 * 64, 64));
@@ -232,11 +243,12 @@ Status Products::runExpanded(const lathe_matmul_call &call, const QuantizedArgs 
         return status;
     lathe_matmul_call part = call;
     part.n = count;
-    auto behind = [&](const void *address) { return address ? static_cast<const float *>(address) + first : nullptr; };
+    int64_t bytes = first * (call.dtype == LATHE_F32 ? 4 : 2);
+    auto behind = [&](const void *address) { return address ? static_cast<const char *>(address) + bytes : nullptr; };
     part.bias = behind(call.bias);
     part.multiplier = behind(call.multiplier);
     part.residual = behind(call.residual);
-    part.out = static_cast<float *>(call.out) + first;
+    part.out = static_cast<char *>(call.out) + bytes;
     part.a_again = first > 0;
     MatrixView right = {stagedB_.address(), 1, row, {}, type};
     if (Status status = runDense(part, right, prepareOnly); status.failed())

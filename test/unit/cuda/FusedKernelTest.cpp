@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "test/unit/cuda/KernelSupport.h"
+#include "test/unit/cuda/RoundedTo.h"
 #include "test/unit/runtime/QuantizedSupport.h"
 
 #include <memory>
@@ -21,6 +22,7 @@ struct GroupCase {
   int64_t norm = 0; ///< NormArgs::kind
   int64_t rounding = LATHE_QUANTIZE_NONE;
   int64_t bits = 4;
+  int64_t arithmetic = LATHE_F32;
 };
 
 /// The left side that products read, and, in *normalized, what the norm leaves.
@@ -80,6 +82,7 @@ void check(const GroupCase &c) {
     call.alpha = 1;
     call.batch[0] = call.batch[1] = call.batch[2] = 1;
     call.a_quantization = c.rounding;
+    call.arithmetic = c.arithmetic;
     call.a_scale = 0.02;
     call.a_zero = 3;
     if (c.isChained && i == 0)
@@ -96,6 +99,7 @@ void check(const GroupCase &c) {
   KernelLaunch launch;
   std::string why;
   ASSERT_TRUE(quantizedGroupLaunch(args, LATHE_F32, &launch, &why)) << why;
+  EXPECT_EQ(launch.function.find("_mma_") != std::string::npos, c.arithmetic != LATHE_F32) << launch.function;
   launchOn(memory, launch);
 
   std::vector<double> normalized, x = leftSide(c, a.wide, gain.wide, bias.wide, &normalized);
@@ -121,6 +125,10 @@ void check(const GroupCase &c) {
       row[l] = (std::clamp(std::nearbyint(float(row[l]) * (1.0f / scale)) + zero, -128.0, 127.0) - zero) * scale;
     slack = std::max<double>(slack, c.norm != 0 ? 2 * scale : 0);
   }
+  for (double &value : x)
+    value = test::roundedTo(c.arithmetic, float(value));
+  // What norms give may be rounded to a neighbour.
+  double error = c.norm == 0 || c.arithmetic == LATHE_F32 ? 1e-5 : c.arithmetic == LATHE_F16 ? 1e-3 : 8e-3;
   std::vector<double> gate;
   for (size_t p = 0; p < c.n.size(); ++p)
     for (int64_t i = 0; i < c.m; ++i)
@@ -136,7 +144,7 @@ void check(const GroupCase &c) {
           gate.push_back(sum = activated(LATHE_ACT_SILU, sum));
         double factor = c.isChained && p == 1 ? gate[size_t(i * c.n[0] + j)] : 1;
         EXPECT_NEAR(outs[p][size_t(i * c.n[p] + j)], sum * factor,
-                    (1e-5 * size + slack * widest) * (1 + std::fabs(factor)) * (c.isChained ? 20 : 1))
+                    (error * size + slack * widest) * (1 + std::fabs(factor)) * (c.isChained ? 20 : 1))
             << p << ", " << i << ", " << j;
       }
 }
@@ -163,6 +171,17 @@ TEST(FusedKernel, NormalizedAndRoundedLeftSides) {
       for (int64_t norm : {0, 1, 2})
         for (int64_t rounding : {LATHE_QUANTIZE_NONE, LATHE_QUANTIZE_ROWS, LATHE_QUANTIZE_STATIC})
           check({m, k, {5, 18}, false, norm, rounding, 4});
+}
+
+TEST(FusedKernel, ByMatrixInstructions) {
+  for (int64_t type : {LATHE_F16, LATHE_BF16})
+    for (int64_t m : {2, 8, 9, 40}) {
+      check({m, 96, {33, 1, 20}, false, 0, LATHE_QUANTIZE_NONE, 4, type});
+      check({m, 2500, {5, 18}, false, m % 3, LATHE_QUANTIZE_NONE, 8, type});
+      check({m, 96, {40, 40}, true, 0, LATHE_QUANTIZE_NONE, 8, type});
+      check({m, 1, {17, 17}, true, 1, LATHE_QUANTIZE_NONE, 4, type});
+    }
+  check({2, 33, {4100, 90}, false, 2, LATHE_QUANTIZE_NONE, 8, LATHE_F16}); // blocks of more columns
 }
 
 TEST(FusedKernel, LeftSidesThatAreRoundedToFloats) {

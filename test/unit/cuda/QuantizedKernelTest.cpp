@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "test/unit/cuda/KernelSupport.h"
+#include "test/unit/cuda/RoundedTo.h"
 #include "test/unit/runtime/QuantizedSupport.h"
 
 namespace lathe::cuda {
@@ -16,8 +17,22 @@ void addWeight(TestMemory &memory, const RandomQuantized &weight) {
   memory.allocations.push_back({weight.packed.data(), weight.layout.bytes()});
 }
 
-void checkProduct(const QuantizedLayout &wanted, int64_t m, int64_t dtype = LATHE_F32, bool epilogue = false) {
-  SCOPED_TRACE(test::describe(wanted) + " m " + std::to_string(m) + " type " + std::to_string(dtype));
+/// How far a product's terms may be from those of exact weights where it rounds what codes stand for to `type`, beside
+/// what they are as that already.
+double weightError(const QuantizedLayout &layout, int64_t type) {
+  bool isWhole = layout.values == runtime::CodeValues::integer && layout.zeros != runtime::ZeroType::scale;
+  bool isFloat = layout.values == runtime::CodeValues::e4m3 || layout.values == runtime::CodeValues::e5m2;
+  return type == LATHE_F32 || isWhole || (isFloat && layout.zero == 0 && layout.zeros == runtime::ZeroType::constant)
+             ? 0
+         : type == LATHE_F16 ? 5e-4
+                             : 4e-3;
+}
+
+/// `kernel`: the one that is to be chosen, or any where it is empty.
+void checkProduct(const QuantizedLayout &wanted, int64_t m, int64_t dtype = LATHE_F32, bool epilogue = false,
+                  int64_t arithmetic = LATHE_F32, const std::string &kernel = "") {
+  SCOPED_TRACE(test::describe(wanted) + " m " + std::to_string(m) + " type " + std::to_string(dtype) + " as " +
+               std::to_string(arithmetic));
   RandomQuantized weight(wanted, 5);
   int64_t k = wanted.k, n = wanted.n, row = n + 2;
   Numbers a(dtype, size_t(m * k)), out(dtype, size_t(m * row)), bias(dtype, size_t(n)),
@@ -31,6 +46,8 @@ void checkProduct(const QuantizedLayout &wanted, int64_t m, int64_t dtype = LATH
   }
   lathe_matmul_call call = {};
   call.a = a.data();
+  call.dtype = dtype;
+  call.arithmetic = arithmetic;
   call.a_row = 1; // columns of a, side by side
   call.a_col = m;
   call.m = m, call.n = n, call.k = k;
@@ -47,18 +64,23 @@ void checkProduct(const QuantizedLayout &wanted, int64_t m, int64_t dtype = LATH
   KernelLaunch launch;
   std::string why;
   ASSERT_TRUE(quantizedMatmulLaunch(args, dtype, &launch, &why)) << why;
+  bool isMatrix = launch.function.find("_mma_") != std::string::npos;
+  EXPECT_TRUE(kernel.empty() || launch.function == kernel) << launch.function;
+  EXPECT_TRUE(launch.function.empty() || isMatrix == (m > 1 && multipliesCodes(call, weight.layout)));
   launchOn(memory, launch);
+  int64_t type = isMatrix ? arithmetic : LATHE_F32;
+  double error = out.tolerance() + weightError(weight.layout, isMatrix ? args.arithmetic : LATHE_F32);
   for (int64_t i = 0; i < m; ++i)
     for (int64_t j = 0; j < n; ++j) {
       double x = 0, size = 0;
       for (int64_t l = 0; l < k; ++l) {
-        double term = double(a.get(size_t(l * m + i))) * weight.dense[size_t(l * n + j)];
+        double term = double(test::roundedTo(type, a.get(size_t(l * m + i)))) * weight.dense[size_t(l * n + j)];
         x += term;
         size += std::fabs(term);
       }
       if (epilogue)
         x = activated(LATHE_ACT_GELU_ERF, x + bias.get(size_t(j))) + residual.get(size_t(i * row + j));
-      EXPECT_NEAR(out.get(size_t(i * row + j)), x, out.tolerance() * (1 + size)) << i << ", " << j;
+      EXPECT_NEAR(out.get(size_t(i * row + j)), x, error * (1 + size)) << i << ", " << j;
     }
 }
 
@@ -93,6 +115,40 @@ TEST(QuantizedKernel, Shapes) {
       for (int64_t m : {1, 5})
         checkProduct(layout, m, dtype, true);
   }
+}
+
+TEST(QuantizedKernel, ByMatrixInstructions) {
+  for (int64_t type : {LATHE_F16, LATHE_BF16}) {
+    for (const QuantizedLayout &layout : test::layoutsFor(200, 35, 128))
+      for (int64_t m : {2, 11})
+        checkProduct(layout, m, LATHE_F32, false, type);
+    for (const QuantizedLayout &layout : test::layoutsFor(2500, 20, 768)) // of several chunks
+      if (layout.zeros == runtime::ZeroType::u8)
+        for (int64_t m : {8, 32})
+          checkProduct(layout, m, LATHE_F32, m == 8, type);
+  }
+}
+
+TEST(QuantizedKernel, ShapesByMatrixInstructions) {
+  for (int64_t bits : {8, 4})
+    for (int64_t k : {1, 7, 33, 130, 640})
+      for (int64_t n : {1, 16, 17, 70})
+        for (int64_t m : {0, 1, 2, 9, 33}) {
+          QuantizedLayout layout;
+          layout.k = k, layout.n = n;
+          layout.bits = bits;
+          layout.group = k > 32 ? 32 : k;
+          layout.zero = 3;
+          checkProduct(layout, m, LATHE_F32, m == 9, n % 2 ? LATHE_F16 : LATHE_BF16);
+        }
+  QuantizedLayout layout;
+  layout.k = 96, layout.n = 4200, layout.group = 96; // blocks of more columns than 16
+  checkProduct(layout, 3, LATHE_F16, true, LATHE_F16, "lathe_quantized_mma_f16_f16_integer8_r8");
+  layout.n = 8200, layout.bits = 4, layout.group = 32;
+  checkProduct(layout, 9, LATHE_BF16, false, LATHE_BF16, "lathe_quantized_mma_bf16_bf16_integer4_r32");
+  checkProduct(layout, 1, LATHE_F32, false, LATHE_F16, "lathe_quantized_f32_integer4_r1");
+  layout.n = 20, layout.group = 8; // instructions would be of several groups
+  checkProduct(layout, 9, LATHE_F32, false, LATHE_F16, "lathe_quantized_f32_integer4_r8");
 }
 
 /// Batches of rounded rows.

@@ -8,6 +8,7 @@
 
 #include "test/unit/cuda/Harness.h"
 #include "test/unit/cuda/KernelSupport.h"
+#include "test/unit/cuda/RoundedTo.h"
 #include "test/unit/runtime/QuantizedSupport.h"
 
 #include <cmath>
@@ -27,13 +28,6 @@ struct Case {
   int64_t batch = 1;
   int64_t arithmetic = LATHE_F32;
 };
-
-/// A number as one of that type.
-inline float roundedTo(int64_t dtype, float value) {
-  return dtype == LATHE_F16    ? runtime::halfValue(runtime::toHalf(value))
-         : dtype == LATHE_BF16 ? runtime::bfloatValue(runtime::toBfloat(value))
-                               : value;
-}
 
 inline lathe_matmul_call callOf(const Case &c) {
   lathe_matmul_call call = {};
