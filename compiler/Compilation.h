@@ -75,6 +75,12 @@ private:
   bool writeReport(const nlohmann::ordered_json &manifest, ArrayRef<artifact::ConstantSource> constants = {});
   bool writeText(const std::string &path, llvm::function_ref<void(llvm::raw_ostream &)> write);
   bool narrowWeights();
+  bool widenFloats();
+  /// The 16-bit float that products may round to; "f32" where they may not, or "auto".
+  const std::string &arithmetic() const {
+    return typeOfModel.empty() || options.precision == "f16" || options.precision == "bf16" ? options.precision
+                                                                                            : typeOfModel;
+  }
   bool widen(ModuleOp module);
   bool compressWeights();
   bool compileHere(ModuleOp module, const std::string &precision, const std::string &path, std::string &problem);
@@ -110,6 +116,7 @@ private:
   OwningOpRef<ModuleOp> imported;   ///< as it was, where calibration wants it
   std::vector<Program> programs;    ///< that of the model, and those of the options
   size_t current = 0;               ///< the program at hand
+  std::string typeOfModel;          ///< "f16" or "bf16" where the model's products are of these, else empty
   std::vector<cpu::CompiledCode> compiled;
   std::optional<CudaKernels> kernels;            ///< of programs for CUDA
   std::vector<artifact::SectionSource> sections; ///< code, then documents

@@ -225,7 +225,7 @@ bool Compilation::toSimplified(bool explain) {
     return fail(ExitCode::invalid_model, "");
   {
     ChangeGate::Phase limited(gate.get(), "import");
-    if (!runAdded("import"))
+    if (!widenFloats() || !runAdded("import"))
       return false;
   }
   if (!dump("import") || (!explain && !addPrograms()))
@@ -278,7 +278,7 @@ bool Compilation::select() {
     bool isCuda = programs[current].isCuda;
     if (!options.reference) {
       passes.addNestedPass<func::FuncOp>(cpu::createCpuWideProductsPass()); // weights of which are what the next one reads
-      passes.addNestedPass<func::FuncOp>(cpu::createCpuCompressedProductsPass({/*device=*/isCuda, isCuda ? options.precision : ""}));
+      passes.addNestedPass<func::FuncOp>(cpu::createCpuCompressedProductsPass({/*device=*/isCuda, isCuda ? arithmetic() : ""}));
       passes.addNestedPass<func::FuncOp>(cpu::createCpuIntegerProductsPass());
     }
     if (isCuda)

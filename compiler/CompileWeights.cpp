@@ -17,12 +17,28 @@ using namespace mlir;
 
 namespace lathe {
 
+/// Models of 16-bit floats are those of f32 whose weights were narrowed, but as they are for the reference and as ONNX.
+bool Compilation::widenFloats() {
+  auto function = main().lookupSymbol<func::FuncOp>("main");
+  Type type = function ? precision::typeOfProducts(function) : Type();
+  if (!type || options.reference || options.emit == "onnx")
+    return true;
+  typeOfModel = type.isF16() ? "f16" : "bf16";
+  PassManager manager(&context);
+  manager.addNestedPass<func::FuncOp>(precision::createWidenFloatsPass());
+  if (failed(manager.run(main())))
+    return fail(ExitCode::internal, "");
+  std::string error;
+  return widenVectors(function, files, error) || fail(ExitCode::invalid_model, error);
+}
+
 bool Compilation::narrowWeights() {
-  if (options.precision == "f32")
+  if (options.precision == "f32" && typeOfModel.empty())
     return true;
   begin("precision");
   std::string error;
-  if (!choosePrecision(mains(), files, options.precision, result.precision, error))
+  bool narrows = options.precision != "f32";
+  if (narrows && !choosePrecision(mains(), files, options.precision, result.precision, error))
     return fail(ExitCode::invalid_model, error);
   precision::NarrowWeightsPassOptions narrow;
   narrow.type = options.precision == "bf16" ? "bf16" : "f16";
@@ -34,9 +50,10 @@ bool Compilation::narrowWeights() {
   return phase(
       "precision",
       [&](OpPassManager &passes) {
-        passes.addNestedPass<func::FuncOp>(precision::createNarrowWeightsPass(narrow));
-        if (options.precision == narrow.type) // and not 'auto', which is about weights
-          passes.addNestedPass<func::FuncOp>(precision::createNarrowAttentionPass({narrow.type}));
+        if (narrows)
+          passes.addNestedPass<func::FuncOp>(precision::createNarrowWeightsPass(narrow));
+        if (arithmetic() == "f16" || arithmetic() == "bf16") // and not 'auto', which is about weights
+          passes.addNestedPass<func::FuncOp>(precision::createNarrowAttentionPass({arithmetic()}));
       },
       ExitCode::internal);
 }

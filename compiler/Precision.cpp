@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "compiler/Precision.h"
+#include "compiler/WeightValues.h"
 #include "passes/precision/Passes.h"
 #include "llvm/Support/Format.h"
 #include "llvm/Support/raw_ostream.h"
@@ -104,6 +105,30 @@ bool choosePrecision(ArrayRef<func::FuncOp> programs, WeightFiles &files, const 
     return WalkResult::advance();
   };
   return llvm::none_of(programs, [&](func::FuncOp program) { return program.walk(decide).wasInterrupted(); });
+}
+
+bool widenVectors(func::FuncOp program, WeightFiles &files, std::string &error) {
+  SmallVector<CastOp> casts;
+  program.walk([&](CastOp op) {
+    auto weight = op.getInput().getDefiningOp<WeightOp>();
+    Type from = cast<RankedTensorType>(op.getInput().getType()).getElementType();
+    auto type = cast<RankedTensorType>(op.getType());
+    if (weight && (from.isF16() || from.isBF16()) && type.getElementType().isF32() && type.getRank() <= 1 &&
+        type.getNumElements() > 0)
+      casts.push_back(op);
+  });
+  NewConstants constants(files, error);
+  for (CastOp op : casts) {
+    auto weight = op.getInput().getDefiningOp<WeightOp>();
+    std::string key = weight.getFile().str() + ":" + std::to_string(weight.getOffset());
+    Value wide = constants.make(weight, cast<RankedTensorType>(op.getType()), weight.getName(), key,
+                                [&] { return numbersOf(weight, files, error).value_or(std::vector<float>()); });
+    if (!wide)
+      return false;
+    op.getResult().replaceAllUsesWith(wide);
+    op.erase();
+  }
+  return true;
 }
 
 } // namespace lathe

@@ -19,6 +19,10 @@ namespace lathe {
 bool choosePrecision(llvm::ArrayRef<mlir::func::FuncOp> programs, WeightFiles &files, const std::string &precision, PrecisionPlan &plan,
                      std::string &error);
 
+/// Stores vectors of 16 bits that are widened, such as biases and factors of norms, in f32: what reads them does so often, and they are
+/// small. False with `error` set where one can't be read.
+bool widenVectors(mlir::func::FuncOp program, WeightFiles &files, std::string &error);
+
 } // namespace lathe
 
 #endif // LATHE_COMPILER_PRECISION_H

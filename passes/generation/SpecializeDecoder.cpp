@@ -128,6 +128,10 @@ public:
         op.erase();
       }
     Value logits = block.getTerminator()->getOperand(decoder.logits);
+    // Tokens are chosen by f32, which a model of 16 bits rounds.
+    if (auto rounded = logits.getDefiningOp<CastOp>();
+        rounded && cast<RankedTensorType>(rounded.getInput().getType()).getElementType().isF32())
+      logits = rounded.getInput();
     reduceTo(main, logits, main.getResultAttrDict(decoder.logits), [&](BlockArgument argument) { return kinds.count(argument) > 0; });
     if (failed(refine(block)))
       return failure();
@@ -155,20 +159,30 @@ private:
   }
 
   /// The axis along which a cache grows: what the program computes of the new tokens is put behind it, and returned.
-  std::optional<int64_t> pastAxis(BlockArgument argument) {
+  std::optional<int64_t> pastAxis(Value past) {
     std::optional<int64_t> axis;
-    for (Operation *user : argument.getUsers()) {
+    for (Operation *user : past.getUsers()) {
       if (isa<DimOp, ShapeOfOp>(user))
         continue;
-      auto concat = dyn_cast<ConcatOp>(user);
-      if (!concat || concat.getInputs().size() != 2 || concat.getInputs()[0] != argument)
+      std::optional<int64_t> own;
+      if (auto widened = dyn_cast<CastOp>(user)) {
+        own = pastAxis(widened.getResult());
+      } else if (auto concat = dyn_cast<ConcatOp>(user);
+                 concat && concat.getInputs().size() == 2 && concat.getInputs()[0] == past && isReturned(concat)) {
+        own = concat.getAxis();
+      }
+      if (!own || (axis && *axis != *own))
         return std::nullopt;
-      bool isReturned = llvm::any_of(concat->getUsers(), [](Operation *op) { return isa<func::ReturnOp>(op); });
-      if (!isReturned || (axis && *axis != static_cast<int64_t>(concat.getAxis())))
-        return std::nullopt;
-      axis = concat.getAxis();
+      axis = own;
     }
     return axis;
+  }
+
+  /// As it is, or rounded.
+  static bool isReturned(Value value) {
+    return llvm::any_of(value.getUsers(), [](Operation *op) {
+      return isa<func::ReturnOp>(op) || (isa<CastOp>(op) && isReturned(op->getResult(0)));
+    });
   }
 
   LogicalResult decide(BlockArgument argument) {

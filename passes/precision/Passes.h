@@ -15,6 +15,9 @@ namespace lathe::precision {
 #define GEN_PASS_REGISTRATION
 #include "passes/precision/Passes.h.inc"
 
+/// The 16-bit float that a program's matrix products or attentions are of: that of the first; null where none is of such.
+mlir::Type typeOfProducts(mlir::func::FuncOp func);
+
 /// Whether narrow-weights may store a weight in fewer bits: all that read it would widen it as they do.
 bool canNarrow(WeightOp weight);
 } // namespace lathe::precision

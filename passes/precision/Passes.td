@@ -8,6 +8,30 @@
 
 include "mlir/Pass/PassBase.td"
 
+def WidenFloatsPass : Pass<"widen-floats", "::mlir::func::FuncOp"> {
+  let summary = "Compute models of 16-bit floats in f32";
+  let description = [{
+    Pre-condition: a lathe program. Post-condition: where it has a matrix product or an attention of f16 or bf16, it computes nothing in these
+    types. Weights and larger constants stay as they are stored, and are widened for each of their readers, inputs are widened and results
+    rounded, and casts to 16 bits on the way round no more: so the program is that of a model of f32 whose weights were narrowed, with what all
+    passes know of f32. Numbers are nearer to exact ones than those of the model, and do not overflow where it would. Programs without such a
+    product stay: their operations round as ONNX says.
+
+    ```mlir
+    // before
+    %w = lathe.weight "w" in "model.onnx.data" at 0 : tensor<8x4xf16>
+    %y = lathe.matmul %x, %w : (tensor<?x8xf16>, tensor<8x4xf16>) -> tensor<?x4xf16>
+    // after
+    %a = lathe.cast %x : (tensor<?x8xf16>) -> tensor<?x8xf32>
+    %w = lathe.weight "w" in "model.onnx.data" at 0 : tensor<8x4xf16>
+    %d = lathe.cast %w : (tensor<8x4xf16>) -> tensor<8x4xf32>
+    %p = lathe.matmul %a, %d : (tensor<?x8xf32>, tensor<8x4xf32>) -> tensor<?x4xf32>
+    %y = lathe.cast %p : (tensor<?x4xf32>) -> tensor<?x4xf16>
+    ```
+  }];
+  let dependentDialects = ["::lathe::LatheDialect"];
+}
+
 def NarrowWeightsPass : Pass<"narrow-weights", "::mlir::func::FuncOp"> {
   let summary = "Store weights in 16 bits";
   let description = [{

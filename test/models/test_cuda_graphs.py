@@ -55,8 +55,8 @@ def test_neighbours_share_kernels(name, flags, sequences, artifact, counts):
     assert fused[-1]["graphs"] == 1
 
 
-@pytest.mark.parametrize("flags", [(), ("--precision", "f16"), ("--int4",)], ids=" ".join)
-def test_a_layer_is_six_kernels(flags, lathe_tool, counts, tmp_path, monkeypatch):
+@pytest.mark.parametrize("arithmetic, flags", [("f32", ()), ("f32", ("--precision", "f16")), ("f32", ("--int4",)), ("f16", ()), ("f16", ("--int4",))])
+def test_a_layer_is_six_kernels(arithmetic, flags, lathe_tool, counts, tmp_path, monkeypatch):
     """One more layer in the middle of a decoder is six kernels of a step, of which none is the library's."""
     monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[1] / "bench"))
     import decoders
@@ -64,7 +64,7 @@ def test_a_layer_is_six_kernels(flags, lathe_tool, counts, tmp_path, monkeypatch
     steps = []
     for layers in (2, 3):
         monkeypatch.setitem(decoders.SHAPES, "llama-tiny", decoders.SHAPES["llama-tiny"]._replace(layers=layers))
-        model, path = decoders.write("llama-tiny", tmp_path / str(layers)), tmp_path / f"{layers}.lathe"
+        model, path = decoders.write("llama-tiny", tmp_path / str(layers), arithmetic), tmp_path / f"{layers}.lathe"
         result = lathe_tool("compile", model, "-o", path, "--target", "cuda:sm_80", "--generate", "on", *flags)
         assert result.returncode == 0, result.stderr
         steps.append(counts(path, steps=4)[-1])
