@@ -74,3 +74,23 @@ def test_quantized(name, artifact, onnx_path, tmp_path):
             assert outputs[info.name].shape == expected.shape
             error = np.abs(outputs[info.name] - expected).max() / np.abs(expected).max()
             assert error <= 2e-2, f"{info.name}: {error:.3g}"
+
+
+def test_many_tensors(tmp_path):
+    """More tensors than a kernel has room for as arguments, one behind the other."""
+    import lathe
+    from onnx import TensorProto, helper
+
+    count = 60
+    nodes = [helper.make_node("Mul", [f"x{i}", f"y{i}"], [f"m{i}"]) for i in range(count)]
+    nodes += [helper.make_node("Concat", [f"m{i}" for i in range(count)], ["all"], axis=1), helper.make_node("Relu", ["all"], ["z"])]
+    inputs = [helper.make_tensor_value_info(f"{name}{i}", TensorProto.FLOAT, ["batch", 1 + i % 3, 2, 3]) for name in "xy" for i in range(count)]
+    outputs = [helper.make_tensor_value_info("z", TensorProto.FLOAT, ["batch", 2 * count, 2, 3])]
+    graph = helper.make_graph(nodes, "many", inputs, outputs)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9), tmp_path / "m.onnx")
+    session = lathe.load(lathe.compile(tmp_path / "m.onnx", tmp_path / "m.lathe", target="cuda:sm_80"), device=DEVICE).session()
+    for batch in (1, 3, 0):
+        random = np.random.default_rng(batch)
+        given = {i.name: random.standard_normal((batch, 1 + int(i.name[1:]) % 3, 2, 3), dtype=np.float32) for i in inputs}
+        expected = np.concatenate([given[f"x{i}"] * given[f"y{i}"] for i in range(count)], axis=1)
+        np.testing.assert_allclose(session.run(given)["z"], np.maximum(expected, 0), rtol=1e-6)

@@ -48,6 +48,13 @@ int64_t axisOf(Operation *op) {
       .Default(int64_t(-1));
 }
 
+/// Bytes of tensors that a kernel for a device has as arguments at most: less than the 4064 that a launch takes, since
+/// extents and numbers come with them.
+constexpr int64_t kMostArguments = 3072;
+
+/// Bytes that a kernel's arguments have of a tensor.
+int64_t argumentOf(Value tensor) { return 24 + 16 * cast<RankedTensorType>(tensor.getType()).getRank(); }
+
 /// A reduction along the last axis alone, whose rows are those of its result.
 bool reducesRows(Operation *op) {
   return isReduction(op) && axisOf(op) == cast<RankedTensorType>(op->getOperand(0).getType()).getRank() - 1;
@@ -95,6 +102,8 @@ public:
           grouping.lookups.contains(op) || absorbed.contains(op) || isa<ReshapeOp>(op))
         continue;
       Operation *root = joined(op);
+      if (device && !takeArguments(root, op))
+        root = nullptr;
       member[op].root = root ? root : op;
       if (!root)
         member[op] = {op, 1, true};
@@ -476,6 +485,21 @@ private:
     return self.root;
   }
 
+  /// Whether a group has room for what an operation reads that joins it; null for one that begins a group.
+  bool takeArguments(Operation *root, Operation *op) {
+    int64_t own = 0;
+    for (Value operand : op->getOperands())
+      own += isa<RankedTensorType>(operand.getType()) ? argumentOf(operand) : 8;
+    own += (root ? -1 : 1) * argumentOf(op->getResult(0));
+    int64_t all = arguments.lookup(root ? root : op) + own;
+    if (root && all > kMostArguments) {
+      takeArguments(nullptr, op);
+      return false;
+    }
+    arguments[root ? root : op] = all;
+    return true;
+  }
+
   /// Length of the longest chain of operations above, up to a bound.
   int64_t depth(Operation *op, int64_t bound = 10) {
     int64_t result = 0;
@@ -491,11 +515,35 @@ private:
   bool fuse, library, device;
   Grouping grouping;
   llvm::DenseMap<Operation *, Member> member;
+  llvm::DenseMap<Operation *, int64_t> arguments; ///< bytes that a group's kernel has, by its root: at most
   llvm::DenseMap<Operation *, Operation *> lastOf; ///< products, by the operation whose result they compute
   llvm::SmallPtrSet<Operation *, 32> absorbed;
 };
 
 } // namespace
+
+LogicalResult splitConcats(Block &block, ShapeContext &shapes) {
+  constexpr size_t kMost = 16;
+  SmallVector<ConcatOp> ops;
+  block.walk([&](ConcatOp op) { ops.push_back(op); });
+  for (ConcatOp op : ops) {
+    OpBuilder b(op);
+    SmallVector<Value> parts(op.getInputs());
+    while (parts.size() > kMost) {
+      SmallVector<Value> fewer;
+      for (ArrayRef<Value> rest = parts; !rest.empty(); rest = rest.drop_front(std::min(kMost, rest.size()))) {
+        auto part = createInferred<ConcatOp>(b, op.getLoc(), shapes, op.getType().getElementType(),
+                                             ValueRange(rest.take_front(kMost)), op.getAxis());
+        if (failed(part))
+          return failure();
+        fewer.push_back(part->getResult());
+      }
+      parts = std::move(fewer);
+    }
+    op->setOperands(parts);
+  }
+  return success();
+}
 
 bool isStored(Value value) {
   Operation *op = value.getDefiningOp();

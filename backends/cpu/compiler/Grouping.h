@@ -13,6 +13,9 @@
 
 namespace lathe::cpu {
 
+/// Makes concatenations of many tensors those of fewer, since a kernel for a device has room for so many arguments.
+mlir::LogicalResult splitConcats(mlir::Block &block, ShapeContext &shapes);
+
 /// Whether a value is a constant as it is stored: a weight or a literal, or a weight that is rounded to 16 bits when it is
 /// written.
 bool isStored(mlir::Value value);

@@ -530,7 +530,8 @@ LogicalResult Selector::emitBlock(Block &block) {
 
 LogicalResult Selector::run() {
   takeConstants();
-  if (failed(verifyProgram()) || failed(decomposeAttentions()) || failed(analyze()))
+  if (failed(verifyProgram()) || failed(decomposeAttentions()) ||
+      (device && failed(splitConcats(main.getBody().front(), shapes))) || failed(analyze()))
     return failure();
   collectConditions();
   padExtentsOfOne(main, shapes);

@@ -7,6 +7,9 @@
 // RUN: lathe-opt %t/codes.mlir "--pass-pipeline=builtin.module(func.func(cpu-compressed-products{device=true arithmetic=auto}),cpu-select-kernels{device=true})" | FileCheck %t/codes.mlir --check-prefix=NONE
 // RUN: lathe-opt %t/narrow.mlir -split-input-file "--pass-pipeline=builtin.module(func.func(narrow-operands),cpu-select-kernels{device=true})" | FileCheck %t/narrow.mlir
 
+// RUN: lathe-opt %t/many.mlir --cpu-select-kernels=device | FileCheck %t/many.mlir
+// RUN: lathe-opt %t/many.mlir --cpu-select-kernels | FileCheck %t/many.mlir --check-prefix=HOST
+
 //--- select.mlir
 
 // Nothing is packed for a device; products have their epilogues, attention is a call.
@@ -190,4 +193,20 @@ func.func @main(%x: tensor<?x8xf32> {lathe.dims = ["n", "8"]}) -> (tensor<?x4xf3
   %0 = lathe.tanh %x : (tensor<?x8xf32>) -> tensor<?x8xf32>
   %1 = lathe.matmul %0, %a : (tensor<?x8xf32>, tensor<8x4xf32>) -> tensor<?x4xf32>
   return %1, %0 : tensor<?x4xf32>, tensor<?x8xf32>
+}
+
+//--- many.mlir
+
+// A kernel of a device has room for so many arguments: what reads more tensors is several kernels there.
+// CHECK-LABEL: func.func @run
+// CHECK-COUNT-2: kernel.launch
+// CHECK-NOT: kernel.launch
+// CHECK: return
+// HOST-LABEL: func.func @run
+// HOST-COUNT-1: kernel.launch
+// HOST-NOT: kernel.launch
+// HOST: return
+func.func @main(%x0: tensor<1x1x2x3xf32>, %x1: tensor<1x1x2x3xf32>, %x2: tensor<1x1x2x3xf32>, %x3: tensor<1x1x2x3xf32>, %x4: tensor<1x1x2x3xf32>, %x5: tensor<1x1x2x3xf32>, %x6: tensor<1x1x2x3xf32>, %x7: tensor<1x1x2x3xf32>, %x8: tensor<1x1x2x3xf32>, %x9: tensor<1x1x2x3xf32>, %x10: tensor<1x1x2x3xf32>, %x11: tensor<1x1x2x3xf32>, %x12: tensor<1x1x2x3xf32>, %x13: tensor<1x1x2x3xf32>, %x14: tensor<1x1x2x3xf32>, %x15: tensor<1x1x2x3xf32>, %x16: tensor<1x1x2x3xf32>, %x17: tensor<1x1x2x3xf32>, %x18: tensor<1x1x2x3xf32>, %x19: tensor<1x1x2x3xf32>, %x20: tensor<1x1x2x3xf32>, %x21: tensor<1x1x2x3xf32>, %x22: tensor<1x1x2x3xf32>, %x23: tensor<1x1x2x3xf32>, %x24: tensor<1x1x2x3xf32>, %x25: tensor<1x1x2x3xf32>, %x26: tensor<1x1x2x3xf32>, %x27: tensor<1x1x2x3xf32>, %x28: tensor<1x1x2x3xf32>, %x29: tensor<1x1x2x3xf32>, %x30: tensor<1x1x2x3xf32>, %x31: tensor<1x1x2x3xf32>, %x32: tensor<1x1x2x3xf32>, %x33: tensor<1x1x2x3xf32>, %x34: tensor<1x1x2x3xf32>, %x35: tensor<1x1x2x3xf32>, %x36: tensor<1x1x2x3xf32>, %x37: tensor<1x1x2x3xf32>, %x38: tensor<1x1x2x3xf32>, %x39: tensor<1x1x2x3xf32>) -> tensor<1x40x2x3xf32> {
+  %0 = lathe.concat %x0, %x1, %x2, %x3, %x4, %x5, %x6, %x7, %x8, %x9, %x10, %x11, %x12, %x13, %x14, %x15, %x16, %x17, %x18, %x19, %x20, %x21, %x22, %x23, %x24, %x25, %x26, %x27, %x28, %x29, %x30, %x31, %x32, %x33, %x34, %x35, %x36, %x37, %x38, %x39 {axis = 1 : i64} : (tensor<1x1x2x3xf32>, tensor<1x1x2x3xf32>, tensor<1x1x2x3xf32>, tensor<1x1x2x3xf32>, tensor<1x1x2x3xf32>, tensor<1x1x2x3xf32>, tensor<1x1x2x3xf32>, tensor<1x1x2x3xf32>, tensor<1x1x2x3xf32>, tensor<1x1x2x3xf32>, tensor<1x1x2x3xf32>, tensor<1x1x2x3xf32>, tensor<1x1x2x3xf32>, tensor<1x1x2x3xf32>, tensor<1x1x2x3xf32>, tensor<1x1x2x3xf32>, tensor<1x1x2x3xf32>, tensor<1x1x2x3xf32>, tensor<1x1x2x3xf32>, tensor<1x1x2x3xf32>, tensor<1x1x2x3xf32>, tensor<1x1x2x3xf32>, tensor<1x1x2x3xf32>, tensor<1x1x2x3xf32>, tensor<1x1x2x3xf32>, tensor<1x1x2x3xf32>, tensor<1x1x2x3xf32>, tensor<1x1x2x3xf32>, tensor<1x1x2x3xf32>, tensor<1x1x2x3xf32>, tensor<1x1x2x3xf32>, tensor<1x1x2x3xf32>, tensor<1x1x2x3xf32>, tensor<1x1x2x3xf32>, tensor<1x1x2x3xf32>, tensor<1x1x2x3xf32>, tensor<1x1x2x3xf32>, tensor<1x1x2x3xf32>, tensor<1x1x2x3xf32>, tensor<1x1x2x3xf32>) -> tensor<1x40x2x3xf32>
+  return %0 : tensor<1x40x2x3xf32>
 }
