@@ -148,6 +148,23 @@ void ldmatrix(lathe_lane *lane, uint32_t *out, int count, bool transposed, const
   std::memcpy(out, own.out, size_t(count) * 4);
 }
 
+void copyLater(lathe_lane *lane, void *to, const void *from) {
+  Lane &own = self(lane);
+  own.worker->access(own, from, 16, LATHE_ACCESS_READ | LATHE_ACCESS_GLOBAL);
+  own.worker->access(own, to, 16, LATHE_ACCESS_WRITE | LATHE_ACCESS_SHARED);
+  std::memset(to, 0xff, 16);
+  own.copies.push_back({to, from});
+}
+
+void awaitCopies(lathe_lane *lane) {
+  Lane &own = self(lane);
+  for (const LateCopy &copy : own.copies) {
+    own.worker->access(own, copy.to, 16, LATHE_ACCESS_WRITE | LATHE_ACCESS_SHARED); // others may not have looked
+    std::memcpy(copy.to, copy.from, 16);
+  }
+  own.copies.clear();
+}
+
 float atomicAdd(lathe_lane *lane, float *address, float value) { return fetch(lane, address, value); }
 int32_t atomicAdd(lathe_lane *lane, int32_t *address, int32_t value) { return fetch(lane, address, value); }
 

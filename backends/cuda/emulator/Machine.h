@@ -122,6 +122,11 @@ void mma(lathe_lane *lane, MmaType type, uint32_t d[4], const uint32_t a[4], con
 /// shared memory.
 void ldmatrix(lathe_lane *lane, uint32_t *out, int count, bool transposed, const void *row);
 
+/// cp.async.cg.shared.global of 16 bytes, which may arrive at any time: they do when the thread waits for them, and
+/// until then there is nothing to be read. cp.async.wait_all.
+void copyLater(lathe_lane *lane, void *to, const void *from);
+void awaitCopies(lathe_lane *lane);
+
 /// Atomics on global or shared memory; return what was there.
 float atomicAdd(lathe_lane *lane, float *address, float value);
 int32_t atomicAdd(lathe_lane *lane, int32_t *address, int32_t value);
