@@ -44,9 +44,10 @@ MachineResult check(const MachineLaunch &launch, const MachineLimits &limits) {
                                 std::to_string(i) + " of a block, found " + std::to_string(launch.block[i]));
     threads *= launch.block[i];
   }
-  if (threads > limits.threads_of_block)
-    return refuse(launch, "expects at most " + std::to_string(limits.threads_of_block) + " threads in a block, found " +
-                              std::to_string(threads));
+  int64_t most = launch.most_threads ? launch.most_threads : limits.threads_of_block;
+  if (threads > most)
+    return refuse(launch,
+                  "expects at most " + std::to_string(most) + " threads in a block, found " + std::to_string(threads));
   if (launch.shared_bytes < 0 || launch.shared_bytes > limits.shared_bytes)
     return refuse(launch, "expects at most " + std::to_string(limits.shared_bytes) +
                               " bytes of shared memory in a block, found " + std::to_string(launch.shared_bytes));

@@ -44,6 +44,7 @@ struct MachineLaunch {
   const void *context = nullptr;
   uint32_t grid[3] = {1, 1, 1};
   uint32_t block[3] = {1, 1, 1};
+  int64_t most_threads = 0;             ///< of a block, as the kernel says (.maxntid); 0: what the device has
   int64_t shared_bytes = 0;             ///< static and dynamic
   const DeviceMemory *memory = nullptr; ///< without it addresses of global memory are not checked
 };

@@ -263,6 +263,12 @@ TEST_F(MachineErrors, LaunchesThatNoDeviceTakes) {
   EXPECT_THAT(fails(1, 32, 1 << 20, kernel).message, HasSubstr("bytes of shared memory in a block, found 1048576"));
   MachineLaunch launch;
   EXPECT_EQ(machine.run(launch, nullptr, nullptr, nullptr, 0).error, MachineError::configuration);
+  launch.body = [](lathe_lane *, const void *) {};
+  launch.most_threads = 128;
+  launch.block[0] = 128;
+  EXPECT_EQ(machine.run(launch).message, "");
+  launch.block[0] = 129;
+  EXPECT_THAT(machine.run(launch).message, HasSubstr("expects at most 128 threads in a block, found 129"));
 }
 
 TEST_F(MachineErrors, OneOfManyHostThreadsFails) {
