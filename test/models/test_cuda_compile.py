@@ -29,6 +29,31 @@ def test_every_kernel_assembles(name, lathe_tool, onnx_path, tmp_path):
         assert 0 < kernel["registers"] <= 128 and kernel["spills"] == 0, kernel
 
 
+def test_blocks_have_the_registers_of_their_kernels(lathe_tool, tmp_path):
+    """Rows of so many inputs would like 224 registers a thread, with which blocks of 512 threads do not start."""
+
+    def value(name, rows):
+        return helper.make_tensor_value_info(name, TensorProto.DOUBLE, ["b", rows, "n"])
+
+    nodes, last = [], "x0"
+    for i in range(1, 50):
+        nodes.append(helper.make_node("Mul" if i % 3 else "Add", [last, f"x{i}"], [f"s{i}"]))
+        last = f"s{i}"
+    nodes += [helper.make_node("Erf", [last], ["e"]), helper.make_node("Softmax", ["e"], ["y"], axis=-1)]
+    graph = helper.make_graph(nodes, "wide", [value(f"x{i}", 1 if i % 2 else 7) for i in range(50)], [value("y", 7)])
+    model, report = tmp_path / "m.onnx", tmp_path / "report.json"
+    opsets = [helper.make_opsetid("", 17)]
+    model.write_bytes(helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString())
+    result = lathe_tool(
+        "compile", model, "-o", tmp_path / "m.lathe", "--target", "cuda:sm_80,sm_90", "--report", report
+    )
+    assert result.returncode == 0, result.stderr
+    if "only PTX" in result.stderr + result.stdout:
+        pytest.skip("there is no nvJitLink")
+    kernels = [kernel for kernel in json.loads(report.read_text())["kernels"] if kernel["kind"] == "generated"]
+    assert kernels and all(kernel["registers"] <= 65536 // 512 for kernel in kernels), kernels
+
+
 def test_without_a_toolkit(lathe_tool, onnx_path, tmp_path, monkeypatch):
     """Artifacts have PTX then, which LLVM writes, and one line says what they lack."""
     monkeypatch.setenv("CUDA_PATH", str(tmp_path / "nowhere"))

@@ -17,7 +17,7 @@ def CudaThreadLoopsPass : Pass<"cuda-thread-loops", "::mlir::ModuleOp"> {
     Where the loops over a row's columns are long, a row goes to a block and columns to its threads. A loop's states that are sums, maxima and the like are
     then those of its threads, which shuffles combine, and shared memory between warps, so that all threads have the result; other loops without stores are run
     by each thread, and what stands in no loop is stored by the first one. Short rows that nothing is summed over are elements, each for a thread. Other rows go to a thread
-    each, and kernels without a loop over rows to a single one.
+    each, and kernels without a loop over rows to a single one. `nvvm.maxntid` tells how many threads a block has at most, which bounds their registers.
 
     ```mlir
     // before
@@ -29,7 +29,7 @@ def CudaThreadLoopsPass : Pass<"cuda-thread-loops", "::mlir::ModuleOp"> {
     ```
   }];
   let dependentDialects = ["::lathe::kernel::KernelDialect", "::mlir::arith::ArithDialect", "::mlir::gpu::GPUDialect", "::mlir::memref::MemRefDialect",
-    "::mlir::scf::SCFDialect"];
+    "::mlir::NVVM::NVVMDialect", "::mlir::scf::SCFDialect"];
 }
 
 def CudaToNvvmPass : Pass<"cuda-to-nvvm", "::mlir::ModuleOp"> {

@@ -8,6 +8,7 @@
 #include "backends/cuda/compiler/Passes.h"
 #include "backends/cuda/compiler/ThreadPlan.h"
 #include "mlir/Dialect/Arith/Utils/Utils.h"
+#include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 #include "mlir/IR/IRMapping.h"
 #include "mlir/IR/Matchers.h"
 
@@ -346,6 +347,9 @@ struct CudaThreadLoops : impl::CudaThreadLoopsPassBase<CudaThreadLoops> {
           launchers.emplace_back(launch, plan);
       }
       int64_t shared = Writer(kernel, plan).run();
+      // With more registers for each than so many threads can have, the largest blocks would not start.
+      int32_t most = plan.mapping == Mapping::columns ? kMostThreads : plan.mapping == Mapping::kernel ? 1 : kThreads;
+      kernel->setAttr(NVVM::NVVMDialect::getMaxntidAttrName(), DenseI32ArrayAttr::get(&getContext(), {most}));
       for (Launcher &launcher : launchers)
         launcher.run(shared);
     }

@@ -137,6 +137,7 @@ void Worker::runBlock(int64_t block) {
     lane.index = i;
     lane.state = Lane::State::notStarted;
     lane.fiber = nullptr;
+    lane.copies.clear();
     ++lane.clocks[i % 32]; // nobody knows of what this lane does from here on
   }
   for (uint32_t w = 0; w < warps_.size(); ++w) {
@@ -376,7 +377,7 @@ void Worker::perform(const Gathering &gathering, Lane *lanes) {
       return performMma(gathering.detail, lanes);
     int count = int(gathering.detail >> 1);
     for (int i = 0; i < count * 8; ++i)
-      access(lanes[i], lanes[i].row, 16, LATHE_ACCESS_READ);
+      access(lanes[i], lanes[i].row, 16, LATHE_ACCESS_READ | LATHE_ACCESS_SHARED);
     return performLoadMatrix(count, gathering.detail & 1, lanes);
   }
 }
@@ -449,6 +450,13 @@ void Worker::access(Lane &lane, const void *pointer, int64_t bytes, int64_t kind
     }
     checkBounds(lane, address, bytes);
   }
+  if (kind & (isShared ? LATHE_ACCESS_GLOBAL : LATHE_ACCESS_SHARED)) {
+    text_ = std::string("accesses ") + (isShared ? "shared" : "global") + " memory by an instruction that is for " +
+            (isShared ? "global" : "shared") + " memory";
+    fail(lane, MachineError::bounds);
+  }
+  if (!(kind & (LATHE_ACCESS_READ | LATHE_ACCESS_WRITE | LATHE_ACCESS_ATOMIC)))
+    return;
   if (isShared ? launch_->options->races_shared : launch_->options->races_global)
     checkRace(lane, address, bytes, kind, isShared);
 }

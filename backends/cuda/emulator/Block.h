@@ -21,6 +21,12 @@ class Worker;
 /// What lanes of a warp do together.
 enum class Together : uint8_t { barrier, shuffle, vote, mma, matrix };
 
+/// 16 bytes that are on their way to shared memory.
+struct LateCopy {
+  void *to;
+  const void *from;
+};
+
 struct Lane : lathe_lane {
   Worker *worker;
   uint32_t index; ///< in the block
@@ -33,6 +39,7 @@ struct Lane : lathe_lane {
   uint32_t out[4];
   const void *row;
   uint32_t clocks[32];
+  std::vector<LateCopy> copies; ///< that the thread has not waited for
 };
 
 /// Lanes of a warp that have come to do something together, and wait for the others of `mask`.

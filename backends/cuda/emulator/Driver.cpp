@@ -33,7 +33,8 @@ struct FunctionTag {
   std::string name;
   lathe_lane_fn body = nullptr;
   MachineLaunch::Body written =
-      nullptr; ///< instead of that, of a hand-written kernel; neither of what was loaded as PTX or cubin
+      nullptr;             ///< instead of that, of a hand-written kernel; neither of what was loaded as PTX or cubin
+  int64_t mostThreads = 0; ///< of a block of a hand-written kernel
   int maxSharedBytes = 48 << 10;
 };
 
@@ -592,11 +593,13 @@ int moduleGetFunction(FunctionHandle *function, ModuleHandle module, const char 
     return result;
   std::lock_guard<std::mutex> lock(module->mutex);
   auto found = module->functions.find(name);
-  if (MachineLaunch::Body body = module->isWritten ? hostKernel(name) : nullptr;
+  int64_t threads = 0;
+  if (MachineLaunch::Body body = module->isWritten ? hostKernel(name, &threads) : nullptr;
       body && found == module->functions.end()) {
     found = module->functions.emplace(name, FunctionTag{}).first;
     found->second.name = name;
     found->second.written = body;
+    found->second.mostThreads = threads;
   }
   if (found == module->functions.end())
     return kDriverNotFound;
@@ -656,6 +659,7 @@ int runKernel(FunctionHandle function, const MachineLaunch &given, Stream stream
   std::shared_lock<std::shared_mutex> lock(device().mutex);
   MachineLaunch launch = given;
   launch.name = function->name.c_str();
+  launch.most_threads = function->mostThreads;
   launch.memory = &device();
   MachineResult result;
   if (function->written) {

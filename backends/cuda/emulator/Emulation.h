@@ -26,8 +26,14 @@ typedef enum lathe_shuffle { LATHE_SHUFFLE_UP = 0, LATHE_SHUFFLE_DOWN = 1, LATHE
 /// What a warp's votes become (PTX ISA, vote.sync).
 typedef enum lathe_vote { LATHE_VOTE_ALL = 0, LATHE_VOTE_ANY = 1, LATHE_VOTE_UNIFORM = 2, LATHE_VOTE_BALLOT = 3 } lathe_vote;
 
-/// Bits of an access.
-typedef enum lathe_access { LATHE_ACCESS_READ = 1, LATHE_ACCESS_WRITE = 2, LATHE_ACCESS_ATOMIC = 4 } lathe_access;
+/// Bits of an access. GLOBAL and SHARED: by an instruction that knows no other memory, such as ld.global.
+typedef enum lathe_access {
+  LATHE_ACCESS_READ = 1,
+  LATHE_ACCESS_WRITE = 2,
+  LATHE_ACCESS_ATOMIC = 4,
+  LATHE_ACCESS_GLOBAL = 8,
+  LATHE_ACCESS_SHARED = 16
+} lathe_access;
 
 /// Functions of the machine. All may end the launch with an error, and then do not return.
 typedef struct lathe_lane_table {

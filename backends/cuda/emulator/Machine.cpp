@@ -44,9 +44,10 @@ MachineResult check(const MachineLaunch &launch, const MachineLimits &limits) {
                                 std::to_string(i) + " of a block, found " + std::to_string(launch.block[i]));
     threads *= launch.block[i];
   }
-  if (threads > limits.threads_of_block)
-    return refuse(launch, "expects at most " + std::to_string(limits.threads_of_block) + " threads in a block, found " +
-                              std::to_string(threads));
+  int64_t most = launch.most_threads ? launch.most_threads : limits.threads_of_block;
+  if (threads > most)
+    return refuse(launch,
+                  "expects at most " + std::to_string(most) + " threads in a block, found " + std::to_string(threads));
   if (launch.shared_bytes < 0 || launch.shared_bytes > limits.shared_bytes)
     return refuse(launch, "expects at most " + std::to_string(limits.shared_bytes) +
                               " bytes of shared memory in a block, found " + std::to_string(launch.shared_bytes));
@@ -146,6 +147,23 @@ void ldmatrix(lathe_lane *lane, uint32_t *out, int count, bool transposed, const
   own.row = row;
   own.worker->together(own, Together::matrix, count * 2 + transposed, ~0u);
   std::memcpy(out, own.out, size_t(count) * 4);
+}
+
+void copyLater(lathe_lane *lane, void *to, const void *from) {
+  Lane &own = self(lane);
+  own.worker->access(own, from, 16, LATHE_ACCESS_READ | LATHE_ACCESS_GLOBAL);
+  own.worker->access(own, to, 16, LATHE_ACCESS_WRITE | LATHE_ACCESS_SHARED);
+  std::memset(to, 0xff, 16);
+  own.copies.push_back({to, from});
+}
+
+void awaitCopies(lathe_lane *lane) {
+  Lane &own = self(lane);
+  for (const LateCopy &copy : own.copies) {
+    own.worker->access(own, copy.to, 16, LATHE_ACCESS_WRITE | LATHE_ACCESS_SHARED); // others may not have looked
+    std::memcpy(copy.to, copy.from, 16);
+  }
+  own.copies.clear();
 }
 
 float atomicAdd(lathe_lane *lane, float *address, float value) { return fetch(lane, address, value); }

@@ -44,6 +44,7 @@ struct MachineLaunch {
   const void *context = nullptr;
   uint32_t grid[3] = {1, 1, 1};
   uint32_t block[3] = {1, 1, 1};
+  int64_t most_threads = 0;             ///< of a block, as the kernel says (.maxntid); 0: what the device has
   int64_t shared_bytes = 0;             ///< static and dynamic
   const DeviceMemory *memory = nullptr; ///< without it addresses of global memory are not checked
 };
@@ -121,6 +122,11 @@ void mma(lathe_lane *lane, MmaType type, uint32_t d[4], const uint32_t a[4], con
 /// ldmatrix.sync.aligned.m8n8.x{count}[.trans].shared.b16: `row` is the address of this lane's row of 16 bytes in
 /// shared memory.
 void ldmatrix(lathe_lane *lane, uint32_t *out, int count, bool transposed, const void *row);
+
+/// cp.async.cg.shared.global of 16 bytes, which may arrive at any time: they do when the thread waits for them, and
+/// until then there is nothing to be read. cp.async.wait_all.
+void copyLater(lathe_lane *lane, void *to, const void *from);
+void awaitCopies(lathe_lane *lane);
 
 /// Atomics on global or shared memory; return what was there.
 float atomicAdd(lathe_lane *lane, float *address, float value);

@@ -20,12 +20,13 @@ using namespace device;
 
 struct Entry {
   std::string_view name;
+  int64_t threads;
   MachineLaunch::Body body;
 };
 
 const Entry kEntries[] = {
 #define LATHE_KERNEL(NAME, ARGS, THREADS, BODY)                                                                        \
-  {#NAME, [](lathe_lane *, const void *context) {                                                                      \
+  {#NAME, THREADS, [](lathe_lane *, const void *context) {                                                             \
      const ARGS &args = *static_cast<const ARGS *>(context);                                                           \
      BODY;                                                                                                             \
    }},
@@ -35,10 +36,13 @@ const Entry kEntries[] = {
 
 } // namespace
 
-MachineLaunch::Body hostKernel(std::string_view function) {
+MachineLaunch::Body hostKernel(std::string_view function, int64_t *threads) {
   for (const Entry &entry : kEntries)
-    if (entry.name == function)
+    if (entry.name == function) {
+      if (threads)
+        *threads = entry.threads;
       return entry.body;
+    }
   return nullptr;
 }
 

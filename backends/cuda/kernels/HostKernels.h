@@ -13,8 +13,8 @@
 namespace lathe::cuda {
 
 /// What runs a function of kernelsPtx() on the machine, with the address of its arguments as MachineLaunch::context.
-/// NULL where there is no such kernel.
-MachineLaunch::Body hostKernel(std::string_view function);
+/// NULL where there is no such kernel. `threads`: becomes the most that a block of it has.
+MachineLaunch::Body hostKernel(std::string_view function, int64_t *threads = nullptr);
 
 } // namespace lathe::cuda
 

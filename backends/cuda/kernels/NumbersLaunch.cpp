@@ -53,9 +53,10 @@ bool numbersGroupLaunch(NumbersGroupArgs args, const NumbersWeight &form, Kernel
   int64_t all = end.batch[0] * end.batch[1] * end.batch[2] * end.m, rows = all > 1 ? 8 : 1;
   if (blocksOf(args, 1) == 0 || all == 0)
     return true;
-  // Threads side by side read whole lines of memory, as long as there are blocks enough.
-  int64_t most = form.transposed || form.dtype == LATHE_F32 ? 32 : 64;
-  args.columns = columnsOf(args, most, form.transposed ? (rows == 1 ? 4 : 2) : most / 4, kBlocksWanted);
+  // Threads side by side read whole lines of memory, as long as there are blocks enough. Where columns are dense all
+  // eight warps may lie side by side, with so many columns each.
+  int64_t ofWarp = rows == 1 ? 4 : 2, most = form.transposed ? 8 * ofWarp : form.dtype == LATHE_F32 ? 32 : 64;
+  args.columns = columnsOf(args, most, form.transposed ? ofWarp : most / 4, kBlocksWanted);
   if (!setGrid(blocksOf(args, args.columns) * divideUp(all, rows), launch, why))
     return false;
   launch->function = runtime::join("lathe_numbers_", suffix, form.transposed ? "_transposed" : "", "_r", rows);

@@ -181,7 +181,8 @@ TEST(FusedKernel, ByMatrixInstructions) {
       check({m, 96, {40, 40}, true, 0, LATHE_QUANTIZE_NONE, 8, type});
       check({m, 1, {17, 17}, true, 1, LATHE_QUANTIZE_NONE, 4, type});
     }
-  check({2, 33, {4100, 90}, false, 2, LATHE_QUANTIZE_NONE, 8, LATHE_F16}); // blocks of more columns
+  for (int64_t n : {8200, 16400}) // blocks of 32 and 64 columns
+    check({2, 33, {n, 90}, false, 2, LATHE_QUANTIZE_NONE, 8, LATHE_F16});
 }
 
 TEST(FusedKernel, LeftSidesThatAreRoundedToFloats) {

@@ -27,7 +27,7 @@ inline void launchOn(const TestMemory &memory, const KernelLaunch &launch) {
   static Machine machine;
   MachineLaunch call;
   call.name = launch.function.c_str();
-  call.body = hostKernel(launch.function);
+  call.body = hostKernel(launch.function, &call.most_threads);
   call.context = launch.args;
   call.grid[0] = launch.grid;
   call.grid[1] = launch.grid_y;

@@ -220,6 +220,42 @@ TEST_F(MachineErrors, Misaligned) {
   EXPECT_EQ(fails(1, 1, 256, kernel).error, MachineError::alignment);
 }
 
+TEST_F(MachineErrors, SharedMemoryByInstructionsForGlobal) {
+  float cell = 0;
+  auto kernel = [](Thread t) {
+    t.lane->machine->access(t.lane, t.lane->shared, 4, LATHE_ACCESS_READ | LATHE_ACCESS_GLOBAL);
+  };
+  auto other = [&](Thread t) { t.lane->machine->access(t.lane, &cell, 4, LATHE_ACCESS_WRITE | LATHE_ACCESS_SHARED); };
+  MachineResult result = fails(1, 1, 16, kernel);
+  EXPECT_EQ(result.error, MachineError::bounds);
+  EXPECT_THAT(result.message, HasSubstr("accesses shared memory by an instruction that is for global memory"));
+  EXPECT_EQ(fails(1, 1, 16, other).error, MachineError::bounds);
+}
+
+/// What is asked for has to be there, though nobody reads it.
+TEST_F(MachineErrors, AsksForWhatIsNotThere) {
+  std::vector<float> data(4);
+  TestMemory memory;
+  memory.add(data);
+  auto ask = [](const float *address) {
+    return [address](Thread t) { t.lane->machine->access(t.lane, address, 1, LATHE_ACCESS_GLOBAL); };
+  };
+  EXPECT_EQ(runKernel(machine, 1, 64, 0, ask(data.data() + 3), &memory).message, "");
+  EXPECT_EQ(fails(1, 1, 0, ask(data.data() + 4), &memory).error, MachineError::bounds);
+}
+
+TEST_F(MachineErrors, CopiesThatOthersWaitFor) {
+  alignas(16) uint32_t from[64] = {};
+  auto kernel = [&](Thread t) {
+    auto *cells = t.shared<uint32_t>();
+    lane::copyLater(t.lane, cells + t.x() * 4, from + t.x() * 4);
+    if (t.x() == 0)
+      lane::awaitCopies(t.lane);
+    t.get(cells + (t.x() + 1) % 2 * 4); // no barrier
+  };
+  EXPECT_EQ(fails(1, 2, 64, kernel).error, MachineError::race);
+}
+
 TEST_F(MachineErrors, LaunchesThatNoDeviceTakes) {
   auto kernel = [](Thread) {};
   EXPECT_THAT(fails(1, 1025, 0, kernel).message, HasSubstr("expects from 1 to 1024 threads"));
@@ -227,6 +263,12 @@ TEST_F(MachineErrors, LaunchesThatNoDeviceTakes) {
   EXPECT_THAT(fails(1, 32, 1 << 20, kernel).message, HasSubstr("bytes of shared memory in a block, found 1048576"));
   MachineLaunch launch;
   EXPECT_EQ(machine.run(launch, nullptr, nullptr, nullptr, 0).error, MachineError::configuration);
+  launch.body = [](lathe_lane *, const void *) {};
+  launch.most_threads = 128;
+  launch.block[0] = 128;
+  EXPECT_EQ(machine.run(launch).message, "");
+  launch.block[0] = 129;
+  EXPECT_THAT(machine.run(launch).message, HasSubstr("expects at most 128 threads in a block, found 129"));
 }
 
 TEST_F(MachineErrors, OneOfManyHostThreadsFails) {

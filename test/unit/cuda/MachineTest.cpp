@@ -293,6 +293,30 @@ TEST(Machine, LoadsMatrices) {
     }
 }
 
+/// Before a thread waits for its copies they are not there, whatever barrier it went through.
+TEST(Machine, CopiesLater) {
+  Machine machine;
+  alignas(16) uint32_t from[32 * 4];
+  for (uint32_t i = 0; i < 32 * 4; ++i)
+    from[i] = i;
+  std::vector<uint32_t> early(32), late(32);
+  auto kernel = [&](Thread t) {
+    auto *cells = t.shared<uint32_t>();
+    lane::copyLater(t.lane, cells + t.x() * 4, from + t.x() * 4);
+    t.sync(0);
+    early[t.x()] = t.get(cells + (t.x() + 1) % 32 * 4);
+    t.sync(1);
+    lane::awaitCopies(t.lane);
+    t.sync(2);
+    late[t.x()] = t.get(cells + (t.x() + 1) % 32 * 4);
+  };
+  ASSERT_EQ(runKernel(machine, 2, 32, 512, kernel).message, "");
+  for (uint32_t i = 0; i < 32; ++i) {
+    EXPECT_EQ(early[i], ~0u);
+    EXPECT_EQ(late[i], (i + 1) % 32 * 4);
+  }
+}
+
 void image(lathe_lane *lane, void *failures, const void *args, int64_t count) {
   int64_t item = int64_t(lane->block[0]) * lane->block_size[0] + lane->thread[0];
   if (item < count)

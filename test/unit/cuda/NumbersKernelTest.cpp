@@ -176,11 +176,12 @@ TEST(NumbersKernel, Sizes) {
       check(c);
       c.m = 2, c.k = 1030;
       check(c);
-      c.m = 1, c.k = 9;
-      for (int64_t n : {1100, 2100, 4500, 8300}) {
-        c.n = {n};
-        check(c);
-      }
+      c.k = 9;
+      for (int64_t m : {1, 2})
+        for (int64_t n : {1100, 2100, 4500, 8300}) {
+          c.m = m, c.n = {n};
+          check(c);
+        }
     }
 }
 

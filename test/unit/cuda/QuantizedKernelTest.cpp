@@ -142,10 +142,17 @@ TEST(QuantizedKernel, ShapesByMatrixInstructions) {
           checkProduct(layout, m, LATHE_F32, m == 9, n % 2 ? LATHE_F16 : LATHE_BF16);
         }
   QuantizedLayout layout;
-  layout.k = 96, layout.n = 4200, layout.group = 96; // blocks of more columns than 16
-  checkProduct(layout, 3, LATHE_F16, true, LATHE_F16, "lathe_quantized_mma_f16_f16_integer8_r8");
-  layout.n = 8200, layout.bits = 4, layout.group = 32;
-  checkProduct(layout, 9, LATHE_BF16, false, LATHE_BF16, "lathe_quantized_mma_bf16_bf16_integer4_r32");
+  layout.k = 96, layout.group = 96;
+  for (int64_t n : {8200, 16400}) { // blocks of 32 and 64 columns
+    layout.n = n;
+    checkProduct(layout, 3, LATHE_F16, true, LATHE_F16, "lathe_quantized_mma_f16_f16_integer8_r8");
+  }
+  layout.bits = 4, layout.group = 32;
+  for (int64_t n : {8200, 16400}) {
+    layout.k = n == 8200 ? 96 : 530; // of two chunks
+    layout.n = n;
+    checkProduct(layout, 9, LATHE_BF16, false, LATHE_BF16, "lathe_quantized_mma_bf16_bf16_integer4_r32");
+  }
   checkProduct(layout, 1, LATHE_F32, false, LATHE_F16, "lathe_quantized_f32_integer4_r1");
   layout.n = 20, layout.group = 8; // instructions would be of several groups
   checkProduct(layout, 9, LATHE_F32, false, LATHE_F16, "lathe_quantized_f32_integer4_r8");

@@ -3,7 +3,7 @@
 module attributes {kernel.kernels = []} {
 // Rows of unknown length: one for a block. The sum of a thread's columns goes through the warp, then through shared memory, and the next row waits.
 // CHECK-LABEL: func.func private @norm
-// CHECK-SAME: (%{{.*}}: !llvm.ptr, %{{.*}}: !llvm.ptr, %[[COUNT:.*]]: index)
+// CHECK-SAME: (%{{.*}}: !llvm.ptr, %{{.*}}: !llvm.ptr, %[[COUNT:.*]]: index) attributes {nvvm.maxntid = array<i32: 512>}
 // CHECK-DAG: %[[NONE:.*]] = arith.constant -0.000000e+00 : f32
 // CHECK-DAG: %[[C32:.*]] = arith.constant 32 : index
 // CHECK-DAG: %[[T:.*]] = gpu.thread_id  x
@@ -80,6 +80,7 @@ func.func @run(%frame: !llvm.ptr) {
 
 // Rows that one loop of three columns writes: a thread for each element. The indices of a row follow from its number.
 // CHECK-LABEL: func.func private @short
+// CHECK-SAME: nvvm.maxntid = array<i32: 128>
 // CHECK: %[[ALL:.*]] = arith.muli %{{.*}}, %c3
 // CHECK: scf.for %[[E:.*]] = %{{.*}} to %[[ALL]]
 // CHECK:   %[[J:.*]] = arith.remui %[[E]], %c3
@@ -210,6 +211,7 @@ func.func private @scan(%frame: !llvm.ptr, %args: !llvm.ptr, %begin: index, %end
 
 // Does not fire: a kernel without a loop over rows is a single thread's.
 // CHECK-LABEL: func.func private @scatter
+// CHECK-SAME: nvvm.maxntid = array<i32: 1>
 // CHECK-NOT: gpu.
 // CHECK: scf.for %{{.*}} = %c0 to %{{.*}} step %c1 {
 func.func private @scatter(%frame: !llvm.ptr, %args: !llvm.ptr, %begin: index, %end: index) {
