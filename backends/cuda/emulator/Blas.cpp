@@ -51,12 +51,14 @@ namespace {
 
 constexpr int kOpN = 0, kOpT = 1;
 
-/// What the emulator's algorithms hold: that they are one, which, and the alignment of A, B, C and D that they rely on.
+/// What the emulator's algorithms hold: that they are one, which, and the alignment of A, B, C and D that they rely on,
+/// and of the bias and scales, which those have that a description holds when algorithms are asked for.
 struct Algo {
   static constexpr uint64_t kMagic = 0x4c41544845;
   uint64_t magic = kMagic;
   uint32_t alignment[4] = {};
-  uint64_t number = 0; ///< of EmulatorSettings::algorithmMilliseconds
+  uint32_t bias = 0, scales = 0; ///< alignment of these
+  uint64_t number = 0;           ///< of EmulatorSettings::algorithmMilliseconds
 };
 static_assert(sizeof(Algo) <= sizeof(BlasAlgo), "kept in the library's");
 
@@ -301,6 +303,12 @@ int check(const BlasDescTag &desc, const BlasLayoutTag &a, const BlasLayoutTag &
   }
 }
 
+/// What algorithms rely on that read from an address as aligned as this one, or from any where it is null.
+uint32_t reliedUpon(const void *address) {
+  auto bits = static_cast<uint32_t>(reinterpret_cast<uintptr_t>(address)) | 16;
+  return bits & (~bits + 1);
+}
+
 int heuristic(BlasHandle handle, BlasDesc desc, BlasLayout a, BlasLayout b, BlasLayout c, BlasLayout d,
               BlasPreference preference, int requested, BlasHeuristic *results, int *returned) {
   *returned = 0;
@@ -317,6 +325,8 @@ int heuristic(BlasHandle handle, BlasDesc desc, BlasLayout a, BlasLayout b, Blas
     if (algo.alignment[i] < (a->type == kBlasE4m3 ? 16 : layouts[i]->type == kBlasS8 ? 4 : bytesOf(layouts[i]->type)))
       return refuse(kBlasNotSupported, "operands that are not aligned to their elements");
   }
+  algo.bias = reliedUpon(desc->bias);
+  algo.scales = std::min(reliedUpon(desc->scaleA), reliedUpon(desc->scaleB));
   auto offered = static_cast<int>(std::max<size_t>(emulatorSettings().algorithmMilliseconds.size(), 1));
   for (int i = 0; i < std::min(offered, requested); ++i) {
     results[i] = {};
@@ -473,7 +483,14 @@ int matmul(BlasHandle handle, BlasDesc desc, const void *alpha, const void *a, B
   if ((desc->epilogue & kEpilogueBias) &&
       (!desc->bias || !emulator::inBounds(desc->bias, dLayout->rows * bytesOf(dLayout->type))))
     return refuse(desc->bias ? kBlasExecutionFailed : kBlasInvalidValue, "a bias that is not allocated");
+  if ((desc->epilogue & kEpilogueBias) && reinterpret_cast<uintptr_t>(desc->bias) % algo.bias != 0)
+    return refuse(kBlasInvalidValue,
+                  join("the bias is not aligned to the ", algo.bias, " bytes that the algorithm relies on"));
   bool isOuter = desc->scaleModeA == kScaleOuterVector;
+  for (const float *scales : {desc->scaleA, desc->scaleB})
+    if (isOuter && reinterpret_cast<uintptr_t>(scales) % algo.scales != 0)
+      return refuse(kBlasInvalidValue,
+                    join("scales are not aligned to the ", algo.scales, " bytes that the algorithm relies on"));
   for (auto [scales, count] : {std::pair(desc->scaleA, dLayout->rows), std::pair(desc->scaleB, dLayout->cols)})
     if (scales ? !emulator::inBounds(scales, (isOuter ? count : 1) * 4) : isOuter)
       return refuse(scales ? kBlasExecutionFailed : kBlasInvalidValue, "scales that are not allocated");

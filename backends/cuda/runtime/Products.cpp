@@ -334,6 +334,8 @@ Status Products::runByLibrary(Product product, int64_t epilogue, int64_t operand
   problem.alignB = alignmentOf(a.data, a);
   problem.alignD = alignmentOf(out.data, out);
   problem.alignC = product.residual ? alignmentOf(product.residual, out) : problem.alignD;
+  if (epilogue & kEpilogueBias)
+    problem.alignBias = alignmentOf(product.bias, MatrixView());
   BlasPlan *plan = nullptr;
   if (status = plans_.find(problem, &plan); status.failed() || prepareOnly)
     return status;

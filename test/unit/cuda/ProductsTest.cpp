@@ -209,6 +209,27 @@ TEST_F(ProductsOnDevice, WithItsOwnResidual) {
   }
 }
 
+/// An algorithm may read a bias in vectors: it was asked for with one that lies as this one.
+TEST_F(ProductsOnDevice, WithBiasesThatLieAnywhere) {
+  Harness harness;
+  harness.start();
+  std::mt19937 random(12);
+  Tensor a(harness, 9 * 8, &random), b(harness, 8 * 16, &random), bias(harness, 16 + 8, &random);
+  for (int64_t first : {0, 1, 2, 3, 4, 0}) {
+    lathe_matmul_call call = callOf(9, 16, 8);
+    Tensor out(harness, 9 * 16, nullptr);
+    call.a = a.device, call.b = b.device, call.out = out.device;
+    call.bias = static_cast<const float *>(bias.device) + first;
+    runtime::Status status = harness.run(call);
+    ASSERT_FALSE(status.failed()) << first << ": " << status.message();
+    std::vector<float> want = expected(call, a.host.data(), b.host.data(), bias.host.data() + first, nullptr, nullptr,
+                                       out.host),
+                       got = out.read();
+    for (size_t i = 0; i < want.size(); ++i)
+      EXPECT_NEAR(got[i], want[i], 1e-4) << first;
+  }
+}
+
 TEST_F(ProductsOnDevice, ByWeightsOfFewerBits) {
   Harness harness;
   std::mt19937 random(10);
