@@ -290,6 +290,8 @@ int check(const BlasDescTag &desc, const BlasLayoutTag &a, const BlasLayoutTag &
   bool isBetween = d.stride >= d.rows && d.ld >= (d.batch - 1) * d.stride + d.rows;
   if (d.batch > 1 && !isApart && !isBetween)
     return refuse(kBlasInvalidValue, "results that overlap");
+  if (desc.epilogue != kEpilogueDefault && !emulatorSettings().hasEpilogues)
+    return refuse(kBlasNotSupported, "an epilogue for which there is no algorithm");
   switch (desc.epilogue) {
   case kEpilogueDefault:
   case kEpilogueRelu:

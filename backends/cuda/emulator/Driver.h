@@ -54,8 +54,9 @@ struct EmulatorSettings {
   std::vector<float> algorithmMilliseconds;
   /// On that clock: an attention by the library, and a hand-written kernel.
   float attentionMilliseconds = 0, kernelMilliseconds = 0;
-  bool hasDnn = true;      ///< there is cuDNN
-  bool hasSparseLt = true; ///< there is cuSPARSELt
+  bool hasEpilogues = true; ///< cuBLASLt has algorithms for products with some
+  bool hasDnn = true;       ///< there is cuDNN
+  bool hasSparseLt = true;  ///< there is cuSPARSELt
   /// How long its products take by each of as many algorithms, on that clock; empty: there is one, which takes none.
   std::vector<float> sparseMilliseconds;
   bool racesGlobal = true; ///< look for races on global memory, too

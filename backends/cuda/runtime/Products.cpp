@@ -268,8 +268,13 @@ Status Products::runDense(const lathe_matmul_call &call, const MatrixView &right
   bool isPlain = !call.bias && !call.multiplier && !call.residual && call.activation == LATHE_ACT_NONE;
   if (isNarrow && isPlain && product.out.type == kBlasBf16 && right.type == kBlasBf16)
     return runByLibrary(product, kEpilogueDefault, right.type, again, prepareOnly);
-  if (!isNarrow && !call.multiplier && findEpilogue(call.activation, call.bias, call.residual, &epilogue))
-    return runByLibrary(product, epilogue, right.type, again, prepareOnly);
+  if (!isNarrow && !call.multiplier && findEpilogue(call.activation, call.bias, call.residual, &epilogue)) {
+    bool isRefused = false;
+    Status status = runByLibrary(product, epilogue, right.type, again, prepareOnly,
+                                 epilogue == kEpilogueDefault ? nullptr : &isRefused);
+    if (!isRefused)
+      return status;
+  }
   product.bias = product.residual = 0;
   product.activation = LATHE_ACT_NONE;
   KernelLaunch launch;
@@ -300,7 +305,8 @@ Status Products::runDense(const lathe_matmul_call &call, const MatrixView &right
   return start(isPossible, launch, why);
 }
 
-Status Products::runByLibrary(Product product, int64_t epilogue, int64_t operands, bool again, bool prepareOnly) {
+Status Products::runByLibrary(Product product, int64_t epilogue, int64_t operands, bool again, bool prepareOnly,
+                              bool *isRefused) {
   product.simplify();
   Status status = success();
   if (product.k == 0) {
@@ -337,7 +343,7 @@ Status Products::runByLibrary(Product product, int64_t epilogue, int64_t operand
   if (epilogue & kEpilogueBias)
     problem.alignBias = alignmentOf(product.bias, MatrixView());
   BlasPlan *plan = nullptr;
-  if (status = plans_.find(problem, &plan); status.failed() || prepareOnly)
+  if (status = plans_.find(problem, &plan, isRefused); status.failed() || prepareOnly || !plan)
     return status;
   float beta = product.residual ? 1.0f : 0.0f;
   std::string what = join("product of [", product.m, ", ", product.k, "] and [", product.k, ", ", product.n, "]");

@@ -109,7 +109,9 @@ private:
   runtime::Status runFewRows(const lathe_matmul_call *calls, int64_t count, const NumbersWeight &form,
                              const ProductGroup *group);
   runtime::Status runDense(const lathe_matmul_call &call, const MatrixView &right, bool prepareOnly);
-  runtime::Status runByLibrary(Product product, int64_t epilogue, int64_t operands, bool again, bool prepareOnly);
+  /// `isRefused`: where the library has no such product that is told there, and nothing was computed.
+  runtime::Status runByLibrary(Product product, int64_t epilogue, int64_t operands, bool again, bool prepareOnly,
+                               bool *isRefused = nullptr);
   bool describeSparse(const lathe_matmul_call &call, const MatrixView &right, SparseShape *shape,
                       std::string *why) const;
   runtime::Status runSparse(const lathe_matmul_call &call, const MatrixView &right, bool prepareOnly, bool *isTaken);

@@ -230,6 +230,30 @@ TEST_F(ProductsOnDevice, WithBiasesThatLieAnywhere) {
   }
 }
 
+/// The library may have a product, and none with what follows it.
+TEST_F(ProductsOnDevice, WithEpiloguesThatTheLibraryHasNot) {
+  emulatorSettings().hasEpilogues = false;
+  Harness harness;
+  harness.start();
+  std::mt19937 random(14);
+  for (int64_t activation : {LATHE_ACT_NONE, LATHE_ACT_RELU, LATHE_ACT_GELU_TANH})
+    for (bool residual : {false, true}) {
+      lathe_matmul_call call = callOf(5, 7, 9);
+      call.activation = activation;
+      check(harness, call, /*bias=*/true, residual, /*multiplier=*/false, random);
+    }
+  // Added in place, which what is computed before must not overwrite.
+  lathe_matmul_call call = callOf(3, 4, 5);
+  Tensor a(harness, 15, &random), b(harness, 20, &random), bias(harness, 4, &random), out(harness, 12, &random);
+  call.a = a.device, call.b = b.device, call.bias = bias.device, call.out = out.device, call.residual = out.device;
+  ASSERT_FALSE(harness.run(call).failed());
+  std::vector<float> want = expected(call, a.host.data(), b.host.data(), bias.host.data(), out.host.data(), nullptr,
+                                     out.host),
+                     got = out.read();
+  for (size_t i = 0; i < want.size(); ++i)
+    EXPECT_NEAR(got[i], want[i], 1e-4);
+}
+
 TEST_F(ProductsOnDevice, ByWeightsOfFewerBits) {
   Harness harness;
   std::mt19937 random(10);
