@@ -50,6 +50,8 @@ struct BlasPreferenceTag {
 namespace {
 
 constexpr int kOpN = 0, kOpT = 1;
+/// Blocks along the last axis of a grid, of which some algorithms have one for each matrix.
+constexpr int32_t kMaxBatch = 65535;
 
 /// What the emulator's algorithms hold: that they are one, which, and the alignment of A, B, C and D that they rely on,
 /// and of the bias and scales, which those have that a description holds when algorithms are asked for.
@@ -273,6 +275,8 @@ int check(const BlasDescTag &desc, const BlasLayoutTag &a, const BlasLayoutTag &
       return refuse(kBlasInvalidValue, join("a leading dimension of ", layout->ld, " for ", layout->rows, " rows"));
     if (layout->batch != d.batch)
       return refuse(kBlasInvalidValue, "batches of different sizes");
+    if (layout->batch > kMaxBatch)
+      return refuse(kBlasNotSupported, join("a batch of ", layout->batch, ", expected up to ", kMaxBatch));
   }
   if ((desc.transA != kOpN && desc.transA != kOpT) || (desc.transB != kOpN && desc.transB != kOpT))
     return refuse(kBlasNotSupported, "an operation that real numbers do not have");

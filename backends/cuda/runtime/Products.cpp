@@ -21,6 +21,9 @@ using runtime::success;
 
 namespace {
 
+/// Matrices of a batch at once: along two of a grid's axes there are no more blocks, and not all algorithms go around.
+constexpr int64_t kMaxBatch = 65535;
+
 DevicePointer pointerOf(const void *address) { return reinterpret_cast<DevicePointer>(address); }
 
 /// The largest power of two up to 256 that divides the addresses of all batches.
@@ -309,6 +312,20 @@ Status Products::runByLibrary(Product product, int64_t epilogue, int64_t operand
                               bool *isRefused) {
   product.simplify();
   Status status = success();
+  if (product.batch[2] > kMaxBatch) {
+    for (int64_t first = 0; first < product.batch[2] && !status.failed(); first += kMaxBatch) {
+      Product part = product;
+      part.batch[2] = std::min(kMaxBatch, product.batch[2] - first);
+      for (MatrixView *view : {&part.a, &part.b, &part.out})
+        view->data += static_cast<DevicePointer>(first * view->batch[2] * bytesOf(view->type));
+      if (product.residual)
+        part.residual += part.out.data - product.out.data;
+      status = runByLibrary(part, epilogue, operands, again, prepareOnly, first == 0 ? isRefused : nullptr);
+      if (isRefused && *isRefused)
+        break;
+    }
+    return status;
+  }
   if (product.k == 0) {
     product.a.type = operands;
     status = zeroOperands(product, prepareOnly);

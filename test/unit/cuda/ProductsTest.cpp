@@ -230,6 +230,21 @@ TEST_F(ProductsOnDevice, WithBiasesThatLieAnywhere) {
   }
 }
 
+TEST_F(ProductsOnDevice, OfMoreMatricesThanGridsHaveBlocks) {
+  Harness harness;
+  harness.start();
+  std::mt19937 random(13);
+  for (bool isSplit : {false, true}) { // by columns that the library does not read
+    lathe_matmul_call call = callOf(2, 1, 2);
+    call.batch[2] = 2 * 65535 + 1;
+    call.a_batch[2] = isSplit ? 8 : 4, call.b_batch[2] = 2, call.out_batch[2] = 2;
+    if (isSplit)
+      call.a_row = 4, call.a_col = 2;
+    check(harness, call, /*bias=*/true, /*residual=*/false, /*multiplier=*/false, random);
+    check(harness, call, /*bias=*/false, /*residual=*/true, /*multiplier=*/false, random);
+  }
+}
+
 /// The library may have a product, and none with what follows it.
 TEST_F(ProductsOnDevice, WithEpiloguesThatTheLibraryHasNot) {
   emulatorSettings().hasEpilogues = false;
