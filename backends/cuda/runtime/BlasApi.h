@@ -125,6 +125,10 @@ struct BlasApi {
 /// reason in one line where none can.
 runtime::Status openBlas(const char *const *libraries, BlasApi *api);
 
+/// The libraries to try, the newest first, and a null behind them: those that start with a driver of this version, as
+/// it tells it. Older ones do with newer drivers, newer ones open, and do not start, with older drivers.
+const char *const *blasLibraries(int driverVersion);
+
 } // namespace lathe::cuda
 
 #endif // LATHE_BACKENDS_CUDA_RUNTIME_BLASAPI_H

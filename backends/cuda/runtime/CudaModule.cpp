@@ -252,7 +252,7 @@ Status CudaModule::uploadConstants(Staging &staging, DevicePointer base, const s
 Status CudaModule::blas(const BlasApi **api, BlasHandle *handle) {
   std::lock_guard<std::mutex> lock(mutex_);
   if (!blasHandle_) {
-    if (Status status = openBlas_(&blas_); status.failed())
+    if (Status status = openBlas_(device_->driverVersion(), &blas_); status.failed())
       return status;
     if (int result = blas_.create(&blasHandle_))
       return failure(result == kBlasAllocFailed ? LATHE_OUT_OF_MEMORY : LATHE_UNSUPPORTED_DEVICE,

@@ -100,6 +100,19 @@ TEST_F(CodeLoader, SaysWhichLibraryIsMissing) {
   EXPECT_THAT(status.message(), HasSubstr("none of 'liblathe-no-blas.so.13', 'liblathe-no-blas.so.12' can be opened"));
 }
 
+/// A library of CUDA 13 can be opened beside an older driver, and says then that it is not initialized.
+TEST_F(CodeLoader, KnowsWhichLibrariesADriverStarts) {
+  auto names = [](int driverVersion) {
+    std::string text;
+    for (const char *const *library = blasLibraries(driverVersion); *library; ++library)
+      text += std::string(*library) + " ";
+    return text;
+  };
+  EXPECT_EQ(names(12080), "libcublasLt.so.12 ");
+  EXPECT_EQ(names(13000), "libcublasLt.so.13 libcublasLt.so.12 ");
+  EXPECT_EQ(names(13020), "libcublasLt.so.13 libcublasLt.so.12 ");
+}
+
 TEST(KernelOf, TakesOneOfManyKernels) {
   const std::string ptx = ".version 7.0\n.target sm_80\n.extern .shared .b8 memory[];\n.visible .entry one(\n\t.param "
                           ".u64 x\n)\n{\n\t{ ret; }\n}\n"

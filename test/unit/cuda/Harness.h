@@ -94,7 +94,7 @@ struct Harness {
   std::unique_ptr<cuda::CudaModule> module;
   std::unique_ptr<cuda::CudaSession> session;
 
-  static runtime::Status openEmulatorBlas(cuda::BlasApi *api) {
+  static runtime::Status openEmulatorBlas(int, cuda::BlasApi *api) {
     *api = cuda::emulatorBlas();
     return runtime::success();
   }

@@ -424,7 +424,7 @@ TEST_F(SparseProductsOf, WeightsStoredWithoutZerosAreChecked) {
   harness.services.addSparse(layout, image);
   auto device = std::make_shared<Device>();
   ASSERT_FALSE(device->open(emulatorDriver(), true).failed());
-  CudaModule module(device, harness.services, [](BlasApi *api) {
+  CudaModule module(device, harness.services, [](int, BlasApi *api) {
     *api = emulatorBlas();
     return runtime::success();
   });
