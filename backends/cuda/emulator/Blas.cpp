@@ -77,12 +77,18 @@ template <typename T> int setValue(T *member, const void *value, size_t bytes) {
 }
 
 int create(BlasHandle *handle) {
+  if (!emulator::isReady() || emulator::refuseInCapture("a library is started"))
+    return kBlasNotInitialized;
   *handle = new BlasHandleTag;
+  emulator::countHandle(1);
   return kBlasSuccess;
 }
 
 int destroy(BlasHandle handle) {
+  if (!emulator::isReady())
+    return kBlasNotInitialized;
   delete handle;
+  emulator::countHandle(-1);
   return kBlasSuccess;
 }
 
@@ -94,6 +100,9 @@ const char *statusName(int status) {
   switch (status) {
   case kBlasSuccess:
     text = "CUBLAS_STATUS_SUCCESS";
+    break;
+  case kBlasNotInitialized:
+    text = "CUBLAS_STATUS_NOT_INITIALIZED";
     break;
   case kBlasInvalidValue:
     text = "CUBLAS_STATUS_INVALID_VALUE";
@@ -318,6 +327,8 @@ uint32_t reliedUpon(const void *address) {
 int heuristic(BlasHandle handle, BlasDesc desc, BlasLayout a, BlasLayout b, BlasLayout c, BlasLayout d,
               BlasPreference preference, int requested, BlasHeuristic *results, int *returned) {
   *returned = 0;
+  if (!emulator::isReady())
+    return kBlasNotInitialized;
   if (!handle || requested < 1)
     return kBlasInvalidValue;
   if (int status = check(*desc, *a, *b, *c, *d))
@@ -459,6 +470,8 @@ bool covers(const void *data, const BlasLayoutTag &layout) {
 int matmul(BlasHandle handle, BlasDesc desc, const void *alpha, const void *a, BlasLayout aLayout, const void *b,
            BlasLayout bLayout, const void *beta, const void *c, BlasLayout cLayout, void *d, BlasLayout dLayout,
            const BlasAlgo *given, void *workspace, size_t workspaceBytes, Stream stream) {
+  if (!emulator::isReady())
+    return kBlasNotInitialized;
   if (!handle || !desc || !alpha || !beta || !a || !b || !d)
     return refuse(kBlasInvalidValue, "an argument is missing");
   if (int status = check(*desc, *aLayout, *bLayout, *cLayout, *dLayout))

@@ -57,6 +57,7 @@ CudaModule::CudaModule(std::shared_ptr<Device> device, runtime::ModuleServices &
 
 CudaModule::~CudaModule() {
   Device::Current current(*device_);
+  sparse_.close();
   if (blasHandle_)
     blas_.destroy(blasHandle_);
   for (DevicePointer address : allocations_)

@@ -124,6 +124,16 @@ struct Harness {
   }
 };
 
+/// The emulated device and its context, for tests that call its libraries themselves.
+struct CurrentDevice {
+  CurrentDevice() : isOpen(!device.open(cuda::emulatorDriver(), true).failed()), current(device) {
+    EXPECT_TRUE(isOpen);
+  }
+  cuda::Device device;
+  bool isOpen;
+  cuda::Device::Current current;
+};
+
 /// Values of the host and their copy on the device.
 struct Tensor {
   std::vector<float> host;

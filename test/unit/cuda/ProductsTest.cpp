@@ -107,7 +107,10 @@ void check(Harness &harness, lathe_matmul_call call, bool bias, bool residual, b
 class ProductsOnDevice : public testing::Test {
 protected:
   void SetUp() override { emulatorSettings() = {}; }
-  void TearDown() override { EXPECT_EQ(emulatorStatistics().allocations, 0u); }
+  void TearDown() override {
+    EXPECT_EQ(emulatorStatistics().allocations, 0u);
+    EXPECT_EQ(emulatorStatistics().handles, 0);
+  }
 };
 
 TEST_F(ProductsOnDevice, OfManyShapesAndStrides) {
