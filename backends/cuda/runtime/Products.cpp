@@ -207,6 +207,17 @@ Status Products::start(bool possible, const KernelLaunch &launch, const std::str
   return possible ? module_.start(launch, stream_) : failure(LATHE_INTERNAL, why);
 }
 
+/// What is in stagedA_ is of a left side that one before has read, maybe in another run, unless this is the same.
+void Products::beginLeft(const lathe_matmul_call &call) {
+  if (!call.a_again)
+    staged_ = {};
+}
+
+Status Products::execute(const lathe_matmul_call &call) {
+  beginLeft(call);
+  return run(call, false);
+}
+
 Status Products::run(const lathe_matmul_call &call, bool prepareOnly) {
   for (int64_t extent : {call.m, call.n, call.k, call.batch[0], call.batch[1], call.batch[2]})
     if (extent < 0)

@@ -76,7 +76,7 @@ public:
         stagedOut_(device_, services, stream, replay), beforeBytes_(device_, services, stream, replay),
         isVerbose_(isSet("LATHE_CUDA_VERBOSE")) {}
 
-  runtime::Status execute(const lathe_matmul_call &call) { return run(call, false); }
+  runtime::Status execute(const lathe_matmul_call &call);
   runtime::Status execute(const ProductGroup &group);
   /// Plans it and reserves what it needs.
   runtime::Status prepare(const lathe_matmul_call &call) { return run(call, true); }
@@ -91,6 +91,7 @@ private:
     double scale = 0;
   };
 
+  void beginLeft(const lathe_matmul_call &call);
   runtime::Status run(const lathe_matmul_call &call, bool prepareOnly);
   runtime::Status runQuantized(const lathe_matmul_call &call, const runtime::Constant &weight, bool prepareOnly);
   runtime::Status runNumbers(const lathe_matmul_call &call, const runtime::Constant &weight, bool prepareOnly);

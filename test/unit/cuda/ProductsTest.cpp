@@ -314,6 +314,44 @@ TEST_F(ProductsOnDevice, ByWeightsOfFewerBits) {
   }
 }
 
+/// What a product finds of a left side that one before it read is of this run, whichever of them needs a copy.
+TEST_F(ProductsOnDevice, OfALeftSideThatOnlyTheSecondCopies) {
+  constexpr int64_t kRows = 9, kSize = 16;
+  Harness harness;
+  std::mt19937 random(15);
+  std::vector<uint16_t> half;
+  std::vector<float> values;
+  for (int64_t i = 0; i < kSize * kSize; ++i) {
+    values.push_back(static_cast<float>(random() % 32) / 8 - 2); // exact
+    half.push_back(runtime::toHalf(values.back()));
+  }
+  harness.services.addConstant(LATHE_F32, kSize, kSize, values);
+  harness.services.addConstant(LATHE_F16, kSize, kSize, half);
+  harness.start();
+  Tensor a(harness, kRows * kSize, nullptr), first(harness, kRows * kSize, nullptr),
+      second(harness, kRows * kSize, nullptr);
+  for (int round = 0; round < 4; ++round) {
+    for (float &value : a.host)
+      value = static_cast<float>(random() % 32) / 8 - 2;
+    ASSERT_FALSE(harness.session->upload(a.device, a.host.data(), a.host.size() * 4).failed());
+    lathe_matmul_call call = callOf(kRows, kSize, kSize), other = call;
+    call.a = other.a = a.device;
+    call.weight = 0, call.out = first.device;
+    other.weight = 1, other.out = second.device, other.a_again = 1;
+    runtime::Status status = harness.runCalls([&] {
+      harness.session->matmul(call);
+      harness.session->matmul(other);
+    });
+    ASSERT_FALSE(status.failed()) << status.message();
+    std::vector<float> want = expected(call, a.host.data(), values.data(), nullptr, nullptr, nullptr, first.host);
+    for (Tensor *out : {&first, &second}) {
+      std::vector<float> got = out->read();
+      for (size_t i = 0; i < want.size(); ++i)
+        ASSERT_NEAR(got[i], want[i], 1e-4) << round << ": " << (out == &first ? "first" : "second");
+    }
+  }
+}
+
 TEST_F(ProductsOnDevice, RefusesWhatItHasNot) {
   Harness harness;
   harness.start();
