@@ -8,6 +8,7 @@
 #include "backends/cuda/kernels/Kernels.h"
 #include "runtime/include/lathe/lathe.hpp"
 #include "test/unit/cuda/CudaDemo.h"
+#include "test/unit/cuda/Harness.h"
 
 #include <functional>
 #include <gmock/gmock.h>
@@ -111,6 +112,17 @@ TEST_F(CodeLoader, KnowsWhichLibrariesADriverStarts) {
   EXPECT_EQ(names(12080), "libcublasLt.so.12 ");
   EXPECT_EQ(names(13000), "libcublasLt.so.13 libcublasLt.so.12 ");
   EXPECT_EQ(names(13020), "libcublasLt.so.13 libcublasLt.so.12 ");
+}
+
+/// After the first ones the driver asks for a new process.
+TEST_F(CodeLoader, KnowsAfterWhichErrorsNothingWorks) {
+  CurrentDevice current;
+  for (int result : {kDriverEccUncorrectable, kDriverLinkUncorrectable, kDriverContained, kDriverIllegalAddress,
+                     kDriverLaunchFailed, kDriverTensorMemoryLeak, kDriverMpsClientTerminated})
+    EXPECT_EQ(current.device.status(result, "running").code(), LATHE_DEVICE_LOST) << result;
+  for (int result :
+       {kDriverInvalidValue, kDriverNotReady, kDriverLaunchOutOfResources, kDriverStreamCaptureUnsupported})
+    EXPECT_EQ(current.device.status(result, "running").code(), LATHE_INTERNAL) << result;
 }
 
 TEST(KernelOf, TakesOneOfManyKernels) {
