@@ -42,6 +42,7 @@ struct BlasLayoutTag {
 
 struct BlasPreferenceTag {
   uint64_t workspaceBytes = 0;
+  uint32_t reductions = kReductionsAll;
   uint32_t alignment[4] = {256, 256, 256, 256};
 };
 
@@ -60,7 +61,8 @@ struct Algo {
   uint64_t magic = kMagic;
   uint32_t alignment[4] = {};
   uint32_t bias = 0, scales = 0; ///< alignment of these
-  uint64_t number = 0;           ///< of EmulatorSettings::algorithmMilliseconds
+  uint32_t isSplit = 0;          ///< sums are of two parts, of which each is rounded as results are
+  uint32_t number = 0;           ///< of EmulatorSettings::algorithmMilliseconds
 };
 static_assert(sizeof(Algo) <= sizeof(BlasAlgo), "kept in the library's");
 
@@ -198,6 +200,8 @@ int preferenceDestroy(BlasPreference preference) {
 int preferenceSet(BlasPreference preference, int attribute, const void *value, size_t bytes) {
   if (attribute == kPreferenceWorkspaceBytes)
     return setValue(&preference->workspaceBytes, value, bytes);
+  if (attribute == kPreferenceReductions)
+    return setValue(&preference->reductions, value, bytes);
   if (attribute >= kPreferenceAlignmentA && attribute <= kPreferenceAlignmentD)
     return setValue(&preference->alignment[attribute - kPreferenceAlignmentA], value, bytes);
   return kBlasInvalidValue;
@@ -342,12 +346,13 @@ int heuristic(BlasHandle handle, BlasDesc desc, BlasLayout a, BlasLayout b, Blas
     if (algo.alignment[i] < (a->type == kBlasE4m3 ? 16 : layouts[i]->type == kBlasS8 ? 4 : bytesOf(layouts[i]->type)))
       return refuse(kBlasNotSupported, "operands that are not aligned to their elements");
   }
+  algo.isSplit = preference->reductions != kReductionsInSums && bytesOf(d->type) < 4; // as those that add in place
   algo.bias = reliedUpon(desc->bias);
   algo.scales = std::min(reliedUpon(desc->scaleA), reliedUpon(desc->scaleB));
   auto offered = static_cast<int>(std::max<size_t>(emulatorSettings().algorithmMilliseconds.size(), 1));
   for (int i = 0; i < std::min(offered, requested); ++i) {
     results[i] = {};
-    algo.number = static_cast<uint64_t>(i);
+    algo.number = static_cast<uint32_t>(i);
     memcpy(results[i].algo.data, &algo, sizeof(algo));
     results[i].workspaceBytes = preference->workspaceBytes < 4096 ? 0 : 4096;
     ++*returned;
@@ -412,7 +417,7 @@ float scaleAt(const BlasDescTag &desc, int64_t i, int64_t j) {
 }
 
 /// One product of the batch.
-void multiply(const BlasDescTag &desc, float alpha, const void *left, const BlasLayoutTag &aLayout,
+void multiply(const BlasDescTag &desc, bool isSplit, float alpha, const void *left, const BlasLayoutTag &aLayout,
               const void *rightSide, const BlasLayoutTag &bLayout, float beta, const void *c,
               const BlasLayoutTag &cLayout, void *d, const BlasLayoutTag &dLayout) {
   int64_t m = dLayout.rows, n = dLayout.cols, k = desc.transA ? aLayout.rows : aLayout.cols;
@@ -420,13 +425,23 @@ void multiply(const BlasDescTag &desc, float alpha, const void *left, const Blas
   const float *a = numbersOf(desc, left, aLayout, &ownA), *b = numbersOf(desc, rightSide, bLayout, &ownB);
   for (int64_t j = 0; j < n; ++j) {
     std::fill(sums.begin(), sums.end(), 0.0f);
+    auto round = [&](float &sum) {
+      uint16_t bits = 0;
+      setNumber(&bits, dLayout.type, 0, sum);
+      sum = numberAt(&bits, dLayout.type, 0);
+    };
     auto right = [&](int64_t l) { return desc.transB ? b[l * bLayout.ld + j] : b[j * bLayout.ld + l]; };
     if (desc.transA)
       for (int64_t i = 0; i < m; ++i)
-        for (int64_t l = 0; l < k; ++l)
+        for (int64_t l = 0; l < k; ++l) {
+          if (isSplit && l == k / 2)
+            round(sums[static_cast<size_t>(i)]);
           sums[static_cast<size_t>(i)] += a[i * aLayout.ld + l] * right(l);
+        }
     else
       for (int64_t l = 0; l < k; ++l) {
+        if (isSplit && l == k / 2)
+          std::for_each(sums.begin(), sums.end(), round);
         float factor = right(l);
         for (int64_t i = 0; i < m; ++i)
           sums[static_cast<size_t>(i)] += a[l * aLayout.ld + i] * factor;
@@ -529,7 +544,7 @@ int matmul(BlasHandle handle, BlasDesc desc, const void *alpha, const void *a, B
             alphaOf, reinterpret_cast<const int8_t *>(left), aLayout, reinterpret_cast<const int8_t *>(right), bLayout,
             betaOf, reinterpret_cast<const int32_t *>(added), cLayout, reinterpret_cast<int32_t *>(result), dLayout);
       else
-        multiply(desc, scale, left, aLayout, right, bLayout, add, added, cLayout, result, dLayout);
+        multiply(desc, algo.isSplit != 0, scale, left, aLayout, right, bLayout, add, added, cLayout, result, dLayout);
     }
     return int(kDriverSuccess);
   };

@@ -65,11 +65,16 @@ enum BlasScaleMode : int { kScaleScalar = 0, kScaleOuterVector = 3 };
 enum BlasLayoutAttribute : int { kLayoutBatchCount = 5, kLayoutBatchStride = 6 };
 enum BlasPreferenceAttribute : int {
   kPreferenceWorkspaceBytes = 1,
+  kPreferenceReductions = 3,
   kPreferenceAlignmentA = 5,
   kPreferenceAlignmentB = 6,
   kPreferenceAlignmentC = 7,
   kPreferenceAlignmentD = 8,
 };
+
+/// How parts of a sum may become one: bits of a set, none of which is one sequence. kReductionsInSums: in the type that
+/// is computed in alone; others have results' type, to which each part is rounded.
+inline constexpr uint32_t kReductionsInSums = 2, kReductionsAll = 7;
 
 using BlasHandle = struct BlasHandleTag *;
 using BlasDesc = struct BlasDescTag *;

@@ -87,6 +87,9 @@ Status BlasPlans::choose(const BlasProblem &problem, BlasPlan &plan, int *answer
     return status(result, "choosing an algorithm");
   uint64_t workspace = kMaxWorkspace;
   int result = blas_->preferenceSet(preference, kPreferenceWorkspaceBytes, &workspace, sizeof(workspace));
+  uint32_t reductions = bytesOf(problem.result) < 4 ? kReductionsInSums : kReductionsAll; // results are rounded once
+  if (!result)
+    result = blas_->preferenceSet(preference, kPreferenceReductions, &reductions, sizeof(reductions));
   const std::pair<int, int64_t> alignments[] = {{kPreferenceAlignmentA, problem.alignA},
                                                 {kPreferenceAlignmentB, problem.alignB},
                                                 {kPreferenceAlignmentC, problem.alignC},
