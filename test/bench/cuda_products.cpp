@@ -133,11 +133,10 @@ double copyRate(const Device &device, uint64_t bytes) {
 class Library {
 public:
   explicit Library(const Device &device) : device_(device) {
-    static const char *const kLibraries[] = {"libcublasLt.so.13", "libcublasLt.so.12", nullptr};
     if (device.isEmulated())
       blas_ = emulatorBlas();
     else
-      ::check(openBlas(kLibraries, &blas_));
+      ::check(openBlas(blasLibraries(device.driverVersion()), &blas_));
     check(blas_.create(&handle_), "starting");
   }
   ~Library() { blas_.destroy(handle_); }

@@ -42,6 +42,7 @@ struct BlasLayoutTag {
 
 struct BlasPreferenceTag {
   uint64_t workspaceBytes = 0;
+  uint32_t reductions = kReductionsAll;
   uint32_t alignment[4] = {256, 256, 256, 256};
 };
 
@@ -50,13 +51,18 @@ struct BlasPreferenceTag {
 namespace {
 
 constexpr int kOpN = 0, kOpT = 1;
+/// Blocks along the last axis of a grid, of which some algorithms have one for each matrix.
+constexpr int32_t kMaxBatch = 65535;
 
-/// What the emulator's algorithms hold: that they are one, which, and the alignment of A, B, C and D that they rely on.
+/// What the emulator's algorithms hold: that they are one, which, and the alignment of A, B, C and D that they rely on,
+/// and of the bias and scales, which those have that a description holds when algorithms are asked for.
 struct Algo {
   static constexpr uint64_t kMagic = 0x4c41544845;
   uint64_t magic = kMagic;
   uint32_t alignment[4] = {};
-  uint64_t number = 0; ///< of EmulatorSettings::algorithmMilliseconds
+  uint32_t bias = 0, scales = 0; ///< alignment of these
+  uint32_t isSplit = 0;          ///< sums are of two parts, of which each is rounded as results are
+  uint32_t number = 0;           ///< of EmulatorSettings::algorithmMilliseconds
 };
 static_assert(sizeof(Algo) <= sizeof(BlasAlgo), "kept in the library's");
 
@@ -73,12 +79,18 @@ template <typename T> int setValue(T *member, const void *value, size_t bytes) {
 }
 
 int create(BlasHandle *handle) {
+  if (!emulator::isReady() || emulator::refuseInCapture("a library is started"))
+    return kBlasNotInitialized;
   *handle = new BlasHandleTag;
+  emulator::countHandle(1);
   return kBlasSuccess;
 }
 
 int destroy(BlasHandle handle) {
+  if (!emulator::isReady())
+    return kBlasNotInitialized;
   delete handle;
+  emulator::countHandle(-1);
   return kBlasSuccess;
 }
 
@@ -90,6 +102,9 @@ const char *statusName(int status) {
   switch (status) {
   case kBlasSuccess:
     text = "CUBLAS_STATUS_SUCCESS";
+    break;
+  case kBlasNotInitialized:
+    text = "CUBLAS_STATUS_NOT_INITIALIZED";
     break;
   case kBlasInvalidValue:
     text = "CUBLAS_STATUS_INVALID_VALUE";
@@ -185,6 +200,8 @@ int preferenceDestroy(BlasPreference preference) {
 int preferenceSet(BlasPreference preference, int attribute, const void *value, size_t bytes) {
   if (attribute == kPreferenceWorkspaceBytes)
     return setValue(&preference->workspaceBytes, value, bytes);
+  if (attribute == kPreferenceReductions)
+    return setValue(&preference->reductions, value, bytes);
   if (attribute >= kPreferenceAlignmentA && attribute <= kPreferenceAlignmentD)
     return setValue(&preference->alignment[attribute - kPreferenceAlignmentA], value, bytes);
   return kBlasInvalidValue;
@@ -271,6 +288,8 @@ int check(const BlasDescTag &desc, const BlasLayoutTag &a, const BlasLayoutTag &
       return refuse(kBlasInvalidValue, join("a leading dimension of ", layout->ld, " for ", layout->rows, " rows"));
     if (layout->batch != d.batch)
       return refuse(kBlasInvalidValue, "batches of different sizes");
+    if (layout->batch > kMaxBatch)
+      return refuse(kBlasNotSupported, join("a batch of ", layout->batch, ", expected up to ", kMaxBatch));
   }
   if ((desc.transA != kOpN && desc.transA != kOpT) || (desc.transB != kOpN && desc.transB != kOpT))
     return refuse(kBlasNotSupported, "an operation that real numbers do not have");
@@ -288,6 +307,8 @@ int check(const BlasDescTag &desc, const BlasLayoutTag &a, const BlasLayoutTag &
   bool isBetween = d.stride >= d.rows && d.ld >= (d.batch - 1) * d.stride + d.rows;
   if (d.batch > 1 && !isApart && !isBetween)
     return refuse(kBlasInvalidValue, "results that overlap");
+  if (desc.epilogue != kEpilogueDefault && !emulatorSettings().hasEpilogues)
+    return refuse(kBlasNotSupported, "an epilogue for which there is no algorithm");
   switch (desc.epilogue) {
   case kEpilogueDefault:
   case kEpilogueRelu:
@@ -301,9 +322,17 @@ int check(const BlasDescTag &desc, const BlasLayoutTag &a, const BlasLayoutTag &
   }
 }
 
+/// What algorithms rely on that read from an address as aligned as this one, or from any where it is null.
+uint32_t reliedUpon(const void *address) {
+  auto bits = static_cast<uint32_t>(reinterpret_cast<uintptr_t>(address)) | 16;
+  return bits & (~bits + 1);
+}
+
 int heuristic(BlasHandle handle, BlasDesc desc, BlasLayout a, BlasLayout b, BlasLayout c, BlasLayout d,
               BlasPreference preference, int requested, BlasHeuristic *results, int *returned) {
   *returned = 0;
+  if (!emulator::isReady())
+    return kBlasNotInitialized;
   if (!handle || requested < 1)
     return kBlasInvalidValue;
   if (int status = check(*desc, *a, *b, *c, *d))
@@ -317,10 +346,13 @@ int heuristic(BlasHandle handle, BlasDesc desc, BlasLayout a, BlasLayout b, Blas
     if (algo.alignment[i] < (a->type == kBlasE4m3 ? 16 : layouts[i]->type == kBlasS8 ? 4 : bytesOf(layouts[i]->type)))
       return refuse(kBlasNotSupported, "operands that are not aligned to their elements");
   }
+  algo.isSplit = preference->reductions != kReductionsInSums && bytesOf(d->type) < 4; // as those that add in place
+  algo.bias = reliedUpon(desc->bias);
+  algo.scales = std::min(reliedUpon(desc->scaleA), reliedUpon(desc->scaleB));
   auto offered = static_cast<int>(std::max<size_t>(emulatorSettings().algorithmMilliseconds.size(), 1));
   for (int i = 0; i < std::min(offered, requested); ++i) {
     results[i] = {};
-    algo.number = static_cast<uint64_t>(i);
+    algo.number = static_cast<uint32_t>(i);
     memcpy(results[i].algo.data, &algo, sizeof(algo));
     results[i].workspaceBytes = preference->workspaceBytes < 4096 ? 0 : 4096;
     ++*returned;
@@ -385,7 +417,7 @@ float scaleAt(const BlasDescTag &desc, int64_t i, int64_t j) {
 }
 
 /// One product of the batch.
-void multiply(const BlasDescTag &desc, float alpha, const void *left, const BlasLayoutTag &aLayout,
+void multiply(const BlasDescTag &desc, bool isSplit, float alpha, const void *left, const BlasLayoutTag &aLayout,
               const void *rightSide, const BlasLayoutTag &bLayout, float beta, const void *c,
               const BlasLayoutTag &cLayout, void *d, const BlasLayoutTag &dLayout) {
   int64_t m = dLayout.rows, n = dLayout.cols, k = desc.transA ? aLayout.rows : aLayout.cols;
@@ -393,13 +425,23 @@ void multiply(const BlasDescTag &desc, float alpha, const void *left, const Blas
   const float *a = numbersOf(desc, left, aLayout, &ownA), *b = numbersOf(desc, rightSide, bLayout, &ownB);
   for (int64_t j = 0; j < n; ++j) {
     std::fill(sums.begin(), sums.end(), 0.0f);
+    auto round = [&](float &sum) {
+      uint16_t bits = 0;
+      setNumber(&bits, dLayout.type, 0, sum);
+      sum = numberAt(&bits, dLayout.type, 0);
+    };
     auto right = [&](int64_t l) { return desc.transB ? b[l * bLayout.ld + j] : b[j * bLayout.ld + l]; };
     if (desc.transA)
       for (int64_t i = 0; i < m; ++i)
-        for (int64_t l = 0; l < k; ++l)
+        for (int64_t l = 0; l < k; ++l) {
+          if (isSplit && l == k / 2)
+            round(sums[static_cast<size_t>(i)]);
           sums[static_cast<size_t>(i)] += a[i * aLayout.ld + l] * right(l);
+        }
     else
       for (int64_t l = 0; l < k; ++l) {
+        if (isSplit && l == k / 2)
+          std::for_each(sums.begin(), sums.end(), round);
         float factor = right(l);
         for (int64_t i = 0; i < m; ++i)
           sums[static_cast<size_t>(i)] += a[l * aLayout.ld + i] * factor;
@@ -443,6 +485,8 @@ bool covers(const void *data, const BlasLayoutTag &layout) {
 int matmul(BlasHandle handle, BlasDesc desc, const void *alpha, const void *a, BlasLayout aLayout, const void *b,
            BlasLayout bLayout, const void *beta, const void *c, BlasLayout cLayout, void *d, BlasLayout dLayout,
            const BlasAlgo *given, void *workspace, size_t workspaceBytes, Stream stream) {
+  if (!emulator::isReady())
+    return kBlasNotInitialized;
   if (!handle || !desc || !alpha || !beta || !a || !b || !d)
     return refuse(kBlasInvalidValue, "an argument is missing");
   if (int status = check(*desc, *aLayout, *bLayout, *cLayout, *dLayout))
@@ -473,7 +517,14 @@ int matmul(BlasHandle handle, BlasDesc desc, const void *alpha, const void *a, B
   if ((desc->epilogue & kEpilogueBias) &&
       (!desc->bias || !emulator::inBounds(desc->bias, dLayout->rows * bytesOf(dLayout->type))))
     return refuse(desc->bias ? kBlasExecutionFailed : kBlasInvalidValue, "a bias that is not allocated");
+  if ((desc->epilogue & kEpilogueBias) && reinterpret_cast<uintptr_t>(desc->bias) % algo.bias != 0)
+    return refuse(kBlasInvalidValue,
+                  join("the bias is not aligned to the ", algo.bias, " bytes that the algorithm relies on"));
   bool isOuter = desc->scaleModeA == kScaleOuterVector;
+  for (const float *scales : {desc->scaleA, desc->scaleB})
+    if (isOuter && reinterpret_cast<uintptr_t>(scales) % algo.scales != 0)
+      return refuse(kBlasInvalidValue,
+                    join("scales are not aligned to the ", algo.scales, " bytes that the algorithm relies on"));
   for (auto [scales, count] : {std::pair(desc->scaleA, dLayout->rows), std::pair(desc->scaleB, dLayout->cols)})
     if (scales ? !emulator::inBounds(scales, (isOuter ? count : 1) * 4) : isOuter)
       return refuse(scales ? kBlasExecutionFailed : kBlasInvalidValue, "scales that are not allocated");
@@ -493,7 +544,7 @@ int matmul(BlasHandle handle, BlasDesc desc, const void *alpha, const void *a, B
             alphaOf, reinterpret_cast<const int8_t *>(left), aLayout, reinterpret_cast<const int8_t *>(right), bLayout,
             betaOf, reinterpret_cast<const int32_t *>(added), cLayout, reinterpret_cast<int32_t *>(result), dLayout);
       else
-        multiply(desc, scale, left, aLayout, right, bLayout, add, added, cLayout, result, dLayout);
+        multiply(desc, algo.isSplit != 0, scale, left, aLayout, right, bLayout, add, added, cLayout, result, dLayout);
     }
     return int(kDriverSuccess);
   };

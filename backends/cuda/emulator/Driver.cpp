@@ -174,6 +174,7 @@ public:
     result.bytes = bytes_;
     result.launches = launches.load();
     result.pinned = pinned_.size();
+    result.handles = handles.load();
     result.calls = calls.load();
     result.graphs = graphs.load();
     result.attentions = attentions.load();
@@ -189,7 +190,7 @@ public:
   int contextCount = 0;
   std::atomic<int> lost{kDriverSuccess}; ///< what every call answers once the device failed
   std::string lostMessage;
-  std::atomic<int64_t> launches{0}, calls{0}, graphs{0}, attentions{0};
+  std::atomic<int64_t> launches{0}, calls{0}, graphs{0}, attentions{0}, handles{0};
   std::atomic<int64_t> products[32] = {};
   std::atomic<int64_t> playedNanoseconds{0}, lastAlgorithm{-1}, sparseProducts{0}, lastSparse{-1};
 
@@ -740,6 +741,10 @@ bool emulator::inBounds(const void *address, int64_t bytes) {
   std::shared_lock<std::shared_mutex> lock(device().mutex);
   return bytes >= 0 && device().inBounds(reinterpret_cast<uintptr_t>(address), static_cast<uint64_t>(bytes));
 }
+
+void emulator::countHandle(int change) { device().handles += change; }
+
+bool emulator::isReady() { return ::ready() != kDriverInvalidContext; }
 
 void emulator::countProduct(int type, size_t algorithm) {
   ++device().products[type];

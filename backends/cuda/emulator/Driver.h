@@ -54,8 +54,9 @@ struct EmulatorSettings {
   std::vector<float> algorithmMilliseconds;
   /// On that clock: an attention by the library, and a hand-written kernel.
   float attentionMilliseconds = 0, kernelMilliseconds = 0;
-  bool hasDnn = true;      ///< there is cuDNN
-  bool hasSparseLt = true; ///< there is cuSPARSELt
+  bool hasEpilogues = true; ///< cuBLASLt has algorithms for products with some
+  bool hasDnn = true;       ///< there is cuDNN
+  bool hasSparseLt = true;  ///< there is cuSPARSELt
   /// How long its products take by each of as many algorithms, on that clock; empty: there is one, which takes none.
   std::vector<float> sparseMilliseconds;
   bool racesGlobal = true; ///< look for races on global memory, too
@@ -70,6 +71,7 @@ struct EmulatorStatistics {
   uint64_t bytes = 0;
   int64_t launches = 0;       ///< of the process, those of graphs, too
   size_t pinned = 0;          ///< pieces of memory of the host
+  int64_t handles = 0;        ///< of cuBLASLt and cuSPARSELt
   int64_t calls = 0;          ///< of launchKernel
   int64_t graphs = 0;         ///< that were launched
   int64_t products[32] = {};  ///< of the process, of the library, by the type of the operands (BlasType)
@@ -92,6 +94,11 @@ namespace emulator {
 /// Fails unless all of [address, address + bytes) is of one allocation. For the libraries that are played; the launch
 /// lock is held by caller.
 bool inBounds(const void *address, int64_t bytes);
+/// Whether a library may be called that makes calls of the driver: a context has to be current, as they would take
+/// whatever device is the process's first, and leave its context behind. Else explains why not.
+bool isReady();
+/// Counts a handle of cuBLASLt or cuSPARSELt more, or fewer.
+void countHandle(int change);
 /// Counts a product of operands of a BlasType, by one of the algorithms.
 void countProduct(int type, size_t algorithm);
 /// Counts a product by a weight with zeros.

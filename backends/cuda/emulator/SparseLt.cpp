@@ -97,15 +97,25 @@ template <typename T> int drop(const SparseLtObject *object) {
 int offered() { return static_cast<int>(std::max<size_t>(emulatorSettings().sparseMilliseconds.size(), 1)); }
 
 int init(SparseLtHandle *handle) {
+  if (!emulator::isReady() || emulator::refuseInCapture("a library is started"))
+    return kSparseLtNotInitialized;
   if (!handle)
     return kSparseLtInvalidValue;
   if (emulatorSettings().capability < 80)
     return refuse(kSparseLtArchMismatch, join("compute capability ", emulatorSettings().capability, ", expected 80"));
   make<Handle>(handle);
+  emulator::countHandle(1);
   return kSparseLtSuccess;
 }
 
-int destroy(const SparseLtHandle *handle) { return drop<Handle>(handle); }
+int destroy(const SparseLtHandle *handle) {
+  if (!emulator::isReady())
+    return kSparseLtNotInitialized;
+  int status = drop<Handle>(handle);
+  if (!status)
+    emulator::countHandle(-1);
+  return status;
+}
 
 int getVersion(const SparseLtHandle *handle, int *version) {
   if (!get<Handle>(handle) || !version)

@@ -36,3 +36,8 @@ runtime::Status cuda::openBlas(const char *const *libraries, BlasApi *api) {
   return failure(LATHE_UNSUPPORTED_DEVICE, "matrix products need cuBLASLt, and none of ", names,
                  " can be opened; install NVIDIA's cuBLAS or put its folder into LD_LIBRARY_PATH");
 }
+
+const char *const *cuda::blasLibraries(int driverVersion) {
+  static const char *const kLibraries[] = {"libcublasLt.so.13", "libcublasLt.so.12", nullptr};
+  return driverVersion < 13000 ? kLibraries + 1 : kLibraries;
+}

@@ -65,11 +65,16 @@ enum BlasScaleMode : int { kScaleScalar = 0, kScaleOuterVector = 3 };
 enum BlasLayoutAttribute : int { kLayoutBatchCount = 5, kLayoutBatchStride = 6 };
 enum BlasPreferenceAttribute : int {
   kPreferenceWorkspaceBytes = 1,
+  kPreferenceReductions = 3,
   kPreferenceAlignmentA = 5,
   kPreferenceAlignmentB = 6,
   kPreferenceAlignmentC = 7,
   kPreferenceAlignmentD = 8,
 };
+
+/// How parts of a sum may become one: bits of a set, none of which is one sequence. kReductionsInSums: in the type that
+/// is computed in alone; others have results' type, to which each part is rounded.
+inline constexpr uint32_t kReductionsInSums = 2, kReductionsAll = 7;
 
 using BlasHandle = struct BlasHandleTag *;
 using BlasDesc = struct BlasDescTag *;
@@ -124,6 +129,10 @@ struct BlasApi {
 /// Fills a table from the first of the libraries (null-terminated) that can be opened. UNSUPPORTED_DEVICE with the
 /// reason in one line where none can.
 runtime::Status openBlas(const char *const *libraries, BlasApi *api);
+
+/// The libraries to try, the newest first, and a null behind them: those that start with a driver of this version, as
+/// it tells it. Older ones do with newer drivers, newer ones open, and do not start, with older drivers.
+const char *const *blasLibraries(int driverVersion);
 
 } // namespace lathe::cuda
 

@@ -22,6 +22,7 @@ namespace {
 constexpr int kMaxCandidates = 16;
 /// More is not taken of a device for the time that timing needs it.
 constexpr uint64_t kMaxTimedBytes = uint64_t(2) << 30;
+constexpr DevicePointer kScaleAlignment = 16; ///< behind rows of 8-bit floats, which are multiples of it
 
 std::string describe(const BlasProblem &problem) {
   int64_t numbers[sizeof(problem) / 8];
@@ -86,6 +87,9 @@ Status BlasPlans::choose(const BlasProblem &problem, BlasPlan &plan, int *answer
     return status(result, "choosing an algorithm");
   uint64_t workspace = kMaxWorkspace;
   int result = blas_->preferenceSet(preference, kPreferenceWorkspaceBytes, &workspace, sizeof(workspace));
+  uint32_t reductions = bytesOf(problem.result) < 4 ? kReductionsInSums : kReductionsAll; // results are rounded once
+  if (!result)
+    result = blas_->preferenceSet(preference, kPreferenceReductions, &reductions, sizeof(reductions));
   const std::pair<int, int64_t> alignments[] = {{kPreferenceAlignmentA, problem.alignA},
                                                 {kPreferenceAlignmentB, problem.alignB},
                                                 {kPreferenceAlignmentC, problem.alignC},
@@ -190,9 +194,12 @@ Status BlasPlans::make(const BlasProblem &problem, BlasPlan &plan, int *answer) 
     result = blas_->descSet(plan.desc, kDescTransB, &transB, sizeof(transB));
   if (!result)
     result = blas_->descSet(plan.desc, kDescEpilogue, &epilogue, sizeof(epilogue));
+  // Of these addresses the alignment counts until there is a product.
+  const DevicePointer bias = static_cast<DevicePointer>(problem.alignBias), some = kScaleAlignment;
+  if (!result && bias)
+    result = blas_->descSet(plan.desc, kDescBiasPointer, &bias, sizeof(bias));
   if (problem.scales) {
     auto mode = static_cast<int32_t>(problem.scales);
-    const DevicePointer some = 256; // of whose value the alignment counts until there is a product
     for (int attribute : {kDescScaleModeA, kDescScaleModeB})
       if (!result)
         result = blas_->descSet(plan.desc, attribute, &mode, sizeof(mode));

@@ -23,8 +23,9 @@ struct BlasProblem {
   int64_t batch = 1, strideA = 0, strideB = 0, strideC = 0;
   int64_t epilogue = kEpilogueDefault;
   int64_t alignA = 0, alignB = 0, alignC = 0, alignD = 0; ///< of addresses, in bytes
+  int64_t alignBias = 0;                                  ///< likewise; 0 where the epilogue has none
   int64_t operands = kBlasF32, result = kBlasF32, compute = kBlasComputeF32;
-  int64_t scales = kScaleScalar; ///< BlasScaleMode of both operands
+  int64_t scales = kScaleScalar; ///< BlasScaleMode of both operands, whose scales lie on 16 bytes
 
   bool operator<(const BlasProblem &other) const { return memcmp(this, &other, sizeof(*this)) < 0; }
 };

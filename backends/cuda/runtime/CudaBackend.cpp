@@ -47,9 +47,8 @@ public:
   }
 
   static Status openSystem(DriverApi *api) { return openDriver("libcuda.so.1", api); }
-  static Status openSystemBlas(BlasApi *api) {
-    static const char *const kLibraries[] = {"libcublasLt.so.13", "libcublasLt.so.12", nullptr};
-    return cuda::openBlas(kLibraries, api);
+  static Status openSystemBlas(int driverVersion, BlasApi *api) {
+    return cuda::openBlas(blasLibraries(driverVersion), api);
   }
   static Status openSystemSparseLt(SparseLtApi *api) { return cuda::openSparseLt("libcusparseLt.so.0", api); }
 
@@ -95,7 +94,7 @@ runtime::Backend &cuda::cudaEmulatorBackend() {
         *api = emulatorDriver();
         return success();
       },
-      [](BlasApi *api) {
+      [](int, BlasApi *api) {
         *api = emulatorBlas();
         return success();
       },

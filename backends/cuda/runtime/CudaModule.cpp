@@ -57,6 +57,7 @@ CudaModule::CudaModule(std::shared_ptr<Device> device, runtime::ModuleServices &
 
 CudaModule::~CudaModule() {
   Device::Current current(*device_);
+  sparse_.close();
   if (blasHandle_)
     blas_.destroy(blasHandle_);
   for (DevicePointer address : allocations_)
@@ -252,7 +253,7 @@ Status CudaModule::uploadConstants(Staging &staging, DevicePointer base, const s
 Status CudaModule::blas(const BlasApi **api, BlasHandle *handle) {
   std::lock_guard<std::mutex> lock(mutex_);
   if (!blasHandle_) {
-    if (Status status = openBlas_(&blas_); status.failed())
+    if (Status status = openBlas_(device_->driverVersion(), &blas_); status.failed())
       return status;
     if (int result = blas_.create(&blasHandle_))
       return failure(result == kBlasAllocFailed ? LATHE_OUT_OF_MEMORY : LATHE_UNSUPPORTED_DEVICE,

@@ -26,7 +26,7 @@ class Staging;
 bool isSet(const char *variable);
 
 /// Opens cuBLASLt, or what plays it.
-using OpenBlas = runtime::Status (*)(BlasApi *api);
+using OpenBlas = runtime::Status (*)(int driverVersion, BlasApi *api);
 
 /// A weight of 8 bits as the library multiplies integers, or 8-bit floats: ExpandBytesArgs, with rows and columns of
 /// multiples of 16.

@@ -33,6 +33,8 @@ Status Device::status(int result, const char *what) const {
     return failure(LATHE_OUT_OF_MEMORY, what, ": the device has not enough memory");
   // After these the driver answers every call of the process with the same.
   case kDriverEccUncorrectable:
+  case kDriverLinkUncorrectable:
+  case kDriverContained:
   case kDriverIllegalAddress:
   case kDriverLaunchTimeout:
   case kDriverContextIsDestroyed:
@@ -43,6 +45,8 @@ Status Device::status(int result, const char *what) const {
   case kDriverInvalidAddressSpace:
   case kDriverInvalidPc:
   case kDriverLaunchFailed:
+  case kDriverTensorMemoryLeak:
+  case kDriverMpsClientTerminated:
   case kDriverUnknown:
     return failure(LATHE_DEVICE_LOST, what, ": the device failed, ", describe(result));
   default:

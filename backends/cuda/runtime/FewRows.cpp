@@ -55,8 +55,6 @@ std::optional<NumbersWeight> cuda::numbersWeight(const lathe_matmul_call &call, 
 Status Products::runFewRows(const lathe_matmul_call *calls, int64_t count, const NumbersWeight &form,
                             const ProductGroup *group) {
   const std::vector<runtime::Constant> &constants = module_.services().manifest().constants;
-  if (!calls[0].a_again)
-    staged_ = {};
   NumbersGroupArgs args = {};
   args.count = count;
   if (group) {

@@ -21,6 +21,9 @@ using runtime::success;
 
 namespace {
 
+/// Matrices of a batch at once: along two of a grid's axes there are no more blocks, and not all algorithms go around.
+constexpr int64_t kMaxBatch = 65535;
+
 DevicePointer pointerOf(const void *address) { return reinterpret_cast<DevicePointer>(address); }
 
 /// The largest power of two up to 256 that divides the addresses of all batches.
@@ -204,6 +207,17 @@ Status Products::start(bool possible, const KernelLaunch &launch, const std::str
   return possible ? module_.start(launch, stream_) : failure(LATHE_INTERNAL, why);
 }
 
+/// What is in stagedA_ is of a left side that one before has read, maybe in another run, unless this is the same.
+void Products::beginLeft(const lathe_matmul_call &call) {
+  if (!call.a_again)
+    staged_ = {};
+}
+
+Status Products::execute(const lathe_matmul_call &call) {
+  beginLeft(call);
+  return run(call, false);
+}
+
 Status Products::run(const lathe_matmul_call &call, bool prepareOnly) {
   for (int64_t extent : {call.m, call.n, call.k, call.batch[0], call.batch[1], call.batch[2]})
     if (extent < 0)
@@ -268,8 +282,13 @@ Status Products::runDense(const lathe_matmul_call &call, const MatrixView &right
   bool isPlain = !call.bias && !call.multiplier && !call.residual && call.activation == LATHE_ACT_NONE;
   if (isNarrow && isPlain && product.out.type == kBlasBf16 && right.type == kBlasBf16)
     return runByLibrary(product, kEpilogueDefault, right.type, again, prepareOnly);
-  if (!isNarrow && !call.multiplier && findEpilogue(call.activation, call.bias, call.residual, &epilogue))
-    return runByLibrary(product, epilogue, right.type, again, prepareOnly);
+  if (!isNarrow && !call.multiplier && findEpilogue(call.activation, call.bias, call.residual, &epilogue)) {
+    bool isRefused = false;
+    Status status = runByLibrary(product, epilogue, right.type, again, prepareOnly,
+                                 epilogue == kEpilogueDefault ? nullptr : &isRefused);
+    if (!isRefused)
+      return status;
+  }
   product.bias = product.residual = 0;
   product.activation = LATHE_ACT_NONE;
   KernelLaunch launch;
@@ -300,9 +319,24 @@ Status Products::runDense(const lathe_matmul_call &call, const MatrixView &right
   return start(isPossible, launch, why);
 }
 
-Status Products::runByLibrary(Product product, int64_t epilogue, int64_t operands, bool again, bool prepareOnly) {
+Status Products::runByLibrary(Product product, int64_t epilogue, int64_t operands, bool again, bool prepareOnly,
+                              bool *isRefused) {
   product.simplify();
   Status status = success();
+  if (product.batch[2] > kMaxBatch) {
+    for (int64_t first = 0; first < product.batch[2] && !status.failed(); first += kMaxBatch) {
+      Product part = product;
+      part.batch[2] = std::min(kMaxBatch, product.batch[2] - first);
+      for (MatrixView *view : {&part.a, &part.b, &part.out})
+        view->data += static_cast<DevicePointer>(first * view->batch[2] * bytesOf(view->type));
+      if (product.residual)
+        part.residual += part.out.data - product.out.data;
+      status = runByLibrary(part, epilogue, operands, again, prepareOnly, first == 0 ? isRefused : nullptr);
+      if (isRefused && *isRefused)
+        break;
+    }
+    return status;
+  }
   if (product.k == 0) {
     product.a.type = operands;
     status = zeroOperands(product, prepareOnly);
@@ -334,8 +368,10 @@ Status Products::runByLibrary(Product product, int64_t epilogue, int64_t operand
   problem.alignB = alignmentOf(a.data, a);
   problem.alignD = alignmentOf(out.data, out);
   problem.alignC = product.residual ? alignmentOf(product.residual, out) : problem.alignD;
+  if (epilogue & kEpilogueBias)
+    problem.alignBias = alignmentOf(product.bias, MatrixView());
   BlasPlan *plan = nullptr;
-  if (status = plans_.find(problem, &plan); status.failed() || prepareOnly)
+  if (status = plans_.find(problem, &plan, isRefused); status.failed() || prepareOnly || !plan)
     return status;
   float beta = product.residual ? 1.0f : 0.0f;
   std::string what = join("product of [", product.m, ", ", product.k, "] and [", product.k, ", ", product.n, "]");

@@ -76,7 +76,7 @@ public:
         stagedOut_(device_, services, stream, replay), beforeBytes_(device_, services, stream, replay),
         isVerbose_(isSet("LATHE_CUDA_VERBOSE")) {}
 
-  runtime::Status execute(const lathe_matmul_call &call) { return run(call, false); }
+  runtime::Status execute(const lathe_matmul_call &call);
   runtime::Status execute(const ProductGroup &group);
   /// Plans it and reserves what it needs.
   runtime::Status prepare(const lathe_matmul_call &call) { return run(call, true); }
@@ -91,6 +91,7 @@ private:
     double scale = 0;
   };
 
+  void beginLeft(const lathe_matmul_call &call);
   runtime::Status run(const lathe_matmul_call &call, bool prepareOnly);
   runtime::Status runQuantized(const lathe_matmul_call &call, const runtime::Constant &weight, bool prepareOnly);
   runtime::Status runNumbers(const lathe_matmul_call &call, const runtime::Constant &weight, bool prepareOnly);
@@ -109,7 +110,9 @@ private:
   runtime::Status runFewRows(const lathe_matmul_call *calls, int64_t count, const NumbersWeight &form,
                              const ProductGroup *group);
   runtime::Status runDense(const lathe_matmul_call &call, const MatrixView &right, bool prepareOnly);
-  runtime::Status runByLibrary(Product product, int64_t epilogue, int64_t operands, bool again, bool prepareOnly);
+  /// `isRefused`: where the library has no such product that is told there, and nothing was computed.
+  runtime::Status runByLibrary(Product product, int64_t epilogue, int64_t operands, bool again, bool prepareOnly,
+                               bool *isRefused = nullptr);
   bool describeSparse(const lathe_matmul_call &call, const MatrixView &right, SparseShape *shape,
                       std::string *why) const;
   runtime::Status runSparse(const lathe_matmul_call &call, const MatrixView &right, bool prepareOnly, bool *isTaken);

@@ -164,8 +164,6 @@ Status Products::runNumbers(const lathe_matmul_call &call, const runtime::Consta
   KernelLaunch launch;
   std::string why;
   bool isExpanded = rows >= expandRows(call, *weight.quantized) && call.k > 0;
-  if (!call.a_again)
-    staged_ = {};
   if (call.a_quantization != LATHE_QUANTIZE_NONE && (isExpanded || leftType(call) != LATHE_F32)) {
     auto bytes = static_cast<uint64_t>(rows * call.k * 4);
     if (Status status = stagedA_.reserve(bytes, "a rounded operand"); status.failed())
@@ -195,12 +193,11 @@ Status Products::runNumbers(const lathe_matmul_call &call, const runtime::Consta
 
 /// Each of whose products is one that runQuantized leaves to the kernel, or all are of numbers.
 Status Products::execute(const ProductGroup &group) {
+  beginLeft(group.calls[0]);
   const std::vector<runtime::Constant> &constants = module_.services().manifest().constants;
   const runtime::Constant &weight = constants[static_cast<size_t>(group.calls[0].weight)];
   if (std::optional<NumbersWeight> form = numbersWeight(group.calls[0], weight))
     return runFewRows(group.calls, group.count, *form, &group);
-  if (!group.calls[0].a_again)
-    staged_ = {};
   QuantizedGroupArgs args = {};
   args.count = group.count;
   args.isChained = group.isChained;

@@ -45,9 +45,10 @@ uint64_t aligned(uint64_t bytes) { return (bytes + 255) / 256 * 256; }
 // The library and its weights
 //===----------------------------------------------------------------------===//
 
-SparseLibrary::~SparseLibrary() {
+void SparseLibrary::close() {
   if (handle_)
     api_.destroy(handle_.get());
+  handle_.reset();
 }
 
 std::string SparseLibrary::words(int result) const {

@@ -40,7 +40,8 @@ struct SparseWeight {
 class SparseLibrary {
 public:
   SparseLibrary(CudaModule &module, OpenSparseLt open) : module_(module), open_(open) {}
-  ~SparseLibrary();
+  /// After the last product, while the device's context is current.
+  void close();
   SparseLibrary(const SparseLibrary &) = delete;
 
   /// Opens the library, once. False with *why, in one line, where there is none.

@@ -8,6 +8,7 @@
 #include "backends/cuda/kernels/Kernels.h"
 #include "runtime/include/lathe/lathe.hpp"
 #include "test/unit/cuda/CudaDemo.h"
+#include "test/unit/cuda/Harness.h"
 
 #include <functional>
 #include <gmock/gmock.h>
@@ -98,6 +99,30 @@ TEST_F(CodeLoader, SaysWhichLibraryIsMissing) {
   status = openBlas(libraries, &blas);
   EXPECT_EQ(status.code(), LATHE_UNSUPPORTED_DEVICE);
   EXPECT_THAT(status.message(), HasSubstr("none of 'liblathe-no-blas.so.13', 'liblathe-no-blas.so.12' can be opened"));
+}
+
+/// A library of CUDA 13 can be opened beside an older driver, and says then that it is not initialized.
+TEST_F(CodeLoader, KnowsWhichLibrariesADriverStarts) {
+  auto names = [](int driverVersion) {
+    std::string text;
+    for (const char *const *library = blasLibraries(driverVersion); *library; ++library)
+      text += std::string(*library) + " ";
+    return text;
+  };
+  EXPECT_EQ(names(12080), "libcublasLt.so.12 ");
+  EXPECT_EQ(names(13000), "libcublasLt.so.13 libcublasLt.so.12 ");
+  EXPECT_EQ(names(13020), "libcublasLt.so.13 libcublasLt.so.12 ");
+}
+
+/// After the first ones the driver asks for a new process.
+TEST_F(CodeLoader, KnowsAfterWhichErrorsNothingWorks) {
+  CurrentDevice current;
+  for (int result : {kDriverEccUncorrectable, kDriverLinkUncorrectable, kDriverContained, kDriverIllegalAddress,
+                     kDriverLaunchFailed, kDriverTensorMemoryLeak, kDriverMpsClientTerminated})
+    EXPECT_EQ(current.device.status(result, "running").code(), LATHE_DEVICE_LOST) << result;
+  for (int result :
+       {kDriverInvalidValue, kDriverNotReady, kDriverLaunchOutOfResources, kDriverStreamCaptureUnsupported})
+    EXPECT_EQ(current.device.status(result, "running").code(), LATHE_INTERNAL) << result;
 }
 
 TEST(KernelOf, TakesOneOfManyKernels) {

@@ -136,7 +136,7 @@ void expectNear(const std::vector<float> &got, const std::vector<float> &expecte
 
 /// Versions of the library that know no scales of rows multiply without, those that know no 8-bit floats do not.
 TEST_F(FloatProducts, WithOlderLibraries) {
-  OpenBlas withoutScales = [](BlasApi *api) {
+  OpenBlas withoutScales = [](int, BlasApi *api) {
     *api = emulatorBlas();
     api->descSet = [](BlasDesc desc, int attribute, const void *value, size_t bytes) {
       return attribute == kDescScaleModeA ? int(kBlasInvalidValue)
@@ -144,7 +144,7 @@ TEST_F(FloatProducts, WithOlderLibraries) {
     };
     return runtime::success();
   };
-  OpenBlas withoutFloats = [](BlasApi *api) {
+  OpenBlas withoutFloats = [](int, BlasApi *api) {
     *api = emulatorBlas();
     api->layoutCreate = [](BlasLayout *layout, int type, uint64_t rows, uint64_t cols, int64_t ld) {
       return type == kBlasE4m3 ? int(kBlasNotSupported) : emulatorBlas().layoutCreate(layout, type, rows, cols, ld);
@@ -170,7 +170,7 @@ TEST_F(FloatProducts, TellsFailures) {
   RandomQuantized weight(floatsOf(24, 32), 5);
   Harness harness;
   harness.services.addQuantized(weight.layout, weight.packed.data());
-  harness.start(emulatorDriver(), [](BlasApi *api) {
+  harness.start(emulatorDriver(), [](int, BlasApi *api) {
     *api = emulatorBlas();
     api->heuristic = [](BlasHandle, BlasDesc, BlasLayout, BlasLayout, BlasLayout, BlasLayout, BlasPreference, int,
                         BlasHeuristic *, int *) { return int(kBlasInternalError); };

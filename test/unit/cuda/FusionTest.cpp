@@ -274,6 +274,7 @@ TEST_F(Fusing, ProductsByNumbers) {
 
 /// Weight 10 has zeros in the pattern 2:4: which library multiplies by it is timed for each product.
 TEST_F(Fusing, NoProductsByHalfZerosWhereTheirLibraryIs) {
+  test::CurrentDevice current;
   product(5, at(2), at(3));
   product(10, at(2), at(4));
   EXPECT_THAT(made(), ElementsAre("product", "product"));

@@ -94,7 +94,7 @@ struct Harness {
   std::unique_ptr<cuda::CudaModule> module;
   std::unique_ptr<cuda::CudaSession> session;
 
-  static runtime::Status openEmulatorBlas(cuda::BlasApi *api) {
+  static runtime::Status openEmulatorBlas(int, cuda::BlasApi *api) {
     *api = cuda::emulatorBlas();
     return runtime::success();
   }
@@ -122,6 +122,16 @@ struct Harness {
     EXPECT_EQ(check, -1);
     return services.failure;
   }
+};
+
+/// The emulated device and its context, for tests that call its libraries themselves.
+struct CurrentDevice {
+  CurrentDevice() : isOpen(!device.open(cuda::emulatorDriver(), true).failed()), current(device) {
+    EXPECT_TRUE(isOpen);
+  }
+  cuda::Device device;
+  bool isOpen;
+  cuda::Device::Current current;
 };
 
 /// Values of the host and their copy on the device.

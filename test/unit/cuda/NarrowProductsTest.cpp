@@ -321,6 +321,7 @@ TEST_F(NarrowProducts, MultipliesInTf32WhereThatIsAllowed) {
 /// What the library that is played refuses, as the real one does.
 TEST(Blas, RefusesTypesThatDoNotGoTogether) {
   emulatorSettings() = {};
+  CurrentDevice current;
   const BlasApi &blas = emulatorBlas();
   BlasHandle handle = nullptr;
   ASSERT_EQ(blas.create(&handle), kBlasSuccess);

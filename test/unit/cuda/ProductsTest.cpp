@@ -107,7 +107,10 @@ void check(Harness &harness, lathe_matmul_call call, bool bias, bool residual, b
 class ProductsOnDevice : public testing::Test {
 protected:
   void SetUp() override { emulatorSettings() = {}; }
-  void TearDown() override { EXPECT_EQ(emulatorStatistics().allocations, 0u); }
+  void TearDown() override {
+    EXPECT_EQ(emulatorStatistics().allocations, 0u);
+    EXPECT_EQ(emulatorStatistics().handles, 0);
+  }
 };
 
 TEST_F(ProductsOnDevice, OfManyShapesAndStrides) {
@@ -209,6 +212,66 @@ TEST_F(ProductsOnDevice, WithItsOwnResidual) {
   }
 }
 
+/// An algorithm may read a bias in vectors: it was asked for with one that lies as this one.
+TEST_F(ProductsOnDevice, WithBiasesThatLieAnywhere) {
+  Harness harness;
+  harness.start();
+  std::mt19937 random(12);
+  Tensor a(harness, 9 * 8, &random), b(harness, 8 * 16, &random), bias(harness, 16 + 8, &random);
+  for (int64_t first : {0, 1, 2, 3, 4, 0}) {
+    lathe_matmul_call call = callOf(9, 16, 8);
+    Tensor out(harness, 9 * 16, nullptr);
+    call.a = a.device, call.b = b.device, call.out = out.device;
+    call.bias = static_cast<const float *>(bias.device) + first;
+    runtime::Status status = harness.run(call);
+    ASSERT_FALSE(status.failed()) << first << ": " << status.message();
+    std::vector<float> want = expected(call, a.host.data(), b.host.data(), bias.host.data() + first, nullptr, nullptr,
+                                       out.host),
+                       got = out.read();
+    for (size_t i = 0; i < want.size(); ++i)
+      EXPECT_NEAR(got[i], want[i], 1e-4) << first;
+  }
+}
+
+TEST_F(ProductsOnDevice, OfMoreMatricesThanGridsHaveBlocks) {
+  Harness harness;
+  harness.start();
+  std::mt19937 random(13);
+  for (bool isSplit : {false, true}) { // by columns that the library does not read
+    lathe_matmul_call call = callOf(2, 1, 2);
+    call.batch[2] = 2 * 65535 + 1;
+    call.a_batch[2] = isSplit ? 8 : 4, call.b_batch[2] = 2, call.out_batch[2] = 2;
+    if (isSplit)
+      call.a_row = 4, call.a_col = 2;
+    check(harness, call, /*bias=*/true, /*residual=*/false, /*multiplier=*/false, random);
+    check(harness, call, /*bias=*/false, /*residual=*/true, /*multiplier=*/false, random);
+  }
+}
+
+/// The library may have a product, and none with what follows it.
+TEST_F(ProductsOnDevice, WithEpiloguesThatTheLibraryHasNot) {
+  emulatorSettings().hasEpilogues = false;
+  Harness harness;
+  harness.start();
+  std::mt19937 random(14);
+  for (int64_t activation : {LATHE_ACT_NONE, LATHE_ACT_RELU, LATHE_ACT_GELU_TANH})
+    for (bool residual : {false, true}) {
+      lathe_matmul_call call = callOf(5, 7, 9);
+      call.activation = activation;
+      check(harness, call, /*bias=*/true, residual, /*multiplier=*/false, random);
+    }
+  // Added in place, which what is computed before must not overwrite.
+  lathe_matmul_call call = callOf(3, 4, 5);
+  Tensor a(harness, 15, &random), b(harness, 20, &random), bias(harness, 4, &random), out(harness, 12, &random);
+  call.a = a.device, call.b = b.device, call.bias = bias.device, call.out = out.device, call.residual = out.device;
+  ASSERT_FALSE(harness.run(call).failed());
+  std::vector<float> want = expected(call, a.host.data(), b.host.data(), bias.host.data(), out.host.data(), nullptr,
+                                     out.host),
+                     got = out.read();
+  for (size_t i = 0; i < want.size(); ++i)
+    EXPECT_NEAR(got[i], want[i], 1e-4);
+}
+
 TEST_F(ProductsOnDevice, ByWeightsOfFewerBits) {
   Harness harness;
   std::mt19937 random(10);
@@ -248,6 +311,44 @@ TEST_F(ProductsOnDevice, ByWeightsOfFewerBits) {
   for (int64_t weight : {3, 4, 1000}) {
     call.weight = weight;
     EXPECT_EQ(harness.run(call).code(), LATHE_INTERNAL) << weight;
+  }
+}
+
+/// What a product finds of a left side that one before it read is of this run, whichever of them needs a copy.
+TEST_F(ProductsOnDevice, OfALeftSideThatOnlyTheSecondCopies) {
+  constexpr int64_t kRows = 9, kSize = 16;
+  Harness harness;
+  std::mt19937 random(15);
+  std::vector<uint16_t> half;
+  std::vector<float> values;
+  for (int64_t i = 0; i < kSize * kSize; ++i) {
+    values.push_back(static_cast<float>(random() % 32) / 8 - 2); // exact
+    half.push_back(runtime::toHalf(values.back()));
+  }
+  harness.services.addConstant(LATHE_F32, kSize, kSize, values);
+  harness.services.addConstant(LATHE_F16, kSize, kSize, half);
+  harness.start();
+  Tensor a(harness, kRows * kSize, nullptr), first(harness, kRows * kSize, nullptr),
+      second(harness, kRows * kSize, nullptr);
+  for (int round = 0; round < 4; ++round) {
+    for (float &value : a.host)
+      value = static_cast<float>(random() % 32) / 8 - 2;
+    ASSERT_FALSE(harness.session->upload(a.device, a.host.data(), a.host.size() * 4).failed());
+    lathe_matmul_call call = callOf(kRows, kSize, kSize), other = call;
+    call.a = other.a = a.device;
+    call.weight = 0, call.out = first.device;
+    other.weight = 1, other.out = second.device, other.a_again = 1;
+    runtime::Status status = harness.runCalls([&] {
+      harness.session->matmul(call);
+      harness.session->matmul(other);
+    });
+    ASSERT_FALSE(status.failed()) << status.message();
+    std::vector<float> want = expected(call, a.host.data(), values.data(), nullptr, nullptr, nullptr, first.host);
+    for (Tensor *out : {&first, &second}) {
+      std::vector<float> got = out->read();
+      for (size_t i = 0; i < want.size(); ++i)
+        ASSERT_NEAR(got[i], want[i], 1e-4) << round << ": " << (out == &first ? "first" : "second");
+    }
   }
 }
 

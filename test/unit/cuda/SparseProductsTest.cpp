@@ -143,6 +143,7 @@ protected:
       unsetenv(name);
     emulatorSettings() = {};
     EXPECT_EQ(emulatorStatistics().allocations, 0u);
+    EXPECT_EQ(emulatorStatistics().handles, 0);
   }
   static int64_t sparse() { return emulatorStatistics().sparseProducts; }
   /// How many products the library computes in a run.
@@ -424,7 +425,7 @@ TEST_F(SparseProductsOf, WeightsStoredWithoutZerosAreChecked) {
   harness.services.addSparse(layout, image);
   auto device = std::make_shared<Device>();
   ASSERT_FALSE(device->open(emulatorDriver(), true).failed());
-  CudaModule module(device, harness.services, [](BlasApi *api) {
+  CudaModule module(device, harness.services, [](int, BlasApi *api) {
     *api = emulatorBlas();
     return runtime::success();
   });
@@ -445,6 +446,10 @@ protected:
     ASSERT_FALSE(emulatorSparseLt(&api).failed());
     ASSERT_EQ(api.init(&handle), kSparseLtSuccess);
   }
+  void TearDown() override {
+    EXPECT_EQ(api.destroy(&handle), kSparseLtSuccess);
+    SparseProductsOf::TearDown();
+  }
   std::string words(int status) { return status ? api.statusText(status) : ""; }
   std::string dense(SparseLtMatrix *matrix, int64_t rows, int64_t cols, int64_t ld, uint32_t alignment = 16,
                     int type = kBlasF16) {
@@ -458,6 +463,7 @@ protected:
     return words(api.productInit(&handle, product, kSparseLtPlain, kSparseLtTransposed, &a, &b, &d, &d, compute));
   }
 
+  CurrentDevice current;
   SparseLtApi api;
   SparseLtHandle handle;
 };
