@@ -277,19 +277,34 @@ template <typename W> LATHE_DEVICE void storeNumber(const EpilogueArgs &end, int
   storeFloat<W>(end.out, index, kind == kOutBounded ? clipped(value, W()) : value);
 }
 
-/// A block for each args.columns columns of a product, of each kRows rows of all batches, the last outermost; of
+/// What of a group a block computes: `columns` from `column` on of products [part, last), of rows from `row` on.
+struct BlockPlace {
+  int64_t row;
+  int part, last, column;
+  bool isFirst; ///< of all blocks of these rows
+};
+
+/// A block for each group.columns columns of a product, of each `rows` rows of all batches, the last outermost; of
 /// chained products one for all of them.
-template <typename W, bool kTransposed, int kRows> LATHE_DEVICE void numbersMatmul(const NumbersGroupArgs &group) {
-  auto &shared = *static_cast<NumbersShared<kRows> *>(sharedMemory());
+template <typename Group> LATHE_DEVICE BlockPlace placeOfBlock(const Group &group, int rows) {
   int columns = int(group.columns);
   auto blocksOf = [&](int part, int64_t n) {
     return part < group.count && (part == 0 || !group.isChained) ? (int(n) + columns - 1) / columns : 0;
   };
   int first = blocksOf(0, group.first.epilogue.n), second = first + blocksOf(1, group.others[0].n),
       all = second + blocksOf(2, group.others[1].n), block = int(blockIndex()) % all;
-  int64_t row = int64_t(int(blockIndex()) / all) * kRows;
-  int part = block < first ? 0 : block < second ? 1 : 2, last = group.isChained ? int(group.count) : part + 1;
-  int column = (block - pick(part, 0, first, second)) * columns;
+  int part = block < first ? 0 : block < second ? 1 : 2;
+  return {int64_t(int(blockIndex()) / all) * rows, part, group.isChained ? int(group.count) : part + 1,
+          (block - pick(part, 0, first, second)) * columns, block == 0};
+}
+
+/// A block for each args.columns columns of a product, of each kRows rows of all batches, the last outermost; of
+/// chained products one for all of them.
+template <typename W, bool kTransposed, int kRows> LATHE_DEVICE void numbersMatmul(const NumbersGroupArgs &group) {
+  auto &shared = *static_cast<NumbersShared<kRows> *>(sharedMemory());
+  BlockPlace place = placeOfBlock(group, kRows);
+  int columns = int(group.columns), part = place.part, column = place.column;
+  int64_t row = place.row;
   if (threadIndex() < kRows) {
     const float *own = leftRow<float>(group.first, row + threadIndex()); // counted in elements of any size
     storeShared(&shared.offset[threadIndex()], int64_t(own - static_cast<const float *>(group.first.a)));
@@ -306,10 +321,10 @@ template <typename W, bool kTransposed, int kRows> LATHE_DEVICE void numbersMatm
       }
     }
   }
-  LATHE_NO_UNROLL for (; part < last; ++part) {
+  LATHE_NO_UNROLL for (; part < place.last; ++part) {
     NumbersArgs weight = weightOf(group, part);
     int parts =
-        multiplyNumbers<W, kTransposed, kRows>(group, weight, row, column, columns, block == 0 && part == 0, shared);
+        multiplyNumbers<W, kTransposed, kRows>(group, weight, row, column, columns, place.isFirst && part == 0, shared);
     EpilogueArgs end = epilogueOf(group, part);
     int64_t kind = pick(part, group.first.store, group.others[0].store, group.others[1].store);
     LATHE_NO_UNROLL for (int i = threadIndex(); i < kRows * columns; i += kQuantizedThreads) {

@@ -277,23 +277,18 @@ LATHE_DEVICE void quantizedMma(const QuantizedGroupArgs &group) {
   auto &shared = *static_cast<QuantizedMmaShared<kTiles> *>(sharedMemory());
   int columns = int(group.columns), across = columns / kQuantizedColumns, warp = threadIndex() / 32;
   int slice = warp / across, slices = kQuantizedWarps / across, own = warp % across * kQuantizedColumns;
-  auto blocksOf = [&](int part, int64_t n) {
-    return part < group.count && (part == 0 || !group.isChained) ? (int(n) + columns - 1) / columns : 0;
-  };
-  int first = blocksOf(0, group.first.epilogue.n), second = first + blocksOf(1, group.others[0].n),
-      all = second + blocksOf(2, group.others[1].n), block = int(blockIndex()) % all;
-  int64_t row = int64_t(int(blockIndex()) / all) * kRows;
-  int part = block < first ? 0 : block < second ? 1 : 2, last = group.isChained ? int(group.count) : part + 1;
-  int column = (block - pick(part, 0, first, second)) * columns;
+  BlockPlace place = placeOfBlock(group, kRows);
+  int64_t row = place.row;
+  int part = place.part, column = place.column;
   int64_t behind = rowCount(group.first.epilogue) - row;
   int rows = behind < kRows ? int(behind) : kRows;
   prepareMmaRows<V, kTiles>(group, row, shared);
-  LATHE_NO_UNROLL for (; part < last; ++part) {
+  LATHE_NO_UNROLL for (; part < place.last; ++part) {
     QuantizedArgs weight = weightOf(group, part);
     bool isThere = column + own < pick(part, group.first.epilogue.n, group.others[0].n, group.others[1].n);
     float sums[kTiles][4] = {};
     multiplyMma<V, T, kBits, kValues, kTiles>(group, weight, row, rows, column + own, isThere, slice, slices,
-                                              block == 0 && part == 0, shared, sums);
+                                              place.isFirst && part == 0, shared, sums);
     LATHE_SYNC();
     int pitch = columns + kMmaSumsPadding, lane = threadIndex() % 32;
     LATHE_UNROLL for (int tile = 0; tile < kTiles; ++tile) LATHE_UNROLL for (int j = 0; j < 4; ++j) storeShared(
