@@ -116,7 +116,7 @@ private:
   OwningOpRef<ModuleOp> imported;   ///< as it was, where calibration wants it
   std::vector<Program> programs;    ///< that of the model, and those of the options
   size_t current = 0;               ///< the program at hand
-  std::string typeOfModel;          ///< "f16" or "bf16" where the model's products are of these, else empty
+  std::string typeOfModel;          ///< "f16" or "bf16" where the model's products and attentions are of these, else empty
   std::vector<cpu::CompiledCode> compiled;
   std::optional<CudaKernels> kernels;            ///< of programs for CUDA
   std::vector<artifact::SectionSource> sections; ///< code, then documents

@@ -23,7 +23,8 @@ bool Compilation::widenFloats() {
   Type type = function ? precision::typeOfProducts(function) : Type();
   if (!type || options.reference || options.emit == "onnx")
     return true;
-  typeOfModel = type.isF16() ? "f16" : "bf16";
+  if (!precision::hasWideAttention(function)) // which the model wants in f32
+    typeOfModel = type.isF16() ? "f16" : "bf16";
   PassManager manager(&context);
   manager.addNestedPass<func::FuncOp>(precision::createWidenFloatsPass());
   if (failed(manager.run(main())))

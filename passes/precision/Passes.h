@@ -17,6 +17,9 @@ namespace lathe::precision {
 
 /// The 16-bit float that a program's matrix products or attentions are of: that of the first; null where none is of such.
 mlir::Type typeOfProducts(mlir::func::FuncOp func);
+/// Whether the program has attentions, or products as they are made of, that are of f32: of two tensors, neither of which is a constant,
+/// but for products over one column, as positions are multiplied by frequencies.
+bool hasWideAttention(mlir::func::FuncOp func);
 
 /// Whether narrow-weights may store a weight in fewer bits: all that read it would widen it as they do.
 bool canNarrow(WeightOp weight);

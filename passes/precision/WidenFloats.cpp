@@ -31,6 +31,30 @@ Type typeOfProducts(func::FuncOp func) {
   return found;
 }
 
+bool hasWideAttention(func::FuncOp func) {
+  auto isConstant = [](Value value) {
+    for (Operation *op = value.getDefiningOp(); op; op = op->getOperand(0).getDefiningOp()) {
+      if (isa<WeightOp, ConstantOp, DequantizeOp, DequantizeLog2Op>(op))
+        return true;
+      if (!isa<CastOp, TransposeOp, ReshapeOp>(op))
+        return false;
+    }
+    return false;
+  };
+  WalkResult found = func.walk([&](Operation *op) {
+    bool isWide =
+        isa<MatmulOp, AttentionOp>(op) && cast<RankedTensorType>(op->getResult(0).getType()).getElementType().isF32();
+    auto matmul = dyn_cast<MatmulOp>(op);
+    if (!isWide || !matmul)
+      return isWide ? WalkResult::interrupt() : WalkResult::advance();
+    auto lhs = cast<RankedTensorType>(matmul.getLhs().getType());
+    int64_t columns = lhs.getDimSize(lhs.getRank() - (matmul.getTransposeLhs() ? 2 : 1));
+    bool isOfTensors = columns != 1 && !isConstant(matmul.getLhs()) && !isConstant(matmul.getRhs());
+    return isOfTensors ? WalkResult::interrupt() : WalkResult::advance();
+  });
+  return found.wasInterrupted();
+}
+
 namespace {
 
 /// Scalars and the like are constants of f32; what is larger stays as it is stored, and is widened by what reads it.

@@ -2,6 +2,7 @@
 """Models that compute in f16 throughout are near to the same ones in f32: as near as f16 is, and as ONNX Runtime comes."""
 import json
 
+import ml_dtypes
 import numpy as np
 import onnx
 import onnxruntime
@@ -151,3 +152,63 @@ def test_codes_in_models_of_f16(half, tmp_path, lathe_tool):
             reference = {name: value.astype(np.float32) for name, value in zip(names, peer.run(None, inputs))}
             for output, distance in distances(session.run(inputs), reference):
                 assert distance <= 1e-2, (device, shape, output)
+
+
+def to_bf16(path):
+    """A model of f16 as one of bf16, which ONNX Runtime does not run."""
+    model = onnx.load(path)
+
+    def change(tensor):
+        if tensor.data_type == onnx.TensorProto.FLOAT16:
+            values = onnx.numpy_helper.to_array(tensor).astype(ml_dtypes.bfloat16)
+            name, dims = tensor.name, list(tensor.dims)
+            tensor.CopyFrom(onnx.TensorProto(name=name, dims=dims, data_type=onnx.TensorProto.BFLOAT16, raw_data=values.tobytes()))
+
+    for tensor in model.graph.initializer:
+        change(tensor)
+    for value in [*model.graph.input, *model.graph.output, *model.graph.value_info]:
+        if value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT16:
+            value.type.tensor_type.elem_type = onnx.TensorProto.BFLOAT16
+    for node in model.graph.node:
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.TENSOR:
+                change(attribute.t)
+            if node.op_type == "Cast" and attribute.name == "to" and attribute.i == onnx.TensorProto.FLOAT16:
+                attribute.i = onnx.TensorProto.BFLOAT16
+    return model
+
+
+@pytest.mark.parametrize("name", ["bert", "llama"])
+def test_bf16(name, half, oracle, tmp_path):
+    import lathe
+
+    onnx.save(to_bf16(half(name)), tmp_path / "m.onnx")
+    path = lathe.compile(tmp_path / "m.onnx", tmp_path / "m.lathe", target="cpu,cuda:sm_80")
+    for device in SHARES:
+        session = lathe.load(path, device=device).session(threads=2)
+        for shape in SHAPES[:2]:
+            inputs = make_inputs(name, *shape, past=3 if name in DECODERS else 0)
+            given = {key: value.astype(ml_dtypes.bfloat16).view(np.uint16) if value.dtype == np.float32 else value for key, value in inputs.items()}
+            reference = oracle(name, inputs)
+            for output, value in session.run(given).items():
+                wanted = reference[output]
+                assert value.dtype == np.uint16 and value.shape == wanted.shape
+                assert np.abs(value.view(ml_dtypes.bfloat16).astype(np.float32) - wanted).max() <= 3e-2 * np.abs(wanted).max(), (device, shape, output)
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_attention_of_f32(wide, lathe_tool, tmp_path):
+    """Attention that the model has in f32 is not rounded; that of f16 may be."""
+    from onnx import TensorProto, helper
+
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["q"], name="product")]
+    cast = [helper.make_node("Cast", ["q"], ["wide"], to=TensorProto.FLOAT)] if wide else []
+    nodes += [*cast, helper.make_node("Attention", ["wide" if wide else "q"] * 3, ["y"], q_num_heads=2, kv_num_heads=2)]
+    weight = onnx.numpy_helper.from_array(np.eye(16, dtype=np.float16), "w")
+    shape = ["batch", "sequence", 16]
+    outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT if wide else TensorProto.FLOAT16, shape)]
+    graph = helper.make_graph(nodes, "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT16, shape)], outputs, [weight])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=10), tmp_path / "m.onnx")
+    lathe_tool.ok("compile", tmp_path / "m.onnx", "-o", tmp_path / "m.lathe", "--target", "cuda:sm_80", "--dump-ir", tmp_path / "ir")
+    calls = [line for path in (tmp_path / "ir").glob("*select.mlir") for line in path.read_text().splitlines() if "kernel.attention" in line]
+    assert len(calls) == 1 and ("arithmetic = f16" in calls[0]) != wide, calls
