@@ -177,11 +177,10 @@ TEST(NumbersKernel, Sizes) {
       c.m = 2, c.k = 1030;
       check(c);
       c.k = 9;
-      for (int64_t m : {1, 2})
-        for (int64_t n : {1100, 2100, 4500, 8300}) {
-          c.m = m, c.n = {n};
-          check(c);
-        }
+      for (auto [m, n] : {std::pair<int64_t, int64_t>(1, 2100), {1, 8300}, {2, 1100}, {2, 4500}}) {
+        c.m = m, c.n = {n};
+        check(c);
+      }
     }
 }
 
